@@ -1,0 +1,1 @@
+"""What surrounds a loss: taps on any network, teachers and their caches, the weighted objective."""

@@ -1,0 +1,288 @@
+"""The objective: a weighted list of loss terms, checked as a whole before training and watched during it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srkd import losses
+from srkd.distill.taps import resolve
+from srkd.distill.teachers import Answer
+from srkd.errors import SrkdError
+from srkd.losses import Loss
+
+_WORDS = {"type", "at", "weight", "target", "name"}
+
+
+@dataclass
+class Term:
+    """One line of `train.losses`: which loss, where it looks, against what, and how much it counts.
+
+    `student_at` and `teacher_at` are module paths of equal number; empty means the networks' outputs. `against` is
+    `teacher` or `target` (the ground truth).
+    """
+
+    type: str
+    name: str
+    weight: float = 1.0
+    student_at: list[str] = field(default_factory=list)
+    teacher_at: list[str] = field(default_factory=list)
+    against: str = "teacher"
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, spec: Mapping[str, Any], name: str | None = None) -> Term:
+        """Read `{type, at, weight, target, name, **options}`.
+
+        `at` is a path, glob or list of them for both networks, or `{student: ..., teacher: ...}`; `target: gt` compares
+        with the ground truth, `target: teacher` with the teacher.
+
+        Raises:
+            SrkdError: unknown loss or option, a weight that is no number or negative, taps missing or unpaired.
+        """
+        kind = spec.get("type")
+        if not isinstance(kind, str):
+            raise SrkdError(f"a loss term needs `type`, the name of a loss; got {dict(spec)}")
+        loss = losses.get(kind)
+        weight = spec.get("weight", 1.0)
+        if not isinstance(weight, (int, float)) or isinstance(weight, bool) or not 0 <= weight < float("inf"):
+            raise SrkdError(f"{kind}: weight must be a finite number >= 0, got {weight!r}")
+        at = spec.get("at", [])
+        sides = at if isinstance(at, Mapping) else {"student": at, "teacher": at}
+        if set(sides) != {"student", "teacher"}:
+            raise SrkdError(f"{kind}: at must be paths or {{student: ..., teacher: ...}}, got {at!r}")
+        if loss.kind == "feature" and not at:
+            raise SrkdError(f"{kind}: compares features and needs `at`, the module paths to compare")
+        target = {"gt": "target", "teacher": "teacher", "default": loss.reference}.get(spec.get("target", "default"))
+        if target is None:
+            raise SrkdError(f"{kind}: target must be gt or teacher, got {spec['target']!r}")
+        options = {key: value for key, value in spec.items() if key not in _WORDS}
+        losses.build(kind, **options)
+        return cls(kind, str(spec.get("name") or name or kind), float(weight), _list(sides["student"]),
+                   _list(sides["teacher"]), target, options)  # fmt: skip
+
+
+def _list(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else [str(v) for v in value]
+
+
+def parse_terms(specs: Iterable[Mapping[str, Any]]) -> list[Term]:
+    """Read all terms; a name that occurs twice gets a number.
+
+    Raises:
+        SrkdError: one line that lists every mistake in every term.
+    """
+    terms: list[Term] = []
+    mistakes: list[str] = []
+    for number, spec in enumerate(specs, 1):
+        try:
+            term = Term.parse(spec)
+        except SrkdError as error:
+            mistakes.append(f"losses[{number}]: {error}")
+            continue
+        taken = {t.name for t in terms}
+        same = sum(t.type == term.type for t in terms)
+        if term.name in taken:
+            term.name = f"{term.name}_{same + 1}"
+        terms.append(term)
+    if mistakes:
+        raise SrkdError("; ".join(mistakes))
+    return terms
+
+
+class Objective(nn.Module):
+    """The weighted sum of the terms, with their learned parts as submodules.
+
+    Args:
+        terms: as `parse_terms` returns them.
+
+    After construction: `resolve_taps` turns globs into paths, `dry_run` builds the learned parts and checks all terms;
+    then `forward` gives the total and each term's own value.
+    """
+
+    def __init__(self, terms: Sequence[Term]) -> None:
+        super().__init__()
+        self.terms = list(terms)
+        self.modules_of = nn.ModuleDict({_key(term): nn.ModuleList([self._build(term)]) for term in self.terms})
+
+    @staticmethod
+    def _build(term: Term) -> Loss:
+        return losses.build(term.type, **term.options)
+
+    def resolve_taps(self, student: nn.Module, teacher: nn.Module | None) -> None:
+        """Replace globs by the module paths they match and make one loss module for each pair of single layers.
+
+        Raises:
+            SrkdError: a path that matches nothing, sides of different number; every mistake in one line.
+        """
+        mistakes = []
+        for term in self.terms:
+            try:
+                term.student_at = resolve(student, term.student_at)
+                if term.against == "teacher" and teacher is not None:
+                    term.teacher_at = resolve(teacher, term.teacher_at)
+                if term.against == "teacher" and len(term.student_at) != len(term.teacher_at):
+                    raise SrkdError(f"at names {len(term.student_at)} student and {len(term.teacher_at)} teacher layers")
+            except SrkdError as error:
+                mistakes.append(f"{term.name}: {error}")
+                continue
+            if losses.get(term.type).layers == "single" and len(term.student_at) > 1:
+                self.modules_of[_key(term)] = nn.ModuleList(self._build(term) for _ in term.student_at)
+        if mistakes:
+            raise SrkdError("; ".join(mistakes))
+
+    @property
+    def student_taps(self) -> list[str]:
+        """Module paths of the student that some term looks at."""
+        return list(dict.fromkeys(path for term in self.terms for path in term.student_at))
+
+    @property
+    def teacher_taps(self) -> list[str]:
+        """Module paths of the teacher that some term looks at."""
+        return list(dict.fromkeys(p for t in self.terms if t.against == "teacher" for p in t.teacher_at))
+
+    @property
+    def needs_teacher(self) -> bool:
+        return any(term.against == "teacher" for term in self.terms)
+
+    @property
+    def needs_output(self) -> bool:
+        """Whether some term looks at the teacher's output."""
+        return any(term.against == "teacher" and not term.teacher_at for term in self.terms)
+
+    def _pairs(self, term: Term, student: Answer, teacher: Answer, target: Tensor | None) -> list[tuple[Any, Any]]:
+        """What each loss module of the term compares: one (student, reference) pair a module."""
+        ours = [student.features[path] for path in term.student_at] or [student.output]
+        if term.against == "target":
+            theirs: list[Tensor | None] = [target] * len(ours)
+        else:
+            theirs = [teacher.features[path] for path in term.teacher_at] or [teacher.output]
+        missing = [side for side, values in (("student", ours), (term.against, theirs)) if any(v is None for v in values)]
+        if missing:
+            raise SrkdError(f"{term.name}: the {missing[0]} gives no output to compare")
+        if losses.get(term.type).layers == "list":
+            return [(ours, theirs)]
+        return list(zip(ours, theirs, strict=True))
+
+    def term_value(
+        self, term: Term, student: Answer, teacher: Answer, target: Tensor | None, context: Mapping[str, Any]
+    ) -> Tensor:
+        """The unweighted value of one term: the sum over its layers."""
+        values = []
+        modules = self.modules_of[_key(term)]
+        for loss, (ours, theirs) in zip(modules, self._pairs(term, student, teacher, target), strict=True):
+            wanted = {key: context[key] for key in loss.needs}
+            values.append(loss(ours, theirs, target, **wanted))
+        return torch.stack(values).sum() if len(values) > 1 else values[0]
+
+    def forward(
+        self, student: Answer, teacher: Answer, target: Tensor | None, context: Mapping[str, Any]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum, and each term's unweighted value by name (both with their graph)."""
+        values = {
+            term.name: self.term_value(term, student, teacher, target, context) for term in self.terms if term.weight
+        }
+        weighted = [values[term.name] * term.weight for term in self.terms if term.weight]
+        return torch.stack(weighted).sum(), values
+
+    def dry_run(self, student: Answer, teacher: Answer, target: Tensor | None, context: Mapping[str, Any],
+                parameters: Sequence[nn.Parameter]) -> None:  # fmt: skip
+        """Build every loss's learned parts and try every term once at weight 1.
+
+        Args:
+            student: the student's answer to one batch, with its graph.
+            parameters: the student's parameters; each term must give some of them a gradient.
+
+        Raises:
+            SrkdError: one line that lists every mistake: shapes that cannot be compared, a missing context, an answer
+                that is not finite, a term without a gradient.
+        """
+        mistakes = []
+        for term in self.terms:
+            try:
+                self._try(term, student, teacher, target, context, parameters)
+            except SrkdError as error:
+                text = str(error)
+                mistakes.append(text if text.startswith(term.name) else f"{term.name}: {text}")
+        if mistakes:
+            raise SrkdError("; ".join(mistakes))
+
+    def _try(self, term: Term, student: Answer, teacher: Answer, target: Tensor | None, context: Mapping[str, Any],
+             parameters: Sequence[nn.Parameter]) -> None:  # fmt: skip
+        needs = losses.get(term.type).needs
+        missing = [key for key in needs if key not in context]
+        if missing:
+            raise SrkdError(f"needs {', '.join(missing)}, which this task does not give")
+        for loss, (ours, theirs) in zip(
+            self.modules_of[_key(term)], self._pairs(term, student, teacher, target), strict=True
+        ):
+            _check_finite(term, theirs)
+            try:
+                loss.prepare(ours, theirs, **{key: context[key] for key in needs})
+            except (ValueError, TypeError) as error:
+                raise SrkdError(str(error)) from error
+            loss.to(device=_first(ours).device)
+        try:
+            value = self.term_value(term, student, teacher, target, context)
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise SrkdError(f"{type(error).__name__}: {error}".splitlines()[0]) from error
+        if value.ndim or not torch.isfinite(value):
+            raise SrkdError(f"its value is {value.tolist()}, not one finite number")
+        gradients = (
+            torch.autograd.grad(value, list(parameters), retain_graph=True, allow_unused=True)
+            if value.requires_grad
+            else []
+        )
+        if all(g is None for g in gradients):
+            raise SrkdError("gives the student no gradient")
+
+    def monitor(
+        self, values: Mapping[str, Tensor], parameters: Sequence[nn.Parameter], task_term: str | None = None
+    ) -> dict[str, float]:
+        """Gradient norm of each weighted term over the student, and its cosine to the task term's gradient.
+
+        Args:
+            values: as `forward` returned them, before backward; the graph is kept.
+            task_term: the term that the others are compared with; the first against the ground truth by default.
+
+        Returns:
+            `grad/<term>` and, beside the task term, `cos/<term>`. Costs one backward pass a term.
+        """
+        ground = [t.name for t in self.terms if t.against == "target" and t.name in values]
+        task_term = task_term or (ground[0] if ground else None)
+        flat = {}
+        for term in self.terms:
+            if term.name not in values:
+                continue
+            gradients = torch.autograd.grad(
+                values[term.name] * term.weight, list(parameters), retain_graph=True, allow_unused=True
+            )
+            flat[term.name] = torch.cat([
+                (torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(parameters, gradients, strict=True)
+            ])
+        report = {f"grad/{name}": gradient.norm().item() for name, gradient in flat.items()}
+        if task_term is not None:
+            for name, gradient in flat.items():
+                if name != task_term:
+                    cosine = torch.cosine_similarity(gradient, flat[task_term], dim=0)
+                    report[f"cos/{name}"] = cosine.item()
+        return report
+
+
+def _key(term: Term) -> str:
+    # Module names may not hold dots.
+    return term.name.replace(".", "_")
+
+
+def _first(maps: Tensor | Sequence[Tensor]) -> Tensor:
+    return maps if isinstance(maps, Tensor) else maps[0]
+
+
+def _check_finite(term: Term, theirs: Tensor | Sequence[Tensor]) -> None:
+    for tensor in [theirs] if isinstance(theirs, Tensor) else theirs:
+        if not torch.isfinite(tensor).all():
+            raise SrkdError(f"the {term.against}'s answer holds NaN or infinity")

@@ -1,0 +1,106 @@
+"""Taps: the intermediate features of any `nn.Module`, taken by forward hooks from module paths, without changing it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from srkd.errors import SrkdError, nearest
+
+
+def resolve(network: nn.Module, patterns: Iterable[str]) -> list[str]:
+    """Module paths that the patterns name, in the network's order for each pattern, without repetition.
+
+    `*` stands for one part of a path (`body.*`), `{3,7,15}` for one of several (`body.{3,7,15}`, in the order given).
+
+    Raises:
+        SrkdError: a pattern matches nothing; the nearest path is named.
+    """
+    paths = [name for name, _ in network.named_modules() if name]
+    found: list[str] = []
+    for pattern in patterns:
+        matches = [path for plain in _braces(pattern) for path in paths if _regex(plain).fullmatch(path)]
+        if not matches:
+            hint = nearest(pattern, paths) or f"; it has {', '.join(paths[:12])}{' ...' if len(paths) > 12 else ''}"
+            raise SrkdError(f'tap "{pattern}" matches no module of {type(network).__name__}{hint}')
+        found += [path for path in matches if path not in found]
+    return found
+
+
+def _braces(pattern: str) -> Iterator[str]:
+    match = re.search(r"\{([^{}]*)\}", pattern)
+    if match is None:
+        yield pattern
+        return
+    for choice in match[1].split(","):
+        yield from _braces(pattern[: match.start()] + choice.strip() + pattern[match.end() :])
+
+
+def _regex(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.escape(pattern).replace(r"\*", r"[^.]+"))
+
+
+class Taps:
+    """Collects the outputs of the named modules of one network while the block is open.
+
+        taps = Taps(network, ["body.3", "body.*"])
+        with taps:
+            output = network(x)
+        taps.features["body.3"]          # a tensor, with its graph
+
+    The hooks sit on this network's own modules and come off when the block ends, so two runs in one process never see
+    each other; a wrapper (DDP, Fabric) around the network changes nothing. Where a module runs several times in one
+    forward pass, its last output counts.
+
+    An in-place operation that follows the tapped module would overwrite what was tapped. The first pass through a tap
+    is therefore cloned, and the tensor's version afterwards tells whether later passes must be cloned too.
+
+    Raises:
+        SrkdError: a pattern matches no module, or a tapped module's output is not one tensor.
+    """
+
+    def __init__(self, network: nn.Module, patterns: Iterable[str]) -> None:
+        self.network = network
+        self.names = resolve(network, patterns)
+        self.features: dict[str, Tensor] = {}
+        self._clone = dict.fromkeys(self.names, True)
+        self._seen: dict[str, tuple[Tensor, int]] = {}
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> Taps:
+        self.features, self._seen = {}, {}
+        for name in self.names:
+            self._handles.append(self.network.get_submodule(name).register_forward_hook(self._hook(name)))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        if kind is None:
+            self._check_versions()
+
+    def _hook(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not isinstance(output, Tensor):
+                raise SrkdError(f'tap "{name}": {type(module).__name__} returns {type(output).__name__}, not a tensor')
+            # Inference tensors carry no version; they are cloned always.
+            versioned = not output.is_inference()
+            self.features[name] = output.clone() if self._clone[name] or not versioned else output
+            if versioned:
+                self._seen[name] = (output, output._version)
+
+        return hook
+
+    def _check_versions(self) -> None:
+        for name, (tensor, version) in self._seen.items():
+            overwritten = tensor._version != version
+            if overwritten and not self._clone[name]:
+                raise SrkdError(f'tap "{name}": its output was overwritten in place in this pass but not in earlier ones')
+            self._clone[name] = overwritten
+        self._seen = {}

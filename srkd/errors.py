@@ -1,0 +1,36 @@
+"""What srkd raises when the user, and not the program, can put it right.
+
+The command line prints these as one line and exits with `exit_code`; anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SrkdError(Exception):
+    """A mistake in the input: the message says what was wrong, where, and what to do."""
+
+    exit_code = 1
+
+
+class PartialFailure(SrkdError):
+    """Some of several inputs failed; the others were done."""
+
+    exit_code = 2
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ' (did you mean "x"?)' for the known name closest to `name`, or '' when none is close."""
+    candidates = [str(k) for k in known]
+    lowered = {c.lower(): c for c in candidates}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.55)
+    return f' (did you mean "{lowered[close[0]]}"?)' if close else ""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> SrkdError:
+    """The error for a name that is not one of `known`: names the nearest, or lists them all when none is near."""
+    known = sorted(str(k) for k in known)
+    hint = nearest(name, known) or (f"; known: {', '.join(known)}" if known else "")
+    return SrkdError(f'unknown {kind} "{name}"{hint}')

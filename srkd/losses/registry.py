@@ -1,0 +1,88 @@
+"""The registry of losses: every class decorated with `@register("name")` in any file of this folder.
+
+A new loss is a new file here and nothing else: the files are found by listing the folder.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+from srkd.errors import SrkdError, unknown
+from srkd.losses.base import Loss
+
+L = TypeVar("L", bound=type[Loss])
+_LOSSES: dict[str, type[Loss]] = {}
+
+
+def register(name: str) -> Callable[[L], L]:
+    """Make a `Loss` class available to recipes under `name`."""
+
+    def add(cls: L) -> L:
+        if _LOSSES.get(name, cls).__qualname__ != cls.__qualname__:
+            raise SrkdError(f'two losses are registered as "{name}": {_LOSSES[name].__module__} and {cls.__module__}')
+        cls.name = name
+        _LOSSES[name] = cls
+        return cls
+
+    return add
+
+
+@cache
+def _discover() -> None:
+    import srkd.losses as package
+
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def names() -> list[str]:
+    """All registered names, sorted."""
+    _discover()
+    return sorted(_LOSSES)
+
+
+def get(name: str) -> type[Loss]:
+    """The class registered as `name`.
+
+    Raises:
+        SrkdError: no such loss; the message names the nearest.
+    """
+    _discover()
+    if name not in _LOSSES:
+        raise unknown("loss", name, _LOSSES)
+    return _LOSSES[name]
+
+
+def options(name: str) -> dict[str, inspect.Parameter]:
+    """The options that `build(name, ...)` takes, in order, with their defaults."""
+    parameters = inspect.signature(get(name).__init__).parameters
+    return {key: p for key, p in parameters.items() if key != "self" and p.kind is not p.VAR_KEYWORD}
+
+
+def build(name: str, **given: Any) -> Loss:
+    """Make a loss by its registered name.
+
+    Raises:
+        SrkdError: unknown name or option (the nearest is named), a missing one, or a value that the loss refuses.
+    """
+    cls, known = get(name), options(name)
+    for key in given:
+        if key not in known:
+            raise SrkdError(f"{name}: {unknown('option', key, known)}")
+    missing = [k for k, p in known.items() if p.default is p.empty and k not in given]
+    if missing:
+        raise SrkdError(f"{name}: needs the option {', '.join(missing)}")
+    try:
+        return cls(**given)
+    except (TypeError, ValueError) as error:
+        raise SrkdError(f"{name}: {error}") from error
+
+
+def describe(name: str) -> str:
+    """The docstring of a loss: formula, shapes, default weight, cost and source."""
+    return inspect.getdoc(get(name)) or ""

@@ -1,0 +1,1 @@
+"""Super-resolution: networks, data, metrics, protocol, training tasks."""

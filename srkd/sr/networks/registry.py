@@ -1,0 +1,105 @@
+"""Networks by name: srkd's own (a file each in this folder), BasicSR's by their registered names, anyone's by path."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, TypeVar
+
+from torch import nn
+
+from srkd.errors import SrkdError, nearest, unknown
+
+N = TypeVar("N", bound=type[nn.Module])
+_NETWORKS: dict[str, type[nn.Module]] = {}
+
+
+def register(name: str) -> Callable[[N], N]:
+    """Make a network class available to recipes and checkpoints under `name`."""
+
+    def add(cls: N) -> N:
+        _NETWORKS[name] = cls
+        return cls
+
+    return add
+
+
+@cache
+def _discover() -> None:
+    import srkd.sr.networks as package
+
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def names() -> list[str]:
+    """The networks that srkd itself has, sorted."""
+    _discover()
+    return sorted(_NETWORKS)
+
+
+def build(spec: Mapping[str, Any], scale: int | None = None) -> nn.Module:
+    """Make a network from `{type: NAME, **options}`.
+
+    `type` is one of `names()`, a name in BasicSR's registry, or `package.module:Class`. Where the network has an option
+    `upscale` or `scale` that the spec leaves out, `scale` fills it in.
+
+    Raises:
+        SrkdError: unknown type or option (the nearest is named), a missing option, or a `scale` that contradicts.
+    """
+    options = dict(spec)
+    kind = options.pop("type", None)
+    if not isinstance(kind, str):
+        raise SrkdError(f"a network needs `type`, a name such as EDSR; got {dict(spec)}")
+    make = _find(kind)
+    known = _options(make)
+    for key in ("upscale", "scale"):
+        if known is None or key not in known or scale is None:
+            continue
+        if options.setdefault(key, scale) != scale:
+            raise SrkdError(f"network {kind}: {key} is {options[key]} but the recipe's scale is {scale}")
+    for key in options:
+        if known is not None and key not in known:
+            raise SrkdError(f"network {kind}: {unknown('option', key, known)}")
+    try:
+        return make(**options)
+    except (TypeError, ValueError) as error:
+        raise SrkdError(f"network {kind}: {error}") from error
+
+
+def _find(kind: str) -> Callable[..., nn.Module]:
+    _discover()
+    if kind in _NETWORKS:
+        return _NETWORKS[kind]
+    if ":" in kind:
+        return _import(kind)
+    from srkd.integrations import basicsr
+
+    if basicsr.available():
+        if kind in basicsr.network_names():
+            return lambda **options: basicsr.network(kind, **options)
+        raise unknown("network", kind, [*_NETWORKS, *basicsr.network_names()])
+    hint = nearest(kind, _NETWORKS) or f"; srkd has {', '.join(names())}"
+    raise SrkdError(f'unknown network "{kind}"{hint}; BasicSR\'s networks need `pip install basicsr`')
+
+
+def _import(path: str) -> Callable[..., nn.Module]:
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SrkdError(f'network "{path}": {error}') from error
+    if not callable(found):
+        raise SrkdError(f'network "{path}" is not a class or a function')
+    return found
+
+
+def _options(make: Callable[..., nn.Module]) -> set[str] | None:
+    """Names that `make` takes, or None where it takes any."""
+    parameters = inspect.signature(make).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return {p.name for p in parameters}
