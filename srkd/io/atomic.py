@@ -1,0 +1,100 @@
+"""Files that appear under their final name only when complete."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from srkd.errors import SrkdError
+
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is too large",
+}
+_REFUSED = {
+    errno.EACCES: "no permission to write there",
+    errno.EPERM: "no permission to write there",
+    errno.EROFS: "the file system is read-only",
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "a part of the path is a file, not a folder",
+    errno.EISDIR: "there is a folder of that name",
+    errno.ENAMETOOLONG: "the name is too long",
+}
+
+
+def _in_words(error: OSError, final: Path) -> SrkdError:
+    known = _FULL | _REFUSED
+    return SrkdError(f"cannot write {shown(final)}: {known.get(error.errno or 0, error.strerror or str(error))}")
+
+
+def shown(path: Path | str) -> str:
+    """A path as text that can always be printed: bytes that are not UTF-8 appear as \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def is_partial(path: Path) -> bool:
+    """Whether a name is one that `atomic_path` gives to unfinished files."""
+    return path.name.startswith(".part-")
+
+
+@contextmanager
+def atomic_path(final: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `final`, of the same suffix, that becomes `final` when the block ends well.
+
+    Missing parent folders are made. The file exists, empty, when the block starts. When the block raises anything at
+    all (KeyboardInterrupt and SystemExit too, so a signal turned into either) the temporary file is removed and `final`
+    is as it was before.
+
+    Raises:
+        SrkdError: the folder cannot be written to, or the disk is full.
+    """
+    final = Path(final)
+    temporary = final.with_name(f".part-{secrets.token_hex(6)}{final.suffix}")
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if final.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    except OSError as error:
+        raise _in_words(error, final) from error
+    try:
+        yield temporary
+        _sync(temporary)
+        os.replace(temporary, final)
+    except OSError as error:
+        if error.errno in _FULL:
+            raise _in_words(error, final) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(final: Path | str, data: bytes) -> None:
+    """Write `data` to `final`, all or nothing. Raises SrkdError as `atomic_path` does."""
+    with atomic_path(final) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(final: Path | str, text: str) -> None:
+    """Write `text` to `final` as UTF-8, all or nothing. Raises SrkdError as `atomic_path` does."""
+    write_bytes(final, text.encode())
+
+
+def write_json(final: Path | str, value: Any) -> None:
+    """Write `value` to `final` as indented JSON, all or nothing. Raises SrkdError as `atomic_path` does."""
+    write_text(final, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
