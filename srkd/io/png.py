@@ -1,0 +1,100 @@
+"""PNG files row by row, so that a picture is never whole in memory; and the chunks that Pillow does not give out.
+
+PNG Specification (Third Edition), W3C 2025. Written with filters and zlib only: 8 and 16 bits, with or without colour
+and alpha.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srkd.io.metadata import Metadata
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CARRIED = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"tEXt", b"zTXt", b"iTXt")
+_COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
+# Run lengths and Huffman codes only: on photographs 5 % larger than level 6 and 7 times faster.
+_LEVEL, _STRATEGY = 1, zlib.Z_RLE
+_INCHES_PER_METRE = 1 / 0.0254
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """(type, content) of each chunk of a PNG file; stops quietly where the file is cut."""
+    at = len(SIGNATURE)
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, at)
+        yield data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
+        at += 12 + length
+
+
+def carried_chunks(data: bytes) -> bytes:
+    """The chunks of a PNG file that another PNG of the same picture should have too: colour space and text, not XMP."""
+    wanted = (c for c in chunks(data) if c[0] in _CARRIED and not c[1].startswith(b"XML:com.adobe.xmp"))
+    return b"".join(_chunk(*c) for c in wanted)
+
+
+class PngWriter:
+    """Writes (n, W, C) blocks of uint8 or uint16 rows to `stream`; `finish` after the last of `height` rows."""
+
+    def __init__(
+        self, stream: BinaryIO, height: int, width: int, channels: int, dtype: np.dtype[Any], metadata: Metadata
+    ) -> None:
+        self._stream = stream
+        self._step = channels * dtype.itemsize
+        self._above = np.zeros((1, width * self._step), np.uint8)
+        self._deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, 15, 9, _STRATEGY)
+        header = struct.pack(">IIBBBBB", width, height, 8 * dtype.itemsize, _COLOUR_TYPE[channels], 0, 0, 0)
+        stream.write(SIGNATURE + _chunk(b"IHDR", header))
+        stream.write(b"".join(_chunk(*c) for c in _ancillary(metadata, height, width)) + metadata.png_chunks)
+
+    def write(self, rows: NDArray[Any]) -> None:
+        raw = rows.astype(rows.dtype.newbyteorder(">"), copy=False)
+        raw = np.ascontiguousarray(raw).view(np.uint8).reshape(len(rows), -1)
+        self._emit(self._deflate.compress(self._filtered(raw).data))
+
+    def finish(self) -> None:
+        self._emit(self._deflate.flush())
+        self._stream.write(_chunk(b"IEND", b""))
+
+    def _emit(self, data: bytes) -> None:
+        if data:
+            self._stream.write(_chunk(b"IDAT", data))
+
+    def _filtered(self, raw: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Each row, after its filter byte, as the difference to the mean of its left and upper neighbour (filter 3).
+
+        floor((a + b) / 2) without leaving uint8 is (a & b) + ((a ^ b) >> 1).
+        """
+        above = np.concatenate([self._above, raw[:-1]])
+        left = np.zeros_like(raw)
+        left[:, self._step :] = raw[:, : -self._step]
+        mean = above ^ left
+        mean >>= 1
+        mean += above & left
+        result = np.empty((len(raw), raw.shape[1] + 1), np.uint8)
+        result[:, 0] = 3
+        np.subtract(raw, mean, out=result[:, 1:])
+        self._above = raw[-1:].copy()
+        return result
+
+
+def _ancillary(metadata: Metadata, height: int, width: int) -> Iterator[tuple[bytes, bytes]]:
+    if metadata.icc:
+        yield b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)
+    if metadata.dpi:
+        yield b"pHYs", struct.pack(">IIB", *(min(round(d * _INCHES_PER_METRE), 2**32 - 1) for d in metadata.dpi), 1)
+    exif = metadata.exif_for(height, width)
+    if exif:
+        yield b"eXIf", exif.removeprefix(b"Exif\0\0")
+    if metadata.xmp:
+        yield b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp

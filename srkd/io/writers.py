@@ -1,0 +1,174 @@
+"""Picture files written row by row: PNG and TIFF as a stream, the others when the last row is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from srkd.errors import SrkdError, unknown
+from srkd.io.atomic import atomic_path, shown
+from srkd.io.metadata import Metadata
+from srkd.io.png import PngWriter
+from srkd.io.tiff import TiffWriter
+
+DEFAULT_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a file format can hold."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    deep: bool  # 16 bits
+    alpha: bool
+    lossy: bool
+    max_side: int
+    streams: bool
+
+
+FORMATS = {
+    f.name: f
+    for f in (
+        Format("png", (".png",), deep=True, alpha=True, lossy=False, max_side=2**31 - 1, streams=True),
+        Format("tiff", (".tif", ".tiff"), deep=True, alpha=True, lossy=False, max_side=2**31 - 1, streams=True),
+        Format("jpeg", (".jpg", ".jpeg"), deep=False, alpha=False, lossy=True, max_side=65500, streams=False),
+        Format("webp", (".webp",), deep=False, alpha=True, lossy=True, max_side=16383, streams=False),
+        Format("bmp", (".bmp",), deep=False, alpha=False, lossy=False, max_side=2**31 - 1, streams=False),
+    )
+}
+
+
+def format_named(name: str) -> Format:
+    """The format of a name such as "png", "jpg" or ".TIF". Raises SrkdError that names the nearest."""
+    suffix = "." + name.lower().lstrip(".")
+    for known in FORMATS.values():
+        if suffix in known.suffixes or suffix == "." + known.name:
+            return known
+    raise unknown("picture format", name, FORMATS)
+
+
+class RowWriter(Protocol):
+    """Takes the rows of one picture from top to bottom, (n, W, C) at a time."""
+
+    def write(self, rows: NDArray[Any]) -> None: ...
+
+
+def to_depth(rows: NDArray[Any], deep: bool) -> NDArray[Any]:
+    """uint16 as uint8 where `deep` is false (value / 257, rounded); anything else as it is."""
+    return rows if deep or rows.dtype != np.uint16 else ((rows.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+@contextmanager
+def open_writer(
+    path: Path | str,
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any] | type,
+    format: str = "png",
+    quality: int | None = None,
+    metadata: Metadata | None = None,
+) -> Iterator[RowWriter]:
+    """Yield a writer of the rows of a picture of `shape` (H, W, C); the file appears when the block ends well.
+
+    16 bits become 8 where the format holds no more. `quality` (1 to 100, default 95) concerns JPEG and WebP; WebP is
+    lossless at 100; JPEG keeps full colour resolution from 90.
+
+    Raises:
+        SrkdError: the format cannot hold the picture, a bad quality, an unwritable folder, a full disk.
+    """
+    chosen = format_named(format)
+    height, width, channels = shape
+    if channels in (2, 4) and not chosen.alpha:
+        raise SrkdError(f"{shown(path)}: {chosen.name} holds no transparency; choose png, tiff or webp")
+    if max(height, width) > chosen.max_side:
+        raise SrkdError(
+            f"{shown(path)}: {width}x{height} is more than {chosen.name} can hold ({chosen.max_side} a side)"
+        )
+    quality = DEFAULT_QUALITY if quality is None else quality
+    if not 1 <= quality <= 100:
+        raise SrkdError(f"quality must be from 1 to 100, got {quality}")
+    metadata = metadata or Metadata()
+    depth = np.dtype(dtype) if chosen.deep else np.dtype(np.uint8)
+    with atomic_path(path) as temporary, temporary.open("w+b") as stream:
+        try:
+            writer = _writer(chosen, stream, shape, depth, quality, metadata)
+        except ValueError as error:
+            raise SrkdError(f"{shown(path)}: {error}") from error
+        checked = _Checked(writer, shape, chosen.deep)
+        yield checked
+        checked.finish()
+
+
+def _writer(
+    chosen: Format, stream: BinaryIO, shape: tuple[int, int, int], dtype: np.dtype[Any], quality: int, meta: Metadata
+) -> Any:
+    if chosen.name == "png":
+        return PngWriter(stream, *shape, dtype, meta)
+    if chosen.name == "tiff":
+        return TiffWriter(stream, *shape, dtype, meta)
+    return _WholeWriter(chosen, stream, shape, quality, meta)
+
+
+class _Checked:
+    """Hands rows on in the format's depth, and sees to it that no picture ends early."""
+
+    def __init__(self, writer: Any, shape: tuple[int, int, int], deep: bool) -> None:
+        self._writer, self._shape, self._deep, self._rows = writer, shape, deep, 0
+
+    def write(self, rows: NDArray[Any]) -> None:
+        self._rows += len(rows)
+        if rows.shape[1:] != self._shape[1:] or self._rows > self._shape[0]:
+            raise ValueError(f"rows of shape {rows.shape} do not fit a picture of {self._shape}")
+        self._writer.write(to_depth(rows, self._deep))
+
+    def finish(self) -> None:
+        if self._rows != self._shape[0]:
+            raise ValueError(f"{self._rows} rows written of a picture of {self._shape}")
+        self._writer.finish()
+
+
+class _WholeWriter:
+    """Gathers the rows and lets Pillow encode them: JPEG, WebP, BMP."""
+
+    def __init__(
+        self, chosen: Format, stream: BinaryIO, shape: tuple[int, int, int], quality: int, metadata: Metadata
+    ) -> None:
+        self._format, self._stream, self._quality, self._metadata = chosen, stream, quality, metadata
+        self._pixels = np.empty(shape, np.uint8)
+        self._filled = 0
+
+    def write(self, rows: NDArray[Any]) -> None:
+        self._pixels[self._filled : self._filled + len(rows)] = rows
+        self._filled += len(rows)
+
+    def finish(self) -> None:
+        height, width, channels = self._pixels.shape
+        pixels = self._pixels[..., 0] if channels == 1 else self._pixels
+        image = Image.fromarray(pixels)
+        getattr(self, f"_save_{self._format.name}")(image, self._metadata.exif_for(height, width))
+
+    def _save_jpeg(self, image: Image.Image, exif: bytes | None) -> None:
+        known = _present(icc_profile=self._metadata.icc, exif=exif, xmp=self._metadata.xmp, dpi=self._metadata.dpi)
+        subsampling = 0 if self._quality >= 90 else 2
+        image.save(self._stream, "JPEG", quality=self._quality, subsampling=subsampling, **known)
+
+    def _save_webp(self, image: Image.Image, exif: bytes | None) -> None:
+        icc = self._metadata.icc
+        if icc and icc[16:20] == b"GRAY":  # WebP has no grey pictures for a grey profile to describe
+            icc = None
+        known = _present(icc_profile=icc, exif=exif, xmp=self._metadata.xmp)
+        image.save(self._stream, "WEBP", quality=self._quality, lossless=self._quality == 100, exact=True, **known)
+
+    def _save_bmp(self, image: Image.Image, exif: bytes | None) -> None:
+        image.save(self._stream, "BMP", **_present(dpi=self._metadata.dpi))
+
+
+def _present(**options: Any) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}
