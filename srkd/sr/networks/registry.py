@@ -70,6 +70,12 @@ def build(spec: Mapping[str, Any], scale: int | None = None) -> nn.Module:
         raise SrkdError(f"network {kind}: {error}") from error
 
 
+def takes(kind: str, option: str) -> bool:
+    """Whether the network `kind` has an option of this name."""
+    known = _options(_find(kind))
+    return known is not None and option in known
+
+
 def _find(kind: str) -> Callable[..., nn.Module]:
     _discover()
     if kind in _NETWORKS:
@@ -80,7 +86,7 @@ def _find(kind: str) -> Callable[..., nn.Module]:
 
     if basicsr.available():
         if kind in basicsr.network_names():
-            return lambda **options: basicsr.network(kind, **options)
+            return basicsr.network_class(kind)
         raise unknown("network", kind, [*_NETWORKS, *basicsr.network_names()])
     hint = nearest(kind, _NETWORKS) or f"; srkd has {', '.join(names())}"
     raise SrkdError(f'unknown network "{kind}"{hint}; BasicSR\'s networks need `pip install basicsr`')

@@ -1,0 +1,1 @@
+"""Training: recipes, the Task protocol, one loop, checkpoints and logging. Knows no task by name."""

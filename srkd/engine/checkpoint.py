@@ -1,0 +1,135 @@
+"""Checkpoints: weights that say what they are, and training state that resumes to the same bits.
+
+Weights are safetensors whose metadata key `srkd` holds JSON: network, scale, colour space, lineage, metrics. Training
+state is a torch file of tensors and plain values. Both are read without ever running code from them.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from srkd.errors import SrkdError
+from srkd.io.atomic import atomic_path
+
+State = dict[str, Tensor]
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Write weights and their description as safetensors, whole or not at all.
+
+    Args:
+        state: tensors by parameter name; written contiguous, on the CPU.
+        meta: plain data; must say `network` (type and options) and `scale` for `srkd.load` to need nothing else.
+    """
+    tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"srkd": json.dumps(dict(meta), sort_keys=True)})
+
+
+def load_weights(path: Path) -> tuple[State, dict[str, Any]]:
+    """Read weights from .safetensors, or from a .pth/.pt/.ckpt of tensors (`params_ema` before `params`).
+
+    Returns:
+        Tensors by name, and the description ({} where the file has none).
+
+    Raises:
+        SrkdError: no such file, truncated, not a checkpoint, or a pickle that holds more than tensors (never run).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SrkdError(f"{path}: no such checkpoint")
+    if path.suffix == ".safetensors":
+        return _load_safetensors(path)
+    return _weights_of(_load_torch(path), path), {}
+
+
+def _load_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = json.loads((file.metadata() or {}).get("srkd", "{}"))
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise SrkdError(f"{path}: not a whole safetensors file ({_first_line(error)})") from error
+    if not isinstance(meta, dict):
+        raise SrkdError(f"{path}: its metadata is not a description of a network")
+    return state, meta
+
+
+def _load_torch(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise SrkdError(
+            f"{path}: holds more than tensors, or is not a checkpoint; it was not run. Convert it to safetensors where "
+            "you trust it"
+        ) from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise SrkdError(f"{path}: truncated or not a checkpoint ({_first_line(error)})") from error
+
+
+def _weights_of(loaded: Any, path: Path) -> State:
+    for key in ("params_ema", "params", "state_dict", "model", "model_state_dict"):
+        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
+            loaded = loaded[key]
+            break
+    if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
+        raise SrkdError(f"{path}: holds no table of weights")
+    return {str(key).removeprefix("module."): tensor for key, tensor in loaded.items()}
+
+
+def load_into(network: torch.nn.Module, state: Mapping[str, Tensor], origin: str, strict: bool = True) -> None:
+    """Load weights into a network.
+
+    Raises:
+        SrkdError: another network's weights: the first missing, unexpected or differently shaped names are given.
+    """
+    own = network.state_dict()
+    missing = [key for key in own if key not in state]
+    unexpected = [key for key in state if key not in own]
+    shapes = [
+        f"{key} is {tuple(state[key].shape)}, the network's {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if shapes or (strict and (missing or unexpected)):
+        parts = [f"missing {_some(missing)}"] * bool(missing) + [f"unexpected {_some(unexpected)}"] * bool(unexpected)
+        kind = type(network).__name__
+        raise SrkdError(f"{origin}: not the weights of this {kind}: {'; '.join(parts + shapes[:2])}")
+    network.load_state_dict(dict(state), strict=False)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write training state (tensors, numbers, text, lists and mappings of them), whole or not at all."""
+    with atomic_path(path) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read training state.
+
+    Raises:
+        SrkdError: as `load_weights`.
+    """
+    if not Path(path).is_file():
+        raise SrkdError(f"{path}: no such training state")
+    loaded = _load_torch(Path(path))
+    if not isinstance(loaded, dict) or "step" not in loaded:
+        raise SrkdError(f"{path}: not a training state of srkd")
+    return loaded

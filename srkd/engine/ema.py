@@ -1,0 +1,59 @@
+"""The exponential moving average of trained weights, which validation and the released file use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Ema:
+    """Keeps `average = decay * average + (1 - decay) * weights` of several networks; buffers are copied.
+
+    Args:
+        networks: by name; their parameters and buffers are watched in place.
+        decay: in [0, 1); 0 keeps no average and `swapped` changes nothing.
+    """
+
+    def __init__(self, networks: Mapping[str, nn.Module], decay: float) -> None:
+        self.networks = dict(networks)
+        self.decay = decay
+        self.average: dict[str, dict[str, Tensor]] = {}
+        if decay:
+            self.average = {name: _copy(network.state_dict()) for name, network in self.networks.items()}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take in the weights as they are now; called after each step."""
+        for name, average in self.average.items():
+            weights = self.networks[name].state_dict()
+            floats = [key for key in average if average[key].is_floating_point()]
+            torch._foreach_lerp_([average[k] for k in floats], [weights[k] for k in floats], 1 - self.decay)
+            for key in average.keys() - set(floats):
+                average[key].copy_(weights[key])
+
+    @contextmanager
+    def swapped(self) -> Iterator[None]:
+        """The networks hold their averages inside the block and their own weights again after it."""
+        own = {name: _copy(self.networks[name].state_dict()) for name in self.average}
+        for name, average in self.average.items():
+            self.networks[name].load_state_dict(average)
+        try:
+            yield
+        finally:
+            for name, weights in own.items():
+                self.networks[name].load_state_dict(weights)
+
+    def state_dict(self) -> dict[str, dict[str, Tensor]]:
+        return self.average
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+        for name, average in self.average.items():
+            for key, tensor in average.items():
+                tensor.copy_(state[name][key])
+
+
+def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {key: tensor.detach().clone() for key, tensor in state.items()}

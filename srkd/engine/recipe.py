@@ -1,0 +1,250 @@
+"""Recipes: one YAML file a training run, checked in full before anything is built.
+
+The pydantic model that describes a recipe belongs to its task (`Task.recipe_type`); this file reads, overrides, checks
+and explains, whatever the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, get_args, get_origin
+
+import pydantic
+import yaml
+
+from srkd.errors import SrkdError, nearest
+
+S = TypeVar("S", bound="Section")
+
+
+class Section(pydantic.BaseModel):
+    """A part of a recipe.
+
+    `ignored` lists other tools' keys that mean nothing here: accepted, with a notice. A section that allows further
+    keys may say by `extra_key` (a regular expression) and `extra_section` what they look like.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", protected_namespaces=())
+    ignored: ClassVar[frozenset[str]] = frozenset()
+    extra_key: ClassVar[str] = ".*"
+    extra_section: ClassVar[type[Section] | None] = None
+
+
+class Optimiser(Section):
+    """An optimiser of `torch.optim` by name, with its options."""
+
+    model_config = pydantic.ConfigDict(extra="allow", protected_namespaces=())
+    type: str = "Adam"
+    lr: float = pydantic.Field(2e-4, gt=0)
+
+
+class Scheduler(Section):
+    """How the learning rate falls; see `srkd.engine.schedule`. The default is one cosine over the whole run."""
+
+    type: str = "cosine"
+    milestones: list[int] = []
+    gamma: float = 0.5
+    periods: list[int] = []
+    restarts: list[int] = []
+    restart_weights: list[float] = [1.0]
+    eta_min: float = pydantic.Field(1e-7, ge=0, description="lowest learning rate of the cosine schedules")
+
+
+class Train(Section):
+    """What every task's `train:` section has."""
+
+    total_iter: int = pydantic.Field(gt=0, description="optimiser steps")
+    warmup_iter: int = pydantic.Field(-1, description="steps of linear warm-up; -1 for none")
+    scheduler: Scheduler = Scheduler()
+    ema_decay: float = pydantic.Field(0.0, ge=0, lt=1, description="exponential moving average of the weights; 0: off")
+    clip_grad_norm: float = pydantic.Field(0.0, ge=0, description="largest gradient norm an optimiser sees; 0: off")
+    accumulate: int = pydantic.Field(1, gt=0, description="batches whose gradients are averaged into one step")
+    precision: str = pydantic.Field("auto", pattern="^(auto|fp32|bf16)$")
+    fp32_after: float = pydantic.Field(
+        1.0, ge=0, le=1, description="share of the run after which steps are fp32, whatever the precision before"
+    )
+    channels_last: bool = True
+    monitor_freq: int = pydantic.Field(0, ge=0, description="steps between gradient norms of each loss term; 0: never")
+
+
+class Logger(Section):
+    """What is written while training, and how often (in steps)."""
+
+    ignored = frozenset({"wandb"})
+    print_freq: int = pydantic.Field(100, gt=0)
+    save_checkpoint_freq: int = pydantic.Field(5000, gt=0)
+    save_state_seconds: float = pydantic.Field(60.0, ge=0, description="longest time that a killed run loses")
+    use_tb_logger: bool = True
+
+
+class Recipe(Section):
+    """The top of every recipe."""
+
+    name: str = pydantic.Field(pattern=r"^[^/\\]+$")
+    task: str = "sr"
+    manual_seed: int = pydantic.Field(0, ge=0)
+    train: Train
+    logger: Logger = Logger()
+    stages: list[dict[str, Any]] = []
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 reads 1e-4 as a string; this reads it as the number that everybody means."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"""^[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+
+                   |\.[0-9][0-9_]*(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$""", re.X),
+    list("-+0123456789."),
+)  # fmt: skip
+
+
+def parse(text: str, origin: str = "recipe") -> Any:
+    """Read YAML text: plain data only, object tags are refused.
+
+    Raises:
+        SrkdError: not YAML, or a tag such as `!!python/object`; with the line.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+        raise SrkdError(f"{origin}{where}: {problem}") from error
+
+
+def read(path: Path | str) -> dict[str, Any]:
+    """Read a recipe file.
+
+    Raises:
+        SrkdError: no such file, not text, not YAML, or not a mapping.
+    """
+    path = Path(path)
+    try:
+        data = parse(path.read_text(encoding="utf-8"), str(path))
+    except OSError as error:
+        raise SrkdError(f"{path}: cannot read the recipe: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SrkdError(f"{path}: not a text file") from error
+    if not isinstance(data, dict):
+        raise SrkdError(f"{path}: a recipe is a mapping of keys to values, this is {type(data).__name__}")
+    return data
+
+
+def override(data: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
+    """Apply `key.sub.key=value` settings (list items by number); values are YAML. Returns a new mapping.
+
+    Raises:
+        SrkdError: no `=`, or a path through something that has no keys.
+    """
+    result = merge(data, {})
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or not key:
+            raise SrkdError(f'--set takes key=value, got "{setting}"')
+        _assign(result, key.split("."), parse(text, f"--set {key}"), key)
+    return result
+
+
+def _assign(node: Any, parts: list[str], value: Any, whole: str) -> None:
+    part, rest = parts[0], parts[1:]
+    if isinstance(node, list):
+        if not part.isdigit() or int(part) >= len(node):
+            raise SrkdError(f"--set {whole}: {part} is not the number of an item (0 to {len(node) - 1})")
+        if rest:
+            _assign(node[int(part)], rest, value, whole)
+        else:
+            node[int(part)] = value
+    elif isinstance(node, dict):
+        if not rest:
+            node[part] = value
+            return
+        if node.get(part) is None:
+            node[part] = {}
+        _assign(node[part], rest, value, whole)
+    else:
+        raise SrkdError(f"--set {whole}: nothing can be set below a {type(node).__name__}")
+
+
+def merge(base: Any, extra: Any) -> Any:
+    """`extra` over `base`: mappings key by key, anything else replaced. Neither is changed."""
+    if isinstance(base, Mapping) and isinstance(extra, Mapping):
+        keys = [*base, *(k for k in extra if k not in base)]
+        return {k: merge(base.get(k), extra[k]) if k in extra else merge(base[k], None) for k in keys}
+    chosen = base if extra is None else extra
+    if isinstance(chosen, Mapping):
+        return {k: merge(v, None) for k, v in chosen.items()}
+    return [merge(v, None) for v in chosen] if isinstance(chosen, list) else chosen
+
+
+def validate(model: type[S], data: Mapping[str, Any], origin: str = "recipe") -> tuple[S, list[str]]:
+    """Check data against a recipe model.
+
+    Returns:
+        The recipe, and a notice for each key that was accepted but means nothing here.
+
+    Raises:
+        SrkdError: one line with every mistake: unknown keys with the nearest known one, missing keys, wrong values.
+    """
+    notices: list[str] = []
+    mistakes: list[str] = []
+    known = _known(model, data, "", notices, mistakes)
+    try:
+        recipe = model.model_validate(known)
+    except pydantic.ValidationError as error:
+        mistakes += [_explain(e) for e in error.errors()]
+    if mistakes:
+        raise SrkdError(f"{origin}: {'; '.join(mistakes)}")
+    return recipe, notices
+
+
+def _known(
+    model: type[Section], data: Mapping[str, Any], where: str, notices: list[str], mistakes: list[str]
+) -> dict[str, Any]:
+    """`data` without the keys that `model` does not have, saying which were ignored and which were wrong."""
+    result = {}
+    for key, value in data.items():
+        field = model.model_fields.get(str(key))
+        allowed = model.model_config.get("extra") == "allow" and re.fullmatch(model.extra_key, str(key))
+        if field is None and allowed:
+            result[key] = _below(model.extra_section, value, f"{where}{key}.", notices, mistakes)
+        elif field is None and str(key) in model.ignored:
+            notices.append(f"{where}{key} means nothing to srkd and is ignored")
+        elif field is None:
+            mistakes.append(f"unknown key {where}{key}{nearest(str(key), model.model_fields)}")
+        else:
+            result[key] = _below(field.annotation, value, f"{where}{key}.", notices, mistakes)
+    return result
+
+
+def _below(annotation: Any, value: Any, where: str, notices: list[str], mistakes: list[str]) -> Any:
+    section = next((t for t in _types(annotation) if isinstance(t, type) and issubclass(t, Section)), None)
+    if section is None or not isinstance(value, Mapping):
+        return value
+    if any(get_origin(t) is dict for t in _types(annotation)):
+        return {k: _below(section, v, f"{where}{k}.", notices, mistakes) for k, v in value.items()}
+    return _known(section, value, where, notices, mistakes)
+
+
+def _types(annotation: Any) -> Iterable[Any]:
+    yield annotation
+    for inner in get_args(annotation):
+        yield from _types(inner)
+
+
+def _explain(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"]) or "recipe"
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    given = error.get("input")
+    shown = f", got {given!r}" if isinstance(given, (str, int, float, bool, type(None))) else ""
+    return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}{shown}"
+
+
+def dump(recipe: pydantic.BaseModel) -> str:
+    """The resolved recipe as YAML text that trains the same again."""
+    return yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=False), sort_keys=False, allow_unicode=True)

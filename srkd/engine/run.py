@@ -1,0 +1,329 @@
+"""A training run: a recipe in, a folder out. Stages, resuming, saving and logging around the loop.
+
+`experiments/<name>/` holds recipe.yml (resolved), models/, training_states/, metrics.jsonl, tb/, visualization/; a
+recipe with stages has such a folder for each stage, stage_1/ and so on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from srkd.engine import checkpoint, schedule, task as tasks
+from srkd.engine.ema import Ema
+from srkd.engine.log import Log, Progress, read_metrics
+from srkd.engine.loop import Clock, Stop, fit, random_state, restore_random_state, stop_on_signals
+from srkd.engine.malloc import keep_freed_memory
+from srkd.engine.recipe import Recipe, dump, merge, validate
+from srkd.engine.task import Task
+from srkd.errors import SrkdError
+from srkd.io.atomic import write_text
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_KEPT_STATES = 2
+# Keys that may differ between a run and its continuation: they change what is written, not what is computed.
+_FREE_KEYS = {"name", "logger", "val", "stages"}
+
+
+class Run:
+    """Trains what a recipe describes.
+
+    Args:
+        data: the recipe as read from YAML, overrides applied.
+        root: folder that gets `<name>/`.
+        resume: continue from the newest whole training state, if there is one; else an older run of the same name is
+            moved aside to `<name>_archived_<time>`.
+        budget: seconds after which training stops between two steps, state saved; None for no limit.
+        quiet: no progress.
+
+    Raises:
+        SrkdError: mistakes in the recipe, all at once; or what was resumed does not fit.
+    """
+
+    def __init__(self, data: Mapping[str, Any], root: Path | str = "experiments", *, resume: bool = False,
+                 budget: float | None = None, quiet: bool = False) -> None:  # fmt: skip
+        self.data = dict(data)
+        self.task_type = tasks.find(str(self.data.get("task", "sr")))
+        self.recipe, self.notices = validate(self.task_type.recipe_type, self.data)
+        self.folder = Path(root) / self.recipe.name
+        self.resume, self.quiet = resume, quiet
+        self.deadline = None if budget is None else time.monotonic() + budget
+        self.stages = self._stages()
+
+    def _stages(self) -> list[tuple[Recipe, Path]]:
+        if not self.recipe.stages:
+            schedule.check(self.recipe.train)
+            return [(self.recipe, self.folder)]
+        stages = []
+        for number, extra in enumerate(self.recipe.stages, 1):
+            data = merge({**self.data, "stages": []}, extra)
+            recipe, _ = validate(self.task_type.recipe_type, data, f"stages[{number}]")
+            schedule.check(recipe.train)
+            stages.append((recipe, self.folder / f"stage_{number}"))
+        return stages
+
+    def dry_run(self) -> list[Task]:
+        """Build every stage's task and check every name, shape and path without training or writing anything."""
+        built = []
+        for recipe, _ in self.stages:
+            fabric = make_fabric()
+            _seed(recipe.manual_seed)
+            task = self.task_type(recipe)
+            task.setup(fabric)
+            self.notices += task.notices
+            built.append(task)
+        return built
+
+    def train(self) -> dict[str, Any]:
+        """Train to the end, or until the budget or a signal stops it.
+
+        Returns:
+            {"step", "total", "finished", "metrics": last validation's scores, "models": paths by network name}.
+        """
+        keep_freed_memory()
+        result: dict[str, Any] = {}
+        previous: dict[str, torch.Tensor] | None = None
+        self._make_room()
+        for number, (recipe, folder) in enumerate(self.stages, 1):
+            stage = _Stage(self, recipe, folder, number)
+            result = stage.train(previous)
+            if not result["finished"]:
+                break
+            previous = stage.task.state_dict()
+        return result
+
+    def _make_room(self) -> None:
+        if self.folder.exists() and not self.resume and _is_leader():
+            moved = self.folder.with_name(f"{self.folder.name}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
+            os.replace(self.folder, moved)
+            say(f"an older run of this name is now {moved}", self.quiet)
+
+
+class _Stage:
+    """One stage of a run, or the whole of a run without stages."""
+
+    def __init__(self, run: Run, recipe: Recipe, folder: Path, number: int) -> None:
+        self.run, self.recipe, self.folder, self.number = run, recipe, folder, number
+        self.fabric = make_fabric()
+        _seed(recipe.manual_seed)
+        self.task = run.task_type(recipe)
+        self.metrics: dict[str, float] = {}
+
+    def train(self, previous: dict[str, torch.Tensor] | None) -> dict[str, Any]:
+        self.task.setup(self.fabric)
+        self.task.on_stage(self.number, previous)
+        self.ema = Ema(self.task.trained(), self.recipe.train.ema_decay)
+        start = self._resume()
+        total = self.recipe.train.total_iter
+        self._begin(start)
+        self.save_clock = Clock(self.recipe.logger.save_state_seconds)
+        title = self.recipe.name if len(self.run.stages) == 1 else f"{self.recipe.name}, stage {self.number}"
+        self._last = (time.monotonic(), start)
+        quiet = self.run.quiet or not self.fabric.is_global_zero
+        with stop_on_signals() as self.asked, Progress(title, total, start, quiet=quiet) as self.progress:
+            try:
+                fit(self.task, self.recipe.train, self.fabric, self.ema, start, self._after_step)
+                done = total
+            except Stop as stop:
+                done = stop.args[0]
+        if done < total:
+            say(f"stopped at step {done} of {total}; --auto_resume goes on from there", self.run.quiet)
+        elif start < total or not self.metrics:
+            self._finish(total)
+        if self.log is not None:
+            self.log.close()
+        models = {name: str(self._model_path(name, "latest")) for name in self.task.trained()}
+        return {"step": done, "total": total, "finished": done == total, "metrics": self.metrics, "models": models}
+
+    def _begin(self, start: int) -> None:
+        """Write what a run writes at its start, and say what the user should know."""
+        self.log: Log | None = None
+        if not self.fabric.is_global_zero:
+            return
+        for notice in dict.fromkeys([*self.run.notices, *self.task.notices]):
+            say(f"notice: {notice}", self.run.quiet)
+        write_text(self.folder / "recipe.yml", dump(self.recipe))
+        self.log = Log(self.folder, start, self.recipe.logger.use_tb_logger)
+        if start == 0:
+            # A state at step 0 lets even the earliest kill be resumed to the same bits.
+            self._save_state(0)
+        self.metrics = _last_validation(self.folder)
+
+    def _after_step(self, done: int, values: Any) -> None:
+        logger, total = self.recipe.logger, self.recipe.train.total_iter
+        every = self.task.validate_every
+        saved = False
+        if done % logger.print_freq == 0 or done == total:
+            self._write_values(done, values())
+        self.progress.update(done)
+        if every and done % every == 0 and done < total:
+            self._validate(done)
+        if done % logger.save_checkpoint_freq == 0 and done < total:
+            self._save_models(str(done))
+            self._save_state(done)
+            saved = True
+        if self._stopping():
+            if not saved:
+                values()
+                self._save_state(done)
+            raise Stop(done)
+        if done < total and not saved and self._save_due():
+            values()
+            self._save_state(done)
+
+    def _stopping(self) -> bool:
+        late = self.run.deadline is not None and time.monotonic() > self.run.deadline
+        return self._agreed(self.asked() or late)
+
+    def _save_due(self) -> bool:
+        return self.fabric.world_size == 1 and self.save_clock.due()
+
+    def _agreed(self, mine: bool) -> bool:
+        """Whether any process says so: all must leave the loop at the same step."""
+        if self.fabric.world_size == 1:
+            return mine
+        return bool(self.fabric.all_reduce(torch.tensor(float(mine)), reduce_op="sum") > 0)
+
+    def _write_values(self, done: int, values: dict[str, float]) -> None:
+        now, since = time.monotonic(), self._last
+        self._last = (now, done)
+        rate = (done - since[1]) / max(now - since[0], 1e-9)
+        lr = max(group["lr"] for opt in self.task.optimisers.values() for group in opt.param_groups)
+        if self.log is not None:
+            self.log.write(done, {**values, "lr": lr, "steps_per_second": round(rate, 3)})
+        shown = " ".join(f"{name} {value:.4g}" for name, value in values.items() if "/" not in name)
+        self.progress.update(done, shown)
+
+    def _validate(self, done: int) -> None:
+        """Score the averaged weights; the random state is put back, so validating changes no training."""
+        state = random_state()
+        self.task.eval()
+        with self.ema.swapped(), torch.no_grad():
+            self.metrics = self.task.validate(done, self.folder / "visualization")
+        self.task.train()
+        restore_random_state(state)
+        if self.log is not None and self.metrics:
+            self.log.write(done, {f"val/{name}": value for name, value in self.metrics.items()})
+            shown = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
+            say(f"step {done}: {shown}", self.run.quiet)
+
+    def _finish(self, total: int) -> None:
+        self._validate(total)
+        self._save_models("latest")
+        self._save_state(total)
+
+    def _model_path(self, name: str, label: str) -> Path:
+        return self.folder / "models" / f"{name}_{label}.safetensors"
+
+    def _save_models(self, label: str) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        with self.ema.swapped():
+            for name, network in self.task.trained().items():
+                meta = {**self.task.meta(name), "metrics": self.metrics}
+                checkpoint.save_weights(self._model_path(name, label), network.state_dict(), meta)
+
+    def _save_state(self, done: int) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        folder = self.folder / "training_states"
+        state = {
+            "step": done,
+            "task": self.task.state_dict(),
+            "optimisers": {name: opt.state_dict() for name, opt in self.task.optimisers.items()},
+            "ema": self.ema.state_dict(),
+            "random": random_state(),
+            "fingerprint": self._fingerprint(),
+        }
+        checkpoint.save_state(folder / f"{done:09d}.pt", state)
+        for old in sorted(folder.glob("[0-9]*.pt"))[:-_KEPT_STATES]:
+            old.unlink()
+
+    def _fingerprint(self) -> dict[str, str]:
+        settings = json.loads(self.recipe.model_dump_json(exclude=_FREE_KEYS))
+        parts = {f"recipe.{key}": _hash(value) for key, value in settings.items()}
+        return {**parts, **self.task.fingerprint()}
+
+    def _resume(self) -> int:
+        """Load the newest whole state of this stage; returns the step to go on from."""
+        states = sorted((self.folder / "training_states").glob("[0-9]*.pt")) if self.run.resume else []
+        if not states:
+            return 0
+        state = checkpoint.load_state(states[-1])
+        mine, theirs = self._fingerprint(), state["fingerprint"]
+        changed = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+        if changed:
+            raise SrkdError(
+                f"{states[-1]}: cannot go on from there, since {', '.join(changed)} changed; restore it, or train under "
+                "another name"
+            )
+        self.task.load_state_dict(state["task"])
+        for name, optimiser in self.task.optimisers.items():
+            rates = [group["lr"] for group in optimiser.param_groups]
+            optimiser.load_state_dict(state["optimisers"][name])
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate
+        self.ema.load_state_dict(state["ema"])
+        restore_random_state(state["random"])
+        return int(state["step"])
+
+
+def _last_validation(folder: Path) -> dict[str, float]:
+    for record in reversed(read_metrics(folder / "metrics.jsonl")):
+        scores = {key.removeprefix("val/"): value for key, value in record.items() if key.startswith("val/")}
+        if scores:
+            return scores
+    return {}
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def _is_leader() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(text: str, quiet: bool = False) -> None:
+    """One line for the user, on standard error, from the first process only."""
+    if not quiet and _is_leader():
+        print(text, file=sys.stderr, flush=True)
+
+
+def make_fabric() -> Fabric:
+    """Lightning Fabric for this machine: one process, or as many as torchrun or SLURM started.
+
+    Fabric places and distributes; precision is the task's (`Task.autocast`), since it may change during a run.
+    """
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from lightning_fabric import Fabric
+
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", str(started)))
+        fabric = Fabric(
+            accelerator="gpu" if torch.cuda.is_available() else "cpu",
+            devices=local if started > 1 else 1,
+            num_nodes=max(started // local, 1),
+            strategy="ddp" if started > 1 else "auto",
+        )
+        fabric.launch()
+    return fabric

@@ -1,0 +1,22 @@
+"""Where the files that come with srkd are: the zoo and the manifests, in a checkout and in an installed wheel."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import srkd
+
+
+def folder(name: str) -> Path:
+    """The folder `models` or `datasets`: inside the package where a wheel put it, else beside it in the checkout."""
+    package = Path(srkd.__file__).parent
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / name
+
+
+def cache() -> Path:
+    """The user's cache folder of srkd: `SRKD_CACHE`, else `XDG_CACHE_HOME/srkd`, else `~/.cache/srkd`."""
+    if "SRKD_CACHE" in os.environ:
+        return Path(os.environ["SRKD_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "srkd"

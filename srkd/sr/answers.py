@@ -1,0 +1,75 @@
+"""The cached teacher of a recipe: where its answers are kept, and building them when they are not there yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from srkd import resources
+from srkd.distill.teachers import LiveTeacher
+from srkd.engine.log import Progress
+from srkd.engine.run import say
+from srkd.sr import cache
+from srkd.sr.data import BankSource, Patches, PictureSource, Source, Subset, to_batch
+from srkd.sr.models import LoadedNetwork
+from srkd.sr.recipe import Cache
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+def cached_source(kind: str, teacher: LoadedNetwork | None, taps: Sequence[str], pictures: Subset, fingerprint: str,
+                  patches: Patches, spec: Cache, fabric: Fabric) -> Source:  # fmt: skip
+    """Batches with the teacher's answers in them, from `outputs` or a `bank`; the first process builds what is missing.
+
+    Raises:
+        SrkdError: the cache would pass cache.max_bytes, or a teacher's answer is not finite.
+    """
+    build = _outputs if kind == "outputs" else _bank
+    if fabric.is_global_zero:
+        build(teacher, taps, pictures, fingerprint, patches, spec)
+    fabric.barrier()
+    return build(teacher, taps, pictures, fingerprint, patches, spec)
+
+
+def _root(spec: Cache) -> Path:
+    return Path(spec.dir) if spec.dir else resources.cache() / "teachers"
+
+
+def _outputs(teacher: LoadedNetwork | None, taps: Sequence[str], pictures: Subset, fingerprint: str, patches: Patches,
+             spec: Cache) -> Source:  # fmt: skip
+    assert teacher is not None
+    name = cache.key(network=cache.network_hash(teacher.network), pictures=fingerprint, numbers=pictures.numbers,
+                     self_ensemble=spec.self_ensemble)  # fmt: skip
+    folder = _root(spec) / f"outputs-{name}"
+    if not (folder / "meta.json").exists():
+        size = sum(pictures.hr(i).size for i in range(len(pictures))) * 2
+        say(cache.check_size(size, spec.max_bytes, folder, f"{teacher.name}'s outputs"))
+    with Progress(f"outputs of {teacher.name}", len(pictures), quiet=(folder / "meta.json").exists()) as progress:
+        outputs = cache.build_outputs(teacher.network, pictures, teacher.scale, folder, multiple=teacher.multiple,
+                                      self_ensemble=spec.self_ensemble, say=progress.update)  # fmt: skip
+    return PictureSource(pictures, patches, outputs)
+
+
+def _bank(teacher: LoadedNetwork | None, taps: Sequence[str], pictures: Subset, fingerprint: str, patches: Patches,
+          spec: Cache) -> Source:  # fmt: skip
+    cut = Patches(patches.gt_size, 16, patches.scale, patches.hflip, patches.rot, patches.sampling, spec.seed)
+    network = None if teacher is None else cache.network_hash(teacher.network)
+    name = cache.key(network=network, pictures=fingerprint, numbers=pictures.numbers, taps=list(taps), cut=vars(cut),
+                     patches=spec.patches)  # fmt: skip
+    folder = _root(spec) / f"bank-{name}"
+    live = None if teacher is None else LiveTeacher(teacher.network, taps)
+    if not (folder / "meta.json").exists():
+        shapes = {} if live is None else _shapes(live, PictureSource(pictures, cut))
+        size = cache.bank_bytes(cut, spec.patches, shapes, live is not None)
+        say(cache.check_size(size, spec.max_bytes, folder, f"{spec.patches} patches"))
+    with Progress("patch bank", spec.patches, quiet=(folder / "meta.json").exists()) as progress:
+        bank = cache.build_bank(live, pictures, cut, spec.patches, folder, progress.update)
+    return BankSource(bank, patches.batch, patches.seed)
+
+
+def _shapes(live: LiveTeacher, source: PictureSource) -> dict[str, tuple[int, ...]]:
+    one = {"lr": source.draw(0)["lr"][:1]}
+    answer = live(to_batch(one, cache.device_of(live.network)))
+    return {tap: tuple(value.shape[1:]) for tap, value in answer.features.items()}

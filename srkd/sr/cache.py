@@ -1,0 +1,174 @@
+"""Teachers' answers computed beforehand: whole-picture outputs, and the patch bank.
+
+They are two things. An output hardly changes when its input is flipped (about 1 %), so the teacher runs once over each
+whole picture and crops of that, turned with the input, are its answers. Features change altogether and depend on the
+border, so they come from fixed, already turned patches that the teacher was run on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from srkd.distill.teachers import LiveTeacher
+from srkd.errors import SrkdError
+from srkd.io.atomic import write_json
+from srkd.sr.data import OUTPUT_STEPS, Patches, Pictures, PictureSource, to_batch
+from srkd.sr.infer import device_of, run, to_tensor
+
+Say = Callable[[int, str], None]
+
+
+def network_hash(network: nn.Module) -> str:
+    """sha256 of a network's parameters and buffers with their names, 16 digits."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def key(**parts: Any) -> str:
+    """A short hash of everything that a cache depends on."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def check_size(size: float, limit: float, folder: Path, what: str) -> str:
+    """The sentence that announces a cache of `size` bytes.
+
+    Raises:
+        SrkdError: it would pass `limit`, the recipe's cache.max_bytes.
+    """
+    if size > limit:
+        raise SrkdError(
+            f"the cache of {what} would take {size / 1e9:.2f} GB, more than cache.max_bytes ({limit / 1e9:.2f} GB); raise "
+            "that, use fewer pictures or patches, or fewer taps"
+        )
+    return f"cache of {what}: {size / 1e9:.2f} GB in {folder}"
+
+
+class OutputCache:
+    """A teacher's outputs for whole pictures as one mapped int16 file; `picture(i)` is (H, W, 3)."""
+
+    dtype = np.dtype(np.int16)
+
+    def __init__(self, folder: Path) -> None:
+        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+        self.shapes = [tuple(shape) for shape in meta["shapes"]]
+        self._offsets = np.cumsum([0, *(int(np.prod(shape)) for shape in self.shapes)])
+        self._data = np.memmap(folder / "outputs.i16", np.int16, "r")
+
+    def picture(self, number: int) -> np.ndarray:
+        start, end = self._offsets[number], self._offsets[number + 1]
+        return self._data[start:end].reshape(self.shapes[number])
+
+
+def build_outputs(network: nn.Module, pictures: Pictures, scale: int, folder: Path, *, multiple: int = 1,
+                  self_ensemble: bool = False, say: Say = lambda done, name: None) -> OutputCache:  # fmt: skip
+    """Run the teacher over every picture, unless `folder` holds all of it; a run that was cut off goes on.
+
+    Args:
+        say: called after each picture with the number done and its name.
+    """
+    if (folder / "meta.json").exists():
+        return OutputCache(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    shapes = [list(pictures.hr(i).shape) for i in range(len(pictures))]
+    device, unfinished = device_of(network), folder / "outputs.part"
+    sizes = np.cumsum([0, *(int(np.prod(shape)) * 2 for shape in shapes)])
+    done = int(np.searchsorted(sizes, unfinished.stat().st_size, "right")) - 1 if unfinished.exists() else 0
+    with unfinished.open("r+b" if done else "wb") as file:
+        file.truncate(sizes[done])
+        file.seek(sizes[done])
+        for number in range(done, len(pictures)):
+            lr = to_tensor(pictures.lr(number), device)
+            file.write(_steps(run(network, lr, scale, multiple, self_ensemble)).tobytes())
+            file.flush()
+            say(number + 1, pictures.name(number))
+    unfinished.replace(folder / "outputs.i16")
+    write_json(folder / "meta.json", {"shapes": shapes})
+    return OutputCache(folder)
+
+
+def _steps(output: Tensor) -> np.ndarray:
+    if not torch.isfinite(output).all():
+        raise SrkdError("the teacher's output holds NaN or infinity")
+    scaled = output[0].float().mul(OUTPUT_STEPS).round().clamp(-32768, 32767)
+    return scaled.to(torch.int16).permute(1, 2, 0).contiguous().cpu().numpy()
+
+
+def bank_bytes(patches: Patches, count: int, features: Mapping[str, tuple[int, ...]], output: bool) -> int:
+    """Bytes of a bank of `count` patches with teacher features of these (C, H, W) shapes."""
+    side = patches.gt_size // patches.scale
+    pixels = 3 * (side**2 + patches.gt_size**2) + (6 * patches.gt_size**2 if output else 0)
+    return count * (pixels + sum(2 * int(np.prod(shape)) for shape in features.values()))
+
+
+def build_bank(teacher: LiveTeacher | None, pictures: Pictures, patches: Patches, count: int, folder: Path,
+               say: Say = lambda done, name: None) -> dict[str, Any]:  # fmt: skip
+    """A fixed bank of `count` augmented patches with the teacher's answers to those very patches.
+
+    Returns:
+        Mapped arrays: lr, hr (uint8, (N, H, W, 3)); with a teacher teacher_output (int16) and teacher_features (by tap,
+        float16, (N, H, W, C)).
+    """
+    marker = folder / "meta.json"
+    if not marker.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        files = _write_bank(teacher, PictureSource(pictures, patches), count, folder, say)
+        write_json(marker, files)
+    files = json.loads(marker.read_text(encoding="utf-8"))
+    bank: dict[str, Any] = {}
+    for name, file in files.items():
+        array = np.load(folder / file, mmap_mode="r")
+        if name.startswith("teacher_features/"):
+            bank.setdefault("teacher_features", {})[name.partition("/")[2]] = array
+        else:
+            bank[name] = array
+    return bank
+
+
+def _write_bank(
+    teacher: LiveTeacher | None, source: PictureSource, count: int, folder: Path, say: Say
+) -> dict[str, str]:
+    size = source.patches.batch
+    device = device_of(teacher.network) if teacher else torch.device("cpu")
+    arrays: dict[str, np.ndarray] = {}
+    files: dict[str, str] = {}
+    for start in range(0, count, size):
+        drawn = source.draw(start // size)
+        rows = {"lr": drawn["lr"], "hr": drawn["hr"], **_answers(teacher, drawn, device)}
+        for name, values in rows.items():
+            if name not in arrays:
+                files[name] = f"{len(files)}.npy"
+                shape = (count, *values.shape[1:])
+                arrays[name] = np.lib.format.open_memmap(folder / files[name], "w+", values.dtype, shape)
+            arrays[name][start : start + size] = values[: count - start]
+        say(min(start + size, count), "patches")
+    for array in arrays.values():
+        array.flush()
+    return files
+
+
+def _answers(teacher: LiveTeacher | None, drawn: dict[str, Any], device: torch.device) -> dict[str, np.ndarray]:
+    if teacher is None:
+        return {}
+    answer = teacher(to_batch({"lr": drawn["lr"]}, device))
+    rows = {f"teacher_features/{tap}": _half(value, tap) for tap, value in answer.features.items()}
+    assert answer.output is not None
+    scaled = answer.output.float().mul(OUTPUT_STEPS).round().clamp(-32768, 32767).to(torch.int16)
+    return {"teacher_output": scaled.permute(0, 2, 3, 1).cpu().numpy(), **rows}
+
+
+def _half(value: Tensor, tap: str) -> np.ndarray:
+    half = value.to(torch.float16)
+    if value.ndim != 4 or not torch.isfinite(half).all():
+        raise SrkdError(f'tap "{tap}": {tuple(value.shape)} cannot be cached as finite half-precision feature maps')
+    return half.permute(0, 2, 3, 1).contiguous().cpu().numpy()

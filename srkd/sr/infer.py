@@ -1,0 +1,55 @@
+"""Whole pictures through a network: uint8 in, uint8 out, the way evaluation and caches need it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Network = Callable[[Tensor], Tensor]
+
+
+def to_tensor(picture: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """uint8 RGB (H, W, 3) to float32 (1, 3, H, W) in [0, 1], channels last."""
+    return torch.from_numpy(np.ascontiguousarray(picture)).to(device).permute(2, 0, 1)[None].float().div_(255)
+
+
+def to_picture(tensor: Tensor) -> np.ndarray:
+    """float (1, 3, H, W) to uint8 RGB (H, W, 3): clamped to [0, 1], times 255, rounded half to even."""
+    scaled = tensor.detach()[0].float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return scaled.permute(1, 2, 0).cpu().numpy()
+
+
+@torch.inference_mode()
+def run(network: Network, lr: Tensor, scale: int, multiple: int = 1, self_ensemble: bool = False) -> Tensor:
+    """A network's output for a whole picture.
+
+    Args:
+        lr: float (N, 3, H, W) in [0, 1].
+        multiple: the network's input sides must be multiples of this; padded by reflection and cropped again.
+        self_ensemble: average over the 8 flips and rotations (EDSR's "+", CVPRW 2017).
+    """
+    if self_ensemble:
+        outputs = [undo(run(network, view, scale, multiple)) for view, undo in eight_views(lr)]
+        return torch.stack(outputs).mean(0)
+    height, width = lr.shape[-2:]
+    down, right = -height % multiple, -width % multiple
+    if down or right:
+        mode = "reflect" if down < height and right < width else "replicate"
+        lr = F.pad(lr, (0, right, 0, down), mode)
+    return network(lr)[..., : height * scale, : width * scale]
+
+
+def eight_views(x: Tensor) -> Iterator[tuple[Tensor, Callable[[Tensor], Tensor]]]:
+    """Each flip and rotation of (N, C, H, W), with the function that undoes it."""
+    for flips in ([], [-1], [-2], [-2, -1]):
+        yield x.flip(flips), lambda y, flips=flips: y.flip(flips)  # type: ignore[misc]
+        yield x.flip(flips).transpose(-2, -1), lambda y, flips=flips: y.transpose(-2, -1).flip(flips)  # type: ignore[misc]
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where a network's parameters are; the CPU for one without."""
+    return next((p.device for p in network.parameters()), torch.device("cpu"))

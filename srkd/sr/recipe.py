@@ -1,0 +1,137 @@
+"""The SR recipe: BasicSR's words, a list of losses, a teacher and its cache.
+
+An option file of BasicSR's own for an SRModel trains as it is; keys that mean nothing here are accepted with a notice.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import pydantic
+
+from srkd.engine.recipe import Optimiser, Recipe, Section, Train
+from srkd.errors import SrkdError
+
+Paths = str | list[str]
+
+
+class TrainSet(Section):
+    """Pictures to train on: HR folders (LR is made by the protocol), or HR and LR folders of the same names."""
+
+    ignored = frozenset({"type", "io_backend", "use_shuffle", "num_worker_per_gpu", "dataset_enlarge_ratio",
+                         "prefetch_mode", "num_prefetch_queue", "pin_memory", "phase", "meta_info_file",
+                         "filename_tmpl", "bufsize"})  # fmt: skip
+    name: str = "train"
+    dataroot_gt: Paths
+    dataroot_lq: Paths | None = None
+    exclude: list[str] = pydantic.Field([], description="file stems that are left out, e.g. those held out")
+    gt_size: int = pydantic.Field(96, gt=0, description="side of an HR patch in pixels")
+    batch_size_per_gpu: int = pydantic.Field(16, gt=0)
+    use_hflip: bool = True
+    use_rot: bool = True
+    sampling: Literal["picture", "area"] = pydantic.Field(
+        "picture", description="each picture as likely as another, or each position in them"
+    )
+    skip_small: bool = pydantic.Field(False, description="leave out pictures smaller than a patch")
+
+
+class ValSet(Section):
+    """Pictures to validate on."""
+
+    ignored = frozenset({"type", "io_backend", "meta_info_file", "filename_tmpl", "phase"})
+    name: str
+    dataroot_gt: str
+    dataroot_lq: str | None = None
+    only: list[str] = pydantic.Field([], description="file stems that are used, all where empty")
+
+
+class Datasets(Section):
+    """`train`, and any number of validation sets: `val`, `val_2`, ..."""
+
+    model_config = pydantic.ConfigDict(extra="allow", protected_namespaces=())
+    extra_key = r"(val|test)\w*"
+    extra_section = ValSet
+    __pydantic_extra__: dict[str, ValSet] = pydantic.Field(init=False)
+    train: TrainSet
+
+    def validation(self) -> list[ValSet]:
+        return list((self.__pydantic_extra__ or {}).values())
+
+
+class Metric(Section):
+    """One validation score, in BasicSR's words."""
+
+    ignored = frozenset({"better", "input_order"})
+    type: str
+    crop_border: int | None = pydantic.Field(None, ge=0, description="pixels; the scale where it is not given")
+    test_y_channel: bool = True
+
+
+class Validation(Section):
+    """When and how to validate."""
+
+    ignored = frozenset({"pbar", "suffix", "use_pbar"})
+    val_freq: int = pydantic.Field(0, ge=0, description="steps between validations; 0: at the end only")
+    save_img: bool = False
+    metrics: dict[str, Metric] = {"psnr": Metric(type="calculate_psnr"), "ssim": Metric(type="calculate_ssim")}
+
+
+class Path(Section):
+    """Where weights come from."""
+
+    ignored = frozenset({"resume_state", "root", "experiments_root", "ignore_resume_networks"})
+    pretrain_network_g: str | None = None
+    param_key_g: str | None = None
+    strict_load_g: bool = True
+    pretrain_network_g_teacher: str | None = None
+
+
+class Cache(Section):
+    """A teacher's answers, computed before training.
+
+    `outputs`: its outputs for whole pictures, cropped with them. `bank`: a fixed set of augmented patches with its
+    outputs and features on those very patches; the only cache that features allow. `live`: the teacher runs in every
+    step.
+    """
+
+    kind: Literal["auto", "live", "outputs", "bank"] = "auto"
+    patches: int = pydantic.Field(8000, gt=0, description="size of the bank")
+    seed: int = pydantic.Field(0, ge=0, description="of the bank's patches, whatever the run's own seed")
+    max_bytes: float = pydantic.Field(8e9, gt=0, description="a larger cache is refused")
+    self_ensemble: bool = pydantic.Field(False, description="outputs averaged over the 8 flips and rotations")
+    dir: str | None = pydantic.Field(None, description="folder of caches; the user's cache folder by default")
+
+
+class SRTrain(Train):
+    """`train:` of an SR recipe."""
+
+    ignored = frozenset({"manual_seed"})
+    optim_g: Optimiser = Optimiser()
+    losses: list[dict[str, Any]] = []
+    pixel_opt: dict[str, Any] | None = None
+    use_grad_clip: bool = False
+
+    def all_losses(self) -> list[dict[str, Any]]:
+        """The loss terms, BasicSR's `pixel_opt` among them."""
+        terms = list(self.losses)
+        if self.pixel_opt is not None:
+            pixel = {k: v for k, v in self.pixel_opt.items() if k not in ("loss_weight", "reduction")}
+            if self.pixel_opt.get("reduction", "mean") != "mean":
+                raise SrkdError("train.pixel_opt.reduction: srkd's losses are means; scale the weight instead")
+            terms.insert(0, {**pixel, "target": "gt", "weight": self.pixel_opt.get("loss_weight", 1.0)})
+        return terms or [{"type": "L1Loss", "target": "gt", "weight": 1.0}]
+
+
+class SRRecipe(Recipe):
+    """The top of an SR recipe."""
+
+    ignored = frozenset({"model_type", "num_gpu", "dist_params", "find_unused_parameters", "dist", "rank",
+                         "world_size", "is_train", "auto_resume", "use_static_graph"})  # fmt: skip
+    scale: int = pydantic.Field(ge=1, le=16)
+    network_g: dict[str, Any]
+    network_g_teacher: dict[str, Any] | None = None
+    cache: Cache = Cache()
+    datasets: Datasets
+    path: Path = Path()
+    train: SRTrain
+    val: Validation = Validation()

@@ -1,0 +1,199 @@
+"""Super-resolution, supervised or distilled: one network trained by a weighted list of losses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from srkd.distill.objective import Objective, parse_terms
+from srkd.distill.taps import Taps
+from srkd.distill.teachers import Answer, CachedTeacher, LiveTeacher, Teacher
+from srkd.engine import task as engine
+from srkd.engine.checkpoint import load_into
+from srkd.engine.optimisers import make_optimiser
+from srkd.errors import SrkdError
+from srkd.sr import data, validation
+from srkd.sr.answers import cached_source
+from srkd.sr.models import LoadedNetwork, build_or_load, read_weights
+from srkd.sr.pictures import training_pictures
+from srkd.sr.recipe import SRRecipe
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+class Step(nn.Module):
+    """Student and objective as one module, so that distributed training sees every parameter that learns."""
+
+    def __init__(self, student: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.student, self.objective = student, objective
+        self.taps = Taps(student, objective.student_taps)
+
+    def answer(self, lr: Tensor) -> Answer:
+        with self.taps:
+            output = self.student(lr)
+        return Answer(output, self.taps.features)
+
+    def forward(
+        self, batch: Mapping[str, Any], teacher: Answer, context: Mapping[str, Any]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        student = self.answer(batch["lr"])
+        assert student.output is not None
+        student.output = student.output.float()
+        return self.objective(student, teacher, batch["hr"], context)
+
+
+class Task(engine.Task):
+    """The task `sr`: what BasicSR calls SRModel, and its distillation from a teacher."""
+
+    recipe_type = SRRecipe
+    recipe: SRRecipe
+
+    def __init__(self, recipe: SRRecipe) -> None:
+        super().__init__(recipe)
+        built = build_or_load(recipe.network_g, recipe.scale, "network_g")
+        self.network_g, self._network_meta = built.network.train(), built.meta
+        self._load_pretrained()
+        self.objective = Objective(parse_terms(recipe.train.all_losses()))
+
+    def _load_pretrained(self) -> None:
+        path = self.recipe.path
+        if path.pretrain_network_g:
+            weights = read_weights(path.pretrain_network_g, self.recipe.scale)
+            load_into(self.network_g, weights, path.pretrain_network_g, path.strict_load_g)
+
+    def setup(self, fabric: Fabric) -> None:
+        recipe, train = self.recipe, self.recipe.train
+        self.fabric, self.device = fabric, fabric.device
+        self.pictures = training_pictures(recipe.datasets.train, recipe.scale)
+        self.patches = self._patches(fabric.world_size)
+        kept = data.usable(self.pictures, self.patches.gt_size, recipe.scale, recipe.datasets.train.skip_small)
+        self.teacher_network = self._load_teacher()
+        network = None if self.teacher_network is None else self.teacher_network.network
+        self.objective.resolve_taps(self.network_g, network)
+        if train.channels_last:
+            self.network_g.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network_g.to(self.device)
+        self.source, self.teacher = self._answers(data.Subset(self.pictures, kept))
+        self.epoch_steps = math.ceil(len(kept) / self.patches.batch)
+        self._dry_run()
+        step = Step(self.network_g, self.objective)
+        optimiser = make_optimiser(step.parameters(), train.optim_g)
+        # The wrappers stay out of this module's own state: their parameters are network_g's and the objective's.
+        self._step, wrapped = fabric.setup(step, optimiser) if train.total_iter else (step, optimiser)
+        self.optimisers = {"g": wrapped}
+        self.validator = validation.Validator(recipe, fabric.is_global_zero)
+
+    def _patches(self, world: int) -> data.Patches:
+        train = self.recipe.datasets.train
+        return data.Patches(train.gt_size, train.batch_size_per_gpu * world, self.recipe.scale, train.use_hflip,
+                            train.use_rot, train.sampling, self.recipe.manual_seed)  # fmt: skip
+
+    def _load_teacher(self) -> LoadedNetwork | None:
+        spec, path = self.recipe.network_g_teacher, self.recipe.path.pretrain_network_g_teacher
+        if not self.objective.needs_teacher:
+            if spec is not None:
+                self.notices.append("no loss looks at the teacher, which is not loaded")
+            return None
+        if spec is None and path is None:
+            names = ", ".join(term.name for term in self.objective.terms if term.against == "teacher")
+            raise SrkdError(f"{names}: compares with a teacher, but the recipe has no network_g_teacher")
+        teacher = build_or_load(spec or {"file": path}, self.recipe.scale, "network_g_teacher")
+        if path is not None and spec is not None:
+            load_into(teacher.network, read_weights(path, self.recipe.scale), path)
+        elif spec is not None and "type" in spec:
+            raise SrkdError("network_g_teacher has random weights: give path.pretrain_network_g_teacher, zoo or file")
+        if self.recipe.train.channels_last:
+            teacher.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        teacher.network.to(self.device)
+        return teacher
+
+    def _answers(self, pictures: data.Subset) -> tuple[data.Source, Teacher]:
+        """Where batches come from and who answers them, by the recipe's cache."""
+        cache, teacher = self.recipe.cache, self.teacher_network
+        kind = cache.kind
+        if kind == "auto":
+            kind = "live" if teacher is None or self.objective.teacher_taps else "outputs"
+        if kind == "live" or (kind == "outputs" and teacher is None):
+            live = CachedTeacher() if teacher is None else LiveTeacher(teacher.network, self.objective.teacher_taps)
+            return data.PictureSource(pictures, self.patches), live
+        if kind == "outputs" and self.objective.teacher_taps:
+            raise SrkdError(
+                f"cache.kind outputs holds no features, but losses look at {', '.join(self.objective.teacher_taps)}; "
+                "use bank or live"
+            )
+        source = cached_source(kind, teacher, self.objective.teacher_taps, pictures, self.pictures.fingerprint,
+                               self.patches, cache, self.fabric)  # fmt: skip
+        return source, CachedTeacher()
+
+    def _dry_run(self) -> None:
+        """One step without an update: builds the losses' learned parts and finds every mistake before training."""
+        batch = self.batch(0)
+        step = Step(self.network_g, self.objective)
+        with self.autocast(0, self.device):
+            student, teacher = step.answer(batch["lr"]), self.teacher(batch)
+        assert student.output is not None
+        student.output = student.output.float()
+        if student.output.shape != batch["hr"].shape:
+            wanted, given = tuple(batch["hr"].shape[-2:]), tuple(student.output.shape[-2:])
+            raise SrkdError(f"network_g gives {given} for a patch whose HR is {wanted}: is its scale {self.recipe.scale}?")
+        parameters = [p for p in self.network_g.parameters() if p.requires_grad]
+        self.objective.dry_run(student, teacher, batch["hr"], self._context(batch, 0), parameters)
+        self.network_g.zero_grad(set_to_none=True)
+
+    def _context(self, batch: Mapping[str, Any], step: int) -> dict[str, Any]:
+        progress = step / self.recipe.train.total_iter
+        return {"lr": batch["lr"], "hr": batch["hr"], "index": batch["index"], "step": step, "progress": progress}
+
+    def batch(self, number: int) -> dict[str, Any]:
+        arrays = self.source.draw(number, self.fabric.global_rank, self.fabric.world_size)
+        return data.to_batch(arrays, self.device)
+
+    def steps(self, batch: dict[str, Any], step: int) -> Iterator[tuple[Tensor, Optimizer]]:
+        with self.autocast(step, self.device):
+            total, values = self._step(batch, self.teacher(batch), self._context(batch, step))
+        self.log = {f"l_{name}": value.detach() for name, value in values.items()}
+        every = self.recipe.train.monitor_freq
+        if every and (step + 1) % every == 0:
+            parameters = [p for p in self.network_g.parameters() if p.requires_grad]
+            self.log.update(self.objective.monitor(values, parameters))
+        yield total, self.optimisers["g"]
+
+    def trained(self) -> dict[str, nn.Module]:
+        return {"net_g": self.network_g}
+
+    @property
+    def epoch_length(self) -> int:
+        return self.epoch_steps
+
+    @property
+    def validate_every(self) -> int:
+        return self.recipe.val.val_freq
+
+    def validate(self, step: int, folder: Path) -> dict[str, float]:
+        return self.validator.score(self.network_g, step, folder)
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"the training pictures": self.pictures.fingerprint}
+
+    def meta(self, name: str) -> dict[str, Any]:
+        teacher = self.teacher_network
+        return {
+            **self._network_meta,
+            "scale": self.recipe.scale,
+            "colour": "RGB in [0, 1]",
+            "lineage": {
+                "recipe": self.recipe.name,
+                "seed": self.recipe.manual_seed,
+                "steps": self.recipe.train.total_iter,
+                "data": self.pictures.fingerprint,
+                "teacher": None if teacher is None else teacher.name,
+            },
+        }
