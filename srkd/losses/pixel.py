@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkd.losses.base import Example, Loss, Maps, positive
+from srkd.losses.base import Example, Loss, choice, positive
 from srkd.losses.registry import register
 
 
 class _Pixel(Loss):
     kind: ClassVar[str] = "output"
-    zero_at_equal: ClassVar[bool] = True
+    zero_at_equal = True
 
     @classmethod
     def example(cls, seed: int) -> Example:
@@ -39,20 +39,18 @@ class Output(_Pixel):
 
     def __init__(self, norm: str = "l1", eps: float = 1e-3) -> None:
         super().__init__()
-        if norm not in ("l1", "l2", "charbonnier"):
-            raise ValueError(f"norm must be l1, l2 or charbonnier, got {norm!r}")
-        self.norm, self.eps = norm, positive("eps", eps)
+        self.norm = choice("norm", norm, ("l1", "l2", "charbonnier"))
+        self.eps = positive("eps", eps)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
-        teacher = teacher.detach()
         if self.norm == "l1":
             return F.l1_loss(student, teacher)
         if self.norm == "l2":
             return F.mse_loss(student, teacher)
         return charbonnier(student - teacher, self.eps).mean()
 
-    def prepare(self, student: Maps, teacher: Maps, **context: Any) -> None:
-        if isinstance(student, Tensor) and isinstance(teacher, Tensor) and student.shape != teacher.shape:
+    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
+        if student.shape != teacher.shape:
             raise ValueError(f"outputs differ in shape: student {tuple(student.shape)}, teacher {tuple(teacher.shape)}")
 
 

@@ -1,0 +1,72 @@
+"""How two networks' features are made comparable: sizes by average pooling, channels by a learned 1x1 projection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkd.losses.base import Loss, unprepared
+
+
+def as_maps(features: Tensor) -> Tensor:
+    """(N, C) vectors as (N, C, 1, 1) maps; maps as they are."""
+    return features[:, :, None, None] if features.ndim == 2 else features
+
+
+def check_pair(student: Tensor, teacher: Tensor) -> None:
+    """Raise ValueError unless both are (N, C, H, W) maps, or both (N, C) vectors, of one batch."""
+    shapes = f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}"
+    if student.ndim != teacher.ndim or student.ndim not in (2, 4):
+        raise ValueError(f"needs maps (N, C, H, W) or vectors (N, C) on both sides, got {shapes}")
+    if len(student) != len(teacher):
+        raise ValueError(f"the batches differ: {shapes}")
+    if 0 in student.shape or 0 in teacher.shape:
+        raise ValueError(f"nothing to compare: {shapes}")
+
+
+def match_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Average-pool the larger of two (N, C, H, W) maps to the smaller, each side of the picture by itself."""
+    if student.shape[2:] == teacher.shape[2:]:
+        return student, teacher
+    height, width = (min(a, b) for a, b in zip(student.shape[2:], teacher.shape[2:], strict=True))
+    return tuple(F.adaptive_avg_pool2d(m, (height, width)) for m in (student, teacher))  # type: ignore[return-value]
+
+
+def like(features: Tensor) -> dict[str, Any]:
+    """Device and precision for parameters that meet `features`: double stays double, everything else is float32."""
+    return {"device": features.device, "dtype": torch.float64 if features.dtype == torch.float64 else torch.float32}
+
+
+def projection(student: Tensor, teacher: Tensor, *, bias: bool = True) -> nn.Module:
+    """A 1x1 convolution from the student's channels to the teacher's; the identity where they are equal."""
+    if student.shape[1] == teacher.shape[1]:
+        return nn.Identity()
+    return nn.Conv2d(student.shape[1], teacher.shape[1], 1, bias=bias, **like(student))
+
+
+class Projected(Loss):
+    """Base of losses that compare equal numbers of channels: `prepare` makes `projection` where they differ."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projection: nn.Module | None = None
+
+    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
+        check_pair(student, teacher)
+        self.projection = projection(student, teacher)
+
+    def aligned(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """Both as maps of one shape, the student's projected to the teacher's channels.
+
+        Raises:
+            SrkdError: the channels differ and `prepare` was not called.
+        """
+        student, teacher = match_size(as_maps(student), as_maps(teacher))
+        if self.projection is not None:
+            student = self.projection(student)
+        if student.shape[1] != teacher.shape[1]:
+            raise unprepared(self, "projection between different numbers of channels")
+        return student, teacher

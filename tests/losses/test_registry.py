@@ -1,0 +1,64 @@
+"""Finding and building losses by name, and what the user is told when a name is wrong."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import srkd.losses
+from srkd.errors import SrkdError
+from srkd.losses import Loss, registry
+
+
+@pytest.fixture
+def scratch(monkeypatch):
+    """A registry that forgets what the test adds."""
+    srkd.losses.names()
+    monkeypatch.setattr(registry, "_LOSSES", dict(registry._LOSSES))
+
+
+def test_unknown_name_names_the_nearest():
+    with pytest.raises(SrkdError, match=r'unknown loss "fitnets" \(did you mean "fitnet"\?\)'):
+        srkd.losses.get("fitnets")
+
+
+def test_unknown_option_names_the_nearest():
+    with pytest.raises(SrkdError, match=r'kd: unknown option "temprature" \(did you mean "temperature"\?\)'):
+        srkd.losses.build("kd", temprature=2)
+
+
+def test_missing_option_is_named(scratch):
+    @srkd.losses.register("scaled_l1")
+    class Scaled(Loss):
+        def __init__(self, scale: float) -> None:
+            super().__init__()
+            self.scale = scale
+
+        def forward(self, student, teacher, target=None, **context):
+            return self.scale * (student - teacher).abs().mean()
+
+    with pytest.raises(SrkdError, match="scaled_l1: needs the option scale"):
+        srkd.losses.build("scaled_l1")
+    assert srkd.losses.build("scaled_l1", scale=2.0)(torch.zeros(2), torch.ones(2)).item() == 2.0
+    assert "scaled_l1" in srkd.losses.names()
+
+
+def test_refused_value_keeps_the_reason_and_names_the_loss():
+    with pytest.raises(SrkdError, match=r"kd: temperature must be a number > 0, got 0"):
+        srkd.losses.build("kd", temperature=0)
+    with pytest.raises(SrkdError, match=r"rkd: instances must be one of image, patch, pixel, got 'pixels'"):
+        srkd.losses.build("rkd", instances="pixels")
+
+
+def test_one_name_is_one_loss(scratch):
+    with pytest.raises(SrkdError, match='two losses are registered as "kd"'):
+
+        @srkd.losses.register("kd")
+        class Other(Loss):
+            pass
+
+
+def test_options_list_names_and_defaults():
+    found = srkd.losses.options("rkd")
+    assert list(found) == ["distance_weight", "angle_weight", "instances", "patch", "samples"]
+    assert found["distance_weight"].default == 25.0
