@@ -28,6 +28,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
 from srkd.errors import SrkdError
 from srkd.io import metadata as meta
@@ -41,7 +46,15 @@ Pixels = NDArray[Any]
 
 MAX_PIXELS = 150_000_000
 SUFFIXES = tuple(suffix for known in FORMATS.values() for suffix in known.suffixes)
-_PILLOW_NAMES = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp", "TIFF": "tiff", "BMP": "bmp"}
+# Named by their classes: importing those registers the formats, which Pillow else does halfway through another thread.
+_PILLOW_NAMES = {
+    PngImageFile.format: "png",
+    JpegImageFile.format: "jpeg",
+    "MPO": "jpeg",
+    WebPImageFile.format: "webp",
+    TiffImageFile.format: "tiff",
+    BmpImageFile.format: "bmp",
+}
 _READABLE = ", ".join(FORMATS)
 # As Pillow calls them: L grey, P palette, A alpha, a alpha already multiplied in, X padding.
 _MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB",
@@ -169,8 +182,11 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
 
 @contextmanager
 def _in_words(path: Path | str) -> Iterator[None]:
+    """Errors as one line that names the file; what Pillow warns of is refused, or left out with a note."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            yield
     except MemoryError as error:
         raise SrkdError(f"{shown(path)}: not enough memory to decode it") from error
     except OSError as error:
@@ -195,9 +211,7 @@ def _check_size(height: int, width: int) -> None:
 def _opened(stream: Any) -> Image.Image:
     """Open by content. Raises ValueError in words."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is `MAX_PIXELS`
-            return Image.open(stream, formats=tuple(_PILLOW_NAMES))
+        return Image.open(stream, formats=[f for f in _PILLOW_NAMES if f != "MPO"])  # the JPEG plugin opens MPO
     except Image.DecompressionBombError as error:
         raise ValueError(f"declares more pixels than the limit of {MAX_PIXELS:,}") from error
     except Image.UnidentifiedImageError as error:
@@ -219,11 +233,11 @@ def _read_other(data: bytes) -> Picture:
         _check_size(image.height, image.width)
         if name != "jpeg" and getattr(image, "n_frames", 1) > 1:
             raise ValueError("an animation; give its frames as single pictures")
+        with _decoding():
+            pixels, note = (_png16(image, data), None) if _is_png16(data) else _eight_bits(image)
         orientation, metadata, notes = meta.from_pillow(image)
         if name == "png":
             metadata = replace(metadata, png_chunks=carried_chunks(data))
-        with _decoding():
-            pixels, note = (_png16(image, data), None) if _is_png16(data) else _eight_bits(image)
     return _finished(pixels, orientation, name, metadata, notes, note)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +48,13 @@ class Metadata:
 def from_pillow(image: Image.Image) -> tuple[int, Metadata, tuple[str, ...]]:
     """(EXIF orientation 1-8, metadata, notes) of an opened picture that is not a TIFF."""
     info = image.info
-    orientation, exif, notes = _safely(image.getexif)
+
+    def load() -> Image.Exif:
+        exif = Image.Exif()
+        exif.load(info.get("exif", b""))  # not getexif(), which decodes a PNG file whole to find its EXIF chunk
+        return exif
+
+    orientation, exif, notes = _safely(load)
     xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
     return orientation, Metadata(info.get("icc_profile"), exif, _upright_xmp(xmp), _dpi(info.get("dpi"))), notes
 
@@ -74,11 +79,9 @@ def from_tiff(data: bytes) -> tuple[int, Metadata, tuple[str, ...]]:
 def _safely(load: Any) -> tuple[int, bytes | None, tuple[str, ...]]:
     """Orientation and normalised EXIF block; metadata that Pillow cannot parse is left out, which a note says."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            exif = load()
-            orientation = exif.get(ORIENTATION, 1)
-            return orientation if orientation in range(1, 9) else 1, _normalised(exif), ()
+        exif = load()
+        orientation = exif.get(ORIENTATION, 1)
+        return orientation if orientation in range(1, 9) else 1, _normalised(exif), ()
     except Exception:  # Pillow raises whatever a broken block leads it to; the pixels are not concerned
         return 1, None, ("its EXIF data is corrupt and was left out",)
 

@@ -16,7 +16,7 @@ def decode(data: bytes) -> NDArray[Any]:
     """
     import cv2
 
-    cv2.setLogLevel(0)  # type: ignore[attr-defined]  # what it prints on broken files is said by our own error
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # our own error says it
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise ValueError("OpenCV cannot decode it")

@@ -7,6 +7,7 @@ absent, and a process that has the old one open is not disturbed.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import itertools
 import json
@@ -15,6 +16,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -198,16 +200,30 @@ def open_or_build(
         SrkdError: as `build_store`.
     """
     groups = [pictures] if lr is None else [pictures, lr]
-    wanted = [os.fspath(path.absolute()) for together in zip(*groups, strict=True) for path in together]
+    wanted = [os.fspath(path.absolute()) for together in zip(*groups, strict=False) for path in together]
     if folder is None:
         key = hashlib.sha256(os.fsencode("\0".join([str(scale), *wanted]))).hexdigest()[:16]
         folder = cache_folder() / "stores" / key
-    try:
-        store = PictureStore.open(folder)
-    except SrkdError:
+    with _locked(folder):
+        if all(map(os.path.exists, wanted)):
+            with suppress(SrkdError):
+                store = PictureStore.open(folder)
+                if wanted == [source.path for source in store.sources()] and store.scale == scale:
+                    return store
         return build_store(pictures, folder, scale, lr, progress)
-    same = wanted == [s.path for s in store.sources()] and store.scale == scale
-    return store if same and all(map(os.path.exists, wanted)) else build_store(pictures, folder, scale, lr, progress)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time: of several that want the same store, the first builds it and the others open it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise SrkdError(f"cannot write {shown(folder)}: {error.strerror}") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def build_store(

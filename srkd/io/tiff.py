@@ -19,6 +19,9 @@ from srkd.io.metadata import DESCRIPTIVE, EXIF_IFD, GPS_IFD, Metadata
 
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _KINDS = {1: "unsigned integer", 2: "signed integer", 3: "floating-point"}
+_BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 1, 2, 3, 4, 5, 7
+_PACKED = {_SHORT: "H", _LONG: "I", _RATIONAL: "I"}
+_INTEROP_IFD = 0xA005
 _STRIP_BYTES = 1 << 18
 _MAX_BYTES = 2**32 - 2**24  # offsets have 32 bits; the rest is for the directory
 
@@ -122,18 +125,18 @@ class TiffWriter:
             self._waiting = self._waiting[self._strip_rows :]
 
     def finish(self) -> None:
-        from PIL.TiffImagePlugin import ImageFileDirectory_v2
-
         if len(self._waiting):
             self._emit(self._waiting)
-        at = self._stream.tell() + self._stream.tell() % 2
-        directory = ImageFileDirectory_v2(b"II*\0\0\0\0\0")
-        for tag, value in self._tags().items():
-            directory[tag] = value
-        self._stream.seek(at)
-        self._stream.write(directory.tobytes(at))
+        tags = self._structural() | self._descriptive()
+        at = self._align()
+        self._stream.write(_directory(tags, at))
         self._stream.seek(4)
         self._stream.write(struct.pack("<I", at))
+
+    def _align(self) -> int:
+        """Directories begin at even offsets."""
+        self._stream.write(bytes(self._stream.tell() % 2))
+        return self._stream.tell()
 
     def _emit(self, rows: NDArray[Any]) -> None:
         little = rows.astype(self._dtype.newbyteorder("<"))
@@ -142,27 +145,67 @@ class TiffWriter:
         self._strips.append((self._stream.tell(), len(data)))
         self._stream.write(data)
 
-    def _tags(self) -> dict[int, Any]:
+    def _structural(self) -> dict[int, tuple[int, Any]]:
         height, width, channels = self._shape
-        tags = self._descriptive_tags()
-        tags |= {256: width, 257: height, 258: (8 * self._dtype.itemsize,) * channels, 259: 8}
-        tags |= {262: 2 if channels > 2 else 1, 277: channels, 278: self._strip_rows, 284: 1, 317: 2}
-        tags |= {273: tuple(s[0] for s in self._strips), 279: tuple(s[1] for s in self._strips)}
-        if channels in (2, 4):
-            tags[338] = 2  # alpha, not multiplied into the colours
-        if self._metadata.dpi:
-            tags |= {282: self._metadata.dpi[0], 283: self._metadata.dpi[1], 296: 2}
-        if self._metadata.icc:
-            tags[34675] = self._metadata.icc
-        if self._metadata.xmp:
-            tags[700] = self._metadata.xmp
-        return tags
+        offsets, sizes = zip(*self._strips, strict=True)
+        tags = {
+            256: (_LONG, (width,)),
+            257: (_LONG, (height,)),
+            258: (_SHORT, (8 * self._dtype.itemsize,) * channels),
+            259: (_SHORT, (8,)),  # deflate
+            262: (_SHORT, (2 if channels > 2 else 1,)),
+            273: (_LONG, offsets),
+            277: (_SHORT, (channels,)),
+            278: (_LONG, (self._strip_rows,)),
+            279: (_LONG, sizes),
+            284: (_SHORT, (1,)),
+            317: (_SHORT, (2,)),  # each sample as its difference to the one before
+        }
+        return tags | ({338: (_SHORT, (2,))} if channels in (2, 4) else {})  # alpha, not multiplied into the colours
 
-    def _descriptive_tags(self) -> dict[int, Any]:
+    def _descriptive(self) -> dict[int, tuple[int, Any]]:
         from PIL import Image
 
+        tags: dict[int, tuple[int, Any]] = {}
+        if self._metadata.dpi:
+            x, y = (round(dpi * 1000) for dpi in self._metadata.dpi)
+            tags |= {282: (_RATIONAL, (x, 1000)), 283: (_RATIONAL, (y, 1000)), 296: (_SHORT, (2,))}
+        if self._metadata.icc:
+            tags[34675] = (_UNDEFINED, self._metadata.icc)
+        if self._metadata.xmp:
+            tags[700] = (_BYTE, self._metadata.xmp)
         block = self._metadata.exif_for(*self._shape[:2])
         exif = Image.Exif()
-        if block:
-            exif.load(block)
-        return {t: exif.get_ifd(t) if t in (EXIF_IFD, GPS_IFD) else exif[t] for t in DESCRIPTIVE & set(exif)}
+        exif.load(block or b"")
+        for tag in DESCRIPTIVE & set(exif):
+            if tag in (EXIF_IFD, GPS_IFD):
+                tags[tag] = (_LONG, (self._write_sub_directory(tag, exif.get_ifd(tag)),))
+            else:
+                tags[tag] = (_ASCII, str(exif[tag]).encode() + b"\0")
+        return tags
+
+    def _write_sub_directory(self, tag: int, entries: dict[int, Any]) -> int:
+        from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+        directory = ImageFileDirectory_v2(b"II*\0\0\0\0\0", group=tag)
+        for key, value in entries.items():
+            if key != _INTEROP_IFD:  # a pointer of the file that was read
+                directory[key] = value
+        at = self._align()
+        self._stream.write(directory.tobytes(at))
+        return at
+
+
+def _directory(tags: dict[int, tuple[int, Any]], at: int) -> bytes:
+    """A directory that begins at offset `at`: twelve bytes a tag, then the values that do not fit into four."""
+    entries, rest = b"", b""
+    values_at = at + 2 + 12 * len(tags) + 4
+    for tag, (kind, value) in sorted(tags.items()):
+        data = struct.pack(f"<{len(value)}{_PACKED[kind]}", *value) if kind in _PACKED else value
+        count = len(value) // 2 if kind == _RATIONAL else len(value)
+        if len(data) > 4:
+            place, rest = struct.pack("<I", values_at + len(rest)), rest + data + bytes(len(data) % 2)
+        else:
+            place = data.ljust(4, b"\0")
+        entries += struct.pack("<HHI", tag, kind, count) + place
+    return struct.pack("<H", len(tags)) + entries + bytes(4) + rest

@@ -88,9 +88,7 @@ def open_writer(
     if channels in (2, 4) and not chosen.alpha:
         raise SrkdError(f"{shown(path)}: {chosen.name} holds no transparency; choose png, tiff or webp")
     if max(height, width) > chosen.max_side:
-        raise SrkdError(
-            f"{shown(path)}: {width}x{height} is more than {chosen.name} can hold ({chosen.max_side} a side)"
-        )
+        raise SrkdError(f"{shown(path)}: {width}x{height} passes the {chosen.max_side} a side of {chosen.name}")
     quality = DEFAULT_QUALITY if quality is None else quality
     if not 1 <= quality <= 100:
         raise SrkdError(f"quality must be from 1 to 100, got {quality}")
