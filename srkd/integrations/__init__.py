@@ -1,0 +1,1 @@
+"""Other packages, each behind one file: BasicSR, spandrel, and checkpoints fetched from package registries."""

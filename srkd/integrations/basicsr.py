@@ -1,0 +1,167 @@
+"""BasicSR: its networks by registered name, and its metrics as a reference. The only file that imports the package.
+
+basicsr 1.4.2 imports neither beside torchvision >= 0.17, which dropped `transforms.functional_tensor`, nor on Python >=
+3.12 without setuptools, which dropped `distutils`. Both modules are put in place while it is being imported, and taken
+away again; what torchvision itself needs is in `torchvision_mend`. Left as they are, since srkd does not use them: FID
+beside scipy >= 1.18 and JPEG degradations of float quality beside OpenCV >= 4.13.
+"""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torch.torch_version import TorchVersion
+
+from srkd.errors import SrkdError, unknown
+from srkd.integrations.torchvision_mend import import_torchvision
+
+
+def available() -> bool:
+    """Whether basicsr is installed; it is not imported."""
+    return importlib.util.find_spec("basicsr") is not None
+
+
+def package() -> ModuleType:
+    """The imported package `basicsr`, whole: its registries are filled.
+
+    Raises:
+        SrkdError: it is not installed, or does not import.
+    """
+    return _import()
+
+
+def network_names() -> list[str]:
+    """The names that `network` takes, sorted.
+
+    Raises:
+        SrkdError: basicsr is not installed, or does not import.
+    """
+    return sorted(_registry("ARCH"))
+
+
+def network(type: str, **options: Any) -> nn.Module:
+    """Build a network of BasicSR's by the name it is registered under, e.g. `network("EDSR", num_in_ch=3, ...)`.
+
+    Raises:
+        SrkdError: basicsr is not installed; an unknown name or option (the nearest is named); a missing or bad option.
+    """
+    cls = network_class(type)
+    known = inspect.signature(cls).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        for key in options:
+            if key not in known:
+                raise SrkdError(f"{type}: {unknown('option', key, known)}")
+    try:
+        return cls(**options)
+    except (TypeError, ValueError, KeyError, AssertionError) as error:
+        raise SrkdError(f"{type}: BasicSR does not build it with {options or 'no options'}: {error}") from error
+
+
+def network_class(type: str) -> builtins.type[nn.Module]:
+    """The class that is registered in BasicSR as `type`.
+
+    Raises:
+        SrkdError: basicsr is not installed, or an unknown name (the nearest is named).
+    """
+    registry = _registry("ARCH")
+    if type not in registry:
+        raise unknown("BasicSR network", type, registry)
+    found: builtins.type[nn.Module] = registry[type]
+    return found
+
+
+def psnr(picture: np.ndarray, reference: np.ndarray, crop_border: int, y_channel: bool = True) -> float:
+    """BasicSR's PSNR in dB of two RGB pictures, (H, W, 3) in [0, 255], `crop_border` pixels removed on every side."""
+    return float(_metric("calculate_psnr")(_bgr(picture), _bgr(reference), crop_border, test_y_channel=y_channel))
+
+
+def ssim(picture: np.ndarray, reference: np.ndarray, crop_border: int, y_channel: bool = True) -> float:
+    """BasicSR's SSIM of two RGB pictures, (H, W, 3) in [0, 255]; in RGB the mean of the three channels'."""
+    return float(_metric("calculate_ssim")(_bgr(picture), _bgr(reference), crop_border, test_y_channel=y_channel))
+
+
+def niqe(picture: np.ndarray, crop_border: int) -> float:
+    """BasicSR's NIQE of an RGB picture, (H, W, 3) in [0, 255], on its Y channel; lower is better.
+
+    No reference is needed: the picture is compared with statistics of natural ones (Mittal et al., SPL 2013). It is cut
+    into blocks of 96 x 96, so smaller pictures are refused.
+
+    Raises:
+        SrkdError: the picture is smaller than one block after the border is removed.
+    """
+    height, width = (side - 2 * crop_border for side in picture.shape[:2])
+    if min(height, width) < 96:
+        raise SrkdError(f"NIQE needs a picture of at least 96 x 96 pixels, got {width} x {height} without its border")
+    return float(np.squeeze(_metric("calculate_niqe")(_bgr(picture), crop_border)))
+
+
+def _bgr(picture: np.ndarray) -> np.ndarray:
+    # BasicSR reads pictures with OpenCV, so its Y channel is computed from BGR: RGB would give another, wrong Y.
+    return np.ascontiguousarray(picture[..., ::-1])
+
+
+def _metric(name: str) -> Any:
+    return _registry("METRIC")[name]
+
+
+def _registry(kind: str) -> dict[str, Any]:
+    package()
+    return dict(iter(getattr(importlib.import_module("basicsr.utils.registry"), f"{kind}_REGISTRY")))
+
+
+@cache
+def _import() -> ModuleType:
+    if not available():
+        raise SrkdError("BasicSR is not installed: pip install basicsr==1.4.2")
+    try:
+        import_torchvision()
+        with _stand_ins():
+            return importlib.import_module("basicsr")
+    except (ImportError, RuntimeError, AttributeError) as error:
+        raise SrkdError(f"BasicSR is installed but does not import: {error}") from error
+
+
+@contextmanager
+def _stand_ins() -> Iterator[None]:
+    """Modules that basicsr imports and newer versions of others no longer have, for as long as the block lasts."""
+    modules: dict[str, ModuleType] = {}
+    if not _importable("torchvision.transforms.functional_tensor"):
+        functional = importlib.import_module("torchvision.transforms.functional")
+        modules["torchvision.transforms.functional_tensor"] = _module(
+            "functional_tensor", rgb_to_grayscale=functional.rgb_to_grayscale
+        )
+    if not _importable("distutils.version"):
+        # Only used to order two version numbers, which torch's own class does as well.
+        version = _module("distutils.version", LooseVersion=TorchVersion)
+        modules |= {"distutils": _module("distutils", version=version), "distutils.version": version}
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        for name in modules:
+            sys.modules.pop(name, None)
+
+
+def _importable(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+        return True
+    except ImportError:
+        return False
+
+
+def _module(name: str, **contents: Any) -> ModuleType:
+    module = ModuleType(name)
+    vars(module).update(contents)
+    return module

