@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -126,7 +126,9 @@ class Objective(nn.Module):
                 if term.against == "teacher" and teacher is not None:
                     term.teacher_at = resolve(teacher, term.teacher_at)
                 if term.against == "teacher" and len(term.student_at) != len(term.teacher_at):
-                    raise SrkdError(f"at names {len(term.student_at)} student and {len(term.teacher_at)} teacher layers")
+                    raise SrkdError(
+                        f"at names {len(term.student_at)} student and {len(term.teacher_at)} teacher layers"
+                    )
             except SrkdError as error:
                 mistakes.append(f"{term.name}: {error}")
                 continue
@@ -154,14 +156,23 @@ class Objective(nn.Module):
         """Whether some term looks at the teacher's output."""
         return any(term.against == "teacher" and not term.teacher_at for term in self.terms)
 
+    def _losses(self, term: Term) -> list[Loss]:
+        return list(cast("nn.ModuleList", self.modules_of[_key(term)]))  # type: ignore[arg-type]
+
     def _pairs(self, term: Term, student: Answer, teacher: Answer, target: Tensor | None) -> list[tuple[Any, Any]]:
         """What each loss module of the term compares: one (student, reference) pair a module."""
-        ours = [student.features[path] for path in term.student_at] or [student.output]
+        ours: list[Tensor | None] = [student.output]
+        if term.student_at:
+            ours = [student.features[path] for path in term.student_at]
         if term.against == "target":
             theirs: list[Tensor | None] = [target] * len(ours)
+        elif term.teacher_at:
+            theirs = [teacher.features[path] for path in term.teacher_at]
         else:
-            theirs = [teacher.features[path] for path in term.teacher_at] or [teacher.output]
-        missing = [side for side, values in (("student", ours), (term.against, theirs)) if any(v is None for v in values)]
+            theirs = [teacher.output]
+        missing = [
+            side for side, values in (("student", ours), (term.against, theirs)) if any(v is None for v in values)
+        ]
         if missing:
             raise SrkdError(f"{term.name}: the {missing[0]} gives no output to compare")
         if losses.get(term.type).layers == "list":
@@ -173,8 +184,8 @@ class Objective(nn.Module):
     ) -> Tensor:
         """The unweighted value of one term: the sum over its layers."""
         values = []
-        modules = self.modules_of[_key(term)]
-        for loss, (ours, theirs) in zip(modules, self._pairs(term, student, teacher, target), strict=True):
+        pairs = self._pairs(term, student, teacher, target)
+        for loss, (ours, theirs) in zip(self._losses(term), pairs, strict=True):
             wanted = {key: context[key] for key in loss.needs}
             values.append(loss(ours, theirs, target, **wanted))
         return torch.stack(values).sum() if len(values) > 1 else values[0]
@@ -217,9 +228,8 @@ class Objective(nn.Module):
         missing = [key for key in needs if key not in context]
         if missing:
             raise SrkdError(f"needs {', '.join(missing)}, which this task does not give")
-        for loss, (ours, theirs) in zip(
-            self.modules_of[_key(term)], self._pairs(term, student, teacher, target), strict=True
-        ):
+        pairs = self._pairs(term, student, teacher, target)
+        for loss, (ours, theirs) in zip(self._losses(term), pairs, strict=True):
             _check_finite(term, theirs)
             try:
                 loss.prepare(ours, theirs, **{key: context[key] for key in needs})
@@ -239,6 +249,9 @@ class Objective(nn.Module):
         )
         if all(g is None for g in gradients):
             raise SrkdError("gives the student no gradient")
+        if not term.weight:
+            # Distributed training waits for the gradient of every parameter that wants one.
+            self.modules_of[_key(term)].requires_grad_(False)
 
     def monitor(
         self, values: Mapping[str, Tensor], parameters: Sequence[nn.Parameter], task_term: str | None = None
@@ -261,9 +274,12 @@ class Objective(nn.Module):
             gradients = torch.autograd.grad(
                 values[term.name] * term.weight, list(parameters), retain_graph=True, allow_unused=True
             )
-            flat[term.name] = torch.cat([
-                (torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(parameters, gradients, strict=True)
-            ])
+            flat[term.name] = torch.cat(
+                [
+                    (torch.zeros_like(p) if g is None else g).flatten()
+                    for p, g in zip(parameters, gradients, strict=True)
+                ]
+            )
         report = {f"grad/{name}": gradient.norm().item() for name, gradient in flat.items()}
         if task_term is not None:
             for name, gradient in flat.items():

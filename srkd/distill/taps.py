@@ -101,6 +101,8 @@ class Taps:
         for name, (tensor, version) in self._seen.items():
             overwritten = tensor._version != version
             if overwritten and not self._clone[name]:
-                raise SrkdError(f'tap "{name}": its output was overwritten in place in this pass but not in earlier ones')
+                raise SrkdError(
+                    f'tap "{name}": its output was overwritten in place in this pass but not in earlier ones'
+                )
             self._clone[name] = overwritten
         self._seen = {}

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -49,7 +50,7 @@ def fit(task: Task, train: Train, fabric: Fabric, ema: Ema, start: int, after_st
                 fabric.backward(loss / len(together) if len(together) > 1 else loss)
             _update(together[0][1], train.clip_grad_norm)
         ema.update()
-        after_step(step + 1, lambda step=step: _values(task, step + 1))
+        after_step(step + 1, partial(_values, task, step + 1))
 
 
 def _set_rates(task: Task, train: Train, initial: dict[str, list[float]], step: int) -> None:

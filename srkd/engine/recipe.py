@@ -88,6 +88,9 @@ class Recipe(Section):
     train: Train
     logger: Logger = Logger()
     stages: list[dict[str, Any]] = []
+    find_unused_parameters: bool = pydantic.Field(
+        False, description="distributed training: some parameters get no gradient in some steps"
+    )
 
 
 class _Loader(yaml.SafeLoader):

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from srkd.engine import checkpoint, schedule, task as tasks
+from srkd.engine import checkpoint, schedule
+from srkd.engine import task as tasks
 from srkd.engine.ema import Ema
 from srkd.engine.log import Log, Progress, read_metrics
 from srkd.engine.loop import Clock, Stop, fit, random_state, restore_random_state, stop_on_signals
@@ -77,7 +78,7 @@ class Run:
         """Build every stage's task and check every name, shape and path without training or writing anything."""
         built = []
         for recipe, _ in self.stages:
-            fabric = make_fabric()
+            fabric = make_fabric(recipe.find_unused_parameters)
             _seed(recipe.manual_seed)
             task = self.task_type(recipe)
             task.setup(fabric)
@@ -92,6 +93,13 @@ class Run:
             {"step", "total", "finished", "metrics": last validation's scores, "models": paths by network name}.
         """
         keep_freed_memory()
+        try:
+            return self._train_stages()
+        finally:
+            if torch.distributed.is_initialized():
+                torch.distributed.destroy_process_group()
+
+    def _train_stages(self) -> dict[str, Any]:
         result: dict[str, Any] = {}
         previous: dict[str, torch.Tensor] | None = None
         self._make_room()
@@ -115,7 +123,7 @@ class _Stage:
 
     def __init__(self, run: Run, recipe: Recipe, folder: Path, number: int) -> None:
         self.run, self.recipe, self.folder, self.number = run, recipe, folder, number
-        self.fabric = make_fabric()
+        self.fabric = make_fabric(recipe.find_unused_parameters)
         _seed(recipe.manual_seed)
         self.task = run.task_type(recipe)
         self.metrics: dict[str, float] = {}
@@ -143,6 +151,7 @@ class _Stage:
             self._finish(total)
         if self.log is not None:
             self.log.close()
+        self.fabric.barrier()
         models = {name: str(self._model_path(name, "latest")) for name in self.task.trained()}
         return {"step": done, "total": total, "finished": done == total, "metrics": self.metrics, "models": models}
 
@@ -193,7 +202,8 @@ class _Stage:
         """Whether any process says so: all must leave the loop at the same step."""
         if self.fabric.world_size == 1:
             return mine
-        return bool(self.fabric.all_reduce(torch.tensor(float(mine)), reduce_op="sum") > 0)
+        votes = self.fabric.all_reduce(torch.tensor(float(mine), device=self.fabric.device), reduce_op="sum")
+        return isinstance(votes, torch.Tensor) and bool(votes > 0)
 
     def _write_values(self, done: int, values: dict[str, float]) -> None:
         now, since = time.monotonic(), self._last
@@ -265,8 +275,8 @@ class _Stage:
         changed = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
         if changed:
             raise SrkdError(
-                f"{states[-1]}: cannot go on from there, since {', '.join(changed)} changed; restore it, or train under "
-                "another name"
+                f"{states[-1]}: cannot go on from there, since {', '.join(changed)} changed; "
+                "restore it, or train under another name"
             )
         self.task.load_state_dict(state["task"])
         for name, optimiser in self.task.optimisers.items():
@@ -306,16 +316,20 @@ def say(text: str, quiet: bool = False) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def make_fabric() -> Fabric:
+def make_fabric(unused: bool = False) -> Fabric:
     """Lightning Fabric for this machine: one process, or as many as torchrun or SLURM started.
 
     Fabric places and distributes; precision is the task's (`Task.autocast`), since it may change during a run.
+
+    Args:
+        unused: some parameters get no gradient in some steps, which distributed training must be told.
     """
     import warnings
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric
+        from lightning_fabric.strategies import DDPStrategy
 
         started = int(os.environ.get("WORLD_SIZE", "1"))
         local = int(os.environ.get("LOCAL_WORLD_SIZE", str(started)))
@@ -323,7 +337,9 @@ def make_fabric() -> Fabric:
             accelerator="gpu" if torch.cuda.is_available() else "cpu",
             devices=local if started > 1 else 1,
             num_nodes=max(started // local, 1),
-            strategy="ddp" if started > 1 else "auto",
+            # Buffers are constants or running statistics, and the first process's are saved: broadcasting them in every
+            # step gains nothing (and fails in torch for a single channels-last one).
+            strategy=DDPStrategy(forward_sync_buffers=False, find_unused_parameters=unused) if started > 1 else "auto",
         )
         fabric.launch()
     return fabric

@@ -48,8 +48,8 @@ def check_size(size: float, limit: float, folder: Path, what: str) -> str:
     """
     if size > limit:
         raise SrkdError(
-            f"the cache of {what} would take {size / 1e9:.2f} GB, more than cache.max_bytes ({limit / 1e9:.2f} GB); raise "
-            "that, use fewer pictures or patches, or fewer taps"
+            f"the cache of {what} would take {size / 1e9:.2f} GB, more than cache.max_bytes ({limit / 1e9:.2f} GB); "
+            "raise that, use fewer pictures or patches, or fewer taps"
         )
     return f"cache of {what}: {size / 1e9:.2f} GB in {folder}"
 
@@ -140,7 +140,7 @@ def _write_bank(
 ) -> dict[str, str]:
     size = source.patches.batch
     device = device_of(teacher.network) if teacher else torch.device("cpu")
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.memmap[Any, Any]] = {}
     files: dict[str, str] = {}
     for start in range(0, count, size):
         drawn = source.draw(start // size)

@@ -52,13 +52,18 @@ class Protocol:
         return {**asdict(self), "stamp": self.stamp()}
 
 
-def planes(picture: np.ndarray, protocol: Protocol) -> np.ndarray:
+def planes(picture: np.ndarray, protocol: Protocol, grey: bool = False) -> np.ndarray:
     """What is compared: (H, W, 1) or (H, W, 3) float64 in 0..255, border removed.
 
     Args:
         picture: uint8 RGB (H, W, 3).
+        grey: the picture's file is grey. The literature takes its values as they are, not squeezed into 16 to 235 (one
+            picture of Set14; 0.1 dB of that set's mean).
     """
-    values = rgb_to_y(picture)[..., None] if protocol.channel == "Y" else picture
+    values = picture
+    if protocol.channel == "Y":
+        luma = rgb_to_y(picture)[..., None]
+        values = (luma - 16) * (255 / 219) if grey else luma
     border = protocol.crop_border
     height, width = values.shape[:2]
     if min(height, width) <= 2 * border:
@@ -100,7 +105,7 @@ def _ssim_plane(a: np.ndarray, b: np.ndarray) -> float:
     return float((luminance * structure).mean())
 
 
-def score(output: np.ndarray, hr: np.ndarray, protocol: Protocol) -> dict[str, float]:
+def score(output: np.ndarray, hr: np.ndarray, protocol: Protocol, grey: bool = False) -> dict[str, float]:
     """PSNR (dB) and SSIM of one uint8 RGB picture against its ground truth of the same size.
 
     Raises:
@@ -108,5 +113,5 @@ def score(output: np.ndarray, hr: np.ndarray, protocol: Protocol) -> dict[str, f
     """
     if output.shape != hr.shape:
         raise SrkdError(f"output is {output.shape[1]}x{output.shape[0]}, ground truth {hr.shape[1]}x{hr.shape[0]}")
-    a, b = planes(output, protocol), planes(hr, protocol)
+    a, b = planes(output, protocol, grey), planes(hr, protocol, grey)
     return {"psnr": psnr(a, b), "ssim": ssim(a, b)}

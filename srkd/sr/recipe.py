@@ -125,7 +125,7 @@ class SRTrain(Train):
 class SRRecipe(Recipe):
     """The top of an SR recipe."""
 
-    ignored = frozenset({"model_type", "num_gpu", "dist_params", "find_unused_parameters", "dist", "rank",
+    ignored = frozenset({"model_type", "num_gpu", "dist_params", "dist", "rank",
                          "world_size", "is_train", "auto_resume", "use_static_graph"})  # fmt: skip
     scale: int = pydantic.Field(ge=1, le=16)
     network_g: dict[str, Any]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +55,7 @@ class Task(engine.Task):
 
     recipe_type = SRRecipe
     recipe: SRRecipe
+    _step: Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
     def __init__(self, recipe: SRRecipe) -> None:
         super().__init__(recipe)
@@ -86,8 +87,9 @@ class Task(engine.Task):
         self._dry_run()
         step = Step(self.network_g, self.objective)
         optimiser = make_optimiser(step.parameters(), train.optim_g)
-        # The wrappers stay out of this module's own state: their parameters are network_g's and the objective's.
-        self._step, wrapped = fabric.setup(step, optimiser) if train.total_iter else (step, optimiser)
+        wrapped_step, wrapped = fabric.setup(step, optimiser)
+        # Kept out of this module's own state: its parameters are network_g's and the objective's.
+        object.__setattr__(self, "_step", wrapped_step)
         self.optimisers = {"g": wrapped}
         self.validator = validation.Validator(recipe, fabric.is_global_zero)
 
@@ -143,7 +145,9 @@ class Task(engine.Task):
         student.output = student.output.float()
         if student.output.shape != batch["hr"].shape:
             wanted, given = tuple(batch["hr"].shape[-2:]), tuple(student.output.shape[-2:])
-            raise SrkdError(f"network_g gives {given} for a patch whose HR is {wanted}: is its scale {self.recipe.scale}?")
+            raise SrkdError(
+                f"network_g gives {given} for a patch whose HR is {wanted}: is its scale {self.recipe.scale}?"
+            )
         parameters = [p for p in self.network_g.parameters() if p.requires_grad]
         self.objective.dry_run(student, teacher, batch["hr"], self._context(batch, 0), parameters)
         self.network_g.zero_grad(set_to_none=True)

@@ -44,14 +44,14 @@ class Validator:
             for number in range(len(pictures)):
                 output = to_picture(run(network, to_tensor(pictures.lr(number), device), self.scale))
                 for metric, spec in self.settings.metrics.items():
-                    rows[metric].append(self._measure(spec, output, pictures.hr(number)))
+                    rows[metric].append(self._measure(spec, output, pictures.hr(number), pictures.is_grey(number)))
                 if self.settings.save_img:
                     path = folder / name / f"{Path(pictures.name(number)).stem}_{step}.png"
                     write_picture(path, Picture(output))
             scores.update({f"{metric}_{name}": float(np.mean(values)) for metric, values in rows.items()})
         return scores
 
-    def _measure(self, spec: Metric, output: np.ndarray, hr: np.ndarray) -> float:
+    def _measure(self, spec: Metric, output: np.ndarray, hr: np.ndarray, grey: bool) -> float:
         border = self.scale if spec.crop_border is None else spec.crop_border
         protocol = Protocol(self.scale, border, "Y" if spec.test_y_channel else "RGB")
-        return _METRICS[spec.type](planes(output, protocol), planes(hr, protocol))
+        return _METRICS[spec.type](planes(output, protocol, grey), planes(hr, protocol, grey))

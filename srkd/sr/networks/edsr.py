@@ -38,6 +38,7 @@ class EDSR(nn.Module):
         rgb_mean: Sequence[float] = DIV2K_MEAN,
     ) -> None:
         super().__init__()
+        self.mean: Tensor
         self.img_range = img_range
         self.register_buffer("mean", torch.tensor(rgb_mean).view(1, -1, 1, 1), persistent=False)
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, 1, 1)

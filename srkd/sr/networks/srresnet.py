@@ -85,8 +85,9 @@ class SRResNet(nn.Module):
         self.body = nn.Sequential(*(NormedBlock(num_feat) for _ in range(num_block)))
         self.conv_after_body = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
         self.bn_after_body = nn.BatchNorm2d(num_feat)
-        parts = [[part, nn.PReLU()] if isinstance(part, nn.PixelShuffle) else [part]
-                 for part in Upsampler(upscale, num_feat)]
+        parts = [
+            [part, nn.PReLU()] if isinstance(part, nn.PixelShuffle) else [part] for part in Upsampler(upscale, num_feat)
+        ]
         self.upsample = nn.Sequential(*(p for pair in parts for p in pair))
         self.conv_last = nn.Conv2d(num_feat, num_out_ch, 9, 1, 4)
 

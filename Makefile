@@ -1,0 +1,28 @@
+# `make demo` and `make test` each do everything on a fresh clone: environment, install, run.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+# basicsr is built from source and its build wants torch: the same constraints must reach that build too.
+export PIP_CONSTRAINT = $(CURDIR)/constraints.txt
+export PIP_BUILD_CONSTRAINT = $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test lint clean
+demo: $(VENV)/.installed
+	$(BIN)/python tools/demo.py $(if $(DATA),--data "$(DATA)") $(ARGS)
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev,report,teachers]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

@@ -1,0 +1,41 @@
+"""PSNR and SSIM of models on data sets, per picture and mean.
+
+A model is a zoo name, a checkpoint file, or `bicubic`. A data set is a folder of HR pictures (LR is made by the
+protocol), HR:LR folders of pairs, or the name of a manifest. Writes results.json and results.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", nargs="+", required=True, metavar="M", help="zoo name, checkpoint, or bicubic")
+    parser.add_argument(
+        "--data", nargs="+", required=True, metavar="D", help="HR folder, HR:LR folders, or a set's name"
+    )
+    parser.add_argument("--scale", type=int, help="needed for bicubic alone; otherwise the models'")
+    parser.add_argument("--self-ensemble", action="store_true", help="average over the 8 flips and rotations")
+    parser.add_argument("--output", metavar="DIR", help="folder for results.json and results.md")
+    parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
+
+
+def run(args: argparse.Namespace) -> int:
+    import json
+    from pathlib import Path
+
+    from srkd.engine.log import Progress
+    from srkd.engine.malloc import keep_freed_memory
+    from srkd.io.atomic import write_json, write_text
+    from srkd.report import tables
+    from srkd.sr.evaluate import count, evaluate, table
+
+    keep_freed_memory()
+    with Progress("evaluating", count(args.model, args.data)) as progress:
+        results = evaluate(args.model, args.data, args.scale, args.self_ensemble, progress.update)
+    rows, columns = table(results)
+    if args.output:
+        write_json(Path(args.output) / "results.json", results)
+        write_text(Path(args.output) / "results.md", tables.markdown(rows, columns) + "\n")
+    print(json.dumps(results, indent=2) if args.json else tables.text(rows, columns))
+    return 0

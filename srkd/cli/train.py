@@ -1,0 +1,71 @@
+"""Train or distil what a recipe describes.
+
+Writes experiments/<name>/: the resolved recipe, checkpoints, metrics.jsonl, a TensorBoard log and validation pictures.
+Runs on a GPU if there is one; several processes by torchrun (torchrun --nproc_per_node 2 tools/train.py -opt ...).
+"""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-opt", "--opt", metavar="RECIPE", help="the recipe, a YAML file")
+    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
+                        help="override keys of the recipe, e.g. train.total_iter=100")  # fmt: skip
+    parser.add_argument("--auto_resume", action="store_true", help="go on from the newest training state, if any")
+    parser.add_argument("--seed", type=int, help="override manual_seed")
+    parser.add_argument("--output", default="experiments", help="folder of runs (default: %(default)s)")
+    parser.add_argument("--budget", metavar="TIME", help="stop after this time, state saved: 90s, 9m, 2h")
+    parser.add_argument("--dry-run", action="store_true", help="check every name, shape and path without training")
+    parser.add_argument("--list-losses", action="store_true", help="print every loss: formula, shapes, cost, source")
+    parser.add_argument("--list-networks", action="store_true", help="print the networks a recipe may name")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none",
+                        help="accepted for BasicSR's command lines; found by itself")  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    from srkd.errors import SrkdError
+
+    if args.list_losses or args.list_networks:
+        _print_lists(args.list_losses, args.list_networks)
+        return 0
+    if args.opt is None:
+        raise SrkdError("train needs -opt RECIPE, a YAML file")
+    from srkd.engine.recipe import override, read
+    from srkd.engine.run import Run, say
+    from srkd.values import seconds
+
+    seed = [] if args.seed is None else [f"manual_seed={args.seed}"]
+    data = override(read(args.opt), [*args.set, *seed])
+    budget = None if args.budget is None else seconds(args.budget)
+    training = Run(data, args.output, resume=args.auto_resume, budget=budget)
+    if args.dry_run:
+        training.dry_run()
+        for notice in dict.fromkeys(training.notices):
+            say(f"notice: {notice}")
+        say(f"{args.opt}: {len(training.stages)} stage(s) checked, nothing was trained or written")
+        return 0
+    result = training.train()
+    if not result["finished"]:
+        return 0 if budget is not None else 130
+    for name, path in result["models"].items():
+        say(f"{name}: {path}")
+    return 0
+
+
+def _print_lists(show_losses: bool, show_networks: bool) -> None:
+    from srkd import losses
+    from srkd.sr import networks
+
+    if show_losses:
+        for name in losses.names():
+            options = ", ".join(str(p) for p in losses.options(name).values())
+            print(f"{name}({options})\n{textwrap.indent(losses.describe(name), '    ')}\n")
+    if show_networks:
+        from srkd.integrations import basicsr
+
+        print("srkd:", ", ".join(networks.names()))
+        print("BasicSR:", ", ".join(basicsr.network_names()) if basicsr.available() else "not installed")
+        print("any other: {type: package.module:Class}, {file: checkpoint}, {zoo: name}")

@@ -1,0 +1,150 @@
+"""Scores of models on data sets by the field's protocol: per picture and mean, for tables and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from srkd.errors import SrkdError
+from srkd.io.images import list_images
+from srkd.io.resize import imresize
+from srkd.io.store import PictureStore, open_or_build, pair_files
+from srkd.sr.infer import device_of, run, to_picture, to_tensor
+from srkd.sr.metrics import Protocol, score
+from srkd.sr.models import load_network
+
+Upscale = Callable[[np.ndarray], np.ndarray]
+Say = Callable[[int, str], None]
+
+
+@dataclass
+class Evaluated:
+    """A model as evaluation sees it: uint8 LR (H, W, 3) to uint8 SR, and its number of parameters (0: bicubic)."""
+
+    name: str
+    upscale: Upscale
+    parameters: int
+    scale: int | None
+
+
+def open_model(name: str, scale: int | None, self_ensemble: bool = False) -> Evaluated:
+    """A model by zoo name or path, or MATLAB's `bicubic`.
+
+    Raises:
+        SrkdError: as `load_network`; or bicubic without a scale.
+    """
+    if name == "bicubic":
+        return Evaluated(name, lambda lr: imresize(lr, float(scale or 1)), 0, scale)
+    loaded = load_network(name, scale)
+    device = device_of(loaded.network)
+
+    def upscale(lr: np.ndarray) -> np.ndarray:
+        return to_picture(run(loaded.network, to_tensor(lr, device), loaded.scale, loaded.multiple, self_ensemble))
+
+    parameters = sum(p.numel() for p in loaded.network.parameters())
+    return Evaluated(loaded.name, upscale, parameters, loaded.scale)
+
+
+def open_set(folder: str, scale: int) -> tuple[str, PictureStore]:
+    """A data set: a folder of HR pictures, or `HR:LR` folders of pairs. Its name is the folder's (HR's parent's).
+
+    Raises:
+        SrkdError: no folder, no pictures, pictures that cannot be read, pairs that do not match.
+    """
+    hr_folder, _, lr_folder = folder.partition(":")
+    root = Path(hr_folder)
+    if not lr_folder and (root / "HR").is_dir():
+        root = root / "HR"
+    pictures = list_images(root)
+    lr = pair_files(pictures, list_images(lr_folder), scale) if lr_folder else None
+    name = root.parent.name if root.name.upper() in ("HR", "GT") else root.name
+    return name or str(root), open_or_build(pictures, scale, lr)
+
+
+def evaluate(models: Sequence[str], folders: Sequence[str], scale: int | None = None, self_ensemble: bool = False,
+             say: Say = lambda done, text: None) -> dict[str, Any]:  # fmt: skip
+    """Score every model on every set.
+
+    Args:
+        scale: needed where every model is `bicubic`; otherwise found from the models, which must agree.
+        say: called after each picture with the number done and what it was.
+
+    Returns:
+        {"protocols": by set, "models": [{"model", "parameters", "sets": {set: {"psnr", "ssim", "protocol", "pictures":
+        [{"name", "psnr", "ssim"}]}}}]}.
+
+    Raises:
+        SrkdError: models of different scales, two sets of one name, or as `open_model` and `open_set`.
+    """
+    opened = [open_model(name, scale, self_ensemble) for name in models]
+    scales = {model.scale for model in opened if model.scale is not None}
+    if len(scales) != 1:
+        found = ", ".join(f"{m.name} x{m.scale}" for m in opened) if scales else "bicubic alone needs --scale"
+        raise SrkdError(f"one evaluation has one scale: {found}")
+    (common,) = scales
+    opened = [open_model("bicubic", common) if model.name == "bicubic" else model for model in opened]
+    sets = [open_set(folder, common) for folder in folders]
+    names = [name for name, _ in sets]
+    if len(set(names)) < len(names):
+        raise SrkdError(f"two data sets have the same name: {', '.join(names)}; rename a folder")
+    protocols = {name: _protocol(store, common, self_ensemble) for name, store in sets}
+    rows, done = [], 0
+    for model in opened:
+        row: dict[str, Any] = {"model": model.name, "parameters": model.parameters, "sets": {}}
+        for name, store in sets:
+            pictures = []
+            for number in range(len(store)):
+                pictures.append(_picture(model, store, number, protocols[name]))
+                done += 1
+                say(done, f"{model.name} {name} {store.name(number)}")
+            row["sets"][name] = {**_means(pictures), "protocol": protocols[name].as_dict(), "pictures": pictures}
+        rows.append(row)
+    return {"scale": common, "models": rows}
+
+
+def count(models: Sequence[str], folders: Sequence[str]) -> int:
+    """How many pictures `evaluate` will score."""
+    total = 0
+    for folder in folders:
+        root = Path(folder.partition(":")[0])
+        total += len(list_images(root / "HR" if ":" not in folder and (root / "HR").is_dir() else root))
+    return total * len(models)
+
+
+def _protocol(store: PictureStore, scale: int, self_ensemble: bool) -> Protocol:
+    low = "given" if store.lr_protocol and "read from" in store.lr_protocol else "matlab_bicubic"
+    return Protocol.default(scale, lr=low, self_ensemble=self_ensemble)
+
+
+def _picture(model: Evaluated, store: PictureStore, number: int, protocol: Protocol) -> dict[str, Any]:
+    try:
+        output = model.upscale(store.lr(number))
+        return {"name": store.name(number), **score(output, store.hr(number), protocol, store.is_grey(number))}
+    except SrkdError as error:
+        raise SrkdError(f"{model.name} on {store.name(number)}: {error}") from error
+
+
+def _means(pictures: Iterable[dict[str, Any]]) -> dict[str, float]:
+    rows = list(pictures)
+    return {key: float(np.mean([row[key] for row in rows])) for key in ("psnr", "ssim")}
+
+
+def table(results: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows and columns for `srkd.report.tables`: a row a model and set, with the protocol's stamp."""
+    rows = [
+        {
+            "model": row["model"],
+            "parameters": row["parameters"] or "-",
+            "set": name,
+            "PSNR (dB)": f"{scores['psnr']:.3f}",
+            "SSIM": f"{scores['ssim']:.4f}",
+            "protocol": scores["protocol"]["stamp"],
+        }
+        for row in results["models"]
+        for name, scores in row["sets"].items()
+    ]
+    return rows, ["model", "parameters", "set", "PSNR (dB)", "SSIM"]

@@ -1,0 +1,19 @@
+"""Values on the command line that several commands read."""
+
+from __future__ import annotations
+
+import re
+
+from srkd.errors import SrkdError
+
+
+def seconds(text: str) -> float:
+    """A time such as 90s, 9m, 1.5h or plain seconds.
+
+    Raises:
+        SrkdError: not a time.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
+    if match is None:
+        raise SrkdError(f'"{text}" is not a time; give 90s, 9m or 2h')
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]

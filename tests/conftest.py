@@ -1,0 +1,66 @@
+"""What tests share: small pictures that look like pictures, recipes for them, and the real data where there is any."""
+
+from __future__ import annotations
+
+import os
+
+# Networks this small gain nothing from a second thread, and tests often share the machine. Before torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from srkd.io.images import Picture, write_picture
+
+ROOT = Path(__file__).parent.parent
+
+
+def textured(seed: int, height: int, width: int) -> np.ndarray:
+    """A uint8 RGB picture of edges, gradients and a little noise."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width].astype(float)
+    waves = [np.sin(x * a + y * b + c) for a, b, c in rng.uniform(-0.6, 0.6, (3, 3))]
+    edges = np.stack([np.sign(w) * 40 + w * 50 for w in waves], -1)
+    return np.clip(128 + edges + rng.normal(0, 4, edges.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the user's cache folder."""
+    monkeypatch.setenv("SRKD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of four pictures of about 60x50."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(4):
+        write_picture(folder / f"p{number}.png", Picture(textured(number, 48 + 2 * number, 60)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real data; the test is skipped where it is absent."""
+    folder = Path(os.environ.get("SRKD_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "sr").is_dir():
+        pytest.skip("the real data sets are not here: set SRKD_DATA to a folder that has sr/eval")
+    return folder
+
+
+@pytest.fixture
+def recipe(photos: Path) -> dict[str, Any]:
+    """A recipe that trains a tiny EDSR in well under a second."""
+    return {
+        "name": "tiny",
+        "scale": 2,
+        "network_g": {"type": "EDSR", "num_feat": 4, "num_block": 2, "img_range": 1.0},
+        "datasets": {
+            "train": {"dataroot_gt": str(photos), "gt_size": 16, "batch_size_per_gpu": 4},
+            "val": {"name": "photos", "dataroot_gt": str(photos)},
+        },
+        "train": {"total_iter": 6, "optim_g": {"type": "Adam", "lr": 1e-3}, "precision": "fp32"},
+        "logger": {"print_freq": 1, "use_tb_logger": False},
+    }

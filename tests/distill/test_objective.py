@@ -1,0 +1,109 @@
+import pytest
+import torch
+from srkd.distill.objective import Objective, parse_terms
+from srkd.distill.taps import Taps
+from srkd.distill.teachers import Answer, CachedTeacher, LiveTeacher, MeanOfTeachers
+from srkd.errors import SrkdError
+from srkd.sr import networks
+
+
+def net(features: int, seed: int = 0) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return networks.build({"type": "EDSR", "num_feat": features, "num_block": 2, "upscale": 2, "img_range": 1.0})
+
+
+def prepared(specs: list, teacher_features: int = 6):
+    student, teacher = net(4), net(teacher_features, 1)
+    batch = {"lr": torch.rand(4, 3, 8, 8), "hr": torch.rand(4, 3, 16, 16)}
+    objective = Objective(parse_terms(specs))
+    objective.resolve_taps(student, teacher)
+    taps = Taps(student, objective.student_taps)
+    with taps:
+        output = student(batch["lr"])
+    answer, theirs = Answer(output, taps.features), LiveTeacher(teacher, objective.teacher_taps)(batch)
+    context = {"lr": batch["lr"], "hr": batch["hr"], "step": 0, "progress": 0.0, "index": torch.arange(4)}
+    return student, objective, answer, theirs, batch["hr"], context
+
+
+def test_the_total_is_the_weighted_sum_over_terms_and_layers() -> None:
+    specs = [{"type": "L1Loss"}, {"type": "output", "weight": 0.5}, {"type": "at", "at": "body.*", "weight": 2}]
+    student, objective, ours, theirs, hr, context = prepared(specs)
+    objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
+    total, values = objective(ours, theirs, hr, context)
+    assert values["L1Loss"].item() == pytest.approx((ours.output - hr).abs().mean().item())
+    assert values["output"].item() == pytest.approx((ours.output - theirs.output).abs().mean().item())
+    from srkd import losses
+
+    at = sum(losses.build("at")(ours.features[p], theirs.features[p]) for p in ("body.0", "body.1"))
+    assert values["at"].item() == pytest.approx(at.item())
+    assert total.item() == pytest.approx((values["L1Loss"] + 0.5 * values["output"] + 2 * values["at"]).item())
+
+
+def test_learned_parts_exist_after_the_dry_run_one_for_each_layer() -> None:
+    student, objective, *rest = prepared([{"type": "fitnet", "at": "body.*"}])
+    assert not list(objective.parameters())
+    objective.dry_run(*rest, list(student.parameters()))
+    shapes = [tuple(p.shape) for p in objective.parameters() if p.ndim == 4]
+    assert shapes == [(6, 4, 1, 1)] * 2
+
+
+def test_all_mistakes_in_the_list_come_in_one_line() -> None:
+    specs = [{"type": "outputt"}, {"type": "output", "nrm": 1}, {"type": "L1Loss", "weight": -1},
+             {"type": "L1Loss", "weight": "1"}, {"type": "fitnet"}, {"type": "output", "target": "grass"}]  # fmt: skip
+    with pytest.raises(SrkdError) as error:
+        parse_terms(specs)
+    text = str(error.value)
+    assert "\n" not in text
+    for part in ('losses[1]: unknown loss "outputt" (did you mean "output"?)', 'losses[2]: output: unknown option "nrm"',
+                 "losses[3]: L1Loss: weight must be", "losses[4]: L1Loss: weight must be", "losses[5]: fitnet: compares",
+                 "losses[6]: output: target must be gt or teacher"):  # fmt: skip
+        assert part in text
+
+
+def test_taps_that_match_nothing_or_do_not_pair_are_found_together() -> None:
+    specs = [{"type": "fitnet", "at": "boddy.0"}, {"type": "at", "at": {"student": "body.*", "teacher": "body.0"}}]
+    objective = Objective(parse_terms(specs))
+    with pytest.raises(SrkdError, match=r'fitnet: tap "boddy.0".*; at: at names 2 student and 1 teacher layers'):
+        objective.resolve_taps(net(4), net(6))
+
+
+def test_a_teacher_that_answers_nan_is_found_by_the_dry_run() -> None:
+    student, objective, ours, theirs, hr, context = prepared([{"type": "output"}])
+    theirs.output[0, 0, 0, 0] = float("nan")
+    with pytest.raises(SrkdError, match="output: the teacher's answer holds NaN"):
+        objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
+
+
+def test_a_term_without_gradient_is_found_by_the_dry_run() -> None:
+    student, objective, ours, theirs, hr, context = prepared([{"type": "output"}])
+    ours.output = ours.output.detach()
+    with pytest.raises(SrkdError, match="output: gives the student no gradient"):
+        objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
+
+
+def test_the_monitor_reports_norms_and_cosines_to_the_task() -> None:
+    specs = [{"type": "L1Loss"}, {"type": "L1Loss", "name": "twice", "weight": 2}, {"type": "output"}]
+    student, objective, ours, theirs, hr, context = prepared(specs)
+    objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
+    _, values = objective(ours, theirs, hr, context)
+    report = objective.monitor(values, list(student.parameters()))
+    assert report["cos/twice"] == pytest.approx(1, abs=1e-5)
+    assert report["grad/twice"] == pytest.approx(2 * report["grad/L1Loss"], rel=1e-4)
+    assert -1 <= report["cos/output"] <= 1
+
+
+def test_a_cached_teacher_answers_what_the_batch_holds_and_several_give_their_mean() -> None:
+    lr = torch.rand(2, 3, 8, 8)
+    one, two = LiveTeacher(net(4, 1)), LiveTeacher(net(4, 2))
+    mean = MeanOfTeachers([one, two])({"lr": lr}).output
+    torch.testing.assert_close(mean, (one({"lr": lr}).output + two({"lr": lr}).output) / 2)
+    answer = CachedTeacher()({"teacher_output": mean, "teacher_features": {"body.0": lr}})
+    assert answer.output is mean and answer.features["body.0"] is lr
+
+
+def test_a_live_teacher_is_frozen_and_in_eval_mode() -> None:
+    network = networks.build({"type": "SRResNet", "num_feat": 4, "num_block": 1, "upscale": 2}).train()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    answer = LiveTeacher(network, ["body.0"])({"lr": torch.rand(2, 3, 8, 8)})
+    assert not answer.output.requires_grad and not answer.features["body.0"].requires_grad
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())

@@ -1,0 +1,140 @@
+from typing import Any
+
+import pytest
+from srkd.engine.recipe import Section, dump, merge, override, parse, read, validate
+from srkd.engine.schedule import factor
+from srkd.errors import SrkdError
+from srkd.sr.recipe import SRRecipe
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-4", 1e-4), ("2E3", 2000.0), ("-1e-1", -0.1), ("1.5e3", 1500.0), ("!!float 1e-4", 1e-4)]
+)
+def test_numbers_with_exponents_are_numbers(text: str, value: float) -> None:
+    assert parse(f"a: {text}") == {"a": value}
+
+
+def test_words_that_look_a_little_like_numbers_stay_words() -> None:
+    assert parse("[e4, x2, 1e, 12a]") == ["e4", "x2", "1e", "12a"]
+
+
+@pytest.mark.parametrize("tag", ["python/object/apply:os.system ['true']", "python/name:os.system", "python/tuple [1]"])
+def test_object_tags_are_refused(tag: str) -> None:
+    with pytest.raises(SrkdError, match="line 2"):
+        parse(f"b: 1\na: !!{tag}")
+
+
+def test_overrides_reach_into_mappings_and_lists_and_change_no_original() -> None:
+    data = {"train": {"losses": [{"weight": 1}]}}
+    changed = override(data, ["train.losses.0.weight=1e-1", "val.val_freq=5", "name=x"])
+    assert changed == {"train": {"losses": [{"weight": 0.1}]}, "val": {"val_freq": 5}, "name": "x"}
+    assert data == {"train": {"losses": [{"weight": 1}]}}
+
+
+@pytest.mark.parametrize("setting", ["train", "=1", "train.losses.7.weight=1", "name.sub=1"])
+def test_overrides_that_make_no_sense_are_refused(setting: str) -> None:
+    with pytest.raises(SrkdError, match="--set"):
+        override({"train": {"losses": [1]}, "name": "x"}, [setting])
+
+
+def test_merge_replaces_lists_and_joins_mappings() -> None:
+    assert merge({"a": {"b": 1, "c": [1, 2]}}, {"a": {"c": [3]}, "d": 4}) == {"a": {"b": 1, "c": [3]}, "d": 4}
+
+
+def test_all_mistakes_come_in_one_line_with_the_nearest_names(recipe: dict[str, Any]) -> None:
+    recipe["train"]["totl_iter"] = recipe["train"].pop("total_iter")
+    recipe["datasets"]["val"]["dataroot"] = "x"
+    recipe["scal"] = 2
+    recipe["train"]["optim_g"]["lr"] = "fast"
+    with pytest.raises(SrkdError) as error:
+        validate(SRRecipe, recipe)
+    text = str(error.value)
+    assert "\n" not in text
+    for part in ('unknown key train.totl_iter (did you mean "total_iter"?)', "datasets.val.dataroot", "unknown key scal",
+                 "train.total_iter is missing", "train.optim_g.lr: "):  # fmt: skip
+        assert part in text
+
+
+def test_keys_of_basicsr_that_mean_nothing_are_accepted_with_a_notice(recipe: dict[str, Any]) -> None:
+    recipe |= {"model_type": "SRModel", "num_gpu": "auto", "dist_params": {"backend": "nccl"}}
+    recipe["datasets"]["train"]["io_backend"] = {"type": "disk"}
+    _, notices = validate(SRRecipe, recipe)
+    assert sorted(n.split()[0] for n in notices) == [
+        "datasets.train.io_backend",
+        "dist_params",
+        "model_type",
+        "num_gpu",
+    ]
+
+
+def test_a_resolved_recipe_reads_back_the_same(recipe: dict[str, Any]) -> None:
+    first, _ = validate(SRRecipe, recipe)
+    second, notices = validate(SRRecipe, parse(dump(first)))
+    assert first == second and not notices
+
+
+def test_reading_says_what_is_wrong_with_a_file(tmp_path) -> None:
+    with pytest.raises(SrkdError, match="cannot read the recipe"):
+        read(tmp_path / "none.yml")
+    (tmp_path / "list.yml").write_text("- 1")
+    with pytest.raises(SrkdError, match="a mapping"):
+        read(tmp_path / "list.yml")
+    (tmp_path / "binary.yml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SrkdError, match="not a text file"):
+        read(tmp_path / "binary.yml")
+
+
+def test_typos_in_free_sections_are_found() -> None:
+    class Inner(Section):
+        a: int = 1
+
+    class Outer(Section):
+        extra_key = r"val\w*"
+        extra_section = Inner
+        model_config = {"extra": "allow"}
+
+    with pytest.raises(SrkdError, match="unknown key other"):
+        validate(Outer, {"val_2": {"a": 1}, "other": {}})
+    with pytest.raises(SrkdError, match=r"unknown key val_2\.b"):
+        validate(Outer, {"val_2": {"b": 1}})
+
+
+def _train(**changes: Any) -> Any:
+    return validate(SRRecipe, {"name": "x", "scale": 2, "network_g": {}, "datasets": {"train": {"dataroot_gt": "x"}},
+                               "train": {"total_iter": 100, **changes}})[0].train  # fmt: skip
+
+
+def test_the_cosine_falls_from_one_to_eta_min() -> None:
+    train = _train(scheduler={"type": "cosine", "eta_min": 1e-5})
+    assert factor(0, train, 1e-3) == 1
+    assert factor(50, train, 1e-3) == pytest.approx(0.505)
+    assert factor(100, train, 1e-3) == pytest.approx(0.01)
+
+
+def test_schedules_equal_torch_step_by_step() -> None:
+    import torch
+
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    for spec, make in [
+        ({"type": "MultiStepLR", "milestones": [20, 50], "gamma": 0.5},
+         lambda opt: torch.optim.lr_scheduler.MultiStepLR(opt, [20, 50], 0.5)),
+        ({"type": "CosineAnnealingLR", "eta_min": 1e-5},
+         lambda opt: torch.optim.lr_scheduler.CosineAnnealingLR(opt, 100, 1e-5)),
+    ]:  # fmt: skip
+        optimiser = torch.optim.SGD([parameter], lr=1e-3)
+        reference, train = make(optimiser), _train(scheduler=spec)
+        for step in range(100):
+            assert 1e-3 * factor(step, train, 1e-3) == pytest.approx(optimiser.param_groups[0]["lr"]), (spec, step)
+            optimiser.step()
+            reference.step()
+
+
+def test_cosine_restarts_start_again_at_their_weights() -> None:
+    spec = {"type": "CosineAnnealingRestartLR", "periods": [40, 60], "restart_weights": [1, 0.5], "eta_min": 0}
+    train = _train(scheduler=spec)
+    assert [factor(s, train, 1.0) for s in (0, 20, 40, 70)] == pytest.approx([1, 0.5, 0.5, 0.25])
+
+
+def test_warm_up_rises_in_a_line() -> None:
+    train = _train(scheduler={"type": "constant"}, warmup_iter=4)
+    assert [factor(s, train, 1.0) for s in range(5)] == [0.25, 0.5, 0.75, 1, 1]

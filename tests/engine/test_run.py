@@ -1,0 +1,192 @@
+import copy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from srkd.engine.checkpoint import load_weights
+from srkd.engine.log import read_metrics
+from srkd.engine.run import Run
+from srkd.errors import SrkdError
+
+KD = [
+    {"type": "L1Loss"},
+    {"type": "output", "weight": 0.5},
+    {"type": "fitnet", "at": {"student": "body.1", "teacher": "body.2"}, "weight": 0.1},
+]
+
+
+@pytest.fixture
+def teacher(recipe: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> str:
+    data = copy.deepcopy(recipe) | {"name": "teacher"}
+    data["network_g"] |= {"num_feat": 6, "num_block": 3}
+    data["train"]["total_iter"] = 1
+    return Run(data, tmp_path_factory.mktemp("teacher"), quiet=True).train()["models"]["net_g"]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_weights(folder / "models" / "net_g_latest.safetensors")[0]
+
+
+def same(a: Path, b: Path) -> bool:
+    one, other = weights(a), weights(b)
+    return all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_run_writes_what_it_promises_and_learns(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["train"]["total_iter"] = 40
+    recipe["val"] = {"val_freq": 20, "save_img": True}
+    result = Run(recipe, tmp_path, quiet=True).train()
+    folder = tmp_path / "tiny"
+    assert result["finished"] and result["step"] == 40
+    records = read_metrics(folder / "metrics.jsonl")
+    losses = [r["l_L1Loss"] for r in records if "l_L1Loss" in r]
+    assert len(losses) == 40 and losses[-1] < losses[0]
+    assert [r["step"] for r in records if "val/psnr_photos" in r] == [20, 40]
+    assert result["metrics"]["psnr_photos"] == records[-1]["val/psnr_photos"]
+    assert yaml.safe_load((folder / "recipe.yml").read_text())["train"]["total_iter"] == 40
+    assert (folder / "visualization" / "photos" / "p0_40.png").is_file()
+    _, meta = load_weights(folder / "models" / "net_g_latest.safetensors")
+    assert meta["scale"] == 2 and meta["network"]["type"] == "EDSR" and meta["metrics"] == result["metrics"]
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(recipe: dict[str, Any], tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        Run(recipe | {"name": name, "manual_seed": seed}, tmp_path, quiet=True).train()
+    assert same(tmp_path / "a", tmp_path / "b") and not same(tmp_path / "a", tmp_path / "c")
+
+
+@pytest.mark.parametrize("kind", ["live", "bank"])
+def test_stopped_and_resumed_equals_uninterrupted_with_learned_parts_and_average(
+    recipe: dict[str, Any], teacher: str, tmp_path: Path, kind: str
+) -> None:
+    recipe["network_g_teacher"] = {"file": teacher}
+    recipe["cache"] = {"kind": kind, "patches": 10}
+    recipe["train"] |= {"losses": KD, "ema_decay": 0.9, "total_iter": 8, "accumulate": 2, "clip_grad_norm": 1.0}
+    Run(recipe | {"name": "whole"}, tmp_path, quiet=True).train()
+    slices = 0
+    while not Run(recipe | {"name": "cut"}, tmp_path, resume=True, budget=0, quiet=True).train()["finished"]:
+        slices += 1
+    assert slices == 7  # a budget of nothing still makes one step
+    assert same(tmp_path / "whole", tmp_path / "cut")
+    steps = [r["step"] for r in read_metrics(tmp_path / "cut" / "metrics.jsonl") if "l_fitnet" in r]
+    assert steps == list(range(1, 9))
+
+
+def test_a_run_killed_at_any_moment_resumes_to_the_same_bits(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["train"] |= {"total_iter": 60, "ema_decay": 0.9}
+    recipe["logger"]["save_state_seconds"] = 0
+    Run(recipe | {"name": "whole"}, tmp_path, quiet=True).train()
+    (tmp_path / "cut.yml").write_text(yaml.safe_dump(recipe | {"name": "cut"}))
+    command = [sys.executable, "-m", "srkd", "train", "-opt", str(tmp_path / "cut.yml"), "--auto_resume", "--output",
+               str(tmp_path)]  # fmt: skip
+    metrics = tmp_path / "cut" / "metrics.jsonl"
+    for wanted in (3, 17):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:
+            if metrics.exists() and metrics.read_bytes().count(b"\n") > wanted:
+                break
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (tmp_path / "cut" / "models").exists(), "the run finished before it was killed"
+    Run(recipe | {"name": "cut"}, tmp_path, resume=True, quiet=True).train()
+    assert same(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_resuming_a_finished_run_trains_nothing(recipe: dict[str, Any], tmp_path: Path) -> None:
+    first = Run(recipe, tmp_path, quiet=True).train()
+    before = (tmp_path / "tiny" / "models" / "net_g_latest.safetensors").stat().st_mtime_ns
+    again = Run(recipe, tmp_path, resume=True, quiet=True).train()
+    assert again == first
+    assert (tmp_path / "tiny" / "models" / "net_g_latest.safetensors").stat().st_mtime_ns == before
+
+
+def test_resuming_with_another_recipe_or_other_pictures_is_refused(
+    recipe: dict[str, Any], tmp_path: Path, photos: Path
+) -> None:
+    Run(recipe, tmp_path, budget=0, quiet=True).train()
+    changed = copy.deepcopy(recipe)
+    changed["train"]["optim_g"]["lr"] = 5e-4
+    with pytest.raises(SrkdError, match=r"recipe\.train changed"):
+        Run(changed, tmp_path, resume=True, quiet=True).train()
+    changed = copy.deepcopy(recipe)
+    changed["datasets"]["train"]["exclude"] = ["p0"]
+    with pytest.raises(SrkdError, match=r"recipe\.datasets, the training pictures changed"):
+        Run(changed, tmp_path, resume=True, quiet=True).train()
+
+
+def test_an_older_run_of_the_name_is_kept_aside(recipe: dict[str, Any], tmp_path: Path) -> None:
+    for _ in range(2):
+        Run(recipe, tmp_path, quiet=True).train()
+    assert len(list(tmp_path.glob("tiny_archived_*/models/net_g_latest.safetensors"))) == 1
+
+
+def test_stages_start_from_the_weights_of_the_one_before(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["stages"] = [{}, {"train": {"total_iter": 1, "optim_g": {"lr": 1e-12}}}]
+    Run(recipe, tmp_path, quiet=True).train()
+    first, second = (weights(tmp_path / "tiny" / f"stage_{k}") for k in (1, 2))
+    for key in first:
+        torch.testing.assert_close(first[key], second[key], rtol=0, atol=1e-9)
+    assert (
+        load_weights(tmp_path / "tiny" / "stage_2" / "models" / "net_g_latest.safetensors")[1]["lineage"]["steps"] == 1
+    )
+
+
+def test_validating_changes_no_training(recipe: dict[str, Any], tmp_path: Path) -> None:
+    Run(recipe | {"name": "a", "val": {"val_freq": 0}}, tmp_path, quiet=True).train()
+    Run(recipe | {"name": "b", "val": {"val_freq": 1}}, tmp_path, quiet=True).train()
+    assert same(tmp_path / "a", tmp_path / "b")
+
+
+def test_accumulated_batches_equal_one_larger_batch(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """The gradient of two batches is the mean of theirs: an SGD step shows it."""
+    recipe["train"] |= {"total_iter": 1, "optim_g": {"type": "SGD", "lr": 0.1}, "scheduler": {"type": "constant"}}
+    runs = []
+    for accumulate in (1, 2):
+        recipe["train"]["accumulate"] = accumulate
+        run = Run(recipe | {"name": f"acc{accumulate}"}, tmp_path, quiet=True)
+        (task,) = run.dry_run()
+        gradients = []
+        for number in range(accumulate):
+            (loss, optimiser), *_ = task.steps(task.batch(number), 0)
+            loss.backward()
+            gradients.append([p.grad.clone() for p in task.network_g.parameters()])
+            optimiser.zero_grad()
+        start = [p.detach().clone() for p in task.network_g.parameters()]
+        run.train()
+        mean = [torch.stack(g).mean(0) for g in zip(*gradients, strict=True)]
+        expected = [p - 0.1 * g for p, g in zip(start, mean, strict=True)]
+        trained = weights(tmp_path / f"acc{accumulate}")
+        names = [name for name, _ in task.network_g.named_parameters()]
+        for name, value in zip(names, expected, strict=True):
+            torch.testing.assert_close(trained[name], value, rtol=1e-5, atol=1e-7)
+        runs.append(trained)
+    assert not torch.equal(runs[0]["conv_last.weight"], runs[1]["conv_last.weight"])
+
+
+def test_training_that_diverges_says_so(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["train"] |= {"total_iter": 50, "optim_g": {"type": "SGD", "lr": 1e30}}
+    with pytest.raises(SrkdError, match="diverged at step"):
+        Run(recipe, tmp_path, quiet=True).train()
+
+
+def test_two_processes_equal_one_with_the_same_global_batch(recipe: dict[str, Any], tmp_path: Path) -> None:
+    Run(recipe | {"name": "one"}, tmp_path, quiet=True).train()
+    recipe["datasets"]["train"]["batch_size_per_gpu"] = 2
+    (tmp_path / "two.yml").write_text(yaml.safe_dump(recipe | {"name": "two"}))
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "srkd", "train",
+         "-opt", str(tmp_path / "two.yml"), "--output", str(tmp_path)],
+        capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    for key in one:
+        torch.testing.assert_close(one[key], two[key], rtol=1e-3, atol=1e-5)
