@@ -10,20 +10,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+
 from srkd.io.images import Picture, write_picture
+from support import textured
 
 ROOT = Path(__file__).parent.parent
-
-
-def textured(seed: int, height: int, width: int) -> np.ndarray:
-    """A uint8 RGB picture of edges, gradients and a little noise."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:height, :width].astype(float)
-    waves = [np.sin(x * a + y * b + c) for a, b, c in rng.uniform(-0.6, 0.6, (3, 3))]
-    edges = np.stack([np.sign(w) * 40 + w * 50 for w in waves], -1)
-    return np.clip(128 + edges + rng.normal(0, 4, edges.shape), 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(autouse=True)

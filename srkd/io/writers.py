@@ -55,6 +55,14 @@ def format_named(name: str) -> Format:
     raise unknown("picture format", name, FORMATS)
 
 
+def check_quality(quality: int | None, format: str | None = None) -> None:
+    """Raise SrkdError for a quality that is not from 1 to 100, or asked of a `format` that has none."""
+    if quality is not None and not 1 <= quality <= 100:
+        raise SrkdError(f"quality must be from 1 to 100, got {quality}")
+    if quality is not None and format is not None and not format_named(format).lossy:
+        raise SrkdError(f"{format} is lossless, so a quality means nothing to it; choose jpeg or webp")
+
+
 class RowWriter(Protocol):
     """Takes the rows of one picture from top to bottom, (n, W, C) at a time."""
 
@@ -89,14 +97,12 @@ def open_writer(
         raise SrkdError(f"{shown(path)}: {chosen.name} holds no transparency; choose png, tiff or webp")
     if max(height, width) > chosen.max_side:
         raise SrkdError(f"{shown(path)}: {width}x{height} passes the {chosen.max_side} a side of {chosen.name}")
-    quality = DEFAULT_QUALITY if quality is None else quality
-    if not 1 <= quality <= 100:
-        raise SrkdError(f"quality must be from 1 to 100, got {quality}")
+    check_quality(quality)
     metadata = metadata or Metadata()
     depth = np.dtype(dtype) if chosen.deep else np.dtype(np.uint8)
     with atomic_path(path) as temporary, temporary.open("w+b") as stream:
         try:
-            writer = _writer(chosen, stream, shape, depth, quality, metadata)
+            writer = _writer(chosen, stream, shape, depth, quality or DEFAULT_QUALITY, metadata)
         except ValueError as error:
             raise SrkdError(f"{shown(path)}: {error}") from error
         checked = _Checked(writer, shape, chosen.deep)

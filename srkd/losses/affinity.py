@@ -47,7 +47,7 @@ class FeatureAffinity(Loss):
         if self.pool > 1:
             maps = tuple(F.avg_pool2d(m, self.pool) for m in maps)  # type: ignore[assignment]
         # (N, H W, C): a copy for contiguous maps, free for channels_last ones.
-        student, teacher = (unit(m.flatten(2).transpose(1, 2).contiguous(), dim=2) for m in maps)
+        student, teacher = (unit(m.flatten(2).transpose(1, 2).contiguous(), 2) for m in maps)
         return affinity_difference(student, teacher)
 
 
@@ -72,4 +72,4 @@ def affinity_difference(student: Tensor, teacher: Tensor, entries: int = 2**19) 
                 g[i:j].addmm_(beside.sign_(), s[j:])
                 g[j:].addmm_(beside.T, s[i:j])
         count = n * p * p
-    return with_gradient(student, value / count, gradient.mul_(2 / count))
+    return with_gradient(value / count, {student: gradient.mul_(2 / count)})

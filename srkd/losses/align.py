@@ -29,10 +29,16 @@ def check_pair(student: Tensor, teacher: Tensor) -> None:
 
 def match_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Average-pool the larger of two (N, C, H, W) maps to the smaller, each side of the picture by itself."""
-    if student.shape[2:] == teacher.shape[2:]:
-        return student, teacher
-    height, width = (min(a, b) for a, b in zip(student.shape[2:], teacher.shape[2:], strict=True))
-    return tuple(F.adaptive_avg_pool2d(m, (height, width)) for m in (student, teacher))  # type: ignore[return-value]
+    if student.shape[2:] != teacher.shape[2:]:
+        size = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))
+        student, teacher = F.adaptive_avg_pool2d(student, size), F.adaptive_avg_pool2d(teacher, size)
+    return student, teacher
+
+
+def match_layout(student: Tensor, teacher: Tensor) -> Tensor:
+    """The teacher's maps in the student's memory format: one copy; each operation on a mixed pair would cost as much."""
+    last = student.is_contiguous(memory_format=torch.channels_last) and not student.is_contiguous()
+    return teacher.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def like(features: Tensor) -> dict[str, Any]:
@@ -69,4 +75,4 @@ class Projected(Loss):
             student = self.projection(student)
         if student.shape[1] != teacher.shape[1]:
             raise unprepared(self, "projection between different numbers of channels")
-        return student, teacher
+        return student, match_layout(student, teacher)

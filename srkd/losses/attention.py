@@ -41,4 +41,4 @@ class AttentionTransfer(Loss):
     def attention(self, maps: Tensor) -> Tensor:
         """(N, H W): the mean over channels of |x|^p, of unit length."""
         power = maps.square() if self.p == 2 else maps.abs().pow(self.p)
-        return unit(power.mean(1).flatten(1), dim=1)
+        return unit(power.mean(1).flatten(1), 1)

@@ -61,7 +61,8 @@ def get(name: str) -> type[Loss]:
 def options(name: str) -> dict[str, inspect.Parameter]:
     """The options that `build(name, ...)` takes, in order, with their defaults."""
     parameters = inspect.signature(get(name).__init__).parameters
-    return {key: p for key, p in parameters.items() if key != "self" and p.kind is not p.VAR_KEYWORD}
+    # A loss without options of its own inherits nn.Module's (*args, **kwargs).
+    return {key: p for key, p in parameters.items() if key != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
 def build(name: str, **given: Any) -> Loss:

@@ -176,7 +176,7 @@ def angle_difference(squares_s: Tensor, squares_t: Tensor, entries: int = 2**19)
             slope.mul_(p[:, :, None]).mul_(p[:, None, :])
             gradient[i] += slope.sum(2) - p.square() * turning
             gradient -= slope.sum(0) / 2
-    return with_gradient(squares_s, value / b**3, gradient / b**3)
+    return with_gradient(value / b**3, {squares_s: gradient / b**3})
 
 
 def _cosines_at(i: Tensor, squares: Tensor, inverse: Tensor) -> Tensor:

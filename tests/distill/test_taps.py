@@ -1,9 +1,10 @@
 import pytest
 import torch
+from torch import nn
+
 from srkd.distill.taps import Taps, resolve
 from srkd.errors import SrkdError
 from srkd.sr import networks
-from torch import nn
 
 
 def tiny() -> nn.Module:

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
+
 from srkd.engine import checkpoint
 from srkd.engine.ema import Ema
 from srkd.errors import SrkdError
-from torch import nn
 
 
 def test_weights_come_back_with_their_description(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from typing import Any
 
 import pytest
+
 from srkd.engine.recipe import Section, dump, merge, override, parse, read, validate
 from srkd.engine.schedule import factor
 from srkd.errors import SrkdError
@@ -50,7 +51,8 @@ def test_all_mistakes_come_in_one_line_with_the_nearest_names(recipe: dict[str, 
         validate(SRRecipe, recipe)
     text = str(error.value)
     assert "\n" not in text
-    for part in ('unknown key train.totl_iter (did you mean "total_iter"?)', "datasets.val.dataroot", "unknown key scal",
+    for part in ('unknown key train.totl_iter (did you mean "total_iter"?)', "datasets.val.dataroot",
+                 "unknown key scal",
                  "train.total_iter is missing", "train.optim_g.lr: "):  # fmt: skip
         assert part in text
 

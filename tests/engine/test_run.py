@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+
 from srkd.engine.checkpoint import load_weights
 from srkd.engine.log import read_metrics
 from srkd.engine.run import Run

@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from srkd.distill.teachers import LiveTeacher
+from srkd.errors import SrkdError
+from srkd.sr import cache, data, networks
+from support import PATCHES, PICTURES
+
+
+def teacher() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return networks.build({"type": "EDSR", "num_feat": 6, "num_block": 2, "upscale": 2, "img_range": 1.0}).eval()
+
+
+def test_the_bank_holds_what_the_live_teacher_answers_to_those_very_patches(tmp_path: Path) -> None:
+    live = LiveTeacher(teacher(), ["body.*"])
+    bank = cache.build_bank(live, PICTURES, PATCHES, 20, tmp_path / "bank")
+    batch = data.to_batch(data.BankSource(bank, 5, 0).draw(2), torch.device("cpu"))
+    answer = live(batch)
+    torch.testing.assert_close(batch["teacher_output"], answer.output, rtol=0, atol=0.6 / data.OUTPUT_STEPS)
+    assert list(batch["teacher_features"]) == ["body.0", "body.1"]
+    for name, feature in batch["teacher_features"].items():
+        torch.testing.assert_close(feature, answer.features[name].half().float(), rtol=0, atol=0)
+
+
+def test_cached_outputs_equal_live_ones_away_from_the_border(tmp_path: Path) -> None:
+    """The live teacher sees a patch's own border; the cached one what surrounds it in the picture. Turned patches are
+    answered as their picture was, so only unturned ones agree exactly."""
+    network, margin = teacher(), 8
+    patches = data.Patches(gt_size=40, batch=4, scale=2, hflip=False, rot=False)
+    outputs = cache.build_outputs(network, PICTURES, 2, tmp_path / "o")
+    batch = data.to_batch(data.PictureSource(PICTURES, patches, outputs).draw(0), torch.device("cpu"))
+    live, inner = LiveTeacher(network)(batch).output, slice(2 * margin, -2 * margin)
+    difference = (batch["teacher_output"] - live).abs()
+    assert difference[..., inner, inner].max() < 1e-4 < difference.max()
+
+
+def test_an_interrupted_output_cache_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    class Cut(Exception):
+        pass
+
+    def stop(done: int, name: str) -> None:
+        if done == 2:
+            raise Cut
+
+    whole = cache.build_outputs(teacher(), PICTURES, 2, tmp_path / "whole")
+    with pytest.raises(Cut):
+        cache.build_outputs(teacher(), PICTURES, 2, tmp_path / "cut", say=stop)
+    with (tmp_path / "cut" / "outputs.part").open("ab") as file:
+        file.write(b"half a picture")
+    done = []
+    again = cache.build_outputs(teacher(), PICTURES, 2, tmp_path / "cut", say=lambda n, name: done.append(name))
+    assert done == ["p2"]
+    assert all((whole.picture(i) == again.picture(i)).all() for i in range(3))
+
+
+def test_a_cache_over_the_limit_is_refused_with_both_sizes() -> None:
+    with pytest.raises(SrkdError, match=r"would take 2\.00 GB, more than cache.max_bytes \(1\.00 GB\)"):
+        cache.check_size(2e9, 1e9, Path("x"), "things")
+    assert "0.50 GB" in cache.check_size(5e8, 1e9, Path("x"), "things")
+
+
+def test_the_banks_size_is_told_before_it_is_written(tmp_path: Path) -> None:
+    shapes = {"body.0": (6, 8, 8)}
+    told = cache.bank_bytes(PATCHES, 20, shapes, output=True)
+    cache.build_bank(LiveTeacher(teacher(), ["body.0"]), PICTURES, PATCHES, 20, tmp_path / "bank")
+    written = sum(path.stat().st_size for path in (tmp_path / "bank").glob("*.npy"))
+    assert abs(written - told) < 2000
+
+
+def test_hashes_tell_networks_apart() -> None:
+    one, other = teacher(), teacher()
+    assert cache.network_hash(one) == cache.network_hash(other)
+    with torch.no_grad():
+        other.conv_last.bias[0] += 1e-6
+    assert cache.network_hash(one) != cache.network_hash(other)
+
+
+def test_a_teacher_that_answers_nan_is_refused(tmp_path: Path) -> None:
+    network = teacher()
+    torch.nn.init.constant_(network.conv_last.bias, float("nan"))
+    with pytest.raises(SrkdError, match="NaN"):
+        cache.build_outputs(network, PICTURES, 2, tmp_path / "o")

@@ -1,0 +1,178 @@
+"""Mistakes in SR recipes, all found before training, and option files of BasicSR's."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from srkd.engine.checkpoint import load_weights
+from srkd.engine.recipe import override, parse
+from srkd.engine.run import Run
+from srkd.errors import SrkdError
+from srkd.integrations import basicsr
+
+
+def check(recipe: dict[str, Any], root: Path, *settings: str) -> None:
+    Run(override(recipe, settings), root, quiet=True).dry_run()
+
+
+MISTAKES = [
+    (["task=srr"], 'unknown task "srr"'),
+    (["network_g.type=EDSRX"], 'network_g: unknown network "EDSRX"'),
+    (["network_g.upscale=4"], "upscale is 4 but the recipe's scale is 2"),
+    (["network_g={type: torch.nn:Identity}"], r"network_g gives \(8, 8\) for a patch whose HR is \(16, 16\)"),
+    (["train.losses=[{type: L1Los}]"], 'unknown loss "L1Los"'),
+    (["train.losses=[{type: output}]"], "compares with a teacher, but the recipe has no network_g_teacher"),
+    (["train.losses=[{type: output}]", "network_g_teacher={type: EDSR}"], "network_g_teacher has random weights"),
+    (["train.losses=[{type: output}]", "network_g_teacher={zoo: nothing}"], 'unknown zoo model "nothing"'),
+    (["train.scheduler.type=cosin"], 'unknown scheduler "cosin" .did you mean "cosine"'),
+    (["train.optim_g.type=Addam"], 'unknown optimiser "Addam" .did you mean "Adam"'),
+    (["train.optim_g.momentumm=1"], "optimiser Adam: .*momentumm"),
+    (["datasets.train.dataroot_gt=/no/such/folder"], "/no/such/folder: no such folder"),
+    (["datasets.train.gt_size=64"], "smaller than a patch of 64"),
+    (["datasets.train.gt_size=15"], "not a multiple of the scale"),
+    (["val.metrics.psnr.type=calculate_psnrr"], 'unknown metric "calculate_psnrr"'),
+    (["path.pretrain_network_g=none.pth"], "none.pth: no such checkpoint"),
+    (["train.total_iter=0"], "train.total_iter: input should be greater than 0"),
+    (["train.pixel_opt={type: L1Loss, reduction: sum}"], "losses are means"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), MISTAKES, ids=[m[0][-1] for m in MISTAKES])
+def test_mistakes_are_found_before_training(
+    recipe: dict[str, Any], tmp_path: Path, settings: list[str], message: str
+) -> None:
+    with pytest.raises(SrkdError, match=message) as error:
+        check(recipe, tmp_path, *settings)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_an_empty_folder_is_refused(recipe: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(SrkdError, match="no pictures"):
+        check(recipe, tmp_path, f"datasets.train.dataroot_gt={tmp_path}")
+
+
+def test_features_cannot_come_from_whole_picture_outputs(recipe: dict[str, Any], tmp_path: Path) -> None:
+    trained = Run(recipe, tmp_path, quiet=True).train()["models"]["net_g"]
+    settings = ["train.losses=[{type: at, at: body.0}]", f"network_g_teacher={{file: {trained}}}"]
+    check(recipe, tmp_path, *settings)
+    with pytest.raises(SrkdError, match="outputs holds no features"):
+        check(recipe, tmp_path, *settings, "cache.kind=outputs")
+    with pytest.raises(SrkdError, match="more than cache.max_bytes"):
+        check(recipe, tmp_path, *settings, "cache={kind: bank, max_bytes: 100}")
+
+
+def test_distilling_with_cached_outputs_brings_the_student_nearer_to_its_teacher(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    teacher = Run(recipe | {"name": "teacher"}, tmp_path, quiet=True).train()["models"]["net_g"]
+    recipe["train"] |= {"total_iter": 120, "losses": [{"type": "output"}]}
+    recipe |= {"network_g_teacher": {"file": teacher}, "manual_seed": 5}
+    run = Run(recipe, tmp_path, quiet=True)
+    run.train()
+    from srkd.engine.log import read_metrics
+
+    values = [r["l_output"] for r in read_metrics(tmp_path / "tiny" / "metrics.jsonl") if "l_output" in r]
+    assert sum(values[-5:]) < 0.5 * sum(values[:5])
+    _, meta = load_weights(tmp_path / "tiny" / "models" / "net_g_latest.safetensors")
+    assert meta["lineage"]["teacher"] == "net_g_latest"
+
+
+# The keys of BasicSR's own training options, as its documentation gives them.
+BASICSR = """
+name: {name}
+model_type: SRModel
+scale: 2
+num_gpu: auto
+manual_seed: 10
+datasets:
+  train:
+    name: DIV2K
+    type: PairedImageDataset
+    dataroot_gt: {hr}
+    dataroot_lq: {lr}
+    filename_tmpl: '{{}}x2'
+    io_backend: {{type: disk}}
+    gt_size: 16
+    use_hflip: true
+    use_rot: true
+    use_shuffle: true
+    num_worker_per_gpu: 6
+    batch_size_per_gpu: 4
+    dataset_enlarge_ratio: 100
+    prefetch_mode: ~
+  val:
+    name: Set5
+    type: PairedImageDataset
+    dataroot_gt: {hr}
+    dataroot_lq: {lr}
+    io_backend: {{type: disk}}
+network_g: {network}
+path:
+  pretrain_network_g: ~
+  strict_load_g: true
+  resume_state: ~
+train:
+  ema_decay: 0.999
+  optim_g: {{type: Adam, lr: !!float 1e-4, weight_decay: 0, betas: [0.9, 0.99]}}
+  scheduler: {scheduler}
+  total_iter: 3
+  warmup_iter: -1
+  pixel_opt: {{type: L1Loss, loss_weight: 1.0, reduction: mean}}
+val:
+  val_freq: !!float 5e3
+  save_img: false
+  metrics:
+    psnr: {{type: calculate_psnr, crop_border: 2, test_y_channel: false}}
+logger:
+  print_freq: 100
+  save_checkpoint_freq: !!float 5e3
+  use_tb_logger: true
+  wandb: {{project: ~, resume_id: ~}}
+dist_params: {{backend: nccl, port: 29500}}
+"""
+NETWORKS = {
+    "EDSR": "{type: EDSR, num_in_ch: 3, num_out_ch: 3, num_feat: 8, num_block: 2, upscale: 2, res_scale: 1, "
+    "img_range: 255., rgb_mean: [0.4488, 0.4371, 0.4040]}",
+    "MSRResNet": "{type: MSRResNet, num_in_ch: 3, num_out_ch: 3, num_feat: 8, num_block: 2, upscale: 2}",
+    "RCAN": "{type: RCAN, num_in_ch: 3, num_out_ch: 3, num_feat: 16, num_group: 1, num_block: 1, squeeze_factor: 16, "
+    "upscale: 2, res_scale: 1, img_range: 255., rgb_mean: [0.4488, 0.4371, 0.4040]}",
+}
+
+
+@pytest.mark.parametrize("kind", list(NETWORKS))
+def test_option_files_of_basicsr_train_as_they_are(kind: str, photos: Path, tmp_path: Path) -> None:
+    from srkd.io.images import Picture, read_rgb, write_picture
+    from srkd.io.resize import imresize
+
+    for path in photos.iterdir():
+        write_picture(tmp_path / "lr" / f"{path.stem}x2.png", Picture(imresize(read_rgb(path), 0.5)))
+    scheduler = "{type: MultiStepLR, milestones: [200000], gamma: 0.5}"
+    if kind == "MSRResNet":
+        scheduler = "{type: CosineAnnealingRestartLR, periods: [2, 1], restart_weights: [1, 1], eta_min: !!float 1e-7}"
+    text = BASICSR.format(name=kind, hr=photos, lr=tmp_path / "lr", network=NETWORKS[kind], scheduler=scheduler)
+    result = Run(parse(text), tmp_path, quiet=True).train()
+    assert result["finished"] and 5 < result["metrics"]["psnr_Set5"] < 60
+    state, meta = load_weights(Path(result["models"]["net_g"]))
+    options = {k: v for k, v in meta["network"].items() if k != "type"}
+    basicsr.network(kind, **options).load_state_dict(state)
+
+
+def test_training_starts_from_a_checkpoint_of_basicsr(recipe: dict[str, Any], tmp_path: Path) -> None:
+    options = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 2}
+    theirs = basicsr.network("EDSR", upscale=2, img_range=1.0, **options)
+    torch.save({"params": theirs.state_dict()}, tmp_path / "theirs.pth")
+    data = override(
+        recipe,
+        [f"path.pretrain_network_g={tmp_path / 'theirs.pth'}", "train.optim_g.lr=1e-12", "train.scheduler.eta_min=0"],
+    )
+    result = Run(data, tmp_path, quiet=True).train()
+    trained, _ = load_weights(Path(result["models"]["net_g"]))
+    for key, value in theirs.state_dict().items():
+        torch.testing.assert_close(trained[key], value, rtol=0, atol=1e-9)
+    torch.save({"params": basicsr.network("EDSR", upscale=4, **options).state_dict()}, tmp_path / "x4.pth")
+    with pytest.raises(SrkdError, match="weights for x4, but the recipe's scale is 2"):
+        check(copy.deepcopy(recipe), tmp_path, f"path.pretrain_network_g={tmp_path / 'x4.pth'}")
