@@ -1,0 +1,52 @@
+"""Upscale pictures: files, folders and globs.
+
+Depth, transparency, orientation, colour profile and metadata are kept. Large pictures are done in tiles; those of
+convolutional networks give exactly the picture that the whole would. Several processes share the pictures out under
+torchrun. A picture that fails is named at the end (exit code 2) and stops no other.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("inputs", nargs="+", metavar="INPUT", help="a picture, a folder, or a glob (in quotes)")
+    add("-o", "--output", required=True, metavar="OUT", help="folder to write to, or the file for a single picture")
+    add("-m", "--model", default="auto", help="zoo name or checkpoint (default: the zoo's for the scale)")
+    add("-s", "--scale", type=int, help="the model's scale: chooses the default model, checks a named one")
+    add("--outscale", type=float, metavar="F", help="factor of the result; bicubic resizing after the network")
+    add("-t", "--tile", type=int, metavar="N", help="side of tiles in input pixels, 0 for none (default: by memory)")
+    add("--self-ensemble", action="store_true", help="average over 8 flips and rotations: slower, slightly better")
+    add("-r", "--recursive", action="store_true", help="sub-folders too, kept in the output")
+    add("--format", metavar="F", help="png, jpeg, webp, tiff or bmp (default: as the input is named)")
+    add("--quality", type=int, metavar="Q", help="1 to 100, for jpeg and webp (default: 95; webp at 100 is lossless)")
+    add("--suffix", default="", metavar="S", help="put before the extension of output names, e.g. _x2")
+    add("--skip-existing", action="store_true", help="leave pictures whose output is there already")
+    add("--dry-run", action="store_true", help="print what would be done, from the pictures' headers")
+    add("--device", default="auto", metavar="D", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+
+
+def run(args: argparse.Namespace) -> int:
+    import sys
+    from pathlib import Path
+
+    from srkd.deploy.files import Options, device_named, preview, share, terminable, upscale_files
+    from srkd.deploy.model import Model
+    from srkd.deploy.plan import plan
+    from srkd.engine.log import Progress
+    from srkd.engine.malloc import keep_freed_memory
+    from srkd.io.writers import check_quality
+
+    check_quality(args.quality, args.format)
+    jobs = share(plan(args.inputs, Path(args.output), args.format, args.suffix, args.recursive))
+    keep_freed_memory()
+    model = Model.load(args.model, args.scale, device_named(args.device))
+    options = Options(args.tile, args.self_ensemble, args.outscale, args.quality, args.skip_existing)
+    if args.dry_run:
+        print(*preview(jobs, args.outscale or model.scale, args.skip_existing), sep="\n")
+        return 0
+    with terminable(), Progress("upscaling", len(jobs)) as progress:
+        upscale_files(model, jobs, options, lambda line: print(line, file=sys.stderr), progress.update)
+    return 0

@@ -1,0 +1,147 @@
+"""Picture files through a model, one after the other; one that fails is named at the end and stops no other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import numpy as np
+import torch
+
+from srkd.deploy.model import Model, check_tile, output_size
+from srkd.deploy.plan import Job
+from srkd.errors import PartialFailure, SrkdError
+from srkd.io.atomic import shown
+from srkd.io.images import Picture, picture_size, read_picture
+from srkd.io.writers import FORMATS, open_writer
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How pictures are upscaled and written; `tile`, `self_ensemble` and `outscale` as `Model.upscale`."""
+
+    tile: int | None = None
+    self_ensemble: bool = False
+    outscale: float | None = None
+    quality: int | None = None
+    skip_existing: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse before the first picture what would fail with each. Raises SrkdError."""
+        check_tile(self.tile)
+        output_size(1, 1, 1 if self.outscale is None else self.outscale)
+
+
+def upscale_files(model: Model, jobs: Sequence[Job], options: Options, say: Say, done: Callable[[int], None]) -> int:
+    """Do the jobs; returns how many pictures were written (others may have been skipped).
+
+    `say` gets what is worth telling of a picture, `done` the number of jobs behind us.
+
+    Raises:
+        PartialFailure: some could not be done; each has been said, with its reason.
+    """
+    failures, written = [], 0
+    for number, job in enumerate(jobs):
+        if not (options.skip_existing and job.target.exists()):
+            try:
+                for note in upscale_file(model, job, options):
+                    say(f"{shown(job.source)}: {note}")
+                written += 1
+            except (SrkdError, OSError, RuntimeError, ValueError, MemoryError) as error:
+                failures.append(_reason(job, error))
+        done(number + 1)
+    for failure in failures:
+        say(f"failed: {failure}")
+    if failures:
+        raise PartialFailure(f"{len(failures)} of {len(jobs)} pictures failed, {written} were written")
+    return written
+
+
+def upscale_file(model: Model, job: Job, options: Options) -> list[str]:
+    """Do one job, holding a few rows of tiles of the result at a time; returns notes on what was changed on the way.
+
+    Raises:
+        SrkdError: a picture that cannot be read, or that the format cannot hold; an unwritable folder; a full disk.
+    """
+    picture = read_picture(job.source)
+    pixels, notes = _as_held(picture, job), list(picture.notes)
+    shape = model.output_shape(pixels, options.outscale)
+    if pixels.dtype == np.uint16 and not FORMATS[job.format].deep:
+        notes.append(f"16 bits rounded to the 8 that {job.format} holds")
+    side = model.tile_side(pixels.shape[0], pixels.shape[1], options.tile)
+    if side < max(pixels.shape[:2]) and not model.receptive_field.exact:
+        notes.append(f"blended from tiles of {side}: this network sees too far for exact ones")
+    with open_writer(job.target, shape, pixels.dtype, job.format, options.quality, picture.metadata) as writer:
+        for rows in model.upscale_rows(pixels, options.tile, options.self_ensemble, options.outscale):
+            writer.write(rows)
+    return notes
+
+
+def _as_held(picture: Picture, job: Job) -> np.ndarray:
+    """The pixels; without an alpha channel that says nothing where the format holds none."""
+    return picture.colour if picture.opaque and not FORMATS[job.format].alpha else picture.pixels
+
+
+def _reason(job: Job, error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if isinstance(error, SrkdError):
+        return text if shown(job.source) in text else f"{shown(job.source)}: {text}"
+    return f"{shown(job.source)}: {type(error).__name__}: {text}"
+
+
+def device_named(name: str) -> torch.device:
+    """The device of a name; `auto` is this process's GPU if there is one, else the CPU.
+
+    Raises:
+        SrkdError: no such device here.
+    """
+    gpus = torch.cuda.device_count()
+    if name == "auto":
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % gpus) if gpus else torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+        return device
+    except (RuntimeError, AssertionError) as error:
+        raise SrkdError(f'no device "{name}" here: {str(error).splitlines()[0]}') from error
+
+
+def preview(jobs: Sequence[Job], scale: float, skip_existing: bool) -> Iterator[str]:
+    """What `upscale_files` would do, a line a picture, from the headers alone."""
+    for job in jobs:
+        if skip_existing and job.target.exists():
+            yield f"skip {shown(job.target)}: exists"
+            continue
+        try:
+            height, width = picture_size(job.source)
+            tall, wide = output_size(height, width, scale)
+            yield f"{shown(job.source)} {width}x{height} -> {shown(job.target)} {wide}x{tall}"
+        except SrkdError as error:
+            yield f"cannot be read: {error}"
+
+
+def share(jobs: Sequence[Job]) -> list[Job]:
+    """This process's part of the jobs under torchrun (RANK and WORLD_SIZE); all of them elsewhere."""
+    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    return list(jobs[rank::world])
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Within the block SIGTERM ends the program as SIGINT does: unfinished files are removed on the way out."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,203 @@
+"""A trained network that upscales pictures: `srkd.load(name).upscale(image)`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from srkd.deploy import planes
+from srkd.deploy.field import Field, bytes_per_pixel, measure
+from srkd.deploy.tiles import MEMORY, Floats, tile_side, upscale_rows
+from srkd.errors import SrkdError
+from srkd.io.images import read_picture
+from srkd.io.rows import RowResizer
+from srkd.sr.infer import device_of, run
+
+Pixels = NDArray[Any]
+_LEVELS = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
+_NATIVE_BELOW = 20480
+_WIDER = {np.dtype(np.uint16): np.int32}  # torch computes little in uint16
+
+
+@dataclass
+class Model:
+    """A network in eval mode, (N, 3, H, W) RGB in [0, 1] to `scale` times the size, and what is known of it.
+
+    Input sides must be multiples of `multiple`; that is seen to here.
+    """
+
+    network: nn.Module
+    scale: int
+    name: str = ""
+    multiple: int = 1
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, name: str | Path, scale: int | None = None, device: torch.device | str | None = None) -> Model:
+        """A model by zoo name or from a checkpoint file, on `device` (by default where it was loaded, the CPU).
+
+        Raises:
+            SrkdError: as `srkd.sr.models.load_network`.
+        """
+        from srkd.sr.models import load_network
+
+        loaded = load_network(name, scale)
+        network = loaded.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(network.to(device), loaded.scale, loaded.name, loaded.multiple, loaded.meta)
+
+    @cached_property
+    def receptive_field(self) -> Field:
+        """The network's receptive field, measured when it is first needed: only tiles need it."""
+        return measure(self._whole, self.scale, self.device)
+
+    @cached_property
+    def bytes_per_pixel(self) -> float:
+        """About the memory that the network needs for each input pixel, measured when it is first needed."""
+        return bytes_per_pixel(self._whole, self.device)
+
+    @property
+    def device(self) -> torch.device:
+        return device_of(self.network)
+
+    def upscale(
+        self,
+        image: Pixels | Path | str,
+        tile: int | None = None,
+        self_ensemble: bool = False,
+        outscale: float | None = None,
+    ) -> Pixels:
+        """Upscale a picture.
+
+        Args:
+            image: (H, W), (H, W, 1) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB or (H, W, 4) RGBA, of uint8, uint16
+                or float32 in [0, 1]; or the path of a picture file.
+            tile: side of the tiles in input pixels, 0 for none; None lets memory decide.
+            self_ensemble: average over the 8 flips and rotations: a little better, 8 times slower.
+            outscale: the factor of the result, if not the network's: bicubic resizing after the network.
+
+        Returns:
+            `scale` (or `outscale`) times the size, of the same dtype, dimensions and channels.
+
+        Raises:
+            SrkdError: an array of another dtype or shape, a file that cannot be read, a bad tile or outscale.
+        """
+        pixels = read_picture(image).pixels if isinstance(image, (str, Path)) else _checked(image)
+        shape = self.output_shape(pixels, outscale)
+        result = np.empty(shape, pixels.dtype)
+        filled = 0
+        for rows in self.upscale_rows(pixels, tile, self_ensemble, outscale):
+            result[filled : filled + len(rows)] = rows
+            filled += len(rows)
+        return result[..., 0] if not isinstance(image, (str, Path)) and image.ndim == 2 else result
+
+    def output_shape(self, pixels: Pixels, outscale: float | None = None) -> tuple[int, int, int]:
+        """(H, W, C) of what `upscale` makes of (h, w, C)."""
+        height, width, channels = pixels.shape
+        return (*output_size(height, width, self.scale if outscale is None else outscale), channels)
+
+    def upscale_rows(
+        self, pixels: Pixels, tile: int | None = None, self_ensemble: bool = False, outscale: float | None = None
+    ) -> Iterator[Pixels]:
+        """As `upscale`, for (H, W, C), in blocks of rows from top to bottom: memory does not grow with the picture."""
+        size = self.output_shape(pixels, outscale)[:2]
+        side = self.tile_side(pixels.shape[0], pixels.shape[1], tile)
+        parts = planes.split(pixels)
+        colour = self._plane(parts.colour, side, self_ensemble, size)
+        if parts.constant_alpha is not None:
+            return (_with_alpha(rows, parts.constant_alpha) for rows in colour)
+        if parts.alpha is None:
+            return colour
+        alpha = self._plane(parts.alpha, side, self_ensemble, size)
+        return (np.concatenate(both, axis=2) for both in zip(colour, alpha, strict=True))
+
+    def tile_side(self, height: int, width: int, tile: int | None = None) -> int:
+        """The side of the tiles that a picture is cut into; one that is no smaller than the picture where it is not.
+
+        Raises:
+            SrkdError: a negative `tile`.
+        """
+        check_tile(tile)
+        whole = max(height, width)
+        if tile is not None:
+            return tile or whole
+        fits = height * width * self.bytes_per_pixel <= MEMORY
+        return whole if fits else min(whole, tile_side(self.receptive_field, self.bytes_per_pixel))
+
+    def _plane(self, plane: Pixels, side: int, self_ensemble: bool, size: tuple[int, int]) -> Iterator[Pixels]:
+        """The rows of one plane (H, W, 1 or 3), upscaled, resized to `size` where that is another, in its own dtype."""
+        height, width, _ = plane.shape
+        field = self.receptive_field if side < max(height, width) else Field(None)
+        rows: Iterator[Floats] = upscale_rows(
+            plane, lambda part: self._through(part, self_ensemble), self.scale, field, side
+        )
+        natural = (height * self.scale, width * self.scale)
+        if size != natural:
+            resizer = RowResizer(natural, size)
+            rows = (resizer.push(block) for block in rows)
+        return (_quantised(block, plane.dtype) for block in rows)
+
+    @torch.inference_mode()
+    def _through(self, part: Pixels, self_ensemble: bool) -> Floats:
+        """(h, w, 1 or 3) of the picture's dtype to float32 in [0, 1], `scale` times the size, as many channels."""
+        x = torch.from_numpy(np.array(part, _WIDER.get(part.dtype, part.dtype), order="C"))
+        # The batch dimension comes first and takes its stride from the others: [None] after the permutation would give
+        # it one by which torch no longer sees channels last, and convolutions of another layout round differently.
+        x = x.to(self.device)[None].permute(0, 3, 1, 2).float() / _LEVELS[part.dtype]
+        # Below this size torch takes another convolution, which rounds differently, unless there is a second picture.
+        x = x.expand(2 if 3 * x[0, 0].numel() <= _NATIVE_BELOW else 1, 3, -1, -1)
+        y = self._whole(x, self_ensemble)[0].float().clamp_(0, 1)
+        if part.shape[2] == 1:
+            y = (y * torch.from_numpy(planes.LUMA).to(y.device)[:, None, None]).sum(0, keepdim=True)
+        return y.permute(1, 2, 0).cpu().numpy()
+
+    def _whole(self, x: Tensor, self_ensemble: bool = False) -> Tensor:
+        """The network on float32 (N, 3, H, W) of any size."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        return run(self.network, x, self.scale, self.multiple, self_ensemble)
+
+
+def check_tile(tile: int | None) -> None:
+    """Raise SrkdError for a tile side that is negative."""
+    if tile is not None and tile < 0:
+        raise SrkdError(f"tile must be 0 (none) or a number of pixels, got {tile}")
+
+
+def output_size(height: int, width: int, factor: float) -> tuple[int, int]:
+    """Sides times `factor`, rounded, at least 1.
+
+    Raises:
+        SrkdError: a factor that is not a positive number.
+    """
+    if not 0 < factor < math.inf:
+        raise SrkdError(f"outscale must be a positive number, got {factor}")
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _checked(image: Pixels) -> Pixels:
+    """The array as (H, W, C). Raises SrkdError as `Model.upscale`."""
+    pixels = image[..., None] if image.ndim == 2 else image
+    if pixels.dtype not in _LEVELS:
+        raise SrkdError(f"pictures are arrays of uint8, uint16 or float32 in [0, 1], got {pixels.dtype}")
+    if pixels.ndim != 3 or 0 in pixels.shape or pixels.shape[2] > 4:
+        raise SrkdError(f"pictures are (H, W) or (H, W, 1 to 4), got shape {image.shape}")
+    return pixels
+
+
+def _quantised(rows: Floats, dtype: np.dtype[Any]) -> Pixels:
+    """[0, 1] to the levels of `dtype`, rounded half to even as `srkd.sr.infer` does; resizing may have overshot."""
+    levels = _LEVELS[dtype]
+    rows = np.clip(rows, 0, 1)
+    return rows if levels == 1 else np.rint(rows * np.float32(levels)).astype(dtype)
+
+
+def _with_alpha(colour: Pixels, alpha: Any) -> Pixels:
+    return np.concatenate([colour, np.full((*colour.shape[:2], 1), alpha, colour.dtype)], axis=2)
