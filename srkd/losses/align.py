@@ -36,7 +36,7 @@ def match_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def match_layout(student: Tensor, teacher: Tensor) -> Tensor:
-    """The teacher's maps in the student's memory format: one copy; each operation on a mixed pair would cost as much."""
+    """The teacher's maps in the student's memory format: one copy, where each operation on a mixed pair costs one."""
     last = student.is_contiguous(memory_format=torch.channels_last) and not student.is_contiguous()
     return teacher.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 

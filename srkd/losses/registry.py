@@ -62,7 +62,8 @@ def options(name: str) -> dict[str, inspect.Parameter]:
     """The options that `build(name, ...)` takes, in order, with their defaults."""
     parameters = inspect.signature(get(name).__init__).parameters
     # A loss without options of its own inherits nn.Module's (*args, **kwargs).
-    return {key: p for key, p in parameters.items() if key != "self" and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {key: p for key, p in parameters.items() if key != "self" and p.kind not in variadic}
 
 
 def build(name: str, **given: Any) -> Loss:
@@ -80,7 +81,7 @@ def build(name: str, **given: Any) -> Loss:
         raise SrkdError(f"{name}: needs the option {', '.join(missing)}")
     try:
         return cls(**given)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, SrkdError) as error:
         raise SrkdError(f"{name}: {error}") from error
 
 

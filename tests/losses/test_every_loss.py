@@ -101,8 +101,6 @@ def test_finite_on_constant_zero_and_large_inputs(name, student, teacher, dtype)
 @pytest.mark.parametrize("name", [n for n in NAMES if srkd.losses.get(n).permutation_invariant])
 def test_permuting_the_batch_together_changes_nothing(name):
     loss, example = ready(name)
-    if loss.stochastic:
-        pytest.skip("draws at random")
     first = values(copy.deepcopy(loss), example)
     batch = len(leaves(example.student)[0])
     order = torch.randperm(batch, generator=torch.Generator().manual_seed(3))
@@ -116,11 +114,9 @@ def test_permuting_the_batch_together_changes_nothing(name):
     torch.testing.assert_close(values(loss, example), first, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [n for n in NAMES if leaves(srkd.losses.get(n).example(0).student)[0].ndim == 4])
 def test_channels_last_equals_contiguous(name):
     loss, example = ready(name)
-    if not any(m.ndim == 4 for m in leaves(example.student)):
-        pytest.skip("no maps")
     results = []
     for form in (torch.contiguous_format, torch.channels_last):
         this = copy.deepcopy(loss)
@@ -165,11 +161,11 @@ def test_autocast_around_a_loss_changes_nothing_that_it_computes_itself(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_docstring_states_formula_shapes_weight_cost_and_source(name):
-    text = inspect.getdoc(srkd.losses.get(name)) or ""
+    text = " ".join((inspect.getdoc(srkd.losses.get(name)) or "").split())
     for word in ("Shapes:", "Default weight:", "Cost:"):
         assert word in text, f"{name} does not state its {word}"
     assert any(str(year) in text for year in range(1990, 2030)), f"{name} does not state its source"
-    assert srkd.losses.describe(name) == text
+    assert " ".join(srkd.losses.describe(name).split()) == text
 
 
 @pytest.mark.parametrize("name", NAMES)

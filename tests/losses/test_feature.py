@@ -41,7 +41,7 @@ def test_fitnet_projects_the_student_where_channels_differ():
 
 def test_the_larger_map_is_pooled_to_the_smaller_on_either_side():
     s, t = maps(2, 3, 4, 4), maps(2, 3, 8, 8, seed=1)
-    small = torch.stack([t[..., i::2, j::2] for i in range(2) for j in range(2)]).mean(0)
+    small = torch.stack([t[..., i::2, j::2] for i in range(2) for j in range(2)]).mean(0)  # means of 2x2 blocks
     loss = srkd.losses.build("fitnet")
     assert loss(s, t).item() == pytest.approx((s - small).square().mean().item(), rel=1e-9)
     assert loss(t, s).item() == pytest.approx(loss(s, t).item(), rel=1e-9)

@@ -51,10 +51,9 @@ def rkd(s, t, distance_weight=25.0, angle_weight=50.0):
 def sp(s, t):
     def normalised(x):
         products = [[dot(a, b) for b in x] for a in x]
-        return [[v / math.sqrt(dot(row, row)) for v in row] for row in products]
+        return [v / math.sqrt(dot(row, row)) for row in products for v in row]
 
-    ours, theirs = (sum(normalised(x), []) for x in (s, t))
-    return sum((a - b) ** 2 for a, b in zip(ours, theirs, strict=True)) / len(s) ** 2
+    return sum((a - b) ** 2 for a, b in zip(normalised(s), normalised(t), strict=True)) / len(s) ** 2
 
 
 FORMULAS = {"rkd": rkd, "sp": sp}

@@ -1,0 +1,64 @@
+"""Focal losses: cross-entropy that eases off where the network is already sure, which keeps it calibrated."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from srkd.losses.base import Example, Loss, positive
+from srkd.losses.logits import labels_of, rows
+from srkd.losses.registry import register
+
+
+class _Focal(Loss):
+    kind: ClassVar[str] = "logits"
+    reference: ClassVar[str] = "target"
+
+    def gamma_of(self, probability: Tensor) -> Tensor | float:
+        """The exponent for each true-class probability (M)."""
+        raise NotImplementedError
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+        labels = labels_of(self, teacher, student)
+        log_p = F.log_softmax(rows(student), dim=1).gather(1, labels[:, None])[:, 0]
+        # -expm1 keeps the digits of 1 - p where p is near 1; the floor keeps fractional powers differentiable at 0.
+        miss = (-torch.expm1(log_p)).clamp_min(1e-12)
+        return -(miss ** self.gamma_of(log_p.detach().exp()) * log_p).mean()
+
+    @classmethod
+    def example(cls, seed: int) -> Example:
+        rng = torch.Generator().manual_seed(seed)
+        return Example(torch.randn(6, 5, generator=rng), torch.randint(5, (6,), generator=rng))
+
+
+@register("focal")
+class Focal(_Focal):
+    """mean of -(1 - p)^gamma log p, p the probability given to the true class; gamma 2, and 0 is cross-entropy.
+
+    Shapes: logits (N, C) or (N, C, ...), any range, against labels (N) or (N, ...), 0 to C - 1. Default weight:
+    classification 1.0 in place of cross-entropy; SR none. Cost: one softmax.
+    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017 (arXiv:1708.02002).
+    """
+
+    def __init__(self, gamma: float = 2.0) -> None:
+        super().__init__()
+        self.gamma = positive("gamma", gamma, zero=True)
+
+    def gamma_of(self, probability: Tensor) -> Tensor | float:
+        return self.gamma
+
+
+@register("flsd")
+class SampleDependentFocal(_Focal):
+    """Focal loss whose gamma follows the sample: 5 where p < 0.2, else 3 (FLSD-53); the mean over samples.
+
+    Shapes: logits (N, C) or (N, C, ...), any range, against labels (N) or (N, ...), 0 to C - 1. Default weight:
+    classification 1.0 in place of cross-entropy; SR none. Cost: one softmax.
+    Source: Mukhoti et al., "Calibrating Deep Neural Networks using Focal Loss", NeurIPS 2020 (arXiv:2002.09437).
+    """
+
+    def gamma_of(self, probability: Tensor) -> Tensor | float:
+        return torch.where(probability < 0.2, 5.0, 3.0).to(probability.dtype)

@@ -1,0 +1,88 @@
+"""Correlations between instances: as probabilities (PKT), through a kernel (CC)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkd.losses.align import as_maps, match_size, projection
+from srkd.losses.base import positive, unprepared, whole
+from srkd.losses.numeric import cosines
+from srkd.losses.registry import register
+from srkd.losses.relation import Relation
+
+
+@register("pkt")
+class ProbabilisticTransfer(Relation):
+    """mean over pairs of q_t log(q_t / q_s), q = (cos + 1) / 2 with each row divided by its sum.
+
+    Shapes: maps (N, C, H, W) or vectors (N, C) of any channels, any range. Default weight: SR 1000 with patches or
+    pixels; classification 30000. Cost: b^2 D multiply-adds a side, memory b^2 and the flattened maps (channels_last
+    maps are not copied): 16 images of 64 x 48 x 48 take 0.04 G, 256 pixels of 64 channels 0.004 G.
+    Source: Passalis and Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer", ECCV 2018
+    (arXiv:1803.10837).
+    """
+
+    zero_at_equal = True
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+        log_s, log_t = (_log_rows((cosines(v) + 1) / 2) for v in self.vectors(student, teacher))
+        return F.kl_div(log_s, log_t, reduction="sum", log_target=True) / log_s.numel()
+
+
+def _log_rows(similar: Tensor) -> Tensor:
+    # Exactly opposite instances have similarity 0; the floor keeps their logarithm finite.
+    return (similar / similar.sum(1, keepdim=True)).clamp_min(1e-7).log()
+
+
+@register("cc")
+class CorrelationCongruence(Relation):
+    """mean (K_s - K_t)^2, K = the Gaussian kernel exp(-gamma |x - y|^2) of L2-normalised instances as a Taylor series.
+
+    K = exp(-2 gamma) sum over p = 0..order of (2 gamma)^p / p! cos^p; gamma 0.4, order 2.
+
+    Option `neighbour`: instead mean over i of the inner product of |s - t|_i and |s - t|_(i+1), which compares each
+    instance with the next in the batch and so depends on their order; different channels are then projected by a
+    learned 1x1 convolution.
+
+    Shapes: maps (N, C, H, W) or vectors (N, C) of any channels, any range. Default weight: SR 100 with patches or
+    pixels; classification 100 (`neighbour`: 0.02). Cost: b^2 D multiply-adds a side, memory b^2 and the flattened maps
+    (channels_last maps are not copied): 16 images of 64 x 48 x 48 take 0.04 G, 256 pixels of 64 channels 0.004 G.
+    Source: Peng et al., "Correlation Congruence for Knowledge Distillation", ICCV 2019 (arXiv:1904.01802).
+    """
+
+    zero_at_equal = True
+
+    def __init__(self, gamma: float = 0.4, order: int = 2, neighbour: bool = False, instances: str = "image",
+                 patch: int = 8, samples: int = 256) -> None:  # fmt: skip
+        super().__init__(instances, patch, samples)
+        self.gamma, self.order, self.neighbour = positive("gamma", gamma), whole("order", order), neighbour
+        self.projection: nn.Module | None = None
+        if neighbour:
+            self.permutation_invariant = False
+
+    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
+        super().fit(student, teacher, **context)
+        if self.neighbour:
+            self.projection = projection(student, teacher)
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+        if not self.neighbour:
+            student, teacher = self.vectors(student, teacher)
+            return F.mse_loss(self._kernel(cosines(student)), self._kernel(cosines(teacher)))
+        if self.projection is None:
+            raise unprepared(self, "projection")
+        student, teacher = match_size(as_maps(student), as_maps(teacher))
+        # One tensor, so that both sides keep one order of elements.
+        (errors, _) = self.vectors((self.projection(student) - teacher).abs(), teacher)
+        return (errors[:-1] * errors[1:]).sum(1).mean()
+
+    def _kernel(self, cosine: Tensor) -> Tensor:
+        factors = [(2 * self.gamma) ** p / math.factorial(p) for p in range(self.order + 1)]
+        series = cosine.new_full((), factors[-1])
+        for factor in reversed(factors[:-1]):
+            series = series * cosine + factor
+        return series * math.exp(-2 * self.gamma)

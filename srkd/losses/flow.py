@@ -1,0 +1,111 @@
+"""Second moments of a layer: the flow between two layers (FSP), and the distribution of its neurons (NST)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkd.losses.align import as_maps, check_pair, like, match_size
+from srkd.losses.base import Example, Loss, unprepared
+from srkd.losses.numeric import inverse_norm
+from srkd.losses.registry import register
+
+
+@register("fsp")
+class FSP(Loss):
+    """Summed over pairs of adjacent layers, mean (G_s - G_t)^2, G = the mean over positions of a b^T (C_a x C_b).
+
+    Where channels differ, a learned linear map (no bias) takes the student's to the teacher's; it is applied to G,
+    which gives the same as to the maps and costs nothing.
+
+    Shapes: lists of two or more maps (N, C, H, W), any range; in each pair all four maps are average-pooled to the
+    smallest. Default weight: SR 1.0 on features of unit scale; classification 50. Cost: C_a C_b N H W multiply-adds a
+    side and pair, memory N C_a C_b.
+    Source: Yim et al., "A Gift from Knowledge Distillation", CVPR 2017.
+    """
+
+    layers: ClassVar[str] = "list"
+    zero_at_equal = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.projections: nn.ModuleList | None = None
+
+    def fit(self, student: Sequence[Tensor], teacher: Sequence[Tensor], **context: Any) -> None:
+        if len(student) != len(teacher) or len(student) < 2:
+            raise ValueError(
+                f"needs two or more layers, as many a side, got {len(student)} of the student and "
+                f"{len(teacher)} of the teacher"
+            )
+        for s, t in zip(student, teacher, strict=True):
+            check_pair(s, t)
+        self.projections = nn.ModuleList(
+            nn.Identity() if s.shape[1] == t.shape[1] else nn.Linear(s.shape[1], t.shape[1], False, **like(s))
+            for s, t in zip(student, teacher, strict=True)
+        )
+
+    def forward(
+        self, student: Sequence[Tensor], teacher: Sequence[Tensor], target: Tensor | None = None, **context: Any
+    ) -> Tensor:
+        if self.projections is None:
+            raise unprepared(self, "projections")
+        total = student[0].new_zeros(())
+        quads = zip(pairwise(student), pairwise(teacher), pairwise(self.projections), strict=True)
+        for (a, b), (c, d), (project_a, project_b) in quads:
+            flow_s, flow_t = self._flows(a, b, c, d)
+            flow_s = project_a(project_b(flow_s).transpose(1, 2)).transpose(1, 2)
+            total = total + F.mse_loss(flow_s, flow_t)
+        return total
+
+    @staticmethod
+    def _flows(*maps: Tensor) -> tuple[Tensor, Tensor]:
+        """G (N, C_a, C_b) of the first two maps and of the last two, all pooled to the smallest of the four."""
+        shaped = [as_maps(m) for m in maps]
+        size = (min(m.shape[2] for m in shaped), min(m.shape[3] for m in shaped))
+        a, b, c, d = ((m if m.shape[2:] == size else F.adaptive_avg_pool2d(m, size)).flatten(2) for m in shaped)
+        return a @ b.transpose(1, 2) / a.shape[2], c @ d.transpose(1, 2) / c.shape[2]
+
+    @classmethod
+    def example(cls, seed: int) -> Example:
+        rng = torch.Generator().manual_seed(seed)
+        shapes = ((3, 4, 6, 6), (3, 5, 6, 6), (3, 4, 3, 3))
+        student, teacher = ([torch.randn(shape, generator=rng) for shape in shapes] for _ in range(2))
+        return Example(student, teacher)
+
+
+@register("nst")
+class NeuronSelectivity(Loss):
+    """MMD^2 between channels: mean k(t, t') + mean k(s, s') - 2 mean k(s, t), k(x, y) = (x . y)^2, mean over samples.
+
+    x and y are channel maps, L2-normalised over positions; the means run over all pairs of channels of one sample.
+
+    Shapes: maps (N, C, H, W) of any channels, any range; maps of different size are average-pooled to the smaller.
+    Default weight: SR 10; classification 50. Cost: (C_s + C_t)^2 N H W multiply-adds by way of Gram matrices, memory
+    N (C_s + C_t)^2 beside the maps: the pairs of channel maps are never formed.
+    Source: Huang and Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017
+    (arXiv:1707.01219).
+    """
+
+    zero_at_equal = True
+
+    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
+        check_pair(student, teacher)
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+        s, t = (m.flatten(2) for m in match_size(as_maps(student), as_maps(teacher)))
+        inner_s, inner_t, across = s @ s.transpose(1, 2), t @ t.transpose(1, 2), s @ t.transpose(1, 2)
+        scale_s, scale_t = (inverse_norm(g.diagonal(dim1=1, dim2=2)) for g in (inner_s, inner_t))
+        return (
+            _mean_kernel(inner_t, scale_t, scale_t)
+            + _mean_kernel(inner_s, scale_s, scale_s)
+            - 2 * _mean_kernel(across, scale_s, scale_t)
+        )
+
+
+def _mean_kernel(products: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    return (products * rows[:, :, None] * columns[:, None, :]).square().mean()

@@ -1,0 +1,103 @@
+"""Teacher and student that know different labels: fewer of them (continual learning), or coarser ones (families)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from srkd.errors import SrkdError
+from srkd.losses.base import Example, Loss, positive
+from srkd.losses.logits import divergence
+from srkd.losses.registry import register
+
+
+@register("masked_kl")
+class MaskedKL(Loss):
+    """KL(softmax(t / T) || softmax(s_old / T)) T^2, the mean over the tokens where `mask` is true.
+
+    s_old are the student's logits of the labels that the teacher knows, its first ones; the softmax runs over these
+    only. `mask` marks the tokens whose label in this step is O: they may be of an older type. None marked gives 0.
+
+    Shapes: logits (..., C_s) and (..., C_t), classes last, C_s >= C_t, any range; `mask` (...) of booleans. Default
+    weight: NER 1.0 beside cross-entropy; SR none. Cost: two softmaxes over the marked tokens.
+    Source: continual named-entity recognition: Monaikul et al., "Continual Learning for Named Entity Recognition", AAAI
+    2021; KL of Hinton et al., 2015 (arXiv:1503.02531).
+    """
+
+    kind: ClassVar[str] = "logits"
+    needs = ("mask",)
+    zero_at_equal = True
+
+    def __init__(self, temperature: float = 2.0) -> None:
+        super().__init__()
+        self.temperature = positive("temperature", temperature)
+
+    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
+        if student.shape[:-1] != teacher.shape[:-1] or student.shape[-1] < teacher.shape[-1]:
+            raise ValueError(
+                f"needs logits (..., C), the teacher's labels being the student's first, got student "
+                f"{tuple(student.shape)}, teacher {tuple(teacher.shape)}"
+            )
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+        mask = context.get("mask")
+        if mask is None or mask.dtype != torch.bool or mask.shape != student.shape[:-1]:
+            got = "nothing" if mask is None else f"{mask.dtype} of shape {tuple(mask.shape)}"
+            raise SrkdError(f"masked_kl: needs a boolean mask of shape {tuple(student.shape[:-1])}, got {got}")
+        ours, theirs = student[..., : teacher.shape[-1]][mask], teacher[mask]
+        log_s, log_t = (F.log_softmax(x / self.temperature, dim=1) for x in (ours, theirs))
+        total = F.kl_div(log_s, log_t, reduction="sum", log_target=True)
+        return total / max(1, len(ours)) * self.temperature**2
+
+    @classmethod
+    def example(cls, seed: int) -> Example:
+        rng = torch.Generator().manual_seed(seed)
+        student, teacher = torch.randn(3, 4, 5, generator=rng), torch.randn(3, 4, 5, generator=rng)
+        return Example(student, teacher, context={"mask": torch.rand(3, 4, generator=rng) < 0.7})
+
+
+@register("coarse")
+class Coarse(Loss):
+    """KL(softmax(t / T) || q) T^2, q the student's softmax(s / T) summed over each family; the mean over the batch.
+
+    `families` gives for each of the student's classes its family, a class of the teacher's: [0, 0, 1, 2, 1].
+
+    Shapes: logits (N, C_s) and (N, C_t), any range. Default weight: text classification 1.0 beside cross-entropy; SR
+    none. Cost: two softmaxes and N C_s C_t for the sums.
+    Source: heterogeneous knowledge distillation for text classification; KL of Hinton et al., 2015 (arXiv:1503.02531).
+    """
+
+    kind: ClassVar[str] = "logits"
+    members: Tensor
+
+    def __init__(self, families: Sequence[int], temperature: float = 4.0) -> None:
+        super().__init__()
+        self.temperature = positive("temperature", temperature)
+        if not families or set(families) != set(range(max(families) + 1)):
+            raise ValueError(f"families must number each class's family from 0 without gaps, got {list(families)}")
+        members = torch.tensor(families)[None] == torch.arange(max(families) + 1)[:, None]
+        self.register_buffer("members", members, persistent=False)
+
+    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
+        families, classes = self.members.shape
+        shapes = (len(student), classes), (len(teacher), families)
+        if (student.shape, teacher.shape) != shapes or len(student) != len(teacher):
+            raise ValueError(
+                f"families say (N, {classes}) for the student and (N, {families}) for the teacher, got "
+                f"{tuple(student.shape)} and {tuple(teacher.shape)}"
+            )
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+        log_fine = F.log_softmax(student / self.temperature, dim=1)
+        log_family = log_fine[:, None].masked_fill(~self.members, -torch.inf).logsumexp(2)
+        return divergence(log_family, F.log_softmax(teacher / self.temperature, dim=1)) * self.temperature**2
+
+    @classmethod
+    def example(cls, seed: int) -> Example:
+        rng = torch.Generator().manual_seed(seed)
+        student, teacher = torch.randn(4, 5, generator=rng), torch.randn(4, 3, generator=rng)
+        return Example(student, teacher, options={"families": [0, 0, 1, 2, 1]})

@@ -1,0 +1,56 @@
+"""Masked generative distillation: the teacher's map, made up from a student's map with holes."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkd.losses.align import Projected, like
+from srkd.losses.base import exact, positive, unprepared
+from srkd.losses.registry import register
+
+
+@register("mgd")
+class MaskedGenerative(Projected):
+    """mean (G(mask * s) - t)^2, G two learned 3x3 convolutions with ReLU between.
+
+    The mask is drawn anew at each call from torch's global random state: a position of a sample, all its channels, is
+    zero with probability `ratio`.
+
+    Shapes: maps (N, C, H, W), any range; sizes are average-pooled to the smaller, different channels projected by a
+    learned 1x1 convolution. Default weight: SR 1.0 on features of unit scale; classification 7e-5 on the sum the paper
+    uses, about 1.0 on this mean. Cost: 18 C_t^2 multiply-adds a position forward and backward: for 64 channels more
+    than a 50 K-parameter student's own step; runs in the autocast precision around it; memory four teacher's maps.
+    Source: Yang et al., "Masked Generative Distillation", ECCV 2022 (arXiv:2205.01529).
+    """
+
+    keeps_autocast: ClassVar[bool] = True
+    stochastic = True
+    permutation_invariant = False
+
+    def __init__(self, ratio: float = 0.5) -> None:
+        super().__init__()
+        if not positive("ratio", ratio, zero=True) < 1:
+            raise ValueError(f"ratio, the share of positions hidden, must be below 1, got {ratio}")
+        self.ratio = ratio
+        self.generation: nn.Module | None = None
+
+    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
+        super().fit(student, teacher, **context)
+        channels, where = teacher.shape[1], like(student)
+        self.generation = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, **where),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1, **where),
+        )
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+        if self.generation is None:
+            raise unprepared(self, "generation block")
+        student, teacher = self.aligned(student, teacher)
+        shape = (len(student), 1, *student.shape[2:])
+        mask = (torch.rand(shape) >= self.ratio).to(student)
+        return F.mse_loss(exact(self.generation(student * mask)), teacher)

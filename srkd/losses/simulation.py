@@ -1,0 +1,56 @@
+"""A numerical simulation as the teacher: trusted as far as it is right, and less as training goes on."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from srkd.errors import SrkdError
+from srkd.losses.base import Example, Loss, positive
+from srkd.losses.registry import register
+
+
+@register("simulation")
+class Simulation(Loss):
+    """mean of w (s - t)^2, w = exp(-|t - g| / tolerance) (1 - progress)^fade, over the elements where `mask` is true.
+
+    t is the simulator's forecast and g the truth: where the simulator itself was wrong by `tolerance`, in the units of
+    the quantity, it counts 1/e. `progress` goes from 0 to 1 over training; `fade` 0 keeps the weight, 1 lets it fall
+    linearly. Values outside the mask are not read: they may be NaN.
+
+    Shapes: student, teacher and target of one shape, any, normalised or in units; `mask` of that shape, booleans, or
+    None for all. Default weight: weather 1.0 beside the loss to the truth; SR none. Cost: a few passes over the
+    forecast.
+    Source: distillation of numerical weather simulations; the weight by the teacher's own error is in the manner of
+    Chen et al., "Learning Efficient Object Detection Models with Knowledge Distillation", NeurIPS 2017.
+    """
+
+    kind: ClassVar[str] = "output"
+    needs = ("mask", "progress")
+    zero_at_equal = True
+
+    def __init__(self, tolerance: float = 1.0, fade: float = 1.0) -> None:
+        super().__init__()
+        self.tolerance, self.fade = positive("tolerance", tolerance), positive("fade", fade, zero=True)
+
+    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
+        if student.shape != teacher.shape:
+            raise ValueError(f"forecasts differ in shape: {tuple(student.shape)} and {tuple(teacher.shape)}")
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+        mask, progress = context.get("mask"), context.get("progress")
+        if target is None or progress is None or not 0 <= progress <= 1:
+            raise SrkdError(f"simulation: needs the truth as target and progress from 0 to 1, got progress {progress}")
+        if mask is None:
+            mask = torch.ones_like(student, dtype=torch.bool)
+        trust = torch.exp(-(teacher - target).abs() / self.tolerance)
+        squares = torch.where(mask, trust * torch.where(mask, student - teacher, 0).square(), 0)
+        return squares.sum() / mask.sum().clamp_min(1) * (1 - progress) ** self.fade
+
+    @classmethod
+    def example(cls, seed: int) -> Example:
+        rng = torch.Generator().manual_seed(seed)
+        student, teacher, target = (torch.randn(4, 6, generator=rng) for _ in range(3))
+        return Example(student, teacher, target, {"mask": torch.rand(4, 6, generator=rng) < 0.8, "progress": 0.25})

@@ -1,0 +1,59 @@
+"""Losses before the activation: values by hand, gradients by autograd."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import srkd.losses
+from srkd.errors import SrkdError
+
+
+def maps(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def agree(loss, s, t, formula):
+    """Value and gradient of the loss are those of the formula, element by element."""
+    expected = torch.stack([formula(a, b) for a, b in zip(s.flatten(), t.flatten(), strict=True)]).mean()
+    (wanted,) = torch.autograd.grad(expected, s)
+    value = loss(s, t)
+    (gradient,) = torch.autograd.grad(5 * value, s)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-9)
+    torch.testing.assert_close(gradient, 5 * wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("margin", [1.0, 0.3])
+def test_ab(margin):
+    s, t = maps(2, 3, 4, 4).requires_grad_(), maps(2, 3, 4, 4, seed=1)
+    t[0, 0] = 0
+    agree(
+        srkd.losses.build("ab", margin=margin), s, t,
+        lambda a, b: (margin - a if b > 0 else margin + a).clamp_min(0) ** 2,
+    )  # fmt: skip
+
+
+def test_ofd():
+    s, t = maps(2, 3, 4, 4).requires_grad_(), maps(2, 3, 4, 4, seed=1)
+    t[:, 2] = t[:, 2].abs()
+    loss = srkd.losses.build("ofd")
+    loss.prepare(s, t)
+    margins = [t[:, c][t[:, c] < 0].mean().item() for c in range(2)] + [0.0]
+    assert loss.margin.flatten().tolist() == pytest.approx(margins)
+    below = torch.tensor(margins, dtype=torch.float64)[None, :, None, None].expand_as(t)
+    goal = torch.maximum(t, below)
+    agree(loss, s, goal, lambda a, g: 0 * a if a <= g <= 0 else (a - g) ** 2)
+
+
+def test_ofd_keeps_its_margin_in_the_checkpoint():
+    s, t = maps(2, 3, 4, 4), maps(2, 3, 4, 4, seed=1)
+    loss, other = srkd.losses.build("ofd"), srkd.losses.build("ofd")
+    loss.prepare(s, t)
+    other.prepare(s, 2 * t)
+    other.load_state_dict(loss.state_dict())
+    assert torch.equal(other.margin, loss.margin)
+
+
+def test_ofd_before_prepare_says_what_to_do():
+    with pytest.raises(SrkdError, match="ofd: call prepare"):
+        srkd.losses.build("ofd")(maps(2, 3, 4, 4), maps(2, 3, 4, 4))

@@ -1,0 +1,78 @@
+"""FSP and NST against their formulas."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import srkd.losses
+from srkd.errors import SrkdError
+
+
+def maps(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def flow(a, b):
+    n, p, q = len(a), a.shape[1], b.shape[1]
+    out = torch.zeros(n, p, q, dtype=a.dtype)
+    for i in range(a.shape[2]):
+        for j in range(a.shape[3]):
+            out += a[:, :, None, i, j] * b[:, None, :, i, j]
+    return out / (a.shape[2] * a.shape[3])
+
+
+def test_fsp_sums_over_adjacent_pairs():
+    s = [maps(2, c, 3, 4, seed=c) for c in (2, 3, 4)]
+    t = [maps(2, c, 3, 4, seed=10 + c) for c in (2, 3, 4)]
+    loss = srkd.losses.build("fsp")
+    loss.prepare(s, t)
+    expected = sum((flow(s[i], s[i + 1]) - flow(t[i], t[i + 1])).square().mean() for i in range(2))
+    assert loss(s, t).item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_fsp_projected_flow_is_the_flow_of_projected_maps():
+    s, t = [maps(2, 2, 3, 4, seed=i) for i in range(2)], [maps(2, c, 3, 4, seed=c) for c in (5, 3)]
+    loss = srkd.losses.build("fsp")
+    loss.prepare(s, t)
+    mapped = [torch.einsum("oc,nchw->nohw", p.weight, m) for p, m in zip(loss.projections, s, strict=True)]
+    expected = (flow(*mapped) - flow(*t)).square().mean()
+    assert loss(s, t).item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_fsp_pools_all_four_maps_to_the_smallest():
+    s, t = [maps(2, 2, 4, 4), maps(2, 3, 2, 2, seed=1)], [maps(2, 2, 4, 4, seed=2), maps(2, 3, 4, 4, seed=3)]
+
+    blocks = [torch.nn.functional.avg_pool2d(m, m.shape[2] // 2) for m in (*s, *t)]
+    expected = (flow(*blocks[:2]) - flow(*blocks[2:])).square().mean()
+    loss = srkd.losses.build("fsp")
+    loss.prepare(s, t)
+    assert loss(s, t).item() == pytest.approx(expected.item(), rel=1e-9)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(1, 1), (2, 3)])
+def test_fsp_needs_two_layers_and_as_many_a_side(ours, theirs):
+    with pytest.raises(ValueError, match=f"two or more layers, as many a side, got {ours} of the student and {theirs}"):
+        srkd.losses.build("fsp").prepare([maps(2, 3, 4, 4)] * ours, [maps(2, 3, 4, 4)] * theirs)
+
+
+def test_fsp_before_prepare_says_what_to_do():
+    with pytest.raises(SrkdError, match="fsp: call prepare"):
+        srkd.losses.build("fsp")([maps(2, 3, 4, 4)] * 2, [maps(2, 3, 4, 4)] * 2)
+
+
+def test_nst():
+    s, t = maps(2, 3, 3, 4), maps(2, 5, 3, 4, seed=1)
+
+    def channels(m, n):
+        return [(c / c.square().sum().sqrt()).tolist() for c in m[n].flatten(1)]
+
+    def kernel(xs, ys):
+        dots = [sum(a * b for a, b in zip(x, y, strict=True)) for x in xs for y in ys]
+        return sum(d * d for d in dots) / len(dots)
+
+    expected = 0.0
+    for n in range(2):
+        ours, theirs = channels(s, n), channels(t, n)
+        expected += (kernel(theirs, theirs) + kernel(ours, ours) - 2 * kernel(ours, theirs)) / 2
+    assert srkd.losses.build("nst")(s, t).item() == pytest.approx(expected, rel=1e-9)

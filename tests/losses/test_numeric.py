@@ -1,0 +1,50 @@
+"""The safe building blocks: values, gradients, and what happens at zero."""
+
+from __future__ import annotations
+
+import torch
+
+from srkd.losses.numeric import cosines, in_memory_order, unit, with_gradient
+
+
+def vectors(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_unit_has_the_gradient_of_the_quotient():
+    x = vectors(2, 3, 4).requires_grad_()
+    assert torch.autograd.gradcheck(lambda v: unit(v, 1), x)
+    assert torch.autograd.gradcheck(lambda v: unit(v, 1, 2), x)
+    torch.testing.assert_close(unit(x, 1), x / x.square().sum(1, keepdim=True).sqrt())
+
+
+def test_unit_of_zero_is_zero_without_gradient():
+    x = torch.zeros(2, 3, requires_grad=True)
+    unit(x, 1).sum().backward()
+    assert x.grad.abs().max() == 0
+
+
+def test_cosines_of_zero_rows_are_zero_without_gradient():
+    x = vectors(3, 4)
+    x[1] = 0
+    x.requires_grad_()
+    table = cosines(x)
+    assert table[1].abs().max() == 0
+    torch.testing.assert_close(table[0, 2], torch.cosine_similarity(x[0], x[2], 0))
+    table.sum().backward()
+    assert x.grad.isfinite().all() and x.grad[1].abs().max() == 0
+
+
+def test_memory_order_costs_no_copy_in_either_format():
+    for form in (torch.contiguous_format, torch.channels_last):
+        maps = torch.randn(2, 3, 4, 5).contiguous(memory_format=form)
+        flat = in_memory_order(maps)
+        assert flat.data_ptr() == maps.data_ptr() and flat.shape == (2, 60)
+
+
+def test_with_gradient_may_be_asked_twice():
+    x = vectors(3).requires_grad_()
+    y = with_gradient(x.detach().sum(), {x: torch.arange(3.0, dtype=torch.float64)})
+    (first,) = torch.autograd.grad(2 * y, x, retain_graph=True)
+    (second,) = torch.autograd.grad(2 * y, x)
+    assert first.tolist() == second.tolist() == [0, 2, 4]

@@ -1,0 +1,50 @@
+"""The simulator as teacher: its weight, its mask, its fading."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+import srkd.losses
+from srkd.errors import SrkdError
+
+RNG = torch.Generator().manual_seed(0)
+S, T, TRUTH = (torch.randn(3, 4, generator=RNG, dtype=torch.float64) for _ in range(3))
+MASK = torch.rand(3, 4, generator=RNG) < 0.6
+
+
+@pytest.mark.parametrize(("progress", "fade", "faded"), [(0, 1, 1.0), (0.25, 1, 0.75), (0.5, 2, 0.25), (0.9, 0, 1.0)])
+def test_weight_falls_with_the_simulators_error_and_with_training(progress, fade, faded):
+    rows = zip(*(x[MASK].tolist() for x in (S, T, TRUTH)), strict=True)
+    terms = [math.exp(-abs(t - g) / 0.5) * (s - t) ** 2 for s, t, g in rows]
+    loss = srkd.losses.build("simulation", tolerance=0.5, fade=fade)
+    value = loss(S, T, TRUTH, mask=MASK, progress=progress)
+    assert value.item() == pytest.approx(sum(terms) / len(terms) * faded, rel=1e-9)
+
+
+def test_missing_values_outside_the_mask_are_not_read():
+    s, t = S.clone().requires_grad_(), T.clone()
+    t[~MASK] = math.nan
+    truth = TRUTH.masked_fill(~MASK, math.nan)
+    loss = srkd.losses.build("simulation")
+    value = loss(s, t, truth, mask=MASK, progress=0.0)
+    value.backward()
+    assert value.item() == loss(S, T, TRUTH, mask=MASK, progress=0.0).item()
+    assert s.grad.isfinite().all() and s.grad[~MASK].abs().max() == 0
+
+
+def test_no_mask_takes_all_and_an_empty_one_none():
+    loss = srkd.losses.build("simulation")
+    full = loss(S, T, TRUTH, mask=torch.ones_like(MASK), progress=0.0)
+    assert torch.equal(loss(S, T, TRUTH, mask=None, progress=0.0), full)
+    assert loss(S, T, TRUTH, mask=torch.zeros_like(MASK), progress=0.0).item() == 0
+
+
+@pytest.mark.parametrize("progress", [None, -0.1, 1.5])
+def test_truth_and_progress_are_needed(progress):
+    with pytest.raises(SrkdError, match="simulation: needs the truth as target and progress from 0 to 1"):
+        srkd.losses.build("simulation")(S, T, TRUTH, mask=None, progress=progress)
+    with pytest.raises(SrkdError, match="needs the truth"):
+        srkd.losses.build("simulation")(S, T, None, mask=None, progress=0.5)
