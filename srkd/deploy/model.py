@@ -135,11 +135,16 @@ class Model:
     def _plane(self, plane: Pixels, side: int, self_ensemble: bool, size: tuple[int, int]) -> Iterator[Pixels]:
         """The rows of one plane (H, W, 1 or 3), upscaled, resized to `size` where that is another, in its own dtype."""
         height, width, _ = plane.shape
-        field = self.receptive_field if side < max(height, width) else Field(None)
-        rows: Iterator[Floats] = upscale_rows(
-            plane, lambda part: self._through(part, self_ensemble), self.scale, field, side
-        )
         natural = (height * self.scale, width * self.scale)
+        whole = side >= max(height, width)
+        field = Field(None) if whole else self.receptive_field
+        if size == natural and (whole or field.exact):  # nothing is computed on the result any more
+
+            def network(part: Pixels) -> Pixels:
+                return _quantised(self._through(part, self_ensemble), plane.dtype)
+
+            return upscale_rows(plane, network, self.scale, field, side)
+        rows = upscale_rows(plane, lambda part: self._through(part, self_ensemble), self.scale, field, side)
         if size != natural:
             resizer = RowResizer(natural, size)
             rows = (resizer.push(block) for block in rows)
@@ -196,7 +201,9 @@ def _quantised(rows: Floats, dtype: np.dtype[Any]) -> Pixels:
     """[0, 1] to the levels of `dtype`, rounded half to even as `srkd.sr.infer` does; resizing may have overshot."""
     levels = _LEVELS[dtype]
     rows = np.clip(rows, 0, 1)
-    return rows if levels == 1 else np.rint(rows * np.float32(levels)).astype(dtype)
+    if levels != 1:
+        rows *= np.float32(levels)
+    return rows if levels == 1 else np.rint(rows, out=rows).astype(dtype)
 
 
 def _with_alpha(colour: Pixels, alpha: Any) -> Pixels:

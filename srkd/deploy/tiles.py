@@ -17,7 +17,7 @@ from srkd.deploy.field import Field
 
 Pixels = NDArray[Any]
 Floats = NDArray[np.float32]
-Network = Callable[[Pixels], Floats]
+Network = Callable[[Pixels], Pixels]
 
 MEMORY = 600 * 2**20
 _LARGEST, _SMALLEST = 2048, 32
@@ -57,12 +57,12 @@ def spans(length: int, tile: int, field: Field) -> list[Span]:
     ]
 
 
-def upscale_rows(pixels: Pixels, network: Network, scale: int, field: Field, tile: int) -> Iterator[Floats]:
+def upscale_rows(pixels: Pixels, network: Network, scale: int, field: Field, tile: int) -> Iterator[Pixels]:
     """Yield the upscaled picture in blocks of rows, from top to bottom.
 
     Args:
         pixels: (H, W, C), any dtype that `network` takes.
-        network: (h, w, C) to float32 (scale h, scale w, C).
+        network: (h, w, C) to (scale h, scale w, C), in any dtype where the tiles are exact, else in float32.
         tile: side of the tiles in input pixels; one no smaller than the picture gives it to the network whole.
     """
     down, across = (spans(length, tile, field) for length in pixels.shape[:2])
@@ -71,20 +71,23 @@ def upscale_rows(pixels: Pixels, network: Network, scale: int, field: Field, til
     return _blended(pixels, network, scale, down, across)
 
 
-def _exact(pixels: Pixels, network: Network, scale: int, down: list[Span], across: list[Span]) -> Iterator[Floats]:
+def _exact(pixels: Pixels, network: Network, scale: int, down: list[Span], across: list[Span]) -> Iterator[Pixels]:
     _, width, channels = pixels.shape
     for rows in down:
         if len(across) == 1:
             yield _core(network(pixels[rows.low : rows.high]), scale, rows, across[0])
             continue
-        strip = np.empty((scale * (rows.stop - rows.start), scale * width, channels), np.float32)
+        strip: Pixels | None = None
         for columns in across:
             result = network(pixels[rows.low : rows.high, columns.low : columns.high])
+            if strip is None:
+                strip = np.empty((scale * (rows.stop - rows.start), scale * width, channels), result.dtype)
             strip[:, scale * columns.start : scale * columns.stop] = _core(result, scale, rows, columns)
+        assert strip is not None
         yield strip
 
 
-def _core(result: Floats, scale: int, rows: Span, columns: Span) -> Floats:
+def _core(result: Pixels, scale: int, rows: Span, columns: Span) -> Pixels:
     top, left = scale * (rows.start - rows.low), scale * (columns.start - columns.low)
     return result[top : top + scale * (rows.stop - rows.start), left : left + scale * (columns.stop - columns.start)]
 

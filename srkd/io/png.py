@@ -21,6 +21,7 @@ _CARRIED = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"tEXt", b"zTXt", b"iTXt")
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
 # Run lengths and Huffman codes only: on photographs 5 % larger than level 6 and 7 times faster.
 _LEVEL, _STRATEGY = 1, zlib.Z_RLE
+_BLOCK_BYTES = 1 << 20
 _INCHES_PER_METRE = 1 / 0.0254
 
 
@@ -58,9 +59,11 @@ class PngWriter:
         stream.write(b"".join(_chunk(*c) for c in _ancillary(metadata, height, width)) + metadata.png_chunks)
 
     def write(self, rows: NDArray[Any]) -> None:
-        raw = rows.astype(rows.dtype.newbyteorder(">"), copy=False)
-        raw = np.ascontiguousarray(raw).view(np.uint8).reshape(len(rows), -1)
-        self._emit(self._deflate.compress(self._filtered(raw).data))
+        block = max(1, _BLOCK_BYTES // self._above.size)
+        for start in range(0, len(rows), block):
+            part = rows[start : start + block]
+            raw = np.ascontiguousarray(part.astype(part.dtype.newbyteorder(">"), copy=False)).view(np.uint8)
+            self._emit(self._deflate.compress(self._filtered(raw.reshape(len(part), -1)).data))
 
     def finish(self) -> None:
         self._emit(self._deflate.flush())

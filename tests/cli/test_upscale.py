@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from srkd.cli.main import main
+from srkd.deploy.model import Model
+from srkd.engine.checkpoint import save_weights
+from srkd.io.images import Picture, list_images, read_picture, write_picture
+from srkd.sr.networks import build
+
+RNG = np.random.default_rng(0)
+TOOL = Path(__file__).parents[2] / "tools" / "upscale.py"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    spec = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save_weights(path, build(spec).state_dict(), {"network": spec, "scale": 2})
+    return path
+
+
+def pictures(folder: Path, count: int, side: int = 12) -> None:
+    for number in range(count):
+        pixels = RNG.integers(0, 256, (side, side + number % 3, 3), dtype=np.uint8)
+        write_picture(folder / f"{number:02d}.png", Picture(pixels))
+
+
+def test_a_folder(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures(tmp_path / "in", 3)
+    assert main(["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--model", str(checkpoint)]) == 0
+    model = Model.load(checkpoint)
+    for path in list_images(tmp_path / "in"):
+        result = read_picture(tmp_path / "out" / path.name).pixels
+        np.testing.assert_array_equal(result, model.upscale(path))
+    assert "3/3" in capsys.readouterr().err
+
+
+def test_options_reach_the_pipeline(tmp_path: Path, checkpoint: Path) -> None:
+    pictures(tmp_path, 1)
+    out = tmp_path / "out"
+    arguments = ["upscale", str(tmp_path / "*.png"), "-o", str(out), "-m", str(checkpoint), "-s", "2", "--tile", "8"]
+    arguments += ["--outscale", "1.5", "--self-ensemble", "--format", "jpg", "--quality", "80", "--suffix", "_big"]
+    assert main(arguments) == 0
+    assert os.listdir(out) == ["00_big.jpg"]
+    assert read_picture(out / "00_big.jpg").pixels.shape == (18, 18, 3)
+    (out / "00_big.jpg").write_bytes(b"kept")
+    assert main([*arguments, "--skip-existing"]) == 0
+    assert (out / "00_big.jpg").read_bytes() == b"kept"
+
+
+def test_one_bad_picture_of_three(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures(tmp_path / "in", 3)
+    (tmp_path / "in" / "01.png").write_bytes(b"")
+    arguments = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(checkpoint)]
+    assert main([*arguments, "--dry-run"]) == 0
+    assert not (tmp_path / "out").exists()
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 3 and printed[0].endswith("00.png 24x24") and "cannot be read" in printed[1]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "failed: " in error and "01.png: the file is empty" in error
+    assert "srkd: 1 of 3 pictures failed, 2 were written" in error
+    assert sorted(os.listdir(tmp_path / "out")) == ["00.png", "02.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.png"], "missing.png: no such file or folder"),
+        (["{in}", "--quality", "200"], "quality must be from 1 to 100"),
+        (["{in}", "--quality", "80", "--format", "png"], "png is lossless"),
+        (["{in}", "--format", "gif"], 'unknown picture format "gif"'),
+        (["{in}", "--tile", "-1"], "tile must be 0"),
+        (["{in}", "--outscale", "0"], "outscale must be a positive number"),
+        (["{in}", "--device", "abacus"], 'no device "abacus" here'),
+        (["{in}", "--scale", "3"], "for x2, not x3"),
+        (["{in}", "--model", "no_such"], "no_such"),
+    ],
+)
+def test_mistakes_are_one_line(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    pictures(tmp_path / "in", 1)
+    given = [argument.format_map({"in": str(tmp_path / "in")}) for argument in arguments]
+    model = [] if "--model" in given else ["--model", str(checkpoint)]
+    assert main(["upscale", *given, "-o", str(tmp_path / "out"), *model]) == 1
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_leave_whole_files_only(tmp_path: Path, checkpoint: Path, number: signal.Signals) -> None:
+    pictures(tmp_path / "in", 40, side=300)
+    command = [sys.executable, str(TOOL), str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(checkpoint)]
+    child = subprocess.Popen([*command, "--tile", "64"], stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and len(list((tmp_path / "out").glob("0*.png"))) < 3:
+        time.sleep(0.01)
+    child.send_signal(number)
+    assert child.wait(60) == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    written = list((tmp_path / "out").iterdir())
+    assert 3 <= len(written) < 40
+    for path in written:
+        assert read_picture(path).pixels.shape[0] == 600
+
+
+def test_help_is_quick_and_complete(tmp_path: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    done = subprocess.run(
+        [sys.executable, str(TOOL), "--help"], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 0.5
+    for option in ("--model", "--scale", "--tile", "--outscale", "--self-ensemble", "--format", "--quality", "--suffix",
+                   "--skip-existing", "--dry-run", "--recursive", "--output"):  # fmt: skip
+        assert option in done.stdout
+
+
+def test_two_processes_share_a_folder(tmp_path: Path, checkpoint: Path) -> None:
+    pictures(tmp_path / "in", 5)
+    command = [sys.executable, str(TOOL), str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(checkpoint)]
+    children = []
+    for rank in (0, 1):
+        environment = {**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
+        children.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    said = [child.communicate()[1] for child in children]
+    assert [child.returncode for child in children] == [0, 0]
+    assert "3/3" in said[0] and "2/2" in said[1]
+    assert len(os.listdir(tmp_path / "out")) == 5
