@@ -22,7 +22,7 @@ class FeatureAffinity(Loss):
     both by `pool` x `pool` first (1 leaves them). Default weight: SR 1.0 (the paper's 1.0 beside L1 to teacher and
     ground truth); classification 1.0.
     Cost: (C_t / 2 + 3 C_s / 2) N (H W)^2 multiply-adds: 4.8 G for (16, 16, 48, 48) against (16, 64, 48, 48), twice a
-    50 K-parameter student's own step; `pool: 2` divides it by 16. The affinities exist only in blocks of 2 MB and the
+    50 K-parameter student's own step; `pool: 2` divides it by 16. The affinities exist only in blocks of 4 MB and the
     gradient is made along with them: memory a few maps.
     Source: He et al., "FAKD: Feature-Affinity Based Knowledge Distillation for Efficient Image Super-Resolution",
     ICIP 2020.
@@ -51,7 +51,7 @@ class FeatureAffinity(Loss):
         return affinity_difference(student, teacher)
 
 
-def affinity_difference(student: Tensor, teacher: Tensor, entries: int = 2**19) -> Tensor:
+def affinity_difference(student: Tensor, teacher: Tensor, entries: int = 2**20) -> Tensor:
     """mean |S S^T - T T^T| over samples and pairs of positions, for S (N, P, C_s) and T (N, P, C_t).
 
     S S^T - T T^T = [S T] [S -T]^T, one product for both. It is symmetric: what lies right of the diagonal counts twice.
