@@ -1,0 +1,173 @@
+"""Details side by side: the same region cut from several versions of one picture, as a PNG sheet or for the HTML page.
+
+The region is where the choice of method shows: where bicubic differs most from the ground truth, unless one is given.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srkd.errors import SrkdError
+from srkd.report.text import printable
+
+Picture = NDArray[np.uint8]
+_INK, _SOFT, _PAPER = (27, 31, 36), (92, 99, 110), (255, 255, 255)
+_GAP, _TILE, _LABEL, _NOTE = 12, 240, 17, 14  # pixels of the sheet: between tiles, a tile's side, sizes of letters
+
+
+class Box(NamedTuple):
+    """A region of a picture, in pixels of the high resolution."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def cut(self, picture: Picture) -> Picture:
+        """That region of an array (H, W, ...)."""
+        return picture[self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+def busiest(hr: Picture, bicubic: Picture, size: int = 64) -> Box:
+    """The square of `size` pixels (or all of a smaller picture) where two pictures differ most, in sum of |difference|.
+
+    Args:
+        hr, bicubic: uint8 (H, W, 3) of the same size.
+
+    Raises:
+        SrkdError: the sizes differ.
+    """
+    _same_size({"HR": hr, "bicubic": bicubic})
+    height, width = (min(size, side) for side in hr.shape[:2])
+    difference = np.abs(hr.astype(np.int64) - bicubic).reshape(*hr.shape[:2], -1).sum(axis=2)
+    total = np.pad(difference.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    sums = total[height:, width:] - total[:-height, width:] - total[height:, :-width] + total[:-height, :-width]
+    top, left = np.unravel_index(int(np.argmax(sums)), sums.shape)
+    return Box(int(top), int(left), height, width)
+
+
+def section(pictures: Mapping[str, Picture], box: Box, notes: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What the HTML page takes as `crops`: every picture's region as a base64 PNG, by its label, with a note each.
+
+    Args:
+        pictures: label to uint8 (H, W, 3) RGB, all of one size.
+        notes: label to a short text, e.g. its PSNR.
+
+    Raises:
+        SrkdError: the pictures differ in size, or the box lies outside them.
+    """
+    _check(pictures, box)
+    items = [
+        {"label": label, "note": (notes or {}).get(label, ""), "png": base64.b64encode(_png(box.cut(p))).decode()}
+        for label, p in pictures.items()
+    ]
+    return {"items": items}
+
+
+def sheet(
+    pictures: Mapping[str, Picture],
+    box: Box | None = None,
+    notes: Mapping[str, str] | None = None,
+    reference: tuple[str, str] = ("HR", "bicubic"),
+) -> bytes:
+    """One PNG: the whole picture with the region marked, and beside it the region of every version, labelled.
+
+    Args:
+        pictures: label to uint8 (H, W, 3) RGB, all of one size; the first is the one that is shown whole.
+        box: the region; by default the `busiest` between the two pictures that `reference` names.
+        notes: label to a short text under it, e.g. its PSNR.
+
+    Raises:
+        SrkdError: the pictures differ in size, the box lies outside them, or there is no box and no reference.
+    """
+    if box is None:
+        missing = [name for name in reference if name not in pictures]
+        if missing:
+            raise SrkdError(f"no region given, and no picture called {' and '.join(missing)} to find one by")
+        box = busiest(pictures[reference[0]], pictures[reference[1]])
+    _check(pictures, box)
+    tiles = [_tile(box.cut(p), label, (notes or {}).get(label, "")) for label, p in pictures.items()]
+    columns = max(2, -(-len(tiles) // 2)) if len(tiles) > 3 else len(tiles)
+    grid = _grid(tiles, columns)
+    whole = _overview(next(iter(pictures.values())), box, grid.shape[0])
+    return _png(np.pad(np.concatenate([whole, grid], axis=1), ((_GAP, 0), (_GAP, 0), (0, 0)), constant_values=255))
+
+
+def _tile(detail: Picture, label: str, note: str) -> Picture:
+    """A detail magnified by a whole number (pixels stay square) over its label, on white."""
+    zoom = max(1, round(_TILE / max(detail.shape[:2])))
+    large = detail.repeat(zoom, axis=0).repeat(zoom, axis=1)
+    width = max(large.shape[1], _TILE // 2)
+    canvas = np.full((large.shape[0] + _LABEL + _NOTE + 2 * _GAP, width + _GAP, 3), 255, np.uint8)
+    canvas[: large.shape[0], : large.shape[1]] = large
+    canvas = _write(canvas, label, (0, large.shape[0] + 6), _LABEL, _INK, width)
+    return _write(canvas, note, (0, large.shape[0] + 10 + _LABEL), _NOTE, _SOFT, width)
+
+
+def _grid(tiles: list[Picture], columns: int) -> Picture:
+    blank = np.full_like(tiles[0], 255)
+    tiles = tiles + [blank] * (-len(tiles) % columns)
+    rows = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
+    return np.concatenate(rows)
+
+
+def _overview(picture: Picture, box: Box, height: int) -> Picture:
+    """The whole picture, at most `height` high, the box outlined in it, on white of exactly that height."""
+    from PIL import Image, ImageDraw
+
+    room = height - _LABEL - _NOTE - 2 * _GAP
+    factor = min(room / picture.shape[0], 1.5 * room / picture.shape[1])
+    size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
+    small = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
+    canvas = Image.new("RGB", (size[0] + _GAP, height), _PAPER)
+    canvas.paste(small, (0, 0))
+    edges = [round(e * factor) for e in (box.left, box.top, box.left + box.width, box.top + box.height)]
+    draw = ImageDraw.Draw(canvas)
+    draw.rectangle(edges, outline=_INK, width=4)  # dark around light shows on any picture
+    draw.rectangle([edges[0] + 1, edges[1] + 1, edges[2] - 1, edges[3] - 1], outline=_PAPER, width=2)
+    return np.asarray(canvas)
+
+
+def _write(
+    canvas: Picture, words: str, at: tuple[int, int], size: int, ink: tuple[int, int, int], room: int
+) -> Picture:
+    """Letters drawn on an array; what does not fit into `room` pixels ends in an ellipsis."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    image, font, words = Image.fromarray(canvas), ImageFont.load_default(size), printable(words)
+    draw = ImageDraw.Draw(image)
+    if draw.textlength(words, font) > room:
+        while words and draw.textlength(words + "...", font) > room:
+            words = words[:-1]
+        words += "..."
+    draw.text(at, words, ink, font)
+    return np.asarray(image)
+
+
+def _png(picture: Picture) -> bytes:
+    import cv2
+
+    return bytes(cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1])
+
+
+def _check(pictures: Mapping[str, Picture], box: Box) -> None:
+    height, width = _same_size(pictures)
+    inside = 0 <= box.top <= box.top + box.height <= height and 0 <= box.left <= box.left + box.width <= width
+    if not inside or not box.height * box.width:
+        raise SrkdError(
+            f"the region {tuple(box)} (top, left, height, width) is not inside pictures of {width}x{height}"
+        )
+
+
+def _same_size(pictures: Mapping[str, Picture]) -> tuple[int, int]:
+    sizes = {label: f"{p.shape[1]}x{p.shape[0]}" for label, p in pictures.items()}
+    if len(set(sizes.values())) != 1:
+        said = ", ".join(f"{label} {size}" for label, size in sizes.items()) or "none"
+        raise SrkdError(f"pictures to compare must be of one size: {said}")
+    height, width = next(iter(pictures.values())).shape[:2]
+    return height, width

@@ -1,0 +1,199 @@
+"""Plots as SVG or PNG, drawn by matplotlib from plain dictionaries.
+
+`curves` (losses, PSNR over steps) and `pareto` (quality against cost) describe a figure by a dictionary, `draw` makes
+it an SVG or PNG file. The HTML report draws the same dictionaries with `themed`, whose colours come from its page.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import textwrap
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from srkd.errors import SrkdError, unknown
+from srkd.report.text import printable
+
+# Okabe & Ito's palette, told apart by colour-blind readers too; the page has a lighter set for dark backgrounds.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#5b4fc4", "#444444")
+_INK, _FAINT = "#1b1f24", "#c9ced6"
+_MARKERS = "osD^vP*X"
+_DASHES = ("-", "--", ":", "-.")
+_WIDE, _NARROW = (7.2, 3.6), (4.0, 3.6)  # inches; text is 10.5 points in both
+_STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: small, selectable, in the reader's own font
+    "svg.hashsalt": "srkd",  # the same numbers give the same bytes
+    "text.parse_math": False,  # a `$` in a model's name is a `$`
+    "font.family": "sans-serif",
+    "font.size": 10.5,
+    "text.color": _INK,
+    "axes.labelcolor": _INK,
+    "axes.edgecolor": _FAINT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _FAINT,
+    "grid.linewidth": 0.6,
+    "xtick.color": _FAINT,
+    "ytick.color": _FAINT,
+    "xtick.labelcolor": _INK,
+    "ytick.labelcolor": _INK,
+    "legend.frameon": False,
+    "figure.constrained_layout.use": True,
+}
+
+
+def curves(series: Sequence[Mapping[str, Any]], x: str, y: str, log: bool = False) -> dict[str, Any]:
+    """Lines over a common axis, e.g. a loss per step.
+
+    Args:
+        series: a line each: {"label", "x": [...], "y": [...]}; values that are not finite leave a gap.
+        x, y: what the axes measure, with the unit.
+        log: logarithmic y axis.
+    """
+    return {"kind": "curves", "series": list(series), "x": x, "y": y, "log": log}
+
+
+def pareto(points: Sequence[Mapping[str, Any]], x: str, y: str, log: bool = True) -> dict[str, Any]:
+    """Quality (y, more is better) against cost (x, less is better), with the front: points that none beats in both.
+
+    Args:
+        points: {"label", "x", "y"} each.
+        log: logarithmic x axis.
+    """
+    return {"kind": "pareto", "points": list(points), "x": x, "y": y, "log": log}
+
+
+def front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the (cost, quality) points that no other is at least as good as in both and better in one, by cost."""
+    best, kept = -math.inf, list[int]()
+    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        cost, quality = points[index]
+        if quality > best or (kept and points[kept[-1]] == (cost, quality)):
+            best, kept = quality, [*kept, index]
+    return kept
+
+
+def draw(plot: Mapping[str, Any], format: str = "svg", narrow: bool = False) -> bytes:
+    """The file of a plot that `curves` or `pareto` described, as "svg" or "png" (200 dots per inch).
+
+    Args:
+        narrow: 4 inches wide, for a telephone's screen or a paper's column, instead of 7.2.
+
+    Raises:
+        SrkdError: matplotlib is not installed, or there is nothing to draw.
+    """
+    figure, buffer = _figure(plot, narrow), io.BytesIO()
+    with _style():
+        figure.savefig(buffer, format=format, dpi=200, metadata={"Date": None} if format == "svg" else None)
+    return buffer.getvalue()
+
+
+def themed(plot: Mapping[str, Any], narrow: bool = False) -> str:
+    """The plot as an <svg> element for a page that defines --ink, --faint, --paper and --series-1 to --series-8.
+
+    Its ids are those that something refers to, under a prefix of its own, and no width is set: so several of them fit
+    into one page of any width.
+    """
+    svg = draw(plot, narrow=narrow).decode()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)  # the style would hold for the whole page
+    prefix = f"g{zlib.crc32(svg.encode()):08x}-"
+    used = set(re.findall(r'(?:url\(|href=")#(\w+)', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", svg)
+    svg = re.sub(r'(url\(#|href="#)', rf"\g<1>{prefix}", svg)
+    svg = re.sub(r' (?:width|height)="[\d.]+pt"', "", svg, count=2)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", svg)
+    colours = {_INK: "ink", _FAINT: "faint", "#ffffff": "paper"}
+    colours |= {colour: f"series-{number}" for number, colour in enumerate(COLOURS, 1)}
+    for colour, name in colours.items():
+        svg = svg.replace(colour, f"var(--{name})")
+    return svg.strip()
+
+
+def _figure(plot: Mapping[str, Any], narrow: bool) -> Any:
+    drawers = {"curves": _draw_curves, "pareto": _draw_pareto}
+    if plot.get("kind") not in drawers:
+        raise unknown("kind of plot", str(plot.get("kind")), drawers)
+    with _style():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=_NARROW if narrow else _WIDE)
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        axes.set(xlabel=printable(plot["x"]), ylabel=printable(plot["y"]))
+        marks, labels = drawers[plot["kind"]](axes, plot)
+        if len(marks) > 1:
+            # Beside or below the axes, because labels among the marks of a student and its control would overlap; with
+            # handles, because matplotlib leaves out a label that starts with "_".
+            place = {"loc": "outside lower left", "ncols": 2} if narrow else {"loc": "outside right upper"}
+            figure.legend(marks, [textwrap.fill(label, 20 if narrow else 26) for label in labels], **place)
+    return figure
+
+
+def _draw_curves(axes: Any, plot: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
+    series = [line for line in plot["series"] if len(line["x"])]
+    if not series:
+        raise SrkdError(f'the plot of "{plot["y"]}" has no points')
+    dashes = [_DASHES[n // len(COLOURS) % len(_DASHES)] for n in range(len(series))]
+    lines = [
+        axes.plot(s["x"], s["y"], color=_colour(n), linewidth=1.6, linestyle=dash)[0]
+        for n, (s, dash) in enumerate(zip(series, dashes, strict=True))
+    ]
+    if plot["log"]:
+        _logarithmic(axes, "y", [value for s in series for value in s["y"]])
+    return lines, [printable(s["label"]) for s in series]
+
+
+def _draw_pareto(axes: Any, plot: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
+    points = [(float(p["x"]), float(p["y"])) for p in plot["points"]]
+    if not points:
+        raise SrkdError(f'the plot of "{plot["y"]}" has no points')
+    if plot["log"]:
+        _logarithmic(axes, "x", [x for x, _ in points])
+    best = [points[i] for i in front(points)]
+    axes.step(*zip(*best, strict=True), where="post", color=_INK, linewidth=1, linestyle=(0, (4, 3)))
+    marks = []
+    for n, point in enumerate(points):
+        # Shape and colour get out of step after a round, so that the ninth point differs from the first.
+        marks += axes.plot(*point, _MARKERS[(n + n // len(COLOURS)) % len(_MARKERS)], color=_colour(n), markersize=7.5)
+    axes.margins(x=0.08, y=0.12)
+    return marks, [printable(p["label"]) for p in plot["points"]]
+
+
+def _logarithmic(axes: Any, axis: str, values: Sequence[float]) -> None:
+    """A log axis whose ticks are plain numbers, and several even where the values span less than a decade."""
+    from matplotlib import ticker
+
+    positive = [value for value in values if 0 < value < math.inf]
+    if not positive:
+        raise SrkdError("a logarithmic axis needs a value above 0")
+    decades = math.log10(max(positive) / min(positive))
+    subs = (1.0,) if decades > 3 else (1.0, 2.0, 5.0)
+    axes.set(**{f"{axis}scale": "log"})
+    which = getattr(axes, f"{axis}axis")
+    which.set_major_locator(ticker.LogLocator(subs=subs) if decades > 1 else ticker.MaxNLocator(5))
+    which.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    which.set_minor_locator(ticker.NullLocator())
+
+
+def _colour(number: int) -> str:
+    return COLOURS[number % len(COLOURS)]
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise SrkdError("plots need matplotlib, which is not installed: pip install 'srkd[report]'") from error
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # not the user's own matplotlibrc
+        matplotlib.rcParams.update(_STYLE)
+        yield

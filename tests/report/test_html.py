@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from srkd.errors import SrkdError
+from srkd.report import html, plots
+from srkd.report.html import Section
+
+HOSTILE = """"'><script>alert(1)</script><img src=x onerror=alert(2)>&lt;\udcff\x00"""
+VOID = {"meta", "img", "input", "br", "link", "path", "use"}
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+
+
+def png(value: int = 0, height: int = 6, width: int = 8) -> str:
+    return base64.b64encode(bytes(cv2.imencode(".png", np.full((height, width, 3), value, np.uint8))[1])).decode()
+
+
+def report(name: str = "student") -> str:
+    """Every part a section may have, with `name` wherever text goes."""
+    rows = [
+        {name: f"{name} {n}", "PSNR (dB)": score, "parameters": n, "protocol": f"Y {name}"}
+        for n, score in enumerate(["9.5", "10.25", None])
+    ]
+    plot = plots.curves(
+        [{"label": name, "x": [0, 1], "y": [1, 2]}, {"label": "b", "x": [0, 1], "y": [2, 1]}], name, name
+    )
+    labels = [f"bicubic {name}", f"HR {name}"]
+    sections: list[Section] = [
+        {"heading": name, "paragraphs": [name], "facts": [{"value": name, "label": name}]},
+        {"heading": "scores", "table": {"rows": rows, "columns": [name, "PSNR (dB)", "parameters"], "caption": name}},
+        {"plot": {**plot, "caption": name}},
+        {
+            "heading": "details",
+            "crops": {
+                "items": [{"label": label, "note": name, "png": png(200 * n)} for n, label in enumerate(labels)],
+                "left": labels[0],
+                "right": labels[1],
+                "caption": name,
+            },
+            "recipe": name,
+        },
+    ]
+    return html.page(name, sections, lead=name, footer=name)
+
+
+class Outline(HTMLParser):
+    """The elements of a page, and a failure where tags do not nest."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(page)
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_nothing_that_is_given_becomes_markup() -> None:
+    kind, hostile = Outline(report()), Outline(report(HOSTILE))
+    drawn = {"svg", "g", "path", "defs", "use", "clippath", "rect", "text"}  # a plot lays itself out by its words
+    assert [tag for tag, _ in hostile.found if tag not in drawn] == [tag for tag, _ in kind.found if tag not in drawn]
+    assert not [a for _, attributes in hostile.found for a in attributes if a.startswith("on")]
+    shown = HOSTILE.replace("\udcff", "\\xff").replace("\x00", "\ufffd")
+    assert hostile.words.count(shown) >= 12, "the text is there as it was given, and what is not UTF-8 is visible"
+
+
+def test_the_page_needs_nothing_beside_it() -> None:
+    outline = Outline(report())
+    links = [
+        v or "" for _, attributes in outline.found for k, v in attributes.items() if k.split(":")[-1] in ("src", "href")
+    ]
+    assert links and all(link.startswith(("#", "data:image/png;base64,")) for link in links)
+    assert "link" not in {tag for tag, _ in outline.found}
+    assert not re.search(r"@import|url\((?!#)", report())
+    policy = next(a["content"] for tag, a in outline.found if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None and policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_ids_are_unique_and_contents_lead_somewhere() -> None:
+    outline = Outline(report())
+    ids = [a["id"] for _, a in outline.found if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"] for tag, a in outline.found if tag == "a"} == {"#s1", "#s2", "#s4"}
+
+
+def test_a_long_table_scrolls_by_itself() -> None:
+    def page(rows: int) -> str:
+        return html.page("t", [{"table": {"rows": [{"picture": str(n)} for n in range(rows)], "columns": ["picture"]}}])
+
+    assert "scroll tall" in page(100) and "scroll tall" not in page(10)
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        ({"paragrahps": []}, 'unknown part of a section "paragrahps" (did you mean "paragraphs"?)'),
+        ({"table": {"rows": [{"a": 1, "protocol": "Y"}, {"a": 2, "protocol": "RGB"}], "columns": ["a"]}}, "protocols"),
+        ({"crops": {"items": [{"label": "a", "png": "<script>"}]}}, 'the crop "a" is not a PNG in base64'),
+        ({"crops": {"items": [{"label": "a", "png": "QUJD"}]}}, 'the crop "a" is not a PNG in base64'),
+        ({"crops": {"items": [{"label": "a", "png": png()}, {"label": "b", "png": png(width=9)}]}}, "a 8x6, b 9x6"),
+        ({"crops": {"items": [{"label": "a", "png": png()}] * 2}}, "each with a label of its own"),
+        ({"crops": {"items": [{"label": "teacher", "png": png()}], "left": "teecher"}}, 'did you mean "teacher"'),
+    ],
+)
+def test_refuses_in_words(section: Any, said: str) -> None:
+    with pytest.raises(SrkdError, match=re.escape(said)):
+        html.page("t", [section])
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium to run the page in")
+def test_in_a_browser(tmp_path: Path) -> None:
+    """Sorts, slides, zooms and picks as a reader would by keyboard, and looks at what became of it."""
+    script = """<script>
+const result = [], say = (...words) => result.push(words.join(" "));
+const change = (selector, name, change) => {
+  const element = document.querySelector(selector); change(element); element.dispatchEvent(new Event(name)); };
+const first = () => [...document.querySelectorAll("tbody th")].map((cell) => cell.textContent.at(-1)).join("");
+say("before", first());
+const heads = document.querySelectorAll("thead th");
+for (const [column, times] of [[1, 1], [1, 1], [0, 1]]) {
+  heads[column].querySelector("button").click();
+  say("sorted", first(), heads[column].getAttribute("aria-sort"), heads[2].getAttribute("aria-sort"));
+}
+const over = document.querySelector(".over-left"), view = document.querySelector(".viewport");
+const pictures = document.querySelectorAll(".strip img"), divider = document.querySelector(".divider");
+const cut = () => Math.round(100 * parseFloat(over.style.clipPath.match(/ - ([\\d.]+)px/)[1]) / over.clientWidth);
+say("cut", cut());
+change("input", "input", (slider) => { slider.value = 25; });
+say("cut", cut());
+change(".zoom", "change", (zoom) => { zoom.selectedIndex = 2; });
+const centre = (view.scrollLeft + view.clientWidth / 2) / over.clientWidth;
+say("zoomed", over.clientWidth / view.clientWidth, centre.toFixed(2));
+say("cut", cut(), "divider", Math.round(100 * parseFloat(divider.style.left) / view.clientWidth));
+change(".pick-left", "change", (pick) => { pick.selectedIndex = 1; });
+say("left", document.querySelector(".tag.left").textContent, over.src === pictures[1].src);
+say("overflow", document.documentElement.scrollWidth - document.documentElement.clientWidth);
+document.body.innerHTML = "";
+document.body.append("RESULT" + result.join(";") + "END");
+</script></body>"""
+    page = tmp_path / "report.html"
+    page.write_text(report("x y").replace("</body>", script))
+    for width in (500, 1280):
+        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
+                   "--enable-logging=stderr", f"--window-size={width},900", "--dump-dom", page.as_uri()]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        found = re.search("RESULT(.*)END", done.stdout)
+        assert found, done.stderr
+        assert found[1].split(";") == [
+            "before 012",
+            "sorted 102 descending none",
+            "sorted 012 ascending none",
+            "sorted 012 ascending none",
+            "cut 50",
+            "cut 25",
+            "zoomed 4 0.50",
+            "cut 44 divider 25",
+            "left HR x y true",
+            "overflow 0",
+        ]
+        assert "CONSOLE" not in done.stderr, "the page's script or its policy complained"

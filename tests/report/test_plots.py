@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import importlib
+import math
+import random
+import re
+import sys
+from xml.etree import ElementTree
+
+import pytest
+
+from srkd.errors import SrkdError
+from srkd.report import plots
+
+HOSTILE = '_a $x_1$ <script>alert("1")</script> & co'
+CURVES = plots.curves(
+    [
+        {"label": HOSTILE, "x": [0, 1, 2, 3], "y": [1.0, math.nan, 0.4, 0.3]},
+        {"label": "other", "x": [0, 3], "y": [1, 2]},
+    ],
+    x="step",
+    y="loss",
+    log=True,
+)
+PARETO = plots.pareto(
+    [{"label": "bicubic", "x": 1, "y": 33.66}, {"label": "student", "x": 118, "y": 37.25}], "ms", "dB"
+)
+
+
+def texts(svg: str) -> list[str]:
+    return [e.text or "" for e in ElementTree.fromstring(svg).iter() if e.tag.endswith("text")]
+
+
+@pytest.mark.parametrize("plot", [CURVES, PARETO], ids=["curves", "pareto"])
+def test_svg_holds_its_words_as_text_and_the_same_numbers_give_the_same_bytes(plot: dict[str, object]) -> None:
+    svg = plots.draw(plot)
+    assert svg == plots.draw(plot)
+    assert {str(plot["x"]), str(plot["y"])} <= set(texts(svg.decode()))
+
+
+def test_a_label_is_only_ever_text() -> None:
+    found = "".join(texts(plots.themed(CURVES)))  # a long label is broken into lines
+    assert HOSTILE.replace(" ", "") in found.replace(" ", ""), "a label that matplotlib hides or sets as mathematics"
+    assert "<script" not in plots.themed(CURVES)
+
+
+def test_log_ticks_are_plain_numbers_also_below_a_decade() -> None:
+    narrow = plots.curves([{"label": "", "x": [0, 1], "y": [0.02, 0.05]}], "step", "loss", log=True)
+    ticks = [t for t in texts(plots.draw(narrow).decode()) if re.fullmatch(r"0\.\d+", t)]
+    assert len([t for t in ticks if 0.02 <= float(t) <= 0.05]) >= 3, ticks
+
+
+def test_png() -> None:
+    data = plots.draw(PARETO, "png")
+    assert data.startswith(b"\x89PNG") and int.from_bytes(data[16:20], "big") == 7.2 * 200
+    assert int.from_bytes(plots.draw(PARETO, "png", narrow=True)[16:20], "big") == 4 * 200
+
+
+def test_themed_takes_its_colours_and_letters_from_the_page() -> None:
+    svg = plots.themed(CURVES)
+    assert not re.search(r"#[0-9a-f]{6}\b", svg), "a colour that would not change with the page"
+    assert "var(--series-1)" in svg and "var(--series-2)" in svg and "DejaVu" not in svg
+    assert "<style" not in svg and 'width="' not in svg.split(">")[0]
+    ids = re.findall(r' id="([^"]+)"', svg)
+    assert all(f"#{name}" in svg for name in ids) and len(ids) == len(set(ids))
+
+
+def test_ten_series_are_all_told_apart() -> None:
+    many = plots.curves([{"label": str(n), "x": [0, 1], "y": [n, n]} for n in range(10)], "x", "y")
+    figure = plots._figure(many, narrow=False)
+    assert len({(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}) == 10
+    points = plots.pareto([{"label": str(n), "x": n + 1, "y": n} for n in range(10)], "x", "y")
+    marks = [line for line in plots._figure(points, narrow=False).axes[0].lines if line.get_marker() != "None"]
+    assert len({(mark.get_color(), mark.get_marker()) for mark in marks}) == 10
+
+
+def test_front_is_what_no_point_beats() -> None:
+    rng = random.Random(0)
+    for _ in range(50):
+        points = [(float(rng.randrange(6)), float(rng.randrange(6))) for _ in range(rng.randrange(1, 12))]
+        slow = {
+            i for i, (x, y) in enumerate(points) if not any(u <= x and v >= y and (u, v) != (x, y) for u, v in points)
+        }
+        found = plots.front(points)
+        assert set(found) == slow and [points[i][0] for i in found] == sorted(points[i][0] for i in found)
+
+
+@pytest.mark.parametrize(
+    ("plot", "said"),
+    [
+        (plots.curves([], "step", "loss"), 'the plot of "loss" has no points'),
+        (plots.curves([{"label": "a", "x": [], "y": []}], "step", "loss"), "no points"),
+        (plots.pareto([], "ms", "dB"), "no points"),
+        (plots.curves([{"label": "a", "x": [0], "y": [-1.0]}], "step", "loss", log=True), "needs a value above 0"),
+        ({"kind": "parreto", "x": "", "y": ""}, 'did you mean "pareto"'),
+    ],
+)
+def test_refuses_in_words(plot: dict[str, object], said: str) -> None:
+    with pytest.raises(SrkdError, match=re.escape(said)):
+        plots.draw(plot)
+
+
+def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(SrkdError, match=r"pip install 'srkd\[report\]'"):
+        importlib.reload(plots).draw(PARETO)
