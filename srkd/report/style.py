@@ -55,17 +55,25 @@ th, td { padding: 0.5rem 0.875rem; text-align: left; border-bottom: 1px solid va
 th:first-child, td:first-child { padding-left: 0.25rem; }
 th:last-child, td:last-child { padding-right: 0.25rem; }
 tbody th { font-weight: 500; min-width: 7rem; }
+tbody th, thead th:first-child { position: sticky; left: 0; background: inherit; }
+tbody tr { background: var(--paper); }
+thead th:first-child { z-index: 1; }
 tbody tr:hover { background: var(--panel); }
 .number { text-align: right; white-space: nowrap; }
-thead th { position: sticky; top: 0; background: var(--paper); vertical-align: bottom; border-bottom-width: 0; }
+thead th, thead th:first-child { position: sticky; top: 0; background: var(--paper); vertical-align: bottom; border-bottom-width: 0; }
 thead th { box-shadow: inset 0 -1px var(--soft); font-size: 0.8125rem; font-weight: 600; color: var(--soft); }
 thead button { all: unset; cursor: pointer; padding: 0.25rem 0; }
 thead button:hover { color: var(--ink); }
 thead button:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
-thead button::after { content: "\\2193"; visibility: hidden; margin-left: 0.3em; }
-thead .number button::after { margin: 0 0.3em 0 0; float: left; }
-[aria-sort="ascending"] button::after { content: "\\2191"; visibility: visible; }
-[aria-sort="descending"] button::after { visibility: visible; }
+thead th:not(.number) button::after, thead .number button::before { content: "\\2193"; visibility: hidden; }
+thead button::after { margin-left: 0.3em; }
+thead button::before { margin-right: 0.3em; }
+thead [aria-sort="ascending"]:not(.number) button::after, thead .number[aria-sort="ascending"] button::before {
+  content: "\\2191";
+}
+thead [aria-sort$="scending"]:not(.number) button::after, thead .number[aria-sort$="scending"] button::before {
+  visibility: visible;
+}
 thead [aria-sort]:not([aria-sort="none"]) { color: var(--ink); }
 
 .plot svg { display: block; width: 100%; height: auto; }
