@@ -19,7 +19,7 @@ Pixels = NDArray[Any]
 Floats = NDArray[np.float32]
 Network = Callable[[Pixels], Pixels]
 
-MEMORY = 600 * 2**20
+MEMORY = 500 * 2**20
 _LARGEST, _SMALLEST = 2048, 32
 _OVERLAP = 32
 
@@ -35,7 +35,7 @@ class Span:
 
 
 def tile_side(field: Field, bytes_per_pixel: float) -> int:
-    """The side of tiles, in input pixels, that a network can take in about 600 MB of memory.
+    """The side of tiles, in input pixels, that a network can take in about 500 MB of memory.
 
     Never so small that most of the work would be for the halo.
     """
