@@ -7,7 +7,6 @@ absent, and a process that has the old one open is not disturbed.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import itertools
 import json
@@ -16,7 +15,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,7 +25,9 @@ from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
 from srkd.io.atomic import atomic_path, shown, write_json
+from srkd.io.digest import file_sha256
 from srkd.io.images import read_picture, read_rgb, to_rgb
+from srkd.io.lock import locked
 from srkd.io.resize import imresize, modcrop
 from srkd.io.writers import to_depth
 
@@ -81,18 +82,10 @@ class Entry:
         return cls(**{**raw, "sources": tuple(Source(**s) for s in raw["sources"])})
 
 
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def cache_folder() -> Path:
-    """Where srkd keeps what it can make or fetch again: $SRKD_CACHE, or ~/.cache/srkd."""
-    return Path(os.environ.get("SRKD_CACHE") or Path.home() / ".cache" / "srkd").expanduser()
+    """Where srkd keeps what it can make or fetch again: $SRKD_CACHE, or srkd in $XDG_CACHE_HOME or ~/.cache."""
+    own, user = os.environ.get("SRKD_CACHE"), os.environ.get("XDG_CACHE_HOME")
+    return Path(own or Path(user or "~/.cache") / "srkd").expanduser()
 
 
 class PictureStore:
@@ -204,26 +197,13 @@ def open_or_build(
     if folder is None:
         key = hashlib.sha256(os.fsencode("\0".join([str(scale), *wanted]))).hexdigest()[:16]
         folder = cache_folder() / "stores" / key
-    with _locked(folder):
+    with locked(folder):
         if all(map(os.path.exists, wanted)):
             with suppress(SrkdError):
                 store = PictureStore.open(folder)
                 if wanted == [source.path for source in store.sources()] and store.scale == scale:
                     return store
         return build_store(pictures, folder, scale, lr, progress)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time: of several that want the same store, the first builds it and the others open it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
-    except OSError as error:
-        raise SrkdError(f"cannot write {shown(folder)}: {error.strerror}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def build_store(

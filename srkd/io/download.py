@@ -1,0 +1,162 @@
+"""Files from the web: resumed where they stopped, tried again, checked."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import os
+import re
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from srkd.errors import SrkdError
+from srkd.io.atomic import shown, write_json
+from srkd.io.digest import file_sha256
+
+Progress = Callable[[int, "int | None"], None]
+
+_BLOCK = 1 << 18
+_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.EIO}
+_WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
+
+
+class _Again(Exception):
+    """What went wrong with one try, and may not with the next."""
+
+
+def download(
+    url: str,
+    final: Path,
+    sha256: str | None = None,
+    progress: Progress | None = None,
+    tries: int = 5,
+    wait: float = 2.0,
+    timeout: float = 30.0,
+) -> str:
+    """Fetch `url` to `final`; returns the SHA-256 of its bytes.
+
+    What has arrived is kept beside `final` as NAME.partial, also when the program ends, and is gone on with by a range
+    request if the server says that the file is still the same (ETag or Last-Modified); else from the beginning. Each
+    failed try is followed by a longer pause, from `wait` seconds on; a try that brings bytes starts the count again.
+
+    Args:
+        sha256: what the bytes must be; None takes them as they come.
+        progress: called with the bytes that have arrived and the whole size, None where the server does not say.
+
+    Raises:
+        SrkdError: not an http(s) address, a server that refuses, no more tries, another checksum (what arrived is
+            removed), a folder that cannot be written, a full disk.
+    """
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise SrkdError(f"{url}: not an http or https address")
+    partial = _Partial(final)
+    left = tries
+    while True:
+        before = partial.size()
+        try:
+            _try(url, partial, progress, timeout)
+            break
+        except _Again as error:
+            left = tries - 1 if partial.size() > before else left - 1
+            if left <= 0:
+                kept = f"; {partial.size()} bytes are kept to go on from" if partial.size() else ""
+                raise SrkdError(f"{url}: {error}, and {tries} tries did not help{kept}") from error
+            time.sleep(wait * 2 ** (tries - 1 - left))
+    found = file_sha256(partial.path)
+    if sha256 is not None and found != sha256:
+        partial.remove()
+        raise SrkdError(f"{url}: its sha256 is {found}, but it should be {sha256}; what arrived was removed")
+    os.replace(partial.path, final)
+    partial.remove()
+    return found
+
+
+class _Partial:
+    """The bytes that have arrived and, beside them, by what the server knows that version of the file."""
+
+    def __init__(self, final: Path) -> None:
+        self.path = final.with_name(final.name + ".partial")
+        self._note = final.with_name(final.name + ".partial.json")
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SrkdError(f"cannot write {shown(final.parent)}: {error.strerror}") from error
+
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def version(self, url: str) -> str | None:
+        """The server's name for the version that the bytes are of; None if they cannot be gone on with."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            note: dict[str, Any] = json.loads(self._note.read_bytes())
+            return str(note["version"]) if note["url"] == url and note["version"] and self.size() else None
+        return None
+
+    def begin(self, url: str, version: str | None) -> None:
+        self.path.unlink(missing_ok=True)
+        write_json(self._note, {"url": url, "version": version})
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+
+def _try(url: str, partial: _Partial, progress: Progress | None, timeout: float) -> None:
+    version = partial.version(url)
+    headers = {"User-Agent": "srkd", "Accept-Encoding": "identity"}
+    if version is not None:
+        headers |= {"Range": f"bytes={partial.size()}-", "If-Range": version}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
+            at, whole = _place(answer, partial)
+            if at == 0:
+                partial.begin(url, _version(answer))
+            with partial.path.open("r+b" if at else "wb") as file:
+                file.seek(at)
+                _receive(answer, file, whole, progress)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing lies beyond what has arrived, or the file has shrunk
+            partial.remove()
+            raise _Again("the server has another file now") from error
+        text = f"the server says {error.code} {error.reason}"
+        raise (_Again(text) if error.code in _WORTH_ANOTHER_TRY else SrkdError(f"{url}: {text}")) from error
+    except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and broken connections are OSErrors
+        if getattr(error, "errno", None) in _OURS:
+            raise SrkdError(f"cannot write {shown(partial.path)}: {os.strerror(error.errno)}") from error  # type: ignore[union-attr,arg-type]
+        reason = getattr(error, "reason", None) or error or type(error).__name__
+        raise _Again(f"the connection failed ({reason})") from error
+
+
+def _place(answer: Any, partial: _Partial) -> tuple[int, int | None]:
+    """Where the bytes of this answer belong, and the size of the whole file."""
+    length = answer.headers.get("Content-Length")
+    if answer.status != 206:
+        return 0, int(length) if length else None
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("Content-Range", "").strip())
+    if match is None or int(match[1]) != partial.size():
+        partial.remove()
+        raise _Again("the server sent another part than was asked for")
+    return int(match[1]), None if match[3] == "*" else int(match[3])
+
+
+def _version(answer: Any) -> str | None:
+    etag = answer.headers.get("ETag")
+    return etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
+
+
+def _receive(answer: Any, file: BinaryIO, whole: int | None, progress: Progress | None) -> None:
+    while block := answer.read(_BLOCK):
+        file.write(block)
+        if progress:
+            progress(file.tell(), whole)
+    file.flush()
+    os.fsync(file.fileno())
+    if whole is not None and file.tell() < whole:
+        raise _Again(f"the connection ended after {file.tell()} of {whole} bytes")

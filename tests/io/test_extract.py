@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from srkd.errors import SrkdError
+from srkd.io.digest import file_sha256, parse_sums
+from srkd.io.extract import extract
+
+
+def make_tar(path: Path, members: list[tarfile.TarInfo | tuple[str, bytes]], mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as tar:  # type: ignore[call-overload]
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                tar.addfile(member)
+            else:
+                info = tarfile.TarInfo(member[0])
+                info.size = len(member[1])
+                tar.addfile(info, io.BytesIO(member[1]))
+    return path
+
+
+def make_zip(path: Path, members: list[tuple[str, bytes]]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members:
+            file.writestr(name, content)
+    return path
+
+
+def link(name: str, target: str, kind: bytes) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+@pytest.mark.parametrize("mode", ["zip", "w", "w:gz", "w:bz2", "w:xz"])
+def test_archives_are_unpacked(tmp_path: Path, mode: str) -> None:
+    members = [("set/a.png", b"a"), ("set/sub/b.PNG", b"b" * 1000), ("set/notes.mat", b"c"), ("./c.png", b"d")]
+    path = tmp_path / "archive"
+    make_zip(path, members) if mode == "zip" else make_tar(path, list(members), mode)
+    written = extract(path, tmp_path / "out", suffixes=(".png",))
+    assert sorted(p.relative_to(tmp_path).as_posix() for p in written) == [
+        "out/c.png",
+        "out/set/a.png",
+        "out/set/sub/b.PNG",
+    ]
+    assert (tmp_path / "out" / "set" / "sub" / "b.PNG").read_bytes() == b"b" * 1000
+    assert not (tmp_path / "out" / "set" / "notes.mat").exists()
+
+
+HOSTILE = {
+    "parent": [("a.png", b"x"), ("../evil.png", b"x")],
+    "deep parent": [("x/../../evil.png", b"x")],
+    "absolute": [("/tmp/evil.png", b"x")],
+    "backslash": [("..\\evil.png", b"x")],
+    "drive": [("C:\\evil.png", b"x")],
+    "twice": [("a.png", b"x"), ("a.png", b"y")],
+    "bomb": [(f"{i}.png", b"\0" * 30_000_000) for i in range(3)],
+}
+WORDS = {"twice": "twice", "bomb": "unpacks to more than"}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("name", list(HOSTILE))
+def test_hostile_archives_are_refused_and_leave_nothing(tmp_path: Path, name: str, kind: str) -> None:
+    folder = tmp_path / "inner"
+    folder.mkdir()
+    path = folder / "archive"
+    make_zip(path, HOSTILE[name]) if kind == "zip" else make_tar(path, list(HOSTILE[name]))
+    with pytest.raises(SrkdError, match=f"refused, since it .*{WORDS.get(name, 'outside its folder')}"):
+        extract(path, folder / "out")
+    assert [p.name for p in folder.iterdir()] == ["archive"]
+    assert [p.name for p in tmp_path.iterdir()] == ["inner"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE])
+def test_links_and_devices_are_refused(tmp_path: Path, kind: bytes) -> None:
+    path = make_tar(tmp_path / "a.tar", [link("x", "/etc", kind), ("x/passwd", b"evil")])
+    with pytest.raises(SrkdError, match="holds a link or device"):
+        extract(path, tmp_path / "out")
+    info = zipfile.ZipInfo("x")
+    info.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        file.writestr(info, "/etc")
+    with pytest.raises(SrkdError, match="holds a link or device"):
+        extract(tmp_path / "a.zip", tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_damaged_archives_are_said_to_be(tmp_path: Path, kind: str) -> None:
+    content = bytes(i * 7919 % 251 for i in range(50_000))
+    path = tmp_path / "archive"
+    make_zip(path, [("a.png", content)]) if kind == "zip" else make_tar(path, [("a.png", content)])
+    data = path.read_bytes()
+    for broken in (data[: len(data) // 2], b"<html>", b"", data[:100] + b"\0\1\2\3" * 50 + data[300:]):
+        path.write_bytes(broken)
+        with pytest.raises(SrkdError, match=r"archive: a damaged archive|archive: refused"):
+            extract(path, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["archive"]
+
+
+def test_a_zip_that_lies_about_its_size(tmp_path: Path) -> None:
+    path = make_zip(tmp_path / "a.zip", [("a.png", b"\0" * 5000)])
+    data = path.read_bytes()
+    path.write_bytes(data.replace((5000).to_bytes(4, "little"), (50).to_bytes(4, "little")))
+    with pytest.raises(SrkdError):
+        extract(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_sums(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    checksum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_sha256(tmp_path / "a") == checksum
+    assert parse_sums(f"{checksum}  ./x/a b.png\n\n") == {"x/a b.png": checksum}
+    with pytest.raises(ValueError, match="not a line"):
+        parse_sums("abc a")
