@@ -126,37 +126,34 @@ def _facts(facts: Sequence[Mapping[str, str]]) -> str:
 
 
 def _table(table: Mapping[str, Any]) -> str:
-    rows, columns = table["rows"], table["columns"]
+    rows, names = table["rows"], table["columns"]
     stamp = tables.protocol(rows)
-    right = {column: tables.numeric(rows, column) for column in columns}
-    head = "".join(f'<th scope="col"{_number_class(right[c])}>{_text(c)}</th>' for c in columns)
-    body = "\n".join(f"<tr>{''.join(_cells(row, columns, right))}</tr>" for row in rows)
-    caption = table.get("caption", "")
+    columns = [_column(rows, name, row_heads=name == names[0]) for name in names]
+    head, *body = (f"<tr>{''.join(line)}</tr>" for line in zip(*columns, strict=True))
+    caption, newline = table.get("caption", ""), "\n"
     tall = " tall" if len(rows) > _LONG else ""
     return f"""<figure class="table">
 <div class="scroll{tall}" role="region" tabindex="0" aria-label="{_text(caption or "Table")}">
-<table><thead><tr>{head}</tr></thead>
+<table><thead>{head}</thead>
 <tbody>
-{body}
+{newline.join(body)}
 </tbody></table>
 </div>
 {_caption(caption, f"Protocol: {stamp}." if stamp else "")}
 </figure>"""
 
 
-def _cells(row: Mapping[str, Any], columns: Sequence[str], right: Mapping[str, bool]) -> list[str]:
-    cells = []
-    for position, column in enumerate(columns):
-        value = row.get(column)
-        tag, scope = ("th", ' scope="row"') if position == 0 else ("td", "")
-        number = tables.sort_value(value) if right[column] else None
-        key = f' data-sort="{number!r}"' if number is not None else ""
-        cells.append(f"<{tag}{scope}{_number_class(right[column])}{key}>{_text(tables.cell(value))}</{tag}>")
+def _column(rows: Sequence[tables.Row], name: str, row_heads: bool) -> list[str]:
+    """A column's heading and cells; the cells of a column of numbers carry theirs, for the script to sort by."""
+    number = tables.numeric(rows, name)
+    kind = ' class="number"' if number else ""
+    tag, scope = ("th", ' scope="row"') if row_heads else ("td", "")
+    cells = [f'<th scope="col"{kind}>{_text(name)}</th>']
+    for row, text in zip(rows, tables.cells(rows, name), strict=True):
+        value = tables.sort_value(row.get(name)) if number else None
+        key = f' data-sort="{value!r}"' if value is not None else ""
+        cells.append(f"<{tag}{scope}{kind}{key}>{_text(text)}</{tag}>")
     return cells
-
-
-def _number_class(right: bool) -> str:
-    return ' class="number"' if right else ""
 
 
 def _caption(*sentences: str) -> str:

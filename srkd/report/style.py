@@ -60,7 +60,8 @@ tbody tr { background: var(--paper); }
 thead th:first-child { z-index: 1; }
 tbody tr:hover { background: var(--panel); }
 .number { text-align: right; white-space: nowrap; }
-thead th, thead th:first-child { position: sticky; top: 0; background: var(--paper); vertical-align: bottom; border-bottom-width: 0; }
+thead th, thead th:first-child { position: sticky; top: 0; background: var(--paper); }
+thead th { vertical-align: bottom; border-bottom-width: 0; }
 thead th { box-shadow: inset 0 -1px var(--soft); font-size: 0.8125rem; font-weight: 600; color: var(--soft); }
 thead button { all: unset; cursor: pointer; padding: 0.25rem 0; }
 thead button:hover { color: var(--ink); }

@@ -24,12 +24,12 @@ def markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
     Raises:
         SrkdError: the rows' protocols differ, or no row has one of the columns.
     """
-    cells, right, stamp = _laid_out(rows, columns)
-    cells = [[_in_markdown(cell) for cell in line] for line in cells]
-    widths = _widths(cells)
+    laid_out, right, stamp = _laid_out(rows, columns)
+    lines = [[_in_markdown(cell) for cell in line] for line in laid_out]
+    widths = _widths(lines)
     rule = ["-" * (w - 1) + ":" if r else "-" * w for w, r in zip(widths, right, strict=True)]
-    lines = [f"| {' | '.join(_pad(line, widths, right))} |" for line in (cells[0], rule, *cells[1:])]
-    return "\n".join(lines) + (f"\n\n*{_in_markdown(stamp)}*" if stamp else "")
+    table = [f"| {' | '.join(_pad(line, widths, right))} |" for line in (lines[0], rule, *lines[1:])]
+    return "\n".join(table) + (f"\n\n*{_in_markdown(stamp)}*" if stamp else "")
 
 
 def text(rows: Sequence[Row], columns: Sequence[str]) -> str:
@@ -38,12 +38,12 @@ def text(rows: Sequence[Row], columns: Sequence[str]) -> str:
     Raises:
         SrkdError: as `markdown`.
     """
-    cells, right, stamp = _laid_out(rows, columns)
-    cells = [[" ".join(cell.split()) for cell in line] for line in cells]
-    widths = _widths(cells)
-    lines = ["  ".join(_pad(line, widths, right)).rstrip() for line in cells]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines) + (f"\n\n{stamp}" if stamp else "")
+    laid_out, right, stamp = _laid_out(rows, columns)
+    lines = [[" ".join(cell.split()) for cell in line] for line in laid_out]
+    widths = _widths(lines)
+    table = ["  ".join(_pad(line, widths, right)).rstrip() for line in lines]
+    table.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(table) + (f"\n\n{stamp}" if stamp else "")
 
 
 def as_json(rows: Sequence[Row], columns: Sequence[str]) -> str:
@@ -54,7 +54,9 @@ def as_json(rows: Sequence[Row], columns: Sequence[str]) -> str:
     Raises:
         SrkdError: as `markdown`.
     """
-    chosen = [{key: _in_json(value) for key, value in row.items()} for row in _chosen(rows, columns)]
+    for column in columns:
+        _check(rows, column)
+    chosen = [{column: _in_json(row.get(column)) for column in columns} for row in rows]
     table = {"protocol": protocol(rows), "columns": list(columns), "rows": chosen}
     return json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False)
 
@@ -74,17 +76,39 @@ def protocol(rows: Sequence[Row]) -> str | None:
     return next(iter(found), None)
 
 
-def cell(value: Any) -> str:
-    """A value as the tables print it: thousands apart, floats to four significant digits or more, `-` for None."""
+def cells(rows: Sequence[Row], column: str) -> list[str]:
+    """A column as the tables print it: `-` for what is missing, 1,369,859 with commas, and floats alike.
+
+    Floats that were rounded (to four decimals or fewer) keep that many, all the same; others get five digits each.
+
+    Raises:
+        SrkdError: no row has the column; the nearest is named.
+    """
+    _check(rows, column)
+    values = [row.get(column) for row in rows]
+    decimals = [_decimals(value) for value in values if isinstance(value, float) and math.isfinite(value)]
+    fixed = max(decimals, default=0)
+    return [_cell(value, fixed if fixed <= 4 else None) for value in values]
+
+
+def _cell(value: Any, decimals: int | None) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    if isinstance(value, float) and math.isfinite(value) and value:
-        return f"{value:,.{min(8, max(0, 3 - math.floor(math.log10(abs(value)))))}f}"
+    if isinstance(value, float) and math.isfinite(value):
+        if decimals is None:
+            decimals = min(9, max(0, 4 - math.floor(math.log10(abs(value))))) if value else 1
+        return f"{value:,.{decimals}f}"
     return printable(value)
+
+
+def _decimals(value: float) -> int:
+    """How many decimals the shortest text of a float has; many where that is 1e-05."""
+    _, _, decimals = str(value).partition(".")
+    return len(decimals.rstrip("0")) if "e" not in str(value) else 99
 
 
 def is_number(value: Any) -> bool:
@@ -110,16 +134,14 @@ def numeric(rows: Sequence[Row], column: str) -> bool:
 
 def _laid_out(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[list[str]], list[bool], str | None]:
     stamp = protocol(rows)
-    chosen = _chosen(rows, columns)
-    cells = [[printable(column) for column in columns], *([cell(value) for value in row.values()] for row in chosen)]
-    return cells, [numeric(rows, column) for column in columns], stamp and printable(stamp)
+    body = zip(*(cells(rows, column) for column in columns), strict=True)
+    lines = [[printable(column) for column in columns], *map(list, body)]
+    return lines, [numeric(rows, column) for column in columns], stamp and printable(stamp)
 
 
-def _chosen(rows: Sequence[Row], columns: Sequence[str]) -> list[dict[str, Any]]:
-    for column in columns:
-        if rows and not any(column in row for row in rows):
-            raise unknown("column", column, {key for row in rows for key in row})
-    return [{column: row.get(column) for column in columns} for row in rows]
+def _check(rows: Sequence[Row], column: str) -> None:
+    if rows and not any(column in row for row in rows):
+        raise unknown("column", column, {key for row in rows for key in row})
 
 
 def _stamp(value: Any) -> str | None:
@@ -145,8 +167,8 @@ def _width(value: str) -> int:
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in value)
 
 
-def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
-    return [max(3, *(_width(value) for value in column)) for column in zip(*cells, strict=True)]
+def _widths(lines: Sequence[Sequence[str]]) -> list[int]:
+    return [max(3, *(_width(cell) for cell in column)) for column in zip(*lines, strict=True)]
 
 
 def _pad(line: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> list[str]:

@@ -70,13 +70,19 @@ def test_names_of_any_kind_do_not_break_the_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
-    [(1369859, "1,369,859"), (33.6612, "33.66"), (0.92991, "0.9299"), (1234567.8, "1,234,568"),
-     (0.000123456, "0.0001235"), (0.0, "0.0"), (-2.5, "-2.500"), (None, "-"), (True, "yes"), (float("nan"), "nan"),
-     ("as is", "as is"), ("caf\udce9\x00", "caf\\xe9\ufffd")],
-)  # fmt: skip
-def test_cells(value: object, said: str) -> None:
-    assert tables.cell(value) == said
+    ("values", "said"),
+    [
+        ([1369859, None, True], ["1,369,859", "-", "yes"]),
+        ([33.951, 34.0, 3120.25], ["33.951", "34.000", "3,120.250"]),  # rounded to three by whoever made them
+        ([0.93, "as is", 0.9318], ["0.9300", "as is", "0.9318"]),
+        ([33.661234567, 0.929912345, 1234567.8], ["33.661", "0.92991", "1,234,568"]),
+        ([0.000123456, 1e-05, -2.5, 0.0], ["0.00012346", "0.000010000", "-2.5000", "0.0"]),
+        ([float("nan"), float("inf"), 2.5], ["nan", "inf", "2.5"]),
+        (["caf\udce9\x00"], ["caf\\xe9\ufffd"]),
+    ],
+)
+def test_cells(values: list[object], said: list[str]) -> None:
+    assert tables.cells([{"x": value} for value in values], "x") == said
 
 
 def test_numbers_in_text_sort_as_numbers() -> None:
