@@ -175,10 +175,10 @@ def _logarithmic(axes: Any, axis: str, values: Sequence[float]) -> None:
     if not positive:
         raise SrkdError("a logarithmic axis needs a value above 0")
     decades = math.log10(max(positive) / min(positive))
-    subs = (1.0,) if decades > 3 else (1.0, 2.0, 5.0)
+    subs = (1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades > 0.8 else tuple(float(n) for n in range(1, 10))
     axes.set(**{f"{axis}scale": "log"})
     which = getattr(axes, f"{axis}axis")
-    which.set_major_locator(ticker.LogLocator(subs=subs) if decades > 1 else ticker.MaxNLocator(5))
+    which.set_major_locator(ticker.LogLocator(subs=subs) if decades > 0.3 else ticker.MaxNLocator(5))
     which.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     which.set_minor_locator(ticker.NullLocator())
 
