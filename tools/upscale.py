@@ -1,4 +1,4 @@
-"""Upscale pictures: `tools/upscale.py --help`."""
+"""`srkd upscale`: upscale pictures."""
 
 import sys
 

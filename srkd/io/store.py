@@ -52,7 +52,7 @@ class Source:
     @classmethod
     def of(cls, path: Path) -> Source:
         stat = path.stat()
-        return cls(os.fspath(path.absolute()), stat.st_size, stat.st_mtime_ns, file_sha256(path))
+        return cls(os.path.abspath(path), stat.st_size, stat.st_mtime_ns, file_sha256(path))
 
     def unchanged(self) -> bool:
         """Whether the file is gone, untouched, or touched but of the same content."""
@@ -156,6 +156,10 @@ class PictureStore:
         """Bytes of pixels."""
         return self._pixels.size
 
+    def source(self, i: int) -> Source:
+        """The file that HR picture i was decoded from."""
+        return self._entries[i].sources[0]
+
     def sources(self) -> list[Source]:
         """All files that the store was made from."""
         return [source for entry in self._entries for source in entry.sources]
@@ -193,7 +197,7 @@ def open_or_build(
         SrkdError: as `build_store`.
     """
     groups = [pictures] if lr is None else [pictures, lr]
-    wanted = [os.fspath(path.absolute()) for together in zip(*groups, strict=False) for path in together]
+    wanted = [os.path.abspath(path) for together in zip(*groups, strict=False) for path in together]
     if folder is None:
         key = hashlib.sha256(os.fsencode("\0".join([str(scale), *wanted]))).hexdigest()[:16]
         folder = cache_folder() / "stores" / key

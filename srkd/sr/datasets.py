@@ -1,0 +1,303 @@
+"""Data sets by name: what `datasets/*.yml` say of them, where their pictures are, and what they may be used for.
+
+A manifest names sources, parts, licence and citation. Each part has one role, and roles never mix: pictures to `train`
+on, pictures for `validation` (choosing methods), pictures for the final `test`, and those that are `refused` for
+training because a test set was made from them.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import yaml
+
+from srkd import resources
+from srkd.errors import SrkdError, unknown
+from srkd.io.atomic import shown, write_json
+from srkd.io.digest import file_sha256, parse_sums
+from srkd.io.download import download
+from srkd.io.extract import extract
+from srkd.io.images import SUFFIXES, list_images
+from srkd.io.lock import locked
+from srkd.io.store import PictureStore, cache_folder, open_or_build, pair_files
+
+Role = Literal["train", "validation", "test", "refused"]
+Progress = Callable[[str, int, "int | None"], None]
+
+
+class _Strict(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(_Strict):
+    """An archive on the web. `sha256` only where somebody computed it from the bytes; else what first came is noted."""
+
+    url: str
+    sha256: str | None
+
+
+class Part(_Strict):
+    """Pictures with one role: those that `pictures` (a glob below the unpacked archives) matches."""
+
+    role: Role
+    count: int
+    pictures: str
+    mirror: str | None = pydantic.Field(None, description="the same glob in a local mirror")
+    only: list[str] = pydantic.Field([], description="stems; all where empty")
+    without: list[str] = pydantic.Field([], description="stems that are left out")
+    note: str = ""
+
+
+class Manifest(_Strict):
+    """What `datasets/NAME.yml` holds."""
+
+    name: str
+    description: str
+    homepage: str
+    licence: str
+    citation: str
+    sources: list[Source] = []
+    package: str | None = pydantic.Field(None, description="an installed package that carries the pictures")
+    manual: str | None = pydantic.Field(None, description="what to do by hand, where no program may download it")
+    parts: dict[str, Part]
+
+
+def names() -> list[str]:
+    """The data sets that have a manifest, sorted."""
+    return sorted(path.stem for path in resources.folder("datasets").glob("*.yml"))
+
+
+@cache
+def manifest(name: str) -> Manifest:
+    """The manifest of a data set.
+
+    Raises:
+        SrkdError: no such data set (the nearest is named), or a manifest that is wrong.
+    """
+    if name not in names():
+        raise unknown("data set", name, names())
+    path = resources.folder("datasets") / f"{name}.yml"
+    try:
+        return Manifest.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, pydantic.ValidationError) as error:
+        raise SrkdError(f"{path}: {' '.join(str(error).split())}") from error
+
+
+def find(name: str) -> tuple[Manifest, list[str]]:
+    """The manifest and parts that "Set5" or "BSDS500/train" names: without a part, all but refused ones.
+
+    Raises:
+        SrkdError: no such data set or part.
+    """
+    title, _, part = name.partition("/")
+    known = manifest(title)
+    if part and part not in known.parts:
+        raise unknown(f"part of {title}", part, known.parts)
+    return known, [part] if part else [key for key, value in known.parts.items() if value.role != "refused"]
+
+
+def checksums(name: str) -> dict[str, str]:
+    """{part/file: SHA-256} of a data set, where somebody has computed them; {} elsewhere."""
+    path = resources.folder("datasets") / f"{name}.sha256"
+    return parse_sums(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def locate(name: str, part: str, mirror: Path | None = None, say: Progress = lambda *_: None) -> list[Path]:
+    """The picture files of a part, fetched where they are not here yet.
+
+    Looked for in this order: `mirror` (a folder laid out as the manifest says), $SRKD_DATA likewise, an installed
+    package, the cache folder, the sources on the web. Files of a mirror must have the checksums of `checksums`.
+
+    Raises:
+        SrkdError: not in a mirror that was given; a file with another checksum (named), or missing; a data set that
+            must be fetched by hand (how is said); as `download` and `extract`.
+    """
+    known = manifest(name)
+    wanted = known.parts[part]
+    given = mirror or (Path(os.environ["SRKD_DATA"]) if os.environ.get("SRKD_DATA") else None)
+    found = _matching(given, wanted.mirror, wanted) if given and wanted.mirror else []
+    if found:
+        _check_sums(known.name, part, found)
+    elif mirror is not None:
+        where = f"{shown(mirror)}/{wanted.mirror}" if wanted.mirror else "a mirror: its manifest names no place there"
+        raise SrkdError(f"{name}/{part}: no pictures in {where}")
+    else:
+        found = _matching(_unpacked(known, say), wanted.pictures, wanted)
+    if len(found) != wanted.count:
+        raise SrkdError(f"{name}/{part}: {len(found)} pictures found, but it should be {wanted.count}")
+    return found
+
+
+def _matching(root: Path | None, pattern: str, part: Part) -> list[Path]:
+    found = [p for p in sorted(root.glob(pattern)) if p.suffix.lower() in SUFFIXES] if root else []
+    return [p for p in found if (not part.only or p.stem in part.only) and p.stem not in part.without]
+
+
+def _check_sums(name: str, part: str, files: Sequence[Path]) -> None:
+    sums = checksums(name)
+    expected = {key.partition("/")[2]: value for key, value in sums.items() if key.partition("/")[0] == part}
+    if not expected:
+        return
+    for path in files:
+        if expected.pop(path.name, None) != file_sha256(path):
+            raise SrkdError(f"{shown(path)}: not the {name} picture of that name: its sha256 is not the manifest's")
+    if expected:
+        raise SrkdError(f"{name}/{part}: {next(iter(expected))} is missing in {shown(files[0].parent)}")
+
+
+def _unpacked(known: Manifest, say: Progress) -> Path:
+    """The folder below which the manifest's globs hold."""
+    if known.package is not None:
+        spec = importlib.util.find_spec(known.package)
+        if spec is None or spec.origin is None:
+            raise SrkdError(f"{known.name}: its pictures come with the package {known.package}, which is not installed")
+        return Path(spec.origin).parent
+    folder = cache_folder() / "datasets"
+    if known.manual is not None:
+        if not (folder / known.name).is_dir():
+            raise SrkdError(
+                f"{known.name} has to be fetched by hand, into {shown(folder / known.name)}: {known.manual}"
+            )
+        return folder / known.name
+    with locked(folder):
+        for source in known.sources:
+            target = folder / "unpacked" / _stem(source.url)
+            if not target.is_dir():
+                archive = _fetched(source, folder, say)
+                extract(archive, target, SUFFIXES)
+                archive.unlink()
+    return folder / "unpacked"
+
+
+def _stem(url: str) -> str:
+    """The folder that an archive is unpacked into: its name without archive suffixes."""
+    name = url.rpartition("/")[2]
+    for suffix in (".gz", ".tgz", ".xz", ".bz2", ".tar", ".zip"):
+        name = name.removesuffix(suffix)
+    return name
+
+
+def _fetched(source: Source, folder: Path, say: Progress) -> Path:
+    """The archive of a source, downloaded unless it is there; its checksum is noted the first time and holds later."""
+    notes = folder / "downloads.json"
+    seen: dict[str, Any] = json.loads(notes.read_bytes()) if notes.is_file() else {}
+    expected = source.sha256 or seen.get(source.url, {}).get("sha256")
+    path = folder / "archives" / source.url.rpartition("/")[2]
+    found = file_sha256(path) if path.is_file() else None
+    if found is not None and expected is not None and found != expected:
+        raise SrkdError(f"{shown(path)}: its sha256 is {found}, but it should be {expected}; remove it and try again")
+    if found is None:
+
+        def progress(done: int, whole: int | None) -> None:
+            say(f"{path.name}, MB", done >> 20, None if whole is None else whole >> 20)
+
+        found = download(source.url, path, expected, progress)
+    if source.url not in seen:
+        entry = {"sha256": found, "bytes": path.stat().st_size, "date": time.strftime("%Y-%m-%d", time.gmtime())}
+        write_json(notes, {**seen, source.url: entry})
+    return path
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A store that is ready, and what it may be used for (None for a folder, of which nothing is known)."""
+
+    name: str
+    role: Role | None
+    store: PictureStore
+
+
+def prepare(
+    what: str, scale: int | None, lr: str | None = None, mirror: Path | None = None, say: Progress = lambda *_: None
+) -> list[Prepared]:
+    """Decode a data set ("BSDS500", "BSDS500/train") or a folder of pictures into stores, one a part.
+
+    Args:
+        lr: a folder of LR pictures to pair with those of the folder; by default LR is made by the protocol.
+        say: called with what is being done, how much of it is done, and of how much (None where that is unknown).
+
+    Raises:
+        SrkdError: neither a data set nor a folder; as `locate` and `build_store`.
+    """
+    if what.partition("/")[0] in names():
+        if lr is not None:
+            raise SrkdError(f"{what}: LR pictures are paired with a folder, and this is a data set")
+        known, parts = find(what)
+        located = [(f"{known.name}/{p}", known.parts[p].role, locate(known.name, p, mirror, say)) for p in parts]
+    elif Path(what).is_dir():
+        located = [(shown(what), None, list_images(what))]  # type: ignore[list-item]
+    else:
+        raise SrkdError(f"{shown(what)}: no such folder, and {unknown('data set', what.partition('/')[0], names())}")
+    result = []
+    for name, role, files in located:
+        pairs = pair_files(files, list_images(lr), scale) if lr is not None and scale is not None else None
+        store = open_or_build(files, scale, pairs, progress=lambda done, whole, n=name: say(n, done, whole))  # type: ignore[misc]
+        result.append(Prepared(name, role, store))
+    return result
+
+
+def report(item: Prepared) -> str:
+    """A line on a store that is ready."""
+    use = "" if item.role is None else f" for {'training' if item.role == 'train' else item.role}"
+    low = "" if item.store.scale is None else f", x{item.store.scale} ({item.store.lr_protocol})"
+    size = f"{item.store.size / 1e6:.1f} MB"
+    return f"{item.name}: {len(item.store)} pictures{use}{low}, {size} in {shown(item.store.folder)}"
+
+
+def describe(name: str) -> str:
+    """What a manifest says, in a few lines."""
+    known = manifest(name)
+    origin = known.package and f"the installed package {known.package}"
+    origin = origin or ("by hand: " + known.manual if known.manual else ", ".join(s.url for s in known.sources))
+    parts = [
+        f"  {name}/{key}: {part.count} pictures, {part.role}{f' ({part.note})' if part.note else ''}"
+        for key, part in known.parts.items()
+    ]
+    return "\n".join([f"{name}: {known.description}", *parts, f"  licence: {known.licence}", f"  from: {origin}"])
+
+
+def refuse_unless_training(store: PictureStore) -> None:
+    """See to it that no picture of a test or validation part is trained on.
+
+    Pictures are known by the SHA-256 of their files, and those of BSDS500's val part, of which B100 was made, also by
+    name together with size.
+
+    Raises:
+        SrkdError: one is; it is named, with the set that it belongs to.
+    """
+    known = _roles()
+    for number in range(len(store)):
+        source = store.source(number)
+        set_name, role = known.get(source.sha256, ("", "train"))
+        if role == "train" and _is_of_bsds500_val(Path(source.path), store.hr(number).shape):
+            set_name, role = "BSDS500/val", "refused"
+        if role != "train":
+            why = manifest("BSDS500").parts["val"].note if role == "refused" else f"it is there for {role}"
+            raise SrkdError(f"{shown(source.path)} is a picture of {set_name} and must not be trained on: {why}")
+
+
+@cache
+def _roles() -> dict[str, tuple[str, str]]:
+    """{SHA-256: (set/part, role)} of every picture whose checksum is known."""
+    found: dict[str, tuple[str, str]] = {}
+    for name in names():
+        parts = manifest(name).parts
+        for key, checksum in checksums(name).items():
+            part = key.partition("/")[0]
+            found[checksum] = (f"{name}/{part}", parts[part].role)
+    return found
+
+
+def _is_of_bsds500_val(path: Path, shape: tuple[int, ...]) -> bool:
+    sides = sorted(shape[:2])
+    near = 316 <= sides[0] <= 321 and 476 <= sides[1] <= 481  # 321 x 481, perhaps cropped to a multiple of the scale
+    return near and path.stem in manifest("BSDS500").parts["val"].only

@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import os
+import tarfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from srkd import resources
+from srkd.errors import SrkdError
+from srkd.io.images import Picture, write_picture
+from srkd.io.store import build_store
+from srkd.sr import datasets
+
+RNG = np.random.default_rng(0)
+DATA = Path(os.environ.get("SRKD_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+def picture(path: Path, height: int = 12, width: int = 10) -> Path:
+    write_picture(path, Picture(RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)))
+    return path
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A folder that is on the web, and its address."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
+    thread = threading.Thread(target=web.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield folder, f"http://127.0.0.1:{web.server_address[1]}"
+    web.shutdown()
+    thread.join()
+    web.server_close()
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data set "Tiny" with two parts of the same archive on the web; returns the folder of manifests."""
+    web, address = server
+    for name in ("a", "b", "c", "x1"):
+        picture(tmp_path / "src" / ("test" if name == "x1" else "train") / f"{name}.png")
+    with tarfile.open(web / "Tiny.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / "src", "src")
+    manifests = tmp_path / "manifests"
+    manifests.mkdir()
+    (manifests / "Tiny.yml").write_text(f"""
+name: Tiny
+description: four pictures
+homepage: {address}
+licence: none
+citation: none
+sources:
+  - {{url: "{address}/Tiny.tar.gz", sha256: null}}
+parts:
+  train: {{role: train, count: 2, pictures: "Tiny/src/train/*.png", mirror: "train/*.png", without: ["b"]}}
+  validation: {{role: validation, count: 1, pictures: "Tiny/src/train/*.png", mirror: "train/*.png", only: ["b"]}}
+  test: {{role: test, count: 1, pictures: "Tiny/src/test/*.png", mirror: "test/*.png"}}
+  val: {{role: refused, count: 1, pictures: "Tiny/src/val/*.png"}}
+""")
+    monkeypatch.setattr(resources, "folder", lambda name: manifests)
+    monkeypatch.setenv("SRKD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SRKD_DATA", raising=False)
+    datasets.manifest.cache_clear()
+    datasets._roles.cache_clear()
+    return manifests
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    yield
+    datasets.manifest.cache_clear()
+    datasets._roles.cache_clear()
+
+
+def test_a_set_is_fetched_unpacked_and_decoded_once(tiny: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    prepared = datasets.prepare("Tiny", 2, say=lambda what, done, whole: said.append(what))
+    assert [(p.name, p.role, len(p.store)) for p in prepared] == [
+        ("Tiny/train", "train", 2),
+        ("Tiny/validation", "validation", 1),
+        ("Tiny/test", "test", 1),
+    ]
+    assert [prepared[0].store.name(i) for i in range(2)] == ["a", "c"]
+    assert "Tiny.tar.gz, MB" in said and "Tiny/test" in said
+    (tmp_path / "web" / "Tiny.tar.gz").unlink()
+    again = datasets.prepare("Tiny/train", 2)
+    assert again[0].store.fingerprint == prepared[0].store.fingerprint
+    assert not list((tmp_path / "cache" / "datasets" / "archives").iterdir())
+
+
+def test_the_first_checksum_holds_afterwards(tiny: Path, tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    datasets.locate("Tiny", "train")
+    notes = json.loads((tmp_path / "cache" / "datasets" / "downloads.json").read_text())
+    archive = tmp_path / "web" / "Tiny.tar.gz"
+    (entry,) = notes.values()
+    assert entry["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
+    shutil.rmtree(tmp_path / "cache" / "datasets" / "unpacked")
+    picture(tmp_path / "src" / "train" / "a.png")
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "src", "src")
+    with pytest.raises(SrkdError, match=r"Tiny\.tar\.gz: its sha256 is .*, but it should be " + entry["sha256"]):
+        datasets.locate("Tiny", "train")
+
+
+def test_a_mirror_is_used_and_checked(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mirror = tmp_path / "src"
+    (tmp_path / "web" / "Tiny.tar.gz").unlink()
+    sums = "".join(
+        f"{hashlib.sha256((mirror / 'train' / f'{n}.png').read_bytes()).hexdigest()}  train/{n}.png\n" for n in "ac"
+    )
+    (tiny / "Tiny.sha256").write_text(sums)
+    assert [p.stem for p in datasets.locate("Tiny", "train", mirror)] == ["a", "c"]
+    monkeypatch.setenv("SRKD_DATA", str(mirror))
+    assert [p.stem for p in datasets.locate("Tiny", "train")] == ["a", "c"]
+    picture(mirror / "train" / "c.png")
+    with pytest.raises(SrkdError, match=r"c\.png: not the Tiny picture of that name: its sha256"):
+        datasets.locate("Tiny", "train", mirror)
+    (mirror / "train" / "c.png").unlink()
+    with pytest.raises(SrkdError, match=r"Tiny/train: c\.png is missing"):
+        datasets.locate("Tiny", "train", mirror)
+    with pytest.raises(SrkdError, match="no pictures in .*nowhere/test"):
+        datasets.locate("Tiny", "test", tmp_path / "nowhere")
+
+
+def test_too_few_pictures(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "src" / "train" / "c.png").unlink()
+    with pytest.raises(SrkdError, match="Tiny/train: 1 pictures found, but it should be 2"):
+        datasets.locate("Tiny", "train", tmp_path / "src")
+
+
+def test_test_and_validation_pictures_are_refused_for_training(tiny: Path, tmp_path: Path) -> None:
+    files = {name: tmp_path / "src" / folder / f"{name}.png" for name, folder in (("b", "train"), ("x1", "test"))}
+    lines = [
+        f"{hashlib.sha256(files[n].read_bytes()).hexdigest()}  {part}/{n}.png"
+        for n, part in (("b", "validation"), ("x1", "test"))
+    ]
+    (tiny / "Tiny.sha256").write_text("\n".join(lines))
+    renamed = tmp_path / "mine" / "holiday.png"
+    renamed.parent.mkdir()
+    renamed.write_bytes(files["x1"].read_bytes())
+    clean = build_store([picture(tmp_path / "mine" / "clean.png")], tmp_path / "s1", 2)
+    datasets.refuse_unless_training(clean)
+    cases = {
+        renamed: "holiday.png is a picture of Tiny/test and must not be trained on: it is there for test",
+        files["b"]: "b.png is a picture of Tiny/validation",
+    }
+    for path, words in cases.items():
+        with pytest.raises(SrkdError, match=words):
+            datasets.refuse_unless_training(build_store([path], tmp_path / "s2", 2))
+
+
+def test_the_source_of_b100_is_refused_for_training(tmp_path: Path) -> None:
+    val = build_store([picture(tmp_path / "101085.png", 321, 481)], tmp_path / "s1", 2)
+    with pytest.raises(SrkdError, match=r"101085\.png is a picture of BSDS500/val .*B100 was made from"):
+        datasets.refuse_unless_training(val)
+    other = [picture(tmp_path / "100075.png", 321, 481), picture(tmp_path / "3096.png", 64, 64)]
+    datasets.refuse_unless_training(build_store(other, tmp_path / "s2", 2))
+
+
+def test_mistakes_are_said_in_words(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(SrkdError, match=r'no such folder, and unknown data set "Tinny" \(did you mean "Tiny"'):
+        datasets.prepare("Tinny", 2)
+    with pytest.raises(SrkdError, match='unknown part of Tiny "trian"'):
+        datasets.prepare("Tiny/trian", 2)
+    with pytest.raises(SrkdError, match="paired with a folder"):
+        datasets.prepare("Tiny", 2, lr=str(tmp_path))
+    (tiny / "Bad.yml").write_text("name: Bad\nparts: {train: {rolle: train}}")
+    with pytest.raises(SrkdError, match=r"Bad\.yml: .*rolle"):
+        datasets.prepare("Bad", 2)
+
+
+def test_what_must_be_fetched_by_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SRKD_CACHE", str(tmp_path))
+    monkeypatch.delenv("SRKD_DATA", raising=False)
+    with pytest.raises(SrkdError, match="Manga109 has to be fetched by hand, into .*Manga109: ask for access"):
+        datasets.locate("Manga109", "test")
+
+
+def test_pictures_of_an_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SRKD_DATA", raising=False)
+    assert "astronaut.png" in [p.name for p in datasets.locate("scikit_image", "train")]
+
+
+def test_every_manifest_holds_together() -> None:
+    assert {"DIV2K", "Flickr2K", "Set5", "Set14", "B100", "Urban100", "Manga109", "BSDS500", "T91", "General100",
+            "scikit_image", "CC0_photos"} <= set(datasets.names())  # fmt: skip
+    for name in datasets.names():
+        known = datasets.manifest(name)
+        assert known.name == name
+        assert bool(known.sources) + (known.package is not None) + (known.manual is not None) == 1
+        for key in datasets.checksums(name):
+            assert key.partition("/")[0] in known.parts
+        assert name in datasets.describe(name)
+
+
+def test_the_split_of_bsds500_does_not_mix() -> None:
+    parts = datasets.manifest("BSDS500").parts
+    assert len(parts["validation"].only) == 20
+    assert parts["validation"].only == parts["train"].without
+    stems = {key: set() for key in parts}
+    for key in datasets.checksums("BSDS500"):
+        part, _, name = key.partition("/")
+        stems[part].add(name.removesuffix(".jpg"))
+    stems["val"] = set(parts["val"].only)
+    assert [len(stems[key]) for key in ("train", "validation", "test", "val")] == [180, 20, 200, 100]
+    assert len(set.union(*stems.values())) == 500
+    ordered = sorted(stems["train"] | stems["validation"], key=int)
+    assert ordered[4::10] == parts["validation"].only
+
+
+def test_the_real_mirror() -> None:
+    if not (DATA / "sr" / "eval" / "Set5").is_dir():
+        pytest.skip(f"needs the pictures of Set5 in {DATA}; set SRKD_DATA")
+    assert len(datasets.locate("Set5", "test", DATA)) == 5
+    assert len(datasets.locate("BSDS500", "validation", DATA)) == 20
