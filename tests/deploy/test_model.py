@@ -122,7 +122,7 @@ def test_rows_resized_in_blocks_equal_the_whole(size: tuple[int, int], block: in
 
 
 def test_what_is_no_picture_or_option() -> None:
-    with pytest.raises(SrkdError, match="uint8, uint16 or float32 in .*, got float64"):
+    with pytest.raises(SrkdError, match=r"uint8, uint16 or float32 in .*, got float64"):
         identity().upscale(np.zeros((4, 4, 3)))
     with pytest.raises(SrkdError, match=r"got shape \(4, 4, 5\)"):
         identity().upscale(np.zeros((4, 4, 5), np.uint8))
@@ -131,7 +131,7 @@ def test_what_is_no_picture_or_option() -> None:
     for factor in (0, -1, float("nan"), float("inf")):
         with pytest.raises(SrkdError, match="outscale must be a positive number"):
             identity().upscale(noise(3), outscale=factor)
-    with pytest.raises(SrkdError, match="no such file|No such file"):
+    with pytest.raises(SrkdError, match=r"no such file|No such file"):
         identity().upscale("missing.png")
 
 

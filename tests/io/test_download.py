@@ -148,7 +148,7 @@ def test_errors_that_pass_and_errors_that_stay(server: Server, tmp_path: Path) -
     with pytest.raises(SrkdError, match="the server says 404"):
         fetch(server, tmp_path / "b")
     server.codes = [500] * 9
-    with pytest.raises(SrkdError, match="500 .*, and 3 tries did not help"):
+    with pytest.raises(SrkdError, match=r"500 .*, and 3 tries did not help"):
         fetch(server, tmp_path / "c")
     assert len(server.codes) == 6
 

@@ -134,7 +134,7 @@ def test_a_mirror_is_used_and_checked(tiny: Path, tmp_path: Path, monkeypatch: p
     (mirror / "train" / "c.png").unlink()
     with pytest.raises(SrkdError, match=r"Tiny/train: c\.png is missing"):
         datasets.locate("Tiny", "train", mirror)
-    with pytest.raises(SrkdError, match="no pictures in .*nowhere/test"):
+    with pytest.raises(SrkdError, match=r"no pictures in .*nowhere/test"):
         datasets.locate("Tiny", "test", tmp_path / "nowhere")
 
 
@@ -188,7 +188,7 @@ def test_mistakes_are_said_in_words(tiny: Path, tmp_path: Path) -> None:
 def test_what_must_be_fetched_by_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SRKD_CACHE", str(tmp_path))
     monkeypatch.delenv("SRKD_DATA", raising=False)
-    with pytest.raises(SrkdError, match="Manga109 has to be fetched by hand, into .*Manga109: ask for access"):
+    with pytest.raises(SrkdError, match=r"Manga109 has to be fetched by hand, into .*Manga109: ask for access"):
         datasets.locate("Manga109", "test")
 
 
