@@ -224,15 +224,14 @@ class Objective(nn.Module):
 
     def _try(self, term: Term, student: Answer, teacher: Answer, target: Tensor | None, context: Mapping[str, Any],
              parameters: Sequence[nn.Parameter]) -> None:  # fmt: skip
-        needs = losses.get(term.type).needs
-        missing = [key for key in needs if key not in context]
-        if missing:
-            raise SrkdError(f"needs {', '.join(missing)}, which this task does not give")
         pairs = self._pairs(term, student, teacher, target)
         for loss, (ours, theirs) in zip(self._losses(term), pairs, strict=True):
+            missing = [key for key in loss.needs if key not in context]
+            if missing:
+                raise SrkdError(f"needs {', '.join(missing)}, which this task does not give")
             _check_finite(term, theirs)
             try:
-                loss.prepare(ours, theirs, **{key: context[key] for key in needs})
+                loss.prepare(ours, theirs, **{key: context[key] for key in loss.needs})
             except (ValueError, TypeError) as error:
                 raise SrkdError(str(error)) from error
             loss.to(device=_first(ours).device)
@@ -247,7 +246,7 @@ class Objective(nn.Module):
             if value.requires_grad
             else []
         )
-        if all(g is None for g in gradients):
+        if losses.get(term.type).trains_student and all(g is None for g in gradients):
             raise SrkdError("gives the student no gradient")
         if not term.weight:
             # Distributed training waits for the gradient of every parameter that wants one.

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 _KEPT_STATES = 2
-# Keys that may differ between a run and its continuation: they change what is written, not what is computed.
-_FREE_KEYS = {"name", "logger", "val", "stages"}
 
 
 class Run:
@@ -261,8 +259,7 @@ class _Stage:
             old.unlink()
 
     def _fingerprint(self) -> dict[str, str]:
-        settings = json.loads(self.recipe.model_dump_json(exclude=_FREE_KEYS))
-        parts = {f"recipe.{key}": _hash(value) for key, value in settings.items()}
+        parts = {f"recipe.{key}": _hash(value) for key, value in self.task.settings().items()}
         return {**parts, **self.task.fingerprint()}
 
     def _resume(self) -> int:

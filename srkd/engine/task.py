@@ -80,8 +80,13 @@ class Task(nn.Module, ABC):
         half = train.precision == "bf16" or (train.precision == "auto" and bf16_is_fast(device.type))
         return torch.autocast(device.type, torch.bfloat16, enabled=half and step < train.fp32_after * train.total_iter)
 
+    def settings(self) -> dict[str, Any]:
+        """The parts of the recipe that a resumed run must have in common with the one it resumes: all but those that
+        change what is written and not what is computed."""
+        return self.recipe.model_dump(mode="json", exclude={"name", "logger", "val", "stages"})
+
     def fingerprint(self) -> dict[str, str]:
-        """What a resumed run must have in common with the one it resumes, beside the recipe: hashes by name."""
+        """What else a resumed run must have in common with the one it resumes: hashes by name."""
         return {}
 
     def on_stage(self, number: int, previous: dict[str, Tensor] | None) -> None:

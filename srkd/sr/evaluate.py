@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from srkd.errors import SrkdError
-from srkd.io.images import list_images
 from srkd.io.resize import imresize
 from srkd.io.store import PictureStore, open_or_build, pair_files
 from srkd.sr.infer import device_of, run, to_picture, to_tensor
 from srkd.sr.metrics import Protocol, score
 from srkd.sr.models import load_network
+from srkd.sr.pictures import files_of
 
 Upscale = Callable[[np.ndarray], np.ndarray]
 Say = Callable[[int, str], None]
@@ -50,19 +50,25 @@ def open_model(name: str, scale: int | None, self_ensemble: bool = False) -> Eva
 
 
 def open_set(folder: str, scale: int) -> tuple[str, PictureStore]:
-    """A data set: a folder of HR pictures, or `HR:LR` folders of pairs. Its name is the folder's (HR's parent's).
+    """A data set: its manifest's name, a folder of HR pictures, or `HR:LR` folders of pairs.
+
+    A folder's name is the set's, or its parent's where the folder is called HR or GT.
 
     Raises:
         SrkdError: no folder, no pictures, pictures that cannot be read, pairs that do not match.
     """
     hr_folder, _, lr_folder = folder.partition(":")
     root = Path(hr_folder)
-    if not lr_folder and (root / "HR").is_dir():
-        root = root / "HR"
-    pictures = list_images(root)
-    lr = pair_files(pictures, list_images(lr_folder), scale) if lr_folder else None
+    pictures = _hr_files(folder)
+    lr = pair_files(pictures, files_of(lr_folder), scale) if lr_folder else None
     name = root.parent.name if root.name.upper() in ("HR", "GT") else root.name
     return name or str(root), open_or_build(pictures, scale, lr)
+
+
+def _hr_files(folder: str) -> list[Path]:
+    root = folder.partition(":")[0]
+    inside = Path(root) / "HR"
+    return files_of(str(inside) if ":" not in folder and inside.is_dir() else root)
 
 
 def evaluate(models: Sequence[str], folders: Sequence[str], scale: int | None = None, self_ensemble: bool = False,
@@ -108,11 +114,7 @@ def evaluate(models: Sequence[str], folders: Sequence[str], scale: int | None = 
 
 def count(models: Sequence[str], folders: Sequence[str]) -> int:
     """How many pictures `evaluate` will score."""
-    total = 0
-    for folder in folders:
-        root = Path(folder.partition(":")[0])
-        total += len(list_images(root / "HR" if ":" not in folder and (root / "HR").is_dir() else root))
-    return total * len(models)
+    return sum(len(_hr_files(folder)) for folder in folders) * len(models)
 
 
 def _protocol(store: PictureStore, scale: int, self_ensemble: bool) -> Protocol:

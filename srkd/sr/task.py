@@ -184,6 +184,14 @@ class Task(engine.Task):
     def validate(self, step: int, folder: Path) -> dict[str, float]:
         return self.validator.score(self.network_g, step, folder)
 
+    def settings(self) -> dict[str, Any]:
+        # Where the pictures are does not matter, only which they are: `fingerprint` has that.
+        settings = super().settings()
+        for key in ("dataroot_gt", "dataroot_lq", "exclude"):
+            del settings["datasets"]["train"][key]
+        del settings["cache"]["dir"]
+        return settings
+
     def fingerprint(self) -> dict[str, str]:
         return {"the training pictures": self.pictures.fingerprint}
 

@@ -1,0 +1,28 @@
+"""The main job on real photographs in minutes: train, distil, evaluate, upscale, report."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", metavar="FOLDER", help="photographs to use (default: those inside scikit-image)")
+    parser.add_argument("-o", "--output", default="demo", help="folder for everything (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="small pictures and few steps: shows that it works")
+
+
+def run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from srkd.engine.malloc import keep_freed_memory
+    from srkd.report import tables
+    from srkd.study import demo
+
+    keep_freed_memory()
+    out = Path(args.output)
+    results = demo.run(Path(args.data) if args.data else None, out, demo.QUICK if args.quick else demo.FULL)
+    print(tables.text(results["rows"], demo.COLUMNS))
+    print(
+        f"\n{out / 'report.html'}: the report\n{out / 'upscaled.png'}: a photograph upscaled by the distilled student"
+    )
+    return 0

@@ -1,0 +1,33 @@
+"""The model zoo: list it, train a model's next slice, measure a model and refresh its card."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("list", help="every model, trained or not")
+    train = actions.add_parser("train", help="train the next slice of a model")
+    train.add_argument("name", help="the model")
+    train.add_argument("--budget", metavar="TIME", help="stop after this time, state saved: 90s, 9m, 2h")
+    train.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override the recipe")
+    verify = actions.add_parser("verify", help="measure trained models, refresh metrics.json and cards")
+    verify.add_argument("names", nargs="+", metavar="name", help="the models")
+    verify.add_argument("--data", nargs="+", required=True, metavar="D", help="HR folders of the evaluation sets")
+
+
+def run(args: argparse.Namespace) -> int:
+    from srkd.report import tables
+    from srkd.study import zoo
+    from srkd.values import seconds
+
+    columns = ["model", "scale", "status", "parameters", "Set5", "B100"]
+    if args.action == "train":
+        zoo.train(args.name, args.set, None if args.budget is None else seconds(args.budget))
+        return 0
+    if args.action == "verify":
+        for name in args.names:
+            zoo.verify(name, args.data)
+    print(tables.text(zoo.listing(), columns))
+    return 0

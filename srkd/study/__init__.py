@@ -1,0 +1,1 @@
+"""Comparisons: the demonstration, variants against their control, and srkd against other tools."""

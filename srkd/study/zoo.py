@@ -1,0 +1,155 @@
+"""The zoo's workshop: the next slice of a model's training, and measuring what came out of it.
+
+`models/<name>/` gets weights.safetensors, metrics.json and a card (README.md) when training is finished; before that,
+`state.pt` is the state between two slices, small enough to be committed. `experiments/zoo/<name>` holds the run.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from srkd.deploy import cost
+from srkd.deploy.model import Model
+from srkd.engine import checkpoint
+from srkd.engine.log import read_metrics
+from srkd.engine.recipe import override, read
+from srkd.engine.run import Run, say
+from srkd.io.atomic import atomic_path, write_json, write_text
+from srkd.sr import zoo
+from srkd.sr.evaluate import evaluate
+from srkd.study.cards import card
+
+RUNS = Path("experiments") / "zoo"
+
+
+def listing() -> list[dict[str, Any]]:
+    """A row for each model: name, scale, parameters, whether it is trained, its PSNR on Set5 and B100."""
+    rows = []
+    for name in zoo.names():
+        metrics = zoo.metrics(name)
+        sets = metrics.get("sets", {})
+        state = zoo.folder(name) / "state.pt"
+        status = "trained" if name in zoo.trained() else "in training" if state.is_file() else "not trained"
+        row: dict[str, Any] = {"model": name, "scale": read(zoo.folder(name) / "recipe.yml").get("scale", "-")}
+        row |= {"status": status, "parameters": metrics.get("parameters", "-")}
+        row |= {set_: f"{sets[set_]['psnr']:.2f}" if set_ in sets else "-" for set_ in ("Set5", "B100")}
+        rows.append(row)
+    for name in zoo.external():
+        rows.append({"model": name, "scale": name[-1], "status": "fetched on use", "parameters": "-"})
+        rows[-1] |= {"Set5": "-", "B100": "-"}
+    return rows
+
+
+def train(name: str, settings: Sequence[str] = (), budget: float | None = None) -> dict[str, Any]:
+    """Train the next slice of a zoo model, from where the last one stopped, here or on another machine.
+
+    Args:
+        settings: `key=value` overrides of the recipe, e.g. where the pictures are.
+        budget: seconds; None trains to the end.
+
+    Returns:
+        As `Run.train`.
+
+    Raises:
+        SrkdError: unknown model; a recipe or data other than those of the slice that this one resumes.
+    """
+    folder = zoo.folder(name)
+    data = override(read(folder / "recipe.yml"), [f"name={name}", *settings])
+    _put_state_in_place(folder / "state.pt", RUNS / name)
+    result = Run(data, RUNS, resume=True, budget=budget).train()
+    if result["finished"]:
+        _finish(name, Path(result["models"]["net_g"]))
+    else:
+        _copy(_newest_state(RUNS / name), folder / "state.pt")
+        say(f"{folder / 'state.pt'}: the state at step {result['step']} of {result['total']}")
+    return result
+
+
+def _newest_state(run: Path) -> Path:
+    stages = sorted(path for path in run.glob("stage_*/training_states") if any(path.glob("*.pt")))
+    return max((stages[-1] if stages else run / "training_states").glob("[0-9]*.pt"))
+
+
+def _put_state_in_place(state: Path, run: Path) -> None:
+    """Begin from the committed state where this machine has none that is further on."""
+    if not state.is_file():
+        return
+    step = checkpoint.load_state(state)["step"]
+    target = run / "training_states" / f"{step:09d}.pt"
+    here = [int(path.stem) for path in target.parent.glob("[0-9]*.pt")]
+    if step > max(here, default=-1):
+        _copy(state, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def _finish(name: str, weights: Path) -> None:
+    folder = zoo.folder(name)
+    _copy(weights, folder / "weights.safetensors")
+    curve = [r for r in read_metrics(RUNS / name / "metrics.jsonl") if any(k.startswith("val/") for k in r)]
+    write_json(folder / "curve.json", curve)
+    (folder / "state.pt").unlink(missing_ok=True)
+    say(f"{folder}: trained; tools/zoo.py verify {name} --data ... measures it and writes its card")
+
+
+def verify(name: str, folders: Sequence[str], extra: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Measure a trained model's scores and latency; refresh metrics.json and the card.
+
+    Args:
+        folders: HR folders of the evaluation sets.
+        extra: further facts for metrics.json that stay in it (control, notes, licence).
+
+    Raises:
+        SrkdError: not trained, or the weights are not those that metrics.json describes.
+    """
+    path, known = zoo.weights(name)
+    results = evaluate(["bicubic", name], folders)
+    bicubic, ours = results["models"]
+    model = Model.load(name)
+    recipe = read(zoo.folder(name) / "recipe.yml")
+    lineage = checkpoint.load_weights(path)[1].get("lineage", {})
+    metrics: dict[str, Any] = {
+        **{key: known[key] for key in ("default", "notes", "control", "licence") if key in known},
+        **(extra or {}),
+        "scale": model.scale,
+        "sha256": zoo.sha256(path),
+        "parameters": cost.parameters(model.network),
+        "multiply_adds_1280x720": cost.multiply_adds(model.network, model.scale),
+        "latency_ms_256x256": round(cost.latency_ms(model.network), 1),
+        "machine": machine(),
+        "seed": recipe.get("manual_seed", 0),
+        "steps": lineage.get("steps"),
+        "teacher": lineage.get("teacher"),
+        "command": f"tools/zoo.py train {name}",
+        "sets": {key: _without_pictures(value) for key, value in ours["sets"].items()},
+        "bicubic": {key: _without_pictures(value) for key, value in bicubic["sets"].items()},
+    }
+    write_json(zoo.folder(name) / "metrics.json", metrics)
+    write_text(zoo.folder(name) / "README.md", card(name, recipe, metrics))
+    return metrics
+
+
+def _without_pictures(scores: dict[str, Any]) -> dict[str, Any]:
+    return {"psnr": scores["psnr"], "ssim": scores["ssim"], "protocol": scores["protocol"]["stamp"]}
+
+
+def machine() -> str:
+    """This machine in words: processor, threads, torch."""
+    model = platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__.split('+')[0]}"

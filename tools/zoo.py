@@ -1,0 +1,7 @@
+"""`srkd zoo`: list, train and verify the zoo's models."""
+
+import sys
+
+from srkd.cli.main import main
+
+raise SystemExit(main(["zoo", *sys.argv[1:]]))
