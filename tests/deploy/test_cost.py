@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from srkd.deploy import cost
 from srkd.sr import networks
 

@@ -43,8 +43,10 @@ def test_one_file_may_name_its_output(tmp_path: Path) -> None:
 def test_recursion_keeps_folders_and_survives_loops(tmp_path: Path) -> None:
     touch(tmp_path / "in" / "a.png", tmp_path / "in" / "x" / "a.png", tmp_path / "in" / "x" / "y" / "b.png")
     (tmp_path / "in" / "x" / "loop").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "self.png").symlink_to("self.png")
     out = tmp_path / "out"
-    assert targets(plan([str(tmp_path / "in")], out), out) == ["a.png"]
+    assert targets(plan([str(tmp_path / "in")], out), out) == ["a.png", "self.png"]
+    (tmp_path / "in" / "self.png").unlink()
     assert targets(plan([str(tmp_path / "in")], out, recursive=True), out) == ["a.png", "x/a.png", "x/y/b.png"]
 
 

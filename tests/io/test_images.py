@@ -372,6 +372,10 @@ def test_bad_pictures_are_refused_in_words(tmp_path: Path, kind: str) -> None:
 def test_no_file_and_folders(tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match=r"a\.png: No such file"):
         read_picture(tmp_path / "a.png")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    with pytest.raises(SrkdError, match=r"loop\.png: Too many levels of symbolic links"):
+        read_picture(tmp_path / "loop.png")
+    (tmp_path / "loop.png").unlink()
     with pytest.raises(SrkdError, match="Is a directory"):
         read_picture(tmp_path)
     with pytest.raises(SrkdError, match="no such folder"):

@@ -60,9 +60,9 @@ def test_pairs_that_do_not_match_are_named(photos: Path, tmp_path: Path) -> None
 def test_a_loaded_network_needs_no_recipe_and_says_what_it_is(checkpoint: Path) -> None:
     loaded = load_network(str(checkpoint))
     assert loaded.scale == 2 and loaded.name == "m" and not loaded.network.training
-    with pytest.raises(SrkdError, match="no such checkpoint, and no zoo model"):
+    with pytest.raises(SrkdError, match=r"no such checkpoint, and no zoo model"):
         load_network(str(checkpoint) + ".safetensors")
-    with pytest.raises(SrkdError, match='unknown zoo model "dat_light_x5" .did you mean "dat_light_x'):
+    with pytest.raises(SrkdError, match=r'unknown zoo model "dat_light_x5" .did you mean "dat_light_x'):
         load_network("dat_light_x5")
 
 

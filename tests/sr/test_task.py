@@ -61,7 +61,7 @@ def test_features_cannot_come_from_whole_picture_outputs(recipe: dict[str, Any],
     check(recipe, tmp_path, *settings)
     with pytest.raises(SrkdError, match="outputs holds no features"):
         check(recipe, tmp_path, *settings, "cache.kind=outputs")
-    with pytest.raises(SrkdError, match="more than cache.max_bytes"):
+    with pytest.raises(SrkdError, match=r"more than cache\.max_bytes"):
         check(recipe, tmp_path, *settings, "cache={kind: bank, max_bytes: 100}")
 
 

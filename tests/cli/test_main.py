@@ -1,0 +1,86 @@
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from srkd.cli import main
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_every_command_has_help_a_tool_and_a_line_in_the_overview(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["--help"]) == 0
+    overview = capsys.readouterr().out
+    for name in main.commands():
+        assert f"  {name} " in overview and (ROOT / "tools" / f"{name}.py").is_file()
+        with pytest.raises(SystemExit) as stop:
+            main.main([name, "--help"])
+        assert stop.value.code == 0 and "--debug" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "upscale"])
+def test_help_comes_without_importing_torch(name: str) -> None:
+    code = (
+        "import sys; from srkd.cli.main import main\n"
+        f"try: main(['{name}', '--help'])\nexcept SystemExit: pass\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
+    )
+    assert min(_cpu_seconds([sys.executable, "-c", code]) for _ in range(3)) < 0.5
+
+
+def _cpu_seconds(command: list[str]) -> float:
+    """Of processor, not of clock: the machine may be busy with something else."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=ROOT)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], 'unknown command "trian" (did you mean "train"?)'),
+        (["train"], "train needs -opt RECIPE"),
+        (["train", "-opt", "no.yml"], "no.yml: cannot read the recipe: No such file"),
+        (["train", "-opt", "x.yml", "--budget", "soon"], "cannot read the recipe"),
+        (["evaluate", "--model", "bicubic", "--data", "nowhere", "--scale", "2"], "nowhere: no such folder"),
+        (["zoo", "train", "edsr"], 'unknown zoo model "edsr"'),
+    ],
+)
+def test_mistakes_are_one_line_and_a_code(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main.main(arguments) == 1
+    said = capsys.readouterr().err
+    assert message in said and said.startswith("srkd: ") and said.count("\n") == 1
+
+
+def test_train_evaluate_and_list_end_to_end(
+    recipe: dict[str, Any], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "r.yml").write_text(yaml.safe_dump(recipe))
+    arguments = ["train", "-opt", str(tmp_path / "r.yml"), "--output", str(tmp_path)]
+    assert main.main([*arguments, "--dry-run", "--seed", "3"]) == 0
+    assert not (tmp_path / "tiny").exists()
+    assert main.main([*arguments, "--set", "train.total_iter=2", "--seed", "3"]) == 0
+    assert yaml.safe_load((tmp_path / "tiny" / "recipe.yml").read_text())["manual_seed"] == 3
+    model = str(tmp_path / "tiny" / "models" / "net_g_latest.safetensors")
+    capsys.readouterr()
+    out = tmp_path / "scores"
+    assert main.main(["evaluate", "--model", "bicubic", model, "--data", str(photos), "--output", str(out)]) == 0
+    table = capsys.readouterr().out
+    assert "net_g_latest" in table and "MATLAB bicubic LR" in table
+    assert (out / "results.json").is_file() and "| net_g_latest" in (out / "results.md").read_text()
+
+
+def test_the_lists_name_every_loss_and_network(capsys: pytest.CaptureFixture[str]) -> None:
+    from srkd import losses
+
+    assert main.main(["train", "--list-losses", "--list-networks"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"{name}(" in said for name in losses.names()) and "EDSR" in said and "RCAN" in said

@@ -1,0 +1,97 @@
+"""srkd as it is installed: what importing costs, what a wheel holds, what the example does."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def python(code: str, **environment: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
+                          env={**os.environ, **environment})  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+def test_importing_srkd_costs_little_beyond_torch_and_brings_nothing_heavy() -> None:
+    code = """
+import sys, torch, time
+began = time.perf_counter()
+import srkd
+print(time.perf_counter() - began)
+heavy = {"basicsr", "spandrel", "matplotlib", "onnxruntime", "skimage", "torchvision", "cv2", "lightning_fabric"}
+print(sorted(heavy & set(sys.modules)))
+"""
+    seconds, heavy = python(code).splitlines()
+    assert float(seconds) < 0.1 and heavy == "[]"
+
+
+def test_training_an_edsr_needs_no_basicsr() -> None:
+    code = """
+import sys
+sys.modules["basicsr"] = sys.modules["torchvision"] = None
+from srkd.sr.task import Task
+from srkd.sr import networks
+networks.build({"type": "EDSR", "num_feat": 4, "num_block": 1}, 2)
+from srkd.engine.run import Run
+"""
+    python(code)
+
+
+def test_the_example_of_losses_in_ones_own_loop_learns() -> None:
+    done = subprocess.run([sys.executable, str(ROOT / "examples" / "own_training_loop.py")], capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    values = [float(line.rpartition(" ")[2]) for line in done.stdout.splitlines()]
+    assert len(values) == 20 and values[-1] < values[0]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel, built from what git tracks or would track, so that no build leftovers get in."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True,
+                            check=False)  # fmt: skip
+    if listed.returncode:
+        pytest.skip("not a git checkout: cannot tell the project's files from leftovers")
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    done = subprocess.run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(out), str(source)],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-2000:]
+    (built,) = out.glob("*.whl")
+    return built
+
+
+def test_the_wheel_carries_recipes_manifests_weights_and_types(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    expected = {"srkd/py.typed", "srkd/models/external.yml", "srkd/datasets/Set5.yml", "srkd/datasets/Set5.sha256"}
+    for recipe in ROOT.glob("models/*/recipe.yml"):
+        folder = recipe.parent
+        expected |= {f"srkd/models/{folder.name}/{p.name}" for p in folder.iterdir()
+                     if p.suffix in (".yml", ".safetensors", ".json", ".md")}  # fmt: skip
+    assert expected <= names
+    assert not [n for n in names if n.startswith(("models/", "datasets/", "tests/")) or n.endswith("state.pt")]
+
+
+def test_the_installed_wheel_works_from_another_folder(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    code = """
+import srkd, pathlib
+from srkd.sr import zoo, datasets
+assert "site" in srkd.__file__, srkd.__file__
+assert "edsr_baseline_x2" in zoo.names() and "Set5" in datasets.names()
+from srkd.cli.main import main
+raise SystemExit(main(["zoo", "list"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+                          env={**os.environ, "PYTHONPATH": str(tmp_path / "site")})  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "edsr_baseline_x2" in done.stdout
