@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,12 +45,21 @@ def measure(run: Run, scale: int, device: torch.device | str = "cpu") -> Field:
     """
     directions = (run, lambda x: run(x.mT).mT)
     for length in _LENGTHS:
-        reaches = [_reach(along, length, scale, device) for along in directions]
-        if None not in reaches:
-            halo = max(filter(None, reaches), default=0)
-            shifts = [_alignment(along, halo, scale, device) for along in directions]
-            return Field(None) if None in shifts else Field(halo, max(filter(None, shifts)))
+        halo = _largest(_reach(along, length, scale, device) for along in directions)
+        if halo is not None:
+            align = _largest(_alignment(along, halo, scale, device) for along in directions)
+            return Field(None) if align is None else Field(halo, align)
     return Field(None)
+
+
+def _largest(measured: Iterable[int | None]) -> int | None:
+    """The largest, or None as soon as one is: the rest need not be measured then."""
+    result = 0
+    for value in measured:
+        if value is None:
+            return None
+        result = max(result, value)
+    return result
 
 
 def _reach(run: Run, length: int, scale: int, device: torch.device | str) -> int | None:

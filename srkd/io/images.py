@@ -162,7 +162,10 @@ def list_images(folder: Path | str, recursive: bool = False) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise SrkdError(f"{shown(folder)}: {'not a folder' if folder.exists() else 'no such folder'}")
-    found = sorted(_walk(folder, recursive))
+    try:
+        found = sorted(_walk(folder, recursive))
+    except OSError as error:
+        raise SrkdError(f"{shown(error.filename or folder)}: {error.strerror}") from error
     if not found:
         hint = "" if recursive else "; sub-folders were not searched"
         raise SrkdError(f"{shown(folder)}: no pictures ({', '.join(SUFFIXES)}) in this folder{hint}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import IO, Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from srkd.io.png import PngWriter
 from srkd.io.tiff import TiffWriter
 
 DEFAULT_QUALITY = 95
+_IN_MEMORY = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,13 @@ def open_writer(
     check_quality(quality)
     metadata = metadata or Metadata()
     depth = np.dtype(dtype) if chosen.deep else np.dtype(np.uint8)
-    with atomic_path(path) as temporary, temporary.open("w+b") as stream:
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w+b") as stream,
+        tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(temporary.parent)) as rows,
+    ):
         try:
-            writer = _writer(chosen, stream, shape, depth, quality or DEFAULT_QUALITY, metadata)
+            writer = _writer(chosen, (stream, rows), shape, depth, quality or DEFAULT_QUALITY, metadata)
         except ValueError as error:
             raise SrkdError(f"{shown(path)}: {error}") from error
         checked = _Checked(writer, shape, chosen.deep)
@@ -110,14 +116,17 @@ def open_writer(
         checked.finish()
 
 
+_Streams = tuple[BinaryIO, IO[bytes]]  # the file itself, and room for rows that must wait
+
+
 def _writer(
-    chosen: Format, stream: BinaryIO, shape: tuple[int, int, int], dtype: np.dtype[Any], quality: int, meta: Metadata
+    chosen: Format, streams: _Streams, shape: tuple[int, int, int], dtype: np.dtype[Any], quality: int, meta: Metadata
 ) -> Any:
     if chosen.name == "png":
-        return PngWriter(stream, *shape, dtype, meta)
+        return PngWriter(streams[0], *shape, dtype, meta)
     if chosen.name == "tiff":
-        return TiffWriter(stream, *shape, dtype, meta)
-    return _WholeWriter(chosen, stream, shape, quality, meta)
+        return TiffWriter(streams[0], *shape, dtype, meta)
+    return _WholeWriter(chosen, streams, shape, quality, meta)
 
 
 class _Checked:
@@ -139,24 +148,26 @@ class _Checked:
 
 
 class _WholeWriter:
-    """Gathers the rows and lets Pillow encode them: JPEG, WebP, BMP."""
+    """Gathers the rows, large pictures in a file without a name, and lets Pillow encode them: JPEG, WebP, BMP."""
 
     def __init__(
-        self, chosen: Format, stream: BinaryIO, shape: tuple[int, int, int], quality: int, metadata: Metadata
+        self, chosen: Format, streams: _Streams, shape: tuple[int, int, int], quality: int, metadata: Metadata
     ) -> None:
-        self._format, self._stream, self._quality, self._metadata = chosen, stream, quality, metadata
-        self._pixels = np.empty(shape, np.uint8)
-        self._filled = 0
+        self._format, self._shape = chosen, shape
+        self._stream, self._rows = streams
+        self._quality, self._metadata = quality, metadata
 
     def write(self, rows: NDArray[Any]) -> None:
-        self._pixels[self._filled : self._filled + len(rows)] = rows
-        self._filled += len(rows)
+        self._rows.write(np.ascontiguousarray(rows).data)
 
     def finish(self) -> None:
-        height, width, channels = self._pixels.shape
-        pixels = self._pixels[..., 0] if channels == 1 else self._pixels
-        image = Image.fromarray(pixels)
-        getattr(self, f"_save_{self._format.name}")(image, self._metadata.exif_for(height, width))
+        height, width, channels = self._shape
+        self._rows.seek(0)
+        pixels = np.frombuffer(self._rows.read(), np.uint8).reshape(self._shape)
+        image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+        del pixels
+        save = {"jpeg": self._save_jpeg, "webp": self._save_webp, "bmp": self._save_bmp}[self._format.name]
+        save(image, self._metadata.exif_for(height, width))
 
     def _save_jpeg(self, image: Image.Image, exif: bytes | None) -> None:
         known = _present(icc_profile=self._metadata.icc, exif=exif, xmp=self._metadata.xmp, dpi=self._metadata.dpi)

@@ -37,13 +37,18 @@ def do(model: Model, jobs: list[Job], **options: object) -> tuple[list[str], int
         return [*said, str(error)], -1
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-@pytest.mark.parametrize("name", list(FORMATS))
+HELD = [
+    (f.name, channels, dtype)
+    for f in FORMATS.values()
+    for channels in (1, 2, 3, 4)
+    for dtype in (np.uint8, np.uint16)
+    if (f.alpha or channels in (1, 3)) and (f.deep or dtype == np.uint8)
+]
+
+
+@pytest.mark.parametrize(("name", "channels", "dtype"), HELD)
 def test_round_trip_through_an_identity(tmp_path: Path, name: str, channels: int, dtype: type) -> None:
-    known, pixels = FORMATS[name], noise(channels, dtype)
-    if (dtype == np.uint16 and not known.deep) or (channels in (2, 4) and not known.alpha):
-        pytest.skip(f"{name} does not hold this")
+    pixels = noise(channels, dtype)
     quality = 100 if name == "webp" else None
     source = Job(tmp_path / f"a.{name}", tmp_path / f"b.{name}", name)
     write_picture(source.source, Picture(pixels, metadata=Metadata(dpi=(300, 300))), quality=quality)
