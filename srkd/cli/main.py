@@ -49,10 +49,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print("srkd: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`): nothing is wrong, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        if debug or error.strerror is None:
+            raise
+        if isinstance(error, BrokenPipeError):
+            # The reader of our output went away (`| head`): nothing is wrong, and nothing more can be said.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        print(f"srkd: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        return 1
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:

@@ -32,7 +32,10 @@ def save_weights(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any
     """
     tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={"srkd": json.dumps(dict(meta), sort_keys=True)})
+        try:
+            save_file(tensors, temporary, metadata={"srkd": json.dumps(dict(meta), sort_keys=True)})
+        except SafetensorError as error:
+            raise SrkdError(f"cannot write {path}: {_first_line(error)}") from error
 
 
 def load_weights(path: Path) -> tuple[State, dict[str, Any]]:
@@ -118,7 +121,10 @@ def _first_line(error: BaseException) -> str:
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write training state (tensors, numbers, text, lists and mappings of them), whole or not at all."""
     with atomic_path(path) as temporary:
-        torch.save(dict(state), temporary)
+        try:
+            torch.save(dict(state), temporary)
+        except RuntimeError as error:  # torch's own writer does not say why; the usual reason is a full disk
+            raise SrkdError(f"cannot write {path}: {_first_line(error)}; is the disk full?") from error
 
 
 def load_state(path: Path) -> dict[str, Any]:

@@ -96,10 +96,11 @@ class Progress:
 
     def update(self, done: int, text: str = "") -> None:
         """Say that `done` of the total are done."""
+        first_at_end = done == self.total > self.done
         self.done, self._text = done, text or self._text
         if self._bar is not None:
             self._bar.update(self._row, completed=done, text=self._text)
-        elif not self.quiet and (time.monotonic() - self._said > self.interval or done == self.total):
+        elif not self.quiet and (time.monotonic() - self._said > self.interval or first_at_end):
             self._said = time.monotonic()
             print(self._line(), file=sys.stderr, flush=True)
 

@@ -188,25 +188,25 @@ def validate(model: type[S], data: Mapping[str, Any], origin: str = "recipe") ->
     """Check data against a recipe model.
 
     Returns:
-        The recipe, and a notice for each key that was accepted but means nothing here.
+        The recipe, and the keys that were accepted but mean nothing here.
 
     Raises:
         SrkdError: one line with every mistake: unknown keys with the nearest known one, missing keys, wrong values.
     """
-    notices: list[str] = []
+    ignored: list[str] = []
     mistakes: list[str] = []
-    known = _known(model, data, "", notices, mistakes)
+    known = _known(model, data, "", ignored, mistakes)
     try:
         recipe = model.model_validate(known)
     except pydantic.ValidationError as error:
         mistakes += [_explain(e) for e in error.errors()]
     if mistakes:
         raise SrkdError(f"{origin}: {'; '.join(mistakes)}")
-    return recipe, notices
+    return recipe, ignored
 
 
 def _known(
-    model: type[Section], data: Mapping[str, Any], where: str, notices: list[str], mistakes: list[str]
+    model: type[Section], data: Mapping[str, Any], where: str, ignored: list[str], mistakes: list[str]
 ) -> dict[str, Any]:
     """`data` without the keys that `model` does not have, saying which were ignored and which were wrong."""
     result = {}
@@ -214,23 +214,23 @@ def _known(
         field = model.model_fields.get(str(key))
         allowed = model.model_config.get("extra") == "allow" and re.fullmatch(model.extra_key, str(key))
         if field is None and allowed:
-            result[key] = _below(model.extra_section, value, f"{where}{key}.", notices, mistakes)
+            result[key] = _below(model.extra_section, value, f"{where}{key}.", ignored, mistakes)
         elif field is None and str(key) in model.ignored:
-            notices.append(f"{where}{key} means nothing to srkd and is ignored")
+            ignored.append(f"{where}{key}")
         elif field is None:
             mistakes.append(f"unknown key {where}{key}{nearest(str(key), model.model_fields)}")
         else:
-            result[key] = _below(field.annotation, value, f"{where}{key}.", notices, mistakes)
+            result[key] = _below(field.annotation, value, f"{where}{key}.", ignored, mistakes)
     return result
 
 
-def _below(annotation: Any, value: Any, where: str, notices: list[str], mistakes: list[str]) -> Any:
+def _below(annotation: Any, value: Any, where: str, ignored: list[str], mistakes: list[str]) -> Any:
     section = next((t for t in _types(annotation) if isinstance(t, type) and issubclass(t, Section)), None)
     if section is None or not isinstance(value, Mapping):
         return value
     if any(get_origin(t) is dict for t in _types(annotation)):
-        return {k: _below(section, v, f"{where}{k}.", notices, mistakes) for k, v in value.items()}
-    return _known(section, value, where, notices, mistakes)
+        return {k: _below(section, v, f"{where}{k}.", ignored, mistakes) for k, v in value.items()}
+    return _known(section, value, where, ignored, mistakes)
 
 
 def _types(annotation: Any) -> Iterable[Any]:

@@ -54,7 +54,8 @@ class Run:
                  budget: float | None = None, quiet: bool = False) -> None:  # fmt: skip
         self.data = dict(data)
         self.task_type = tasks.find(str(self.data.get("task", "sr")))
-        self.recipe, self.notices = validate(self.task_type.recipe_type, self.data)
+        self.recipe, ignored = validate(self.task_type.recipe_type, self.data)
+        self.notices = [f"ignored, since they mean nothing here: {', '.join(ignored)}"] if ignored else []
         self.folder = Path(root) / self.recipe.name
         self.resume, self.quiet = resume, quiet
         self.deadline = None if budget is None else time.monotonic() + budget

@@ -38,7 +38,7 @@ def card(name: str, recipe: dict[str, Any], metrics: dict[str, Any]) -> str:
 {metrics["parameters"]:,} parameters, {metrics["multiply_adds_1280x720"] / 1e9:.1f} G multiply-adds for an output of
 1280x720, {metrics["latency_ms_256x256"]} ms for a 256x256 input ({metrics["machine"]}, fp32).
 
-{metrics.get("notes", "")}
+{metrics["notes"]}
 
 ## Scores
 
@@ -51,7 +51,7 @@ PSNR (dB) / SSIM; protocol: {stamp}.
 - Steps: {metrics["steps"]}, seed {metrics["seed"]}, teacher: {teacher}. The recipe is beside this card.
 - Again: `{metrics["command"]}`, then `tools/zoo.py verify {name} --data <HR folders>`.
 - sha256 of the weights: `{metrics["sha256"]}`.
-- Licence of the weights: {metrics.get("licence", "research use, as the training pictures")}.
+- Licence of the weights: {metrics["licence"]}.
 
 ## Use
 

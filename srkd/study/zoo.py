@@ -101,25 +101,26 @@ def _finish(name: str, weights: Path) -> None:
     say(f"{folder}: trained; tools/zoo.py verify {name} --data ... measures it and writes its card")
 
 
-def verify(name: str, folders: Sequence[str], extra: dict[str, Any] | None = None) -> dict[str, Any]:
+def verify(name: str, folders: Sequence[str]) -> dict[str, Any]:
     """Measure a trained model's scores and latency; refresh metrics.json and the card.
 
+    What no measurement tells (`licence`, `notes`, whether it is the `default` for its scale) is in about.yml beside the
+    recipe.
+
     Args:
-        folders: HR folders of the evaluation sets.
-        extra: further facts for metrics.json that stay in it (control, notes, licence).
+        folders: HR folders or names of the evaluation sets.
 
     Raises:
         SrkdError: not trained, or the weights are not those that metrics.json describes.
     """
-    path, known = zoo.weights(name)
+    path, _ = zoo.weights(name)
     results = evaluate(["bicubic", name], folders)
     bicubic, ours = results["models"]
     model = Model.load(name)
     recipe = read(zoo.folder(name) / "recipe.yml")
     lineage = checkpoint.load_weights(path)[1].get("lineage", {})
     metrics: dict[str, Any] = {
-        **{key: known[key] for key in ("default", "notes", "control", "licence") if key in known},
-        **(extra or {}),
+        **read(zoo.folder(name) / "about.yml"),
         "scale": model.scale,
         "sha256": zoo.sha256(path),
         "parameters": cost.parameters(model.network),

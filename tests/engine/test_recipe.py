@@ -60,8 +60,8 @@ def test_all_mistakes_come_in_one_line_with_the_nearest_names(recipe: dict[str, 
 def test_keys_of_basicsr_that_mean_nothing_are_accepted_with_a_notice(recipe: dict[str, Any]) -> None:
     recipe |= {"model_type": "SRModel", "num_gpu": "auto", "dist_params": {"backend": "nccl"}}
     recipe["datasets"]["train"]["io_backend"] = {"type": "disk"}
-    _, notices = validate(SRRecipe, recipe)
-    assert sorted(n.split()[0] for n in notices) == [
+    _, ignored = validate(SRRecipe, recipe)
+    assert sorted(ignored) == [
         "datasets.train.io_backend",
         "dist_params",
         "model_type",
@@ -71,8 +71,8 @@ def test_keys_of_basicsr_that_mean_nothing_are_accepted_with_a_notice(recipe: di
 
 def test_a_resolved_recipe_reads_back_the_same(recipe: dict[str, Any]) -> None:
     first, _ = validate(SRRecipe, recipe)
-    second, notices = validate(SRRecipe, parse(dump(first)))
-    assert first == second and not notices
+    second, ignored = validate(SRRecipe, parse(dump(first)))
+    assert first == second and not ignored
 
 
 def test_reading_says_what_is_wrong_with_a_file(tmp_path) -> None:
