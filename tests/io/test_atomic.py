@@ -81,12 +81,11 @@ def test_interrupt_leaves_no_file(tmp_path: Path) -> None:
         "with atomic_path(sys.argv[1]) as path:\n"
         "    path.write_text('half'); print('ready', flush=True); time.sleep(30)"
     )
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "a.txt")], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-    assert child.stdout is not None and child.stdout.readline() == b"ready\n"
-    child.send_signal(signal.SIGINT)
-    started = time.monotonic()
-    assert child.wait(20) != 0
+    command = [sys.executable, "-c", code, str(tmp_path / "a.txt")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        child.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        assert child.wait(20) != 0
     assert time.monotonic() - started < 20
     assert os.listdir(tmp_path) == []
