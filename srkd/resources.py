@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import srkd
@@ -17,6 +16,6 @@ def folder(name: str) -> Path:
 
 def cache() -> Path:
     """The user's cache folder of srkd: `SRKD_CACHE`, else `XDG_CACHE_HOME/srkd`, else `~/.cache/srkd`."""
-    if "SRKD_CACHE" in os.environ:
-        return Path(os.environ["SRKD_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "srkd"
+    from srkd.io.store import cache_folder
+
+    return cache_folder()

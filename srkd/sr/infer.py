@@ -14,8 +14,9 @@ Network = Callable[[Tensor], Tensor]
 
 def to_tensor(picture: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """uint8 RGB (H, W, 3) to float32 (1, 3, H, W) in [0, 1], channels last."""
-    # Mapped pictures are read-only, which torch warns about; a copy of bytes costs nothing beside a network.
-    return torch.from_numpy(picture.copy()).to(device).permute(2, 0, 1)[None].float().div_(255)
+    # Mapped pictures are read-only, which torch warns about; a copy of bytes costs nothing beside a network. The batch
+    # dimension comes first: added after the permutation it would get a stride by which torch sees no channels last.
+    return torch.from_numpy(picture.copy()).to(device)[None].permute(0, 3, 1, 2).float().div_(255)
 
 
 def to_picture(tensor: Tensor) -> np.ndarray:
