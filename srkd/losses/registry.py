@@ -5,45 +5,32 @@ A new loss is a new file here and nothing else: the files are found by listing t
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable
-from functools import cache
 from typing import Any, TypeVar
 
 from srkd.errors import SrkdError, unknown
 from srkd.losses.base import Loss
+from srkd.registry import Registry
 
 L = TypeVar("L", bound=type[Loss])
-_LOSSES: dict[str, type[Loss]] = {}
+_LOSSES: Registry[Loss] = Registry("loss", "srkd.losses")
 
 
 def register(name: str) -> Callable[[L], L]:
     """Make a `Loss` class available to recipes under `name`."""
 
     def add(cls: L) -> L:
-        if _LOSSES.get(name, cls).__qualname__ != cls.__qualname__:
-            raise SrkdError(f'two losses are registered as "{name}": {_LOSSES[name].__module__} and {cls.__module__}')
+        _LOSSES.register(name)(cls)
         cls.name = name
-        _LOSSES[name] = cls
         return cls
 
     return add
 
 
-@cache
-def _discover() -> None:
-    import srkd.losses as package
-
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
-
-
 def names() -> list[str]:
     """All registered names, sorted."""
-    _discover()
-    return sorted(_LOSSES)
+    return list(_LOSSES)
 
 
 def get(name: str) -> type[Loss]:
@@ -52,9 +39,6 @@ def get(name: str) -> type[Loss]:
     Raises:
         SrkdError: no such loss; the message names the nearest.
     """
-    _discover()
-    if name not in _LOSSES:
-        raise unknown("loss", name, _LOSSES)
     return _LOSSES[name]
 
 

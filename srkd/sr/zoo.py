@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from srkd import resources
 from srkd.errors import SrkdError, unknown
+from srkd.io.digest import file_sha256
 
 
 def names() -> list[str]:
@@ -48,7 +48,7 @@ def weights(name: str) -> tuple[Path, dict[str, Any]]:
     path, known = folder(name) / "weights.safetensors", metrics(name)
     if not path.is_file():
         raise SrkdError(f"the zoo's {name} is not trained yet: tools/zoo.py train {name}, or take one of {trained()}")
-    if "sha256" in known and sha256(path) != known["sha256"]:
+    if "sha256" in known and file_sha256(path) != known["sha256"]:
         raise SrkdError(f"{path}: not the weights that metrics.json describes (sha256 differs); fetch srkd again")
     return path, known
 
@@ -77,8 +77,3 @@ def fetch(name: str) -> Path:
     from srkd.integrations import external as entries
 
     return entries.fetch(name)
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file; the zoo's are a few megabytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -21,6 +21,7 @@ from srkd.engine.log import read_metrics
 from srkd.engine.recipe import override, read
 from srkd.engine.run import Run, say
 from srkd.io.atomic import atomic_path, write_json, write_text
+from srkd.io.digest import file_sha256
 from srkd.sr import zoo
 from srkd.sr.evaluate import evaluate
 from srkd.study.cards import card
@@ -122,7 +123,7 @@ def verify(name: str, folders: Sequence[str]) -> dict[str, Any]:
     metrics: dict[str, Any] = {
         **read(zoo.folder(name) / "about.yml"),
         "scale": model.scale,
-        "sha256": zoo.sha256(path),
+        "sha256": file_sha256(path),
         "parameters": cost.parameters(model.network),
         "multiply_adds_1280x720": cost.multiply_adds(model.network, model.scale),
         "latency_ms_256x256": round(cost.latency_ms(model.network), 1),

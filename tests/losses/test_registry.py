@@ -14,7 +14,7 @@ from srkd.losses import Loss, registry
 def scratch(monkeypatch):
     """A registry that forgets what the test adds."""
     srkd.losses.names()
-    monkeypatch.setattr(registry, "_LOSSES", dict(registry._LOSSES))
+    monkeypatch.setattr(registry._LOSSES, "_classes", dict(registry._LOSSES._classes))
 
 
 def test_unknown_name_names_the_nearest():

@@ -4,41 +4,31 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any, TypeVar
 
 from torch import nn
 
 from srkd.errors import SrkdError, nearest, unknown
+from srkd.registry import Registry
 
 N = TypeVar("N", bound=type[nn.Module])
-_NETWORKS: dict[str, type[nn.Module]] = {}
+_NETWORKS: Registry[nn.Module] = Registry("network", "srkd.sr.networks")
 
 
 def register(name: str) -> Callable[[N], N]:
     """Make a network class available to recipes and checkpoints under `name`."""
 
     def add(cls: N) -> N:
-        _NETWORKS[name] = cls
+        _NETWORKS.register(name)(cls)
         return cls
 
     return add
 
 
-@cache
-def _discover() -> None:
-    import srkd.sr.networks as package
-
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
-
-
 def names() -> list[str]:
     """The networks that srkd itself has, sorted."""
-    _discover()
-    return sorted(_NETWORKS)
+    return list(_NETWORKS)
 
 
 def build(spec: Mapping[str, Any], scale: int | None = None) -> nn.Module:
@@ -77,7 +67,6 @@ def takes(kind: str, option: str) -> bool:
 
 
 def _find(kind: str) -> Callable[..., nn.Module]:
-    _discover()
     if kind in _NETWORKS:
         return _NETWORKS[kind]
     if ":" in kind:
