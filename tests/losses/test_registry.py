@@ -51,7 +51,7 @@ def test_refused_value_keeps_the_reason_and_names_the_loss():
 
 
 def test_one_name_is_one_loss(scratch):
-    with pytest.raises(SrkdError, match='two losses are registered as "kd"'):
+    with pytest.raises(SrkdError, match='two loss classes are registered as "kd"'):
 
         @srkd.losses.register("kd")
         class Other(Loss):
