@@ -22,12 +22,14 @@ S = TypeVar("S", bound="Section")
 class Section(pydantic.BaseModel):
     """A part of a recipe.
 
-    `ignored` lists other tools' keys that mean nothing here: accepted, with a notice. A section that allows further
+    `ignored` lists other tools' keys that mean nothing here: accepted, with a notice; `aliases` maps their other names
+    for keys that mean something. A section that allows further
     keys may say by `extra_key` (a regular expression) and `extra_section` what they look like.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", protected_namespaces=())
     ignored: ClassVar[frozenset[str]] = frozenset()
+    aliases: ClassVar[Mapping[str, str]] = {}
     extra_key: ClassVar[str] = ".*"
     extra_section: ClassVar[type[Section] | None] = None
 
@@ -210,7 +212,8 @@ def _known(
 ) -> dict[str, Any]:
     """`data` without the keys that `model` does not have, saying which were ignored and which were wrong."""
     result = {}
-    for key, value in data.items():
+    for given, value in data.items():
+        key = model.aliases.get(str(given), given)
         field = model.model_fields.get(str(key))
         allowed = model.model_config.get("extra") == "allow" and re.fullmatch(model.extra_key, str(key))
         if field is None and allowed:

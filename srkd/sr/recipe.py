@@ -21,6 +21,7 @@ class TrainSet(Section):
     ignored = frozenset({"type", "io_backend", "use_shuffle", "num_worker_per_gpu", "dataset_enlarge_ratio",
                          "prefetch_mode", "num_prefetch_queue", "pin_memory", "phase", "meta_info_file",
                          "filename_tmpl", "bufsize"})  # fmt: skip
+    aliases = {"use_flip": "use_hflip"}  # BasicSR's EDSR and RCAN options still have the older name
     name: str = "train"
     dataroot_gt: Paths
     dataroot_lq: Paths | None = None
@@ -80,6 +81,7 @@ class Path(Section):
     """Where weights come from."""
 
     ignored = frozenset({"resume_state", "root", "experiments_root", "ignore_resume_networks"})
+    aliases = {"pretrain_model_g": "pretrain_network_g", "strict_load": "strict_load_g"}
     pretrain_network_g: str | None = None
     param_key_g: str | None = None
     strict_load_g: bool = True
@@ -96,6 +98,9 @@ class Cache(Section):
 
     kind: Literal["auto", "live", "outputs", "bank"] = "auto"
     patches: int = pydantic.Field(8000, gt=0, description="size of the bank")
+    taps: list[str] = pydantic.Field(
+        [], description="teacher layers that the bank holds beside those that the losses look at, for other runs to share"
+    )
     seed: int = pydantic.Field(0, ge=0, description="of the bank's patches, whatever the run's own seed")
     max_bytes: float = pydantic.Field(8e9, gt=0, description="a larger cache is refused")
     self_ensemble: bool = pydantic.Field(False, description="outputs averaged over the 8 flips and rotations")

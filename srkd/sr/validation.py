@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,26 @@ from srkd.sr.metrics import Protocol, planes, psnr, ssim
 from srkd.sr.pictures import validation_pictures
 from srkd.sr.recipe import Metric, SRRecipe
 
-_METRICS = {"calculate_psnr": psnr, "calculate_ssim": ssim}
+# Each takes uint8 RGB output and ground truth, the protocol, and whether the picture is grey.
+Measure = Callable[[np.ndarray, np.ndarray, Protocol, bool], float]
+
+
+def _niqe(output: np.ndarray, hr: np.ndarray, protocol: Protocol, grey: bool) -> float:
+    """BasicSR's NIQE, which needs no ground truth."""
+    from srkd.integrations import basicsr
+
+    return basicsr.niqe(output, protocol.crop_border)
+
+
+def _compared(metric: Callable[[np.ndarray, np.ndarray], float]) -> Measure:
+    return lambda output, hr, protocol, grey: metric(planes(output, protocol, grey), planes(hr, protocol, grey))
+
+
+_METRICS: dict[str, Measure] = {
+    "calculate_psnr": _compared(psnr),
+    "calculate_ssim": _compared(ssim),
+    "calculate_niqe": _niqe,
+}
 
 
 class Validator:
@@ -54,4 +74,4 @@ class Validator:
     def _measure(self, spec: Metric, output: np.ndarray, hr: np.ndarray, grey: bool) -> float:
         border = self.scale if spec.crop_border is None else spec.crop_border
         protocol = Protocol(self.scale, border, "Y" if spec.test_y_channel else "RGB")
-        return _METRICS[spec.type](planes(output, protocol, grey), planes(hr, protocol, grey))
+        return _METRICS[spec.type](output, hr, protocol, grey)

@@ -1,0 +1,45 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from srkd.engine.recipe import validate
+from srkd.integrations import basicsr
+from srkd.io.images import Picture, write_picture
+from srkd.sr.recipe import SRRecipe
+from srkd.sr.validation import Validator
+from support import textured
+
+
+class Nearest(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+
+def test_metrics_of_basicsr_by_their_names_are_basicsrs(recipe: dict[str, Any], tmp_path: Path) -> None:
+    write_picture(tmp_path / "hr" / "p.png", Picture(textured(0, 220, 240)))
+    recipe["datasets"]["val"] = {"name": "one", "dataroot_gt": str(tmp_path / "hr")}
+    recipe["val"] = {
+        "save_img": True,
+        "metrics": {
+            "psnr": {"type": "calculate_psnr", "crop_border": 4, "test_y_channel": False},
+            "ssim": {"type": "calculate_ssim"},
+            "niqe": {"type": "calculate_niqe", "crop_border": 4, "better": "lower"},
+        },
+    }
+    checked, _ = validate(SRRecipe, recipe)
+    scores = Validator(checked, active=True).score(Nearest(), 7, tmp_path)
+    from srkd.io.images import read_rgb
+
+    output, hr = read_rgb(tmp_path / "one" / "p_7.png"), textured(0, 220, 240)
+    assert output.shape == hr.shape and not np.array_equal(output, hr)
+    assert scores["psnr_one"] == pytest.approx(basicsr.psnr(output, hr, 4, y_channel=False), abs=1e-4)
+    assert scores["ssim_one"] == pytest.approx(basicsr.ssim(output, hr, 2, y_channel=True), abs=1e-4)
+    assert scores["niqe_one"] == pytest.approx(basicsr.niqe(output, 4))
+
+
+def test_other_processes_score_nothing(recipe: dict[str, Any], tmp_path: Path) -> None:
+    checked, _ = validate(SRRecipe, recipe)
+    assert Validator(checked, active=False).score(Nearest(), 1, tmp_path) == {}
