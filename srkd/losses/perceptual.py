@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,8 +19,8 @@ class VGGFeatures(nn.Module):
     """The first activation of each resolution of a VGG network: relu1_1, relu2_1, ..., relu5_1 of VGG-19.
 
     Args:
-        weights: `hub`, torchvision's VGG-19 (downloaded by torchvision), or the path of a state dict with torchvision's
-            names (`features.0.weight` ...). The network is built from the names and shapes: a gap of 2 between the
+        weights: `hub`, torchvision's VGG-19 (downloaded by torchvision), or a state dict with torchvision's names
+            (`features.0.weight` ...), or its path. Built from the names and shapes: a gap of 2 between the
             numbers of two convolutions is a ReLU, one of 3 a ReLU and a pooling.
 
     Frozen, in eval mode. Pictures (N, 3, H, W) in [0, 1] are normalised with ImageNet's mean and deviation.
@@ -31,9 +32,9 @@ class VGGFeatures(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, weights: str) -> None:
+    def __init__(self, weights: str | Mapping[str, Tensor]) -> None:
         super().__init__()
-        state = _vgg_state(weights)
+        state = _vgg_state(weights) if isinstance(weights, str) else weights
         numbers = sorted({int(key.split(".")[1]) for key in state})
         self.blocks, block = nn.ModuleList(), nn.Sequential()
         for number, following in zip(numbers, [*numbers[1:], numbers[-1] + 3], strict=True):
@@ -84,6 +85,15 @@ def _vgg_state(weights: str) -> dict[str, Tensor]:
     found = {key: value for key, value in state.items() if key.startswith("features.")}
     if not found or found.get("features.0.weight", torch.empty(0)).shape[1:2] != (3,):
         raise SrkdError(f'"{weights}" holds no VGG: no features.0.weight for 3 channels')
+    width = 3
+    for number in sorted({int(key.split(".")[1]) for key in found}):
+        weight, bias = (found.get(f"features.{number}.{part}", torch.empty(0)) for part in ("weight", "bias"))
+        if weight.ndim != 4 or weight.shape[1] != width or bias.shape != weight.shape[:1]:
+            raise SrkdError(
+                f'"{weights}" holds no VGG: features.{number} has weights {tuple(weight.shape)} and bias '
+                f"{tuple(bias.shape)} after {width} channels"
+            )
+        width = len(weight)
     return found
 
 

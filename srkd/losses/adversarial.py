@@ -1,0 +1,115 @@
+"""Adversarial losses: the generator's side and the discriminator's, on the discriminator's logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from srkd.losses.base import Example, Loss, Maps, choice
+from srkd.losses.registry import register
+
+KINDS = ("vanilla", "lsgan", "hinge", "ragan")
+
+
+class _Adversarial(Loss):
+    kind: ClassVar[str] = "logits"
+    reference: ClassVar[str] = "target"
+
+    def __init__(self, gan_type: str = "vanilla", real_label_val: float = 1.0, fake_label_val: float = 0.0) -> None:
+        super().__init__()
+        self.gan_type = choice("gan_type", gan_type, KINDS)
+        self.real, self.fake = float(real_label_val), float(fake_label_val)
+
+    def _distance(self, logits: Tensor, label: float) -> Tensor:
+        """How far logits are from saying `label`: squares for LSGAN, cross-entropy otherwise."""
+        target = torch.full_like(logits, label)
+        return (F.mse_loss if self.gan_type == "lsgan" else F.binary_cross_entropy_with_logits)(logits, target)
+
+
+@register("GANLoss")
+class GANLoss(_Adversarial):
+    """The generator's side. f, r are the logits of fakes and of real pictures, y its labels (real 1, fake 0).
+
+    `vanilla`: BCE(f, y_real), the non-saturating form; `lsgan`: mean (f - y_real)^2; `hinge`: -mean f; `ragan`, the
+    relativistic average: (BCE(r - mean f, y_fake) + BCE(f - mean r, y_real)) / 2. Only `ragan` looks at r.
+
+    Shapes: logits (N, 1) or any, of fakes as `student`, of real pictures as `teacher`. Default weight: SR 5e-3 beside
+    VGG's content loss (BasicSR; 1e-3 in SRGAN), classification none. Cost: none beyond the discriminator's pass.
+    Source: Goodfellow et al., NeurIPS 2014; Mao et al., LSGAN, ICCV 2017; Lim & Ye, "Geometric GAN", 2017;
+    Jolicoeur-Martineau, "The relativistic discriminator", ICLR 2019.
+    """
+
+    def forward(
+        self, student: Tensor, teacher: Tensor | None = None, target: Tensor | None = None, **context: Any
+    ) -> Tensor:
+        if self.gan_type == "hinge":
+            return -student.mean()
+        if self.gan_type != "ragan":
+            return self._distance(student, self.real)
+        if teacher is None:
+            raise ValueError("ragan compares with the logits of real pictures, which were not given")
+        loser = self._distance(teacher - student.mean(), self.fake)
+        return (loser + self._distance(student - teacher.mean(), self.real)) / 2
+
+    @classmethod
+    def example(cls, seed: int) -> Example:
+        rng = torch.Generator().manual_seed(seed)
+        return Example(torch.randn(6, 1, generator=rng), torch.randn(6, 1, generator=rng), None, {},
+                       {"gan_type": "ragan"})  # fmt: skip
+
+
+@register("GANLossD")
+class GANLossD(_Adversarial):
+    """The discriminator's side. r, f are its logits of real pictures and of fakes, y the labels (real 1, fake 0).
+
+    `vanilla`: BCE(r, y_real) + BCE(f, y_fake); `lsgan`: mean (r - y_real)^2 + mean (f - y_fake)^2; `hinge`:
+    mean max(0, 1 - r) + mean max(0, 1 + f); `ragan`: (BCE(r - mean f, y_real) + BCE(f - mean r, y_fake)) / 2.
+
+    Shapes: a list [real, fake] of logits (N, 1) or any as `student`; `teacher` is not used. Default weight: SR 1.0,
+    classification none. Cost: none beyond the discriminator's two passes.
+    Source: as `GANLoss`: Goodfellow 2014; Mao 2017; Lim & Ye 2017; Jolicoeur-Martineau 2019.
+    """
+
+    layers: ClassVar[str] = "list"
+
+    def prepare(self, student: Maps, teacher: Maps | None = None, **context: Any) -> None:
+        super().prepare(student, student, **context)
+
+    def fit(self, student: Sequence[Tensor], teacher: Sequence[Tensor], **context: Any) -> None:
+        if len(student) != 2:
+            raise ValueError(f"needs the logits of real pictures and of fakes, got a list of {len(student)}")
+
+    def forward(
+        self, student: Sequence[Tensor], teacher: Any = None, target: Tensor | None = None, **context: Any
+    ) -> Tensor:
+        real, fake = student
+        if self.gan_type == "hinge":
+            return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
+        if self.gan_type == "ragan":
+            return (self._distance(real - fake.mean(), self.real) + self._distance(fake - real.mean(), self.fake)) / 2
+        return self._distance(real, self.real) + self._distance(fake, self.fake)
+
+    @torch.no_grad()
+    def verdict(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """How real the discriminator holds each side to be on average, from 0 to 1.
+
+        Probabilities for `vanilla`; relative to the other side's mean for `ragan`; LSGAN's score and hinge's, whose
+        margin from -1 to 1 becomes 0 to 1, are clamped.
+        """
+        real, fake = real.float(), fake.float()
+        if self.gan_type == "vanilla":
+            real, fake = real.sigmoid(), fake.sigmoid()
+        elif self.gan_type == "ragan":
+            real, fake = (real - fake.mean()).sigmoid(), (fake - real.mean()).sigmoid()
+        elif self.gan_type == "hinge":
+            real, fake = (real + 1) / 2, (fake + 1) / 2
+        return real.clamp(0, 1).mean(), fake.clamp(0, 1).mean()
+
+    @classmethod
+    def example(cls, seed: int) -> Example:
+        rng = torch.Generator().manual_seed(seed)
+        return Example([torch.randn(6, 1, generator=rng), torch.randn(6, 1, generator=rng)], None)
