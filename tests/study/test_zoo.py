@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from srkd import resources
+from srkd.deploy.model import Model
+from srkd.errors import SrkdError
+from srkd.sr import zoo as shelf
+from srkd.study import benchmark, zoo
+
+
+@pytest.fixture
+def models(recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A zoo of one tiny untrained model, and a folder for runs."""
+    folder = tmp_path / "models"
+    (folder / "tiny").mkdir(parents=True)
+    (folder / "tiny" / "recipe.yml").write_text(yaml.safe_dump(recipe))
+    about = {"default": True, "licence": "CC0", "notes": "For tests."}
+    (folder / "tiny" / "about.yml").write_text(yaml.safe_dump(about))
+    monkeypatch.setattr(resources, "folder", lambda name: folder)
+    monkeypatch.setattr(shelf, "external", lambda: [])
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def test_slices_end_in_a_model_with_scores_and_a_card(models: Path, photos: Path, tmp_path: Path) -> None:
+    assert zoo.listing()[0]["status"] == "not trained"
+    with pytest.raises(SrkdError, match="tiny is not trained yet"):
+        shelf.weights("tiny")
+    zoo.train("tiny", budget=0)
+    state = models / "tiny" / "state.pt"
+    assert state.is_file() and zoo.listing()[0]["status"] == "in training"
+    # Another machine has the committed state alone.
+    (tmp_path / "experiments").rename(tmp_path / "elsewhere")
+    while not zoo.train("tiny", budget=0)["finished"]:
+        pass
+    assert not state.exists()
+    metrics = zoo.verify("tiny", [str(photos)])
+    card = (models / "tiny" / "README.md").read_text()
+    assert metrics["steps"] == 6 and metrics["licence"] == "CC0" and f"{metrics['sha256']}" in card
+    assert f"{metrics['sets'][photos.name]['psnr']:.2f}/" in card and "MATLAB bicubic LR" in card
+    assert json.loads((models / "tiny" / "metrics.json").read_text()) == metrics
+    assert shelf.default_model(2) == "tiny" and Model.load("auto", 2).name == "tiny"
+    with pytest.raises(SrkdError, match="no default model for x3"):
+        shelf.default_model(3)
+
+
+def test_weights_other_than_the_cards_are_refused(models: Path, photos: Path) -> None:
+    zoo.train("tiny")
+    zoo.verify("tiny", [str(photos)])
+    path = models / "tiny" / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    with pytest.raises(SrkdError, match="sha256 differs"):
+        Model.load("tiny")
+
+
+def test_a_slice_on_another_recipe_is_refused(models: Path) -> None:
+    zoo.train("tiny", budget=0)
+    with pytest.raises(SrkdError, match=r"recipe\.train changed"):
+        zoo.train("tiny", ["train.optim_g.lr=1e-5"])
+
+
+def test_an_unknown_name_names_the_nearest(models: Path) -> None:
+    with pytest.raises(SrkdError, match=r'unknown zoo model "tinny" \(did you mean "tiny"'):
+        zoo.train("tinny")
+
+
+def test_the_benchmark_times_the_loop_itself(recipe: dict[str, Any]) -> None:
+    recipe["train"]["total_iter"] = 10**6
+    assert benchmark.steps_per_second(recipe, seconds=0.2) > 1
+    recipe["train"]["total_iter"] = 2
+    with pytest.raises(SrkdError, match="ended before its time"):
+        benchmark.steps_per_second(recipe, seconds=5)
