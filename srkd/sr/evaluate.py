@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from srkd.errors import SrkdError
 from srkd.io.resize import imresize
 from srkd.io.store import PictureStore, open_or_build, pair_files
-from srkd.sr.infer import device_of, run, to_picture, to_tensor
+from srkd.sr.infer import run, to_picture, to_tensor
 from srkd.sr.metrics import Protocol, score
 from srkd.sr.models import load_network
 from srkd.sr.pictures import files_of
@@ -40,7 +41,8 @@ def open_model(name: str, scale: int | None, self_ensemble: bool = False) -> Eva
     if name == "bicubic":
         return Evaluated(name, lambda lr: imresize(lr, float(scale or 1)), 0, scale)
     loaded = load_network(name, scale)
-    device = device_of(loaded.network)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    loaded.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def upscale(lr: np.ndarray) -> np.ndarray:
         return to_picture(run(loaded.network, to_tensor(lr, device), loaded.scale, loaded.multiple, self_ensemble))
