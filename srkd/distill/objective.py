@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from srkd import losses
 from srkd.distill.taps import resolve
 from srkd.distill.teachers import Answer
+from srkd.distill.weights import Balance, Weight
 from srkd.errors import SrkdError
 from srkd.losses import Loss
 
-_WORDS = {"type", "at", "weight", "target", "name"}
+_WORDS = {"type", "at", "weight", "balance", "target", "name"}
 
 
 @dataclass
@@ -28,18 +29,22 @@ class Term:
 
     type: str
     name: str
-    weight: float = 1.0
+    weight: Weight = field(default_factory=lambda: Weight(1.0, 1.0))
     student_at: list[str] = field(default_factory=list)
     teacher_at: list[str] = field(default_factory=list)
     against: str = "teacher"
     options: dict[str, Any] = field(default_factory=dict)
+    balance: Balance | None = None
 
     @classmethod
     def parse(cls, spec: Mapping[str, Any], name: str | None = None) -> Term:
-        """Read `{type, at, weight, target, name, **options}`.
+        """Read `{type, at, weight, balance, target, name, **options}`.
 
         `at` is a path, glob or list of them for both networks, or `{student: ..., teacher: ...}`; `target: gt` compares
-        with the ground truth, `target: teacher` with the teacher.
+        with the ground truth, `target: teacher` with the teacher. `weight` is a number, or `{from, to, start, end}` for
+        one that changes between two steps. `balance: {share, every}` scales the term so that its gradient norm over the
+        student is that share of the task terms' (those against the ground truth); `weight` multiplies the result, so
+        that a balanced term can be faded too.
 
         Raises:
             SrkdError: unknown loss or option, a weight that is no number or negative, taps missing or unpaired.
@@ -48,9 +53,13 @@ class Term:
         if not isinstance(kind, str):
             raise SrkdError(f"a loss term needs `type`, the name of a loss; got {dict(spec)}")
         loss = losses.get(kind)
-        weight = spec.get("weight", 1.0)
-        if not isinstance(weight, (int, float)) or isinstance(weight, bool) or not 0 <= weight < float("inf"):
-            raise SrkdError(f"{kind}: weight must be a finite number >= 0, got {weight!r}")
+        try:
+            weight = Weight.parse(spec.get("weight", 1.0))
+            balance = Balance.parse(spec["balance"]) if "balance" in spec else None
+        except SrkdError as error:
+            raise SrkdError(f"{kind}: {error}") from error
+        if balance is not None and not loss.trains_student:
+            raise SrkdError(f"{kind}: gives the student no gradient, which `balance` would scale")
         at = spec.get("at", [])
         sides = at if isinstance(at, Mapping) else {"student": at, "teacher": at}
         if set(sides) != {"student", "teacher"}:
@@ -62,8 +71,13 @@ class Term:
             raise SrkdError(f"{kind}: target must be gt or teacher, got {spec['target']!r}")
         options = {key: value for key, value in spec.items() if key not in _WORDS}
         losses.build(kind, **options)
-        return cls(kind, str(spec.get("name") or name or kind), float(weight), _list(sides["student"]),
-                   _list(sides["teacher"]), target, options)  # fmt: skip
+        return cls(kind, str(spec.get("name") or name or kind), weight, _list(sides["student"]),
+                   _list(sides["teacher"]), target, options, balance)  # fmt: skip
+
+    @property
+    def is_task(self) -> bool:
+        """Whether its gradient is the task's, against which others are balanced."""
+        return self.against == "target" and self.balance is None
 
 
 def _list(value: Any) -> list[str]:
@@ -89,6 +103,9 @@ def parse_terms(specs: Iterable[Mapping[str, Any]]) -> list[Term]:
         if term.name in taken:
             term.name = f"{term.name}_{same + 1}"
         terms.append(term)
+    balanced = [term.name for term in terms if term.balance is not None]
+    if balanced and not mistakes and not any(term.is_task and term.weight.ever for term in terms):
+        mistakes.append(f"{', '.join(balanced)}: balance needs a term against the ground truth to be balanced with")
     if mistakes:
         raise SrkdError("; ".join(mistakes))
     return terms
@@ -108,6 +125,12 @@ class Objective(nn.Module):
         super().__init__()
         self.terms = list(terms)
         self.modules_of = nn.ModuleDict({_key(term): nn.ModuleList([self._build(term)]) for term in self.terms})
+        self.weights: dict[str, float | Tensor] = {}
+        self._parameters_of_student: list[nn.Parameter] = []
+        for term in self.terms:
+            if term.balance is not None:
+                # 0 until it is measured. A buffer, so that a resumed run goes on with it.
+                self.register_buffer(_scale_key(term), torch.zeros(()))
 
     @staticmethod
     def _build(term: Term) -> Loss:
@@ -193,12 +216,52 @@ class Objective(nn.Module):
     def forward(
         self, student: Answer, teacher: Answer, target: Tensor | None, context: Mapping[str, Any]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum, and each term's unweighted value by name (both with their graph)."""
+        """The weighted sum, and each term's unweighted value by name (both with their graph).
+
+        `context` may hold `step`, counted from 0, which schedules and balances follow. `self.weights` then says what
+        each value was multiplied by.
+        """
+        step = int(context.get("step", 0))
         values = {
-            term.name: self.term_value(term, student, teacher, target, context) for term in self.terms if term.weight
+            term.name: self.term_value(term, student, teacher, target, context)
+            for term in self.terms
+            if self._counts(term, step)
         }
-        weighted = [values[term.name] * term.weight for term in self.terms if term.weight]
-        return torch.stack(weighted).sum(), values
+        if torch.is_grad_enabled():
+            self._measure(values, step)
+        self.weights = {term.name: self._weight(term, step) for term in self.terms if term.name in values}
+        return torch.stack([value * self.weights[name] for name, value in values.items()]).sum(), values
+
+    def _counts(self, term: Term, step: int) -> bool:
+        """Whether a term is computed: distributed training waits for the gradient of all learned parts, even a 0."""
+        learns = term.weight.ever and any(p.requires_grad for p in self.modules_of[_key(term)].parameters())
+        return learns or term.weight.at(step) > 0
+
+    def _weight(self, term: Term, step: int) -> float | Tensor:
+        weight = term.weight.at(step)
+        return weight if term.balance is None else weight * self.get_buffer(_scale_key(term))
+
+    def _measure(self, values: Mapping[str, Tensor], step: int) -> None:
+        """Renew the scales of the balanced terms whose turn it is: one backward pass each, and one for the task."""
+        due = [(t, t.balance) for t in self.terms if t.balance and t.name in values and step % t.balance.every == 0]
+        task = [values[t.name] * t.weight.at(step) for t in self.terms if t.is_task and t.name in values]
+        if not due or not task:
+            return
+        task_norm = self._norm(torch.stack(task).sum())
+        for term, balance in due:
+            scale, norm = self.get_buffer(_scale_key(term)), self._norm(values[term.name])
+            wanted = balance.share * task_norm / norm
+            smoothed = torch.where(scale > 0, (scale + wanted) / 2, wanted)
+            # Where the term has no gradient in this batch there is nothing to measure.
+            scale.copy_(torch.where(torch.isfinite(smoothed), smoothed, scale))
+
+    def _norm(self, value: Tensor) -> Tensor:
+        """The norm of a value's gradient over the student, the mean over the processes that train together."""
+        norm = _gradient(value, self._parameters_of_student).norm()
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(norm)
+            norm /= torch.distributed.get_world_size()
+        return norm
 
     def dry_run(self, student: Answer, teacher: Answer, target: Tensor | None, context: Mapping[str, Any],
                 parameters: Sequence[nn.Parameter]) -> None:  # fmt: skip
@@ -212,6 +275,7 @@ class Objective(nn.Module):
             SrkdError: one line that lists every mistake: shapes that cannot be compared, a missing context, an answer
                 that is not finite, a term without a gradient.
         """
+        self._parameters_of_student = list(parameters)
         mistakes = []
         for term in self.terms:
             try:
@@ -248,7 +312,7 @@ class Objective(nn.Module):
         )
         if losses.get(term.type).trains_student and all(g is None for g in gradients):
             raise SrkdError("gives the student no gradient")
-        if not term.weight:
+        if not term.weight.ever:
             # Distributed training waits for the gradient of every parameter that wants one.
             self.modules_of[_key(term)].requires_grad_(False)
 
@@ -258,7 +322,7 @@ class Objective(nn.Module):
         """Gradient norm of each weighted term over the student, and its cosine to the task term's gradient.
 
         Args:
-            values: as `forward` returned them, before backward; the graph is kept.
+            values: as the last `forward` returned them, before backward; the graph is kept.
             task_term: the term that the others are compared with; the first against the ground truth by default.
 
         Returns:
@@ -266,19 +330,7 @@ class Objective(nn.Module):
         """
         ground = [t.name for t in self.terms if t.against == "target" and t.name in values]
         task_term = task_term or (ground[0] if ground else None)
-        flat = {}
-        for term in self.terms:
-            if term.name not in values:
-                continue
-            gradients = torch.autograd.grad(
-                values[term.name] * term.weight, list(parameters), retain_graph=True, allow_unused=True
-            )
-            flat[term.name] = torch.cat(
-                [
-                    (torch.zeros_like(p) if g is None else g).flatten()
-                    for p, g in zip(parameters, gradients, strict=True)
-                ]
-            )
+        flat = {name: _gradient(value * self.weights[name], parameters) for name, value in values.items()}
         report = {f"grad/{name}": gradient.norm().item() for name, gradient in flat.items()}
         if task_term is not None:
             for name, gradient in flat.items():
@@ -291,6 +343,17 @@ class Objective(nn.Module):
 def _key(term: Term) -> str:
     # Module names may not hold dots.
     return term.name.replace(".", "_")
+
+
+def _scale_key(term: Term) -> str:
+    return f"scale_of_{_key(term)}"
+
+
+def _gradient(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The gradient of a value over parameters as one vector; the graph is kept."""
+    gradients = torch.autograd.grad(value, list(parameters), retain_graph=True, allow_unused=True)
+    pairs = zip(parameters, gradients, strict=True)
+    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in pairs])
 
 
 def _first(maps: Tensor | Sequence[Tensor]) -> Tensor:

@@ -109,3 +109,61 @@ def test_a_live_teacher_is_frozen_and_in_eval_mode() -> None:
     answer = LiveTeacher(network, ["body.0"])({"lr": torch.rand(2, 3, 8, 8)})
     assert not answer.output.requires_grad and not answer.features["body.0"].requires_grad
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
+
+
+def test_a_weight_follows_its_schedule() -> None:
+    schedule = {"from": 2, "to": 0, "start": 10, "end": 20}
+    specs = [{"type": "L1Loss"}, {"type": "output", "weight": schedule}]
+    student, objective, ours, theirs, hr, context = prepared(specs)
+    objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
+    for step, weight in ((0, 2), (10, 2), (15, 1), (19, 0.2), (20, 0), (99, 0)):
+        total, values = objective(ours, theirs, hr, {**context, "step": step})
+        kd = weight * (ours.output - theirs.output).abs().mean().item()
+        assert total.item() == pytest.approx(values["L1Loss"].item() + kd)
+        assert ("output" in values) == (weight > 0)
+
+
+def test_a_learned_part_takes_part_in_steps_where_its_weight_is_zero() -> None:
+    spec = {"type": "fitnet", "at": "body.1", "weight": {"from": 0, "to": 1, "end": 10}}
+    student, objective, ours, theirs, hr, context = prepared([{"type": "L1Loss"}, spec])
+    objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
+    objective(ours, theirs, hr, context)[0].backward()
+    assert all(p.grad is not None and not p.grad.any() for p in objective.parameters())
+
+
+@pytest.mark.parametrize("weight", [1, 0.5])
+def test_a_balanced_term_has_its_share_of_the_gradient_and_goes_on_after_a_resume(weight: float) -> None:
+    specs = [{"type": "L1Loss", "weight": 2}, {"type": "at", "at": "body.*", "balance": {"share": 0.3, "every": 4},
+                                               "weight": weight}]  # fmt: skip
+    student, objective, ours, theirs, hr, context = prepared(specs)
+    parameters = list(student.parameters())
+    objective.dry_run(ours, theirs, hr, context, parameters)
+    _, values = objective(ours, theirs, hr, context)
+    report = objective.monitor(values, parameters)
+    assert report["grad/at"] == pytest.approx(0.3 * weight * report["grad/L1Loss"], rel=1e-4)
+    scale = objective.weights["at"].item()
+    darker = Answer(theirs.output, {name: value + 3 for name, value in theirs.features.items()})
+    totals = []
+    for step in (1, 4):
+        totals.append(objective(ours, darker, hr, {**context, "step": step})[0].item())
+        assert (objective.weights["at"].item() == scale) == (step == 1)
+    _, resumed, *_ = prepared(specs)
+    resumed.dry_run(ours, darker, hr, context, parameters)
+    resumed.load_state_dict(objective.state_dict())
+    again = {**context, "step": 5}
+    assert resumed(ours, darker, hr, again)[0].item() == objective(ours, darker, hr, again)[0].item() != totals[0]
+
+
+def test_mistakes_in_schedules_and_balances_are_found_in_words() -> None:
+    wrong = [({"weight": {"from": 1, "to": 0}}, "schedule needs from, to and end; end is missing"),
+             ({"weight": {"from": 1, "to": -1, "end": 5}}, "weight.to must be a finite number >= 0, got -1"),
+             ({"weight": {"from": 1, "to": 0, "end": 5, "strat": 1}}, 'unknown key of a weight\'s schedule "strat"'),
+             ({"weight": {"from": 1, "to": 0, "start": 5, "end": 5}}, "steps with 0 <= start < end, got 5 and 5"),
+             ({"balance": 0.3}, "balance must be {share: ...}"), ({"balance": {"share": 0}}, "share must be above 0"),
+             ({"balance": {"share": 1, "every": 0}}, "balance.every must be a number of steps, got 0")]  # fmt: skip
+    for extra, message in wrong:
+        with pytest.raises(SrkdError) as error:
+            parse_terms([{"type": "L1Loss"}, {"type": "output", **extra}])
+        assert message in str(error.value) and "losses[2]: output: " in str(error.value)
+    with pytest.raises(SrkdError, match="output: balance needs a term against the ground truth"):
+        parse_terms([{"type": "output", "balance": {"share": 0.3}}])
