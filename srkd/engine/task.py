@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+class SetScores(TypedDict):
+    """Scores on one set: how they were measured, and {metric: {item: score}}."""
+
+    protocol: str
+    metrics: dict[str, dict[str, float]]
+
+
 class Task(nn.Module, ABC):
     """Owns networks and optimisers, turns a batch into steps, and validates.
 
@@ -31,6 +38,7 @@ class Task(nn.Module, ABC):
     """
 
     recipe_type: ClassVar[type[Recipe]] = Recipe
+    check_settings: ClassVar[dict[str, Any]] = {}  # over a recipe that is only checked: nothing costly is built for it
 
     def __init__(self, recipe: Any) -> None:
         super().__init__()
@@ -38,6 +46,11 @@ class Task(nn.Module, ABC):
         self.optimisers: dict[str, Optimizer] = {}
         self.log: dict[str, Tensor | float] = {}
         self.notices: list[str] = []
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> type[Task]:
+        """The task that a recipe found by this name is for: another one where the recipe is a foreign tool's."""
+        return cls
 
     @abstractmethod
     def setup(self, fabric: Fabric) -> None:
@@ -88,6 +101,22 @@ class Task(nn.Module, ABC):
     def fingerprint(self) -> dict[str, str]:
         """What else a resumed run must have in common with the one it resumes: hashes by name."""
         return {}
+
+    @classmethod
+    def shared_settings(cls, tasks: Sequence[Task]) -> dict[str, Any]:
+        """Settings that runs need to have in common to be compared, found from their tasks after `setup`."""
+        return {}
+
+    @classmethod
+    def item_scores(cls, result: Mapping[str, Any], sets: Sequence[str]) -> dict[str, SetScores]:
+        """Scores of a finished run by evaluation set, item by item, for paired statistics.
+
+        Args:
+            result: as `Run.train` returned it.
+            sets: what the study evaluates on; by default there are only the last validation's scores, an item each.
+        """
+        values = {metric: {"all": value} for metric, value in result["metrics"].items()}
+        return {"validation": {"protocol": "the task's validation", "metrics": values}}
 
     def on_stage(self, number: int, previous: dict[str, Tensor] | None) -> None:
         """Called before training with the number of the stage and the previous stage's `state_dict`.

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srkd import resources
+from srkd.distill.taps import resolve
 from srkd.distill.teachers import LiveTeacher
 from srkd.engine.log import Progress
 from srkd.engine.run import say
+from srkd.io.lock import locked
 from srkd.sr import cache
 from srkd.sr.data import BankSource, Patches, PictureSource, Source, Subset, to_batch
 from srkd.sr.models import LoadedNetwork
@@ -46,7 +48,10 @@ def _outputs(teacher: LoadedNetwork | None, taps: Sequence[str], pictures: Subse
     if not (folder / "meta.json").exists():
         size = sum(pictures.hr(i).size for i in range(len(pictures))) * 2
         say(cache.check_size(size, spec.max_bytes, folder, f"{teacher.name}'s outputs"))
-    with Progress(f"outputs of {teacher.name}", len(pictures), quiet=(folder / "meta.json").exists()) as progress:
+    with (
+        locked(folder),
+        Progress(f"outputs of {teacher.name}", len(pictures), quiet=(folder / "meta.json").exists()) as progress,
+    ):
         outputs = cache.build_outputs(teacher.network, pictures, teacher.scale, folder, multiple=teacher.multiple,
                                       self_ensemble=spec.self_ensemble, say=progress.update)  # fmt: skip
     return PictureSource(pictures, patches, outputs)
@@ -56,16 +61,20 @@ def _bank(teacher: LoadedNetwork | None, taps: Sequence[str], pictures: Subset, 
           spec: Cache) -> Source:  # fmt: skip
     cut = Patches(patches.gt_size, 16, patches.scale, patches.hflip, patches.rot, patches.sampling, spec.seed)
     network = None if teacher is None else cache.network_hash(teacher.network)
-    name = cache.key(network=network, pictures=fingerprint, numbers=pictures.numbers, taps=list(taps), cut=vars(cut),
+    held = [] if teacher is None else list(dict.fromkeys([*resolve(teacher.network, spec.taps), *taps]))
+    name = cache.key(network=network, pictures=fingerprint, numbers=pictures.numbers, taps=held, cut=vars(cut),
                      patches=spec.patches)  # fmt: skip
     folder = _root(spec) / f"bank-{name}"
-    live = None if teacher is None else LiveTeacher(teacher.network, taps)
+    live = None if teacher is None else LiveTeacher(teacher.network, held)
     if not (folder / "meta.json").exists():
         shapes = {} if live is None else _shapes(live, PictureSource(pictures, cut))
         size = cache.bank_bytes(cut, spec.patches, shapes, live is not None)
         say(cache.check_size(size, spec.max_bytes, folder, f"{spec.patches} patches"))
-    with Progress("patch bank", spec.patches, quiet=(folder / "meta.json").exists()) as progress:
+    with locked(folder), Progress("patch bank", spec.patches, quiet=(folder / "meta.json").exists()) as progress:
         bank = cache.build_bank(live, pictures, cut, spec.patches, folder, progress.update)
+    if held:
+        # Layers that only other runs look at are not read.
+        bank["teacher_features"] = {tap: bank["teacher_features"][tap] for tap in taps}
     return BankSource(bank, patches.batch, patches.seed)
 
 

@@ -99,7 +99,7 @@ class Cache(Section):
     kind: Literal["auto", "live", "outputs", "bank"] = "auto"
     patches: int = pydantic.Field(8000, gt=0, description="size of the bank")
     taps: list[str] = pydantic.Field(
-        [], description="teacher layers that the bank holds beside those that the losses look at, for other runs to share"
+        [], description="teacher layers that the bank holds beside those the losses look at, for other runs"
     )
     seed: int = pydantic.Field(0, ge=0, description="of the bank's patches, whatever the run's own seed")
     max_bytes: float = pydantic.Field(8e9, gt=0, description="a larger cache is refused")

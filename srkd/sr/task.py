@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,11 +43,12 @@ class Step(nn.Module):
 
     def forward(
         self, batch: Mapping[str, Any], teacher: Answer, context: Mapping[str, Any]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The student's output, the objective's total and each term's own value."""
         student = self.answer(batch["lr"])
         assert student.output is not None
         student.output = student.output.float()
-        return self.objective(student, teacher, batch["hr"], context)
+        return student.output, *self.objective(student, teacher, batch["hr"], context)
 
 
 class Task(engine.Task):
@@ -55,7 +56,8 @@ class Task(engine.Task):
 
     recipe_type = SRRecipe
     recipe: SRRecipe
-    _step: Callable[..., tuple[Tensor, dict[str, Tensor]]]
+    check_settings = {"cache": {"kind": "live"}}
+    _step: Callable[..., tuple[Tensor, Tensor, dict[str, Tensor]]]
 
     def __init__(self, recipe: SRRecipe) -> None:
         super().__init__(recipe)
@@ -70,7 +72,25 @@ class Task(engine.Task):
             weights = read_weights(path.pretrain_network_g, self.recipe.scale)
             load_into(self.network_g, weights, path.pretrain_network_g, path.strict_load_g)
 
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> type[engine.Task]:
+        # BasicSR's option files name their model where ours name the task.
+        if "task" not in data and data.get("model_type") == "SRGANModel":
+            return engine.find("sr.gan")
+        return cls
+
     def setup(self, fabric: Fabric) -> None:
+        self._gather(fabric)
+        self._dry_run(self.network_g, self.objective)
+        step = Step(self.network_g, self.objective)
+        optimiser = make_optimiser(step.parameters(), self.recipe.train.optim_g)
+        wrapped_step, wrapped = fabric.setup(step, optimiser)
+        # Kept out of this module's own state: its parameters are network_g's and the objective's.
+        object.__setattr__(self, "_step", wrapped_step)
+        self.optimisers = {"g": wrapped}
+
+    def _gather(self, fabric: Fabric) -> None:
+        """Read the pictures, load the teacher, and decide where batches and its answers come from."""
         recipe, train = self.recipe, self.recipe.train
         self.fabric, self.device = fabric, fabric.device
         self.pictures = training_pictures(recipe.datasets.train, recipe.scale)
@@ -84,13 +104,6 @@ class Task(engine.Task):
         self.network_g.to(self.device)
         self.source, self.teacher = self._answers(data.Subset(self.pictures, kept))
         self.epoch_steps = math.ceil(len(kept) / self.patches.batch)
-        self._dry_run()
-        step = Step(self.network_g, self.objective)
-        optimiser = make_optimiser(step.parameters(), train.optim_g)
-        wrapped_step, wrapped = fabric.setup(step, optimiser)
-        # Kept out of this module's own state: its parameters are network_g's and the objective's.
-        object.__setattr__(self, "_step", wrapped_step)
-        self.optimisers = {"g": wrapped}
         self.validator = validation.Validator(recipe, fabric.is_global_zero)
 
     def _patches(self, world: int) -> data.Patches:
@@ -135,10 +148,10 @@ class Task(engine.Task):
                                self.patches, cache, self.fabric)  # fmt: skip
         return source, CachedTeacher()
 
-    def _dry_run(self) -> None:
+    def _dry_run(self, network: nn.Module, objective: Objective) -> None:
         """One step without an update: builds the losses' learned parts and finds every mistake before training."""
         batch = self.batch(0)
-        step = Step(self.network_g, self.objective)
+        step = Step(network, objective)
         with self.autocast(0, self.device):
             student, teacher = step.answer(batch["lr"]), self.teacher(batch)
         assert student.output is not None
@@ -148,9 +161,9 @@ class Task(engine.Task):
             raise SrkdError(
                 f"network_g gives {given} for a patch whose HR is {wanted}: is its scale {self.recipe.scale}?"
             )
-        parameters = [p for p in self.network_g.parameters() if p.requires_grad]
-        self.objective.dry_run(student, teacher, batch["hr"], self._context(batch, 0), parameters)
-        self.network_g.zero_grad(set_to_none=True)
+        parameters = [p for p in network.parameters() if p.requires_grad]
+        objective.dry_run(student, teacher, batch["hr"], self._context(batch, 0), parameters)
+        network.zero_grad(set_to_none=True)
 
     def _context(self, batch: Mapping[str, Any], step: int) -> dict[str, Any]:
         progress = step / self.recipe.train.total_iter
@@ -162,7 +175,7 @@ class Task(engine.Task):
 
     def steps(self, batch: dict[str, Any], step: int) -> Iterator[tuple[Tensor, Optimizer]]:
         with self.autocast(step, self.device):
-            total, values = self._step(batch, self.teacher(batch), self._context(batch, step))
+            _, total, values = self._step(batch, self.teacher(batch), self._context(batch, step))
         self.log = {f"l_{name}": value.detach() for name, value in values.items()}
         every = self.recipe.train.monitor_freq
         if every and (step + 1) % every == 0:
@@ -189,8 +202,34 @@ class Task(engine.Task):
         settings = super().settings()
         for key in ("dataroot_gt", "dataroot_lq", "exclude"):
             del settings["datasets"]["train"][key]
-        del settings["cache"]["dir"]
+        for key in ("dir", "taps"):  # what a bank holds beside what is looked at changes nothing either
+            del settings["cache"][key]
         return settings
+
+    @classmethod
+    def shared_settings(cls, tasks: Sequence[engine.Task]) -> dict[str, Any]:
+        """One patch bank for all where any looks at features."""
+        taps = {tap for task in tasks if isinstance(task, Task) for tap in task.objective.teacher_taps}
+        return {"cache": {"kind": "bank", "taps": sorted(taps)}} if taps else {}
+
+    @classmethod
+    def item_scores(cls, result: Mapping[str, Any], sets: Sequence[str]) -> dict[str, engine.SetScores]:
+        """PSNR and SSIM of each picture by the field's protocol; without sets, the last validation's means."""
+        if not sets:
+            return super().item_scores(result, sets)
+        from srkd.sr.evaluate import evaluate
+
+        (scored,) = evaluate([result["models"]["net_g"]], sets)["models"]
+        return {
+            name: {
+                "protocol": scores["protocol"]["stamp"],
+                "metrics": {
+                    metric: {picture["name"]: picture[metric] for picture in scores["pictures"]}
+                    for metric in ("psnr", "ssim")
+                },
+            }
+            for name, scores in scored["sets"].items()
+        }
 
     def fingerprint(self) -> dict[str, str]:
         return {"the training pictures": self.pictures.fingerprint}
