@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from srkd import losses
 from srkd.engine.checkpoint import save_weights
 from srkd.engine.ema import Ema
 from srkd.engine.loop import Stop, fit
@@ -80,6 +81,58 @@ def _recipe(folder: Path, teacher: Path | None, scratch: str) -> dict[str, Any]:
         "datasets": {"train": {"dataroot_gt": str(folder), "gt_size": 96, "batch_size_per_gpu": 16}},
         "train": {"total_iter": 10**9, "losses": losses},
     }
+
+
+LOSS_COLUMNS = ["loss", "ms", "share of a supervised step"]
+# Losses that compare several layers need more than one; the others are measured at the last block's output.
+_LAYERS = {"single": {"student": "body.7", "teacher": "body.15"},
+           "list": {"student": "body.{3,7}", "teacher": "body.{7,15}"}}  # fmt: skip
+
+
+def loss_costs(folder: Path, seconds: float) -> dict[str, Any]:
+    """What each loss adds to a training step of the 50 K student, on answers of EDSR-baseline that are cached.
+
+    Every loss that an SR recipe can name with its default options is measured, beside L1 to the ground truth, on one
+    bank of patches; the supervised step is measured on the same bank, before and after.
+
+    Args:
+        folder: HR pictures.
+        seconds: how long each is measured.
+
+    Returns:
+        {"rows": for a table, "supervised_ms", "left_out": {loss: why}}.
+    """
+    keep_freed_memory()
+    left_out: dict[str, str] = {}
+    costs: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        teacher = Path(scratch) / "teacher.safetensors"
+        torch.manual_seed(0)
+        save_weights(teacher, networks.build(TEACHER).state_dict(), {"network": TEACHER, "scale": 2})
+
+        def milliseconds(name: str | None) -> float:
+            recipe = _recipe(folder, None if name is None else teacher, scratch)
+            recipe["cache"] |= {"kind": "bank", "patches": 64}
+            cls = None if name is None else losses.get(name)
+            extra = [] if cls is None else [{"type": name, "at": _LAYERS[cls.layers] if cls.kind == "feature" else []}]
+            recipe["train"]["losses"] = [{"type": "L1Loss"}, *extra]
+            return 1000 / steps_per_second(recipe, seconds)
+
+        supervised = [milliseconds(None)]
+        for name in losses.names():
+            if losses.get(name).kind == "logits" or losses.get(name).reference == "target":
+                left_out[name] = "not a distillation loss of pictures"
+                continue
+            try:
+                say(name)
+                costs[name] = milliseconds(name)
+            except SrkdError as error:
+                left_out[name] = str(error)
+        supervised.append(milliseconds(None))
+    step = sum(supervised) / 2
+    rows = [{"loss": name, "ms": round(ms - step, 1), "share of a supervised step": f"{(ms - step) / step:.0%}"}
+            for name, ms in sorted(costs.items(), key=lambda item: item[1])]  # fmt: skip
+    return {"rows": rows, "supervised_ms": step, "left_out": left_out}
 
 
 def steps_per_second(recipe: dict[str, Any], seconds: float, warm_up: int = 5) -> float:

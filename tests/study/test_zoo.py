@@ -9,7 +9,7 @@ from srkd import resources
 from srkd.deploy.model import Model
 from srkd.errors import SrkdError
 from srkd.sr import zoo as shelf
-from srkd.study import benchmark, zoo
+from srkd.study import zoo
 
 
 @pytest.fixture
@@ -66,11 +66,3 @@ def test_a_slice_on_another_recipe_is_refused(models: Path) -> None:
 def test_an_unknown_name_names_the_nearest(models: Path) -> None:
     with pytest.raises(SrkdError, match=r'unknown zoo model "tinny" \(did you mean "tiny"'):
         zoo.train("tinny")
-
-
-def test_the_benchmark_times_the_loop_itself(recipe: dict[str, Any]) -> None:
-    recipe["train"]["total_iter"] = 10**6
-    assert benchmark.steps_per_second(recipe, seconds=0.2) > 1
-    recipe["train"]["total_iter"] = 2
-    with pytest.raises(SrkdError, match="ended before its time"):
-        benchmark.steps_per_second(recipe, seconds=5)
