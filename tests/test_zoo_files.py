@@ -1,6 +1,7 @@
 """The zoo's own files: recipes that are valid, facts that cards need, weights that are those of their cards."""
 
 import pytest
+
 from srkd.engine.recipe import read, validate
 from srkd.sr import zoo
 from srkd.sr.models import load_network

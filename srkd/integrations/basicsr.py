@@ -117,7 +117,9 @@ def _metric(name: str) -> Any:
 
 def _registry(kind: str) -> dict[str, Any]:
     package()
-    return dict(iter(getattr(importlib.import_module("basicsr.utils.registry"), f"{kind}_REGISTRY")))
+    found = dict(iter(getattr(importlib.import_module("basicsr.utils.registry"), f"{kind}_REGISTRY")))
+    # Names that other projects register too carry this suffix there, and are looked up without it.
+    return {name.removesuffix("_basicsr"): value for name, value in found.items()}
 
 
 @cache

@@ -109,3 +109,9 @@ def test_niqe_of_baboon_is_matlabs(data: Path) -> None:
 def test_niqe_refuses_less_than_a_block() -> None:
     with pytest.raises(SrkdError, match="at least 96 x 96 pixels, got 92 x 96"):
         basicsr.niqe(np.zeros((100, 96, 3), np.uint8), crop_border=2)
+
+
+def test_names_that_carry_basicsrs_suffix_are_found_without_it():
+    assert "SRVGGNetCompact" in basicsr.network_names()
+    network = basicsr.network("SRVGGNetCompact", num_feat=8, num_conv=2, upscale=2)
+    assert network(torch.rand(1, 3, 6, 6)).shape == (1, 3, 12, 12)
