@@ -17,3 +17,15 @@ def seconds(text: str) -> float:
     if match is None:
         raise SrkdError(f'"{text}" is not a time; give 90s, 9m or 2h')
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def shard(text: str) -> tuple[int, int]:
+    """A part of several, such as 2/3.
+
+    Raises:
+        SrkdError: not a part, or not one of 1 to n.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise SrkdError(f'"{text}" is not a shard; give 1/3, 2/3 or 3/3')
+    return int(match[1]), int(match[2])

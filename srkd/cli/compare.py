@@ -1,0 +1,38 @@
+"""Compare variants of a recipe with their control: several seeds, paired statistics, a verdict by rule.
+
+Writes experiments/<study>/: a folder a run, its result beside it, and results.json, results.md, report.html. What is
+finished is skipped, what was cut off goes on. Exit code 2 where some runs failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("study", metavar="STUDY", help="the study, a YAML file")
+    parser.add_argument("--shard", default="1/1", metavar="I/N", help="only every Nth run, from the Ith (1 to N)")
+    parser.add_argument("--output", default="experiments", help="folder of studies (default: %(default)s)")
+    parser.add_argument("--budget", metavar="TIME", help="stop after this time, state saved: 90s, 9m, 2h")
+    parser.add_argument("--dry-run", action="store_true", help="check every variant without training")
+
+
+def run(args: argparse.Namespace) -> int:
+    from srkd.engine.run import say
+    from srkd.study import comparison, plan
+    from srkd.study.compare import Comparison
+    from srkd.values import seconds, shard
+
+    part = shard(args.shard)
+    budget = None if args.budget is None else seconds(args.budget)
+    study = Comparison(plan.read(args.study), args.output)
+    study.check()
+    if args.dry_run:
+        say(f"{args.study}: {len(study.runs())} runs checked, nothing was trained or written")
+        return 0
+    done = study.train(part, budget)
+    found = comparison.write(study)
+    print(comparison.text(study.folder, found))
+    if not done:
+        return 0 if budget is not None else 130
+    return 2 if found["failed"] else 0

@@ -1,0 +1,188 @@
+"""What a study found: statistics of its finished runs, as JSON, Markdown and one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from srkd.io.atomic import write_json, write_text
+from srkd.report import html, plots, tables
+from srkd.study.compare import Comparison
+from srkd.study.plan import CONTROL
+from srkd.study.statistics import RESAMPLES, compare
+
+COLUMNS = ["variant", "seeds", "mean", "SD", "difference", "low", "high", "p (Holm)", "verdict"]
+COSTS = ["variant", "runs", "seconds", "extra parameters"]
+TERMS = ["variant", "term", "gradient share", "cosine"]
+Results = dict[str, dict[int, dict[str, Any]]]
+
+
+def summarise(comparison: Comparison) -> dict[str, Any]:
+    """The findings as plain data.
+
+    Returns:
+        {"study", "scores": [{"set", "metric", "protocol", "rows"}], "costs": rows, "terms": rows, "curves": by name,
+        "failed": rows, "missing": number of runs not finished, "runs": every finished run, seed by seed}.
+    """
+    study = comparison.study
+    found = {v.name: {seed: comparison.result(v.name, seed) for seed in study.seeds} for v in study.variants}
+    finished: Results = {
+        name: {seed: run for seed, run in runs.items() if run and run["status"] == "finished"}
+        for name, runs in found.items()
+    }
+    everything = [run for runs in finished.values() for run in runs.values()]
+    failed = [{key: run[key] for key in ("variant", "seed", "error")}
+              for runs in found.values() for run in runs.values() if run and run["status"] == "failed"]  # fmt: skip
+    pairs = {(name, metric): scores["protocol"] for run in everything for name, scores in run["scores"].items()
+             for metric in scores["metrics"]}  # fmt: skip
+    return {
+        "study": study.name,
+        "alpha": study.alpha,
+        "scores": [
+            {"set": name, "metric": metric, "protocol": protocol,
+             "rows": _rows(finished, name, metric, protocol, study.alpha, metric in study.lower)}
+            for (name, metric), protocol in pairs.items()
+        ],
+        "costs": [_cost(name, runs) for name, runs in finished.items() if runs],
+        "terms": [row for name, runs in finished.items() for row in _terms(name, runs)],
+        "curves": _curves(finished),
+        "failed": failed,
+        "missing": sum(len(runs) for runs in found.values()) - len(everything),
+        "runs": everything,
+    }  # fmt: skip
+
+
+def _rows(finished: Results, name: str, metric: str, protocol: str, alpha: float, lower: bool) -> list[dict[str, Any]]:
+    scores = {
+        variant: {seed: run["scores"][name]["metrics"][metric] for seed, run in runs.items() if name in run["scores"]}
+        for variant, runs in finished.items()
+    }
+    control = scores.pop(CONTROL, {})
+    paired = {variant: _differences(runs, control) for variant, runs in scores.items()}
+    compared = compare({variant: table for variant, table in paired.items() if table.size}, alpha, lower)
+    rows = []
+    for variant, runs in {CONTROL: control, **scores}.items():
+        means = [float(np.mean(list(items.values()))) for items in runs.values()]
+        row: dict[str, Any] = {"variant": variant, "seeds": len(means), "protocol": protocol}
+        if means:
+            row["mean"] = float(np.mean(means))
+        if len(means) > 1:
+            row["SD"] = float(np.std(means, ddof=1))
+        rows.append({**row, **(asdict(compared[variant]) if variant in compared else {})})
+    return rows
+
+
+def _differences(runs: Mapping[int, Mapping[str, float]], control: Mapping[int, Mapping[str, float]]) -> np.ndarray:
+    """(seeds, items) of variant minus control, where both have the seed; items whose score is infinite are left out."""
+    seeds = [seed for seed in runs if seed in control]
+    items = [item for item in (runs[seeds[0]] if seeds else ()) if all(item in control[seed] for seed in seeds)]
+    scores = [np.array([[side[seed][item] for item in items] for seed in seeds]) for side in (runs, control)]
+    if not seeds or not items:
+        return np.zeros((0, 0))
+    finite = np.isfinite(scores).all(axis=(0, 1))
+    return np.asarray(scores[0][:, finite] - scores[1][:, finite])
+
+
+def _cost(variant: str, runs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "variant": variant,
+        "runs": len(runs),
+        "seconds": round(float(np.mean([run["seconds"] for run in runs.values()])), 1),
+        "extra parameters": next(iter(runs.values()))["extra_parameters"],
+    }
+
+
+def _terms(variant: str, runs: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for term in dict.fromkeys(term for run in runs.values() for term in run["terms"]):
+        row: dict[str, Any] = {"variant": variant, "term": term}
+        for key, column in (("share", "gradient share"), ("cosine", "cosine")):
+            values = [run["terms"][term][key] for run in runs.values() if key in run["terms"].get(term, {})]
+            if values:
+                row[column] = round(float(np.mean(values)), 4)
+        rows.append(row)
+    return rows
+
+
+def _curves(finished: Results) -> dict[str, list[dict[str, Any]]]:
+    """By validation score, a line a variant: the mean over its seeds at the steps that all of them have."""
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for variant, runs in finished.items():
+        for score in dict.fromkeys(name for run in runs.values() for name in run["curves"]):
+            lines = [dict(run["curves"].get(score, [])) for run in runs.values()]
+            steps = sorted(set(lines[0]).intersection(*lines))
+            if len(steps) > 1:
+                values = [float(np.mean([line[step] for line in lines])) for step in steps]
+                curves.setdefault(score, []).append({"label": variant, "x": steps, "y": values})
+    return curves
+
+
+def write(comparison: Comparison) -> dict[str, Any]:
+    """Write results.json, results.md and report.html into the study's folder; returns what `summarise` does."""
+    found = summarise(comparison)
+    write_json(comparison.folder / "results.json", found)
+    sections = _sections(found)
+    write_text(comparison.folder / "results.md", _markdown(found, sections))
+    write_text(comparison.folder / "report.html", html.page(f"Study {found['study']}", sections, _lead(found)))
+    return found
+
+
+def _sections(found: Mapping[str, Any]) -> list[html.Section]:
+    sections: list[html.Section] = [
+        {"heading": f"{table['metric']} on {table['set']}",
+         "table": {"rows": [_printed(row) for row in table["rows"]], "columns": _present(table["rows"])}}
+        for table in found["scores"]
+    ]  # fmt: skip
+    for score, series in found["curves"].items():
+        plot = {**plots.curves(series, "step", score), "caption": "Mean over seeds, while training."}
+        sections.append({"heading": f"{score} over steps", "plot": plot})
+    for heading, key, columns in (("Cost", "costs", COSTS), ("Gradients", "terms", TERMS),
+                                  ("Failed", "failed", ["variant", "seed", "error"])):  # fmt: skip
+        columns = [column for column in columns if any(column in row for row in found[key])]
+        if found[key]:
+            sections.append({"heading": heading, "table": {"rows": found[key], "columns": columns}})
+    return sections
+
+
+_NAMES = {"p_holm": "p (Holm)"}
+
+
+def _printed(row: Mapping[str, Any]) -> dict[str, Any]:
+    rounded = {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in row.items()}
+    return {_NAMES.get(key, key): value for key, value in rounded.items()}
+
+
+def _present(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    printed = [_printed(row) for row in rows]
+    return [column for column in COLUMNS if any(column in row for row in printed)]
+
+
+def _lead(found: Mapping[str, Any]) -> str:
+    missing = f" {found['missing']} run(s) are not finished." if found["missing"] else ""
+    return (
+        "Each variant against the control without a teacher: same seed, same picture. Low and high bound the "
+        f"difference by {RESAMPLES:,} resamples of seeds and pictures, at the level that Holm's correction over the "
+        f"variants leaves of {found['alpha']:g}, for each set and metric.{missing}"
+    )
+
+
+def _markdown(found: Mapping[str, Any], sections: Sequence[html.Section]) -> str:
+    parts = [f"# Study {found['study']}", _lead(found)]
+    for section in sections:
+        if "table" in section:
+            table = section["table"]
+            parts += [f"## {section['heading']}", tables.markdown(table["rows"], table["columns"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def text(path: Path, found: Mapping[str, Any]) -> str:
+    """The tables for a terminal, and where the rest is."""
+    parts = []
+    for section in _sections(found):
+        if "table" in section:
+            parts += [section["heading"], tables.text(section["table"]["rows"], section["table"]["columns"]), ""]
+    return "\n".join([*parts, f"{path}/results.json, results.md, report.html"])

@@ -1,0 +1,7 @@
+"""`srkd compare`: compare variants of a recipe with their control."""
+
+import sys
+
+from srkd.cli.main import main
+
+raise SystemExit(main(["compare", *sys.argv[1:]]))
