@@ -108,6 +108,16 @@ class Task(nn.Module, ABC):
         return {}
 
     @classmethod
+    def check_sets(cls, sets: Sequence[str]) -> None:
+        """Check the data sets that `item_scores` will be given.
+
+        Raises:
+            SrkdError: sets that there are not, or, by default, any.
+        """
+        if sets:
+            raise SrkdError(f"this task is scored by its own validation; leave {', '.join(sets)} out")
+
+    @classmethod
     def item_scores(cls, result: Mapping[str, Any], sets: Sequence[str]) -> dict[str, SetScores]:
         """Scores of a finished run by evaluation set, item by item, for paired statistics.
 

@@ -213,6 +213,12 @@ class Task(engine.Task):
         return {"cache": {"kind": "bank", "taps": sorted(taps)}} if taps else {}
 
     @classmethod
+    def check_sets(cls, sets: Sequence[str]) -> None:
+        from srkd.sr.evaluate import count
+
+        count(["the student"], sets)
+
+    @classmethod
     def item_scores(cls, result: Mapping[str, Any], sets: Sequence[str]) -> dict[str, engine.SetScores]:
         """PSNR and SSIM of each picture by the field's protocol; without sets, the last validation's means."""
         if not sets:

@@ -57,6 +57,10 @@ class Comparison:
                 differ from the control's; settings that changed since a run of the variant began.
         """
         mistakes = []
+        try:
+            self.task_type.check_sets(self.study.sets)
+        except SrkdError as error:
+            mistakes.append(f"sets: {error}")
         for variant in self.study.variants:
             try:
                 self.checked[variant.name] = self._check(variant)

@@ -34,7 +34,7 @@ class Study(Section):
     name: str = pydantic.Field(pattern=r"^\w[\w.+-]*$")
     base: dict[str, Any] | str = pydantic.Field(description="the recipe, or its path from the study's folder")
     variants: list[Variant] = pydantic.Field(min_length=1)
-    seeds: list[int] = pydantic.Field(min_length=1)
+    seeds: list[pydantic.NonNegativeInt] = pydantic.Field(min_length=1)
     sets: list[str] = pydantic.Field([], description="data sets that finished runs are scored on")
     lower: list[str] = pydantic.Field([], description="metrics of which lower is better")
     alpha: float = pydantic.Field(0.05, gt=0, lt=1, description="chance of any false difference a set and metric")
@@ -50,6 +50,8 @@ def read(path: Path | str) -> Study:
     study, _ = recipes.validate(Study, recipes.read(path), str(path))
     if isinstance(study.base, str):
         study.base = recipes.read(Path(path).parent / study.base)
+    if not isinstance(study.base.get("train"), dict):
+        raise SrkdError(f"{path}: base is not a recipe: it has no `train` section")
     mistakes = _repeated("variants", [v.name for v in study.variants]) + _repeated("seeds", study.seeds)
     for variant in study.variants:
         try:

@@ -141,12 +141,13 @@ def test_mistakes_of_all_variants_come_together(study: dict[str, Any], tmp_path:
     for part in ("variants: a occurs more than once", 'variant "a": losses[1]: unknown loss "outputt"',
                  'variant "control": output looks at the teacher'):  # fmt: skip
         assert part in str(error.value)
-    bad = {**study, "variants": [{"name": "a", "losses": [{**VID, "at": "boddy.1"}]},
+    bad = {**study, "sets": ["nowhere"], "variants": [{"name": "a", "losses": [{**VID, "at": "boddy.1"}]},
                                  {"name": "b", "losses": [L1], "set": {"train.total_iter": 9}},
                                  {"name": "c", "losses": [L1], "set": {"train.total_itr": 9}}]}  # fmt: skip
     with pytest.raises(SrkdError) as error:
         opened(bad, tmp_path).check()
-    for part in ('variant "a": vid: tap "boddy.1"', 'variant "b": train.total_iter must be as in the control',
+    for part in ("sets: nowhere: no such folder",
+                 'variant "a": vid: tap "boddy.1"', 'variant "b": train.total_iter must be as in the control',
                  'variant "c": recipe: unknown key train.total_itr'):  # fmt: skip
         assert part in str(error.value)
 
