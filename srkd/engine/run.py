@@ -53,7 +53,7 @@ class Run:
     def __init__(self, data: Mapping[str, Any], root: Path | str = "experiments", *, resume: bool = False,
                  budget: float | None = None, quiet: bool = False) -> None:  # fmt: skip
         self.data = dict(data)
-        self.task_type = tasks.find(str(self.data.get("task", "sr")))
+        self.task_type = tasks.find(str(self.data.get("task", "sr"))).of(self.data)
         self.recipe, ignored = validate(self.task_type.recipe_type, self.data)
         self.notices = [f"ignored, since they mean nothing here: {', '.join(ignored)}"] if ignored else []
         self.folder = Path(root) / self.recipe.name
@@ -126,6 +126,7 @@ class _Stage:
         _seed(recipe.manual_seed)
         self.task = run.task_type(recipe)
         self.metrics: dict[str, float] = {}
+        self._said: list[str] = []
 
     def train(self, previous: dict[str, torch.Tensor] | None) -> dict[str, Any]:
         self.task.setup(self.fabric)
@@ -159,14 +160,21 @@ class _Stage:
         self.log: Log | None = None
         if not self.fabric.is_global_zero:
             return
-        for notice in dict.fromkeys([*self.run.notices, *self.task.notices]):
-            say(f"notice: {notice}", self.run.quiet)
+        self._say_notices()
         write_text(self.folder / "recipe.yml", dump(self.recipe))
         self.log = Log(self.folder, start, self.recipe.logger.use_tb_logger)
         if start == 0:
             # A state at step 0 lets even the earliest kill be resumed to the same bits.
             self._save_state(0)
         self.metrics = _last_validation(self.folder)
+
+    def _say_notices(self) -> list[str]:
+        """Say, once, what the user should know; a task may learn more of it while it trains."""
+        new = [text for text in dict.fromkeys([*self.run.notices, *self.task.notices]) if text not in self._said]
+        for text in new:
+            say(f"notice: {text}", self.run.quiet)
+        self._said += new
+        return new
 
     def _after_step(self, done: int, values: Any) -> None:
         logger, total = self.recipe.logger, self.recipe.train.total_iter
@@ -210,6 +218,8 @@ class _Stage:
         rate = (done - since[1]) / max(now - since[0], 1e-9)
         lr = max(group["lr"] for opt in self.task.optimisers.values() for group in opt.param_groups)
         if self.log is not None:
+            for notice in self._say_notices():
+                self.log.write(done, {"notice": notice})
             self.log.write(done, {**values, "lr": lr, "steps_per_second": round(rate, 3)})
         shown = " ".join(f"{name} {value:.4g}" for name, value in values.items() if "/" not in name)
         self.progress.update(done, shown)

@@ -1,0 +1,351 @@
+"""SRGAN and cohorts of SRGANs: what trains what, bit for bit where it must be, and mistakes found before training."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from srkd.engine.checkpoint import load_weights
+from srkd.engine.log import read_metrics
+from srkd.engine.recipe import override, parse
+from srkd.engine.run import Run
+from srkd.errors import SrkdError
+from srkd.sr.gan import Task
+from srkd.sr.gan_health import Watch
+
+
+@pytest.fixture
+def gan(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe that trains a tiny SRGAN."""
+    recipe["task"] = "sr.gan"
+    recipe["network_d"] = {"type": "SRGANDiscriminator", "num_feat": 2, "input_size": 16, "num_dense": 4}
+    recipe["train"] |= {
+        "optim_d": {"type": "Adam", "lr": 1e-3},
+        "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0},
+        "gan_opt": {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.1},
+    }
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def vgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of a narrow VGG-19, random, under torchvision's names."""
+    state, width, number = {}, 3, 0
+    rng = torch.Generator().manual_seed(0)
+    for level, count in enumerate((2, 2, 4, 4, 4)):
+        for _ in range(count):
+            state[f"features.{number}.weight"] = torch.randn(4 + level, width, 3, 3, generator=rng) / 3
+            state[f"features.{number}.bias"] = torch.zeros(4 + level)
+            width, number = 4 + level, number + 2
+        number += 1
+    path = tmp_path_factory.mktemp("vgg") / "vgg19.pth"
+    torch.save(state, path)
+    return path
+
+
+def ready(recipe: dict[str, Any], root: Path, *settings: str) -> Task:
+    (task,) = Run(override(recipe, settings), root, quiet=True).dry_run()
+    assert isinstance(task, Task)
+    return task
+
+
+def train(recipe: dict[str, Any], root: Path, name: str, *settings: str, **options: Any) -> dict[str, Any]:
+    data = override(recipe, settings) | {"name": name}
+    return Run(data, root, quiet=True, **options).train()
+
+
+def weights(result: dict[str, Any], name: str) -> dict[str, Tensor]:
+    return load_weights(Path(result["models"][name]))[0]
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def gradients(network: nn.Module) -> list[Tensor]:
+    return [p.grad for p in network.parameters() if p.grad is not None and p.grad.abs().max() > 0]
+
+
+@pytest.mark.parametrize("kind", ["vanilla", "lsgan", "hinge", "ragan"])
+def test_the_generators_step_moves_the_generator_only_and_its_adversarial_term_has_a_gradient(
+    gan: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    task = ready(gan, tmp_path, f"train.gan_opt.gan_type={kind}", "train.pixel_opt.loss_weight=1e-12")
+    (pair,) = task.pairs
+    assert pair.discriminator is not None
+    steps = task.steps(task.batch(0), 0)
+    loss, optimiser = next(steps)
+    assert optimiser is task.optimisers["g"]
+    loss.backward()
+    assert len(gradients(pair.generator)) > 4
+    assert max(g.abs().max() for g in gradients(pair.generator)) > 1e-6
+    assert not gradients(pair.discriminator)
+    pair.generator.zero_grad()
+    loss, optimiser = next(steps)
+    assert optimiser is task.optimisers["d"]
+    loss.backward()
+    assert gradients(pair.discriminator) and not gradients(pair.generator)
+    with pytest.raises(StopIteration):
+        next(steps)
+
+
+def test_training_logs_the_gans_health_and_saves_both_networks(gan: dict[str, Any], tmp_path: Path) -> None:
+    result = train(gan, tmp_path, "one", "train.monitor_freq=2")
+    assert set(result["models"]) == {"net_g", "net_d"}
+    assert {"psnr_photos", "ssim_photos"} <= set(result["metrics"])
+    records = [r for r in read_metrics(tmp_path / "one" / "metrics.jsonl") if "l_d" in r]
+    assert len(records) == 6
+    for record in records:
+        assert 0 <= record["p_real"] <= 1 and 0 <= record["p_fake"] <= 1 and record["l_g_gan"] > 0
+        assert record["health/spread"] > 0
+    assert all(records[1][key] > 0 for key in ("grad/gan", "grad/net_d", "grad/L1Loss"))
+    _, meta = load_weights(Path(result["models"]["net_d"]))
+    assert meta["network"]["type"] == "SRGANDiscriminator" and "scale" not in meta
+
+
+def test_the_generator_waits_for_the_discriminator(gan: dict[str, Any], tmp_path: Path) -> None:
+    task = ready(gan, tmp_path, "train.net_d_iters=2", "train.net_d_init_iters=3")
+    names = {id(optimiser): name for name, optimiser in task.optimisers.items()}
+    batch = task.batch(0)
+    order = ["".join(names[id(optimiser)] for _, optimiser in task.steps(batch, step)) for step in range(6)]
+    assert order == ["d", "d", "d", "gd", "d", "gd"]
+
+
+def test_a_stage_of_plain_losses_comes_before_the_adversarial_one(gan: dict[str, Any], tmp_path: Path) -> None:
+    adversarial = gan["train"].pop("gan_opt")
+    gan["train"]["pixel_opt"]["type"] = "MSELoss"
+    gan["stages"] = [{}, {"train": {"gan_opt": adversarial, "optim_g": {"lr": 1e-12}}, "mutual": {"cohort": 2}}]
+    gan["train"]["scheduler"] = {"eta_min": 0}
+    result = train(gan, tmp_path, "staged")
+    first, _ = load_weights(tmp_path / "staged" / "stage_1" / "models" / "net_g_latest.safetensors")
+    assert not (tmp_path / "staged" / "stage_1" / "models" / "net_d_latest.safetensors").exists()
+    for name in ("net_g_0", "net_g_1"):
+        torch.testing.assert_close(weights(result, name), first, rtol=0, atol=1e-9)
+
+
+COHORT = "mutual={cohort: 2, weight: 1.0, temperature: 2.0}"
+
+
+def test_a_cohort_of_weight_0_trains_as_its_pairs_would_alone(gan: dict[str, Any], tmp_path: Path) -> None:
+    gan["manual_seed"] = 4
+    cohort = train(gan, tmp_path, "cohort", COHORT, "mutual.weight=0", "mutual.networks=both")
+    for number in range(2):
+        alone = train(gan, tmp_path, f"alone_{number}", f"init_seed={4 + number}")
+        for kind in ("net_g", "net_d"):
+            assert same(weights(cohort, f"{kind}_{number}"), weights(alone, kind))
+        assert cohort["metrics"][f"net_g_{number}/psnr_photos"] == alone["metrics"]["psnr_photos"]
+    assert not same(weights(cohort, "net_d_0"), weights(cohort, "net_d_1"))
+    mutual = train(gan, tmp_path, "mutual", COHORT)
+    assert not same(weights(cohort, "net_d_0"), weights(mutual, "net_d_0"))
+
+
+@pytest.mark.parametrize("kind", ["vanilla", "lsgan", "hinge", "ragan"])
+def test_the_divergence_reaches_each_network_and_none_its_peers(
+    gan: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    settings = [COHORT, "mutual.networks=both", f"train.gan_opt.gan_type={kind}"]
+    task, plain = (ready(gan, tmp_path, *settings, f"mutual.weight={weight}") for weight in (1.0, 0.0))
+    named = {f"{side}_{i}": net for i, pair in enumerate(task.pairs)
+             for side, net in (("g", pair.generator), ("d", pair.discriminator))}  # fmt: skip
+    twins = {f"{side}_{i}": net for i, pair in enumerate(plain.pairs)
+             for side, net in (("g", pair.generator), ("d", pair.discriminator))}  # fmt: skip
+    names = {id(optimiser): name for name, optimiser in task.optimisers.items()}
+    batch = task.batch(0)
+    order = []
+    for (loss, optimiser), (other, _) in zip(task.steps(batch, 1), plain.steps(batch, 1), strict=True):
+        order.append(name := names[id(optimiser)])
+        loss.backward()
+        other.backward()
+        assert [n for n, network in named.items() if gradients(network)] == [name]
+        pairs = zip(named[name].parameters(), twins[name].parameters(), strict=True)
+        assert any(not torch.equal(p.grad, q.grad) for p, q in pairs if p.grad is not None)
+        for network in (*named.values(), *twins.values()):
+            network.zero_grad()
+    assert order == ["g_0", "g_1", "d_0", "d_1"]
+
+
+def test_the_divergence_is_the_formula(gan: dict[str, Any], tmp_path: Path) -> None:
+    task = ready(gan, tmp_path, "mutual={cohort: 3, temperature: 2.0}")
+    z = [torch.randn(4, 1, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    for number in range(3):
+        p = [torch.sigmoid(x / 2) for x in z]
+        q = p[number]
+        expected = 4 / 2 * sum(
+            (r * (r / q).log() + (1 - r) * ((1 - r) / (1 - q)).log()).mean()
+            for r in (p[j].detach() for j in range(3) if j != number)
+        )  # fmt: skip
+        wanted = torch.autograd.grad(expected, z[number])[0]
+        term = task._among(task.between_discriminators, z, number)
+        found = torch.autograd.grad(term, z, allow_unused=True)
+        torch.testing.assert_close(found[number], wanted)
+        assert all(g is None for j, g in enumerate(found) if j != number)
+
+
+def test_a_resumed_cohort_ends_with_the_same_bits(gan: dict[str, Any], tmp_path: Path) -> None:
+    gan["train"]["ema_decay"] = 0.9
+    whole = train(gan, tmp_path, "whole", COHORT)
+    stopped = train(gan, tmp_path, "cut", COHORT, budget=0.0)
+    assert not stopped["finished"]
+    resumed = train(gan, tmp_path, "cut", COHORT, resume=True)
+    for name in ("net_g_0", "net_g_1", "net_d_0", "net_d_1"):
+        assert same(weights(whole, name), weights(resumed, name))
+
+
+# The keys of BasicSR's train_MSRGAN_x4.yml.
+BASICSR = """
+name: MSRGAN
+model_type: SRGANModel
+scale: 4
+num_gpu: 1
+manual_seed: 0
+datasets:
+  train:
+    name: DIV2K
+    type: PairedImageDataset
+    dataroot_gt: {hr}
+    dataroot_lq: {lr}
+    meta_info_file: basicsr/data/meta_info/meta_info_DIV2K800sub_GT.txt
+    filename_tmpl: '{{}}'
+    io_backend: {{type: disk}}
+    gt_size: 128
+    use_hflip: true
+    use_rot: true
+    use_shuffle: true
+    num_worker_per_gpu: 6
+    batch_size_per_gpu: 2
+    dataset_enlarge_ratio: 100
+    prefetch_mode: ~
+  val:
+    name: Set14
+    type: PairedImageDataset
+    dataroot_gt: {hr}
+    dataroot_lq: {lr}
+    io_backend: {{type: disk}}
+network_g: {{type: MSRResNet, num_in_ch: 3, num_out_ch: 3, num_feat: 4, num_block: 1, upscale: 4}}
+network_d: {{type: VGGStyleDiscriminator, num_in_ch: 3, num_feat: 2}}
+path:
+  pretrain_network_g: {pretrained}
+  strict_load_g: true
+  resume_state: ~
+train:
+  ema_decay: 0.999
+  optim_g: {{type: Adam, lr: !!float 1e-4, weight_decay: 0, betas: [0.9, 0.99]}}
+  optim_d: {{type: Adam, lr: !!float 1e-4, weight_decay: 0, betas: [0.9, 0.99]}}
+  scheduler: {{type: MultiStepLR, milestones: [50000, 100000, 200000, 300000], gamma: 0.5}}
+  total_iter: 2
+  warmup_iter: -1
+  pixel_opt: {{type: L1Loss, loss_weight: !!float 1e-2, reduction: mean}}
+  perceptual_opt:
+    type: PerceptualLoss
+    layer_weights: {{'conv5_4': 1}}
+    vgg_type: vgg19
+    use_input_norm: true
+    range_norm: false
+    perceptual_weight: 1.0
+    style_weight: 0
+    criterion: l1
+    vgg_path: {vgg}
+  gan_opt: {{type: GANLoss, gan_type: vanilla, real_label_val: 1.0, fake_label_val: 0.0, loss_weight: !!float 5e-3}}
+  net_d_iters: 1
+  net_d_init_iters: 0
+val:
+  val_freq: !!float 5e3
+  save_img: false
+  metrics:
+    psnr: {{type: calculate_psnr, crop_border: 4, test_y_channel: false}}
+logger:
+  print_freq: 100
+  save_checkpoint_freq: !!float 5e3
+  use_tb_logger: false
+  wandb: {{project: ~, resume_id: ~}}
+dist_params: {{backend: nccl, port: 29500}}
+"""
+
+
+def test_basicsrs_option_file_trains_with_only_its_paths_changed(vgg: Path, tmp_path: Path) -> None:
+    from srkd.integrations import basicsr
+    from srkd.io.images import Picture, write_picture
+    from srkd.io.resize import imresize
+    from support import textured
+
+    picture = textured(1, 132, 136)
+    write_picture(tmp_path / "hr" / "a.png", Picture(picture))
+    write_picture(tmp_path / "lr" / "a.png", Picture(imresize(picture, 0.25)))
+    generator = basicsr.network("MSRResNet", num_in_ch=3, num_out_ch=3, num_feat=4, num_block=1, upscale=4)
+    torch.save({"params": generator.state_dict()}, tmp_path / "pretrained.pth")
+    paths = {"hr": tmp_path / "hr", "lr": tmp_path / "lr", "vgg": vgg, "pretrained": tmp_path / "pretrained.pth"}
+    result = Run(parse(BASICSR.format(**paths)), tmp_path, quiet=True).train()
+    assert result["finished"] and 5 < result["metrics"]["psnr_Set14"] < 60
+    discriminator = basicsr.network("VGGStyleDiscriminator", num_in_ch=3, num_feat=2)
+    discriminator.load_state_dict(weights(result, "net_d"))
+    # What the run says of itself trains the same task again.
+    assert parse((tmp_path / "MSRGAN" / "recipe.yml").read_text())["task"] == "sr.gan"
+    with pytest.raises(SrkdError, match=r'PerceptualLoss: no VGG weights at "none\.pth"'):
+        Run(parse(BASICSR.format(**paths | {"vgg": "none.pth"})), tmp_path, quiet=True).dry_run()
+
+
+MISTAKES = [
+    (["mutual.cohort=1"], "mutual.cohort: value error, a cohort needs at least 2 pairs.*got 1"),
+    (["network_d.input_size=32"], "network_d: SRGANDiscriminator takes pictures of 32x32, got 16x16"),
+    (["network_d.input_size=24"], "network_d: network SRGANDiscriminator: input_size must be a positive multiple"),
+    (["network_d={type: SRGANDiscriminatr}"], 'network_d: unknown network "SRGANDiscriminatr"'),
+    (["network_d=null"], "gan_opt needs a discriminator: the recipe has no network_d"),
+    (["train.gan_opt.gan_type=wgan"], "GANLoss: gan_type must be one of vanilla"),
+    (["train.gan_opt.loss_weight=-1"], "must be a GANLoss with a loss_weight >= 0"),
+    (["train.gan_opt.labels=1"], 'GANLoss: unknown option "labels"'),
+    (["train.perceptual_opt={layer_weights: {conv5_4: 1}, style_weight: 1}"], "srkd has no style loss"),
+    (["path.pretrain_network_d=none.pth"], "none.pth: no such checkpoint"),
+    (["train.optim_d.lr=0"], "train.optim_d.lr: input should be greater than 0"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), MISTAKES, ids=[m[0][-1] for m in MISTAKES])
+def test_mistakes_are_found_before_training(
+    gan: dict[str, Any], tmp_path: Path, settings: list[str], message: str
+) -> None:
+    with pytest.raises(SrkdError, match=message) as error:
+        ready(gan, tmp_path, *settings)
+    assert "\n" not in str(error.value)
+
+
+def test_weights_that_do_not_fit_are_refused(gan: dict[str, Any], tmp_path: Path) -> None:
+    result = train(gan, tmp_path, "one")
+    twins = [COHORT, *(f"path.pretrain_network_{side}={result['models'][f'net_{side}']}" for side in "gd")]
+    with pytest.raises(SrkdError, match="every pair would start from the same weights"):
+        ready(gan, tmp_path, *twins)
+    ready(gan, tmp_path, *twins[:2])
+    with pytest.raises(SrkdError, match="not the weights of this SRGANDiscriminator"):
+        ready(gan, tmp_path, twins[2], "network_d.num_feat=4")
+    x4 = copy.deepcopy(gan) | {"scale": 4}
+    with pytest.raises(SrkdError, match="weights for x2, but the recipe's scale is 4"):
+        ready(x4, tmp_path, twins[1])
+
+
+GOOD = {"p_real": 0.6, "p_fake": 0.4, "health/spread": 1.0, "health/error": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"p_real": 1.0, "p_fake": 0.0}, "step 5: pair 1 has collapsed: the discriminator tells every picture"),
+        ({"p_real": 0.1, "p_fake": 0.9}, "takes fakes for more real"),
+        ({"health/spread": 0.01}, "nearly of one colour"),
+        ({"health/error": 2.0}, "is diverging"),
+    ],
+)
+def test_lasting_trouble_is_said_once_and_health_never(values: dict[str, float], message: str) -> None:
+    watch = Watch("pair 1")
+    said = [text for step in range(1, 9) for text in watch.look(GOOD | values, step)]
+    assert len(said) == 1 and message in said[0]
+    assert not any(watch.look(GOOD, step) for step in range(9, 20))
+
+
+def test_trouble_is_said_while_training(
+    gan: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Run(override(gan, ["train.optim_g.lr=1000", "train.total_iter=8"]), tmp_path).train()
+    assert "notice: step" in capsys.readouterr().err
+    assert any("diverging" in r.get("notice", "") for r in read_metrics(tmp_path / "tiny" / "metrics.jsonl"))
