@@ -74,12 +74,21 @@ class Run:
         return stages
 
     def dry_run(self) -> list[Task]:
-        """Build every stage's task and check every name, shape and path without training or writing anything."""
+        """Check every name, shape and path of every stage, without training, caching or writing a run.
+
+        Returns:
+            The stages' tasks, set up.
+        """
+        return self.set_up(rehearsal=True)
+
+    def set_up(self, rehearsal: bool = False) -> list[Task]:
+        """Build every stage's task, ready to train; a rehearsal builds nothing that takes long."""
         built = []
         for recipe, _ in self.stages:
             fabric = make_fabric(recipe.find_unused_parameters)
             _seed(recipe.manual_seed)
             task = self.task_type(recipe)
+            task.rehearsal = rehearsal
             task.setup(fabric)
             self.notices += task.notices
             built.append(task)

@@ -46,6 +46,8 @@ class Task(nn.Module, ABC):
         self.optimisers: dict[str, Optimizer] = {}
         self.log: dict[str, Tensor | float] = {}
         self.notices: list[str] = []
+        # Whether `setup` is for checking alone: then it builds nothing that takes long, such as a teacher's cache.
+        self.rehearsal = False
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> type[Task]:

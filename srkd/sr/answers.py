@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +28,17 @@ def cached_source(kind: str, teacher: LoadedNetwork | None, taps: Sequence[str],
     Raises:
         SrkdError: the cache would pass cache.max_bytes, or a teacher's answer is not finite.
     """
-    build = _outputs if kind == "outputs" else _bank
+    plan = _outputs if kind == "outputs" else _bank
     if fabric.is_global_zero:
-        build(teacher, taps, pictures, fingerprint, patches, spec)
+        plan(teacher, taps, pictures, fingerprint, patches, spec)()
     fabric.barrier()
-    return build(teacher, taps, pictures, fingerprint, patches, spec)
+    return plan(teacher, taps, pictures, fingerprint, patches, spec)()
+
+
+def check_cache(kind: str, teacher: LoadedNetwork | None, taps: Sequence[str], pictures: Subset, fingerprint: str,
+                patches: Patches, spec: Cache) -> None:  # fmt: skip
+    """Say how large the cache would be, without building it. Raises SrkdError where it would pass cache.max_bytes."""
+    (_outputs if kind == "outputs" else _bank)(teacher, taps, pictures, fingerprint, patches, spec)
 
 
 def _root(spec: Cache) -> Path:
@@ -40,7 +46,7 @@ def _root(spec: Cache) -> Path:
 
 
 def _outputs(teacher: LoadedNetwork | None, taps: Sequence[str], pictures: Subset, fingerprint: str, patches: Patches,
-             spec: Cache) -> Source:  # fmt: skip
+             spec: Cache) -> Callable[[], Source]:  # fmt: skip
     assert teacher is not None
     name = cache.key(network=cache.network_hash(teacher.network), pictures=fingerprint, numbers=pictures.numbers,
                      self_ensemble=spec.self_ensemble)  # fmt: skip
@@ -48,17 +54,19 @@ def _outputs(teacher: LoadedNetwork | None, taps: Sequence[str], pictures: Subse
     if not (folder / "meta.json").exists():
         size = sum(pictures.hr(i).size for i in range(len(pictures))) * 2
         say(cache.check_size(size, spec.max_bytes, folder, f"{teacher.name}'s outputs"))
-    with (
-        locked(folder),
-        Progress(f"outputs of {teacher.name}", len(pictures), quiet=(folder / "meta.json").exists()) as progress,
-    ):
-        outputs = cache.build_outputs(teacher.network, pictures, teacher.scale, folder, multiple=teacher.multiple,
-                                      self_ensemble=spec.self_ensemble, say=progress.update)  # fmt: skip
-    return PictureSource(pictures, patches, outputs)
+
+    def build() -> Source:
+        title, quiet = f"outputs of {teacher.name}", (folder / "meta.json").exists()
+        with locked(folder), Progress(title, len(pictures), quiet=quiet) as progress:
+            outputs = cache.build_outputs(teacher.network, pictures, teacher.scale, folder, multiple=teacher.multiple,
+                                          self_ensemble=spec.self_ensemble, say=progress.update)  # fmt: skip
+        return PictureSource(pictures, patches, outputs)
+
+    return build
 
 
 def _bank(teacher: LoadedNetwork | None, taps: Sequence[str], pictures: Subset, fingerprint: str, patches: Patches,
-          spec: Cache) -> Source:  # fmt: skip
+          spec: Cache) -> Callable[[], Source]:  # fmt: skip
     cut = Patches(patches.gt_size, 16, patches.scale, patches.hflip, patches.rot, patches.sampling, spec.seed)
     network = None if teacher is None else cache.network_hash(teacher.network)
     held = [] if teacher is None else list(dict.fromkeys([*resolve(teacher.network, spec.taps), *taps]))
@@ -70,12 +78,17 @@ def _bank(teacher: LoadedNetwork | None, taps: Sequence[str], pictures: Subset, 
         shapes = {} if live is None else _shapes(live, PictureSource(pictures, cut))
         size = cache.bank_bytes(cut, spec.patches, shapes, live is not None)
         say(cache.check_size(size, spec.max_bytes, folder, f"{spec.patches} patches"))
-    with locked(folder), Progress("patch bank", spec.patches, quiet=(folder / "meta.json").exists()) as progress:
-        bank = cache.build_bank(live, pictures, cut, spec.patches, folder, progress.update)
-    if held:
-        # Layers that only other runs look at are not read.
-        bank["teacher_features"] = {tap: bank["teacher_features"][tap] for tap in taps}
-    return BankSource(bank, patches.batch, patches.seed)
+
+    def build() -> Source:
+        quiet = (folder / "meta.json").exists()
+        with locked(folder), Progress("patch bank", spec.patches, quiet=quiet) as progress:
+            bank = cache.build_bank(live, pictures, cut, spec.patches, folder, progress.update)
+        if held:
+            # Layers that only other runs look at are not read.
+            bank["teacher_features"] = {tap: bank["teacher_features"][tap] for tap in taps}
+        return BankSource(bank, patches.batch, patches.seed)
+
+    return build
 
 
 def _shapes(live: LiveTeacher, source: PictureSource) -> dict[str, tuple[int, ...]]:

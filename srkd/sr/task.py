@@ -19,7 +19,7 @@ from srkd.engine.checkpoint import load_into
 from srkd.engine.optimisers import make_optimiser
 from srkd.errors import SrkdError
 from srkd.sr import data, validation
-from srkd.sr.answers import cached_source
+from srkd.sr.answers import cached_source, check_cache
 from srkd.sr.models import LoadedNetwork, build_or_load, read_weights
 from srkd.sr.pictures import training_pictures
 from srkd.sr.recipe import SRRecipe
@@ -136,17 +136,20 @@ class Task(engine.Task):
         kind = cache.kind
         if kind == "auto":
             kind = "live" if teacher is None or self.objective.teacher_taps else "outputs"
-        if kind == "live" or (kind == "outputs" and teacher is None):
-            live = CachedTeacher() if teacher is None else LiveTeacher(teacher.network, self.objective.teacher_taps)
-            return data.PictureSource(pictures, self.patches), live
+        if kind == "outputs" and teacher is None:
+            kind = "live"
         if kind == "outputs" and self.objective.teacher_taps:
             raise SrkdError(
                 f"cache.kind outputs holds no features, but losses look at {', '.join(self.objective.teacher_taps)}; "
                 "use bank or live"
             )
-        source = cached_source(kind, teacher, self.objective.teacher_taps, pictures, self.pictures.fingerprint,
-                               self.patches, cache, self.fabric)  # fmt: skip
-        return source, CachedTeacher()
+        wanted = (kind, teacher, self.objective.teacher_taps, pictures, self.pictures.fingerprint, self.patches, cache)
+        if kind != "live" and not self.rehearsal:
+            return cached_source(*wanted, self.fabric), CachedTeacher()
+        if kind != "live":
+            check_cache(*wanted)
+        live = CachedTeacher() if teacher is None else LiveTeacher(teacher.network, self.objective.teacher_taps)
+        return data.PictureSource(pictures, self.patches), live
 
     def _dry_run(self, network: nn.Module, objective: Objective) -> None:
         """One step without an update: builds the losses' learned parts and finds every mistake before training."""

@@ -137,7 +137,7 @@ def loss_costs(folder: Path, seconds: float) -> dict[str, Any]:
 
 def steps_per_second(recipe: dict[str, Any], seconds: float, warm_up: int = 5) -> float:
     """Speed of the training loop on a recipe, everything in it: data, teacher, backward, update."""
-    (task,) = Run(recipe, quiet=True).dry_run()
+    (task,) = Run(recipe, quiet=True).set_up()
     times: list[float] = []
 
     def after_step(done: int, values: Callable[[], dict[str, float]]) -> None:
