@@ -26,7 +26,7 @@ PUBLISHED: dict[int, dict[str, dict[str, str]]] = {
 def card(name: str, recipe: dict[str, Any], metrics: dict[str, Any]) -> str:
     """The card as Markdown."""
     sets = list(metrics["sets"])
-    rows = [_row(f"**{name}**", metrics["sets"]), _row("bicubic (measured)", metrics["bicubic"])]
+    rows = [_row(name, metrics["sets"]), _row("bicubic (measured)", metrics["bicubic"])]
     rows += [{"model": label, **{s: scores.get(s, "-") for s in sets}}
              for label, scores in PUBLISHED.get(metrics["scale"], {}).items()]  # fmt: skip
     network = {key: value for key, value in recipe["network_g"].items() if key != "type"}
