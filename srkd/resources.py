@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import srkd
-
 
 def folder(name: str) -> Path:
     """The folder `models` or `datasets`: inside the package where a wheel put it, else beside it in the checkout."""
-    package = Path(srkd.__file__).parent
+    package = Path(__file__).parent
     inside = package / name
     return inside if inside.is_dir() else package.parent / name
 
