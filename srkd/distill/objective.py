@@ -316,20 +316,17 @@ class Objective(nn.Module):
             # Distributed training waits for the gradient of every parameter that wants one.
             self.modules_of[_key(term)].requires_grad_(False)
 
-    def monitor(
-        self, values: Mapping[str, Tensor], parameters: Sequence[nn.Parameter], task_term: str | None = None
-    ) -> dict[str, float]:
+    def monitor(self, values: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]) -> dict[str, float]:
         """Gradient norm of each weighted term over the student, and its cosine to the task term's gradient.
 
         Args:
             values: as the last `forward` returned them, before backward; the graph is kept.
-            task_term: the term that the others are compared with; the first against the ground truth by default.
 
         Returns:
             `grad/<term>` and, beside the task term, `cos/<term>`. Costs one backward pass a term.
         """
         ground = [t.name for t in self.terms if t.against == "target" and t.name in values]
-        task_term = task_term or (ground[0] if ground else None)
+        task_term = ground[0] if ground else None
         flat = {name: _gradient(value * self.weights[name], parameters) for name, value in values.items()}
         report = {f"grad/{name}": gradient.norm().item() for name, gradient in flat.items()}
         if task_term is not None:

@@ -198,7 +198,8 @@ class _Stage:
             self._save_models(str(done))
             self._save_state(done)
             saved = True
-        if self._stopping():
+        # After the last step the run ends anyway, and its state may only be written once its models are.
+        if done < total and self._stopping():
             if not saved:
                 values()
                 self._save_state(done)

@@ -80,10 +80,9 @@ class Validation(Section):
 class Path(Section):
     """Where weights come from."""
 
-    ignored = frozenset({"resume_state", "root", "experiments_root", "ignore_resume_networks"})
+    ignored = frozenset({"resume_state", "root", "experiments_root", "param_key_g", "ignore_resume_networks"})
     aliases = {"pretrain_model_g": "pretrain_network_g", "strict_load": "strict_load_g"}
     pretrain_network_g: str | None = None
-    param_key_g: str | None = None
     strict_load_g: bool = True
     pretrain_network_g_teacher: str | None = None
 
@@ -110,11 +109,10 @@ class Cache(Section):
 class SRTrain(Train):
     """`train:` of an SR recipe."""
 
-    ignored = frozenset({"manual_seed"})
+    ignored = frozenset({"manual_seed", "use_grad_clip"})
     optim_g: Optimiser = Optimiser()
     losses: list[dict[str, Any]] = []
     pixel_opt: dict[str, Any] | None = None
-    use_grad_clip: bool = False
 
     def all_losses(self) -> list[dict[str, Any]]:
         """The loss terms, BasicSR's `pixel_opt` among them."""

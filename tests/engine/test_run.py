@@ -101,6 +101,24 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_bits(recipe: dict[str, A
     assert same(tmp_path / "whole", tmp_path / "cut")
 
 
+def test_a_run_killed_between_its_last_step_and_its_models_still_gets_them(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe["val"] = {"val_freq": 3}
+
+    def killed(stage: object, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("srkd.engine.run._Stage._finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            while True:
+                Run(recipe, tmp_path, resume=True, budget=0, quiet=True).train()
+    Run(recipe, tmp_path, resume=True, quiet=True).train()
+    Run(recipe | {"name": "whole"}, tmp_path, quiet=True).train()
+    assert same(tmp_path / "tiny", tmp_path / "whole")
+
+
 def test_resuming_a_finished_run_trains_nothing(recipe: dict[str, Any], tmp_path: Path) -> None:
     first = Run(recipe, tmp_path, quiet=True).train()
     before = (tmp_path / "tiny" / "models" / "net_g_latest.safetensors").stat().st_mtime_ns
