@@ -21,7 +21,7 @@ lint: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev,report,teachers]'
+	$(BIN)/pip install --quiet --editable '.[adapters,deploy,dev,report,teachers]'
 	touch $@
 
 clean:

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from srkd.distill.objective import Objective, parse_terms
-from srkd.distill.taps import Taps
-from srkd.distill.teachers import Answer, CachedTeacher, LiveTeacher, Teacher
+from srkd.distill.step import Step
+from srkd.distill.teachers import CachedTeacher, LiveTeacher, Teacher
 from srkd.engine import task as engine
 from srkd.engine.checkpoint import load_into
 from srkd.engine.optimisers import make_optimiser
@@ -26,29 +26,6 @@ from srkd.sr.recipe import SRRecipe
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-
-class Step(nn.Module):
-    """Student and objective as one module, so that distributed training sees every parameter that learns."""
-
-    def __init__(self, student: nn.Module, objective: Objective) -> None:
-        super().__init__()
-        self.student, self.objective = student, objective
-        self.taps = Taps(student, objective.student_taps)
-
-    def answer(self, lr: Tensor) -> Answer:
-        with self.taps:
-            output = self.student(lr)
-        return Answer(output, self.taps.features)
-
-    def forward(
-        self, batch: Mapping[str, Any], teacher: Answer, context: Mapping[str, Any]
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """The student's output, the objective's total and each term's own value."""
-        student = self.answer(batch["lr"])
-        assert student.output is not None
-        student.output = student.output.float()
-        return student.output, *self.objective(student, teacher, batch["hr"], context)
 
 
 class Task(engine.Task):
@@ -156,9 +133,8 @@ class Task(engine.Task):
         batch = self.batch(0)
         step = Step(network, objective)
         with self.autocast(0, self.device):
-            student, teacher = step.answer(batch["lr"]), self.teacher(batch)
+            student, teacher = step.answer(batch), self.teacher(batch)
         assert student.output is not None
-        student.output = student.output.float()
         if student.output.shape != batch["hr"].shape:
             wanted, given = tuple(batch["hr"].shape[-2:]), tuple(student.output.shape[-2:])
             raise SrkdError(

@@ -1,0 +1,42 @@
+"""A student's forward pass and its objective as one module."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from srkd.distill.objective import Objective
+from srkd.distill.taps import Taps
+from srkd.distill.teachers import Answer
+
+
+class Step(nn.Module):
+    """Student and objective as one module, so that distributed training sees every parameter that learns.
+
+    Args:
+        student: called with what the batch holds under `input`.
+        objective: its taps must be resolved.
+        input, target: names in a batch of the student's input and of the ground truth.
+    """
+
+    def __init__(self, student: nn.Module, objective: Objective, input: str = "lr", target: str = "hr") -> None:
+        super().__init__()
+        self.student, self.objective = student, objective
+        self.input, self.target = input, target
+        self.taps = Taps(student, objective.student_taps)
+
+    def answer(self, batch: Mapping[str, Any]) -> Answer:
+        """The student's float32 output and its features."""
+        with self.taps:
+            output = self.student(batch[self.input])
+        return Answer(output.float(), self.taps.features)
+
+    def forward(
+        self, batch: Mapping[str, Any], teacher: Answer, context: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The student's output, the objective's total and each term's own value."""
+        student = self.answer(batch)
+        assert student.output is not None
+        return student.output, *self.objective(student, teacher, batch[self.target], context)

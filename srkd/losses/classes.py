@@ -1,0 +1,48 @@
+"""Cross-entropy: what a classifier is trained by when nobody teaches it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from srkd.losses.base import Example, Loss, positive
+from srkd.losses.logits import labels_of
+from srkd.losses.registry import register
+
+
+@register("CrossEntropyLoss")
+class CrossEntropyLoss(Loss):
+    """-sum_c q_c log softmax(s)_c, the mean over what is classified; q is one-hot, smoothed by `label_smoothing`.
+
+    Labels equal to `ignore` count nothing, as padding does; all ignored gives 0. Mixed examples have probabilities for
+    labels: floats of the logits' shape.
+
+    Shapes: logits (N, C) or (N, C, ...), any range, against labels (N) or (N, ...), 0 to C - 1, or probabilities of the
+    logits' shape. Default weight: classification 1.0; SR none. Cost: one softmax.
+    Source: label smoothing from Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016 (arXiv:1512.00567).
+    """
+
+    kind: ClassVar[str] = "logits"
+    reference: ClassVar[str] = "target"
+
+    def __init__(self, label_smoothing: float = 0.0, ignore: int = -100) -> None:
+        super().__init__()
+        if not positive("label_smoothing", label_smoothing, zero=True) < 1:
+            raise ValueError(f"label_smoothing must be from 0 to below 1, got {label_smoothing}")
+        self.label_smoothing, self.ignore = label_smoothing, ignore
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+        smoothing = self.label_smoothing
+        if teacher is not None and teacher.is_floating_point() and teacher.shape == student.shape:
+            return F.cross_entropy(student, teacher, label_smoothing=smoothing)
+        labels = labels_of(self, teacher, student).view(student.shape[:1] + student.shape[2:])
+        total = F.cross_entropy(student, labels, ignore_index=self.ignore, reduction="sum", label_smoothing=smoothing)
+        return total / (labels != self.ignore).sum().clamp_min(1)
+
+    @classmethod
+    def example(cls, seed: int) -> Example:
+        rng = torch.Generator().manual_seed(seed)
+        return Example(torch.randn(6, 5, generator=rng), torch.randint(5, (6,), generator=rng))
