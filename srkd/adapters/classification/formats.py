@@ -1,0 +1,170 @@
+"""The layouts that data sets of small pictures come in: CIFAR's pickles, MNIST's idx files, a folder a class."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srkd.adapters.classification import pickles
+from srkd.errors import SrkdError
+from srkd.io.atomic import shown
+from srkd.io.opencv import decode as decode_picture
+
+Files = dict[str, bytes]
+_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+_IDX = {"train": ("train-images", "train-labels"), "test": ("t10k-images", "t10k-labels")}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """uint8 pictures (N, H, W, C), C 3 (RGB) or 1, and their labels (N), int64."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+def decode(root: Path) -> tuple[list[str], dict[str, Labelled]]:
+    """The classes, and the splits `train` and `test`, of a folder or tar archive of any of the layouts.
+
+    Raises:
+        SrkdError: a damaged archive, none of the layouts, a file of the layout that is missing or damaged, pictures of
+            mixed sizes.
+    """
+    where, files = shown(root), dict(_files(root))
+    names = {PurePosixPath(name).name for name in files}
+    if "data_batch_1" in names or {"train", "meta"} <= names:
+        return _cifar(files, where)
+    if any(name.startswith("train-images") for name in names):
+        return _idx(files, where)
+    if any(PurePosixPath(name).suffix.lower() in _PICTURES for name in names):
+        return _folders(files, where)
+    raise SrkdError(
+        f"{where}: no data set: expected CIFAR's python files, MNIST's idx files, or pictures as train/<class>/* and "
+        "test/<class>/*"
+    )
+
+
+def _files(root: Path) -> Iterator[tuple[str, bytes]]:
+    """Every file of a folder or a tar archive, by its path inside."""
+    if root.is_dir():
+        for path in sorted(p for p in root.rglob("*") if p.is_file()):
+            yield path.relative_to(root).as_posix(), path.read_bytes()
+        return
+    try:
+        with tarfile.open(root) as archive:
+            for member in archive:
+                file = archive.extractfile(member) if member.isreg() else None
+                if file is not None:
+                    yield member.name, file.read()
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise SrkdError(f"{shown(root)}: neither a folder nor a tar archive that can be read ({error})") from error
+
+
+def _cifar(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
+    """CIFAR-10's five batches or CIFAR-100's one file, as their authors' pickles."""
+    contents = {PurePosixPath(name).name: data for name, data in files.items()}
+    ten = "data_batch_1" in contents
+    parts = {"train": [f"data_batch_{i}" for i in range(1, 6)] if ten else ["train"],
+             "test": ["test_batch"] if ten else ["test"]}  # fmt: skip
+    meta = "batches.meta" if ten else "meta"
+    missing = [name for name in (*parts["train"], *parts["test"], meta) if name not in contents]
+    if missing:
+        raise SrkdError(f"{where}: CIFAR without its file {missing[0]}; unpack the archive again")
+    label_key = b"labels" if ten else b"fine_labels"
+    splits = {}
+    for split, names in parts.items():
+        batches = [pickles.load(contents[name], f"{where}: {name}") for name in names]
+        try:
+            pixels = np.concatenate([np.asarray(batch[b"data"], np.uint8) for batch in batches])
+            labels = np.concatenate([np.asarray(batch[label_key], np.int64) for batch in batches])
+            # Rows hold the red plane, then the green, then the blue.
+            images = pixels.reshape(len(labels), 3, 32, 32).transpose(0, 2, 3, 1)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SrkdError(f"{where}: {names[0]} is not a batch of CIFAR ({error})") from error
+        splits[split] = Labelled(np.ascontiguousarray(images), labels)
+    named = pickles.load(contents[meta], f"{where}: {meta}").get(b"label_names" if ten else b"fine_label_names", [])
+    return [bytes(name).decode("utf-8", "replace") for name in named], splits
+
+
+def _idx(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
+    """The four idx files of MNIST and Fashion-MNIST, gzipped or not."""
+    splits = {}
+    for split, prefixes in _IDX.items():
+        arrays = []
+        for prefix in prefixes:
+            name = next((n for n in files if PurePosixPath(n).name.startswith(prefix)), None)
+            if name is None:
+                raise SrkdError(f"{where}: the file {prefix}-idx*-ubyte is missing")
+            arrays.append(_array(files[name], f"{where}: {name}"))
+        images, labels = arrays
+        if images.ndim != 3 or labels.shape != images.shape[:1]:
+            raise SrkdError(f"{where}: {split}: pictures {images.shape} and labels {labels.shape} do not fit together")
+        splits[split] = Labelled(images[..., None], labels.astype(np.int64))
+    return [str(i) for i in range(10)], splits
+
+
+def _array(data: bytes, where: str) -> NDArray[np.uint8]:
+    try:
+        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        shape = tuple(int(n) for n in np.frombuffer(data, ">u4", data[3], 4))
+        values = np.frombuffer(data, np.uint8, offset=4 + 4 * len(shape))
+        if data[:3] != b"\0\0\x08" or len(values) != math.prod(shape):
+            raise ValueError("its header and its length disagree")
+    except (ValueError, IndexError, OSError, EOFError) as error:
+        raise SrkdError(f"{where}: not an idx file of bytes ({error})") from error
+    return values.reshape(shape)
+
+
+def _folders(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
+    """`train/<class>/*` and `test/<class>/*` (or `val`), below any common folder; grey pictures become RGB."""
+    found: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
+    for name in sorted(files):
+        parts = PurePosixPath(name).parts
+        if len(parts) >= 3 and PurePosixPath(name).suffix.lower() in _PICTURES:
+            split = {"train": "train", "test": "test", "val": "test"}.get(parts[-3])
+            if split:
+                found[split].append((parts[-2], name))
+    for split, entries in found.items():
+        if not entries:
+            raise SrkdError(f"{where}: no pictures under {split}/<class>/")
+    names = [PurePosixPath(name).parts for name in files]
+    classes = sorted({label for entries in found.values() for label, _ in entries} | _marked(names))
+    number = {label: i for i, label in enumerate(classes)}
+    size: list[tuple[str, tuple[int, ...]]] = []
+    return classes, {
+        split: Labelled(
+            np.stack([_picture(files[name], name, where, size) for _, name in entries]),
+            np.array([number[label] for label, _ in entries], np.int64),
+        )
+        for split, entries in found.items()
+    }
+
+
+def _marked(names: list[tuple[str, ...]]) -> set[str]:
+    """Classes whose folder holds something, though no picture (.gitkeep, say): they are empty, not absent."""
+    return {parts[-2] for parts in names if len(parts) >= 3 and parts[-3] in ("train", "test", "val")}
+
+
+def _picture(data: bytes, name: str, where: str, size: list[tuple[str, tuple[int, ...]]]) -> NDArray[np.uint8]:
+    """RGB (H, W, 3); `size` remembers the first picture's."""
+    try:
+        pixels = decode_picture(data)
+    except ValueError as error:
+        raise SrkdError(f"{where}: {name}: {error}") from error
+    if pixels.dtype != np.uint8:
+        raise SrkdError(f"{where}: {name}: {8 * pixels.itemsize} bits a sample; store it with 8")
+    pixels = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels[..., :3]
+    size[:] = size or [(name, pixels.shape)]
+    if pixels.shape != size[0][1]:
+        (height, width), (first, (h, w, _)) = pixels.shape[:2], size[0]
+        raise SrkdError(
+            f"{where}: pictures of mixed sizes: {name} is {width}x{height}, {first} is {w}x{h}; bring them to one size"
+        )
+    return np.asarray(pixels)

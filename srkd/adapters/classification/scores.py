@@ -1,0 +1,86 @@
+"""How right, how sure, and how rightly sure: scores of class probabilities (N, C) against labels (N).
+
+Calibration errors follow Guo et al., ICML 2017 (ECE, temperature scaling), Mukhoti et al., NeurIPS 2020 (adaptive,
+classwise); all are fractions, 0 is best.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+
+def softmax(logits: Values, temperature: float = 1.0) -> Values:
+    """Probabilities (N, C) of logits divided by a temperature."""
+    scaled = logits / temperature
+    exponential = np.exp(scaled - scaled.max(1, keepdims=True))
+    return np.asarray(exponential / exponential.sum(1, keepdims=True))
+
+
+def nll(probabilities: Values, labels: Labels) -> float:
+    """-log p of the true class, the mean; probabilities below 1e-12 count as that."""
+    return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)).mean())
+
+
+def brier(probabilities: Values, labels: Labels) -> float:
+    """The squared distance to the one-hot truth, summed over classes: 0 to 2, the mean."""
+    truth = np.eye(probabilities.shape[1])[labels]
+    return float(np.square(probabilities - truth).sum(1).mean())
+
+
+def ece(probabilities: Values, labels: Labels, bins: int = 15) -> float:
+    """|accuracy - confidence| in `bins` bins of equal width over the confidence, the mean weighted by their counts."""
+    sure, right = probabilities.max(1), probabilities.argmax(1) == labels
+    return _gap(sure, right, _bin(sure, bins), bins)
+
+
+def adaptive_ece(probabilities: Values, labels: Labels, bins: int = 15) -> float:
+    """The same with bins of equal count."""
+    sure, right = probabilities.max(1), probabilities.argmax(1) == labels
+    places = np.empty(len(sure), np.int64)
+    for number, members in enumerate(np.array_split(np.argsort(sure, kind="stable"), bins)):
+        places[members] = number
+    return _gap(sure, right, places, bins)
+
+
+def classwise_ece(probabilities: Values, labels: Labels, bins: int = 15) -> float:
+    """The mean over classes of |share of the class - its probability| in bins of equal width over that probability."""
+    classes = range(probabilities.shape[1])
+    gaps = [_gap(probabilities[:, c], labels == c, _bin(probabilities[:, c], bins), bins) for c in classes]
+    return float(np.mean(gaps))
+
+
+def reliability(probabilities: Values, labels: Labels, bins: int = 15) -> dict[str, list[float]]:
+    """For each bin of `ece` that is not empty: mean `confidence`, `accuracy`, and the `share` of all pictures."""
+    sure, right = probabilities.max(1), probabilities.argmax(1) == labels
+    places = _bin(sure, bins)
+    counts, sums, hits = (np.bincount(places, w, bins) for w in (None, sure, right.astype(float)))
+    full = counts > 0
+    return {
+        "confidence": (sums[full] / counts[full]).tolist(),
+        "accuracy": (hits[full] / counts[full]).tolist(),
+        "share": (counts[full] / len(labels)).tolist(),
+    }
+
+
+def fit_temperature(logits: Values, labels: Labels) -> float:
+    """The temperature from 0.05 to 20 whose probabilities have the least NLL."""
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(
+        lambda log_t: nll(softmax(logits, np.exp(log_t)), labels), bounds=np.log([0.05, 20]), method="bounded"
+    )
+    return float(np.exp(found.x))
+
+
+def _bin(values: Values, bins: int) -> NDArray[np.int64]:
+    """The bin of each value in [0, 1]; a bin holds its upper edge, and the first one 0."""
+    return np.clip(np.ceil(values * bins).astype(np.int64) - 1, 0, bins - 1)
+
+
+def _gap(sure: Values, right: NDArray[np.bool_], places: NDArray[np.int64], bins: int) -> float:
+    difference = np.bincount(places, right.astype(float) - sure, bins)
+    return float(np.abs(difference).sum() / len(sure))

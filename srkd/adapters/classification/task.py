@@ -1,0 +1,153 @@
+"""Image classification as a task: a student, perhaps its teacher, accuracy and calibration."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkd.adapters.classification import networks, pictures, scores
+from srkd.adapters.classification.augment import crop_and_flip, mixing
+from srkd.adapters.classification.formats import Labelled
+from srkd.adapters.classification.recipe import ClassificationRecipe
+from srkd.adapters.data import find
+from srkd.distill.teachers import LiveTeacher, Teacher
+from srkd.engine.distilled import DistilledRecipe, DistilledTask, Indices
+from srkd.engine.task import SetScores
+from srkd.errors import SrkdError, unknown
+from srkd.io.atomic import write_json
+
+_SOURCE = (
+    "CIFAR-10 and CIFAR-100: A. Krizhevsky, University of Toronto, cifar-10-python.tar.gz and cifar-100-python.tar.gz; "
+    "Fashion-MNIST: Zalando Research, train-images-idx3-ubyte.gz and its three companions"
+)
+_EVALUATED = 500  # pictures at once
+
+
+class Task(DistilledTask):
+    """Trains a network of `networks.build` on `data.root`; `network: {type: VGG8}`."""
+
+    recipe_type: ClassVar[type[DistilledRecipe]] = ClassificationRecipe
+    recipe: ClassificationRecipe
+
+    def load(self) -> int:
+        data = self.recipe.data
+        self.root = find(data.root, "a data set of labelled pictures", _SOURCE)
+        self.pictures = pictures.read(self.root, data.train, data.held_out)
+        self.mean, self.std = _statistics(self.pictures.train.images)
+        return len(self.pictures.train.labels)
+
+    def fingerprint(self) -> dict[str, str]:
+        train = self.pictures.train
+        return {"pictures": hashlib.sha256(train.images.tobytes() + train.labels.tobytes()).hexdigest()[:16]}
+
+    def build(self, spec: Mapping[str, Any]) -> nn.Module:
+        for key in spec:
+            if key != "type":
+                raise SrkdError(f"network: {unknown('option', str(key), ['type'])}")
+        channels = self.pictures.train.images.shape[-1]
+        network = networks.build(spec.get("type"), channels, len(self.pictures.classes), self.mean, self.std)
+        return network.to(memory_format=self._layout)  # type: ignore[call-overload]
+
+    @property
+    def _layout(self) -> torch.memory_format:
+        return torch.channels_last if self.recipe.train.channels_last else torch.contiguous_format
+
+    def load_trained(self, path: str) -> nn.Module:
+        known = self._read(path)[1]
+        ours, theirs = len(self.pictures.classes), len(known["classes"])
+        if ours != theirs:
+            raise SrkdError(f"{path}: a network of {theirs} classes, but {self.root} has {ours}: train one on these")
+        return super().load_trained(path)
+
+    def make_teacher(self) -> Teacher:
+        teacher = super().make_teacher()
+        if self.recipe.scale_teacher:
+            assert isinstance(teacher, LiveTeacher) and self.recipe.network_teacher
+            path = str(self.recipe.network_teacher["file"])
+            temperature = self._read(path)[1]["metrics"].get("temperature")
+            if temperature is None:
+                raise SrkdError(f"{path}: its run fitted no temperature: train it with data.held_out above 0")
+            teacher.network.register_forward_hook(lambda module, inputs, logits: logits / temperature)
+        return teacher
+
+    def collate(self, indices: Indices, random: np.random.Generator) -> dict[str, Any]:
+        data, train = self.recipe.data, self.pictures.train
+        images, labels = train.images[indices], torch.from_numpy(train.labels[indices])
+        inputs = self._tensor(crop_and_flip(images, random) if data.augment else images)
+        batch = {"input": inputs, "target": labels, "index": torch.from_numpy(indices)}
+        return self._mixed(batch, random) if data.mixup else batch
+
+    def _mixed(self, batch: dict[str, Any], random: np.random.Generator) -> dict[str, Any]:
+        share, partner = mixing(len(batch["target"]), self.recipe.data.mixup, random)
+        truth = F.one_hot(batch["target"], len(self.pictures.classes)).float()
+        mixed = {key: share * value + (1 - share) * value[partner]
+                 for key, value in (("input", batch["input"]), ("target", truth))}  # fmt: skip
+        return {**batch, **mixed}
+
+    def _tensor(self, images: np.ndarray) -> Tensor:
+        """uint8 (N, H, W, C) as float (N, C, H, W) in [0, 1]."""
+        return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=self._layout)
+
+    @torch.no_grad()
+    def _logits(self, split: Labelled) -> np.ndarray:
+        found = []
+        for start in range(0, len(split.labels), _EVALUATED):
+            inputs = self._tensor(np.array(split.images[start : start + _EVALUATED])).to(self.device)
+            with self.autocast(0, self.device):
+                found.append(self.network(inputs).double().cpu())
+        return torch.cat(found).numpy()
+
+    def evaluate(self) -> dict[str, SetScores]:
+        """Scores of the test pictures.
+
+        `accuracy` (%) has items, fixed samples of the pictures (at most 100, of equal size); `nll`, `brier`, `ece`,
+        `adaptive_ece` and `classwise_ece` are over all of them. Held-out pictures give a `temperature` too, and the
+        logits divided by it `ece_scaled` and `nll_scaled`.
+        """
+        test, held_out = self.pictures.test, self.pictures.held_out
+        logits, labels = self._logits(test), np.asarray(test.labels)
+        probabilities = scores.softmax(logits)
+        self.reliability = scores.reliability(probabilities, labels)
+        single = {name: getattr(scores, name)(probabilities, labels)
+                  for name in ("nll", "brier", "ece", "adaptive_ece", "classwise_ece")}  # fmt: skip
+        if len(held_out.labels):
+            temperature = scores.fit_temperature(self._logits(held_out), held_out.labels)
+            scaled = scores.softmax(logits, temperature)
+            single |= {"temperature": temperature, "nll_scaled": scores.nll(scaled, labels),
+                       "ece_scaled": scores.ece(scaled, labels)}  # fmt: skip
+        metrics = {name: {"all": float(value)} for name, value in single.items()}
+        protocol = f"{len(labels)} test pictures of {self.root.name}, ECE with 15 bins"
+        return {"test": {"protocol": protocol, "metrics": {"accuracy": _by_sample(probabilities, labels), **metrics}}}
+
+    def validate(self, step: int, folder: Path) -> dict[str, float]:
+        """As every adapter's, and the last reliability diagram's numbers in reliability.json beside the scores."""
+        found = super().validate(step, folder)
+        if self.fabric.is_global_zero:
+            write_json(folder.parent / "reliability.json", self.reliability)
+        return found
+
+    def meta(self, name: str) -> dict[str, Any]:
+        return {**super().meta(name), "classes": self.pictures.classes}
+
+
+def _by_sample(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Accuracy (%) of each of at most 100 samples of one size; their mean is the accuracy of the whole."""
+    right = (probabilities.argmax(1) == labels)[pictures.shuffled(labels)]
+    count = max(n for n in range(1, min(100, len(right)) + 1) if len(right) % n == 0)
+    return {str(i): float(100 * share) for i, share in enumerate(right.reshape(count, -1).mean(1))}
+
+
+def _statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, of values in [0, 1]."""
+    values = np.arange(256) / 255
+    counts = [np.bincount(images[..., c].reshape(-1), minlength=256) for c in range(images.shape[-1])]
+    means = [float(np.average(values, weights=n)) for n in counts]
+    spreads = [float(np.sqrt(np.average((values - m) ** 2, weights=n))) for n, m in zip(counts, means, strict=True)]
+    return means, [max(spread, 1e-3) for spread in spreads]
