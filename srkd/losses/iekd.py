@@ -67,7 +67,7 @@ class InternalExternal(Loss):
     within a network and between networks, used for feature matching); pooling, width and R are this project's.
 
     Shapes: lists of maps (N, C, H, W) of any channels and sizes, any range; as many layers a side. Default weight:
-    classification 1.0; SR 0.1 (positions are of unit scale, whatever the maps'). Cost: with L layers, n = L size^2
+    classification 3.0; SR 0.1 (positions are of unit scale, whatever the maps'). Cost: with L layers, n = L size^2
     tokens an image: 15 n dim^2 + 6 n^2 dim multiply-adds forward; 128 images of 3 layers take 1.7 G; memory 3 N heads
     n^2.
     Source: the abstract of "Knowledge Distillation based-on Internal/External Correlation Learning" (IEKD); related:
