@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -10,13 +12,16 @@ class ResidualBlock(nn.Module):
     """x + res_scale * conv2(relu(conv1(x))), without normalisation (Lim et al., EDSR, CVPRW 2017).
 
     Shapes: (N, C, H, W) to the same. With `small_init` both convolutions start at a tenth of Kaiming's scale.
+    `num_mid` channels between the two where pruning has taken some away, else C.
     """
 
-    def __init__(self, num_feat: int, res_scale: float = 1.0, small_init: bool = False) -> None:
+    def __init__(
+        self, num_feat: int, res_scale: float = 1.0, small_init: bool = False, num_mid: int | None = None
+    ) -> None:
         super().__init__()
         self.res_scale = res_scale
-        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
+        self.conv1 = nn.Conv2d(num_feat, num_mid or num_feat, 3, 1, 1)
+        self.conv2 = nn.Conv2d(num_mid or num_feat, num_feat, 3, 1, 1)
         self.relu = nn.ReLU(inplace=True)
         if small_init:
             kaiming(0.1, self.conv1, self.conv2)
@@ -24,6 +29,14 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         residue = self.conv2(self.relu(self.conv1(x)))
         return torch.add(x, residue, alpha=self.res_scale)
+
+
+def inner_widths(num_feat: int, num_block: int, num_mid: Sequence[int] | None) -> Sequence[int]:
+    """The inner channels of each residual block: `num_mid`, or `num_feat` in all. Raises ValueError for a bad list."""
+    widths = [num_feat] * num_block if num_mid is None else num_mid
+    if len(widths) != num_block or any(width < 1 for width in widths):
+        raise ValueError(f"num_mid must give each of the {num_block} blocks a width of at least 1, got {list(widths)}")
+    return widths
 
 
 class Upsampler(nn.Sequential):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from srkd.sr.networks.blocks import ResidualBlock, Upsampler
+from srkd.sr.networks.blocks import ResidualBlock, Upsampler, inner_widths
 from srkd.sr.networks.registry import register
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
@@ -24,6 +24,7 @@ class EDSR(nn.Module):
         upscale: 2, 3, 4 or another power of two.
         img_range: factor applied to the input after its mean is taken off; BasicSR's checkpoints use 255.
         rgb_mean: mean of the pictures, in [0, 1].
+        num_mid: inner channels of each block, where they are not `num_feat`: a pruned network's.
     """
 
     def __init__(
@@ -36,13 +37,15 @@ class EDSR(nn.Module):
         res_scale: float = 1.0,
         img_range: float = 255.0,
         rgb_mean: Sequence[float] = DIV2K_MEAN,
+        num_mid: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        widths = inner_widths(num_feat, num_block, num_mid)
         self.mean: Tensor
         self.img_range = img_range
         self.register_buffer("mean", torch.tensor(rgb_mean).view(1, -1, 1, 1), persistent=False)
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, 1, 1)
-        self.body = nn.Sequential(*(ResidualBlock(num_feat, res_scale) for _ in range(num_block)))
+        self.body = nn.Sequential(*(ResidualBlock(num_feat, res_scale, num_mid=mid) for mid in widths))
         self.conv_after_body = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
         self.upsample = Upsampler(upscale, num_feat)
         self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, 1, 1)

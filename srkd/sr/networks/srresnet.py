@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkd.sr.networks.blocks import ResidualBlock, Upsampler, kaiming
+from srkd.sr.networks.blocks import ResidualBlock, Upsampler, inner_widths, kaiming
 from srkd.sr.networks.registry import register
 
 
@@ -18,17 +20,25 @@ class MSRResNet(nn.Module):
 
     Args:
         upscale: 2, 3 or 4.
+        num_mid: inner channels of each block, where they are not `num_feat`: a pruned network's.
     """
 
     def __init__(
-        self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 64, num_block: int = 16, upscale: int = 4
+        self,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        num_feat: int = 64,
+        num_block: int = 16,
+        upscale: int = 4,
+        num_mid: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         if upscale not in (2, 3, 4):
             raise ValueError(f"upscale must be 2, 3 or 4, got {upscale}")
         self.upscale = upscale
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, 1, 1)
-        self.body = nn.Sequential(*(ResidualBlock(num_feat, small_init=True) for _ in range(num_block)))
+        widths = inner_widths(num_feat, num_block, num_mid)
+        self.body = nn.Sequential(*(ResidualBlock(num_feat, small_init=True, num_mid=mid) for mid in widths))
         factor = upscale if upscale == 3 else 2
         self.upconv1 = nn.Conv2d(num_feat, num_feat * factor**2, 3, 1, 1)
         self.pixel_shuffle = nn.PixelShuffle(factor)
@@ -54,12 +64,12 @@ class MSRResNet(nn.Module):
 class NormedBlock(nn.Module):
     """x + bn2(conv2(prelu(bn1(conv1(x))))), SRResNet's residual block."""
 
-    def __init__(self, num_feat: int) -> None:
+    def __init__(self, num_feat: int, num_mid: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
-        self.bn1 = nn.BatchNorm2d(num_feat)
+        self.conv1 = nn.Conv2d(num_feat, num_mid, 3, 1, 1)
+        self.bn1 = nn.BatchNorm2d(num_mid)
         self.prelu = nn.PReLU()
-        self.conv2 = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
+        self.conv2 = nn.Conv2d(num_mid, num_feat, 3, 1, 1)
         self.bn2 = nn.BatchNorm2d(num_feat)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -74,15 +84,23 @@ class SRResNet(nn.Module):
 
     Args:
         upscale: 2, 3, 4 or another power of two.
+        num_mid: inner channels of each block, where they are not `num_feat`: a pruned network's.
     """
 
     def __init__(
-        self, num_in_ch: int = 3, num_out_ch: int = 3, num_feat: int = 64, num_block: int = 16, upscale: int = 4
+        self,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        num_feat: int = 64,
+        num_block: int = 16,
+        upscale: int = 4,
+        num_mid: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 9, 1, 4)
         self.prelu = nn.PReLU()
-        self.body = nn.Sequential(*(NormedBlock(num_feat) for _ in range(num_block)))
+        widths = inner_widths(num_feat, num_block, num_mid)
+        self.body = nn.Sequential(*(NormedBlock(num_feat, mid) for mid in widths))
         self.conv_after_body = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
         self.bn_after_body = nn.BatchNorm2d(num_feat)
         parts = [

@@ -1,0 +1,26 @@
+"""Prune a trained network: inner channels of its residual blocks, and whole blocks.
+
+The result is an ordinary checkpoint. It has lost quality until it is fine-tuned, best with the unpruned network as
+teacher: name it under `path.pretrain_network_g` and its `num_mid` under `network_g` of a recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="zoo name or checkpoint of an EDSR, MSRResNet or SRResNet")
+    add("-o", "--output", required=True, metavar="OUT", help="the pruned checkpoint, .safetensors")
+    add("--keep", type=float, default=1.0, metavar="F", help="share of inner channels to keep (default: all)")
+    add("--blocks", type=float, default=1.0, metavar="F", help="share of residual blocks to keep (default: all)")
+
+
+def run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from srkd.deploy.prune import prune_file
+
+    print(prune_file(args.model, Path(args.output), args.keep, args.blocks))
+    return 0
