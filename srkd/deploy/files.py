@@ -1,4 +1,4 @@
-"""Picture files through a model, one after the other; one that fails is named at the end and stops no other."""
+"""Picture files through a model; one that fails is named at the end and stops no other."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ import numpy as np
 import torch
 
 from srkd.deploy.model import Model, check_tile, output_size
+from srkd.deploy.pipeline import Steps, overlapped
 from srkd.deploy.plan import Job
 from srkd.errors import PartialFailure, SrkdError
 from srkd.io.atomic import shown
 from srkd.io.images import Picture, picture_size, read_picture
+from srkd.io.metadata import Metadata
 from srkd.io.writers import FORMATS, open_writer
 
 Say = Callable[[str], None]
+_FAILURES = (SrkdError, OSError, RuntimeError, ValueError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -47,18 +50,21 @@ def upscale_files(model: Model, jobs: Sequence[Job], options: Options, say: Say,
     Raises:
         PartialFailure: some could not be done; each has been said, with its reason.
     """
-    failures, written = [], 0
-    for number, job in enumerate(jobs):
-        if not (options.skip_existing and job.target.exists()):
-            try:
-                for note in upscale_file(model, job, options):
-                    say(f"{shown(job.source)}: {note}")
-                written += 1
-            except (SrkdError, OSError, RuntimeError, ValueError, MemoryError) as error:
-                failures.append(_reason(job, error))
-        done(number + 1)
+    todo = [job for job in jobs if not (options.skip_existing and job.target.exists())]
+    skipped, failures = len(jobs) - len(todo), []
+    done(skipped)
+    for number, (job, outcome) in enumerate(overlapped(todo, _steps(model, options)), 1):
+        if isinstance(outcome, Decoded):
+            for note in outcome.notes:
+                say(f"{shown(job.source)}: {note}")
+        elif isinstance(outcome, _FAILURES):
+            failures.append(_reason(job, outcome))
+        else:
+            raise outcome
+        done(skipped + number)
     for failure in failures:
         say(f"failed: {failure}")
+    written = len(todo) - len(failures)
     if failures:
         raise PartialFailure(f"{len(failures)} of {len(jobs)} pictures failed, {written} were written")
     return written
@@ -70,18 +76,43 @@ def upscale_file(model: Model, job: Job, options: Options) -> list[str]:
     Raises:
         SrkdError: a picture that cannot be read, or that the format cannot hold; an unwritable folder; a full disk.
     """
-    picture = read_picture(job.source)
-    pixels, notes = _as_held(picture, job), list(picture.notes)
-    shape = model.output_shape(pixels, options.outscale)
-    if pixels.dtype == np.uint16 and not FORMATS[job.format].deep:
-        notes.append(f"16 bits rounded to the 8 that {job.format} holds")
-    side = model.tile_side(pixels.shape[0], pixels.shape[1], options.tile)
-    if side < max(pixels.shape[:2]) and not model.receptive_field.exact:
-        notes.append(f"blended from tiles of {side}: this network sees too far for exact ones")
-    with open_writer(job.target, shape, pixels.dtype, job.format, options.quality, picture.metadata) as writer:
-        for rows in model.upscale_rows(pixels, options.tile, options.self_ensemble, options.outscale):
-            writer.write(rows)
-    return notes
+    steps = _steps(model, options)
+    decoded = steps.decode(job)
+    steps.encode(job, decoded, steps.compute(job, decoded))
+    return decoded.notes
+
+
+@dataclass
+class Decoded:
+    """A picture that was read, as (H, W, C), and what is to be told of it."""
+
+    pixels: np.ndarray
+    metadata: Metadata
+    notes: list[str]
+
+
+def _steps(model: Model, options: Options) -> Steps[Job, Decoded]:
+    def decode(job: Job) -> Decoded:
+        picture = read_picture(job.source)
+        return Decoded(_as_held(picture, job), picture.metadata, list(picture.notes))
+
+    def compute(job: Job, decoded: Decoded) -> Iterator[np.ndarray]:
+        pixels = decoded.pixels
+        side = model.tile_side(pixels.shape[0], pixels.shape[1], options.tile)
+        if side < max(pixels.shape[:2]) and not model.receptive_field.exact:
+            decoded.notes.append(f"blended from tiles of {side}: this network sees too far for exact ones")
+        return model.upscale_rows(pixels, options.tile, options.self_ensemble, options.outscale)
+
+    def encode(job: Job, decoded: Decoded, rows: Iterator[np.ndarray]) -> None:
+        pixels = decoded.pixels
+        if pixels.dtype == np.uint16 and not FORMATS[job.format].deep:
+            decoded.notes.append(f"16 bits rounded to the 8 that {job.format} holds")
+        shape = model.output_shape(pixels, options.outscale)
+        with open_writer(job.target, shape, pixels.dtype, job.format, options.quality, decoded.metadata) as writer:
+            for block in rows:
+                writer.write(block)
+
+    return Steps(decode, compute, encode)
 
 
 def _as_held(picture: Picture, job: Job) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from srkd.deploy.cost import parameters
 from srkd.engine.checkpoint import save_weights
@@ -39,7 +40,7 @@ def prune(network: nn.Module, spec: Mapping[str, Any], keep: float = 1.0, blocks
     """Take the least important parts away from an EDSR, MSRResNet or SRResNet.
 
     Args:
-        network: one of srkd's classes; BasicSR's checkpoints of them load as such.
+        network: one of srkd's classes in eval mode; BasicSR's checkpoints of them load as such.
         spec: what builds it, `meta["network"]` of a checkpoint.
         keep: share of each block's inner channels to keep, in (0, 1]; at least one stays. The same in every block, so
             that widths stay as even as SIMD wants them.
@@ -61,8 +62,9 @@ def prune(network: nn.Module, spec: Mapping[str, Any], keep: float = 1.0, blocks
 def trunk(network: nn.Module) -> list[Block]:
     """The residual blocks of a network. Raises SrkdError where they are not of the kind that can be pruned."""
     body = getattr(network, "body", None)
-    blocks = list(body) if isinstance(body, nn.Sequential) else []
-    if not blocks or not all(isinstance(block, Block) for block in blocks):
+    modules = list(body) if isinstance(body, nn.Sequential) else []
+    blocks = [block for block in modules if isinstance(block, (ResidualBlock, NormedBlock))]
+    if not blocks or len(blocks) < len(modules):
         kind = type(network).__name__
         raise SrkdError(f"{kind} has no residual trunk that can be pruned; EDSR, MSRResNet and SRResNet have")
     return blocks
@@ -87,14 +89,9 @@ def importance(block: Block) -> Tensor:
     The product, unlike the sum of the two, does not change when one is scaled up and the other down, which changes
     nothing in the network either. A batch norm between them counts with its gain.
     """
-    assert block.conv1.bias is not None
-    made = torch.cat([block.conv1.weight.flatten(1), block.conv1.bias[:, None]], 1)
-    if isinstance(block, NormedBlock):
-        variance = block.bn1.running_var
-        assert variance is not None
-        gain = block.bn1.weight / (variance + block.bn1.eps).sqrt()
-        shift = block.bn1.bias + (block.conv1.bias - block.bn1.running_mean) * gain
-        made = torch.cat([block.conv1.weight.flatten(1) * gain[:, None], shift[:, None]], 1)
+    first = fuse_conv_bn_eval(block.conv1, block.bn1) if isinstance(block, NormedBlock) else block.conv1
+    assert first.bias is not None
+    made = torch.cat([first.weight.flatten(1), first.bias[:, None]], 1)
     taken = block.conv2.weight.transpose(0, 1).flatten(1)
     scale = block.res_scale if isinstance(block, ResidualBlock) else 1.0
     return made.norm(dim=1) * taken.norm(dim=1) * abs(scale)

@@ -19,7 +19,7 @@ from srkd.io.metadata import Metadata
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CARRIED = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"tEXt", b"zTXt", b"iTXt")
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
-# Run lengths and Huffman codes only: on photographs 5 % larger than level 6 and 7 times faster.
+# Without isal, run lengths and Huffman codes only: on photographs 5 % larger than level 6 and 7 times faster.
 _LEVEL, _STRATEGY = 1, zlib.Z_RLE
 _BLOCK_BYTES = 1 << 20
 _INCHES_PER_METRE = 1 / 0.0254
@@ -53,7 +53,7 @@ class PngWriter:
         self._stream = stream
         self._step = channels * dtype.itemsize
         self._above = np.zeros((1, width * self._step), np.uint8)
-        self._deflate = zlib.compressobj(_LEVEL, zlib.DEFLATED, 15, 9, _STRATEGY)
+        self._deflate = _compressor()
         header = struct.pack(">IIBBBBB", width, height, 8 * dtype.itemsize, _COLOUR_TYPE[channels], 0, 0, 0)
         stream.write(SIGNATURE + _chunk(b"IHDR", header))
         stream.write(b"".join(_chunk(*c) for c in _ancillary(metadata, height, width)) + metadata.png_chunks)
@@ -89,6 +89,15 @@ class PngWriter:
         np.subtract(raw, mean, out=result[:, 1:])
         self._above = raw[-1:].copy()
         return result
+
+
+def _compressor() -> Any:
+    """Intel's ISA-L where the extra `fast` has brought it, about 7 times faster than zlib; else zlib."""
+    try:
+        from isal import isal_zlib
+    except ImportError:
+        return zlib.compressobj(_LEVEL, zlib.DEFLATED, 15, 9, _STRATEGY)
+    return isal_zlib.compressobj(_LEVEL)
 
 
 def _ancillary(metadata: Metadata, height: int, width: int) -> Iterator[tuple[bytes, bytes]]:
