@@ -1,4 +1,4 @@
-"""PSNR and SSIM of models on data sets, per picture and mean.
+"""PSNR and SSIM of models on data sets, per picture and mean; NIQE and LPIPS where asked for.
 
 A model is a zoo name, a checkpoint file, or `bicubic`. A data set is a folder of HR pictures (LR is made by the
 protocol), HR:LR folders of pairs, or the name of a manifest. Writes results.json and results.md.
@@ -16,6 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--scale", type=int, help="needed for bicubic alone; otherwise the models'")
     parser.add_argument("--self-ensemble", action="store_true", help="average over the 8 flips and rotations")
+    parser.add_argument(
+        "--metrics", nargs="+", default=["psnr", "ssim"], metavar="S",
+        help="of psnr, ssim, niqe (needs basicsr), lpips (needs lpips and AlexNet's weights); default psnr ssim",
+    )  # fmt: skip
     parser.add_argument("--output", metavar="DIR", help="folder for results.json and results.md")
     parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
 
@@ -32,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     keep_freed_memory()
     with Progress("evaluating", count(args.model, args.data)) as progress:
-        results = evaluate(args.model, args.data, args.scale, args.self_ensemble, progress.update)
+        results = evaluate(args.model, args.data, args.scale, args.self_ensemble, progress.update, args.metrics)
     rows, columns = table(results)
     if args.output:
         write_json(Path(args.output) / "results.json", results)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from srkd.errors import SrkdError
 from srkd.io.resize import imresize
 from srkd.io.store import PictureStore, open_or_build, pair_files
 from srkd.sr.infer import run, to_picture, to_tensor
-from srkd.sr.metrics import Protocol, score
+from srkd.sr.metrics import DEFAULT, METRICS, Protocol, check, score
 from srkd.sr.models import load_network
 from srkd.sr.pictures import files_of
 
@@ -74,20 +74,22 @@ def _hr_files(folder: str) -> list[Path]:
 
 
 def evaluate(models: Sequence[str], folders: Sequence[str], scale: int | None = None, self_ensemble: bool = False,
-             say: Say = lambda done, text: None) -> dict[str, Any]:  # fmt: skip
+             say: Say = lambda done, text: None, metrics: Sequence[str] = DEFAULT) -> dict[str, Any]:  # fmt: skip
     """Score every model on every set.
 
     Args:
         scale: needed where every model is `bicubic`; otherwise found from the models, which must agree.
         say: called after each picture with the number done and what it was.
+        metrics: of `srkd.sr.metrics.METRICS`.
 
     Returns:
-        {"protocols": by set, "models": [{"model", "parameters", "sets": {set: {"psnr", "ssim", "protocol", "pictures":
-        [{"name", "psnr", "ssim"}]}}}]}.
+        {"scale", "models": [{"model", "parameters", "sets": {set: {metric: mean, "protocol", "pictures":
+        [{"name", metric: score}]}}}]}.
 
     Raises:
-        SrkdError: models of different scales, two sets of one name, or as `open_model` and `open_set`.
+        SrkdError: models of different scales, two sets of one name, or as `metrics.check`, `open_model` and `open_set`.
     """
+    check(metrics)
     opened = [open_model(name, scale, self_ensemble) for name in models]
     scales = {model.scale for model in opened if model.scale is not None}
     if len(scales) != 1:
@@ -106,10 +108,11 @@ def evaluate(models: Sequence[str], folders: Sequence[str], scale: int | None = 
         for name, store in sets:
             pictures = []
             for number in range(len(store)):
-                pictures.append(_picture(model, store, number, protocols[name]))
+                pictures.append(_picture(model, store, number, protocols[name], metrics))
                 done += 1
                 say(done, f"{model.name} {name} {store.name(number)}")
-            row["sets"][name] = {**_means(pictures), "protocol": protocols[name].as_dict(), "pictures": pictures}
+            means = {metric: float(np.mean([picture[metric] for picture in pictures])) for metric in metrics}
+            row["sets"][name] = {**means, "protocol": protocols[name].as_dict(metrics), "pictures": pictures}
         rows.append(row)
     return {"scale": common, "models": rows}
 
@@ -124,17 +127,45 @@ def _protocol(store: PictureStore, scale: int, self_ensemble: bool) -> Protocol:
     return Protocol.default(scale, lr=low, self_ensemble=self_ensemble)
 
 
-def _picture(model: Evaluated, store: PictureStore, number: int, protocol: Protocol) -> dict[str, Any]:
+def _picture(
+    model: Evaluated, store: PictureStore, number: int, protocol: Protocol, metrics: Sequence[str]
+) -> dict[str, Any]:
     try:
-        output = model.upscale(store.lr(number))
-        return {"name": store.name(number), **score(output, store.hr(number), protocol, store.is_grey(number))}
+        scores = score(model.upscale(store.lr(number)), store.hr(number), protocol, store.is_grey(number), metrics)
+        return {"name": store.name(number), **scores}
     except SrkdError as error:
         raise SrkdError(f"{model.name} on {store.name(number)}: {error}") from error
 
 
-def _means(pictures: Iterable[dict[str, Any]]) -> dict[str, float]:
-    rows = list(pictures)
-    return {key: float(np.mean([row[key] for row in rows])) for key in ("psnr", "ssim")}
+def of_study(text: str) -> tuple[str, tuple[str, ...]]:
+    """A study's set, `Set5` or `Set5@psnr,ssim,niqe`: the data set, and the metrics wanted on it.
+
+    Raises:
+        SrkdError: as `metrics.check`.
+    """
+    folder, at, names = text.partition("@")
+    metrics = tuple(name.strip() for name in names.split(",")) if at else DEFAULT
+    check(metrics)
+    return folder, metrics
+
+
+def item_scores(models: Sequence[str], sets: Sequence[str]) -> dict[str, Any]:
+    """A run's scores by data set, picture by picture, for paired statistics.
+
+    Args:
+        models: checkpoints; of several, a picture's score is the mean of theirs, never the best.
+        sets: as `of_study` reads them.
+    """
+    found: dict[str, Any] = {}
+    for folder, metrics in map(of_study, sets):
+        rows = [row["sets"] for row in evaluate(models, [folder], metrics=metrics)["models"]]
+        for name, scores in rows[0].items():
+            if name in found:
+                raise SrkdError(f"two data sets of the study have the same name: {name}")
+            pictures = list(zip(*(row[name]["pictures"] for row in rows), strict=True))
+            means = {m: {same[0]["name"]: float(np.mean([p[m] for p in same])) for same in pictures} for m in metrics}
+            found[name] = {"protocol": scores["protocol"]["stamp"], "metrics": means}
+    return found
 
 
 def table(results: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -144,11 +175,11 @@ def table(results: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
             "model": row["model"],
             "parameters": row["parameters"] or "-",
             "set": name,
-            "PSNR (dB)": f"{scores['psnr']:.3f}",
-            "SSIM": f"{scores['ssim']:.4f}",
+            **{title: f"{scores[m]:.{digits}f}" for m, (title, digits) in METRICS.items() if m in scores},
             "protocol": scores["protocol"]["stamp"],
         }
         for row in results["models"]
         for name, scores in row["sets"].items()
     ]
-    return rows, ["model", "parameters", "set", "PSNR (dB)", "SSIM"]
+    titles = [title for title, _ in METRICS.values() if any(title in row for row in rows)]
+    return rows, ["model", "parameters", "set", *titles]

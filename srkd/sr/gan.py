@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,9 +17,10 @@ from srkd import losses
 from srkd.distill.objective import Objective, parse_terms
 from srkd.engine.checkpoint import load_into, load_weights
 from srkd.engine.optimisers import make_optimiser
+from srkd.engine.task import SetScores
 from srkd.errors import SrkdError
 from srkd.losses.adversarial import GANLoss, GANLossD
-from srkd.sr import networks, task
+from srkd.sr import evaluate, networks, task
 from srkd.sr.gan_health import Watch, measure
 from srkd.sr.gan_recipe import GANRecipe
 from srkd.sr.models import build_or_load, read_weights
@@ -318,6 +320,23 @@ class Task(task.Task):
             found = self.validator.score(pair.generator, step, folder / name)
             scores.update({f"{name}/{metric}": value for metric, value in found.items()})
         return scores
+
+    @classmethod
+    def item_scores(cls, result: Mapping[str, Any], sets: Sequence[str]) -> dict[str, SetScores]:
+        """As of one network; of a cohort, each picture's score is the mean over its generators.
+
+        The mean says what to expect of one of them, where the best would be chosen on the test set. Its fair control is
+        the same cohort with weight 0, which is its pairs trained alone: both sides average the same initial weights.
+        """
+        if "net_g" in result["models"]:
+            return super().item_scores(result, sets)
+        generators = [path for name, path in result["models"].items() if name.startswith("net_g_")]
+        if sets:
+            return evaluate.item_scores(generators, sets)
+        scores: dict[str, list[float]] = {}
+        for name, value in result["metrics"].items():
+            scores.setdefault(name.partition("/")[2], []).append(value)
+        return super().item_scores({"metrics": {name: fmean(values) for name, values in scores.items()}}, sets)
 
     def meta(self, name: str) -> dict[str, Any]:
         meta = super().meta(name)

@@ -1,4 +1,4 @@
-"""PSNR and SSIM as the field measures them, and the protocol that stamps every score.
+"""PSNR and SSIM as the field measures them, the protocol that stamps every score, and scores by name.
 
 The default protocol: HR cropped to a multiple of the scale, LR by MATLAB's bicubic with antialiasing, output clamped
 and rounded to uint8, Y channel of BT.601 (16 to 235, not rounded), a border of `scale` pixels removed.
@@ -6,14 +6,20 @@ and rounded to uint8, Y channel of BT.601 (16 to 235, not rounded), a border of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 
-from srkd.errors import SrkdError
+from srkd.errors import SrkdError, unknown
 from srkd.io.colour import rgb_to_y
+from srkd.sr import perception
+
+# By name: what tables call it, and how many decimals they print.
+METRICS = {"psnr": ("PSNR (dB)", 3), "ssim": ("SSIM", 4), "niqe": ("NIQE", 3), "lpips": ("LPIPS", 4)}
+DEFAULT = ("psnr", "ssim")
 
 _SSIM_WINDOW, _SSIM_SIGMA = 11, 1.5
 
@@ -41,15 +47,16 @@ class Protocol:
         """The field's protocol at this scale: Y, a border of `scale` pixels."""
         return cls(**{"scale": scale, "crop_border": scale, **changes})
 
-    def stamp(self) -> str:
-        """One line that names everything a reader must know to compare."""
+    def stamp(self, metrics: Sequence[str] = DEFAULT) -> str:
+        """One line that names everything a reader must know to compare scores of these metrics."""
         low = "MATLAB bicubic LR" if self.lr == "matlab_bicubic" else "LR as given"
         ensemble = ", self-ensemble x8" if self.self_ensemble else ""
         channel = "Y (BT.601)" if self.channel == "Y" else self.channel
-        return f"x{self.scale}, {low}, uint8 output, {channel}, border {self.crop_border} px{ensemble}"
+        own = "".join(f"; {perception.STAMPS[name]}" for name in metrics if name in perception.STAMPS)
+        return f"x{self.scale}, {low}, uint8 output, {channel}, border {self.crop_border} px{ensemble}{own}"
 
-    def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "stamp": self.stamp()}
+    def as_dict(self, metrics: Sequence[str] = DEFAULT) -> dict[str, Any]:
+        return {**asdict(self), "stamp": self.stamp(metrics)}
 
 
 def planes(picture: np.ndarray, protocol: Protocol, grey: bool = False) -> np.ndarray:
@@ -105,13 +112,36 @@ def _ssim_plane(a: np.ndarray, b: np.ndarray) -> float:
     return float((luminance * structure).mean())
 
 
-def score(output: np.ndarray, hr: np.ndarray, protocol: Protocol, grey: bool = False) -> dict[str, float]:
-    """PSNR (dB) and SSIM of one uint8 RGB picture against its ground truth of the same size.
+def check(metrics: Sequence[str]) -> None:
+    """Find mistakes in names of metrics, and packages or files that they lack, before anything is scored.
 
     Raises:
-        SrkdError: sizes differ, or the picture is too small for the border or for SSIM's window.
+        SrkdError: an unknown or repeated name, none at all, or what the metric lacks and how to get it.
+    """
+    if not metrics or len(set(metrics)) < len(metrics):
+        raise SrkdError(f"metrics: name each once, of {', '.join(METRICS)}; got {', '.join(metrics) or 'none'}")
+    for name in metrics:
+        if name not in METRICS:
+            raise unknown("metric", name, METRICS)
+        perception.check(name)
+
+
+def score(
+    output: np.ndarray, hr: np.ndarray, protocol: Protocol, grey: bool = False, metrics: Sequence[str] = DEFAULT
+) -> dict[str, float]:
+    """Scores of one uint8 RGB picture against its ground truth of the same size, by metric.
+
+    Raises:
+        SrkdError: sizes differ, or the picture is too small for the border or for a metric.
     """
     if output.shape != hr.shape:
         raise SrkdError(f"output is {output.shape[1]}x{output.shape[0]}, ground truth {hr.shape[1]}x{hr.shape[0]}")
     a, b = planes(output, protocol, grey), planes(hr, protocol, grey)
-    return {"psnr": psnr(a, b), "ssim": ssim(a, b)}
+    border = protocol.crop_border
+    measures = {
+        "psnr": lambda: psnr(a, b),
+        "ssim": lambda: ssim(a, b),
+        "niqe": lambda: perception.niqe(output, border),
+        "lpips": lambda: perception.lpips(output, hr, border),
+    }
+    return {name: measures[name]() for name in metrics}

@@ -193,28 +193,21 @@ class Task(engine.Task):
 
     @classmethod
     def check_sets(cls, sets: Sequence[str]) -> None:
-        from srkd.sr.evaluate import count
+        from srkd.sr.evaluate import count, of_study
 
-        count(["the student"], sets)
+        count(["the student"], [of_study(text)[0] for text in sets])
 
     @classmethod
     def item_scores(cls, result: Mapping[str, Any], sets: Sequence[str]) -> dict[str, engine.SetScores]:
-        """PSNR and SSIM of each picture by the field's protocol; without sets, the last validation's means."""
+        """Each picture's scores by the field's protocol; without sets, the last validation's means.
+
+        A set may name its metrics: `Set5@psnr,ssim,niqe`. They are PSNR and SSIM where it does not.
+        """
         if not sets:
             return super().item_scores(result, sets)
-        from srkd.sr.evaluate import evaluate
+        from srkd.sr.evaluate import item_scores
 
-        (scored,) = evaluate([result["models"]["net_g"]], sets)["models"]
-        return {
-            name: {
-                "protocol": scores["protocol"]["stamp"],
-                "metrics": {
-                    metric: {picture["name"]: picture[metric] for picture in scores["pictures"]}
-                    for metric in ("psnr", "ssim")
-                },
-            }
-            for name, scores in scored["sets"].items()
-        }
+        return item_scores([result["models"]["net_g"]], sets)
 
     def fingerprint(self) -> dict[str, str]:
         return {"the training pictures": self.pictures.fingerprint}
