@@ -1,4 +1,5 @@
-"""Measure srkd on this machine: `training` against BasicSR's own way, the cost of each of the `losses`."""
+"""Measure srkd on this machine: `training` and `upscale` against BasicSR's own way, the cost of each of the `losses`,
+and `inference`: models, runtimes, precisions and sizes."""
 
 from __future__ import annotations
 
@@ -13,9 +14,74 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser_.add_argument("--data", required=True, metavar="FOLDER", help="HR pictures to train on")
         parser_.add_argument("--seconds", type=float, default=seconds, help="time of each (default: %(default)s)")
         parser_.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    _add_upscale(actions.add_parser("upscale", help="a folder of pictures, from files to files, beside BasicSR"))
+    _add_inference(actions.add_parser("inference", help="models x runtimes x precisions x sizes"))
+
+
+def _add_upscale(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--against", choices=["basicsr"], default="basicsr", help="the other way (default: %(default)s)")
+    add("--data", required=True, metavar="FOLDER", help="pictures, whose middle is cut out")
+    add("-m", "--model", default="auto", help="zoo name or checkpoint (default: the zoo's for x2)")
+    add("--count", type=int, default=20, help="number of pictures (default: %(default)s)")
+    add("--size", default="510x340", metavar="WxH", help="what is cut out of each (default: %(default)s)")
+    add("--rounds", type=int, default=3, help="both ways are timed in turn so often (default: %(default)s)")
+    add("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _add_inference(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("-m", "--model", nargs="+", required=True, metavar="M", help="zoo names or checkpoints")
+    add("--runtime", nargs="+", metavar="R", help="only these (default: all that are installed)")
+    add("--precision", nargs="+", metavar="P", help="only these (default: all that a runtime has)")
+    add("--size", nargs="+", default=["1280x720"], metavar="WxH", help="input sizes (default: 1280x720)")
+    add("--data", metavar="D", help="evaluation set for PSNR, e.g. a folder of HR pictures")
+    add("--seconds", type=float, default=3.0, help="time of each measurement (default: %(default)s)")
+    add("-o", "--output", metavar="DIR", help="folder for inference.json, inference.md and pareto.svg")
+    add("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
+    return {"upscale": _upscale, "inference": _inference}.get(args.action, _training)(args)
+
+
+def _upscale(args: argparse.Namespace) -> int:
+    import json
+    import sys
+    from pathlib import Path
+
+    from srkd.report import tables
+    from srkd.study import benchmark_upscale as benchmark
+    from srkd.study.benchmark_inference import size_named
+
+    size = size_named(args.size)
+    result = benchmark.against_basicsr(
+        args.model, Path(args.data), args.count, size, args.rounds, lambda line: print(line, file=sys.stderr)
+    )
+    table = f"{tables.text(result['rows'], benchmark.COLUMNS)}\n\nfolder job: {result['ratio']:.1f}x BasicSR"
+    print(json.dumps(result, indent=2) if args.json else table)
+    return 0
+
+
+def _inference(args: argparse.Namespace) -> int:
+    import sys
+    from pathlib import Path
+
+    from srkd.report import tables
+    from srkd.study import benchmark_inference as benchmark
+
+    sizes = [benchmark.size_named(size) for size in args.size]
+    wanted = benchmark.Wanted(args.runtime, args.precision)
+    rows = benchmark.inference(
+        args.model, wanted, sizes, args.data, args.seconds, lambda line: print(line, file=sys.stderr)
+    )
+    if args.output:
+        benchmark.write(rows, Path(args.output))
+    print(tables.as_json(rows, benchmark.COLUMNS) if args.json else tables.text(rows, benchmark.COLUMNS))
+    return 0
+
+
+def _training(args: argparse.Namespace) -> int:
     import json
     from pathlib import Path
 

@@ -79,10 +79,12 @@ def overlapped(jobs: Sequence[J], steps: Steps[J, D]) -> Iterator[tuple[J, D | E
             ahead = reader.submit(steps.decode, jobs[number + 1]) if number + 1 < len(jobs) else None
             written = _compute(job, decoded, steps, writer)
             if last is not None:
-                yield last[0], _outcome(last[1])
+                outcome = _outcome(last[1])
+                yield last[0], outcome
             last = job, written
         if last is not None:
-            yield last[0], _outcome(last[1])
+            outcome = _outcome(last[1])
+            yield last[0], outcome
 
 
 def _compute(job: J, decoded: D | Exception, steps: Steps[J, D], writer: ThreadPoolExecutor) -> Future[D]:
