@@ -4,4 +4,6 @@ import sys
 
 from srkd.cli.main import main
 
-raise SystemExit(main(["benchmark", *sys.argv[1:]]))
+# The measurements start processes, which import this file again.
+if __name__ == "__main__":
+    raise SystemExit(main(["benchmark", *sys.argv[1:]]))

@@ -53,8 +53,8 @@ def upscale_files(model: Model, jobs: Sequence[Job], options: Options, say: Say,
     todo = [job for job in jobs if not (options.skip_existing and job.target.exists())]
     skipped, failures = len(jobs) - len(todo), []
     done(skipped)
-    steps = _steps(model, options)
-    for number, (job, outcome) in enumerate(overlapped(todo, steps), 1):
+    outcomes = overlapped(todo, _steps(model, options))
+    for number, (job, outcome) in enumerate(outcomes, 1):
         if isinstance(outcome, Decoded):
             for note in outcome.notes:
                 say(f"{shown(job.source)}: {note}")

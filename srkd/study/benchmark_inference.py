@@ -53,7 +53,7 @@ def _torch_bf16(network: nn.Module) -> Network:
 
 
 def _channels_last(network: nn.Module) -> nn.Module:
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 # (runtime, precision): makes a function from (1, 3, H, W) to its output from a network in eval mode.
