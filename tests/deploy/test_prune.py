@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,22 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         prune(nn.Sequential(nn.Conv2d(3, 3, 1)), {})
     with pytest.raises(SrkdError, match="each of the 4 blocks"):
         build({**spec_of("EDSR"), "num_mid": [3, 3]})
+
+
+def test_a_pruned_network_trains_on_with_the_unpruned_one_as_teacher(tmp_path: Path, recipe: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    spec = {"type": "EDSR", "num_feat": 4, "num_block": 2, "upscale": 2, "img_range": 1.0}
+    source, narrow = str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors")
+    save_weights(Path(source), build(spec).state_dict(), {"network": spec, "scale": 2})
+    assert main(["prune", source, "--keep", "0.5", "-o", narrow]) == 0
+    recipe["network_g"]["num_mid"] = [2, 2]
+    recipe["network_g_teacher"] = {"file": source}
+    recipe["path"] = {"pretrain_network_g": narrow}
+    recipe["cache"] = {"kind": "live"}
+    recipe["train"] |= {"total_iter": 2, "losses": [{"type": "L1Loss"}, {"type": "output"}]}
+    (tmp_path / "r.yml").write_text(json.dumps(recipe))
+    assert main(["train", "-opt", str(tmp_path / "r.yml"), "--output", str(tmp_path / "runs")]) == 0
+    (trained,) = (tmp_path / "runs").rglob("*.safetensors")
+    start, end = load_weights(Path(narrow))[0], load_weights(trained)[0]
+    assert start.keys() == end.keys()
+    assert 0 < (start["body.0.conv1.weight"] - end["body.0.conv1.weight"]).abs().max() < 0.02
