@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -15,14 +13,17 @@ from torch.optim import Optimizer
 
 from srkd import losses
 from srkd.distill.objective import Objective, parse_terms
-from srkd.engine.checkpoint import load_into, load_weights
+from srkd.distill.taps import Taps
+from srkd.engine.checkpoint import load_into
 from srkd.engine.optimisers import make_optimiser
 from srkd.engine.task import SetScores
 from srkd.errors import SrkdError
 from srkd.losses.adversarial import GANLoss, GANLossD
-from srkd.sr import evaluate, networks, task
+from srkd.sr import evaluate, gan_discriminators, task
+from srkd.sr.gan_discriminators import among, divergence
 from srkd.sr.gan_health import Watch, measure
-from srkd.sr.gan_recipe import GANRecipe
+from srkd.sr.gan_pair import Judge, Pair, compared, gradient_norm, seeded, unchanged
+from srkd.sr.gan_recipe import GANRecipe, Peer
 from srkd.sr.models import build_or_load, read_weights
 from srkd.sr.task import Step
 
@@ -33,34 +34,6 @@ if TYPE_CHECKING:
 Updates = Generator[tuple[Tensor, Optimizer], None, list[Tensor]]
 
 
-class Judge(nn.Module):
-    """A discriminator over several batches of pictures at once, so that distributed training sees one forward pass.
-
-    Each batch is normalised by its own statistics, as published.
-    """
-
-    def __init__(self, discriminator: nn.Module) -> None:
-        super().__init__()
-        self.discriminator = discriminator
-
-    def forward(self, batches: Sequence[Tensor]) -> list[Tensor]:
-        return [self.discriminator(pictures).float() for pictures in batches]
-
-
-@dataclass
-class Pair:
-    """A generator with its objective, and its discriminator where there is one; `step` and `judge` wrap them."""
-
-    suffix: str
-    seed: int
-    generator: nn.Module
-    objective: Objective
-    discriminator: nn.Module | None
-    watch: Watch
-    step: Callable[..., tuple[Tensor, Tensor, dict[str, Tensor]]] = field(init=False)
-    judge: Callable[[Sequence[Tensor]], list[Tensor]] = field(init=False)
-
-
 class Task(task.Task):
     """The task `sr.gan`: what BasicSR calls SRGANModel, one pair or a cohort.
 
@@ -68,17 +41,24 @@ class Task(task.Task):
     generator made in that step (BasicSR's order). In a cohort, pair i minimises L_i = its own loss + weight T^2 / (N-1)
     sum_j D(stopgrad(peer j) || i): for discriminators D is the divergence of Bernoulli distributions p = sigmoid(z / T)
     with `vanilla`, the squared difference of logits otherwise, on the shared real batch and on the fakes of one pair,
-    each in turn; for generators the squared difference of outputs, without T. Peers answer as they were before the
-    step. A cohort with weight 0 trains as its pairs would alone, to the bit, if no loss is random.
+    each in turn; for generators the squared difference of outputs, without T. With `mutual.at`, D is the squared
+    difference of those features instead, summed over them. Peers answer as they were before the step. A cohort with
+    weight 0 trains as its pairs would alone, to the bit, if no loss is random.
+
+    With `network_d_teacher` every discriminator also minimises weight T^2 D(teacher || discriminator) on the real batch
+    and on its own fakes, D being the cohort's divergence of outputs.
     """
 
     recipe_type = GANRecipe
     recipe: GANRecipe
+    between_discriminators: losses.Loss
+    between_generators: losses.Loss
+    discriminator_teacher: nn.Module | None
 
     def __init__(self, recipe: GANRecipe) -> None:
         self._refuse_twins(recipe)
         first = recipe.manual_seed if recipe.init_seed is None else recipe.init_seed
-        with _seeded(first):
+        with seeded(first):
             super().__init__(recipe)
         self.adversarial, self.judgement, self.adversarial_weight = self._adversarial()
         # The first pair's generator and objective are those of the task `sr`; its peers' are here.
@@ -87,11 +67,15 @@ class Task(task.Task):
         size = recipe.mutual.cohort if recipe.mutual else 1
         for number in range(size):
             self.pairs.append(self._pair(number, first + number, size))
-        mutual = recipe.mutual
-        divergence = "bernoulli" if self.judgement is not None and self.judgement.gan_type == "vanilla" else "l2"
-        temperature = mutual.temperature if mutual else 1.0
-        self.between_discriminators = losses.build("mutual", divergence=divergence, temperature=temperature)
-        self.between_generators = losses.build("mutual", divergence="l2")
+        kind = self.judgement.gan_type if self.judgement is not None else None
+        if mutual := recipe.mutual:
+            features = bool(mutual.taps("discriminator"))
+            self.between_discriminators = divergence(kind, mutual.temperature, features)
+            self.between_generators = divergence("l2", 1.0)
+        # Kept out of this module's own state, which holds what trains.
+        object.__setattr__(self, "discriminator_teacher", gan_discriminators.teacher(recipe))
+        if distill := recipe.train.distill_d:
+            self.from_teacher = divergence(kind, distill.temperature)
 
     @staticmethod
     def _refuse_twins(recipe: GANRecipe) -> None:
@@ -116,73 +100,87 @@ class Task(task.Task):
         return GANLoss(**_checked(options)), GANLossD(**_checked(options)), float(weight)
 
     def _pair(self, number: int, seed: int, size: int) -> Pair:
-        recipe, path = self.recipe, self.recipe.path
-        generator, objective = self.network_g, self.objective
+        recipe, path, mutual = self.recipe, self.recipe.path, self.recipe.mutual
+        own = mutual.peers[number - 1] if mutual and mutual.peers and number else Peer()
+        generator, objective, meta = self.network_g, self.objective, self._network_meta
         if number:
-            with _seeded(seed):
-                generator = build_or_load(recipe.network_g, recipe.scale, "network_g").network.train()
+            with seeded(seed):
+                built = build_or_load({**recipe.network_g, **own.network_g}, recipe.scale, "network_g")
+                generator, meta = built.network.train(), built.meta
                 objective = Objective(parse_terms(recipe.train.all_losses()))
             if path.pretrain_network_g:
                 weights = read_weights(path.pretrain_network_g, recipe.scale)
                 load_into(generator, weights, path.pretrain_network_g, path.strict_load_g)
             self.peers.append(nn.ModuleList([generator, objective]))
-        discriminator = None
+        spec, discriminator = {**(recipe.network_d or {}), **own.network_d}, None
         if self.judgement is not None:
-            with _seeded(seed):
-                discriminator = self._discriminator()
+            with seeded(seed):
+                discriminator = gan_discriminators.build(spec, path.pretrain_network_d, path.strict_load_d)
             self.discriminators.append(discriminator)
         suffix, name = (f"_{number}", f"pair {number}") if size > 1 else ("", "the GAN")
-        return Pair(suffix, seed, generator, objective, discriminator, Watch(name))
-
-    def _discriminator(self) -> nn.Module:
-        path = self.recipe.path
-        try:
-            discriminator = networks.build(self.recipe.network_d or {}).train()
-        except SrkdError as error:
-            raise SrkdError(f"network_d: {error}") from error
-        if path.pretrain_network_d:
-            weights, _ = load_weights(Path(path.pretrain_network_d))
-            load_into(discriminator, weights, path.pretrain_network_d, path.strict_load_d)
-        return discriminator
+        taps = Taps(generator, mutual.taps("generator") if mutual else [])
+        return Pair(suffix, seed, generator, objective, discriminator, Watch(name), meta, spec, taps)
 
     def setup(self, fabric: Fabric) -> None:
         self._gather(fabric)
-        train, teacher = self.recipe.train, self.teacher_network
+        train, mutual, teacher = self.recipe.train, self.recipe.mutual, self.teacher_network
         for pair in self.pairs:
             if pair is not self.pairs[0]:
                 pair.objective.resolve_taps(pair.generator, teacher.network if teacher else None)
                 self._place(pair.generator)
-            with _seeded(pair.seed):
+            with seeded(pair.seed):
                 self._dry_run(pair.generator, pair.objective)
             step = Step(pair.generator, pair.objective)
             pair.step, optimiser = fabric.setup(step, make_optimiser(step.parameters(), train.optim_g))
             self.optimisers[f"g{pair.suffix}"] = optimiser
             if pair.discriminator is not None:
                 self._place(pair.discriminator)
-                self._try_discriminator(pair)
-                judge = Judge(pair.discriminator)
+                judge = Judge(pair.discriminator, mutual.taps("discriminator") if mutual else [])
+                self._try_discriminator(pair.discriminator)
                 pair.judge, optimiser = fabric.setup(judge, make_optimiser(judge.parameters(), train.optim_d))
                 self.optimisers[f"d{pair.suffix}"] = optimiser
+        if self.discriminator_teacher is not None:
+            self._place(self.discriminator_teacher)
+            self._try_discriminator(self.discriminator_teacher, "network_d_teacher")
+        self._try_cohort()
 
     def _place(self, network: nn.Module) -> None:
         if self.recipe.train.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.to(self.device)
 
-    def _try_discriminator(self, pair: Pair) -> None:
+    def _try_discriminator(self, discriminator: nn.Module, role: str = "network_d") -> None:
         """One look at a batch without an update, so that a size it cannot take is found before training."""
-        assert pair.discriminator is not None
-        state = {key: tensor.clone() for key, tensor in pair.discriminator.state_dict().items()}
         try:
-            with torch.no_grad():
-                logits = pair.discriminator(self.batch(0)["hr"])
+            with torch.no_grad(), unchanged(discriminator):
+                logits = discriminator(self.batch(0)["hr"])
         except (RuntimeError, ValueError) as error:
-            raise SrkdError(f"network_d: {str(error).splitlines()[0]}") from error
+            raise SrkdError(f"{role}: {str(error).splitlines()[0]}") from error
         except SrkdError as error:
-            raise SrkdError(f"network_d: {error}") from error
+            raise SrkdError(f"{role}: {error}") from error
         if not isinstance(logits, Tensor) or not torch.isfinite(logits).all():
-            raise SrkdError("network_d: its answer to a batch of real patches is not a tensor of finite numbers")
-        pair.discriminator.load_state_dict(state)
+            raise SrkdError(f"{role}: its answer to a batch of real patches is not a tensor of finite numbers")
+
+    def _try_cohort(self) -> None:
+        """Hold the features that peers would compare beside one another, so that differing shapes are found now."""
+        mutual, batch = self.recipe.mutual, self.batch(0)
+        if mutual is None or not mutual.at or not mutual.weight:
+            return
+        found = []
+        for pair in self.pairs:
+            with torch.no_grad():
+                if mutual.among("generator"):
+                    with unchanged(pair.generator), pair.taps:
+                        pair.generator(batch["lr"])
+                    found.append(list(pair.taps.features.values()))
+                elif pair.discriminator is not None:
+                    with unchanged(pair.discriminator):
+                        found.append(pair.judge([batch["hr"]])[0][1])
+        for name, answers in zip(self.pairs[0].taps.names or mutual.at, zip(*found, strict=True), strict=False):
+            try:
+                self.between_generators.prepare(list(answers), None)
+            except ValueError as error:
+                raise SrkdError(f"mutual.at {name}: {error}") from error
 
     def steps(self, batch: dict[str, Any], step: int) -> Iterator[tuple[Tensor, Optimizer]]:
         train = self.recipe.train
@@ -201,8 +199,11 @@ class Task(task.Task):
         """A step of each generator; returns their pictures, made before it and cut off the graph."""
         with self.autocast(step, self.device):
             teacher, context = self.teacher(batch), self._context(batch, step)
-            answers = [pair.step(batch, teacher, context) for pair in self.pairs]
-        outputs = [output for output, _, _ in answers]
+            answers, shown = [], []
+            for pair in self.pairs:
+                with pair.taps:
+                    answers.append(pair.step(batch, teacher, context))
+                shown.append(compared(pair.taps, answers[-1][0]))
         mutual = self.recipe.mutual
         for number, (pair, (output, total, values)) in enumerate(zip(self.pairs, answers, strict=True)):
             parameters = [p for p in pair.generator.parameters() if p.requires_grad]
@@ -214,14 +215,14 @@ class Task(task.Task):
                 self._note(pair, {"l_g_gan": adversarial})
                 if self._monitored(step):
                     weighted = adversarial * self.adversarial_weight
-                    self._note(pair, {"grad/gan": _gradient_norm(weighted, parameters)})
+                    self._note(pair, {"grad/gan": gradient_norm(weighted, parameters)})
                 total = total + self.adversarial_weight * adversarial
             if mutual and mutual.among("generator"):
-                term = self._among(self.between_generators, outputs, number)
+                term = self._mutual(self.between_generators, shown, number)
                 self._note(pair, {"l_g_mutual": term / len(self.pairs)})
                 total = total + mutual.weight * term
             yield total, self.optimisers[f"g{pair.suffix}"]
-        return [output.detach() for output in outputs]
+        return [output.detach() for output, _, _ in answers]
 
     def _adversarial_term(self, discriminator: nn.Module, output: Tensor, hr: Tensor, step: int) -> Tensor:
         """What the discriminator says to the generator's pictures; its own parameters get no gradient from it."""
@@ -243,35 +244,44 @@ class Task(task.Task):
         mutual, shown = self.recipe.mutual, step % len(self.pairs)
         shared = bool(mutual and mutual.among("discriminator"))
         with self.autocast(step, self.device):
-            logits = [
+            verdicts = [
                 pair.judge([hr, fakes[i], fakes[shown]] if shared and i != shown else [hr, fakes[i]])
                 for i, pair in enumerate(self.pairs)
             ]
         for number, pair in enumerate(self.pairs):
             assert pair.discriminator is not None
-            real, fake = logits[number][:2]
+            (real, _), (fake, _) = verdicts[number][:2]
             total = self.judgement([real, fake])
             p_real, p_fake = self.judgement.verdict(real, fake)
             self._note(pair, {"l_d": total, "p_real": p_real, "p_fake": p_fake})
             if mutual and shared:
-                # The last logits of each are those of the shared fakes: one pair's own, its peers' third batch.
-                term = self._among(self.between_discriminators, [z[0] for z in logits], number)
-                term = term + self._among(self.between_discriminators, [z[-1] for z in logits], number)
+                # The last verdict of each is that on the shared fakes: one pair's own, its peers' third batch.
+                term = self._mutual(self.between_discriminators, [v[0][1] for v in verdicts], number)
+                term = term + self._mutual(self.between_discriminators, [v[-1][1] for v in verdicts], number)
                 self._note(pair, {"l_d_mutual": term / len(self.pairs)})
                 total = total + mutual.weight * term
+            if self.recipe.train.distill_d:
+                term = self._distilled(pair, [real, fake], [hr, fakes[number]], step)
+                total = total + self.recipe.train.distill_d.weight * term
             if self._monitored(step):
                 parameters = list(pair.discriminator.parameters())
-                self._note(pair, {"grad/net_d": _gradient_norm(total, parameters)})
+                self._note(pair, {"grad/net_d": gradient_norm(total, parameters)})
             yield total, self.optimisers[f"d{pair.suffix}"]
 
-    def _among(self, mutual: nn.Module, answers: Sequence[Tensor], number: int) -> Tensor:
-        """The cohort's divergence, whose gradient reaches network `number` alone and is that of its own term.
+    @staticmethod
+    def _mutual(between: nn.Module, answers: Sequence[Sequence[Tensor]], number: int) -> Tensor:
+        """The cohort's divergence as network `number` minimises it, summed over what each shows."""
+        terms = [among(between, list(layer), number) for layer in zip(*answers, strict=True)]
+        return torch.stack(terms).sum()
 
-        The loss is the mean over N networks of their terms, so that N times it is their sum; only this one's answer
-        has its graph.
-        """
-        own = [z if i == number else z.detach() for i, z in enumerate(answers)]
-        return mutual(own) * len(answers)
+    def _distilled(self, pair: Pair, own: Sequence[Tensor], batches: Sequence[Tensor], step: int) -> Tensor:
+        """How far the discriminator is from its teacher on each batch, summed."""
+        assert self.discriminator_teacher is not None
+        with torch.no_grad(), self.autocast(step, self.device):
+            theirs = [self.discriminator_teacher(pictures).float() for pictures in batches]
+        term = torch.stack([among(self.from_teacher, [a, b], 0) for a, b in zip(own, theirs, strict=True)]).sum()
+        self._note(pair, {"l_d_teacher": term / 2})
+        return term
 
     def _monitored(self, step: int) -> bool:
         every = self.recipe.train.monitor_freq
@@ -339,14 +349,13 @@ class Task(task.Task):
         return super().item_scores({"metrics": {name: fmean(values) for name, values in scores.items()}}, sets)
 
     def meta(self, name: str) -> dict[str, Any]:
-        meta = super().meta(name)
-        meta["lineage"]["init_seed"] = {f"{kind}{p.suffix}": p.seed for p in self.pairs for kind in ("net_g", "net_d")}[
-            name
-        ]
+        pair = next(p for p in self.pairs if name in (f"net_g{p.suffix}", f"net_d{p.suffix}"))
+        meta = {**super().meta(name), **pair.meta}
+        meta["lineage"]["init_seed"] = pair.seed
         if name.startswith("net_d"):
             # No scale: a discriminator is not to be taken for a network that upscales.
             del meta["scale"]
-            meta["network"] = self.recipe.network_d
+            meta["network"] = pair.network_d
         return meta
 
 
@@ -354,16 +363,3 @@ def _checked(options: Mapping[str, Any]) -> Mapping[str, Any]:
     """The options of `gan_opt`, if the loss takes them."""
     losses.build("GANLoss", **options)
     return options
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Inside the block torch's random numbers start from `seed`; after it they go on as if there had been none."""
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield
-
-
-def _gradient_norm(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
-    gradients = torch.autograd.grad(value, list(parameters), retain_graph=True, allow_unused=True)
-    return torch.stack([g.norm() for g in gradients if g is not None]).norm()

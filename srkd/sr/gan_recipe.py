@@ -19,6 +19,13 @@ class Path(sr.Path):
     strict_load_d: bool = True
 
 
+class Peer(Section):
+    """What a further pair of a cohort has of its own: options over the recipe's networks, such as `num_feat`."""
+
+    network_g: dict[str, Any] = {}
+    network_d: dict[str, Any] = {}
+
+
 class Mutual(Section):
     """Several pairs of generator and discriminator that train on the same batches and teach one another."""
 
@@ -26,6 +33,8 @@ class Mutual(Section):
     cohort: int = pydantic.Field(2, description="pairs, at least 2; pair i starts from the initial seed plus i")
     temperature: float = pydantic.Field(1.0, gt=0, description="of the probabilities that vanilla discriminators share")
     weight: float = pydantic.Field(1.0, ge=0)
+    peers: list[Peer] = pydantic.Field([], description="of each pair but the first, where they are not all alike")
+    at: list[str] = pydantic.Field([], description="modules whose features peers compare, instead of their outputs")
 
     @pydantic.field_validator("cohort")
     @classmethod
@@ -34,9 +43,28 @@ class Mutual(Section):
             raise ValueError("a cohort needs at least 2 pairs; leave mutual out to train one alone")
         return cohort
 
+    @pydantic.model_validator(mode="after")
+    def _agree(self) -> Mutual:
+        if self.peers and len(self.peers) != self.cohort - 1:
+            raise ValueError(f"peers: a cohort of {self.cohort} has {self.cohort - 1} beside the first pair")
+        if self.at and self.networks == "both":
+            raise ValueError("at: names modules of one kind of network; set networks to generator or discriminator")
+        return self
+
+    def taps(self, networks: str) -> list[str]:
+        """Modules of this kind of network whose features are compared."""
+        return self.at if self.among(networks) else []
+
     def among(self, networks: str) -> bool:
         """Whether those of this kind (`generator`, `discriminator`) teach one another."""
         return self.weight > 0 and self.networks in (networks, "both")
+
+
+class DistillD(Section):
+    """A trained discriminator teaches the one that trains, on real patches and on the fakes that it is shown."""
+
+    temperature: float = pydantic.Field(1.0, gt=0, description="of the probabilities, with vanilla")
+    weight: float = pydantic.Field(1.0, ge=0)
 
 
 class GANTrain(sr.SRTrain):
@@ -45,6 +73,7 @@ class GANTrain(sr.SRTrain):
     optim_d: Optimiser = Optimiser()
     perceptual_opt: dict[str, Any] | None = pydantic.Field(None, description="PerceptualLoss; vgg_path says which VGG")
     gan_opt: dict[str, Any] | None = None
+    distill_d: DistillD | None = None
     net_d_iters: int = pydantic.Field(1, gt=0, description="discriminator steps for each of the generator")
     net_d_init_iters: int = pydantic.Field(0, ge=0, description="first steps, in which the generator stands still")
 
@@ -73,6 +102,7 @@ class GANRecipe(sr.SRRecipe):
 
     task: str = "sr.gan"
     network_d: dict[str, Any] | None = None
+    network_d_teacher: dict[str, Any] | None = pydantic.Field(None, description="{file: net_d of a finished run}")
     path: Path = Path()
     train: GANTrain
     mutual: Mutual | None = None

@@ -14,20 +14,8 @@ from srkd.engine.recipe import override, parse
 from srkd.engine.run import Run
 from srkd.errors import SrkdError
 from srkd.sr.gan import Task
+from srkd.sr.gan_discriminators import among
 from srkd.sr.gan_health import Watch
-
-
-@pytest.fixture
-def gan(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe that trains a tiny SRGAN."""
-    recipe["task"] = "sr.gan"
-    recipe["network_d"] = {"type": "SRGANDiscriminator", "num_feat": 2, "input_size": 16, "num_dense": 4}
-    recipe["train"] |= {
-        "optim_d": {"type": "Adam", "lr": 1e-3},
-        "pixel_opt": {"type": "L1Loss", "loss_weight": 1.0},
-        "gan_opt": {"type": "GANLoss", "gan_type": "vanilla", "loss_weight": 0.1},
-    }
-    return recipe
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +166,7 @@ def test_the_divergence_is_the_formula(gan: dict[str, Any], tmp_path: Path) -> N
             for r in (p[j].detach() for j in range(3) if j != number)
         )  # fmt: skip
         wanted = torch.autograd.grad(expected, z[number])[0]
-        term = task._among(task.between_discriminators, z, number)
+        term = among(task.between_discriminators, z, number)
         found = torch.autograd.grad(term, z, allow_unused=True)
         torch.testing.assert_close(found[number], wanted)
         assert all(g is None for j, g in enumerate(found) if j != number)

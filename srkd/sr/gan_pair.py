@@ -1,0 +1,87 @@
+"""One generator with its discriminator, as `srkd.sr.gan` trains them, and what keeps a pair's randomness its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srkd.distill.objective import Objective
+from srkd.distill.taps import Taps
+from srkd.sr.gan_health import Watch
+
+# Of one batch of pictures: the logits (N, 1), and what peers compare: them, or features.
+Verdict = tuple[Tensor, list[Tensor]]
+
+
+class Judge(nn.Module):
+    """A discriminator over several batches of pictures at once, so that distributed training sees one forward pass.
+
+    Each batch is normalised by its own statistics, as published.
+
+    Args:
+        at: module paths of the features that peers compare; empty: they compare logits.
+    """
+
+    def __init__(self, discriminator: nn.Module, at: Sequence[str] = ()) -> None:
+        super().__init__()
+        self.discriminator, self.taps = discriminator, Taps(discriminator, at)
+
+    def forward(self, batches: Sequence[Tensor]) -> list[Verdict]:
+        return [self._verdict(pictures) for pictures in batches]
+
+    def _verdict(self, pictures: Tensor) -> Verdict:
+        with self.taps:
+            logits = self.discriminator(pictures).float()
+        return logits, compared(self.taps, logits)
+
+
+def compared(taps: Taps, output: Tensor) -> list[Tensor]:
+    """What peers compare of a network's last pass: its features where there are taps, otherwise its output."""
+    return [taps.features[name].float() for name in taps.names] or [output]
+
+
+@dataclass
+class Pair:
+    """A generator with its objective, and its discriminator where there is one; `step` and `judge` wrap them.
+
+    `meta` describes the generator to its checkpoint, `network_d` is the discriminator's specification.
+    """
+
+    suffix: str
+    seed: int
+    generator: nn.Module
+    objective: Objective
+    discriminator: nn.Module | None
+    watch: Watch
+    meta: dict[str, Any]
+    network_d: dict[str, Any]
+    taps: Taps
+    step: Callable[..., tuple[Tensor, Tensor, dict[str, Tensor]]] = field(init=False)
+    judge: Callable[[Sequence[Tensor]], list[Verdict]] = field(init=False)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Inside the block torch's random numbers start from `seed`; after it they go on as if there had been none."""
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def unchanged(network: nn.Module) -> Iterator[None]:
+    """What passes through the network inside the block leaves no trace in it, such as batch norm's statistics."""
+    state = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    yield
+    network.load_state_dict(state)
+
+
+def gradient_norm(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Norm of the gradient over these parameters; the graph is kept."""
+    gradients = torch.autograd.grad(value, list(parameters), retain_graph=True, allow_unused=True)
+    return torch.stack([g.norm() for g in gradients if g is not None]).norm()

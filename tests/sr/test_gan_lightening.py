@@ -1,0 +1,118 @@
+"""Lightening SRGAN: discriminators that learn from a teacher's, and the recipes of the study."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from srkd.engine.checkpoint import save_weights
+from srkd.engine.recipe import override, read
+from srkd.engine.run import Run
+from srkd.errors import SrkdError
+from srkd.io.images import Picture, write_picture
+from srkd.sr import networks
+from srkd.sr.gan import Task
+from support import textured
+
+STUDY = Path(__file__).parents[2] / "models" / "studies" / "srgan_lightening"
+
+
+def save(path: Path, spec: dict[str, Any], **meta: Any) -> Path:
+    torch.manual_seed(1)
+    save_weights(path, networks.build(spec).state_dict(), {"network": spec, **meta})
+    return path
+
+
+def ready(recipe: dict[str, Any], root: Path, *settings: str) -> Task:
+    task = Run(override(recipe, settings), root, quiet=True).dry_run()[-1]
+    assert isinstance(task, Task)
+    return task
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what the recipes start from, random, and of pictures to train on."""
+    root = tmp_path_factory.mktemp("lightening")
+    for number in range(2):
+        write_picture(root / "hr" / f"{number}.png", Picture(textured(number, 100, 104)))
+    save(root / "net_d.safetensors", {"type": "SRGANDiscriminator", "num_feat": 64, "input_size": 96})
+    for name, width, depth in (("teacher", 64, 16), ("pretrain", 32, 8)):
+        spec = {"type": "SRResNet", "num_feat": width, "num_block": depth, "upscale": 4}
+        save(root / f"{name}.safetensors", spec, scale=4)
+    return root
+
+
+@pytest.mark.parametrize("path", sorted(STUDY.glob("*.yml")), ids=lambda path: path.stem)
+def test_every_recipe_passes_its_dry_run(path: Path, trained: Path, tmp_path: Path) -> None:
+    recipe = read(path)
+    recipe["datasets"] = {"train": {"dataroot_gt": str(trained / "hr"), "gt_size": 96, "batch_size_per_gpu": 2}}
+    for key, name in (("network_g_teacher", "teacher"), ("network_d_teacher", "net_d")):
+        if key in recipe:
+            assert name.removeprefix("net_") in recipe[key]["file"]
+            recipe[key] = {"file": str(trained / f"{name}.safetensors")}
+    for key, name in (("pretrain_network_g", "pretrain"), ("pretrain_network_d", "net_d")):
+        if key in recipe.get("path", {}):
+            recipe["path"][key] = str(trained / f"{name}.safetensors")
+    task = ready(recipe, tmp_path)
+    assert task.teacher_network is not None or path.stem != "generator"
+    assert (task.discriminator_teacher is not None) == (path.stem == "discriminator")
+    assert path.stem in ("pretrain",) or task.pairs[0].discriminator is not None
+
+
+DISCRIMINATOR = {"type": "SRGANDiscriminator", "num_feat": 2, "input_size": 16, "num_dense": 4}
+
+
+def with_teacher(gan: dict[str, Any], folder: Path) -> dict[str, Any]:
+    gan["network_d_teacher"] = {"file": str(save(folder / "d.safetensors", {**DISCRIMINATOR, "num_feat": 4}))}
+    gan["train"]["distill_d"] = {"temperature": 2.0, "weight": 3.0}
+    return gan
+
+
+@pytest.mark.parametrize("kind", ["vanilla", "hinge"])
+def test_the_discriminator_learns_its_teachers_verdicts(gan: dict[str, Any], tmp_path: Path, kind: str) -> None:
+    task = ready(with_teacher(gan, tmp_path), tmp_path, f"train.gan_opt.gan_type={kind}")
+    (pair,), teacher = task.pairs, task.discriminator_teacher
+    assert pair.discriminator is not None and teacher is not None and not teacher.training
+    batches = [torch.rand(4, 3, 16, 16) for _ in range(2)]
+    own = [pair.discriminator(x).double() for x in batches]
+    theirs = [teacher(x).double() for x in batches]
+    if kind == "vanilla":
+        p, q = ([torch.sigmoid(z / 2) for z in side] for side in (theirs, own))
+        kl = [(a * (a / b).log() + (1 - a) * ((1 - a) / (1 - b)).log()).mean() for a, b in zip(p, q, strict=True)]
+        expected = 4 * sum(kl)
+    else:
+        expected = sum(((a - b) ** 2).mean() for a, b in zip(theirs, own, strict=True))
+    wanted = torch.autograd.grad(expected, list(pair.discriminator.parameters()), retain_graph=True)
+    term = task._distilled(pair, own, batches, 0)
+    found = torch.autograd.grad(term, list(pair.discriminator.parameters()))
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-7)
+
+
+def test_distilling_brings_the_discriminator_nearer_to_its_teacher(gan: dict[str, Any], tmp_path: Path) -> None:
+    data = with_teacher(gan, tmp_path)
+    data["train"] |= {"total_iter": 60, "optim_d": {"type": "Adam", "lr": 5e-3}}
+    from srkd.engine.log import read_metrics
+
+    ends = {}
+    for weight in (0, 3):
+        Run(override(data, [f"name=w{weight}", f"train.distill_d.weight={weight}"]), tmp_path, quiet=True).train()
+        ends[weight] = [r["l_d_teacher"] for r in read_metrics(tmp_path / f"w{weight}" / "metrics.jsonl")
+                        if "l_d_teacher" in r][-10:]  # fmt: skip
+    assert sum(ends[3]) < 0.5 * sum(ends[0])
+
+
+def test_mistakes_about_a_discriminators_teacher(gan: dict[str, Any], tmp_path: Path) -> None:
+    data = with_teacher(gan, tmp_path)
+    generator = save(tmp_path / "g.safetensors", {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}, scale=2)
+    large = save(tmp_path / "l.safetensors", {**DISCRIMINATOR, "input_size": 32})
+    for settings, message in [
+        (["train.distill_d=null"], "network_d_teacher and train.distill_d go together"),
+        (["network_d_teacher=null"], "network_d_teacher and train.distill_d go together"),
+        (["network_d_teacher={type: SRGANDiscriminator}"], "must be {file: a checkpoint of a run's net_d}"),
+        (["network_d_teacher.file=none.pth"], "none.pth: no such checkpoint"),
+        ([f"network_d_teacher.file={generator}"], "is not the net_d that a run of sr.gan saved"),
+        ([f"network_d_teacher.file={large}"], "network_d_teacher: SRGANDiscriminator takes pictures of 32x32, got 16x16"),
+    ]:
+        with pytest.raises(SrkdError, match=message):
+            ready(data, tmp_path, *settings)
