@@ -178,7 +178,7 @@ class Task(task.Task):
                         found.append(pair.judge([batch["hr"]])[0][1])
         for name, answers in zip(self.pairs[0].taps.names or mutual.at, zip(*found, strict=True), strict=False):
             try:
-                self.between_generators.prepare(list(answers), None)
+                self.between_generators.prepare(list(answers), [])
             except ValueError as error:
                 raise SrkdError(f"mutual.at {name}: {error}") from error
 

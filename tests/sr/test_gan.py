@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from srkd.distill.taps import Taps
 from srkd.engine.checkpoint import load_weights
 from srkd.engine.log import read_metrics
 from srkd.engine.recipe import override, parse
@@ -16,6 +17,7 @@ from srkd.errors import SrkdError
 from srkd.sr.gan import Task
 from srkd.sr.gan_discriminators import among
 from srkd.sr.gan_health import Watch
+from srkd.sr.models import load_network
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +184,65 @@ def test_a_resumed_cohort_ends_with_the_same_bits(gan: dict[str, Any], tmp_path:
         assert same(weights(whole, name), weights(resumed, name))
 
 
+def test_a_cohorts_scores_are_the_mean_over_its_generators(
+    gan: dict[str, Any], photos: Path, tmp_path: Path
+) -> None:
+    result = train(gan, tmp_path, "cohort", COHORT, "train.optim_g.lr=0.05")
+    alone = [
+        Task.item_scores({"models": {"net_g": result["models"][f"net_g_{i}"]}}, [f"{photos}@ssim,psnr"])[photos.name]
+        for i in range(2)
+    ]
+    both = Task.item_scores(result, [f"{photos}@ssim,psnr"])[photos.name]
+    assert both["protocol"] == alone[0]["protocol"] and list(both["metrics"]) == ["ssim", "psnr"]
+    for metric, pictures in both["metrics"].items():
+        assert list(pictures) == ["p0", "p1", "p2", "p3"]
+        for name, score in pictures.items():
+            one, other = (scores["metrics"][metric][name] for scores in alone)
+            assert one != other and score == pytest.approx((one + other) / 2)
+    validated = Task.item_scores(result, [])["validation"]["metrics"]["psnr_photos"]["all"]
+    assert validated == pytest.approx(sum(both["metrics"]["psnr"].values()) / 4, abs=1e-3)
+
+
+def test_peers_may_have_widths_of_their_own(gan: dict[str, Any], tmp_path: Path) -> None:
+    widths = "mutual.peers=[{network_g: {num_feat: 6}, network_d: {num_feat: 3}}]"
+    result = train(gan, tmp_path, "widths", COHORT, "mutual.networks=both", widths)
+    for number, (generator, discriminator) in enumerate([(4, 2), (6, 3)]):
+        for name, width in ((f"net_g_{number}", generator), (f"net_d_{number}", discriminator)):
+            state, meta = load_weights(Path(result["models"][name]))
+            assert meta["network"]["num_feat"] == width == len(next(iter(state.values())))
+        assert load_network(result["models"][f"net_g_{number}"]).scale == 2
+
+
+@pytest.mark.parametrize(("networks", "at"), [("discriminator", "body.{5,8}"), ("generator", "body.{0,1}")])
+def test_peers_may_compare_features(gan: dict[str, Any], tmp_path: Path, networks: str, at: str) -> None:
+    settings = [COHORT, f"mutual.networks={networks}", f"mutual.at=['{at}']", "mutual.weight=2"]
+    task, plain = ready(gan, tmp_path, *settings), ready(gan, tmp_path, COHORT, "mutual.weight=0")
+    batch, key = task.batch(0), f"l_{networks[0]}_mutual_0"
+    steps = zip(task.steps(batch, 1), plain.steps(batch, 1), strict=True)
+    generators, discriminators = [True, True], [True, True]
+    (generators if networks == "generator" else discriminators)[:] = [False, False]
+    assert [torch.equal(loss, other) for (loss, _), (other, _) in steps] == generators + discriminators
+    expected = torch.zeros(())
+    if networks == "generator":
+        shown = [[batch["lr"]]] * 2
+        nets = [pair.generator for pair in task.pairs]
+    else:
+        with torch.no_grad():
+            fakes = [pair.generator(batch["lr"]) for pair in task.pairs]
+        shown = [[batch["hr"], fakes[1]]] * 2  # at step 1 it is the second pair's turn to show its fakes
+        nets = [pair.discriminator for pair in task.pairs if pair.discriminator is not None]
+    for batches in zip(*shown, strict=True):
+        maps = [features(network, at, x) for network, x in zip(nets, batches, strict=True)]
+        expected = expected + sum(((a - b) ** 2).mean() for a, b in zip(*maps, strict=True))
+    torch.testing.assert_close(task.log[key], expected.detach(), rtol=1e-4, atol=1e-6)
+
+
+def features(network: nn.Module, at: str, x: Tensor) -> list[Tensor]:
+    with (taps := Taps(network, [at])):
+        network(x)
+    return list(taps.features.values())
+
+
 # The keys of BasicSR's train_MSRGAN_x4.yml.
 BASICSR = """
 name: MSRGAN
@@ -277,6 +338,12 @@ def test_basicsrs_option_file_trains_with_only_its_paths_changed(vgg: Path, tmp_
 
 MISTAKES = [
     (["mutual.cohort=1"], "mutual.cohort: value error, a cohort needs at least 2 pairs.*got 1"),
+    (["mutual={cohort: 3, peers: [{}]}"], "peers: a cohort of 3 has 2 beside the first pair"),
+    (["mutual={networks: both, at: [body.0]}"], "at: names modules of one kind of network"),
+    (["mutual={at: [bodyy.0]}"], 'tap "bodyy.0" matches no module of SRGANDiscriminator'),
+    (["mutual={at: [body.0], peers: [{network_d: {num_feat: 3}}]}"], r"mutual.at body.0: .* differ in shape: \(4, 2"),
+    (["mutual={peers: [{network_g: {upscale: 4}}]}"], "upscale is 4 but the recipe's scale is 2"),
+    (["network_d={type: VGGStyleDiscriminator, num_feat: 2}"], "takes pictures of 128x128, got 16x16"),
     (["network_d.input_size=32"], "network_d: SRGANDiscriminator takes pictures of 32x32, got 16x16"),
     (["network_d.input_size=24"], "network_d: network SRGANDiscriminator: input_size must be a positive multiple"),
     (["network_d={type: SRGANDiscriminatr}"], 'network_d: unknown network "SRGANDiscriminatr"'),
@@ -310,6 +377,15 @@ def test_weights_that_do_not_fit_are_refused(gan: dict[str, Any], tmp_path: Path
     x4 = copy.deepcopy(gan) | {"scale": 4}
     with pytest.raises(SrkdError, match="weights for x2, but the recipe's scale is 4"):
         ready(x4, tmp_path, twins[1])
+
+
+def test_a_vgg_of_the_wrong_shape_is_refused(gan: dict[str, Any], vgg: Path, tmp_path: Path) -> None:
+    state = torch.load(vgg)
+    state["features.5.weight"] = torch.zeros(5, 7, 3, 3)
+    torch.save(state, tmp_path / "vgg.pth")
+    perceptual = f"train.perceptual_opt={{layer_weights: {{conv5_4: 1}}, vgg_path: {tmp_path / 'vgg.pth'}}}"
+    with pytest.raises(SrkdError, match=r"holds no VGG: features.5 has weights \(5, 7, 3, 3\)"):
+        ready(gan, tmp_path, perceptual)
 
 
 GOOD = {"p_real": 0.6, "p_fake": 0.4, "health/spread": 1.0, "health/error": 0.1}
