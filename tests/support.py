@@ -39,3 +39,58 @@ class Memory:
 
 PICTURES = Memory([(40, 60), (48, 44), (64, 80)])
 PATCHES = Patches(gt_size=16, batch=6, scale=2, seed=3)
+
+# The keys of BasicSR's own option files, for `format`.
+BASICSR_OPTIONS = """
+name: {name}
+model_type: {model}
+scale: {scale}
+num_gpu: auto
+manual_seed: 10
+datasets:
+  train:
+    name: DIV2K
+    type: PairedImageDataset
+    dataroot_gt: {hr}
+    dataroot_lq: {lr}
+    meta_info_file: basicsr/data/meta_info/meta_info_DIV2K800sub_GT.txt
+    filename_tmpl: '{{}}'
+    io_backend: {{type: disk}}
+    gt_size: {gt_size}
+    use_hflip: true
+    use_rot: true
+    use_shuffle: true
+    num_worker_per_gpu: 6
+    batch_size_per_gpu: {batch}
+    dataset_enlarge_ratio: 100
+    prefetch_mode: ~
+  val:
+    name: {val}
+    type: PairedImageDataset
+    dataroot_gt: {hr}
+    dataroot_lq: {lr}
+    io_backend: {{type: disk}}
+{networks}
+path:
+  pretrain_network_g: {pretrained}
+  strict_load_g: true
+  resume_state: ~
+train:
+  ema_decay: 0.999
+  optim_g: {{type: Adam, lr: !!float 1e-4, weight_decay: 0, betas: [0.9, 0.99]}}
+  scheduler: {scheduler}
+  total_iter: 3
+  warmup_iter: -1
+  {losses}
+val:
+  val_freq: !!float 5e3
+  save_img: false
+  metrics:
+    psnr: {{type: calculate_psnr, crop_border: 2, test_y_channel: false}}
+logger:
+  print_freq: 100
+  save_checkpoint_freq: !!float 5e3
+  use_tb_logger: true
+  wandb: {{project: ~, resume_id: ~}}
+dist_params: {{backend: nccl, port: 29500}}
+"""

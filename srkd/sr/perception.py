@@ -39,14 +39,22 @@ def check(metric: str) -> None:
 
 
 def niqe(output: np.ndarray, border: int) -> float:
-    """NIQE of a uint8 RGB picture (H, W, 3), of at least 96x96 px inside the border (Mittal et al., SPL 2013).
+    """NIQE of a uint8 RGB picture (H, W, 3), of at least two blocks of 96x96 px inside the border.
+
+    Mittal et al., "Making a Completely Blind Image Quality Analyzer", SPL 2013.
 
     Raises:
-        SrkdError: basicsr is missing, or the picture is too small.
+        SrkdError: basicsr is missing, or the picture is too small, or too flat to have statistics.
     """
     from srkd.integrations import basicsr
 
-    return basicsr.niqe(output, border)
+    height, width = (side - 2 * border for side in output.shape[:2])
+    if (height // 96) * (width // 96) < 2:
+        raise SrkdError(f"NIQE needs at least two blocks of 96x96 pixels inside the border, got {width}x{height}")
+    try:
+        return basicsr.niqe(output, border)
+    except np.linalg.LinAlgError as error:
+        raise SrkdError(f"NIQE has no statistics of this picture: {error}") from error
 
 
 def lpips(output: np.ndarray, hr: np.ndarray, border: int) -> float:
@@ -62,8 +70,9 @@ def lpips(output: np.ndarray, hr: np.ndarray, border: int) -> float:
         raise SrkdError(f"LPIPS needs at least 32x32 pixels inside the border, got {width}x{height}")
     inside = (slice(border, border + height), slice(border, border + width))
     a, b = (torch.from_numpy(p[inside] / 127.5 - 1).permute(2, 0, 1)[None].float() for p in (output, hr))
-    with torch.inference_mode():
-        return float(_network(str(_weights()))(a, b))
+    network = _network(str(_weights()))
+    with torch.no_grad():
+        return float(network(a, b))
 
 
 def _weights() -> Path:

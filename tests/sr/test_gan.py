@@ -18,6 +18,7 @@ from srkd.sr.gan import Task
 from srkd.sr.gan_discriminators import among
 from srkd.sr.gan_health import Watch
 from srkd.sr.models import load_network
+from support import BASICSR_OPTIONS, textured
 
 
 @pytest.fixture(scope="module")
@@ -243,49 +244,13 @@ def features(network: nn.Module, at: str, x: Tensor) -> list[Tensor]:
     return list(taps.features.values())
 
 
-# The keys of BasicSR's train_MSRGAN_x4.yml.
-BASICSR = """
-name: MSRGAN
-model_type: SRGANModel
-scale: 4
-num_gpu: 1
-manual_seed: 0
-datasets:
-  train:
-    name: DIV2K
-    type: PairedImageDataset
-    dataroot_gt: {hr}
-    dataroot_lq: {lr}
-    meta_info_file: basicsr/data/meta_info/meta_info_DIV2K800sub_GT.txt
-    filename_tmpl: '{{}}'
-    io_backend: {{type: disk}}
-    gt_size: 128
-    use_hflip: true
-    use_rot: true
-    use_shuffle: true
-    num_worker_per_gpu: 6
-    batch_size_per_gpu: 2
-    dataset_enlarge_ratio: 100
-    prefetch_mode: ~
-  val:
-    name: Set14
-    type: PairedImageDataset
-    dataroot_gt: {hr}
-    dataroot_lq: {lr}
-    io_backend: {{type: disk}}
-network_g: {{type: MSRResNet, num_in_ch: 3, num_out_ch: 3, num_feat: 4, num_block: 1, upscale: 4}}
-network_d: {{type: VGGStyleDiscriminator, num_in_ch: 3, num_feat: 2}}
-path:
-  pretrain_network_g: {pretrained}
-  strict_load_g: true
-  resume_state: ~
-train:
-  ema_decay: 0.999
-  optim_g: {{type: Adam, lr: !!float 1e-4, weight_decay: 0, betas: [0.9, 0.99]}}
+# What BasicSR's train_MSRGAN_x4.yml has beside the keys that all its option files share.
+NETWORKS = """
+network_g: {type: MSRResNet, num_in_ch: 3, num_out_ch: 3, num_feat: 4, num_block: 1, upscale: 4}
+network_d: {type: VGGStyleDiscriminator, num_in_ch: 3, num_feat: 2}
+"""
+LOSSES = """
   optim_d: {{type: Adam, lr: !!float 1e-4, weight_decay: 0, betas: [0.9, 0.99]}}
-  scheduler: {{type: MultiStepLR, milestones: [50000, 100000, 200000, 300000], gamma: 0.5}}
-  total_iter: 2
-  warmup_iter: -1
   pixel_opt: {{type: L1Loss, loss_weight: !!float 1e-2, reduction: mean}}
   perceptual_opt:
     type: PerceptualLoss
@@ -300,40 +265,36 @@ train:
   gan_opt: {{type: GANLoss, gan_type: vanilla, real_label_val: 1.0, fake_label_val: 0.0, loss_weight: !!float 5e-3}}
   net_d_iters: 1
   net_d_init_iters: 0
-val:
-  val_freq: !!float 5e3
-  save_img: false
-  metrics:
-    psnr: {{type: calculate_psnr, crop_border: 4, test_y_channel: false}}
-logger:
-  print_freq: 100
-  save_checkpoint_freq: !!float 5e3
-  use_tb_logger: false
-  wandb: {{project: ~, resume_id: ~}}
-dist_params: {{backend: nccl, port: 29500}}
 """
+
+
+def msrgan(folder: Path, vgg: Path | str) -> dict[str, Any]:
+    schedule = "{type: MultiStepLR, milestones: [50000, 100000, 200000, 300000], gamma: 0.5}"
+    return parse(BASICSR_OPTIONS.format(
+        name="MSRGAN", model="SRGANModel", scale=4, hr=folder / "hr", lr=folder / "lr", gt_size=128, batch=2,
+        val="Set14", networks=NETWORKS, pretrained=folder / "pretrained.pth", scheduler=schedule,
+        losses=LOSSES.format(vgg=vgg),
+    ))  # fmt: skip
 
 
 def test_basicsrs_option_file_trains_with_only_its_paths_changed(vgg: Path, tmp_path: Path) -> None:
     from srkd.integrations import basicsr
     from srkd.io.images import Picture, write_picture
     from srkd.io.resize import imresize
-    from support import textured
 
     picture = textured(1, 132, 136)
     write_picture(tmp_path / "hr" / "a.png", Picture(picture))
     write_picture(tmp_path / "lr" / "a.png", Picture(imresize(picture, 0.25)))
     generator = basicsr.network("MSRResNet", num_in_ch=3, num_out_ch=3, num_feat=4, num_block=1, upscale=4)
     torch.save({"params": generator.state_dict()}, tmp_path / "pretrained.pth")
-    paths = {"hr": tmp_path / "hr", "lr": tmp_path / "lr", "vgg": vgg, "pretrained": tmp_path / "pretrained.pth"}
-    result = Run(parse(BASICSR.format(**paths)), tmp_path, quiet=True).train()
+    result = Run(msrgan(tmp_path, vgg), tmp_path, quiet=True).train()
     assert result["finished"] and 5 < result["metrics"]["psnr_Set14"] < 60
     discriminator = basicsr.network("VGGStyleDiscriminator", num_in_ch=3, num_feat=2)
     discriminator.load_state_dict(weights(result, "net_d"))
     # What the run says of itself trains the same task again.
     assert parse((tmp_path / "MSRGAN" / "recipe.yml").read_text())["task"] == "sr.gan"
     with pytest.raises(SrkdError, match=r'PerceptualLoss: no VGG weights at "none\.pth"'):
-        Run(parse(BASICSR.format(**paths | {"vgg": "none.pth"})), tmp_path, quiet=True).dry_run()
+        Run(msrgan(tmp_path, "none.pth"), tmp_path, quiet=True).dry_run()
 
 
 MISTAKES = [

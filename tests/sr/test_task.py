@@ -12,6 +12,7 @@ from srkd.engine.recipe import override, parse
 from srkd.engine.run import Run
 from srkd.errors import SrkdError
 from srkd.integrations import basicsr
+from support import BASICSR_OPTIONS
 
 
 def check(recipe: dict[str, Any], root: Path, *settings: str) -> None:
@@ -82,58 +83,6 @@ def test_distilling_with_cached_outputs_brings_the_student_nearer_to_its_teacher
 
 
 # The keys of BasicSR's own training options, as its documentation gives them.
-BASICSR = """
-name: {name}
-model_type: SRModel
-scale: 2
-num_gpu: auto
-manual_seed: 10
-datasets:
-  train:
-    name: DIV2K
-    type: PairedImageDataset
-    dataroot_gt: {hr}
-    dataroot_lq: {lr}
-    filename_tmpl: '{{}}x2'
-    io_backend: {{type: disk}}
-    gt_size: 16
-    use_hflip: true
-    use_rot: true
-    use_shuffle: true
-    num_worker_per_gpu: 6
-    batch_size_per_gpu: 4
-    dataset_enlarge_ratio: 100
-    prefetch_mode: ~
-  val:
-    name: Set5
-    type: PairedImageDataset
-    dataroot_gt: {hr}
-    dataroot_lq: {lr}
-    io_backend: {{type: disk}}
-network_g: {network}
-path:
-  pretrain_network_g: ~
-  strict_load_g: true
-  resume_state: ~
-train:
-  ema_decay: 0.999
-  optim_g: {{type: Adam, lr: !!float 1e-4, weight_decay: 0, betas: [0.9, 0.99]}}
-  scheduler: {scheduler}
-  total_iter: 3
-  warmup_iter: -1
-  pixel_opt: {{type: L1Loss, loss_weight: 1.0, reduction: mean}}
-val:
-  val_freq: !!float 5e3
-  save_img: false
-  metrics:
-    psnr: {{type: calculate_psnr, crop_border: 2, test_y_channel: false}}
-logger:
-  print_freq: 100
-  save_checkpoint_freq: !!float 5e3
-  use_tb_logger: true
-  wandb: {{project: ~, resume_id: ~}}
-dist_params: {{backend: nccl, port: 29500}}
-"""
 NETWORKS = {
     "EDSR": "{type: EDSR, num_in_ch: 3, num_out_ch: 3, num_feat: 8, num_block: 2, upscale: 2, res_scale: 1, "
     "img_range: 255., rgb_mean: [0.4488, 0.4371, 0.4040]}",
@@ -150,7 +99,7 @@ def test_option_files_of_basicsr_train_as_they_are(kind: str, photos: Path, tmp_
 
     for path in photos.iterdir():
         write_picture(tmp_path / "lr" / f"{path.stem}x2.png", Picture(imresize(read_rgb(path), 0.5)))
-    template = BASICSR
+    template = BASICSR_OPTIONS
     scheduler = "{type: MultiStepLR, milestones: [200000], gamma: 0.5}"
     if kind == "EDSR":
         for ours, older in (("use_hflip", "use_flip"), ("pretrain_network_g", "pretrain_model_g"),
@@ -158,7 +107,9 @@ def test_option_files_of_basicsr_train_as_they_are(kind: str, photos: Path, tmp_
             template = template.replace(ours, older)
     if kind == "MSRResNet":
         scheduler = "{type: CosineAnnealingRestartLR, periods: [2, 1], restart_weights: [1, 1], eta_min: !!float 1e-7}"
-    text = template.format(name=kind, hr=photos, lr=tmp_path / "lr", network=NETWORKS[kind], scheduler=scheduler)
+    text = template.format(name=kind, model="SRModel", scale=2, hr=photos, lr=tmp_path / "lr", gt_size=16, batch=4,
+                           val="Set5", networks=f"network_g: {NETWORKS[kind]}", pretrained="~", scheduler=scheduler,
+                           losses="pixel_opt: {type: L1Loss, loss_weight: 1.0, reduction: mean}")  # fmt: skip
     result = Run(parse(text), tmp_path, quiet=True).train()
     assert result["finished"] and 5 < result["metrics"]["psnr_Set5"] < 60
     state, meta = load_weights(Path(result["models"]["net_g"]))
