@@ -22,7 +22,7 @@ from srkd.losses.adversarial import GANLoss, GANLossD
 from srkd.sr import evaluate, gan_discriminators, task
 from srkd.sr.gan_discriminators import among, divergence
 from srkd.sr.gan_health import Watch, measure
-from srkd.sr.gan_pair import Judge, Pair, compared, gradient_norm, seeded, unchanged
+from srkd.sr.gan_pair import Judge, Pair, compared, gradient_norm, seeded, try_features
 from srkd.sr.gan_recipe import GANRecipe, Peer
 from srkd.sr.models import build_or_load, read_weights
 from srkd.sr.task import Step
@@ -136,51 +136,26 @@ class Task(task.Task):
             if pair.discriminator is not None:
                 self._place(pair.discriminator)
                 judge = Judge(pair.discriminator, mutual.taps("discriminator") if mutual else [])
-                self._try_discriminator(pair.discriminator)
+                gan_discriminators.attempt(pair.discriminator, self.batch(0)["hr"], "network_d")
                 pair.judge, optimiser = fabric.setup(judge, make_optimiser(judge.parameters(), train.optim_d))
                 self.optimisers[f"d{pair.suffix}"] = optimiser
         if self.discriminator_teacher is not None:
             self._place(self.discriminator_teacher)
-            self._try_discriminator(self.discriminator_teacher, "network_d_teacher")
-        self._try_cohort()
+            gan_discriminators.attempt(self.discriminator_teacher, self.batch(0)["hr"], "network_d_teacher")
+        self._try_features()
 
     def _place(self, network: nn.Module) -> None:
         if self.recipe.train.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.to(self.device)
 
-    def _try_discriminator(self, discriminator: nn.Module, role: str = "network_d") -> None:
-        """One look at a batch without an update, so that a size it cannot take is found before training."""
-        try:
-            with torch.no_grad(), unchanged(discriminator):
-                logits = discriminator(self.batch(0)["hr"])
-        except (RuntimeError, ValueError) as error:
-            raise SrkdError(f"{role}: {str(error).splitlines()[0]}") from error
-        except SrkdError as error:
-            raise SrkdError(f"{role}: {error}") from error
-        if not isinstance(logits, Tensor) or not torch.isfinite(logits).all():
-            raise SrkdError(f"{role}: its answer to a batch of real patches is not a tensor of finite numbers")
-
-    def _try_cohort(self) -> None:
+    def _try_features(self) -> None:
         """Hold the features that peers would compare beside one another, so that differing shapes are found now."""
         mutual, batch = self.recipe.mutual, self.batch(0)
-        if mutual is None or not mutual.at or not mutual.weight:
-            return
-        found = []
-        for pair in self.pairs:
-            with torch.no_grad():
-                if mutual.among("generator"):
-                    with unchanged(pair.generator), pair.taps:
-                        pair.generator(batch["lr"])
-                    found.append(list(pair.taps.features.values()))
-                elif pair.discriminator is not None:
-                    with unchanged(pair.discriminator):
-                        found.append(pair.judge([batch["hr"]])[0][1])
-        for name, answers in zip(self.pairs[0].taps.names or mutual.at, zip(*found, strict=True), strict=False):
-            try:
-                self.between_generators.prepare(list(answers), [])
-            except ValueError as error:
-                raise SrkdError(f"mutual.at {name}: {error}") from error
+        if mutual and mutual.taps("generator"):
+            try_features([pair.generator for pair in self.pairs], mutual.at, batch["lr"])
+        if mutual and mutual.taps("discriminator") and self.judgement is not None:
+            try_features([p.discriminator for p in self.pairs if p.discriminator], mutual.at, batch["hr"])
 
     def steps(self, batch: dict[str, Any], step: int) -> Iterator[tuple[Tensor, Optimizer]]:
         train = self.recipe.train

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from srkd import losses
 from srkd.engine.checkpoint import load_into, load_weights
 from srkd.errors import SrkdError
 from srkd.sr import networks
+from srkd.sr.gan_pair import unchanged
 from srkd.sr.gan_recipe import GANRecipe
 
 
@@ -50,6 +52,23 @@ def teacher(recipe: GANRecipe) -> nn.Module | None:
     network = build(meta["network"])
     load_into(network, weights, str(spec["file"]))
     return network.eval().requires_grad_(False)
+
+
+def attempt(discriminator: nn.Module, pictures: Tensor, role: str) -> None:
+    """One look at a batch (N, 3, H, W) without an update, so that a size it cannot take is found before training.
+
+    Raises:
+        SrkdError: it does not take the pictures, or what it answers is no tensor of finite numbers.
+    """
+    try:
+        with torch.no_grad(), unchanged(discriminator):
+            logits = discriminator(pictures)
+    except (RuntimeError, ValueError) as error:
+        raise SrkdError(f"{role}: {str(error).splitlines()[0]}") from error
+    except SrkdError as error:
+        raise SrkdError(f"{role}: {error}") from error
+    if not isinstance(logits, Tensor) or not torch.isfinite(logits).all():
+        raise SrkdError(f"{role}: its answer to a batch of real patches is not a tensor of finite numbers")
 
 
 def divergence(gan_type: str | None, temperature: float, features: bool = False) -> losses.Loss:

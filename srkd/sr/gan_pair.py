@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from srkd.distill.objective import Objective
 from srkd.distill.taps import Taps
+from srkd.errors import SrkdError
 from srkd.sr.gan_health import Watch
 
 # Of one batch of pictures: the logits (N, 1), and what peers compare: them, or features.
@@ -79,6 +80,22 @@ def unchanged(network: nn.Module) -> Iterator[None]:
     state = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     yield
     network.load_state_dict(state)
+
+
+def try_features(networks: Sequence[nn.Module], at: Sequence[str], pictures: Tensor) -> None:
+    """Check that the modules `at` give features of one shape in all networks of a cohort.
+
+    Raises:
+        SrkdError: a path that matches nothing, or features that differ in number or shape.
+    """
+    found = []
+    for network in networks:
+        with torch.no_grad(), unchanged(network), (taps := Taps(network, at)):
+            network(pictures)
+        found.append({name: tuple(taps.features[name].shape) for name in taps.names})
+    for other in found[1:]:
+        if list(other.values()) != list(found[0].values()):
+            raise SrkdError(f"mutual.at: the peers' features differ in shape: {found[0]} and {other}")
 
 
 def gradient_norm(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
