@@ -1,4 +1,4 @@
-"""Lightening SRGAN: discriminators that learn from a teacher's, and the recipes of the study."""
+"""Lightening SRGAN: discriminators that learn from a teacher's, and the recipes of both studies of SRGAN."""
 
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from srkd.errors import SrkdError
 from srkd.io.images import Picture, write_picture
 from srkd.sr import networks
 from srkd.sr.gan import Task
+from srkd.study import plan
 from support import textured
 
 STUDY = Path(__file__).parents[2] / "models" / "studies" / "srgan_lightening"
@@ -58,6 +59,21 @@ def test_every_recipe_passes_its_dry_run(path: Path, trained: Path, tmp_path: Pa
     assert task.teacher_network is not None or path.stem != "generator"
     assert (task.discriminator_teacher is not None) == (path.stem == "discriminator")
     assert path.stem in ("pretrain",) or task.pairs[0].discriminator is not None
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_mutual_study_passes_its_dry_run(number: int, trained: Path, tmp_path: Path) -> None:
+    study = plan.read(STUDY.parent / "srgan_mutual" / "study.yml")
+    variant = study.variants[number]
+    recipe = plan.recipe_of(study, variant, study.seeds[0])
+    assert len(study.seeds) >= 3 and recipe["mutual"]["weight"] == {"control": 0, "mutual": 1}[variant.name]
+    generator = save(tmp_path / "g.safetensors", recipe["network_g"], scale=2)
+    recipe["path"]["pretrain_network_g"] = str(generator)
+    recipe["datasets"]["train"]["dataroot_gt"] = str(trained / "hr")
+    first, second = ready(recipe, tmp_path).pairs
+    assert first.discriminator is not None and second.discriminator is not None
+    assert torch.equal(first.generator.conv_first.weight, second.generator.conv_first.weight)
+    assert not torch.equal(first.discriminator.body[0].weight, second.discriminator.body[0].weight)
 
 
 DISCRIMINATOR = {"type": "SRGANDiscriminator", "num_feat": 2, "input_size": 16, "num_dense": 4}
