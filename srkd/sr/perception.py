@@ -7,6 +7,7 @@ torchvision publishes as alexnet-owt-7be5be79.pth; nothing is downloaded here.
 from __future__ import annotations
 
 import os
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,9 @@ def _network(weights: str) -> Any:
         from lpips import LPIPS
     except ImportError as error:
         raise SrkdError(f"LPIPS is not installed ({error}): pip install lpips torchvision") from error
-    network = LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # lpips 0.1.4 builds AlexNet by options that torchvision has since renamed
+        network = LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
         for part in network.net.children():
