@@ -1,0 +1,71 @@
+"""20 Newsgroups, split by date, read from its archive without extracting it."""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from pathlib import Path, PurePosixPath
+
+from srkd.errors import SrkdError
+
+# The documents are of 1993: a few hold bytes that are no UTF-8, and Latin-1 reads every byte.
+ENCODING = "latin-1"
+QUOTED = re.compile(r"^\s*[>|]|^In article|^Quoted from|(writes|wrote|says|said)( in.*)?:\s*$")
+
+
+def without_headers(text: str) -> str:
+    """The document after its first empty line; all of it where there is none."""
+    _, gap, body = text.partition("\n\n")
+    return body if gap else text
+
+
+def without_quotes(text: str) -> str:
+    """The document less its quoted lines and the lines that introduce a quotation."""
+    return "\n".join(line for line in text.split("\n") if not QUOTED.search(line))
+
+
+def without_footer(text: str) -> str:
+    """The document less what follows its last empty or dashed line: a signature, mostly. One block is kept whole."""
+    lines = text.strip().split("\n")
+    for place in range(len(lines) - 1, 0, -1):
+        if not lines[place].strip().strip("-"):
+            return "\n".join(lines[:place])
+    return text
+
+
+REMOVERS = {"headers": without_headers, "footers": without_footer, "quotes": without_quotes}
+
+
+def read(path: Path, split: str, remove: frozenset[str] = frozenset()) -> list[tuple[str, str, str]]:
+    """Documents of one split, sorted by name: (group/number, text, group).
+
+    Args:
+        path: 20news-bydate.tar.gz.
+        split: "train" or "test".
+        remove: which of headers, footers and quotes to take away.
+
+    Raises:
+        SrkdError: no such archive, or nothing of this split in it.
+    """
+    found = []
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                parts = PurePosixPath(member.name).parts[-3:]
+                stream = archive.extractfile(member) if member.isfile() and len(parts) == 3 else None
+                if stream is None or parts[0] != f"20news-bydate-{split}":
+                    continue
+                text = stream.read().decode(ENCODING).replace("\r\n", "\n")
+                for part, remover in REMOVERS.items():
+                    text = remover(text) if part in remove else text
+                found.append((f"{parts[1]}/{parts[2]}", text, parts[1]))
+    except (OSError, EOFError, tarfile.TarError) as error:
+        raise SrkdError(f"{path}: not an archive that can be read ({error}): give 20news-bydate.tar.gz") from error
+    if not found:
+        raise SrkdError(f'{path}: no document of the split "{split}": give 20news-bydate.tar.gz')
+    return sorted(found)
+
+
+def family(group: str) -> str:
+    """The top-level group: "comp" of "comp.graphics"."""
+    return group.partition(".")[0]

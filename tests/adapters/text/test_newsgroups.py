@@ -1,0 +1,48 @@
+"""20 Newsgroups: what is read, and what is removed."""
+
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from srkd.adapters.text import newsgroups
+from srkd.errors import SrkdError
+
+LETTER = "From: a@b\nSubject: c\n\nIn article <1> d writes:\n> old words\nnew words \xe9\n\n--\nA. Name"
+
+
+def archive(path: Path, documents: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz") as out:
+        for name, content in documents.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            out.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_a_split_is_read_sorted_and_stripped(tmp_path: Path) -> None:
+    letter = LETTER.encode("latin-1")
+    names = ("train/sci.med/2", "train/alt.atheism/1", "test/sci.med/3")
+    path = archive(tmp_path / "a.tar.gz", {f"20news-bydate-{name}": letter for name in names})
+    documents = newsgroups.read(path, "train", frozenset(newsgroups.REMOVERS))
+    assert [(key, group) for key, _, group in documents] == [("alt.atheism/1", "alt.atheism"), ("sci.med/2", "sci.med")]
+    assert documents[0][1].strip() == "new words \xe9"
+    assert newsgroups.read(path, "test") == [("sci.med/3", LETTER, "sci.med")]
+
+
+def test_one_block_is_no_footer_and_no_header() -> None:
+    assert newsgroups.without_footer("a\nb") == newsgroups.without_headers("a\nb") == "a\nb"
+
+
+def test_what_is_no_archive_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "bad").write_text("words")
+    empty = archive(tmp_path / "empty.tar.gz", {})
+    for path, split in ((tmp_path / "bad", "train"), (empty, "test"), (tmp_path / "none", "test")):
+        with pytest.raises(SrkdError, match=r"20news-bydate\.tar\.gz"):
+            newsgroups.read(path, split)
+
+
+def test_the_families_are_seven() -> None:
+    groups = ("alt.atheism", "comp.graphics", "misc.forsale", "rec.autos", "sci.med", "soc.religion", "talk.politics")
+    assert [newsgroups.family(group) for group in groups] == ["alt", "comp", "misc", "rec", "sci", "soc", "talk"]
