@@ -1,0 +1,49 @@
+"""Scores of forecasts, in float64."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from srkd.adapters.weather.examples import Weather
+
+
+def error_scores(error: Tensor) -> dict[str, float]:
+    """`rmse`, `mae` and `bias` (the mean of forecast minus truth) of errors."""
+    error = error.double()
+    return {"rmse": float(error.square().mean().sqrt()), "mae": float(error.abs().mean()), "bias": float(error.mean())}
+
+
+def skill(error: Tensor, reference: Tensor) -> float:
+    """1 - mean square error over the reference's: 1 is perfect, 0 as good as the reference; NaN errors left out.
+
+    Where the reference makes no error, 0 if the forecast makes none either, and -inf otherwise.
+    """
+    both = torch.isfinite(reference)
+    ours, theirs = (float(e[both].double().square().mean()) for e in (error, reference))
+    if theirs == 0:
+        return 0.0 if ours == 0 else -math.inf
+    return 1 - ours / theirs
+
+
+def scores(forecast: Tensor, weather: Weather, quantity: int) -> dict[str, float]:
+    """Errors of the forecasts of one quantity for the test examples, and their skill against persistence, climatology
+    and, where it made forecasts, the numerical model."""
+    test = weather.test
+    truth = test.target[:, quantity]
+    error = forecast[:, quantity] - truth
+    references = {"persistence": test.persistence, "climatology": weather.climatology.expand_as(test.target)}
+    if test.simulated is not None and test.simulated[:, quantity].isfinite().any():
+        references["model"] = test.simulated
+    found = error_scores(error)
+    return found | {f"skill_{name}": skill(error, r[:, quantity] - truth) for name, r in references.items()}
+
+
+def by_station(error: Tensor, place: Tensor, stations: int) -> list[float | None]:
+    """The RMSE of one quantity at each station; None where it has no forecast."""
+    squares = error.double().square()
+    counts = torch.bincount(place, minlength=stations)
+    sums = torch.bincount(place, squares, minlength=stations)
+    return [math.sqrt(s / n) if n else None for s, n in zip(sums.tolist(), counts.tolist(), strict=True)]

@@ -1,0 +1,97 @@
+"""Examples of a table: what is known at a station today, and what comes tomorrow."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from srkd.adapters.weather.examples import Examples, Weather
+from srkd.adapters.weather.recipe import Table
+from srkd.adapters.weather.table import Numbers, Observations, before, read
+from srkd.errors import SrkdError
+
+_WINDOW = 10  # days on either side that a climatology averages over
+_YEAR = 365.25
+
+
+def examples_of(path: Path, table: Table) -> Weather:
+    """Training and test examples of a table: the rows whose inputs and truth are complete.
+
+    The student sees the present values, the coordinates, `inputs`, the season, and `history` earlier days. The truth's
+    day decides which year a row belongs to.
+
+    Raises:
+        SrkdError: as `read`; years out of order, or without a usable row.
+    """
+    if max(table.train) >= min(table.test):
+        raise SrkdError(f"data.table: train {table.train} must lie before test {table.test}: the future must not leak")
+    found = read(path, table)
+    due = found.days + np.timedelta64(1, "D")
+    years = due.astype("datetime64[Y]").astype(int) + 1970
+    inputs = _inputs(found, table)
+    truth = np.stack([found.columns[q.observed] for q in table.quantities], 1)
+    usable = np.isfinite(inputs).all(1) & np.isfinite(truth).all(1)
+    train, test = (usable & np.isin(years, wanted) for wanted in (table.train, table.test))
+    for name, rows, wanted in (("train", train, table.train), ("test", test, table.test)):
+        if not rows.any():
+            raise SrkdError(f"{path.name}: no complete row of the years {wanted} (data.table.{name})")
+    names, place = np.unique(found.stations, return_inverse=True)
+    climate = _climatology(truth, place, due, train)
+    simulated = np.stack([found.columns[q.forecast] for q in table.quantities], 1)
+    columns: list[np.ndarray] = [*(values.astype(np.float32) for values in (inputs, truth, simulated)), place]
+    parts = [Examples(*(torch.from_numpy(column[rows]) for column in columns)) for rows in (train, test)]
+    peeking = _simulated_inputs(table)
+    protocol = f"{path.name}, truth of {', '.join(map(str, table.test))}, {int(test.sum())} rows"
+    return Weather(
+        parts[0], parts[1], [q.name for q in table.quantities], table.unit,
+        f"{protocol}, sees the numerical model's {', '.join(peeking)}" if peeking else protocol,
+        torch.from_numpy(climate[test].astype(np.float32)),
+        places=_places(names, found, table),
+        notices=found.notices + _absent(names[np.unique(place[train])], names[np.unique(place[test])])
+        + [f"the student sees the numerical model's {', '.join(peeking)}: report it apart"] * bool(peeking),
+    )  # fmt: skip
+
+
+def _inputs(found: Observations, table: Table) -> Numbers:
+    present = [q.present for q in table.quantities]
+    columns = [found.columns[name] for name in [*present, table.latitude, table.longitude, *table.inputs]]
+    for back in range(1, table.history + 1):
+        columns += before(found, back, present)
+    angle = 2 * np.pi * _day_of_year(found.days) / _YEAR
+    return np.stack([*columns, np.sin(angle), np.cos(angle)], 1)
+
+
+def _day_of_year(days: np.ndarray) -> np.ndarray:
+    return np.asarray((days - days.astype("datetime64[Y]").astype("datetime64[D]")).astype(float))
+
+
+def _climatology(truth: Numbers, place: np.ndarray, due: np.ndarray, train: np.ndarray) -> Numbers:
+    """For each row the mean of the training years at its station around its day; of all of them where it has none."""
+    season = _day_of_year(due)
+    result = np.tile(truth[train].mean(0), (len(truth), 1))
+    for station, day in set(zip(place.tolist(), season.tolist(), strict=True)):
+        apart = np.abs(season - day)
+        near = train & (place == station) & (np.minimum(apart, _YEAR - apart) <= _WINDOW)
+        if near.any():
+            result[(place == station) & (season == day)] = truth[near].mean(0)
+    return result
+
+
+def _simulated_inputs(table: Table) -> list[str]:
+    patterns = [*table.simulated, *(q.forecast for q in table.quantities)]
+    return [name for name in table.inputs if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def _places(names: np.ndarray, found: Observations, table: Table) -> list[dict[str, object]]:
+    first = [int(np.flatnonzero(found.stations == name)[0]) for name in names]
+    lat, lon = found.columns[table.latitude], found.columns[table.longitude]
+    return [{"station": str(name), "lat": float(lat[i]), "lon": float(lon[i])}
+            for name, i in zip(names, first, strict=True)]  # fmt: skip
+
+
+def _absent(train: np.ndarray, test: np.ndarray) -> list[str]:
+    notices = [f"station {name} has no row to be scored on" for name in np.setdiff1d(train, test)]
+    return notices + [f"station {name} has no row to train on" for name in np.setdiff1d(test, train)]

@@ -1,0 +1,151 @@
+"""A table of stations and days, read from CSV and checked: every mistake is named with its line."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srkd.adapters.weather.recipe import Table
+from srkd.errors import SrkdError, unknown
+from srkd.io.atomic import shown
+
+Numbers = NDArray[np.float64]
+Row = dict[str, str]
+_DAY = np.timedelta64(1, "D")
+
+
+@dataclass
+class Observations:
+    """The rows of a table, sorted by station and day. `days` are datetime64[D]; a missing cell is NaN."""
+
+    stations: NDArray[np.str_]
+    days: NDArray[np.datetime64]
+    columns: dict[str, Numbers]
+    notices: list[str]
+
+    def complete(self) -> NDArray[np.bool_]:
+        """Which rows miss no cell of the columns read."""
+        return np.asarray(np.isfinite(np.stack(list(self.columns.values()))).all(0))
+
+
+def read(path: Path, table: Table) -> Observations:
+    """Read the columns that `table` names.
+
+    Rows without station or day are left out, with a notice; so are gaps and stations that vanish noticed.
+
+    Raises:
+        SrkdError: no CSV file with these columns; a cell that is no number or no day; coordinates or temperatures out
+            of physical range; a station's day that occurs twice. With the line.
+    """
+    header, rows = _rows(path)
+    for column in _named(table):
+        if column not in header:
+            raise SrkdError(f"{shown(path)}: {unknown('column', column, header)}")
+    known = [(line, row) for line, row in rows if row[table.station] and row[table.time]]
+    if not known:
+        raise SrkdError(f"{shown(path)}: no row has both {table.station} and {table.time}")
+    days = np.array([_day(path, line, table.time, row[table.time]) for line, row in known])
+    stations = np.array([row[table.station] for _, row in known])
+    order = np.lexsort((days, stations))
+    _refuse_twice(path, [known[i] for i in order], stations[order], days[order])
+    columns = {
+        column: np.array([_number(path, line, column, row[column], limits) for line, row in known])[order]
+        for column, limits in _columns(table, header).items()
+    }
+    notices = _without_place(len(rows) - len(known), table) + _gaps(stations[order], days[order], columns)
+    return Observations(stations[order], days[order], columns, notices)
+
+
+def _rows(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, restval="")
+            rows = [(reader.line_num, row) for row in reader]
+            header = list(reader.fieldnames or [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SrkdError(f"{shown(path)}: cannot be read as CSV text: {error}") from error
+    wide = next((line for line, row in rows if None in row), None)
+    if wide:
+        raise SrkdError(f"{shown(path)}, line {wide}: more cells than the header's {len(header)}")
+    return header, rows
+
+
+def _named(table: Table) -> list[str]:
+    quantities = [column for q in table.quantities for column in (q.present, q.observed, q.forecast)]
+    return [table.station, table.time, table.latitude, table.longitude, *quantities, *table.inputs]
+
+
+def _columns(table: Table, header: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """The columns of numbers, each with the least and the largest value that is possible."""
+    wanted = [c for c in header if c in table.inputs or any(fnmatchcase(c, pattern) for pattern in table.simulated)]
+    limits = {column: (-math.inf, math.inf) for column in wanted}
+    limits |= {table.latitude: (-90.0, 90.0), table.longitude: (-180.0, 360.0)}
+    return limits | {column: table.range for q in table.quantities for column in (q.present, q.observed, q.forecast)}
+
+
+def _day(path: Path, line: int, column: str, text: str) -> np.datetime64:
+    try:
+        return np.datetime64(text.strip(), "D")
+    except ValueError as error:
+        raise SrkdError(f"{shown(path)}, line {line}: {column} {text!r} is no day such as 2013-06-30") from error
+
+
+def _number(path: Path, line: int, column: str, text: str, limits: tuple[float, float]) -> float:
+    if not text.strip():
+        return math.nan
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise SrkdError(f"{shown(path)}, line {line}: {column} {text!r} is no number") from error
+    if not math.isnan(value) and not limits[0] <= value <= limits[1]:
+        low, high = limits
+        raise SrkdError(
+            f"{shown(path)}, line {line}: {column} is {value:g}, which is outside {low:g} to {high:g}: "
+            "is its unit another one, or has it lost its decimal point?"
+        )
+    return value
+
+
+def _refuse_twice(path: Path, rows: Sequence[tuple[int, Row]], stations: np.ndarray, days: np.ndarray) -> None:
+    same = np.flatnonzero((stations[1:] == stations[:-1]) & (days[1:] == days[:-1]))
+    if len(same):
+        i = int(same[0])
+        raise SrkdError(
+            f"{shown(path)}, line {rows[i + 1][0]}: station {stations[i]} has {days[i]} a second time (first in line "
+            f"{rows[i][0]})"
+        )
+
+
+def _without_place(count: int, table: Table) -> list[str]:
+    return [f"{count} rows without {table.station} or {table.time} are left out"] if count else []
+
+
+def _gaps(stations: np.ndarray, days: np.ndarray, columns: dict[str, Numbers]) -> list[str]:
+    """What is missing: cells, days that a station has not but others have, and stations that end before the others."""
+    notices = []
+    empty = sum(int(np.isnan(values).sum()) for values in columns.values())
+    if empty:
+        notices.append(f"{empty} of {len(days) * len(columns)} cells are missing")
+    last, every = days.max(), np.unique(days)
+    for name in np.unique(stations):
+        own = days[stations == name]
+        if own.max() < last:
+            notices.append(f"station {name} vanishes after {own.max()}, while others go on to {last}")
+        gaps = int(((every >= own.min()) & (every <= own.max())).sum()) - len(own)
+        if gaps:
+            notices.append(f"station {name} has a gap of {gaps} day(s) that other stations have")
+    return notices
+
+
+def before(found: Observations, days: int, columns: Iterable[str]) -> list[Numbers]:
+    """Columns as they were `days` days before each row at the same station; NaN where the table has no such row."""
+    rows = {key: i for i, key in enumerate(zip(found.stations, found.days, strict=True))}
+    places = [rows.get((s, d - days * _DAY), -1) for s, d in zip(found.stations, found.days, strict=True)]
+    return [np.where(np.array(places) >= 0, found.columns[column][places], np.nan) for column in columns]

@@ -1,0 +1,112 @@
+"""Observing-system simulations: a fine simulation is the truth, a coarser one the teacher.
+
+Both start from the same observations as the student, which are the truth with noise; what is forecast is trained on
+as it is observed, and scored on as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from srkd.adapters.weather.barotropic import Barotropic, resample
+from srkd.adapters.weather.examples import Examples, Weather
+from srkd.adapters.weather.lorenz96 import Lorenz96, TwoLevelLorenz96
+from srkd.adapters.weather.recipe import Barotropic as BarotropicTwin
+from srkd.adapters.weather.recipe import Lorenz96 as LorenzTwin
+from srkd.adapters.weather.recipe import Twin
+from srkd.adapters.weather.stepping import Model, advance, steps_of
+from srkd.errors import SrkdError
+from srkd.io.atomic import atomic_path
+from srkd.io.store import cache_folder
+
+_AT_ONCE = 64  # forecasts of the teacher made together
+
+
+@dataclass
+class _Pair:
+    """A truth, its random states, what the student's grid holds of a state, and the teacher's forecast."""
+
+    quantity: str
+    truth: Model
+    states: Tensor
+    seen: Callable[[Tensor], Tensor]
+    simulate: Callable[[Tensor], Tensor]
+
+
+def lorenz96(section: LorenzTwin) -> Weather:
+    """Forecasts of the slow variables, (N, 1, variables).
+
+    Raises:
+        SrkdError: times that are no whole number of steps, a run that blew up.
+    """
+    truth = TwoLevelLorenz96(section.variables, section.fast, section.forcing, section.dt)
+    teacher = Lorenz96(section.teacher_forcing, section.teacher_dt)
+    steps = steps_of(section.lead, teacher.dt, "lead")
+    states = truth.random(section.members + section.test_members, section.seed)
+    simulate = lambda x: advance(teacher, x.double(), steps).to(x.dtype)  # noqa: E731
+    return _examples(_Pair("X", truth, states, truth.slow, simulate), section)
+
+
+def barotropic(section: BarotropicTwin) -> Weather:
+    """Forecasts of the vorticity, (N, 1, teacher_size, teacher_size).
+
+    Raises:
+        SrkdError: grids or times that do not fit, a run that blew up.
+    """
+    if section.teacher_size > section.size:
+        raise SrkdError(f"data.barotropic: teacher_size {section.teacher_size} must not exceed size {section.size}")
+    truth = Barotropic(section.size, section.dt, section.viscosity)
+    teacher = Barotropic(section.teacher_size, section.teacher_dt, section.teacher_viscosity)
+    steps = steps_of(section.lead, teacher.dt, "lead")
+    states = truth.random(section.members + section.test_members, section.seed)
+    return _examples(
+        _Pair("vorticity", truth, states, lambda state: resample(truth.field(state), section.teacher_size),
+              lambda field: teacher.forecast(field, steps)), section,
+    )  # fmt: skip
+
+
+def _examples(pair: _Pair, section: Twin) -> Weather:
+    series = _series(pair, section)
+    generator = torch.Generator().manual_seed(section.seed + 1)
+    observed = series + section.noise * series.std() * torch.randn(series.shape, generator=generator)
+    train, test = slice(0, section.members), slice(section.members, None)
+    climatology = observed[train, 1:].flatten(0, 1).mean(0)[None, None]
+    known, scored = (
+        Examples(observed[rows, :-1].flatten(0, 1)[:, None], target[rows, 1:].flatten(0, 1)[:, None])
+        for rows, target in ((train, observed), (test, series))
+    )
+    scored.simulated = in_parts(pair.simulate, scored.inputs)
+    protocol = (
+        f"{pair.truth.name}, {section.lead:g} ahead, {len(scored)} forecasts from observations with noise "
+        f"{section.noise:g}, against the truth"
+    )
+    return Weather(known, scored, [pair.quantity], "", protocol, climatology, pair.simulate)
+
+
+def in_parts(simulate: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+    """The simulator's forecasts of many inputs, some at a time."""
+    return torch.cat([simulate(part) for part in inputs.split(_AT_ONCE)])
+
+
+def _series(pair: _Pair, section: Twin) -> Tensor:
+    """The truth on the student's grid, (members, times + 1, ...), float32; kept in srkd's cache folder."""
+    settings = json.dumps([type(section).__name__, section.model_dump(exclude={"noise", "teacher"})], sort_keys=True)
+    path = cache_folder() / "weather" / f"{hashlib.sha256(settings.encode()).hexdigest()[:16]}.pt"
+    if path.is_file():
+        return torch.load(path, weights_only=True)
+    every = steps_of(section.lead, pair.truth.dt, "lead")
+    state = advance(pair.truth, pair.states, steps_of(section.spin_up, pair.truth.dt, "spin_up"))
+    seen = [pair.seen(state)]
+    for _ in range(section.times):
+        state = advance(pair.truth, state, every)
+        seen.append(pair.seen(state))
+    series = torch.stack(seen, 1).float()
+    with atomic_path(path) as temporary:
+        torch.save(series, temporary)
+    return series
