@@ -124,7 +124,7 @@ class DistilledTask(Task):
         return self.make_teacher()
 
     def make_teacher(self) -> Teacher:
-        """The teacher that the losses look at, taps resolved on both sides; by default a network that this task trained.
+        """The teacher that the losses look at, taps resolved on both sides; by default a network this task trained.
 
         Raises:
             SrkdError: none is named, or what is named is none of this task's.
