@@ -259,9 +259,9 @@ class _Stage:
         if not self.fabric.is_global_zero:
             return
         with self.ema.swapped():
-            for name, network in self.task.trained().items():
+            for name in self.task.trained():
                 meta = {**self.task.meta(name), "metrics": self.metrics}
-                checkpoint.save_weights(self._model_path(name, label), network.state_dict(), meta)
+                checkpoint.save_weights(self._model_path(name, label), self.task.weights(name), meta)
 
     def _save_state(self, done: int) -> None:
         if not self.fabric.is_global_zero:

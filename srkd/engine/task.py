@@ -76,6 +76,10 @@ class Task(nn.Module, ABC):
     def trained(self) -> dict[str, nn.Module]:
         """The networks that training is for, by the name of their files; they are averaged and saved."""
 
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """The weights of the trained network `name` as its file holds them."""
+        return self.trained()[name].state_dict()
+
     @abstractmethod
     def validate(self, step: int, folder: Path) -> dict[str, float]:
         """Scores of the networks as they stand; pictures may be written under `folder`."""

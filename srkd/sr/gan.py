@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 from srkd import losses
 from srkd.distill.objective import Objective, parse_terms
 from srkd.distill.taps import Taps
-from srkd.engine.checkpoint import load_into
 from srkd.engine.optimisers import make_optimiser
 from srkd.engine.task import SetScores
 from srkd.errors import SrkdError
@@ -24,7 +23,6 @@ from srkd.sr.gan_discriminators import among, divergence
 from srkd.sr.gan_health import Watch, measure
 from srkd.sr.gan_pair import Judge, Pair, compared, gradient_norm, seeded, try_features
 from srkd.sr.gan_recipe import GANRecipe, Peer
-from srkd.sr.models import build_or_load, read_weights
 from srkd.sr.task import Step
 
 if TYPE_CHECKING:
@@ -105,12 +103,8 @@ class Task(task.Task):
         generator, objective, meta = self.network_g, self.objective, self._network_meta
         if number:
             with seeded(seed):
-                built = build_or_load({**recipe.network_g, **own.network_g}, recipe.scale, "network_g")
-                generator, meta = built.network.train(), built.meta
+                generator, meta = self._generator({**recipe.network_g, **own.network_g})
                 objective = Objective(parse_terms(recipe.train.all_losses()))
-            if path.pretrain_network_g:
-                weights = read_weights(path.pretrain_network_g, recipe.scale)
-                load_into(generator, weights, path.pretrain_network_g, path.strict_load_g)
             self.peers.append(nn.ModuleList([generator, objective]))
         spec, discriminator = {**(recipe.network_d or {}), **own.network_d}, None
         if self.judgement is not None:

@@ -113,6 +113,9 @@ class SRTrain(Train):
     optim_g: Optimiser = Optimiser()
     losses: list[dict[str, Any]] = []
     pixel_opt: dict[str, Any] | None = None
+    reparameterise: bool = pydantic.Field(
+        False, description="3x3 convolutions are trained as sums of branches (ECBSR's) and saved as plain ones"
+    )
 
     def all_losses(self) -> list[dict[str, Any]]:
         """The loss terms, BasicSR's `pixel_opt` among them."""

@@ -23,6 +23,7 @@ from srkd.sr.answers import cached_source, check_cache
 from srkd.sr.models import LoadedNetwork, build_or_load, read_weights
 from srkd.sr.pictures import training_pictures
 from srkd.sr.recipe import SRRecipe
+from srkd.sr.reparameterise import folded, widen
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -38,16 +39,19 @@ class Task(engine.Task):
 
     def __init__(self, recipe: SRRecipe) -> None:
         super().__init__(recipe)
-        built = build_or_load(recipe.network_g, recipe.scale, "network_g")
-        self.network_g, self._network_meta = built.network.train(), built.meta
-        self._load_pretrained()
+        self.network_g, self._network_meta = self._generator(recipe.network_g)
         self.objective = Objective(parse_terms(recipe.train.all_losses()))
 
-    def _load_pretrained(self) -> None:
+    def _generator(self, spec: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+        """A network that is to be trained, with its pre-trained weights where the recipe names some."""
         path = self.recipe.path
+        built = build_or_load(spec, self.recipe.scale, "network_g")
         if path.pretrain_network_g:
             weights = read_weights(path.pretrain_network_g, self.recipe.scale)
-            load_into(self.network_g, weights, path.pretrain_network_g, path.strict_load_g)
+            load_into(built.network, weights, path.pretrain_network_g, path.strict_load_g)
+        if self.recipe.train.reparameterise:
+            widen(built.network)
+        return built.network.train(), built.meta
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> type[engine.Task]:
@@ -164,6 +168,15 @@ class Task(engine.Task):
 
     def trained(self) -> dict[str, nn.Module]:
         return {"net_g": self.network_g}
+
+    def weights(self, name: str) -> dict[str, Tensor]:
+        return folded(self.trained()[name])
+
+    def on_stage(self, number: int, previous: dict[str, Tensor] | None) -> None:
+        widened = any(".parametrizations." in key for key in previous or {})
+        if previous is not None and widened != self.recipe.train.reparameterise:
+            raise SrkdError("train.reparameterise must be the same in every stage")
+        super().on_stage(number, previous)
 
     @property
     def epoch_length(self) -> int:

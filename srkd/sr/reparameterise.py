@@ -1,0 +1,67 @@
+"""Convolutions that are wider in training and the same 3x3 convolutions afterwards.
+
+A 3x3 kernel is trained as a sum of linear branches (Zhang et al., "Edge-oriented Convolution Block for Real-time Super
+Resolution on Mobile Devices", ACM MM 2021: ECBSR). The branches are added up as kernels, not as feature maps, so that a
+step costs one convolution as before, and what is saved is the plain network.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+# Sobel along each axis and Laplace: what an SR network's kernels end up doing much of.
+_EDGES = torch.tensor([
+    [[1, 0, -1], [2, 0, -2], [1, 0, -1]],
+    [[1, 2, 1], [0, 0, 0], [-1, -2, -1]],
+    [[0, 1, 0], [1, -4, 1], [0, 1, 0]],
+], dtype=torch.float32)  # fmt: skip
+
+
+class Branches(nn.Module):
+    """kernel = K + point (1x1) + sum of edges, each with its own matrix + squeeze (3x3) after expand (1x1).
+
+    All but K begin at a product of 0, so that training starts from the plain network's weights.
+
+    Args:
+        weight: K, (out, in, 3, 3).
+        expansion: channels between expand and squeeze, as a multiple of `out`; ECBSR's 2.
+    """
+
+    edge_filters: Tensor
+
+    def __init__(self, weight: Tensor, expansion: int = 2) -> None:
+        super().__init__()
+        out, into = weight.shape[:2]
+        self.point = nn.Parameter(weight.new_zeros(out, into))
+        self.edges = nn.Parameter(weight.new_zeros(len(_EDGES), out, into))
+        self.expand = nn.Parameter(weight.new_empty(expansion * out, into).normal_(0, math.sqrt(1 / into)))
+        self.squeeze = nn.Parameter(weight.new_zeros(out, expansion * out, 3, 3))
+        self.register_buffer("edge_filters", _EDGES.to(weight), persistent=False)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """K, (out, in, 3, 3), to the kernel that the convolution uses."""
+        # A kernel's sum in bf16 would lose its smaller branches; it is tiny beside the convolution.
+        with torch.autocast(weight.device.type, enabled=False):
+            kernel = weight + torch.einsum("omhw,mi->oihw", self.squeeze, self.expand)
+            kernel = kernel + torch.einsum("eoi,ehw->oihw", self.edges, self.edge_filters)
+            return kernel + nn.functional.pad(self.point[..., None, None], (1, 1, 1, 1))
+
+
+def widen(network: nn.Module) -> None:
+    """Give every 3x3 convolution of one group its branches, in place; what the network computes stays the same."""
+    for module in list(network.modules()):
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3) and module.groups == 1:
+            parametrize.register_parametrization(module, "weight", Branches(module.weight))
+
+
+def folded(network: nn.Module) -> dict[str, Tensor]:
+    """The weights of a network, branches added up: those of the plain network, under its names."""
+    state = {key: value for key, value in network.state_dict().items() if ".parametrizations." not in f".{key}"}
+    for name, module in network.named_modules():
+        if parametrize.is_parametrized(module, "weight"):
+            state[f"{name}.weight" if name else "weight"] = module.weight.detach()
+    return state
