@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,18 +52,18 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
 
     Missing parent folders are made. The file exists, empty, when the block starts. When the block raises anything at
     all (KeyboardInterrupt and SystemExit too, so a signal turned into either) the temporary file is removed and `final`
-    is as it was before.
+    is as it was before. What is left where the process is killed goes when another first writes into that folder.
 
     Raises:
         SrkdError: the folder cannot be written to, or the disk is full.
     """
     final = Path(final)
-    temporary = final.with_name(f".part-{secrets.token_hex(6)}{final.suffix}")
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         if final.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        _clear(final.parent.absolute())
+        temporary, held = _created(final)
     except OSError as error:
         raise _in_words(error, final) from error
     try:
@@ -74,6 +76,28 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(held)
+
+
+def _created(final: Path) -> tuple[Path, int]:
+    """A new temporary file for `final`, and the descriptor whose lock says that somebody is still writing it."""
+    while True:
+        temporary = final.with_name(f".part-{secrets.token_hex(6)}{final.suffix}")
+        held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        with suppress(OSError):  # a file system without locks: then nobody can take it for abandoned either
+            fcntl.flock(held, fcntl.LOCK_EX)
+        if temporary.exists():
+            return temporary, held
+        os.close(held)  # cleared away by another process before it was locked
+
+
+@cache
+def _clear(folder: Path) -> None:
+    """Remove unfinished files that nobody holds any more, once a process and folder."""
+    for path in folder.glob(".part-*"):
+        with suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 def _sync(path: Path) -> None:

@@ -89,3 +89,26 @@ def test_interrupt_leaves_no_file(tmp_path: Path) -> None:
         assert child.wait(20) != 0
     assert time.monotonic() - started < 20
     assert os.listdir(tmp_path) == []
+
+
+def test_what_a_killed_process_left_goes_and_what_another_is_writing_stays(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from srkd.io.atomic import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as path:\n"
+        "    print('ready', flush=True); time.sleep(30)"
+    )
+    for end in (signal.SIGKILL, None):
+        command = [sys.executable, "-c", code, str(tmp_path / "a" / "x.txt")]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        assert child.stdout is not None and child.stdout.readline() == b"ready\n"
+        if end is not None:
+            child.send_signal(end)
+            child.wait()
+    # The second child removed what the first had left; this process leaves alone what the second holds.
+    write_text(tmp_path / "a" / "y.txt", "whole")
+    assert len(list((tmp_path / "a").glob(".part-*"))) == 1
+    child.kill()
+    child.communicate()
+    subprocess.run([sys.executable, "-c", "import sys; from srkd.io.atomic import write_text; write_text(sys.argv[1], '')",
+                    str(tmp_path / "a" / "z.txt")], check=True)  # fmt: skip
+    assert sorted(os.listdir(tmp_path / "a")) == ["y.txt", "z.txt"]
