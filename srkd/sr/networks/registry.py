@@ -34,7 +34,8 @@ def names() -> list[str]:
 def build(spec: Mapping[str, Any], scale: int | None = None) -> nn.Module:
     """Make a network from `{type: NAME, **options}`.
 
-    `type` is one of `names()`, a name in BasicSR's registry, or `package.module:Class`. Where the network has an option
+    `type` is one of `names()`, a name in BasicSR's registry, or `package.module:Class` of a `torch.nn.Module`: specs
+    come out of checkpoints too, and a file must not choose a function to be called. Where the network has an option
     `upscale` or `scale` that the spec leaves out, `scale` fills it in.
 
     Raises:
@@ -56,8 +57,9 @@ def build(spec: Mapping[str, Any], scale: int | None = None) -> nn.Module:
             raise SrkdError(f"network {kind}: {unknown('option', key, known)}")
     try:
         return make(**options)
-    except (TypeError, ValueError) as error:
-        raise SrkdError(f"network {kind}: {error}") from error
+    except Exception as error:  # options come from recipes and checkpoints, and a constructor may do anything with them
+        text = (str(error).splitlines() or [""])[0]
+        raise SrkdError(f"network {kind}: {text or type(error).__name__}") from error
 
 
 def takes(kind: str, option: str) -> bool:
@@ -85,10 +87,10 @@ def _import(path: str) -> Callable[..., nn.Module]:
     module, _, name = path.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise SrkdError(f'network "{path}": {error}') from error
-    if not callable(found):
-        raise SrkdError(f'network "{path}" is not a class or a function')
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise SrkdError(f'network "{path}" is not a torch.nn.Module class; wrap what makes the network in one')
     return found
 
 
