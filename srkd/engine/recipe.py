@@ -18,6 +18,8 @@ from srkd.errors import SrkdError, nearest
 
 S = TypeVar("S", bound="Section")
 
+_MOST_ITEMS, _DEEPEST = 100_000, 50
+
 
 class Section(pydantic.BaseModel):
     """A part of a recipe.
@@ -111,15 +113,34 @@ def parse(text: str, origin: str = "recipe") -> Any:
     """Read YAML text: plain data only, object tags are refused.
 
     Raises:
-        SrkdError: not YAML, or a tag such as `!!python/object`; with the line.
+        SrkdError: not YAML, or a tag such as `!!python/object`, with the line; aliases that grow without end.
     """
     try:
-        return yaml.load(text, Loader=_Loader)
+        data = yaml.load(text, Loader=_Loader)
+        if _written_out(data, {}) > _MOST_ITEMS:
+            raise ValueError(f"more than {_MOST_ITEMS:,} items once its aliases are written out")
+        return data
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = str(getattr(error, "problem", None) or error).splitlines()[0]
         raise SrkdError(f"{origin}{where}: {problem}") from error
+
+
+def _written_out(value: Any, known: dict[int, int], depth: int = 1) -> int:
+    """How many items a value has where every alias is written out, as all that walk over it see it.
+
+    Raises:
+        ValueError: it is nested too deeply, or holds itself.
+    """
+    if not isinstance(value, (Mapping, list, tuple, set)):
+        return 1
+    if depth > _DEEPEST:
+        raise ValueError(f"nested more than {_DEEPEST} deep")
+    if id(value) not in known:
+        inner = [*value.keys(), *value.values()] if isinstance(value, Mapping) else value
+        known[id(value)] = 1 + sum(_written_out(item, known, depth + 1) for item in inner)
+    return known[id(value)]
 
 
 def read(path: Path | str) -> dict[str, Any]:
@@ -248,6 +269,7 @@ def _explain(error: Any) -> str:
         return f"{where} is missing"
     given = error.get("input")
     shown = f", got {given!r}" if isinstance(given, (str, int, float, bool, type(None))) else ""
+    shown = shown if len(shown) <= 200 else f"{shown[:200]}..."
     return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}{shown}"
 
 

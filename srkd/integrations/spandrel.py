@@ -130,9 +130,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise SrkdError(f"{path}: no such checkpoint")
     try:
         if path.suffix.lower() == ".safetensors":
-            from safetensors.torch import load_file
+            from safetensors.torch import load as load_safetensors
 
-            return load_file(path)
+            return load_safetensors(path.read_bytes())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of formats that weights_only then refuses by itself
             state = torch.load(path, map_location="cpu", weights_only=True)
