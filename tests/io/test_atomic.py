@@ -109,6 +109,6 @@ def test_what_a_killed_process_left_goes_and_what_another_is_writing_stays(tmp_p
     assert len(list((tmp_path / "a").glob(".part-*"))) == 1
     child.kill()
     child.communicate()
-    subprocess.run([sys.executable, "-c", "import sys; from srkd.io.atomic import write_text; write_text(sys.argv[1], '')",
-                    str(tmp_path / "a" / "z.txt")], check=True)  # fmt: skip
+    code = "import sys; from srkd.io.atomic import write_text; write_text(sys.argv[1], '')"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a" / "z.txt")], check=True)
     assert sorted(os.listdir(tmp_path / "a")) == ["y.txt", "z.txt"]
