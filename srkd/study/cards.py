@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from srkd.report import tables
+from srkd.io.resize import imresize
+from srkd.report import crops, tables
+from srkd.sr.evaluate import open_model
+from srkd.sr.metrics import Protocol, score
 
 # Y PSNR/SSIM at each scale, from the papers.
 PUBLISHED: dict[int, dict[str, dict[str, str]]] = {
@@ -46,6 +49,10 @@ def card(name: str, recipe: dict[str, Any], metrics: dict[str, Any]) -> str:
 
 PSNR (dB) / SSIM; protocol: {stamp}.
 
+![A detail of a photograph: ground truth, bicubic, {name}](picture.png)
+
+scikit-image's `coffee` (Rachel Michetti, CC0), where bicubic is furthest from the truth.
+
 ## How it was made
 
 - Steps: {metrics["steps"]}, seed {metrics["seed"]}, teacher: {teacher}. The recipe is beside this card.
@@ -60,6 +67,19 @@ import srkd
 srkd.load("{name}").upscale("photo.png")
 ```
 """
+
+
+def picture(name: str, scale: int) -> bytes:
+    """The card's picture as PNG: one photograph that may be shown, by bicubic and by the model."""
+    from skimage import data
+
+    whole = data.coffee()
+    hr = whole[: whole.shape[0] // scale * scale, : whole.shape[1] // scale * scale]
+    lr = imresize(hr, 1 / scale)
+    shown = {"HR": hr} | {model: open_model(model, scale).upscale(lr) for model in ("bicubic", name)}
+    protocol = Protocol.default(scale)
+    notes = {m: f"{score(shown[m], hr, protocol, metrics=['psnr'])['psnr']:.2f} dB" for m in ("bicubic", name)}
+    return crops.sheet(shown, notes=notes)
 
 
 def _row(label: str, sets: dict[str, Any]) -> dict[str, Any]:

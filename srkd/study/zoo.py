@@ -20,11 +20,11 @@ from srkd.engine import checkpoint
 from srkd.engine.log import read_metrics
 from srkd.engine.recipe import override, read
 from srkd.engine.run import Run, say
-from srkd.io.atomic import atomic_path, write_json, write_text
+from srkd.io.atomic import atomic_path, write_bytes, write_json, write_text
 from srkd.io.digest import file_sha256
 from srkd.sr import zoo
 from srkd.sr.evaluate import evaluate
-from srkd.study.cards import card
+from srkd.study.cards import card, picture
 
 RUNS = Path("experiments") / "zoo"
 
@@ -48,7 +48,8 @@ def listing() -> list[dict[str, Any]]:
 
 
 def train(name: str, settings: Sequence[str] = (), budget: float | None = None) -> dict[str, Any]:
-    """Train the next slice of a zoo model, from where the last one stopped, here or on another machine.
+    """Train the next slice of a zoo model, from where the last one stopped; on another machine too, but for recipes
+    with stages.
 
     Args:
         settings: `key=value` overrides of the recipe, e.g. where the pictures are.
@@ -63,9 +64,13 @@ def train(name: str, settings: Sequence[str] = (), budget: float | None = None) 
     folder = zoo.folder(name)
     data = override(read(folder / "recipe.yml"), [f"name={name}", *settings])
     _put_state_in_place(folder / "state.pt", RUNS / name)
-    result = Run(data, RUNS, resume=True, budget=budget).train()
+    run = Run(data, RUNS, resume=True, budget=budget)
+    result = run.train()
     if result["finished"]:
-        _finish(name, Path(result["models"]["net_g"]))
+        _finish(name, Path(result["models"]["net_g"]), [folder for _, folder in run.stages])
+    elif len(run.stages) > 1:
+        # A later stage's state is not enough to go on from: every stage is entered through the one before it.
+        say(f"{RUNS / name}: the states of its stages; the next slice goes on from there")
     else:
         _copy(_newest_state(RUNS / name), folder / "state.pt")
         say(f"{folder / 'state.pt'}: the state at step {result['step']} of {result['total']}")
@@ -73,8 +78,7 @@ def train(name: str, settings: Sequence[str] = (), budget: float | None = None) 
 
 
 def _newest_state(run: Path) -> Path:
-    stages = sorted(path for path in run.glob("stage_*/training_states") if any(path.glob("*.pt")))
-    return max((stages[-1] if stages else run / "training_states").glob("[0-9]*.pt"))
+    return max((run / "training_states").glob("[0-9]*.pt"))
 
 
 def _put_state_in_place(state: Path, run: Path) -> None:
@@ -93,17 +97,18 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, temporary)
 
 
-def _finish(name: str, weights: Path) -> None:
+def _finish(name: str, weights: Path, stages: Sequence[Path]) -> None:
     folder = zoo.folder(name)
     _copy(weights, folder / "weights.safetensors")
-    curve = [r for r in read_metrics(RUNS / name / "metrics.jsonl") if any(k.startswith("val/") for k in r)]
+    records = [{"stage": i, **r} for i, stage in enumerate(stages, 1) for r in read_metrics(stage / "metrics.jsonl")]
+    curve = [record for record in records if any(key.startswith("val/") for key in record)]
     write_json(folder / "curve.json", curve)
     (folder / "state.pt").unlink(missing_ok=True)
     say(f"{folder}: trained; tools/zoo.py verify {name} --data ... measures it and writes its card")
 
 
 def verify(name: str, folders: Sequence[str]) -> dict[str, Any]:
-    """Measure a trained model's scores and latency; refresh metrics.json and the card.
+    """Measure a trained model's scores and latency; refresh metrics.json, the card and its picture.
 
     What no measurement tells (`licence`, `notes`, whether it is the `default` for its scale) is in about.yml beside the
     recipe.
@@ -129,15 +134,22 @@ def verify(name: str, folders: Sequence[str]) -> dict[str, Any]:
         "latency_ms_256x256": round(cost.latency_ms(model.network), 1),
         "machine": machine(),
         "seed": recipe.get("manual_seed", 0),
-        "steps": lineage.get("steps"),
+        "steps": _steps(recipe, lineage),
         "teacher": lineage.get("teacher"),
         "command": f"tools/zoo.py train {name}",
         "sets": {key: _without_pictures(value) for key, value in ours["sets"].items()},
         "bicubic": {key: _without_pictures(value) for key, value in bicubic["sets"].items()},
     }
     write_json(zoo.folder(name) / "metrics.json", metrics)
+    write_bytes(zoo.folder(name) / "picture.png", picture(name, model.scale))
     write_text(zoo.folder(name) / "README.md", card(name, recipe, metrics))
     return metrics
+
+
+def _steps(recipe: dict[str, Any], lineage: dict[str, Any]) -> Any:
+    """Steps of all stages; a checkpoint knows its last one's alone."""
+    stages, once = recipe.get("stages"), recipe["train"]["total_iter"]
+    return sum(stage.get("train", {}).get("total_iter", once) for stage in stages) if stages else lineage.get("steps")
 
 
 def _without_pictures(scores: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import yaml
 from srkd import resources
 from srkd.deploy.model import Model
 from srkd.errors import SrkdError
+from srkd.io.images import read_picture
 from srkd.sr import zoo as shelf
 from srkd.study import zoo
 
@@ -43,9 +44,21 @@ def test_slices_end_in_a_model_with_scores_and_a_card(models: Path, photos: Path
     assert metrics["steps"] == 6 and metrics["licence"] == "CC0" and f"{metrics['sha256']}" in card
     assert f"{metrics['sets'][photos.name]['psnr']:.2f}/" in card and "MATLAB bicubic LR" in card
     assert json.loads((models / "tiny" / "metrics.json").read_text()) == metrics
+    assert "](picture.png)" in card and read_picture(models / "tiny" / "picture.png").pixels.shape[2] == 3
     assert shelf.default_model(2) == "tiny" and Model.load("auto", 2).name == "tiny"
     with pytest.raises(SrkdError, match="no default model for x3"):
         shelf.default_model(3)
+
+
+def test_a_recipe_with_stages_is_counted_whole_and_goes_on_here(models: Path, photos: Path) -> None:
+    path = models / "tiny" / "recipe.yml"
+    recipe = yaml.safe_load(path.read_text())
+    recipe["stages"] = [{}, {"train": {"total_iter": 2}}]
+    path.write_text(yaml.safe_dump(recipe))
+    while not zoo.train("tiny", budget=0)["finished"]:
+        assert not (models / "tiny" / "state.pt").exists()
+    assert {record["stage"] for record in json.loads((models / "tiny" / "curve.json").read_text())} == {1, 2}
+    assert zoo.verify("tiny", [str(photos)])["steps"] == 8
 
 
 def test_weights_other_than_the_cards_are_refused(models: Path, photos: Path) -> None:
