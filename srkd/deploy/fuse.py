@@ -8,6 +8,7 @@ inside the picture but not at its border. It stays a subtraction, of three chann
 from __future__ import annotations
 
 import copy
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,9 @@ from srkd.sr.networks.srresnet import NormedBlock, SRResNet
 class FusedEDSR(nn.Module):
     """EDSR whose img_range, res_scale and output mean are in its convolutions; made by `fuse`.
 
-    Shapes and ranges as `EDSR`; parameter names too.
+    Its last convolution comes before the last pixel shuffle instead of after it, so that 3 channels are shuffled and
+    not `num_feat`: moving feature maps about costs a small network a quarter of its time. Shapes and ranges as `EDSR`;
+    parameter names too, but `conv_last`'s weights have other shapes.
     """
 
     def __init__(self, network: EDSR) -> None:
@@ -29,16 +32,48 @@ class FusedEDSR(nn.Module):
         self.mean: Tensor
         self.register_buffer("mean", network.mean)
         self.conv_first, self.conv_after_body = network.conv_first, network.conv_after_body
-        self.body, self.upsample, self.conv_last = network.body, network.upsample, network.conv_last
+        self.body, last = network.body, network.conv_last
+        *head, shuffle = network.upsample
+        self.upsample, self.factor = nn.Sequential(*head), shuffle.upscale_factor
         self.conv_first.weight.mul_(network.img_range)
-        self.conv_last.weight.div_(network.img_range)
-        assert self.conv_last.bias is not None
-        self.conv_last.bias.div_(network.img_range).add_(network.mean.flatten())
+        assert last.bias is not None
+        last.weight.div_(network.img_range)
+        last.bias.div_(network.img_range).add_(network.mean.flatten())
+        self.conv_last = before_shuffle(last, self.factor)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def subpixels(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) to the output before its last shuffle, (N, factor * factor * 3, h, w).
+
+        Channel (i, j, c) is colour c of the pixel in row i and column j of a cell of factor x factor.
+        """
         x = self.conv_first(x - self.mean)
         x = self.conv_after_body(self.body(x)) + x
         return self.conv_last(self.upsample(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.subpixels(x)
+        n, _, height, width = y.shape
+        cells = y.reshape(n, self.factor, self.factor, -1, height, width)
+        return cells.permute(0, 3, 4, 1, 5, 2).reshape(n, -1, height * self.factor, width * self.factor)
+
+
+def before_shuffle(last: nn.Conv2d, factor: int) -> nn.Conv2d:
+    """The 3x3 convolution that does before a pixel shuffle what `last`, 3x3 with a border of zeros, does after it.
+
+    Its output channels are ordered (i, j, c), see `FusedEDSR.subpixels`. Exact at the border too: what lies outside the
+    picture is zero on both sides of the shuffle.
+    """
+    out, into = last.weight.shape[:2]
+    moved = nn.Conv2d(into * factor**2, out * factor**2, 3, 1, 1)
+    kernel = torch.zeros(factor, factor, out, into, factor, factor, 3, 3)  # i, j, c; its inputs: channel, row, column
+    for i, j, u, v in itertools.product(range(factor), range(factor), range(3), range(3)):
+        down, row = divmod(i + u - 1, factor)
+        right, column = divmod(j + v - 1, factor)
+        kernel[i, j, :, :, row, column, down + 1, right + 1] += last.weight[:, :, u, v]
+    moved.weight.copy_(kernel.reshape(moved.weight.shape))
+    assert last.bias is not None and moved.bias is not None
+    moved.bias.copy_(last.bias.repeat(factor**2))
+    return moved
 
 
 @torch.no_grad()

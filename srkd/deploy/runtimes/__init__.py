@@ -1,0 +1,115 @@
+"""Runtimes behind one interface: `open_engine(model, runtime, precision)` gives uint8 NHWC to uint8 NHWC.
+
+| runtime | precisions | needs |
+|---|---|---|
+| torch | fp32, bf16 (CPU or GPU) | nothing |
+| openvino | fp32, bf16, int8 | the extra `deploy` |
+| onnxruntime | fp32, int8 | the extra `deploy` |
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from srkd.deploy.graph import facts, graph_of
+from srkd.deploy.runtimes import onnx, openvino, pytorch
+from srkd.deploy.runtimes.engine import Bytes, Engine
+from srkd.errors import SrkdError, unknown
+
+if TYPE_CHECKING:
+    from srkd.deploy.model import Model
+
+PRECISIONS: dict[str, Sequence[str]] = {
+    "torch": tuple(pytorch.PRECISIONS),
+    "openvino": openvino.PRECISIONS,
+    "onnxruntime": onnx.PRECISIONS,
+}
+_PACKAGES = {"torch": ["torch"], "openvino": ["openvino"], "onnxruntime": ["onnx", "onnxruntime", "onnxscript"]}
+_MODULES: dict[str, ModuleType] = {"openvino": openvino, "onnxruntime": onnx}
+_ENGINES: dict[str, Any] = {"openvino": openvino.OpenVinoEngine, "onnxruntime": onnx.OnnxEngine}
+_SUFFIXES = {".xml": "openvino", ".onnx": "onnxruntime"}
+
+
+def ways(device: str = "cpu") -> list[tuple[str, str]]:
+    """Each (runtime, precision) that can be had here; on a GPU that is torch alone."""
+    runtimes = [name for name in PRECISIONS if installed(name)] if device == "cpu" else ["torch"]
+    found = [(runtime, precision) for runtime in runtimes for precision in PRECISIONS[runtime]]
+    return [way for way in found if way != ("openvino", "int8") or importlib.util.find_spec("nncf")]
+
+
+def installed(runtime: str) -> bool:
+    """Whether the packages of a runtime are here."""
+    return all(importlib.util.find_spec(package) for package in _PACKAGES[runtime])
+
+
+def check(runtime: str, precision: str) -> None:
+    """Raise SrkdError for a runtime that there is not, or a precision that it does not have."""
+    if runtime not in PRECISIONS:
+        raise unknown("runtime", runtime, PRECISIONS)
+    if precision not in PRECISIONS[runtime]:
+        having = [name for name, known in PRECISIONS.items() if precision in known]
+        instead = f"; {' and '.join(having)} have it" if having else ""
+        raise SrkdError(f"{runtime} has {', '.join(PRECISIONS[runtime])}, not {precision}{instead}")
+
+
+def open_engine(
+    model: Model, runtime: str, precision: str, calibration: Sequence[Bytes] = (), keep: Collection[str] = ()
+) -> Engine:
+    """A model (`srkd.load`) on a runtime, fused; torch runs on the model's device, the others on the CPU.
+
+    Args:
+        calibration: for int8, pictures (H, W, 3) as the network will see them; `srkd.deploy.calibration` has some.
+        keep: for int8, layers that stay in higher precision.
+
+    Raises:
+        SrkdError: a runtime or precision that there is not, that is not installed (with the command that installs it),
+            or that lacks an operator of this network (named); int8 without calibration pictures.
+    """
+    check(runtime, precision)
+    known = facts(model.name, model.scale, model.multiple, None, model.meta)
+    if runtime == "torch":
+        return pytorch.TorchEngine(model.network, precision, known, model.device)
+    return wrap(convert(model, runtime, precision, True, known, calibration, keep), runtime, precision, known)
+
+
+def convert(
+    model: Model, runtime: str, precision: str, uint8: bool, known: dict[str, Any], calibration: Sequence[Bytes] = (),
+    keep: Collection[str] = (),
+) -> Any:  # fmt: skip
+    """A model in a runtime's own form, with `known` (`graph.facts`) and its precision in its metadata."""
+    module = _MODULES[runtime]
+    converted = module.convert(graph_of(model.network, uint8), {**known, "precision": precision})
+    if precision != "int8":
+        return converted
+    if not calibration:
+        raise SrkdError(f"{runtime} int8 needs calibration pictures, and there are none")
+    return module.quantise(converted, calibration, keep)
+
+
+def wrap(converted: Any, runtime: str, precision: str, known: dict[str, Any]) -> Engine:
+    """An engine of what `convert` gave."""
+    return _ENGINES[runtime](converted, precision, known)
+
+
+def open_file(path: Path, precision: str | None = None) -> Engine:
+    """An exported file (.onnx or .xml) as an engine, by default in the precision that it was exported in.
+
+    Raises:
+        SrkdError: another kind of file, one that srkd did not write or that is not whole; a missing package.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise SrkdError(f"{path}: an exported network is .onnx or .xml")
+    if not path.is_file():
+        raise SrkdError(f"{path}: no such file")
+    runtime = _SUFFIXES[path.suffix]
+    converted, known = _MODULES[runtime].load(path)
+    return wrap(converted, runtime, precision or known["precision"], known)
+
+
+def save(converted: Any, runtime: str, path: Path) -> None:
+    """Write what `convert` gave: .onnx, or .xml with a .bin beside it. The caller sees to whole files."""
+    _MODULES[runtime].save(converted, path)

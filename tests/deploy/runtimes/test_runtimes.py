@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from srkd.deploy import runtimes
+from srkd.deploy.calibration import calibration_pictures, closeness
+from srkd.deploy.graph import Pixels, facts, graph_of, layers
+from srkd.deploy.model import Model
+from srkd.deploy.runtimes import engine, onnx, openvino
+from srkd.errors import SrkdError
+from srkd.sr.infer import to_picture, to_tensor
+from srkd.sr.networks import build
+from support import textured
+
+SPEC = {"type": "EDSR", "num_feat": 8, "num_block": 1, "upscale": 2}
+WAYS = [("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"), ("onnxruntime", "fp32")]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Model:
+    torch.manual_seed(0)
+    return Model(build(SPEC).eval(), 2, "tiny", meta={"network": SPEC, "licence": "CC0 1.0"})
+
+
+@pytest.mark.parametrize(("runtime", "precision"), WAYS)
+def test_every_runtime_gives_what_the_network_does(tiny: Model, runtime: str, precision: str) -> None:
+    picture = textured(0, 37, 50)
+    with torch.inference_mode():
+        expected = to_picture(tiny.network(to_tensor(picture)))
+    opened = runtimes.open_engine(tiny, runtime, precision)
+    assert str(opened) == f"{runtime} {precision}"
+    for pixels in (picture, picture[:30], picture):  # a size comes again after another
+        answer = opened(pixels[None])[0]
+        assert answer.dtype == np.uint8 and answer.shape == (2 * len(pixels), 100, 3)
+    lowest, largest = closeness([answer], [expected])
+    assert (largest <= 1) if precision == "fp32" else (lowest > 45)
+    batch = np.stack([textured(seed, 20, 24) for seed in range(3)])
+    alone = np.concatenate([opened(one[None]) for one in batch])
+    assert np.abs(opened(batch).astype(int) - alone).max() <= (1 if precision == "fp32" else 3)
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_int8_stays_close_and_kept_layers_bring_it_closer(tiny: Model, runtime: str) -> None:
+    pictures = calibration_pictures(2, count=2)
+    exact = pictures.answers(runtimes.open_engine(tiny, "torch", "fp32"))
+    names = list(layers(graph_of(tiny.network)))
+
+    def lowest(keep: list[str]) -> float:
+        opened = runtimes.open_engine(tiny, runtime, "int8", pictures.inputs, keep)
+        return closeness(pictures.answers(opened), exact)[0]
+
+    whole, most_kept = lowest([]), lowest(names[2:])
+    assert 35 < whole < most_kept - 1
+
+
+def test_sides_that_the_network_does_not_take_are_padded_and_cut() -> None:
+    class Halves(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            assert x.shape[2] % 4 == x.shape[3] % 4 == 0
+            return nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+
+    opened = runtimes.open_engine(Model(Halves(), 2, multiple=4), "torch", "fp32")
+    picture = textured(1, 7, 9)
+    assert np.array_equal(opened(picture[None])[0], picture.repeat(2, 0).repeat(2, 1))
+    tiny = opened(picture[None, :1, :1])
+    assert tiny.shape == (1, 2, 2, 3) and (tiny == picture[0, 0]).all()
+
+
+def test_the_graph_of_a_fused_network_shuffles_bytes_alike(tiny: Model) -> None:
+    graph = graph_of(tiny.network)
+    pixels = torch.from_numpy(textured(2, 9, 13))[None]
+    plain = Pixels(tiny.network)
+    with torch.inference_mode():
+        assert (graph(pixels).int() - plain(pixels).int()).abs().max() <= 1
+
+
+class Odd(nn.Module):
+    """Takes an eigenvalue decomposition, which neither ONNX nor OpenVINO has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = torch.linalg.eigvals(x[:, :1, :3, :3])
+        return nn.functional.interpolate(x, scale_factor=2) + values.real.mean()
+
+
+@pytest.mark.parametrize(("runtime", "other"), [("openvino", "ONNX Runtime"), ("onnxruntime", "OpenVINO")])
+def test_an_operator_that_a_runtime_lacks_is_named(runtime: str, other: str) -> None:
+    with pytest.raises(SrkdError, match=rf"lacks aten.*eig.*use torch or {other}"):
+        runtimes.open_engine(Model(Odd(), 2), runtime, "fp32")
+
+
+def test_mistakes_are_named(tiny: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(SrkdError, match='unknown runtime "openvion" \\(did you mean "openvino"'):
+        runtimes.open_engine(tiny, "openvion", "fp32")
+    with pytest.raises(SrkdError, match="torch has fp32, bf16, not int8; openvino and onnxruntime have it"):
+        runtimes.open_engine(tiny, "torch", "int8")
+    with pytest.raises(SrkdError, match="openvino int8 needs calibration pictures"):
+        runtimes.open_engine(tiny, "openvino", "int8")
+    with pytest.raises(SrkdError, match="8 calibration pictures, 9 were asked for"):
+        calibration_pictures(2, count=9)
+    for name in ("a.onnx", "a.xml"):
+        (tmp_path / name).write_bytes(b"nothing")
+        with pytest.raises(SrkdError, match=f"{name}: not an"):
+            runtimes.open_file(tmp_path / name)
+    with pytest.raises(SrkdError, match="no such file"):
+        runtimes.open_file(tmp_path / "b.onnx")
+
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    for module, package in ((openvino, "openvino"), (onnx, "onnx")):
+        with pytest.raises(SrkdError, match=rf"{package} is not installed here: pip install 'srkd\[deploy\]'"):
+            module.convert(graph_of(tiny.network), {})
+
+
+@pytest.mark.parametrize(("runtime", "suffix"), [("openvino", ".xml"), ("onnxruntime", ".onnx")])
+@pytest.mark.parametrize("uint8", [True, False])
+def test_a_saved_file_says_what_it_is(tiny: Model, tmp_path: Path, runtime: str, suffix: str, uint8: bool) -> None:
+    known = facts(tiny.name, 2, 1, 5, tiny.meta)
+    runtimes.save(runtimes.convert(tiny, runtime, "fp32", uint8, known), runtime, tmp_path / f"net{suffix}")
+    opened = runtimes.open_file(tmp_path / f"net{suffix}")
+    assert opened.precision == "fp32" and opened.facts["licence"] == "CC0 1.0"
+    assert opened.facts["halo"] == 5 and opened.facts["colour"] == "RGB" and opened.facts["network"] == SPEC
+    picture = textured(3, 12, 15)[None]
+    expected = engine.as_bytes(runtimes.open_engine(tiny, "torch", "fp32")(picture).transpose(0, 3, 1, 2) / 255)
+    assert np.abs(opened(picture).astype(int) - expected).max() <= 1
