@@ -13,9 +13,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for parser_, seconds in ((training, 20.0), (losses, 3.0)):
         parser_.add_argument("--data", required=True, metavar="FOLDER", help="HR pictures to train on")
         parser_.add_argument("--seconds", type=float, default=seconds, help="time of each (default: %(default)s)")
-        parser_.add_argument("--json", action="store_true", help="print JSON instead of a table")
+        _add_output(parser_)
     _add_upscale(actions.add_parser("upscale", help="a folder of pictures, from files to files, beside BasicSR"))
     _add_inference(actions.add_parser("inference", help="models x runtimes x precisions x sizes"))
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", metavar="DIR", help="folder for the table as JSON and Markdown, report.html")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _add_upscale(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +31,7 @@ def _add_upscale(parser: argparse.ArgumentParser) -> None:
     add("--count", type=int, default=20, help="number of pictures (default: %(default)s)")
     add("--size", default="510x340", metavar="WxH", help="what is cut out of each (default: %(default)s)")
     add("--rounds", type=int, default=3, help="both ways are timed in turn so often (default: %(default)s)")
-    add("--json", action="store_true", help="print JSON instead of a table")
+    _add_output(parser)
 
 
 def _add_inference(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +42,7 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
     add("--size", nargs="+", default=["1280x720"], metavar="WxH", help="input sizes (default: 1280x720)")
     add("--data", metavar="D", help="evaluation set for PSNR, e.g. a folder of HR pictures")
     add("--seconds", type=float, default=3.0, help="time of each measurement (default: %(default)s)")
-    add("-o", "--output", metavar="DIR", help="folder for inference.json, inference.md and pareto.svg")
-    add("--json", action="store_true", help="print JSON instead of a table")
+    _add_output(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,12 +57,16 @@ def _upscale(args: argparse.Namespace) -> int:
     from srkd.report import tables
     from srkd.study import benchmark_upscale as benchmark
     from srkd.study.benchmark_inference import size_named
+    from srkd.study.benchmark_report import write
 
     size = size_named(args.size)
     result = benchmark.against_basicsr(
         args.model, Path(args.data), args.count, size, args.rounds, lambda line: print(line, file=sys.stderr)
     )
-    table = f"{tables.text(result['rows'], benchmark.COLUMNS)}\n\nfolder job: {result['ratio']:.1f}x BasicSR"
+    closing = f"folder job: {result['ratio']:.1f}x BasicSR"
+    if args.output:
+        write(Path(args.output), "upscale", result["rows"], benchmark.COLUMNS, result=result, remarks=[closing])
+    table = f"{tables.text(result['rows'], benchmark.COLUMNS)}\n\n{closing}"
     print(json.dumps(result, indent=2) if args.json else table)
     return 0
 
@@ -87,15 +95,19 @@ def _training(args: argparse.Namespace) -> int:
 
     from srkd.report import tables
     from srkd.study import benchmark
+    from srkd.study.benchmark_report import write
 
     if args.action == "training":
         result = benchmark.training(Path(args.data), args.seconds)
         columns = benchmark.COLUMNS
-        closing = f"a distilled step takes {result['kd_step_cost']:.2f} times one without distillation"
+        closing = [f"a distilled step takes {result['kd_step_cost']:.2f} times one without distillation"]
     else:
         result = benchmark.loss_costs(Path(args.data), args.seconds)
         columns = benchmark.LOSS_COLUMNS
-        closing = "\n".join([f"a supervised step takes {result['supervised_ms']:.1f} ms",
-                             *(f"left out: {name}: {why}" for name, why in result["left_out"].items())])  # fmt: skip
-    print(json.dumps(result, indent=2) if args.json else f"{tables.text(result['rows'], columns)}\n\n{closing}")
+        closing = [f"a supervised step takes {result['supervised_ms']:.1f} ms",
+                   *(f"left out: {name}: {why}" for name, why in result["left_out"].items())]  # fmt: skip
+    if args.output:
+        write(Path(args.output), args.action, result["rows"], columns, result=result, remarks=closing)
+    table = "\n".join([tables.text(result["rows"], columns), "", *closing])
+    print(json.dumps(result, indent=2) if args.json else table)
     return 0

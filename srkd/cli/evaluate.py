@@ -1,7 +1,7 @@
 """PSNR and SSIM of models on data sets, per picture and mean; NIQE and LPIPS where asked for.
 
 A model is a zoo name, a checkpoint file, or `bicubic`. A data set is a folder of HR pictures (LR is made by the
-protocol), HR:LR folders of pairs, or the name of a manifest. Writes results.json and results.md.
+protocol), HR:LR folders of pairs, or the name of a manifest. Writes results.json, results.md and report.html.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metrics", nargs="+", default=["psnr", "ssim"], metavar="S",
         help="of psnr, ssim, niqe (needs basicsr), lpips (needs lpips and AlexNet's weights); default psnr ssim",
     )  # fmt: skip
-    parser.add_argument("--output", metavar="DIR", help="folder for results.json and results.md")
+    parser.add_argument("--output", metavar="DIR", help="folder for results.json, results.md, report.html")
     parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
 
 
@@ -30,16 +30,17 @@ def run(args: argparse.Namespace) -> int:
 
     from srkd.engine.log import Progress
     from srkd.engine.malloc import keep_freed_memory
-    from srkd.io.atomic import write_json, write_text
     from srkd.report import tables
+    from srkd.sr import report
     from srkd.sr.evaluate import count, evaluate, table
 
     keep_freed_memory()
+    details = report.Details()
     with Progress("evaluating", count(args.model, args.data)) as progress:
-        results = evaluate(args.model, args.data, args.scale, args.self_ensemble, progress.update, args.metrics)
+        say = progress.update
+        results = evaluate(args.model, args.data, args.scale, args.self_ensemble, say, args.metrics, details)
     rows, columns = table(results)
     if args.output:
-        write_json(Path(args.output) / "results.json", results)
-        write_text(Path(args.output) / "results.md", tables.markdown(rows, columns) + "\n")
+        report.write(Path(args.output), results, details)
     print(json.dumps(results, indent=2) if args.json else tables.text(rows, columns))
     return 0

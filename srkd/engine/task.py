@@ -17,6 +17,8 @@ from torch.optim import Optimizer
 from srkd.engine.precision import bf16_is_fast
 from srkd.engine.recipe import Recipe
 from srkd.errors import SrkdError, unknown
+from srkd.report import sections
+from srkd.report.html import Section
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -133,6 +135,25 @@ class Task(nn.Module, ABC):
         """
         values = {metric: {"all": value} for metric, value in result["metrics"].items()}
         return {"validation": {"protocol": "the task's validation", "metrics": values}}
+
+    @classmethod
+    def findings(cls, recipe: Any, result: Mapping[str, Any]) -> list[Section]:
+        """What the report of a finished run shows of its networks; by default every item's last scores.
+
+        Args:
+            result: as `Run.train` returned it.
+        """
+        return sections.items(cls.item_scores(result, []))
+
+    @classmethod
+    def compared(cls, models: Mapping[str, str], sets: Sequence[str]) -> list[Section]:
+        """What the report of a study shows of networks side by side; by default nothing.
+
+        Args:
+            models: a checkpoint for each label.
+            sets: what the study evaluates on.
+        """
+        return []
 
     def on_stage(self, number: int, previous: dict[str, Tensor] | None) -> None:
         """Called before training with the number of the stage and the previous stage's `state_dict`.

@@ -54,8 +54,7 @@ def page(title: str, sections: Sequence[Section], lead: str = "", footer: str = 
         footer: a line at the end: the version and command that made it.
 
     Raises:
-        SrkdError: a part that no section has, protocols mixed in a table, crops of different sizes or that are no PNG,
-            or matplotlib missing where there is a plot.
+        SrkdError: a part that no section has, protocols mixed in a table, crops of different sizes or that are no PNG.
     """
     body = "\n".join(_section(section, number) for number, section in enumerate(sections, 1))
     return f"""<!doctype html>
@@ -162,6 +161,8 @@ def _caption(*sentences: str) -> str:
 
 
 def _plot(plot: Mapping[str, Any]) -> str:
+    if not plots.available():  # the numbers are worth a page without it
+        return _wrapped("p", f"{plot.get('y')} over {plot.get('x')}: {plots.MISSING}")
     caption = plot.get("caption", "")
     says = _text(caption or f"{plot.get('y')} over {plot.get('x')}")
     drawn = (

@@ -6,6 +6,7 @@ it an SVG or PNG file. The HTML report draws the same dictionaries with `themed`
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import math
 import re
@@ -23,7 +24,9 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#5
 _INK, _FAINT = "#1b1f24", "#c9ced6"
 _MARKERS = "osD^vP*X"
 _DASHES = ("-", "--", ":", "-.")
-_WIDE, _NARROW = (7.2, 3.6), (4.0, 3.6)  # inches; text is 10.5 points in both
+_WIDE, _NARROW = (7.2, 3.6), (4.0, 3.6)  # inches at least; text is 10.5 points in both
+_LINE = 0.21  # inches of a legend's line
+MISSING = "plots need matplotlib, which is not installed: pip install 'srkd[report]'"
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, selectable, in the reader's own font
     "svg.hashsalt": "srkd",  # the same numbers give the same bytes
@@ -79,6 +82,11 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
     return kept
 
 
+def available() -> bool:
+    """Whether matplotlib is there to draw with."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
 def draw(plot: Mapping[str, Any], format: str = "svg", narrow: bool = False) -> bytes:
     """The file of a plot that `curves` or `pareto` described, as "svg" or "png" (200 dots per inch).
 
@@ -124,21 +132,38 @@ def _figure(plot: Mapping[str, Any], narrow: bool) -> Any:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=_NARROW if narrow else _WIDE)
+        labels = [textwrap.fill(printable(item["label"]), 20 if narrow else 26) for item in _items(plot)]
+        columns = 2 if narrow and max(map(len, labels), default=0) <= 12 else 1
+        figure = Figure(figsize=_size(labels, columns, narrow))
         FigureCanvasAgg(figure)
         axes = figure.subplots()
         axes.set(xlabel=printable(plot["x"]), ylabel=printable(plot["y"]))
-        marks, labels = drawers[plot["kind"]](axes, plot)
+        marks = drawers[plot["kind"]](axes, plot)
         if len(marks) > 1:
             # Beside or below the axes, because labels among the marks of a student and its control would overlap; with
             # handles, because matplotlib leaves out a label that starts with "_".
-            place = {"loc": "outside lower left", "ncols": 2} if narrow else {"loc": "outside right upper"}
-            figure.legend(marks, [textwrap.fill(label, 20 if narrow else 26) for label in labels], **place)
+            figure.legend(marks, labels, loc="outside lower left" if narrow else "outside right upper", ncols=columns)
     return figure
 
 
-def _draw_curves(axes: Any, plot: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
-    series = [line for line in plot["series"] if len(line["x"])]
+def _items(plot: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What is drawn, each with its label."""
+    return list(plot["points"]) if plot["kind"] == "pareto" else [s for s in plot["series"] if len(s["x"])]
+
+
+def _size(labels: Sequence[str], columns: int, narrow: bool) -> tuple[float, float]:
+    """Inches, as high as the legend needs."""
+    if len(labels) < 2:
+        return _NARROW if narrow else _WIDE
+    tallest = max(label.count("\n") + 1 for label in labels)
+    legend = _LINE * (
+        sum(label.count("\n") + 1 for label in labels) if columns == 1 else tallest * -(-len(labels) // 2)
+    )
+    return (_NARROW[0], _NARROW[1] - 0.6 + legend) if narrow else (_WIDE[0], max(_WIDE[1], legend + 0.3))
+
+
+def _draw_curves(axes: Any, plot: Mapping[str, Any]) -> list[Any]:
+    series = _items(plot)
     if not series:
         raise SrkdError(f'the plot of "{plot["y"]}" has no points')
     dashes = [_DASHES[n // len(COLOURS) % len(_DASHES)] for n in range(len(series))]
@@ -148,10 +173,10 @@ def _draw_curves(axes: Any, plot: Mapping[str, Any]) -> tuple[list[Any], list[st
     ]
     if plot["log"]:
         _logarithmic(axes, "y", [value for s in series for value in s["y"]])
-    return lines, [printable(s["label"]) for s in series]
+    return lines
 
 
-def _draw_pareto(axes: Any, plot: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
+def _draw_pareto(axes: Any, plot: Mapping[str, Any]) -> list[Any]:
     points = [(float(p["x"]), float(p["y"])) for p in plot["points"]]
     if not points:
         raise SrkdError(f'the plot of "{plot["y"]}" has no points')
@@ -164,7 +189,7 @@ def _draw_pareto(axes: Any, plot: Mapping[str, Any]) -> tuple[list[Any], list[st
         # Shape and colour get out of step after a round, so that the ninth point differs from the first.
         marks += axes.plot(*point, _MARKERS[(n + n // len(COLOURS)) % len(_MARKERS)], color=_colour(n), markersize=7.5)
     axes.margins(x=0.08, y=0.12)
-    return marks, [printable(p["label"]) for p in plot["points"]]
+    return marks
 
 
 def _logarithmic(axes: Any, axis: str, values: Sequence[float]) -> None:
@@ -192,7 +217,7 @@ def _style() -> Iterator[None]:
     try:
         import matplotlib
     except ImportError as error:
-        raise SrkdError("plots need matplotlib, which is not installed: pip install 'srkd[report]'") from error
+        raise SrkdError(MISSING) from error
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # not the user's own matplotlibrc
         matplotlib.rcParams.update(_STYLE)

@@ -25,7 +25,7 @@ body {
   background: var(--paper); color: var(--ink); font: 1rem/1.55 var(--sans);
 }
 h1 { font-size: clamp(1.75rem, 1.3rem + 2vw, 2.5rem); line-height: 1.15; letter-spacing: -0.02em; margin: 0; }
-h1, h2, p, dd, th, td, figcaption { overflow-wrap: anywhere; }
+h1, h2, p, dd, figcaption { overflow-wrap: anywhere; }
 h1, h2 { text-wrap: balance; font-weight: 650; }
 h2 { font-size: 1.375rem; line-height: 1.25; letter-spacing: -0.01em; margin: 0 0 1rem; }
 p { max-width: 66ch; margin: 0 0 1rem; }
@@ -54,6 +54,7 @@ table { border-collapse: collapse; width: 100%; font-size: 0.9375rem; font-varia
 th, td { padding: 0.5rem 0.875rem; text-align: left; border-bottom: 1px solid var(--faint); vertical-align: baseline; }
 th:first-child, td:first-child { padding-left: 0.25rem; }
 th:last-child, td:last-child { padding-right: 0.25rem; }
+th, td { overflow-wrap: break-word; max-width: 20rem; }
 tbody th { font-weight: 500; min-width: 7rem; }
 tbody th, thead th:first-child { position: sticky; left: 0; background: inherit; }
 tbody tr { background: var(--paper); }
@@ -136,6 +137,9 @@ pre {
   .plot .wide { display: none; }
   .plot .narrow { display: block; }
   .strip { grid-template-columns: repeat(auto-fill, minmax(7rem, 1fr)); }
+  table { font-size: 0.875rem; }
+  th, td { padding: 0.5rem 0.625rem; }
+  tbody th { max-width: 9rem; }
 }
 @media (min-width: 60rem) {
   .crops { display: grid; grid-template-columns: 36rem 1fr; gap: 0 2rem; align-items: start; }

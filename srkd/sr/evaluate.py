@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from srkd.sr.pictures import files_of
 
 Upscale = Callable[[np.ndarray], np.ndarray]
 Say = Callable[[int, str], None]
+# A look at each output: model, set, its pictures, the picture's number, uint8 (H, W, 3).
+Seen = Callable[[str, str, PictureStore, int, np.ndarray], None]
 
 
 @dataclass
@@ -74,13 +76,15 @@ def _hr_files(folder: str) -> list[Path]:
 
 
 def evaluate(models: Sequence[str], folders: Sequence[str], scale: int | None = None, self_ensemble: bool = False,
-             say: Say = lambda done, text: None, metrics: Sequence[str] = DEFAULT) -> dict[str, Any]:  # fmt: skip
+             say: Say = lambda done, text: None, metrics: Sequence[str] = DEFAULT,
+             seen: Seen | None = None) -> dict[str, Any]:  # fmt: skip
     """Score every model on every set.
 
     Args:
         scale: needed where every model is `bicubic`; otherwise found from the models, which must agree.
         say: called after each picture with the number done and what it was.
         metrics: of `srkd.sr.metrics.METRICS`.
+        seen: called with each output.
 
     Returns:
         {"scale", "models": [{"model", "parameters", "sets": {set: {metric: mean, "protocol", "pictures":
@@ -101,6 +105,13 @@ def evaluate(models: Sequence[str], folders: Sequence[str], scale: int | None = 
     names = [name for name, _ in sets]
     if len(set(names)) < len(names):
         raise SrkdError(f"two data sets have the same name: {', '.join(names)}; rename a folder")
+    return measure(opened, sets, common, self_ensemble, say, metrics, seen)
+
+
+def measure(opened: Sequence[Evaluated], sets: Sequence[tuple[str, PictureStore]], common: int,
+            self_ensemble: bool = False, say: Say = lambda done, text: None, metrics: Sequence[str] = DEFAULT,
+            seen: Seen | None = None) -> dict[str, Any]:  # fmt: skip
+    """As `evaluate`, of models and sets that are open, all of one scale."""
     protocols = {name: _protocol(store, common, self_ensemble) for name, store in sets}
     rows, done = [], 0
     for model in opened:
@@ -108,7 +119,10 @@ def evaluate(models: Sequence[str], folders: Sequence[str], scale: int | None = 
         for name, store in sets:
             pictures = []
             for number in range(len(store)):
-                pictures.append(_picture(model, store, number, protocols[name], metrics))
+                output, scores = _picture(model, store, number, protocols[name], metrics)
+                pictures.append(scores)
+                if seen is not None:
+                    seen(model.name, name, store, number, output)
                 done += 1
                 say(done, f"{model.name} {name} {store.name(number)}")
             means = {metric: float(np.mean([picture[metric] for picture in pictures])) for metric in metrics}
@@ -129,10 +143,11 @@ def _protocol(store: PictureStore, scale: int, self_ensemble: bool) -> Protocol:
 
 def _picture(
     model: Evaluated, store: PictureStore, number: int, protocol: Protocol, metrics: Sequence[str]
-) -> dict[str, Any]:
+) -> tuple[np.ndarray, dict[str, Any]]:
     try:
-        scores = score(model.upscale(store.lr(number)), store.hr(number), protocol, store.is_grey(number), metrics)
-        return {"name": store.name(number), **scores}
+        output = model.upscale(store.lr(number))
+        scores = score(output, store.hr(number), protocol, store.is_grey(number), metrics)
+        return output, {"name": store.name(number), **scores}
     except SrkdError as error:
         raise SrkdError(f"{model.name} on {store.name(number)}: {error}") from error
 
@@ -168,7 +183,7 @@ def item_scores(models: Sequence[str], sets: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def table(results: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+def table(results: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows and columns for `srkd.report.tables`: a row a model and set, with the protocol's stamp."""
     rows = [
         {

@@ -18,6 +18,7 @@ from srkd.engine import task as engine
 from srkd.engine.checkpoint import load_into
 from srkd.engine.optimisers import make_optimiser
 from srkd.errors import SrkdError
+from srkd.report.html import Section
 from srkd.sr import data, validation
 from srkd.sr.answers import cached_source, check_cache
 from srkd.sr.models import LoadedNetwork, build_or_load, read_weights
@@ -221,6 +222,21 @@ class Task(engine.Task):
         from srkd.sr.evaluate import item_scores
 
         return item_scores([result["models"]["net_g"]], sets)
+
+    @classmethod
+    def findings(cls, recipe: SRRecipe, result: Mapping[str, Any]) -> list[Section]:
+        """The trained network beside bicubic on the recipe's validation sets: scores, pictures, details."""
+        from srkd.sr.report import of_run
+
+        return of_run(recipe, result["models"])
+
+    @classmethod
+    def compared(cls, models: Mapping[str, str], sets: Sequence[str]) -> list[Section]:
+        """Details of each set's first picture."""
+        from srkd.sr.evaluate import of_study
+        from srkd.sr.report import compared
+
+        return compared(models, [of_study(text)[0] for text in sets])
 
     def fingerprint(self) -> dict[str, str]:
         return {"the training pictures": self.pictures.fingerprint}

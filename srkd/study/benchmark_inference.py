@@ -24,12 +24,13 @@ from srkd.deploy.cost import multiply_adds, parameters
 from srkd.deploy.fuse import fuse
 from srkd.engine.malloc import keep_freed_memory
 from srkd.errors import SrkdError, unknown
-from srkd.io.atomic import write_bytes, write_text
-from srkd.report import plots, tables
+from srkd.io.atomic import write_bytes
+from srkd.report import plots, sections
 from srkd.sr.evaluate import open_set
 from srkd.sr.infer import Network, run, to_picture, to_tensor
 from srkd.sr.metrics import Protocol, score
 from srkd.sr.models import load_network
+from srkd.study import benchmark_report
 
 COLUMNS = ["model", "runtime", "precision", "size", "ms", "images/s", "G multiply-adds", "parameters", "M activations",
            "peak MB", "% of peak", "PSNR"]  # fmt: skip
@@ -206,13 +207,9 @@ def size_named(text: str) -> Size:
 
 
 def write(rows: Sequence[dict[str, Any]], folder: Path) -> None:
-    """inference.md, inference.json and, where there is PSNR, pareto.svg: quality against time, a point a row."""
-    write_text(folder / "inference.md", tables.markdown(rows, COLUMNS) + "\n")
-    write_text(folder / "inference.json", tables.as_json(rows, COLUMNS) + "\n")
-    points = [
-        {"label": " ".join(row[key] for key in COLUMNS[:4]), "x": row["ms"], "y": row["PSNR"]}
-        for row in rows
-        if row["PSNR"] is not None
-    ]
-    if points:
-        write_bytes(folder / "pareto.svg", plots.draw(plots.pareto(points, "latency (ms)", "PSNR (dB)")))
+    """inference.json, inference.md, report.html and, where there is PSNR, pareto.svg: quality against time, a point a
+    row."""
+    shown = sections.pareto(rows, COLUMNS[:4], "ms", "PSNR", "Every row; up and to the left is better.")
+    benchmark_report.write(folder, "inference", rows, COLUMNS, plots=shown)
+    for section in shown:
+        write_bytes(folder / "pareto.svg", plots.draw(section["plot"]))

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from srkd.io.atomic import write_json, write_text
-from srkd.report import html, plots, tables
+from srkd.report import html, tables
 from srkd.study.compare import Comparison
+from srkd.study.page import page
 from srkd.study.plan import CONTROL
 from srkd.study.statistics import RESAMPLES, compare
 
@@ -125,27 +126,23 @@ def write(comparison: Comparison) -> dict[str, Any]:
     """Write results.json, results.md and report.html into the study's folder; returns what `summarise` does."""
     found = summarise(comparison)
     write_json(comparison.folder / "results.json", found)
-    sections = _sections(found)
-    write_text(comparison.folder / "results.md", _markdown(found, sections))
-    write_text(comparison.folder / "report.html", html.page(f"Study {found['study']}", sections, _lead(found)))
+    write_text(comparison.folder / "results.md", _markdown(found))
+    write_text(comparison.folder / "report.html", page(comparison, found, _tables(found), _lead(found)))
     return found
 
 
-def _sections(found: Mapping[str, Any]) -> list[html.Section]:
-    sections: list[html.Section] = [
+def _tables(found: Mapping[str, Any]) -> list[html.Section]:
+    shown: list[html.Section] = [
         {"heading": f"{table['metric']} on {table['set']}",
          "table": {"rows": [_printed(row) for row in table["rows"]], "columns": _present(table["rows"])}}
         for table in found["scores"]
     ]  # fmt: skip
-    for score, series in found["curves"].items():
-        plot = {**plots.curves(series, "step", score), "caption": "Mean over seeds, while training."}
-        sections.append({"heading": f"{score} over steps", "plot": plot})
     for heading, key, columns in (("Cost", "costs", COSTS), ("Gradients", "terms", TERMS),
                                   ("Failed", "failed", ["variant", "seed", "error"])):  # fmt: skip
         columns = [column for column in columns if any(column in row for row in found[key])]
         if found[key]:
-            sections.append({"heading": heading, "table": {"rows": found[key], "columns": columns}})
-    return sections
+            shown.append({"heading": heading, "table": {"rows": found[key], "columns": columns}})
+    return shown
 
 
 _NAMES = {"p_holm": "p (Holm)"}
@@ -170,19 +167,17 @@ def _lead(found: Mapping[str, Any]) -> str:
     )
 
 
-def _markdown(found: Mapping[str, Any], sections: Sequence[html.Section]) -> str:
+def _markdown(found: Mapping[str, Any]) -> str:
     parts = [f"# Study {found['study']}", _lead(found)]
-    for section in sections:
-        if "table" in section:
-            table = section["table"]
-            parts += [f"## {section['heading']}", tables.markdown(table["rows"], table["columns"])]
+    for section in _tables(found):
+        table = section["table"]
+        parts += [f"## {section['heading']}", tables.markdown(table["rows"], table["columns"])]
     return "\n\n".join(parts) + "\n"
 
 
 def text(path: Path, found: Mapping[str, Any]) -> str:
     """The tables for a terminal, and where the rest is."""
     parts = []
-    for section in _sections(found):
-        if "table" in section:
-            parts += [section["heading"], tables.text(section["table"]["rows"], section["table"]["columns"]), ""]
+    for section in _tables(found):
+        parts += [section["heading"], tables.text(section["table"]["rows"], section["table"]["columns"]), ""]
     return "\n".join([*parts, f"{path}/results.json, results.md, report.html"])

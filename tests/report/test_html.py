@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import base64
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -18,9 +15,6 @@ from srkd.report.html import Section
 
 HOSTILE = """"'><script>alert(1)</script><img src=x onerror=alert(2)>&lt;\udcff\x00"""
 VOID = {"meta", "img", "input", "br", "link", "path", "use"}
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
-)
 
 
 def png(value: int = 0, height: int = 6, width: int = 8) -> str:
@@ -134,54 +128,8 @@ def test_refuses_in_words(section: Any, said: str) -> None:
         html.page("t", [section])
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium to run the page in")
-def test_in_a_browser(tmp_path: Path) -> None:
-    """Sorts, slides, zooms and picks as a reader would by keyboard, and looks at what became of it."""
-    script = """<script>
-const result = [], say = (...words) => result.push(words.join(" "));
-const change = (selector, name, change) => {
-  const element = document.querySelector(selector); change(element); element.dispatchEvent(new Event(name)); };
-const first = () => [...document.querySelectorAll("tbody th")].map((cell) => cell.textContent.at(-1)).join("");
-say("before", first());
-const heads = document.querySelectorAll("thead th");
-for (const [column, times] of [[1, 1], [1, 1], [0, 1]]) {
-  heads[column].querySelector("button").click();
-  say("sorted", first(), heads[column].getAttribute("aria-sort"), heads[2].getAttribute("aria-sort"));
-}
-const over = document.querySelector(".over-left"), view = document.querySelector(".viewport");
-const pictures = document.querySelectorAll(".strip img"), divider = document.querySelector(".divider");
-const cut = () => Math.round(100 * parseFloat(over.style.clipPath.match(/ - ([\\d.]+)px/)[1]) / over.clientWidth);
-say("cut", cut());
-change("input", "input", (slider) => { slider.value = 25; });
-say("cut", cut());
-change(".zoom", "change", (zoom) => { zoom.selectedIndex = 2; });
-const centre = (view.scrollLeft + view.clientWidth / 2) / over.clientWidth;
-say("zoomed", over.clientWidth / view.clientWidth, centre.toFixed(2));
-say("cut", cut(), "divider", Math.round(100 * parseFloat(divider.style.left) / view.clientWidth));
-change(".pick-left", "change", (pick) => { pick.selectedIndex = 1; });
-say("left", document.querySelector(".tag.left").textContent, over.src === pictures[1].src);
-say("overflow", document.documentElement.scrollWidth - document.documentElement.clientWidth);
-document.body.innerHTML = "";
-document.body.append("RESULT" + result.join(";") + "END");
-</script></body>"""
-    page = tmp_path / "report.html"
-    page.write_text(report("x y").replace("</body>", script))
-    for width in (500, 1280):
-        command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}",
-                   "--enable-logging=stderr", f"--window-size={width},900", "--dump-dom", page.as_uri()]  # fmt: skip
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-        found = re.search("RESULT(.*)END", done.stdout)
-        assert found, done.stderr
-        assert found[1].split(";") == [
-            "before 012",
-            "sorted 102 descending none",
-            "sorted 012 ascending none",
-            "sorted 012 ascending none",
-            "cut 50",
-            "cut 25",
-            "zoomed 4 0.50",
-            "cut 44 divider 25",
-            "left HR x y true",
-            "overflow 0",
-        ]
-        assert "CONSOLE" not in done.stderr, "the page's script or its policy complained"
+def test_without_matplotlib_the_page_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plots.importlib.util, "find_spec", lambda name: None)
+    plot = plots.curves([{"label": "a", "x": [0, 1], "y": [1, 2]}], "step", "loss")
+    page = html.page("t", [{"heading": "Losses", "plot": plot}])
+    assert "loss over step: plots need matplotlib" in page and "<svg" not in page

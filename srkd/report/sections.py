@@ -1,0 +1,96 @@
+"""Sections that the reports of several commands share, from the plain data that these commands write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from srkd.report import plots
+from srkd.report.html import Section
+
+Records = Sequence[Mapping[str, Any]]
+# What a line of metrics.jsonl calls it: heading, y axis, whether its values span orders of magnitude.
+_LOGGED = {
+    "l_": ("Losses", "loss", True),
+    "grad/": ("Gradients", "gradient norm", True),
+    "cos/": ("Directions", "cosine to the task's gradient", False),
+}
+
+
+def training(records: Records) -> list[Section]:
+    """Curves of a run: its losses, its validation scores, and its gradients where they were monitored.
+
+    Args:
+        records: the lines of its metrics.jsonl.
+    """
+    sections: list[Section] = []
+    for prefix, (heading, y, log) in _LOGGED.items():
+        series = _series(records, prefix)
+        # A loss that may be negative, such as a log-likelihood, has no place on a logarithmic axis.
+        log = log and all(value > 0 for line in series for value in line["y"])
+        if series:
+            sections.append({"heading": heading, "plot": plots.curves(series, "step", y, log)})
+    by_metric: dict[str, list[dict[str, Any]]] = {}
+    for line in _series(records, "val/"):
+        by_metric.setdefault(line["label"].partition("_")[0], []).append(line)
+    for lines in by_metric.values():
+        y = lines[0]["label"] if len(lines) == 1 else lines[0]["label"].partition("_")[0]
+        # One validation is no curve: its value is in the tables.
+        if any(len(line["x"]) > 1 for line in lines):
+            sections.append({"heading": f"{y} while training", "plot": plots.curves(lines, "step", y)})
+    return sections
+
+
+def _series(records: Records, prefix: str) -> list[dict[str, Any]]:
+    series: dict[str, dict[str, Any]] = {}
+    for record in records:
+        for key, value in record.items():
+            if key.startswith(prefix) and isinstance(value, (int, float)):
+                label = key.removeprefix(prefix)
+                line = series.setdefault(label, {"label": label, "x": [], "y": []})
+                line["x"].append(record["step"])
+                line["y"].append(value)
+    return list(series.values())
+
+
+def items(scores: Mapping[str, Mapping[str, Any]]) -> list[Section]:
+    """A table of every item's scores for each set.
+
+    Args:
+        scores: {set: {"protocol", "metrics": {metric: {item: score}}}}.
+    """
+    sections: list[Section] = []
+    for name, found in scores.items():
+        metrics = found["metrics"]
+        each = dict.fromkeys(item for values in metrics.values() for item in values)
+        rows = [
+            {"item": item, **{m: _rounded(values.get(item)) for m, values in metrics.items()},
+             "protocol": found["protocol"]}
+            for item in each
+        ]  # fmt: skip
+        if rows:
+            sections.append({"heading": f"Scores on {name}", "table": {"rows": rows, "columns": ["item", *metrics]}})
+    return sections
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def pareto(rows: Sequence[Mapping[str, Any]], label: Sequence[str], x: str, y: str, caption: str = "") -> list[Section]:
+    """Quality against cost as a section, [] where fewer than two rows have both.
+
+    Args:
+        rows: with numbers (or text that says one) in the columns `x` and `y`.
+        label: the columns whose texts together name a row.
+    """
+    from srkd.report.tables import sort_value
+
+    points = []
+    for row in rows:
+        cost, quality = sort_value(row.get(x)), sort_value(row.get(y))
+        if cost is not None and quality is not None and cost > 0:
+            points.append({"label": " ".join(str(row[key]) for key in label), "x": cost, "y": quality})
+    if len(points) < 2:
+        return []
+    return [{"heading": f"{y} against {x}", "plot": {**plots.pareto(points, x, y), "caption": caption}}]

@@ -1,0 +1,142 @@
+"""What a report shows of super-resolution networks: scores, every picture's too, and details side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import srkd
+from srkd.io.atomic import write_json, write_text
+from srkd.io.resize import imresize
+from srkd.io.store import PictureStore
+from srkd.report import crops, html, sections, tables
+from srkd.report.html import Section
+from srkd.sr.evaluate import Evaluated, measure, open_model, open_set, table
+from srkd.sr.metrics import METRICS
+from srkd.sr.pictures import validation_pictures
+from srkd.sr.recipe import SRRecipe
+
+
+class Details:
+    """Keeps of each set's first picture, while it is evaluated, the region where bicubic is furthest from the truth.
+
+    The first, so that nobody chose a picture on which one of the models happens to win.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, dict[str, np.ndarray]] = {}
+        self.titles: dict[str, str] = {}
+
+    def __call__(self, model: str, name: str, store: PictureStore, number: int, output: np.ndarray) -> None:
+        """See the output of a model for a picture of the set `name`."""
+        if number == 0:
+            first = {"HR": store.hr(0), "bicubic": imresize(store.lr(0), store.hr(0).shape[0] / store.lr(0).shape[0])}
+            self.found.setdefault(name, first)[model] = output
+            self.titles[name] = store.name(0)
+
+    def sections(self, notes: Mapping[str, Mapping[str, str]] | None = None) -> list[Section]:
+        """One section for each set, its slider between bicubic and the last model.
+
+        Args:
+            notes: of each set, by model, what is said under its detail.
+        """
+        shown: list[Section] = []
+        for name, pictures in self.found.items():
+            box = crops.busiest(pictures["HR"], pictures["bicubic"])
+            labels = list(pictures)
+            caption = (
+                f"{self.titles[name]}, the first picture of {name}: {box.width}x{box.height} pixels from "
+                f"({box.left}, {box.top}), where bicubic is furthest from the ground truth."
+            )
+            slider = {"left": "bicubic", "right": labels[-1], "caption": caption}
+            cut = crops.section(pictures, box, (notes or {}).get(name))
+            shown.append({"heading": f"Details of {name}", "crops": {**cut, **slider}})
+        return shown
+
+
+def evaluation(results: Mapping[str, Any], details: Details) -> list[Section]:
+    """Summary, quality against size, details and every picture's scores of what `srkd.sr.evaluate` returned."""
+    rows, columns = table(results)
+    found: list[Section] = [{"heading": "Scores", "table": {"rows": rows, "columns": columns}}]
+    quality = columns[3]
+    for name in dict.fromkeys(row["set"] for row in rows):
+        of_set = [row for row in rows if row["set"] == name]
+        if quality == METRICS["psnr"][0]:
+            found += sections.pareto(of_set, ["model"], "parameters", quality, f"On {name}.")
+    return [*found, *details.sections(_notes(results)), _pictures(results)]
+
+
+def write(folder: Path, results: Mapping[str, Any], details: Details) -> None:
+    """Write results.json, results.md and report.html of an evaluation.
+
+    Raises:
+        SrkdError: sets that were measured by different protocols, which share no table.
+    """
+    rows, columns = table(results)
+    write_json(folder / "results.json", results)
+    write_text(folder / "results.md", tables.markdown(rows, columns) + "\n")
+    models, sets = (list(dict.fromkeys(row[key] for row in rows)) for key in ("model", "set"))
+    lead = f"{', '.join(models)} at x{results['scale']} on {', '.join(sets)}."
+    footer = f"srkd {srkd.__version__}, srkd evaluate"
+    write_text(folder / "report.html", html.page("Evaluation", evaluation(results, details), lead, footer))
+
+
+def _notes(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """The PSNR of each set's first picture, by set and model."""
+    notes: dict[str, dict[str, str]] = {}
+    for row in results["models"]:
+        for name, scores in row["sets"].items():
+            first = scores["pictures"][0]
+            notes.setdefault(name, {})[row["model"]] = f"{first['psnr']:.2f} dB" if "psnr" in first else ""
+    return notes
+
+
+def _pictures(results: Mapping[str, Any]) -> Section:
+    rows = [
+        {"picture": picture["name"], "set": name, "model": row["model"],
+         **{title: round(picture[m], digits) for m, (title, digits) in METRICS.items() if m in picture},
+         "protocol": scores["protocol"]["stamp"]}
+        for row in results["models"]
+        for name, scores in row["sets"].items()
+        for picture in scores["pictures"]
+    ]  # fmt: skip
+    columns = ["picture", "set", "model", *(title for title, _ in METRICS.values() if title in rows[0])]
+    return {"heading": "Every picture", "table": {"rows": rows, "columns": columns}}
+
+
+def of_run(recipe: SRRecipe, models: Mapping[str, str]) -> list[Section]:
+    """A finished run's generators beside bicubic, on the recipe's validation sets; [] where it has none.
+
+    Args:
+        models: checkpoints by network name; those that are no `net_g` are left out.
+    """
+    sets = [(spec.name, validation_pictures(spec, recipe.scale)) for spec in recipe.datasets.validation()]
+    if not sets:
+        return []
+    details, scale = Details(), recipe.scale
+    networks = [_called(name, open_model(path, scale)) for name, path in models.items() if name.startswith("net_g")]
+    results = measure([open_model("bicubic", scale), *networks], sets, scale, seen=details)
+    return evaluation(results, details)
+
+
+def _called(name: str, model: Evaluated) -> Evaluated:
+    return Evaluated("trained" if name == "net_g" else name, model.upscale, model.parameters, model.scale)
+
+
+def compared(models: Mapping[str, str], folders: Sequence[str]) -> list[Section]:
+    """The first picture of every set by several models, side by side.
+
+    Args:
+        models: checkpoints by the label that each gets.
+        folders: sets as `open_set` takes them.
+    """
+    details = Details()
+    for label, path in models.items():
+        model = open_model(path, None)
+        for folder in folders:
+            name, store = open_set(folder, model.scale or 1)
+            details(label, name, store, 0, model.upscale(store.lr(0)))
+    return details.sections()

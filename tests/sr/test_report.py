@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from srkd.io.resize import imresize
+from srkd.sr import report
+from srkd.sr.evaluate import Evaluated, evaluate, measure, open_set
+
+
+def test_an_evaluations_page_holds_scores_pictures_and_details(photos: Path, tmp_path: Path) -> None:
+    details = report.Details()
+    results = evaluate(["bicubic"], [str(photos)], 2, seen=details)
+    report.write(tmp_path, results, details)
+    page = (tmp_path / "report.html").read_text()
+    headings = ["Scores", f"Details of {photos.name}", "Every picture"]
+    assert [page.count(f"<h2>{heading}</h2>") for heading in headings] == [1, 1, 1]
+    scores = results["models"][0]["sets"][photos.name]
+    assert all(f'data-sort="{round(picture["psnr"], 3)!r}"' in page for picture in scores["pictures"])
+    assert page.count("Protocol: x2, MATLAB bicubic LR") == 2
+    assert (tmp_path / "results.json").is_file() and "| bicubic" in (tmp_path / "results.md").read_text()
+
+
+def test_details_are_those_of_the_first_picture_where_bicubic_fails(photos: Path) -> None:
+    name, store = open_set(str(photos), 2)
+    perfect = Evaluated("perfect", lambda lr: imresize(lr, 2.0), 7, 2)
+    details = report.Details()
+    measure([perfect], [(name, store)], 2, seen=details)
+    (section,) = details.sections({name: {"perfect": "a note"}})
+    assert store.name(0) in section["crops"]["caption"]
+    labels = {item["label"]: item for item in section["crops"]["items"]}
+    assert list(labels) == ["HR", "bicubic", "perfect"] and labels["perfect"]["note"] == "a note"
+    assert labels["perfect"]["png"] == labels["bicubic"]["png"] != labels["HR"]["png"]
+
+
+def test_size_against_quality_needs_two_networks(photos: Path) -> None:
+    name, store = open_set(str(photos), 2)
+    ways = [Evaluated(f"m{n}", lambda lr: np.repeat(np.repeat(lr, 2, 0), 2, 1), n, 2) for n in (0, 10, 20)]
+    headings = [[section["heading"] for section in report.evaluation(measure(opened, [(name, store)], 2),
+                                                                     report.Details())]
+                for opened in (ways[:2], ways)]  # fmt: skip
+    assert [("PSNR (dB) against parameters" in found) for found in headings] == [False, True]
