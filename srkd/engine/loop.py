@@ -49,7 +49,7 @@ def fit(task: Task, train: Train, fabric: Fabric, ema: Ema, start: int, after_st
             for loss, _ in together:
                 fabric.backward(loss / len(together) if len(together) > 1 else loss)
             _update(together[0][1], train.clip_grad_norm)
-        ema.update()
+        ema.update(step)
         after_step(step + 1, partial(_values, task, step + 1))
 
 
@@ -73,9 +73,9 @@ def _values(task: Task, step: int) -> dict[str, float]:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Inside the block SIGINT and SIGTERM only set a flag, which the yielded function reads; a second SIGINT interrupts
-    at once. Outside the main thread nothing changes."""
+def stop_on_signals() -> Iterator[Callable[[], int]]:
+    """Inside the block SIGINT and SIGTERM are only noted: the yielded function gives the first one's number, 0 before
+    that. A second SIGINT interrupts at once. Outside the main thread nothing changes."""
     asked: list[int] = []
 
     def ask(number: int, frame: Any) -> None:
@@ -88,7 +88,7 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
     except ValueError:
         previous = {}
     try:
-        yield lambda: bool(asked)
+        yield lambda: asked[0] if asked else 0
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

@@ -85,10 +85,10 @@ def test_the_average_follows_the_formula_and_swaps_back() -> None:
     network = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
     ema = Ema({"g": network}, 0.9)
     expected = network[0].weight.item()
-    for value in (1.0, -2.0, 3.0):
+    for step, value in ((200, 1.0), (201, -2.0), (202, 3.0)):
         nn.init.constant_(network[0].weight, value)
         network[1].num_batches_tracked += 1
-        ema.update()
+        ema.update(step)
         expected = 0.9 * expected + 0.1 * value
     with ema.swapped():
         assert network[0].weight.item() == pytest.approx(expected)
@@ -96,9 +96,20 @@ def test_the_average_follows_the_formula_and_swaps_back() -> None:
     assert network[0].weight.item() == 3.0
 
 
+def test_the_average_of_a_short_run_forgets_the_random_start() -> None:
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(network.weight, 1000.0)
+    ema = Ema({"g": network}, 0.999)
+    nn.init.constant_(network.weight, 1.0)
+    for step in range(100):
+        ema.update(step)
+    with ema.swapped():
+        assert network.weight.item() == pytest.approx(1.0, abs=1e-3)
+
+
 def test_without_decay_there_is_no_average() -> None:
     network = nn.Linear(1, 1)
     ema = Ema({"g": network}, 0)
-    ema.update()
+    ema.update(0)
     with ema.swapped():
         assert ema.state_dict() == {}
