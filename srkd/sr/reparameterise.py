@@ -7,18 +7,17 @@ step costs one convolution as before, and what is saved is the plain network.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-# Sobel along each axis and Laplace: what an SR network's kernels end up doing much of.
+# Sobel along each axis and Laplace: what an SR network's kernels end up doing much of. Their largest tap is 1, as K's
+# share of one Adam step is, so that a branch does not multiply the learning rate.
 _EDGES = torch.tensor([
-    [[1, 0, -1], [2, 0, -2], [1, 0, -1]],
-    [[1, 2, 1], [0, 0, 0], [-1, -2, -1]],
-    [[0, 1, 0], [1, -4, 1], [0, 1, 0]],
-], dtype=torch.float32)  # fmt: skip
+    [[0.5, 0, -0.5], [1, 0, -1], [0.5, 0, -0.5]],
+    [[0.5, 1, 0.5], [0, 0, 0], [-0.5, -1, -0.5]],
+    [[0, 0.25, 0], [0.25, -1, 0.25], [0, 0.25, 0]],
+])  # fmt: skip
 
 
 class Branches(nn.Module):
@@ -38,7 +37,7 @@ class Branches(nn.Module):
         out, into = weight.shape[:2]
         self.point = nn.Parameter(weight.new_zeros(out, into))
         self.edges = nn.Parameter(weight.new_zeros(len(_EDGES), out, into))
-        self.expand = nn.Parameter(weight.new_empty(expansion * out, into).normal_(0, math.sqrt(1 / into)))
+        self.expand = nn.Parameter(weight.new_empty(expansion * out, into).normal_(0, 1 / (expansion * out)))
         self.squeeze = nn.Parameter(weight.new_zeros(out, expansion * out, 3, 3))
         self.register_buffer("edge_filters", _EDGES.to(weight), persistent=False)
 
