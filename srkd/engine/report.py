@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import srkd
 from srkd.engine.log import read_metrics
 from srkd.engine.run import Run
 from srkd.io.atomic import write_text
@@ -33,7 +32,7 @@ def write(run: Run, result: Mapping[str, Any]) -> Path:
     networks = ", ".join(result["models"].values())
     lead = f"{result['total']:,} steps, seed {recipe.manual_seed}. {networks}"
     path = run.folder / "report.html"
-    write_text(path, html.page(run.recipe.name, found, lead, f"srkd {srkd.__version__}, srkd train"))
+    write_text(path, html.page(run.recipe.name, found, lead, "train"))
     return path
 
 

@@ -18,6 +18,7 @@ from srkd.report import plots, tables
 from srkd.report.script import SCRIPT
 from srkd.report.style import STYLE
 from srkd.report.text import printable
+from srkd.version import __version__
 
 # The browser itself is told to fetch nothing: a slip in escaping could not send anything anywhere either.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'"
@@ -51,7 +52,7 @@ def page(title: str, sections: Sequence[Section], lead: str = "", footer: str = 
 
     Args:
         lead: a sentence under the title that says what was found.
-        footer: a line at the end: the version and command that made it.
+        footer: said at the end after srkd's version: the command that made the page.
 
     Raises:
         SrkdError: a part that no section has, protocols mixed in a table, crops of different sizes or that are no PNG.
@@ -76,7 +77,7 @@ def page(title: str, sections: Sequence[Section], lead: str = "", footer: str = 
 <main>
 {body}
 </main>
-{_wrapped("footer", footer)}
+{_wrapped("footer", f"srkd {__version__}{footer and ', '}{footer}")}
 <script>{SCRIPT}</script>
 </body>
 </html>

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-import srkd
 from srkd.io.atomic import write_json, write_text
 from srkd.io.resize import imresize
 from srkd.io.store import PictureStore
@@ -80,8 +79,7 @@ def write(folder: Path, results: Mapping[str, Any], details: Details) -> None:
     write_text(folder / "results.md", tables.markdown(rows, columns) + "\n")
     models, sets = (list(dict.fromkeys(row[key] for row in rows)) for key in ("model", "set"))
     lead = f"{', '.join(models)} at x{results['scale']} on {', '.join(sets)}."
-    footer = f"srkd {srkd.__version__}, srkd evaluate"
-    write_text(folder / "report.html", html.page("Evaluation", evaluation(results, details), lead, footer))
+    write_text(folder / "report.html", html.page("Evaluation", evaluation(results, details), lead, "evaluate"))
 
 
 def _notes(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import srkd
 from srkd.io.atomic import write_json, write_text
 from srkd.report import html, tables
 from srkd.report.html import Section
@@ -28,5 +27,5 @@ def write(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], columns: S
     write_text(folder / f"{name}.md", "\n\n".join([tables.markdown(rows, columns), *remarks]) + "\n")
     measured: Section = {"heading": "Measured", "table": {"rows": rows, "columns": columns}, "paragraphs": remarks}
     page = html.page(f"Benchmark: {name}", [measured, *plots], f"Measured on {machine()}.",
-                     f"srkd {srkd.__version__}, srkd benchmark {name}")  # fmt: skip
+                     f"benchmark {name}")  # fmt: skip
     write_text(folder / "report.html", page)

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-import srkd
 from srkd.engine.recipe import dump
 from srkd.report import html, plots, sections
 from srkd.report.html import Section
@@ -18,7 +17,7 @@ def page(comparison: Comparison, found: Mapping[str, Any], tables: Sequence[Sect
     """The page of what `srkd.study.comparison.summarise` found, `tables` first."""
     shown = [*tables, *_plots(found, comparison.study.lower), *_side_by_side(comparison, found), *_items(found)]
     shown.append({"heading": "Study", "recipe": dump(comparison.study)})
-    return html.page(f"Study {found['study']}", shown, lead, f"srkd {srkd.__version__}, srkd compare")
+    return html.page(f"Study {found['study']}", shown, lead, "compare")
 
 
 def _plots(found: Mapping[str, Any], lower: Sequence[str]) -> list[Section]:
