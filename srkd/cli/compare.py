@@ -14,10 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="only every Nth run, from the Ith (1 to N)")
     parser.add_argument("--output", default="experiments", help="folder of studies (default: %(default)s)")
     parser.add_argument("--budget", metavar="TIME", help="stop after this time, state saved: 90s, 9m, 2h")
+    parser.add_argument("--json", action="store_true", help="print results.json instead of the tables")
     parser.add_argument("--dry-run", action="store_true", help="check every variant without training")
 
 
 def run(args: argparse.Namespace) -> int:
+    import json
+
+    from srkd.cli.main import stopped
     from srkd.engine.run import say
     from srkd.study import comparison, plan
     from srkd.study.compare import Comparison
@@ -32,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     done = study.train(part, budget)
     found = comparison.write(study)
-    print(comparison.text(study.folder, found))
+    print(json.dumps(found, indent=2) if args.json else comparison.text(study.folder, found))
     if not done:
-        return 0 if budget is not None else 130
+        return stopped(study.signal)
     return 2 if found["failed"] else 0

@@ -8,6 +8,7 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="FOLDER", help="photographs to use (default: those inside scikit-image)")
     parser.add_argument("-o", "--output", default="demo", help="folder for everything (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--quick", action="store_true", help="small pictures and few steps: shows that it works")
 
 
@@ -21,6 +22,9 @@ def run(args: argparse.Namespace) -> int:
     keep_freed_memory()
     out = Path(args.output)
     results = demo.run(Path(args.data) if args.data else None, out, demo.QUICK if args.quick else demo.FULL)
+    if args.json:
+        print(tables.as_json(results["rows"], demo.COLUMNS))
+        return 0
     print(tables.text(results["rows"], demo.COLUMNS))
     print(
         f"\n{out / 'report.html'}: the report\n{out / 'upscaled.png'}: a photograph upscaled by the distilled student"

@@ -1,6 +1,6 @@
 """`srkd <command>`: finds the command, turns mistakes into one line and an exit code.
 
-Exit codes: 0 done; 1 a mistake in the input; 2 wrong arguments, or some of several inputs failed; 130 interrupted.
+The exit codes of every command are those of `EXIT_CODES`. A traceback is printed for `--debug`, and for what is a bug.
 """
 
 from __future__ import annotations
@@ -9,10 +9,21 @@ import argparse
 import importlib
 import os
 import pkgutil
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from srkd.errors import SrkdError, unknown
+
+EXIT_CODES = {
+    0: "done, or stopped by its --budget with the state saved",
+    1: "a mistake in the input, or output that cannot be written: one line says what, where and what to do",
+    2: "wrong arguments; or some of several inputs failed, each named, and the others were done",
+    130: "interrupted (SIGINT); a training's state is saved, and no file is half-written",
+    143: "terminated (SIGTERM); likewise",
+}
 
 
 def commands() -> list[str]:
@@ -38,7 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if name not in commands():
             raise unknown("command", arguments[0], commands())
-        return _run(name, arguments[1:])
+        with _terminable():
+            code = _run(name, arguments[1:])
+            sys.stdout.flush()
+        return code
     except SrkdError as error:
         if debug:
             raise
@@ -52,10 +66,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         if debug or error.strerror is None:
             raise
-        if isinstance(error, BrokenPipeError):
-            # The reader of our output went away (`| head`): nothing is wrong, and nothing more can be said.
+        if error.filename is None:
+            # Standard output: what it still holds must not be tried again at the end. Where its reader went away
+            # (`| head`), nothing is wrong.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
+            if isinstance(error, BrokenPipeError):
+                return 0
         print(f"srkd: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
         return 1
 
@@ -70,9 +86,33 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     return module.run(parser.parse_args(arguments)) or 0
 
 
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Within the block SIGTERM ends the program as SIGINT does: unfinished files are removed on the way out."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    try:
+        previous = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread, which alone gets signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def stopped(number: int) -> int:
+    """The exit code of a command that saved its state and stopped: for the signal of that number, or 0 for a budget."""
+    return 128 + number if number else 0
+
+
 def _overview() -> str:
     lines = ["usage: srkd <command> [arguments]", ""]
     for name in commands():
         first = (importlib.import_module(f"srkd.cli.{name}").__doc__ or "").strip().splitlines()
         lines.append(f"  {name:<14} {first[0] if first else ''}")
-    return "\n".join([*lines, "", "srkd <command> --help tells more; srkd --version"])
+    codes = [f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items()]
+    return "\n".join([*lines, "", "srkd <command> --help tells more; srkd --version", "", "exit codes:", *codes])

@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.opt is None:
         raise SrkdError("train needs -opt RECIPE, a YAML file")
+    from srkd.cli.main import stopped
     from srkd.engine.recipe import override, read
     from srkd.engine.run import Run, say
     from srkd.values import seconds
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     result = training.train()
     if not result["finished"]:
-        return 0 if budget is not None else 130
+        return stopped(result["signal"])
     for name, path in result["models"].items():
         say(f"{name}: {path}")
     return 0

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
 
-    from srkd.deploy.files import Options, device_named, preview, share, terminable, upscale_files
+    from srkd.deploy.files import Options, device_named, preview, share, upscale_files
     from srkd.deploy.model import Model
     from srkd.deploy.plan import plan
     from srkd.engine.log import Progress
@@ -47,6 +47,6 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(*preview(jobs, args.outscale or model.scale, args.skip_existing), sep="\n")
         return 0
-    with terminable(), Progress("upscaling", len(jobs)) as progress:
+    with Progress("upscaling", len(jobs)) as progress:
         upscale_files(model, jobs, options, lambda line: print(line, file=sys.stderr), progress.update)
     return 0

@@ -7,7 +7,7 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("list", help="every model, trained or not")
+    list_ = actions.add_parser("list", help="every model, trained or not")
     train = actions.add_parser("train", help="train the next slice of a model")
     train.add_argument("name", help="the model")
     train.add_argument("--budget", metavar="TIME", help="stop after this time, state saved: 90s, 9m, 2h")
@@ -15,19 +15,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verify = actions.add_parser("verify", help="measure trained models, refresh metrics.json and cards")
     verify.add_argument("names", nargs="+", metavar="name", help="the models")
     verify.add_argument("--data", nargs="+", required=True, metavar="D", help="HR folders of the evaluation sets")
+    for parser_ in (list_, verify):
+        parser_.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
+    from srkd.cli.main import stopped
     from srkd.report import tables
     from srkd.study import zoo
     from srkd.values import seconds
 
     columns = ["model", "scale", "status", "parameters", "Set5", "B100"]
     if args.action == "train":
-        zoo.train(args.name, args.set, None if args.budget is None else seconds(args.budget))
-        return 0
+        result = zoo.train(args.name, args.set, None if args.budget is None else seconds(args.budget))
+        return stopped(result["signal"])
     if args.action == "verify":
         for name in args.names:
             zoo.verify(name, args.data)
-    print(tables.text(zoo.listing(), columns))
+    print((tables.as_json if args.json else tables.text)(zoo.listing(), columns))
     return 0

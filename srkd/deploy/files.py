@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 
 import numpy as np
 import torch
@@ -163,17 +159,3 @@ def share(jobs: Sequence[Job]) -> list[Job]:
     """This process's part of the jobs under torchrun (RANK and WORLD_SIZE); all of them elsewhere."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     return list(jobs[rank::world])
-
-
-@contextmanager
-def terminable() -> Iterator[None]:
-    """Within the block SIGTERM ends the program as SIGINT does: unfinished files are removed on the way out."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    previous = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

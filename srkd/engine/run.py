@@ -98,7 +98,8 @@ class Run:
         """Train to the end, or until the budget or a signal stops it.
 
         Returns:
-            {"step", "total", "finished", "metrics": last validation's scores, "models": paths by network name}.
+            {"step", "total", "finished", "signal": that which stopped it, or 0, "metrics": last validation's scores,
+            "models": paths by network name}.
         """
         keep_freed_memory()
         try:
@@ -162,7 +163,9 @@ class _Stage:
             self.log.close()
         self.fabric.barrier()
         models = {name: str(self._model_path(name, "latest")) for name in self.task.trained()}
-        return {"step": done, "total": total, "finished": done == total, "metrics": self.metrics, "models": models}
+        signal = self.asked() if done < total else 0
+        return {"step": done, "total": total, "finished": done == total, "signal": signal, "metrics": self.metrics,
+                "models": models}  # fmt: skip
 
     def _begin(self, start: int) -> None:
         """Write what a run writes at its start, and say what the user should know."""
@@ -210,7 +213,7 @@ class _Stage:
 
     def _stopping(self) -> bool:
         late = self.run.deadline is not None and time.monotonic() > self.run.deadline
-        return self._agreed(self.asked() or late)
+        return self._agreed(bool(self.asked()) or late)
 
     def _save_due(self) -> bool:
         return self.fabric.world_size == 1 and self.save_clock.due()

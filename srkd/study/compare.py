@@ -48,6 +48,7 @@ class Comparison:
         self.task_type = task_of(study)
         self.shared: dict[str, Any] = {}
         self.checked: dict[str, Checked] = {}
+        self.signal = 0  # what stopped `train`
 
     def check(self) -> None:
         """Dry-run every variant, find what all runs share, and compare with what was trained before.
@@ -158,6 +159,7 @@ class Comparison:
             run = Run(data, self.folder / variant.name, resume=True, budget=budget, quiet=quiet)
             trained = run.train()
             if not trained["finished"]:
+                self.signal = trained["signal"]
                 return False
             scores = self.task_type.item_scores(trained, self.study.sets)
             logs = [read_metrics(folder / "metrics.jsonl") for _, folder in run.stages]
