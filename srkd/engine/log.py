@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from srkd.io.atomic import write_text
+from srkd.io.atomic import write_text, writing
 
 
 class Log:
@@ -25,13 +25,15 @@ class Log:
     def __init__(self, folder: Path, start: int, tensorboard: bool) -> None:
         self.path = folder / "metrics.jsonl"
         _drop_after(self.path, start)
-        self._file = self.path.open("a", encoding="utf-8")
+        with writing(self.path):
+            self._file = self.path.open("a", encoding="utf-8")
         self._board = _tensorboard(folder / "tb", start) if tensorboard else None
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
         """Append one record; safe against being killed, since a half-written last line is dropped on resume."""
-        self._file.write(json.dumps({"step": step, **values}) + "\n")
-        self._file.flush()
+        with writing(self.path):
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.flush()
         if self._board is not None:
             for name, value in values.items():
                 if isinstance(value, (int, float)):

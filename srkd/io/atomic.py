@@ -36,9 +36,26 @@ def _in_words(error: OSError, final: Path) -> SrkdError:
     return SrkdError(f"cannot write {shown(final)}: {known.get(error.errno or 0, error.strerror or str(error))}")
 
 
+@contextmanager
+def writing(final: Path | str) -> Iterator[None]:
+    """Around what writes to `final`, a file or a folder, by other ways than `atomic_path`.
+
+    Raises:
+        SrkdError: in place of the OSError of a disk that is full or a place that refuses.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL | _REFUSED:
+            raise _in_words(error, Path(final)) from error
+        raise
+
+
 def shown(path: Path | str) -> str:
-    """A path as text that can always be printed: bytes that are not UTF-8 appear as \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    """A path as text that can always be printed, on one line: bytes that are not UTF-8 appear as \\xNN, and so do
+    control characters."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)
 
 
 def is_partial(path: Path) -> bool:

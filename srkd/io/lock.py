@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from srkd.errors import SrkdError
-from srkd.io.atomic import shown
+from srkd.io.atomic import writing
 
 
 @contextmanager
@@ -18,11 +17,9 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         SrkdError: the folder cannot be written to.
     """
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("w")
-    except OSError as error:
-        raise SrkdError(f"cannot write {shown(folder)}: {error.strerror}") from error
     with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from srkd.distill.teachers import LiveTeacher
 from srkd.errors import SrkdError
-from srkd.io.atomic import write_json
+from srkd.io.atomic import write_json, writing
 from srkd.sr.data import OUTPUT_STEPS, Patches, Pictures, PictureSource, to_batch
 from srkd.sr.infer import device_of, run, to_tensor
 
@@ -84,7 +85,7 @@ def build_outputs(network: nn.Module, pictures: Pictures, scale: int, folder: Pa
     device, unfinished = device_of(network), folder / "outputs.part"
     sizes = np.cumsum([0, *(int(np.prod(shape)) * 2 for shape in shapes)])
     done = int(np.searchsorted(sizes, unfinished.stat().st_size, "right")) - 1 if unfinished.exists() else 0
-    with unfinished.open("r+b" if done else "wb") as file:
+    with writing(folder), unfinished.open("r+b" if done else "wb") as file:
         file.truncate(sizes[done])
         file.seek(sizes[done])
         for number in range(done, len(pictures)):
@@ -140,21 +141,26 @@ def _write_bank(
 ) -> dict[str, str]:
     size = source.patches.batch
     device = device_of(teacher.network) if teacher else torch.device("cpu")
-    arrays: dict[str, np.memmap[Any, Any]] = {}
+    streams: dict[str, BinaryIO] = {}
     files: dict[str, str] = {}
-    for start in range(0, count, size):
-        drawn = source.draw(start // size)
-        rows = {"lr": drawn["lr"], "hr": drawn["hr"], **_answers(teacher, drawn, device)}
-        for name, values in rows.items():
-            if name not in arrays:
-                files[name] = f"{len(files)}.npy"
-                shape = (count, *values.shape[1:])
-                arrays[name] = np.lib.format.open_memmap(folder / files[name], "w+", values.dtype, shape)
-            arrays[name][start : start + size] = values[: count - start]
-        say(min(start + size, count), "patches")
-    for array in arrays.values():
-        array.flush()
+    with writing(folder), ExitStack() as stack:
+        for start in range(0, count, size):
+            drawn = source.draw(start // size)
+            rows = {"lr": drawn["lr"], "hr": drawn["hr"], **_answers(teacher, drawn, device)}
+            for name, values in rows.items():
+                if name not in streams:
+                    files[name] = f"{len(files)}.npy"
+                    streams[name] = stack.enter_context((folder / files[name]).open("wb"))
+                    _write_header(streams[name], values.dtype, (count, *values.shape[1:]))
+                # Written and not mapped: a full disk ends a process that maps its files with a bus error.
+                streams[name].write(np.ascontiguousarray(values[: count - start]).data)
+            say(min(start + size, count), "patches")
     return files
+
+
+def _write_header(stream: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    descr = np.lib.format.dtype_to_descr(dtype)
+    np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
 
 
 def _answers(teacher: LiveTeacher | None, drawn: dict[str, Any], device: torch.device) -> dict[str, np.ndarray]:

@@ -73,6 +73,7 @@ def test_impossible_places_are_said_in_words(tmp_path: Path) -> None:
 def test_shown_survives_names_that_are_not_utf8() -> None:
     assert shown(Path(os.fsdecode(b"a\xff.png"))) == "a\\xff.png"
     shown(Path(os.fsdecode(b"\xff"))).encode()
+    assert shown("é 東\na\x1b[31m.png") == "é 東\\na\\x1b[31m.png"
 
 
 def test_interrupt_leaves_no_file(tmp_path: Path) -> None:
