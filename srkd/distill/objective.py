@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -62,14 +62,15 @@ class Term:
             raise SrkdError(f"{kind}: gives the student no gradient, which `balance` would scale")
         at = spec.get("at", [])
         sides = at if isinstance(at, Mapping) else {"student": at, "teacher": at}
-        if set(sides) != {"student", "teacher"}:
+        if set(sides) != {"student", "teacher"} or not all(map(_are_paths, sides.values())):
             raise SrkdError(f"{kind}: at must be paths or {{student: ..., teacher: ...}}, got {at!r}")
         if loss.kind == "feature" and not at:
             raise SrkdError(f"{kind}: compares features and needs `at`, the module paths to compare")
-        target = {"gt": "target", "teacher": "teacher", "default": loss.reference}.get(spec.get("target", "default"))
+        sources = {"gt": "target", "teacher": "teacher", "default": loss.reference}
+        target = sources.get(str(spec.get("target", "default")))
         if target is None:
             raise SrkdError(f"{kind}: target must be gt or teacher, got {spec['target']!r}")
-        options = {key: value for key, value in spec.items() if key not in _WORDS}
+        options = {str(key): value for key, value in spec.items() if key not in _WORDS}
         losses.build(kind, **options)
         return cls(kind, str(spec.get("name") or name or kind), weight, _list(sides["student"]),
                    _list(sides["teacher"]), target, options, balance)  # fmt: skip
@@ -80,16 +81,22 @@ class Term:
         return self.against == "target" and self.balance is None
 
 
-def _list(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else [str(v) for v in value]
+def _are_paths(value: Any) -> bool:
+    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str) for v in value))
 
 
-def parse_terms(specs: Iterable[Mapping[str, Any]]) -> list[Term]:
+def _list(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def parse_terms(specs: Sequence[Mapping[str, Any]]) -> list[Term]:
     """Read all terms; a name that occurs twice gets a number.
 
     Raises:
         SrkdError: one line that lists every mistake in every term.
     """
+    if not isinstance(specs, Sequence) or not all(isinstance(spec, Mapping) for spec in specs):
+        raise SrkdError(f"losses: must be a list of mappings, each with its `type`; got {str(specs)[:200]!r}")
     terms: list[Term] = []
     mistakes: list[str] = []
     for number, spec in enumerate(specs, 1):

@@ -15,6 +15,7 @@ import pydantic
 import yaml
 
 from srkd.errors import SrkdError, nearest
+from srkd.io.atomic import shown
 
 S = TypeVar("S", bound="Section")
 
@@ -120,10 +121,10 @@ def parse(text: str, origin: str = "recipe") -> Any:
         if _written_out(data, {}) > _MOST_ITEMS:
             raise ValueError(f"more than {_MOST_ITEMS:,} items once its aliases are written out")
         return data
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except Exception as error:  # PyYAML raises all kinds where a tag does not fit its text: `!!timestamp x`
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+        problem = (str(getattr(error, "problem", None) or error).splitlines() or [type(error).__name__])[0]
         raise SrkdError(f"{origin}{where}: {problem}") from error
 
 
@@ -151,13 +152,13 @@ def read(path: Path | str) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        data = parse(path.read_text(encoding="utf-8"), str(path))
+        data = parse(path.read_text(encoding="utf-8"), shown(path))
     except OSError as error:
-        raise SrkdError(f"{path}: cannot read the recipe: {error.strerror}") from error
+        raise SrkdError(f"{shown(path)}: cannot read the recipe: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise SrkdError(f"{path}: not a text file") from error
+        raise SrkdError(f"{shown(path)}: not a text file") from error
     if not isinstance(data, dict):
-        raise SrkdError(f"{path}: a recipe is a mapping of keys to values, this is {type(data).__name__}")
+        raise SrkdError(f"{shown(path)}: a recipe is a mapping of keys to values, this is {type(data).__name__}")
     return data
 
 

@@ -60,7 +60,7 @@ _READABLE = ", ".join(FORMATS)
 _MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB",
           "RGBA": "RGBA", "RGBa": "RGBA", "YCbCr": "RGB"}  # fmt: skip
 # What Pillow, tifffile and zlib raise on data that is cut or corrupt.
-_BROKEN = (ValueError, SyntaxError, EOFError, KeyError, IndexError, TypeError, OverflowError, struct.error, zlib.error)
+_BROKEN = (ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ TIFF Revision 6.0, Adobe 1992; deflate and horizontal differencing as in its tec
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import zlib
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,11 +19,14 @@ from numpy.typing import NDArray
 
 from srkd.io.metadata import DESCRIPTIVE, EXIF_IFD, GPS_IFD, Metadata
 
+# What tifffile says of a damaged file, Python prints where no program has set up logging; the error says it in a line.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _KINDS = {1: "unsigned integer", 2: "signed integer", 3: "floating-point"}
 _BYTE, _ASCII, _SHORT, _LONG, _RATIONAL, _UNDEFINED = 1, 2, 3, 4, 5, 7
 _PACKED = {_SHORT: "H", _LONG: "I", _RATIONAL: "I"}
 _INTEROP_IFD = 0xA005
+_MOST_PAGES = 64  # that are looked at: the picture and smaller copies of it
 _STRIP_BYTES = 1 << 18
 _MAX_BYTES = 2**32 - 2**24  # offsets have 32 bits; the rest is for the directory
 
@@ -51,9 +56,9 @@ def tiff_header(source: bytes | Path) -> TiffHeader:
     with tifffile.TiffFile(io.BytesIO(source) if isinstance(source, bytes) else source) as tif:
         page = tif.pages.first
         assert isinstance(page, tifffile.TiffPage)
-        pages = sum(not p.is_reduced for p in tif.pages if isinstance(p, tifffile.TiffPage))
-        if pages > 1:
-            raise ValueError(f"a TIFF file of {pages} pages; give its pages as single pictures")
+        found = islice(tif.pages, _MOST_PAGES)  # a damaged file may have pages without end
+        if sum(not p.is_reduced for p in found if isinstance(p, tifffile.TiffPage)) > 1:
+            raise ValueError("a TIFF file of several pages; give its pages as single pictures")
         if page.bitspersample > 16 or page.sampleformat not in (1, 4):
             kind = _KINDS.get(page.sampleformat, "unusual")
             raise ValueError(f"{page.bitspersample}-bit {kind} samples; convert it to 8 or 16-bit integers")

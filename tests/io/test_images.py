@@ -354,7 +354,7 @@ def bad_pictures() -> dict[str, tuple[bytes, str]]:
         "large": (png(15_000, 10_001, 8, 2, b""), f"15000x10001 pixels, more than the limit of {MAX_PIXELS:,}"),
         "webp animation": (stream.getvalue(), "an animation"),
         "png animation": (apng.getvalue(), "an animation"),
-        "pages": (pages.getvalue(), "TIFF file of 2 pages"),
+        "pages": (pages.getvalue(), "TIFF file of several pages"),
         "floats": (floats.getvalue(), "32-bit floating-point samples"),
         "flipped bit": (bytes(flipped), "truncated or corrupt"),
         "no size": (png(0, 5, 8, 2, b""), "corrupt"),
