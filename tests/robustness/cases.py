@@ -1,0 +1,133 @@
+"""Commands that write files, each small, with what of their folder must come out the same however they got there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from robustness.conftest import TINY
+from robustness.victims import command
+from srkd import resources
+from srkd.engine.checkpoint import load_weights
+from srkd.engine.log import read_metrics
+from srkd.io.images import Picture, write_picture
+from srkd.io.store import PictureStore
+from support import textured
+
+LOSSES = [{"type": "L1Loss"}, {"type": "output", "weight": 0.5}, {"type": "vid", "at": "body.1", "weight": 0.1}]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, what lies in its folder before, and what of the folder must come out the same."""
+
+    call: Callable[[], int | None]
+    lay_out: Callable[[Path], None]
+    results: Callable[[Path], Any]
+
+    def folder(self, place: Path) -> Path:
+        """A new folder with what the command needs."""
+        place.mkdir(parents=True, exist_ok=True)
+        self.lay_out(place)
+        return place
+
+
+def _pictures(folder: Path) -> None:
+    for number in range(4):
+        write_picture(folder / "photos" / f"p{number}.png", Picture(textured(number, 24 + 2 * number, 28)))
+
+
+def _recipe(teacher: Path) -> dict[str, Any]:
+    """Distillation with a cached teacher, a loss that learns, an averaged student, validation, a state every step."""
+    return {
+        "name": "tiny", "scale": 2, "network_g": {key: value for key, value in TINY.items() if key != "upscale"},
+        "network_g_teacher": {"file": str(teacher)}, "cache": {"kind": "bank", "patches": 16},
+        "datasets": {"train": {"dataroot_gt": "photos", "gt_size": 16, "batch_size_per_gpu": 4},
+                     "val": {"name": "photos", "dataroot_gt": "photos"}},
+        "val": {"val_freq": 3},
+        "train": {"total_iter": 7, "losses": LOSSES, "ema_decay": 0.9, "precision": "fp32"},
+        "logger": {"print_freq": 1, "save_checkpoint_freq": 4, "save_state_seconds": 0, "use_tb_logger": False},
+    }  # fmt: skip
+
+
+def _lay_out(folder: Path, files: dict[str, Any]) -> None:
+    _pictures(folder)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(yaml.safe_dump(content))
+
+
+def _tensors(path: Path) -> dict[str, list[float]]:
+    return {key: tensor.flatten().tolist() for key, tensor in load_weights(path)[0].items()}
+
+
+def _steps(path: Path) -> list[dict[str, Any]]:
+    return [{k: v for k, v in record.items() if k != "steps_per_second"} for record in read_metrics(path)]
+
+
+def _trained(run_folder: Path) -> Any:
+    models = sorted((run_folder / "models").glob("*.safetensors"))
+    assert models
+    return {p.name: _tensors(p) for p in models}, _steps(run_folder / "metrics.jsonl")
+
+
+def _train(teacher: Path) -> Case:
+    lay_out = partial(_lay_out, files={"r.yml": _recipe(teacher)})
+    return Case(command("train", "-opt", "r.yml", "--auto_resume"), lay_out,
+                lambda folder: _trained(folder / "experiments" / "tiny"))  # fmt: skip
+
+
+def _compare(teacher: Path) -> Case:
+    base = _recipe(teacher)
+    base["train"]["total_iter"] = 4
+    variants = [{"name": "kd", "losses": base["train"].pop("losses")}]
+    study = {"name": "study", "base": base, "seeds": [0], "sets": ["photos"], "variants": variants}
+
+    def results(folder: Path) -> Any:
+        found = json.loads((folder / "experiments" / "study" / "results.json").read_text())
+        runs = [{k: v for k, v in item.items() if k != "seconds"} for item in found["runs"]]
+        weights = sorted((folder / "experiments").rglob("net_g_latest.safetensors"))
+        assert len(runs) == len(weights) == 2 and not found["missing"]
+        return found["scores"], runs, [_tensors(path) for path in weights]
+
+    return Case(command("compare", "study.yml"), partial(_lay_out, files={"study.yml": study}), results)
+
+
+def _train_own_zoo() -> int | None:
+    """The zoo is what lies in the command's own folder."""
+    models = Path("models").absolute()
+    resources.folder = lambda name: models
+    return command("zoo", "train", "tiny")()
+
+
+def _zoo(teacher: Path) -> Case:
+    def results(folder: Path) -> Any:
+        model = folder / "models" / "tiny"
+        assert not (model / "state.pt").exists()
+        return _tensors(model / "weights.safetensors"), json.loads((model / "curve.json").read_text())
+
+    files = {"models/tiny/recipe.yml": _recipe(teacher), "models/tiny/about.yml": {"licence": "CC0"}}
+    return Case(_train_own_zoo, partial(_lay_out, files=files), results)
+
+
+def _prepare_data(teacher: Path) -> Case:
+    def results(folder: Path) -> Any:
+        (place,) = (folder / "cache" / "stores").iterdir()
+        store = PictureStore.open(place)
+        return store.fingerprint, [store.hr(i).tolist() + store.lr(i).tolist() for i in range(len(store))]
+
+    return Case(command("prepare_data", "photos", "--scale", "2"), _pictures, results)
+
+
+def _upscale(teacher: Path) -> Case:
+    return Case(command("upscale", "photos", "-o", "large", "-m", str(teacher), "--skip-existing"), _pictures,
+                lambda folder: {p.name: p.read_bytes() for p in (folder / "large").iterdir()})  # fmt: skip
+
+
+CASES = {"train": _train, "compare": _compare, "zoo": _zoo, "prepare_data": _prepare_data, "upscale": _upscale}
