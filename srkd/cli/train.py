@@ -1,6 +1,7 @@
 """Train or distil what a recipe describes.
 
-Writes experiments/<name>/: the resolved recipe, checkpoints, metrics.jsonl, a TensorBoard log and validation pictures.
+Writes experiments/<name>/: the resolved recipe, checkpoints, metrics.jsonl, a TensorBoard log, validation pictures
+and, at the end, report.html.
 Runs on a GPU if there is one; several processes by torchrun (torchrun --nproc_per_node 2 tools/train.py -opt ...).
 """
 
@@ -8,6 +9,10 @@ from __future__ import annotations
 
 import argparse
 import textwrap
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from srkd.engine.run import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +58,21 @@ def run(args: argparse.Namespace) -> int:
         return stopped(result["signal"])
     for name, path in result["models"].items():
         say(f"{name}: {path}")
+    _report(training, result)
     return 0
+
+
+def _report(training: Run, result: dict[str, Any]) -> None:
+    """The run's page, made by the first process; what was trained stands without it."""
+    from srkd.engine import report
+    from srkd.engine.run import is_leader, say
+    from srkd.errors import SrkdError
+
+    if is_leader():
+        try:
+            say(f"report: {report.write(training, result)}")
+        except SrkdError as error:
+            say(f"notice: no report: {error}")
 
 
 def _print_lists(show_losses: bool, show_networks: bool) -> None:

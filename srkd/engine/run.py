@@ -121,7 +121,7 @@ class Run:
         return result
 
     def _make_room(self) -> None:
-        if self.folder.exists() and not self.resume and _is_leader():
+        if self.folder.exists() and not self.resume and is_leader():
             moved = self.folder.with_name(f"{self.folder.name}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
             os.replace(self.folder, moved)
             say(f"an older run of this name is now {moved}", self.quiet)
@@ -327,13 +327,14 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _is_leader() -> bool:
+def is_leader() -> bool:
+    """Whether this is the first process, the one that writes and speaks."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def say(text: str, quiet: bool = False) -> None:
     """One line for the user, on standard error, from the first process only."""
-    if not quiet and _is_leader():
+    if not quiet and is_leader():
         print(text, file=sys.stderr, flush=True)
 
 
