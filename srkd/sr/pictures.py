@@ -9,6 +9,7 @@ from srkd.errors import SrkdError, nearest
 from srkd.io.images import list_images
 from srkd.io.store import PictureStore, open_or_build, pair_files
 from srkd.sr import datasets
+from srkd.sr.copies import smaller
 from srkd.sr.recipe import Paths, TrainSet, ValSet
 
 
@@ -21,7 +22,9 @@ def training_pictures(spec: TrainSet, scale: int) -> PictureStore:
     """
     hr = [path for root in _list(spec.dataroot_gt) for path in files_of(root)]
     hr = [path for path in hr if path.stem not in spec.exclude]
-    store = _store(hr, spec.dataroot_lq, scale)
+    if spec.copies and spec.dataroot_lq is not None:
+        raise SrkdError("datasets.train.copies: LR pictures that are given have no smaller copies; leave one out")
+    store = _store([*hr, *smaller(hr, spec.copies)], spec.dataroot_lq, scale)
     datasets.refuse_unless_training(store)
     return store
 

@@ -5,7 +5,7 @@ An option file of BasicSR's own for an SRModel trains as it is; keys that mean n
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -26,6 +26,9 @@ class TrainSet(Section):
     dataroot_gt: Paths
     dataroot_lq: Paths | None = None
     exclude: list[str] = pydantic.Field([], description="file stems that are left out, e.g. those held out")
+    copies: list[Annotated[float, pydantic.Field(gt=0, lt=1)]] = pydantic.Field(
+        [], description="sizes at which every picture is trained on once more, e.g. [0.5]"
+    )
     gt_size: int = pydantic.Field(96, gt=0, description="side of an HR patch in pixels")
     batch_size_per_gpu: int = pydantic.Field(16, gt=0)
     use_hflip: bool = True
