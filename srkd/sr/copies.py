@@ -1,4 +1,4 @@
-"""Smaller copies of training pictures: photographs of many megapixels are soft, and have more detail a pixel when shrunk.
+"""Smaller copies of training pictures: large photographs are soft, and have more detail a pixel when shrunk.
 
 A copy is an ordinary PNG in the user's cache folder, named after its original's content, made once.
 """
