@@ -137,6 +137,24 @@ def locate(name: str, part: str, mirror: Path | None = None, say: Progress = lam
     return found
 
 
+def present(name: str) -> Path | None:
+    """The folder where all of a data set is, as `locate` would find it without fetching; None where it is not here."""
+    known = manifest(name)
+    parts = [part for part in known.parts.values() if part.role != "refused"]
+    mirror, cached = os.environ.get("SRKD_DATA"), cache_folder() / "datasets"
+    spec = importlib.util.find_spec(known.package) if known.package else None
+    places = [
+        (mirror and Path(mirror), [part.mirror for part in parts]),
+        (spec and spec.origin and Path(spec.origin).parent, [part.pictures for part in parts]),
+        (cached / (known.name if known.manual else "unpacked"), [part.pictures for part in parts]),
+    ]
+    for root, patterns in places:
+        found = [bool(root and p) and len(_matching(root, p, part)) for p, part in zip(patterns, parts, strict=True)]
+        if root and found == [part.count for part in parts]:
+            return root
+    return None
+
+
 def _matching(root: Path | None, pattern: str, part: Part) -> list[Path]:
     found = [p for p in sorted(root.glob(pattern)) if p.suffix.lower() in SUFFIXES] if root else []
     return [p for p in found if (not part.only or p.stem in part.only) and p.stem not in part.without]

@@ -1,0 +1,24 @@
+"""Look at what srkd runs on: versions, processor, GPU, extras, data, models, a speed test, and what to do.
+
+Takes about ten seconds. Exit code 1 where something is a problem; notes are not.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(args: argparse.Namespace) -> int:
+    from srkd.engine.malloc import keep_freed_memory
+    from srkd.report import tables
+    from srkd.study import doctor
+
+    keep_freed_memory()
+    findings = doctor.examine()
+    rows = [finding.row() for finding in findings]
+    print((tables.as_json if args.json else tables.text)(rows, doctor.COLUMNS))
+    return 0 if doctor.healthy(findings) else 1
