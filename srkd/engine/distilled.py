@@ -35,7 +35,7 @@ class DistilledTrain(Train):
     """`train:` of an adapter's recipe."""
 
     optim: Optimiser = Optimiser()
-    losses: list[dict[str, Any]] = pydantic.Field(min_length=1)
+    losses: list[dict[str, Any]] = pydantic.Field(min_length=1, description="loss terms")
 
 
 class Scoring(Section):
@@ -47,12 +47,12 @@ class Scoring(Section):
 class DistilledRecipe(Recipe):
     """The top of an adapter's recipe; the adapter adds `data:`."""
 
-    network: dict[str, Any]
+    network: dict[str, Any] = pydantic.Field(description="{type, options}")
     network_teacher: dict[str, Any] | None = pydantic.Field(
         None, description="{file: a checkpoint that this task wrote}"
     )
     pretrain_network: str | None = pydantic.Field(None, description="checkpoint that the student starts from")
-    batch_size: int = pydantic.Field(128, gt=0)
+    batch_size: int = pydantic.Field(128, gt=0, description="examples a step")
     train: DistilledTrain
     val: Scoring = Scoring()
 

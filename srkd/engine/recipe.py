@@ -41,19 +41,19 @@ class Optimiser(Section):
     """An optimiser of `torch.optim` by name, with its options."""
 
     model_config = pydantic.ConfigDict(extra="allow", protected_namespaces=())
-    type: str = "Adam"
-    lr: float = pydantic.Field(2e-4, gt=0)
+    type: str = pydantic.Field("Adam", description="a class of torch.optim")
+    lr: float = pydantic.Field(2e-4, gt=0, description="learning rate, where the schedule starts from")
 
 
 class Scheduler(Section):
     """How the learning rate falls; see `srkd.engine.schedule`. The default is one cosine over the whole run."""
 
-    type: str = "cosine"
-    milestones: list[int] = []
-    gamma: float = 0.5
-    periods: list[int] = []
-    restarts: list[int] = []
-    restart_weights: list[float] = [1.0]
+    type: str = pydantic.Field("cosine", description="cosine, constant, CosineAnnealingRestartLR or MultiStepLR")
+    milestones: list[int] = pydantic.Field([], description="MultiStepLR: steps at which the rate falls")
+    gamma: float = pydantic.Field(0.5, description="MultiStepLR: factor at each milestone")
+    periods: list[int] = pydantic.Field([], description="CosineAnnealingRestartLR: steps of each cosine")
+    restarts: list[int] = pydantic.Field([], description="MultiStepLR: steps at which it starts again")
+    restart_weights: list[float] = pydantic.Field([1.0], description="factor of the rate after each restart")
     eta_min: float = pydantic.Field(1e-7, ge=0, description="lowest learning rate of the cosine schedules")
 
 
@@ -66,11 +66,13 @@ class Train(Section):
     ema_decay: float = pydantic.Field(0.0, ge=0, lt=1, description="exponential moving average of the weights; 0: off")
     clip_grad_norm: float = pydantic.Field(0.0, ge=0, description="largest gradient norm an optimiser sees; 0: off")
     accumulate: int = pydantic.Field(1, gt=0, description="batches whose gradients are averaged into one step")
-    precision: str = pydantic.Field("auto", pattern="^(auto|fp32|bf16)$")
+    precision: str = pydantic.Field(
+        "auto", pattern="^(auto|fp32|bf16)$", description="of forward passes; auto: bf16 where that is fast"
+    )
     fp32_after: float = pydantic.Field(
         1.0, ge=0, le=1, description="share of the run after which steps are fp32, whatever the precision before"
     )
-    channels_last: bool = True
+    channels_last: bool = pydantic.Field(True, description="memory layout of networks and batches")
     monitor_freq: int = pydantic.Field(0, ge=0, description="steps between gradient norms of each loss term; 0: never")
 
 
@@ -78,21 +80,21 @@ class Logger(Section):
     """What is written while training, and how often (in steps)."""
 
     ignored = frozenset({"wandb"})
-    print_freq: int = pydantic.Field(100, gt=0)
-    save_checkpoint_freq: int = pydantic.Field(5000, gt=0)
+    print_freq: int = pydantic.Field(100, gt=0, description="steps between records of losses in metrics.jsonl")
+    save_checkpoint_freq: int = pydantic.Field(5000, gt=0, description="steps between checkpoints that are kept")
     save_state_seconds: float = pydantic.Field(60.0, ge=0, description="longest time that a killed run loses")
-    use_tb_logger: bool = True
+    use_tb_logger: bool = pydantic.Field(True, description="write a TensorBoard log too")
 
 
 class Recipe(Section):
     """The top of every recipe."""
 
-    name: str = pydantic.Field(pattern=r"^[^/\\]+$")
-    task: str = "sr"
-    manual_seed: int = pydantic.Field(0, ge=0)
+    name: str = pydantic.Field(pattern=r"^[^/\\]+$", description="of the run: its folder under experiments/")
+    task: str = pydantic.Field("sr", description="what is trained: sr, sr.gan, an adapter, or package.module:Class")
+    manual_seed: int = pydantic.Field(0, ge=0, description="of initial weights and batches")
     train: Train
     logger: Logger = Logger()
-    stages: list[dict[str, Any]] = []
+    stages: list[dict[str, Any]] = pydantic.Field([], description="overrides, a mapping for each stage")
     find_unused_parameters: bool = pydantic.Field(
         False, description="distributed training: some parameters get no gradient in some steps"
     )

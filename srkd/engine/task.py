@@ -201,15 +201,16 @@ def find(name: str) -> type[Task]:
             continue
         if isinstance(found, type) and issubclass(found, Task):
             return found
-    raise unknown("task", name, ["sr", *_adapters()])
+    raise unknown("task", name, ["sr", *adapters()])
 
 
-def _adapters() -> list[str]:
+def adapters() -> list[str]:
+    """Names of srkd's tasks outside super-resolution."""
     try:
         package = importlib.import_module("srkd.adapters")
     except ModuleNotFoundError:
         return []
-    return [module.name for module in pkgutil.iter_modules(package.__path__)]
+    return [module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg]
 
 
 def require_finite(values: dict[str, float], step: int) -> None:

@@ -14,25 +14,27 @@ from srkd.sr import recipe as sr
 class Path(sr.Path):
     """Where weights come from; in a cohort every pair starts from them."""
 
-    pretrain_network_d: str | None = None
-    param_key_d: str | None = None
-    strict_load_d: bool = True
+    pretrain_network_d: str | None = pydantic.Field(None, description="checkpoint that the discriminator starts from")
+    param_key_d: str | None = pydantic.Field(None, description="which weights of a .pth: params, params_ema")
+    strict_load_d: bool = pydantic.Field(True, description="whether every weight must be in it")
 
 
 class Peer(Section):
     """What a further pair of a cohort has of its own: options over the recipe's networks, such as `num_feat`."""
 
-    network_g: dict[str, Any] = {}
-    network_d: dict[str, Any] = {}
+    network_g: dict[str, Any] = pydantic.Field({}, description="over network_g")
+    network_d: dict[str, Any] = pydantic.Field({}, description="over network_d")
 
 
 class Mutual(Section):
     """Several pairs of generator and discriminator that train on the same batches and teach one another."""
 
-    networks: Literal["discriminator", "generator", "both"] = "discriminator"
+    networks: Literal["discriminator", "generator", "both"] = pydantic.Field(
+        "discriminator", description="which of a pair teach their peers"
+    )
     cohort: int = pydantic.Field(2, description="pairs, at least 2; pair i starts from the initial seed plus i")
     temperature: float = pydantic.Field(1.0, gt=0, description="of the probabilities that vanilla discriminators share")
-    weight: float = pydantic.Field(1.0, ge=0)
+    weight: float = pydantic.Field(1.0, ge=0, description="of this term beside the adversarial ones")
     peers: list[Peer] = pydantic.Field([], description="of each pair but the first, where they are not all alike")
     at: list[str] = pydantic.Field([], description="modules whose features peers compare, instead of their outputs")
 
@@ -64,7 +66,7 @@ class DistillD(Section):
     """A trained discriminator teaches the one that trains, on real patches and on the fakes that it is shown."""
 
     temperature: float = pydantic.Field(1.0, gt=0, description="of the probabilities, with vanilla")
-    weight: float = pydantic.Field(1.0, ge=0)
+    weight: float = pydantic.Field(1.0, ge=0, description="of this term beside the adversarial ones")
 
 
 class GANTrain(sr.SRTrain):
@@ -72,7 +74,7 @@ class GANTrain(sr.SRTrain):
 
     optim_d: Optimiser = Optimiser()
     perceptual_opt: dict[str, Any] | None = pydantic.Field(None, description="PerceptualLoss; vgg_path says which VGG")
-    gan_opt: dict[str, Any] | None = None
+    gan_opt: dict[str, Any] | None = pydantic.Field(None, description="GANLoss, in BasicSR's words")
     distill_d: DistillD | None = None
     net_d_iters: int = pydantic.Field(1, gt=0, description="discriminator steps for each of the generator")
     net_d_init_iters: int = pydantic.Field(0, ge=0, description="first steps, in which the generator stands still")
@@ -100,8 +102,8 @@ def _perceptual(spec: dict[str, Any]) -> dict[str, Any]:
 class GANRecipe(sr.SRRecipe):
     """The top of a GAN recipe."""
 
-    task: str = "sr.gan"
-    network_d: dict[str, Any] | None = None
+    task: str = pydantic.Field("sr.gan", description="sr.gan")
+    network_d: dict[str, Any] | None = pydantic.Field(None, description="{type, options} of the discriminator")
     network_d_teacher: dict[str, Any] | None = pydantic.Field(None, description="{file: net_d of a finished run}")
     path: Path = Path()
     train: GANTrain

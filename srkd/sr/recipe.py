@@ -22,17 +22,17 @@ class TrainSet(Section):
                          "prefetch_mode", "num_prefetch_queue", "pin_memory", "phase", "meta_info_file",
                          "filename_tmpl", "bufsize"})  # fmt: skip
     aliases = {"use_flip": "use_hflip"}  # BasicSR's EDSR and RCAN options still have the older name
-    name: str = "train"
-    dataroot_gt: Paths
-    dataroot_lq: Paths | None = None
+    name: str = pydantic.Field("train", description="only for the reader")
+    dataroot_gt: Paths = pydantic.Field(description="folders of HR pictures, or data sets by name")
+    dataroot_lq: Paths | None = pydantic.Field(None, description="LR of the same names; else made by the protocol")
     exclude: list[str] = pydantic.Field([], description="file stems that are left out, e.g. those held out")
     copies: list[Annotated[float, pydantic.Field(gt=0, lt=1)]] = pydantic.Field(
         [], description="sizes at which every picture is trained on once more, e.g. [0.5]"
     )
     gt_size: int = pydantic.Field(96, gt=0, description="side of an HR patch in pixels")
-    batch_size_per_gpu: int = pydantic.Field(16, gt=0)
-    use_hflip: bool = True
-    use_rot: bool = True
+    batch_size_per_gpu: int = pydantic.Field(16, gt=0, description="patches a step and process")
+    use_hflip: bool = pydantic.Field(True, description="mirror half of the patches")
+    use_rot: bool = pydantic.Field(True, description="turn patches by multiples of 90 degrees")
     sampling: Literal["picture", "area"] = pydantic.Field(
         "picture", description="each picture as likely as another, or each position in them"
     )
@@ -43,9 +43,9 @@ class ValSet(Section):
     """Pictures to validate on."""
 
     ignored = frozenset({"type", "io_backend", "meta_info_file", "filename_tmpl", "phase"})
-    name: str
-    dataroot_gt: str
-    dataroot_lq: str | None = None
+    name: str = pydantic.Field(description="of the set, in scores")
+    dataroot_gt: str = pydantic.Field(description="a folder of HR pictures, or a data set by name")
+    dataroot_lq: str | None = pydantic.Field(None, description="LR of the same names; else made by the protocol")
     only: list[str] = pydantic.Field([], description="file stems that are used, all where empty")
 
 
@@ -66,9 +66,9 @@ class Metric(Section):
     """One validation score, in BasicSR's words."""
 
     ignored = frozenset({"better", "input_order"})
-    type: str
+    type: str = pydantic.Field(description="calculate_psnr, calculate_ssim or calculate_niqe")
     crop_border: int | None = pydantic.Field(None, ge=0, description="pixels; the scale where it is not given")
-    test_y_channel: bool = True
+    test_y_channel: bool = pydantic.Field(True, description="on Y of BT.601; otherwise the mean over RGB")
 
 
 class Validation(Section):
@@ -76,7 +76,7 @@ class Validation(Section):
 
     ignored = frozenset({"pbar", "suffix", "use_pbar"})
     val_freq: int = pydantic.Field(0, ge=0, description="steps between validations; 0: at the end only")
-    save_img: bool = False
+    save_img: bool = pydantic.Field(False, description="keep the outputs under visualization/")
     metrics: dict[str, Metric] = {"psnr": Metric(type="calculate_psnr"), "ssim": Metric(type="calculate_ssim")}
 
 
@@ -85,9 +85,9 @@ class Path(Section):
 
     ignored = frozenset({"resume_state", "root", "experiments_root", "param_key_g", "ignore_resume_networks"})
     aliases = {"pretrain_model_g": "pretrain_network_g", "strict_load": "strict_load_g"}
-    pretrain_network_g: str | None = None
-    strict_load_g: bool = True
-    pretrain_network_g_teacher: str | None = None
+    pretrain_network_g: str | None = pydantic.Field(None, description="checkpoint that the network starts from")
+    strict_load_g: bool = pydantic.Field(True, description="whether every weight must be in it")
+    pretrain_network_g_teacher: str | None = pydantic.Field(None, description="the teacher's checkpoint")
 
 
 class Cache(Section):
@@ -98,7 +98,7 @@ class Cache(Section):
     step.
     """
 
-    kind: Literal["auto", "live", "outputs", "bank"] = "auto"
+    kind: Literal["auto", "live", "outputs", "bank"] = pydantic.Field("auto", description="auto: what the losses need")
     patches: int = pydantic.Field(8000, gt=0, description="size of the bank")
     taps: list[str] = pydantic.Field(
         [], description="teacher layers that the bank holds beside those the losses look at, for other runs"
@@ -114,8 +114,8 @@ class SRTrain(Train):
 
     ignored = frozenset({"manual_seed", "use_grad_clip"})
     optim_g: Optimiser = Optimiser()
-    losses: list[dict[str, Any]] = []
-    pixel_opt: dict[str, Any] | None = None
+    losses: list[dict[str, Any]] = pydantic.Field([], description="loss terms; L1 to the ground truth without any")
+    pixel_opt: dict[str, Any] | None = pydantic.Field(None, description="a term to the ground truth, as BasicSR's")
     reparameterise: bool = pydantic.Field(
         False, description="3x3 convolutions are trained as sums of branches (ECBSR's) and saved as plain ones"
     )
@@ -136,9 +136,11 @@ class SRRecipe(Recipe):
 
     ignored = frozenset({"model_type", "num_gpu", "dist_params", "dist", "rank",
                          "world_size", "is_train", "auto_resume", "use_static_graph"})  # fmt: skip
-    scale: int = pydantic.Field(ge=1, le=16)
-    network_g: dict[str, Any]
-    network_g_teacher: dict[str, Any] | None = None
+    scale: int = pydantic.Field(ge=1, le=16, description="super-resolution factor")
+    network_g: dict[str, Any] = pydantic.Field(description="{type, options}: srkd's, BasicSR's or package.module:Class")
+    network_g_teacher: dict[str, Any] | None = pydantic.Field(
+        None, description="{zoo: name}, {file: any checkpoint} or {type, options}"
+    )
     cache: Cache = Cache()
     datasets: Datasets
     path: Path = Path()

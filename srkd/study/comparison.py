@@ -126,7 +126,7 @@ def write(comparison: Comparison) -> dict[str, Any]:
     """Write results.json, results.md and report.html into the study's folder; returns what `summarise` does."""
     found = summarise(comparison)
     write_json(comparison.folder / "results.json", found)
-    write_text(comparison.folder / "results.md", _markdown(found))
+    write_text(comparison.folder / "results.md", markdown(found))
     write_text(comparison.folder / "report.html", page(comparison, found, _tables(found), _lead(found)))
     return found
 
@@ -167,7 +167,8 @@ def _lead(found: Mapping[str, Any]) -> str:
     )
 
 
-def _markdown(found: Mapping[str, Any]) -> str:
+def markdown(found: Mapping[str, Any]) -> str:
+    """The tables of what `summarise` found as one Markdown page."""
     parts = [f"# Study {found['study']}", _lead(found)]
     for section in _tables(found):
         table = section["table"]

@@ -1,0 +1,76 @@
+"""The loss catalogue: every registered loss, as its class describes itself."""
+
+from __future__ import annotations
+
+import re
+
+from srkd import losses
+from srkd.docs.markdown import cell, code, prose, table
+
+_KINDS = {
+    "output": "Pictures and other outputs",
+    "logits": "Logits of classifiers",
+    "feature": "Features",
+}
+
+
+def catalogue() -> str:
+    """The page of all losses, by what they compare."""
+    by_kind = {kind: [name for name in losses.names() if losses.get(name).kind == kind] for kind in _KINDS}
+    parts = [
+        "# Losses",
+        f"All {sum(map(len, by_kind.values()))} that a recipe's `train.losses` may name, as `srkd train --list-losses` "
+        "prints them too; generated from the registry. *s* is the student's side, *t* the teacher's, *g* the ground "
+        "truth. `srkd.losses.build(name, ...)` makes one in Python.",
+    ]
+    for kind, names in by_kind.items():
+        rows = [[f"[{code(name)}](#{_anchor(name)})", cell(_formula(name)), cell(_source(name))] for name in names]
+        parts += [f"## {_KINDS[kind]}", table(["loss", "what it is", "source"], rows)]
+    parts.append("## Each of them")
+    for name in losses.names():
+        parts += _entry(name)
+    return "\n\n".join(parts) + "\n"
+
+
+def _anchor(name: str) -> str:
+    return f"loss-{name.lower()}"
+
+
+def _formula(name: str) -> str:
+    """The first paragraph of its docstring."""
+    return " ".join(losses.describe(name).split("\n\n")[0].split())
+
+
+def _source(name: str) -> str:
+    """Author, place and year, up to the address."""
+    found = re.search(r"Source: (.+?)(?:\n\n|\Z)", losses.describe(name), re.DOTALL)
+    if not found:
+        return ""
+    words = " ".join(found[1].split())
+    title = re.search(r'^(?P<who>[^"]+?),? "[^"]+",? (?P<where>[^(;.]+)', words)
+    return f"{title['who']}, {title['where'].strip()}" if title else words
+
+
+def _entry(name: str) -> list[str]:
+    cls = losses.get(name)
+    options = ", ".join(str(parameter) for parameter in losses.options(name).values())
+    first, _, rest = losses.describe(name).partition("\n\n")
+    facts = [f"compares {_KINDS[cls.kind].lower()}, {'a list of layers' if cls.layers == 'list' else 'one'} a side"]
+    if cls.reference == "target":
+        facts.append("looks at the ground truth unless the recipe says otherwise")
+    if cls.needs:
+        facts.append(f"needs {', '.join(map(code, cls.needs))}")
+    if not cls.trains_student:
+        facts.append("trains only its own parts")
+    if cls.zero_at_equal:
+        facts.append("0 where both sides are equal")
+    if cls.stochastic:
+        facts.append("draws at random")
+    said = "; ".join(facts)
+    return [
+        f"### {code(name)} {{: #{_anchor(name)} }}",
+        code(f"{name}({options})"),
+        prose(first),
+        prose(rest),
+        f"*{said[0].upper()}{said[1:]}.*",
+    ]

@@ -1,0 +1,60 @@
+"""The studies' pages, from README.md and the results' JSON of each."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from srkd import resources
+from srkd.docs.zoo import Content
+from srkd.study import comparison
+
+_LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:]+)\)")
+
+
+def pages() -> Iterator[tuple[str, Content]]:
+    """Path and content of each page, and of the files that pages refer to."""
+    folders = sorted(path.parent for path in (resources.folder("models") / "studies").glob("*/README.md"))
+    yield "studies/index.md", _index(folders)
+    for folder in folders:
+        yield from _study(folder)
+
+
+def _study(folder: Path) -> Iterator[tuple[str, Content]]:
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    generated = {path.with_suffix(".md").name: path for path in sorted(folder.glob("*results.json"))}
+    referred: set[str] = set()
+
+    def link(found: re.Match[str]) -> str:
+        _, words, target = found.groups()
+        inside = (folder / target).resolve()
+        if target in generated:
+            return found[0]
+        if inside.is_file() and folder.resolve() in inside.parents and inside.suffix != ".md":
+            referred.add(target)
+            return found[0]
+        return f"{words} (`{target}`)"
+
+    page = _LINK.sub(link, text)
+    if generated:
+        links = ", ".join(f"[{name.removesuffix('.md')}]({name})" for name in generated)
+        page = f"{page.rstrip()}\n\n## All numbers\n\nGenerated from the studies' JSON: {links}.\n"
+    yield f"studies/{folder.name}/index.md", page
+    for name, path in generated.items():
+        yield f"studies/{folder.name}/{name}", comparison.markdown(json.loads(path.read_text(encoding="utf-8")))
+    for target in sorted(referred):
+        yield f"studies/{folder.name}/{target}", (folder / target).read_bytes()
+
+
+def _index(folders: list[Path]) -> str:
+    lines = []
+    for folder in folders:
+        title = next(line for line in (folder / "README.md").read_text(encoding="utf-8").splitlines() if line)
+        lines.append(f"- [{title.lstrip('# ')}]({folder.name}/index.md)")
+    said = (
+        "Each compares variants with a control of the same steps, data and seeds. A page says what was run, what was "
+        "found, what was not, and the commands that run it again."
+    )
+    return "\n\n".join(["# Studies", said, "\n".join(lines)]) + "\n"
