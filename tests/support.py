@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import torch
 
 from srkd.io.resize import imresize
 from srkd.sr.data import Patches
+from srkd.sr.networks import build
 
 
 def textured(seed: int, height: int, width: int) -> np.ndarray:
@@ -94,3 +98,20 @@ logger:
   wandb: {{project: ~, resume_id: ~}}
 dist_params: {{backend: nccl, port: 29500}}
 """
+
+
+def replicating_edsr(strong: float = 1.0) -> Any:
+    """An EDSR x2 of 4 features that repeats pixels: a poor upscaler, but one, whose weights are known.
+
+    Its fourth feature is `strong` times the red one and goes nowhere, save that it stretches the range of the features.
+    """
+    made = build({"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2, "img_range": 1.0}).eval()
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            parameter.fill_(1e-4 if "bias" in name else 0)  # OpenVINO's int8 takes a bias of zeros badly
+        for colour in range(3):
+            made.conv_first.weight[colour, colour, 1, 1] = 1
+            made.conv_last.weight[colour, colour, 1, 1] = 1
+            made.upsample[0].weight[4 * colour : 4 * colour + 4, colour, 1, 1] = 1
+        made.conv_first.weight[3, 0, 1, 1] = strong
+    return made

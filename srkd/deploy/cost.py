@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -50,6 +51,18 @@ def latency_ms(network: nn.Module, height: int = 256, width: int = 256, seconds:
         _wait(device)
         times.append(time.perf_counter() - began)
     return statistics.median(times) * 1000
+
+
+def median_ms(function: Callable[[], object], seconds: float) -> float:
+    """Median milliseconds of a call, after two that are not counted; at least three are."""
+    function()
+    function()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < seconds:
+        began = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times)
 
 
 def _wait(device: torch.device) -> None:

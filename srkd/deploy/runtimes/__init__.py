@@ -10,14 +10,16 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from srkd.deploy.graph import facts, graph_of
 from srkd.deploy.runtimes import onnx, openvino, pytorch
-from srkd.deploy.runtimes.engine import Bytes, Engine
+from srkd.deploy.runtimes.engine import Bytes, Engine, require
 from srkd.errors import SrkdError, unknown
 
 if TYPE_CHECKING:
@@ -56,6 +58,12 @@ def check(runtime: str, precision: str) -> None:
         raise SrkdError(f"{runtime} has {', '.join(PRECISIONS[runtime])}, not {precision}{instead}")
 
 
+def check_installed(runtime: str) -> None:
+    """Raise SrkdError with the command that installs them where the packages of a runtime are not here."""
+    for package in _PACKAGES[runtime]:
+        require(package)
+
+
 def open_engine(
     model: Model, runtime: str, precision: str, calibration: Sequence[Bytes] = (), keep: Collection[str] = ()
 ) -> Engine:
@@ -73,26 +81,28 @@ def open_engine(
     known = facts(model.name, model.scale, model.multiple, None, model.meta)
     if runtime == "torch":
         return pytorch.TorchEngine(model.network, precision, known, model.device)
-    return wrap(convert(model, runtime, precision, True, known, calibration, keep), runtime, precision, known)
-
-
-def convert(
-    model: Model, runtime: str, precision: str, uint8: bool, known: dict[str, Any], calibration: Sequence[Bytes] = (),
-    keep: Collection[str] = (),
-) -> Any:  # fmt: skip
-    """A model in a runtime's own form, with `known` (`graph.facts`) and its precision in its metadata."""
-    module = _MODULES[runtime]
-    converted = module.convert(graph_of(model.network, uint8), {**known, "precision": precision})
-    if precision != "int8":
-        return converted
-    if not calibration:
+    if precision == "int8" and not calibration:
         raise SrkdError(f"{runtime} int8 needs calibration pictures, and there are none")
-    return module.quantise(converted, calibration, keep)
+    own = converted(graph_of(model.network), runtime, precision, known)
+    return wrap(own if precision != "int8" else quantised(own, runtime, calibration, keep), runtime, precision, known)
 
 
-def wrap(converted: Any, runtime: str, precision: str, known: dict[str, Any]) -> Engine:
-    """An engine of what `convert` gave."""
-    return _ENGINES[runtime](converted, precision, known)
+def converted(graph: nn.Module, runtime: str, precision: str, known: Mapping[str, Any]) -> Any:
+    """A graph (`srkd.deploy.graph`) in a runtime's own form, with its facts and precision in its metadata.
+
+    For int8 it is still to be `quantised`. Raises SrkdError as `open_engine`.
+    """
+    return _MODULES[runtime].convert(graph, {**known, "precision": precision})
+
+
+def quantised(own: Any, runtime: str, calibration: Sequence[Bytes], keep: Collection[str] = ()) -> Any:
+    """The static int8 form of what `converted` gave; arguments as `open_engine`."""
+    return _MODULES[runtime].quantise(own, calibration, keep)
+
+
+def wrap(own: Any, runtime: str, precision: str, known: Mapping[str, Any]) -> Engine:
+    """An engine of what `converted` or `quantised` gave."""
+    return _ENGINES[runtime](own, precision, known)
 
 
 def open_file(path: Path, precision: str | None = None) -> Engine:
@@ -106,10 +116,10 @@ def open_file(path: Path, precision: str | None = None) -> Engine:
     if not path.is_file():
         raise SrkdError(f"{path}: no such file")
     runtime = _SUFFIXES[path.suffix]
-    converted, known = _MODULES[runtime].load(path)
-    return wrap(converted, runtime, precision or known["precision"], known)
+    own, known = _MODULES[runtime].load(path)
+    return wrap(own, runtime, precision or known["precision"], known)
 
 
-def save(converted: Any, runtime: str, path: Path) -> None:
-    """Write what `convert` gave: .onnx, or .xml with a .bin beside it. The caller sees to whole files."""
-    _MODULES[runtime].save(converted, path)
+def save(own: Any, runtime: str, path: Path) -> None:
+    """Write what `converted` or `quantised` gave: .onnx, or .xml with a .bin beside it; not atomic."""
+    _MODULES[runtime].save(own, path)

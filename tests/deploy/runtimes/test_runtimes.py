@@ -123,7 +123,8 @@ def test_mistakes_are_named(tiny: Model, monkeypatch: pytest.MonkeyPatch, tmp_pa
 @pytest.mark.parametrize("uint8", [True, False])
 def test_a_saved_file_says_what_it_is(tiny: Model, tmp_path: Path, runtime: str, suffix: str, uint8: bool) -> None:
     known = facts(tiny.name, 2, 1, 5, tiny.meta)
-    runtimes.save(runtimes.convert(tiny, runtime, "fp32", uint8, known), runtime, tmp_path / f"net{suffix}")
+    own = runtimes.converted(graph_of(tiny.network, uint8), runtime, "fp32", known)
+    runtimes.save(own, runtime, tmp_path / f"net{suffix}")
     opened = runtimes.open_file(tmp_path / f"net{suffix}")
     assert opened.precision == "fp32" and opened.facts["licence"] == "CC0 1.0"
     assert opened.facts["halo"] == 5 and opened.facts["colour"] == "RGB" and opened.facts["network"] == SPEC

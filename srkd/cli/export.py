@@ -1,0 +1,39 @@
+"""Export a trained network to ONNX and OpenVINO, int8 too: files that were run and compared before they are kept.
+
+A file that differs from torch, or loses more than --max-drop on the evaluation set, is not written (exit code 2); the
+table says why. The files say scale, colour, halo, licence and lineage in their metadata.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="zoo name or checkpoint")
+    add("-o", "--output", required=True, metavar="DIR", help="folder for the files, export.md and export.json")
+    add("--to", default="onnx,openvino", metavar="T,...", help="onnx, openvino or both (default: %(default)s)")
+    add("--precision", default="fp32", metavar="P,...", help="fp32, int8 or both (default: %(default)s)")
+    add("--uint8", action="store_true", help="uint8 NHWC in and out, scaling and clamp inside (default: float32 NCHW)")
+    add("--data", default="Set5", metavar="D", help="evaluation set: a name or a folder of HR (default: %(default)s)")
+    add("--calibration", default="scikit_image", metavar="D", help="pictures for int8 (default: %(default)s)")
+    add("--calibration-count", type=int, metavar="N", help="the first N of them (default: all)")
+    add("--max-drop", type=float, default=0.1, metavar="DB", help="dB that int8 may lose (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    import sys
+    from pathlib import Path
+
+    from srkd.deploy.export import Wanted, export
+    from srkd.deploy.model import Model
+    from srkd.errors import PartialFailure
+
+    targets, precisions = args.to.split(","), args.precision.split(",")
+    wanted = Wanted(targets, precisions, args.uint8, args.data, args.calibration, args.calibration_count, args.max_drop)
+    result = export(Model.load(args.model), Path(args.output), wanted, lambda line: print(line, file=sys.stderr))
+    print(result.text())
+    if result.refused:
+        raise PartialFailure(f"{len(result.refused)} of {len(result.rows) - 1} files were refused; the table says why")
+    return 0

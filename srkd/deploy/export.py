@@ -1,0 +1,189 @@
+"""A trained network as files for other runtimes, each run and compared with torch before it is kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from srkd.deploy import runtimes
+from srkd.deploy.calibration import (
+    DEFAULT,
+    Pictures,
+    calibration_pictures,
+    closeness,
+    evaluation_pictures,
+    tiled,
+)
+from srkd.deploy.cost import median_ms
+from srkd.deploy.graph import facts, graph_of
+from srkd.deploy.model import Model
+from srkd.deploy.quantise import SENSITIVITY_COLUMNS, quantise
+from srkd.deploy.runtimes.engine import Engine
+from srkd.errors import SrkdError, unknown
+from srkd.io.atomic import shown, write_text
+from srkd.report import tables
+
+Row = dict[str, Any]
+Say = Callable[[str], None]
+COLUMNS = ["file", "runtime", "precision", "largest difference", "PSNR to torch (dB)", "PSNR (dB)", "drop (dB)", "ms",
+           "MB", "kept"]  # fmt: skip
+TARGETS = {"onnx": ("onnxruntime", ".onnx"), "openvino": ("openvino", ".xml")}
+PRECISIONS = ("fp32", "int8")
+_FP32_DIFFERENCE = 1  # levels of 255: another order of summation rounds differently
+_LATENCY_SIDE = 256
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be exported, and what it is measured by.
+
+    Args:
+        targets: of `TARGETS`; precisions: of `PRECISIONS`.
+        uint8: the files take and give uint8 NHWC, scaling and clamp inside; else float32 NCHW in [0, 1].
+        data: the evaluation set; calibration: what int8 is calibrated on, and how many pictures of it (None: all).
+        max_drop: dB that int8 may lose on the evaluation set; a file that loses more is refused.
+    """
+
+    targets: Sequence[str] = ("onnx", "openvino")
+    precisions: Sequence[str] = ("fp32",)
+    uint8: bool = False
+    data: str = "Set5"
+    calibration: str = DEFAULT
+    calibration_count: int | None = None
+    max_drop: float = 0.1
+    seconds: float = 1.0
+
+    def __post_init__(self) -> None:
+        for kind, names, known in (("target", self.targets, TARGETS), ("precision", self.precisions, PRECISIONS)):
+            for name in names:
+                if name not in known:
+                    raise unknown(f"{kind} of an export", name, known)
+        if not self.max_drop > 0:
+            raise SrkdError(f"max_drop must be above 0 dB, got {self.max_drop:g}")
+
+
+@dataclass
+class Exported:
+    """The verified table, a row of `COLUMNS` a file, and for int8 the tables that layers were kept by."""
+
+    rows: list[Row]
+    sensitivity: dict[str, list[Row]]
+
+    @property
+    def refused(self) -> list[Row]:
+        return [row for row in self.rows if row["kept"] != "yes"]
+
+    def text(self) -> str:
+        below = (f"{name}\n{tables.text(rows, SENSITIVITY_COLUMNS)}" for name, rows in self.sensitivity.items())
+        return "\n\n".join([tables.text(self.rows, COLUMNS), *below])
+
+
+def export(model: Model, folder: Path, wanted: Wanted, say: Say = lambda line: None) -> Exported:
+    """Write `<model>.onnx`, `<model>.xml` with its .bin, and the same with `_int8`, plus export.md and export.json.
+
+    A file appears when it has been read back, run on every picture of the evaluation set and found good enough; what is
+    not stays out, and its row says why. Each carries name, scale, colour, halo, licence and lineage.
+
+    Raises:
+        SrkdError: a runtime's package is missing, it lacks an operator (named), too few calibration pictures, as
+            `evaluation_pictures`, or the folder cannot be written to.
+    """
+    for target in wanted.targets:
+        runtimes.check_installed(TARGETS[target][0])
+    calibration = None
+    if "int8" in wanted.precisions:
+        calibration = calibration_pictures(model.scale, wanted.calibration, wanted.calibration_count)
+    judge = _Judge(model, wanted)
+    known = facts(model.name, model.scale, model.multiple, model.receptive_field.halo, model.meta)
+    result = Exported([judge.reference], {})
+    graph = graph_of(model.network, wanted.uint8)
+    for target in wanted.targets:
+        runtime, suffix = TARGETS[target]
+        for precision in wanted.precisions:
+            stem = model.name if precision == "fp32" else f"{model.name}_{precision}"
+            say(f"{stem}{suffix}: writing and comparing")
+            if precision == "int8":
+                assert calibration is not None
+                found = quantise(graph, runtime, known, calibration, wanted.max_drop, say)
+                own = found.converted
+                if found.sensitivity:
+                    result.sensitivity[f"{stem}{suffix}"] = found.sensitivity
+            else:
+                own = runtimes.converted(graph, runtime, precision, known)
+            result.rows.append(_write(own, runtime, folder / f"{stem}{suffix}", judge))
+    _write_table(result, folder)
+    return result
+
+
+class _Judge:
+    """Compares engines with torch's fp32 answers on the evaluation set."""
+
+    def __init__(self, model: Model, wanted: Wanted) -> None:
+        self._pictures: Pictures = evaluation_pictures(wanted.data, model.scale)
+        self._max_drop, self._seconds = wanted.max_drop, wanted.seconds
+        engine = runtimes.open_engine(model, "torch", "fp32")
+        self._exact = self._pictures.answers(engine)
+        self._psnr = self._pictures.psnr(self._exact)
+        self._picture = tiled(self._pictures.pairs[0].lr, _LATENCY_SIDE, _LATENCY_SIDE)
+        megabytes = sum(p.numel() * p.element_size() for p in model.network.parameters()) / 1e6
+        self.reference = self._row(model.name, engine, self._exact, megabytes)
+
+    def row(self, name: str, engine: Engine, megabytes: float) -> Row:
+        """A row of `COLUMNS`; `kept` is "yes", or why not."""
+        return self._row(name, engine, self._pictures.answers(engine), megabytes)
+
+    def _row(self, name: str, engine: Engine, answers: list[Any], megabytes: float) -> Row:
+        lowest, largest = closeness(answers, self._exact)
+        psnr = self._pictures.psnr(answers)
+        kept = "yes"
+        if engine.precision == "fp32" and largest > _FP32_DIFFERENCE:
+            kept = f"no: differs by {largest} levels"
+        elif self._psnr - psnr > self._max_drop:
+            kept = f"no: loses {self._psnr - psnr:.3f} dB, more than {self._max_drop:g}"
+        return {"file": name, "runtime": engine.runtime, "precision": engine.precision, "largest difference": largest,
+                "PSNR to torch (dB)": round(lowest, 2), "PSNR (dB)": round(psnr, 3),
+                "drop (dB)": round(self._psnr - psnr, 3),
+                "ms": round(median_ms(lambda: engine(self._picture), self._seconds), 2), "MB": round(megabytes, 2),
+                "kept": kept, "protocol": self._pictures.protocol.as_dict(["psnr"])}  # fmt: skip
+
+
+def _write(own: Any, runtime: str, path: Path, judge: _Judge) -> Row:
+    """Save beside `path`, read back, judge, and move to `path` what is good."""
+    with _workshop(path.parent) as scratch:
+        saved = scratch / path.name
+        runtimes.save(own, runtime, saved)
+        files = sorted(scratch.iterdir())  # an OpenVINO model's .bin comes before its .xml, which needs it
+        row = judge.row(path.name, runtimes.open_file(saved), sum(file.stat().st_size for file in files) / 1e6)
+        if row["kept"] == "yes":
+            path.unlink(missing_ok=True)  # never an old .xml beside a new .bin
+            for file in files:
+                os.replace(file, path.with_name(file.name))
+    return row
+
+
+@contextmanager
+def _workshop(folder: Path) -> Iterator[Path]:
+    """A folder for unfinished files on the same disk, gone when the block ends, however it does."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
+    except OSError as error:
+        raise SrkdError(f"cannot write into {shown(folder)}: {error.strerror}") from error
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write_table(result: Exported, folder: Path) -> None:
+    parts = [tables.markdown(result.rows, COLUMNS)]
+    for name, rows in result.sensitivity.items():
+        parts.append(f"Layers of {name}, most sensitive first:\n\n{tables.markdown(rows, SENSITIVITY_COLUMNS)}")
+    write_text(folder / "export.md", "\n\n".join(parts) + "\n")
+    write_text(folder / "export.json", tables.as_json(result.rows, COLUMNS) + "\n")
