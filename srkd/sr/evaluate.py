@@ -101,11 +101,25 @@ def evaluate(models: Sequence[str], folders: Sequence[str], scale: int | None = 
         raise SrkdError(f"one evaluation has one scale: {found}")
     (common,) = scales
     opened = [open_model("bicubic", common) if model.name == "bicubic" else model for model in opened]
+    for model, name in zip(opened, told_apart([model.name for model in opened], models), strict=True):
+        model.name = name
     sets = [open_set(folder, common) for folder in folders]
     names = [name for name, _ in sets]
     if len(set(names)) < len(names):
         raise SrkdError(f"two data sets have the same name: {', '.join(names)}; rename a folder")
     return measure(opened, sets, common, self_ensemble, say, metrics, seen)
+
+
+def told_apart(names: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """Names, those that occur twice replaced by what differs in their paths: every run calls its network alike."""
+    apart = []
+    for name, path in zip(names, paths, strict=True):
+        own = Path(path).parts
+        alike = [Path(other).parts for known, other in zip(names, paths, strict=True) if known == name]
+        if len(set(map(len, alike))) == 1:
+            own = tuple(part for part, at in zip(own, zip(*alike, strict=True), strict=True) if len(set(at)) > 1)
+        apart.append("/".join(own) or name if len(alike) > 1 else name)
+    return apart
 
 
 def measure(opened: Sequence[Evaluated], sets: Sequence[tuple[str, PictureStore]], common: int,

@@ -99,3 +99,18 @@ def test_bicubic_scores_what_the_literature_says(data: Path, name: str, psnr: fl
     (scores,) = evaluate.evaluate(["bicubic"], [str(data / "sr" / "eval" / name)], 2)["models"][0]["sets"].values()
     assert scores["psnr"] == pytest.approx(psnr, abs=0.015)
     assert scores["ssim"] == pytest.approx(ssim, abs=0.0005)
+
+
+def test_networks_of_one_name_are_told_apart_by_their_paths(checkpoint: Path, photos: Path) -> None:
+    names = ["bicubic", "net_g", "x", "net_g"]
+    assert evaluate.told_apart(names, ["bicubic", "e/a/models/n.pth", "x", "e/b/models/n.pth"]) == [
+        "bicubic", "a", "x", "b",
+    ]  # fmt: skip
+    uneven = ["e/a/n.pth", "e/b/stage_1/n.pth"]
+    assert evaluate.told_apart(["net_g"] * 2, uneven) == uneven
+    assert evaluate.told_apart(["net_g"] * 2, ["n.pth"] * 2) == ["net_g"] * 2
+    second = checkpoint.parent / "second" / "m.safetensors"
+    second.parent.mkdir()
+    second.write_bytes(checkpoint.read_bytes())
+    results = evaluate.evaluate([str(checkpoint), str(second)], [str(photos)])
+    assert len({row["model"] for row in results["models"]}) == 2
