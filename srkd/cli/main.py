@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from srkd.errors import SrkdError, unknown
+from srkd.errors import LostProcess, SrkdError, unknown
 
 EXIT_CODES = {
     0: "done, or stopped by its --budget with the state saved",
@@ -56,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SrkdError as error:
         if debug:
             raise
-        print(f"srkd: {error}", file=sys.stderr)
+        print(f"srkd: {error}", file=sys.stderr, flush=True)
+        if isinstance(error, LostProcess):
+            os._exit(error.exit_code)
         return error.exit_code
     except KeyboardInterrupt:
         if debug:

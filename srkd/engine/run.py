@@ -26,7 +26,7 @@ from srkd.engine.loop import Clock, Stop, fit, random_state, restore_random_stat
 from srkd.engine.malloc import keep_freed_memory
 from srkd.engine.recipe import Recipe, dump, merge, validate
 from srkd.engine.task import Task
-from srkd.errors import SrkdError
+from srkd.errors import LostProcess, SrkdError
 from srkd.io.atomic import write_text
 
 if TYPE_CHECKING:
@@ -100,10 +100,21 @@ class Run:
         Returns:
             {"step", "total", "finished", "signal": that which stopped it, or 0, "metrics": last validation's scores,
             "models": paths by network name}.
+
+        Raises:
+            SrkdError: training diverged; a disk is full.
+            LostProcess: another of several processes ended early.
         """
         keep_freed_memory()
         try:
             return self._train_stages()
+        except RuntimeError as error:
+            if torch.distributed.is_initialized() and _is_of_a_lost_process(error):
+                raise LostProcess(
+                    "another process of this training ended early, and its own last lines say why; --auto_resume goes "
+                    "on from the last saved state"
+                ) from error
+            raise
         finally:
             if torch.distributed.is_initialized():
                 torch.distributed.destroy_process_group()
@@ -336,6 +347,11 @@ def say(text: str, quiet: bool = False) -> None:
     """One line for the user, on standard error, from the first process only."""
     if not quiet and is_leader():
         print(text, file=sys.stderr, flush=True)
+
+
+def _is_of_a_lost_process(error: RuntimeError) -> bool:
+    """Whether an error of torch's says that another process no longer answers; gloo has no class of its own for it."""
+    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 def make_fabric(unused: bool = False) -> Fabric:
