@@ -8,6 +8,11 @@ torchrun. A picture that fails is named at the end (exit code 2) and stops no ot
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from srkd.deploy.model import Model
+    from srkd.deploy.runtimes.engine import Engine
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,6 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--suffix", default="", metavar="S", help="put before the extension of output names, e.g. _x2")
     add("--skip-existing", action="store_true", help="leave pictures whose output is there already")
     add("--dry-run", action="store_true", help="print what would be done, from the pictures' headers")
+    add("--runtime", metavar="R", help="torch, openvino, onnxruntime, or auto: measures, once per model and machine, "
+        "what is fastest and good enough (default: what was measured before, else torch)")  # fmt: skip
+    add("--precision", metavar="P", help="fp32, bf16, int8 or auto; for 8-bit pictures, others take torch fp32")
+    add(
+        "--max-drop", type=float, default=0.1, metavar="DB", help="dB that bf16 or int8 may lose (default: %(default)s)"
+    )
     add("--device", default="auto", metavar="D", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
 
 
@@ -43,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     jobs = share(plan(args.inputs, Path(args.output), args.format, args.suffix, args.recursive))
     keep_freed_memory()
     model = Model.load(args.model, args.scale, device_named(args.device))
+    if not args.dry_run:
+        model.engine = _engine(args, model)
     options = Options(args.tile, args.self_ensemble, args.outscale, args.quality, args.skip_existing)
     if args.dry_run:
         print(*preview(jobs, args.outscale or model.scale, args.skip_existing), sep="\n")
@@ -50,3 +63,17 @@ def run(args: argparse.Namespace) -> int:
     with Progress("upscaling", len(jobs)) as progress:
         upscale_files(model, jobs, options, lambda line: print(line, file=sys.stderr), progress.update)
     return 0
+
+
+def _engine(args: argparse.Namespace, model: Model) -> Engine | None:
+    import sys
+
+    from srkd.deploy.choose import Wish, engine_for, remembered
+
+    def say(line: str) -> None:
+        print(line, file=sys.stderr)
+
+    if args.runtime is None and args.precision is None:
+        return remembered(model, say)
+    runtime, precision = (None if name in (None, "auto") else name for name in (args.runtime, args.precision))
+    return engine_for(model, Wish(runtime, precision, args.max_drop), say)

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,14 +22,14 @@ from srkd.deploy.model import Model
 from srkd.deploy.quantise import SENSITIVITY_COLUMNS, quantise
 from srkd.deploy.runtimes.engine import Engine
 from srkd.errors import SrkdError, unknown
-from srkd.io.atomic import shown, write_text
+from srkd.io.atomic import write_text
 from srkd.report import tables
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
 COLUMNS = ["file", "runtime", "precision", "largest difference", "PSNR to torch (dB)", "PSNR (dB)", "drop (dB)", "ms",
            "MB", "kept"]  # fmt: skip
-TARGETS = {"onnx": ("onnxruntime", ".onnx"), "openvino": ("openvino", ".xml")}
+TARGETS = {"onnx": "onnxruntime", "openvino": "openvino"}  # each to the runtime that runs it
 PRECISIONS = ("fp32", "int8")
 _FP32_DIFFERENCE = 1  # levels of 255: another order of summation rounds differently
 _LATENCY_SIDE = 256
@@ -95,7 +91,7 @@ def export(model: Model, folder: Path, wanted: Wanted, say: Say = lambda line: N
             `evaluation_pictures`, or the folder cannot be written to.
     """
     for target in wanted.targets:
-        runtimes.check_installed(TARGETS[target][0])
+        runtimes.check_installed(TARGETS[target])
     calibration = None
     if "int8" in wanted.precisions:
         calibration = calibration_pictures(model.scale, wanted.calibration, wanted.calibration_count)
@@ -104,7 +100,8 @@ def export(model: Model, folder: Path, wanted: Wanted, say: Say = lambda line: N
     result = Exported([judge.reference], {})
     graph = graph_of(model.network, wanted.uint8)
     for target in wanted.targets:
-        runtime, suffix = TARGETS[target]
+        runtime = TARGETS[target]
+        suffix = runtimes.SUFFIXES[runtime]
         for precision in wanted.precisions:
             stem = model.name if precision == "fp32" else f"{model.name}_{precision}"
             say(f"{stem}{suffix}: writing and comparing")
@@ -154,31 +151,15 @@ class _Judge:
 
 
 def _write(own: Any, runtime: str, path: Path, judge: _Judge) -> Row:
-    """Save beside `path`, read back, judge, and move to `path` what is good."""
-    with _workshop(path.parent) as scratch:
-        saved = scratch / path.name
-        runtimes.save(own, runtime, saved)
-        files = sorted(scratch.iterdir())  # an OpenVINO model's .bin comes before its .xml, which needs it
-        row = judge.row(path.name, runtimes.open_file(saved), sum(file.stat().st_size for file in files) / 1e6)
-        if row["kept"] == "yes":
-            path.unlink(missing_ok=True)  # never an old .xml beside a new .bin
-            for file in files:
-                os.replace(file, path.with_name(file.name))
+    row: Row = {}
+
+    def accept(saved: Path) -> bool:
+        megabytes = sum(file.stat().st_size for file in saved.parent.iterdir()) / 1e6
+        row.update(judge.row(path.name, runtimes.open_file(saved), megabytes))
+        return row["kept"] == "yes"
+
+    runtimes.save(own, runtime, path, accept)
     return row
-
-
-@contextmanager
-def _workshop(folder: Path) -> Iterator[Path]:
-    """A folder for unfinished files on the same disk, gone when the block ends, however it does."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
-    except OSError as error:
-        raise SrkdError(f"cannot write into {shown(folder)}: {error.strerror}") from error
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _write_table(result: Exported, folder: Path) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from srkd.deploy import planes
 from srkd.deploy.field import Field, bytes_per_pixel, measure
+from srkd.deploy.runtimes.engine import Engine
 from srkd.deploy.tiles import MEMORY, Floats, tile_side, upscale_rows
 from srkd.errors import SrkdError
 from srkd.io.images import read_picture
@@ -32,7 +33,8 @@ _WIDER = {np.dtype(np.uint16): np.int32}  # torch computes little in uint16
 class Model:
     """A network in eval mode, (N, 3, H, W) RGB in [0, 1] to `scale` times the size, and what is known of it.
 
-    Input sides must be multiples of `multiple`; that is seen to here.
+    Input sides must be multiples of `multiple`; that is seen to here. `engine` is what upscales 8-bit pictures where it
+    is not the network itself; deeper ones, and self-ensembles, always go through the network.
     """
 
     network: nn.Module
@@ -40,6 +42,7 @@ class Model:
     name: str = ""
     multiple: int = 1
     meta: dict[str, Any] = field(default_factory=dict)
+    engine: Engine | None = None
 
     @classmethod
     def load(cls, name: str | Path, scale: int | None = None, device: torch.device | str | None = None) -> Model:
@@ -141,6 +144,8 @@ class Model:
         if size == natural and (whole or field.exact):  # nothing is computed on the result any more
 
             def network(part: Pixels) -> Pixels:
+                if self.engine is not None and part.dtype == np.uint8 and not self_ensemble:
+                    return _in_bytes(self.engine, part)
                 return _quantised(self._through(part, self_ensemble), plane.dtype)
 
             return upscale_rows(plane, network, self.scale, field, side)
@@ -150,9 +155,14 @@ class Model:
             rows = (resizer.push(block) for block in rows)
         return (_quantised(block, plane.dtype) for block in rows)
 
-    @torch.inference_mode()
     def _through(self, part: Pixels, self_ensemble: bool) -> Floats:
         """(h, w, 1 or 3) of the picture's dtype to float32 in [0, 1], `scale` times the size, as many channels."""
+        if self.engine is not None and part.dtype == np.uint8 and not self_ensemble:
+            return _in_bytes(self.engine, part).astype(np.float32) / np.float32(255)
+        return self._through_network(part, self_ensemble)
+
+    @torch.inference_mode()
+    def _through_network(self, part: Pixels, self_ensemble: bool) -> Floats:
         x = torch.from_numpy(np.array(part, _WIDER.get(part.dtype, part.dtype), order="C"))
         # The batch dimension comes first and takes its stride from the others: [None] after the permutation would give
         # it one by which torch no longer sees channels last, and convolutions of another layout round differently.
@@ -204,6 +214,12 @@ def _quantised(rows: Floats, dtype: np.dtype[Any]) -> Pixels:
     if levels != 1:
         rows *= np.float32(levels)
     return rows if levels == 1 else np.rint(rows, out=rows).astype(dtype)
+
+
+def _in_bytes(engine: Engine, part: Pixels) -> Pixels:
+    """uint8 (h, w, 1 or 3) through an engine, as many channels."""
+    answer = engine(np.broadcast_to(part, (*part.shape[:2], 3))[None])[0]
+    return answer if part.shape[2] == 3 else np.rint(answer @ planes.LUMA[:, None]).astype(np.uint8)
 
 
 def _with_alpha(colour: Pixels, alpha: Any) -> Pixels:

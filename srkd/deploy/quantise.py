@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from srkd.deploy import runtimes
@@ -17,6 +17,7 @@ SENSITIVITY_COLUMNS = ["layer", "PSNR to fp32, alone in int8 (dB)", "kept"]
 # Calibration pictures are not those that the gate looks at: their error, pooled, was half of Set5's loss.
 _MARGIN = 1 / 3
 _MOST_KEPT = 0.5
+_RANKED_ON = 3  # pictures that are enough to rank layers by
 
 
 @dataclass
@@ -35,12 +36,12 @@ class _Quantiser:
     """Makes int8 forms of one converted network and measures them against its fp32 form."""
 
     def __init__(self, converted: Any, runtime: str, known: dict[str, Any], pictures: Pictures) -> None:
-        self._converted, self._runtime, self._known, self._pictures = converted, runtime, known, pictures
+        self.original, self._runtime, self._known, self._pictures = converted, runtime, known, pictures
         self.exact = pictures.answers(runtimes.wrap(converted, runtime, "fp32", known))
         self._psnr = pictures.pooled_psnr(self.exact)
 
     def __call__(self, keep: Collection[str]) -> tuple[Quantised, list[Bytes]]:
-        converted = runtimes.quantised(self._converted, self._runtime, self._pictures.inputs, keep)
+        converted = runtimes.quantised(self.original, self._runtime, self._pictures.inputs, keep)
         engine = runtimes.wrap(converted, self._runtime, "int8", self._known)
         answers = self._pictures.answers(engine)
         return Quantised(converted, engine, self._psnr - self._pictures.pooled_psnr(answers), list(keep)), answers
@@ -69,7 +70,9 @@ def quantise(
         return found
     names = list(layers(graph))
     say(f"{runtime} int8 loses {found.drop:.3f} dB on {pictures.name}: looking for sensitive layers among {len(names)}")
-    table = sorted(_alone(make, names), key=lambda row: row[SENSITIVITY_COLUMNS[1]])
+    fewer = replace(pictures, pairs=pictures.pairs[:_RANKED_ON])
+    rank = _Quantiser(make.original, runtime, known, fewer)
+    table = sorted(_alone(rank, names), key=lambda row: row[SENSITIVITY_COLUMNS[1]])
     best = found
     for count in _counts(len(names)):
         candidate, _ = make([row["layer"] for row in table[:count]])

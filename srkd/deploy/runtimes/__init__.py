@@ -10,7 +10,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from torch import nn
 from srkd.deploy.graph import facts, graph_of
 from srkd.deploy.runtimes import onnx, openvino, pytorch
 from srkd.deploy.runtimes.engine import Bytes, Engine, require
+from srkd.deploy.runtimes.workshop import workshop
 from srkd.errors import SrkdError, unknown
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ PRECISIONS: dict[str, Sequence[str]] = {
 _PACKAGES = {"torch": ["torch"], "openvino": ["openvino"], "onnxruntime": ["onnx", "onnxruntime", "onnxscript"]}
 _MODULES: dict[str, ModuleType] = {"openvino": openvino, "onnxruntime": onnx}
 _ENGINES: dict[str, Any] = {"openvino": openvino.OpenVinoEngine, "onnxruntime": onnx.OnnxEngine}
-_SUFFIXES = {".xml": "openvino", ".onnx": "onnxruntime"}
+SUFFIXES = {"openvino": ".xml", "onnxruntime": ".onnx"}
 
 
 def ways(device: str = "cpu") -> list[tuple[str, str]]:
@@ -111,15 +113,23 @@ def open_file(path: Path, precision: str | None = None) -> Engine:
     Raises:
         SrkdError: another kind of file, one that srkd did not write or that is not whole; a missing package.
     """
-    if path.suffix not in _SUFFIXES:
+    runtime = next((name for name, suffix in SUFFIXES.items() if suffix == path.suffix), None)
+    if runtime is None:
         raise SrkdError(f"{path}: an exported network is .onnx or .xml")
     if not path.is_file():
         raise SrkdError(f"{path}: no such file")
-    runtime = _SUFFIXES[path.suffix]
     own, known = _MODULES[runtime].load(path)
     return wrap(own, runtime, precision or known["precision"], known)
 
 
-def save(own: Any, runtime: str, path: Path) -> None:
-    """Write what `converted` or `quantised` gave: .onnx, or .xml with a .bin beside it; not atomic."""
-    _MODULES[runtime].save(own, path)
+def save(own: Any, runtime: str, path: Path, accept: Callable[[Path], bool] = lambda saved: True) -> None:
+    """Write what `converted` or `quantised` gave: .onnx, or .xml with a .bin beside it.
+
+    The files appear whole, after `accept` has been given what was written, still elsewhere, and has said yes.
+    """
+    with workshop(path.parent) as scratch:
+        _MODULES[runtime].save(own, scratch / path.name)
+        if accept(scratch / path.name):
+            path.unlink(missing_ok=True)  # never an old .xml beside a new .bin
+            for file in sorted(scratch.iterdir()):  # the .bin comes before the .xml, which needs it
+                os.replace(file, path.with_name(file.name))

@@ -1,0 +1,176 @@
+"""The fastest runtime and precision that is good enough: measured once for a model and a machine, then remembered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from srkd.deploy import runtimes
+from srkd.deploy.calibration import Pictures, calibration_pictures, closeness, tiled
+from srkd.deploy.cost import median_ms
+from srkd.deploy.fingerprint import fingerprint
+from srkd.deploy.graph import facts, graph_of
+from srkd.deploy.model import Model
+from srkd.deploy.quantise import quantise
+from srkd.deploy.runtimes.engine import Engine
+from srkd.deploy.runtimes.guard import Guarded
+from srkd.errors import SrkdError
+from srkd.io.atomic import write_json
+from srkd.io.store import cache_folder
+
+Row = dict[str, Any]
+Say = Callable[[str], None]
+Way = tuple[str, str]
+PRECISIONS = ("fp32", "bf16", "int8")
+EXACT: Way = ("torch", "fp32")
+_CLOSE = 45.0  # dB to fp32, over all pictures
+_SIDE, _SECONDS = 256, 0.5
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A runtime and a precision, None being any; and the dB that reduced precision may lose on calibration pictures.
+
+    Raises:
+        SrkdError: names that there are not, or that do not go together.
+    """
+
+    runtime: str | None = None
+    precision: str | None = None
+    max_drop: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.runtime is not None:
+            runtimes.check(self.runtime, self.precision or "fp32")
+        elif self.precision is not None:
+            runtimes.check("openvino", self.precision)
+
+    def fits(self, way: Way) -> bool:
+        return self.runtime in (None, way[0]) and self.precision in (None, way[1])
+
+
+def engine_for(model: Model, wish: Wish, say: Say = lambda line: None) -> Engine | None:
+    """The engine for a wish, guarded against broken answers; None where it is the network itself (torch fp32).
+
+    Where the wish leaves something open, each possibility is measured unless that has been done here, and the fastest
+    is taken that loses at most `max_drop` and stays within 45 dB of fp32. ONNX Runtime is measured where it is named,
+    or where OpenVINO, which was faster wherever both were tried, is not installed.
+
+    Raises:
+        SrkdError: a runtime that is not installed (with the command) or lacks an operator; int8 that loses too much.
+    """
+    if wish.runtime is not None:
+        runtimes.check_installed(wish.runtime)
+    shop = _Shop(model, wish.max_drop, say)
+    ways = [way for way in _candidates(model, wish) if wish.fits(way)]
+    if not ways:
+        raise SrkdError(f"no runtime here has {wish.precision}: pip install 'srkd[deploy]'")
+    rows = [shop.measured(way, wish.runtime is not None) for way in ways] if len(ways) > 1 or ways != [EXACT] else []
+    good = [row for row in rows if row["good"]]
+    if rows and not good:
+        raise SrkdError(f"{model.name}: {'; '.join(row['why'] for row in rows)}; take another --precision")
+    if not rows:
+        return None
+    best = min(good, key=lambda row: row["ms"])
+    say(f"{best['runtime']} {best['precision']}: " + ", ".join(_told(row) for row in rows))
+    way = (best["runtime"], best["precision"])
+    if way == EXACT:
+        return None
+    return Guarded(shop.engine(way), lambda: runtimes.open_engine(model, *EXACT), say)
+
+
+def remembered(model: Model, say: Say = lambda line: None) -> Engine | None:
+    """As `engine_for` any runtime and precision, where all that needs no measuring; else None, the network itself."""
+    shop = _Shop(model, Wish().max_drop, say)
+    known = all(shop.known(way) for way in _candidates(model, Wish()))
+    return engine_for(model, Wish(), say) if known else None
+
+
+def _candidates(model: Model, wish: Wish) -> list[Way]:
+    ways = runtimes.ways(model.device.type)
+    spare = wish.runtime is None and runtimes.installed("openvino")
+    return [way for way in ways if not (spare and way[0] == "onnxruntime")]
+
+
+def _told(row: Row) -> str:
+    name = f"{row['runtime']} {row['precision']}"
+    return f"{name} {row['ms']:.1f} ms" if row["good"] else f"{name} not ({row['why']})"
+
+
+class _Shop:
+    """Makes engines of a model, measures them, and keeps both in the cache folder for the next time."""
+
+    def __init__(self, model: Model, max_drop: float, say: Say) -> None:
+        self._model, self._max_drop, self._say = model, max_drop, say
+        self._folder = cache_folder() / "runtimes" / fingerprint(model)
+        self._facts = facts(model.name, model.scale, model.multiple, None, model.meta)
+        self._rows: dict[str, Row] = {}
+        with suppress(OSError, ValueError):
+            self._rows = json.loads((self._folder / "measured.json").read_bytes())
+
+    def known(self, way: Way) -> bool:
+        return self._name(way) in self._rows
+
+    def measured(self, way: Way, named: bool) -> Row:
+        """What was measured of a way, now or before; a runtime that was not named and cannot do it is not good."""
+        if not self.known(way):
+            self._say(f"measuring {' '.join(way)} for {self._model.name}, once on this machine")
+            try:
+                self._rows[self._name(way)] = self._measure(way)
+            except SrkdError as error:
+                if named:
+                    raise
+                self._rows[self._name(way)] = {"runtime": way[0], "precision": way[1], "ms": None, "good": False,
+                                               "why": str(error)}  # fmt: skip
+            with suppress(SrkdError, OSError):  # a cache that cannot be written to is not worth failing for
+                write_json(self._folder / "measured.json", self._rows)
+        return self._rows[self._name(way)]
+
+    def _name(self, way: Way) -> str:
+        return f"{way[0]}-{way[1]}" + (f"-{self._max_drop:g}" if way[1] == "int8" else "")
+
+    def _measure(self, way: Way) -> Row:
+        engine = self.engine(way)
+        answers = self._pictures.answers(engine)
+        drop = self._pictures.pooled_psnr(self._exact) - self._pictures.pooled_psnr(answers)
+        lowest, _ = closeness([np.concatenate(answers, None)], [np.concatenate(self._exact, None)])
+        picture = tiled(self._pictures.pairs[0].lr, _SIDE, _SIDE)
+        good = way == EXACT or (drop <= self._max_drop and lowest >= _CLOSE)
+        why = f"loses {drop:.3f} dB, {lowest:.1f} dB from fp32"
+        ms = round(median_ms(lambda: engine(picture), _SECONDS), 2)
+        return {"runtime": way[0], "precision": way[1], "ms": ms, "drop": round(drop, 4), "good": good, "why": why}
+
+    @cached_property
+    def _pictures(self) -> Pictures:
+        return calibration_pictures(self._model.scale)
+
+    @cached_property
+    def _exact(self) -> list[Any]:
+        return self._pictures.answers(runtimes.open_engine(self._model, *EXACT))
+
+    def engine(self, way: Way) -> Engine:
+        """The engine of a way, from the cache folder where it has been made before."""
+        runtime, precision = way
+        if runtime == "torch":
+            return runtimes.open_engine(self._model, runtime, precision)
+        kind = self._name(way) if precision == "int8" else runtime  # bf16 is of the fp32 file
+        path = self._folder / f"{kind}{runtimes.SUFFIXES[runtime]}"
+        with suppress(SrkdError):
+            return runtimes.open_file(path, precision)
+        own = self._made(runtime, precision)
+        with suppress(SrkdError, OSError):
+            runtimes.save(own, runtime, path)
+        return runtimes.wrap(own, runtime, precision, self._facts)
+
+    def _made(self, runtime: str, precision: str) -> Any:
+        graph = graph_of(self._model.network)
+        if precision == "int8":
+            found = quantise(graph, runtime, self._facts, self._pictures, self._max_drop, self._say)
+            return found.converted
+        return runtimes.converted(graph, runtime, precision, self._facts)

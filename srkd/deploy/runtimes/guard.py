@@ -1,0 +1,59 @@
+"""A reduced precision that breaks on some picture: noticed, said, and done again in fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from srkd.deploy.runtimes.engine import Bytes, Engine
+
+_BLOCK = 16
+_DARK, _FAR = 8, 64  # levels
+
+
+class Guarded(Engine):
+    """An engine whose answers are looked at, and the exact one that takes over for good when one is broken.
+
+    Args:
+        exact: makes the fp32 engine, when it is first needed.
+        say: told once, in a line.
+    """
+
+    def __init__(self, engine: Engine, exact: Callable[[], Engine], say: Callable[[str], None]) -> None:
+        super().__init__(engine.precision, engine.facts)
+        self.runtime, self._engine, self._make_exact, self._say = engine.runtime, engine, exact, say
+        self._trusted = engine.precision == "fp32"
+
+    def _run(self, pixels: Bytes) -> Bytes:
+        answer = self._engine(pixels)
+        if self._trusted or not broken(pixels, answer):
+            return answer
+        exact = self._make_exact()
+        right = exact(pixels)
+        self._trusted = True
+        if broken(pixels, right):  # then that is what the network does, and not the precision
+            return answer
+        self._say(f"{self._engine} gave NaN or black for a picture of this network: going on with {exact}")
+        self._engine, self.runtime, self.precision = exact, exact.runtime, exact.precision
+        return right
+
+
+def broken(pixels: Bytes, answer: Bytes) -> bool:
+    """Whether any block of some 16 x 16 pixels came out black though it is not dark, or of quite another colour.
+
+    Upscaling keeps local means; NaN turns into 0 or 255 where bytes are made of it, and spreads over a block at least.
+    """
+    for before, after in zip(pixels, answer, strict=True):
+        small, large = _means(before, before.shape), _means(after, before.shape)
+        if (((large == 0) & (small > _DARK)) | (np.abs(large - small) > _FAR)).any():
+            return True
+    return False
+
+
+def _means(picture: Bytes, shape: tuple[int, ...]) -> NDArray[np.int16]:
+    """Means of (H, W, 3) over blocks of 16 x 16 of a picture of `shape`, which may be smaller, on a grid of its own."""
+    grid = (-(-shape[1] // _BLOCK), -(-shape[0] // _BLOCK))
+    return cv2.resize(picture, grid, interpolation=cv2.INTER_AREA).astype(np.int16)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from srkd.cli.main import main
+from srkd.deploy import choose, runtimes
+from srkd.deploy.choose import Wish, engine_for, remembered
+from srkd.deploy.fingerprint import fingerprint
+from srkd.deploy.model import Model
+from srkd.engine.checkpoint import save_weights
+from srkd.errors import SrkdError
+from srkd.io.images import Picture, read_picture, write_picture
+from srkd.io.store import cache_folder
+from support import replicating_edsr, textured
+
+SPEC = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2, "img_range": 1.0}
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Model:
+    monkeypatch.setenv("SRKD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(choose, "_SECONDS", 0.0)
+    pictures = choose.calibration_pictures
+    monkeypatch.setattr(choose, "calibration_pictures", lambda scale: pictures(scale, count=1))
+    return Model(replicating_edsr(), 2, "tiny", meta={"network": SPEC})
+
+
+def speeds(monkeypatch: pytest.MonkeyPatch, times: dict[str, float]) -> None:
+    """Let each (runtime precision) take a time that is given, whatever it takes here."""
+
+    def pretended(function: Callable[[], object], seconds: float) -> float:
+        engine = next(
+            cell.cell_contents for cell in function.__closure__ or () if hasattr(cell.cell_contents, "runtime")
+        )
+        return times[str(engine)]
+
+    monkeypatch.setattr(choose, "median_ms", pretended)
+
+
+def test_the_fastest_good_one_is_measured_once_and_remembered(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {"torch fp32": 9.0, "torch bf16": 8.0, "openvino fp32": 4.0, "openvino bf16": 2.0, "openvino int8": 1.0}
+    speeds(monkeypatch, times)
+    said: list[str] = []
+    assert remembered(model, said.append) is None and not said
+    first = engine_for(model, Wish(), said.append)
+    assert str(first) == "openvino int8" and sum("measuring" in line for line in said) == 5
+    picture = textured(0, 30, 40)
+    assert first is not None
+    assert np.abs(first(picture[None])[0].astype(int) - picture.repeat(2, 0).repeat(2, 1)).max() <= 6
+    said.clear()
+    monkeypatch.setattr(runtimes, "converted", lambda *_: pytest.fail("converted again"))
+    again = remembered(model, said.append)
+    assert str(again) == "openvino int8" and not any("measuring" in line for line in said)
+    table = cache_folder() / "runtimes" / fingerprint(model) / "measured.json"
+    rows = json.loads(table.read_bytes())
+    for row in rows.values():
+        row["good"] = row["precision"] == "fp32"
+    table.write_text(json.dumps(rows))
+    assert str(engine_for(model, Wish())) == "openvino fp32"
+    assert engine_for(model, Wish("torch")) is None  # the network itself
+    with pytest.raises(SrkdError, match=r"tiny: loses .* dB from fp32; take another --precision"):
+        engine_for(model, Wish("openvino", "int8"))
+    table.write_text("{")  # a broken cache is made anew
+    assert remembered(model) is None
+
+
+def test_another_network_is_measured_anew(model: Model) -> None:
+    assert fingerprint(model) == fingerprint(Model(replicating_edsr(), 2, "other name"))
+    assert fingerprint(model) != fingerprint(Model(replicating_edsr(2.0), 2, "tiny"))
+
+
+def test_the_command_takes_what_is_wished_for(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_weights(tmp_path / "tiny.safetensors", model.network.state_dict(), {"network": SPEC, "scale": 2})
+    shapes = {"colour": (20, 30, 3), "grey": (20, 30, 1), "alpha": (20, 30, 4)}
+    for name, shape in shapes.items():
+        pixels = np.repeat(textured(1, 20, 30)[..., :1], shape[2], 2)
+        write_picture(tmp_path / "in" / f"{name}.png", Picture(pixels))
+    command = ["upscale", str(tmp_path / "in"), "-m", str(tmp_path / "tiny.safetensors"), "-o"]
+    assert main([*command, str(tmp_path / "a")]) == 0
+    assert main([*command, str(tmp_path / "b"), "--runtime", "openvino", "--precision", "bf16", "--tile", "16"]) == 0
+    assert re.search(r"openvino bf16: openvino bf16 \d+\.\d ms", capsys.readouterr().err)
+    for name in shapes:
+        a, b = (read_picture(tmp_path / folder / f"{name}.png").pixels.astype(int) for folder in "ab")
+        assert a.shape[:2] == (40, 60) and np.abs(a - b).max() <= 2
+    for extra, words in (
+        (["--runtime", "onyx"], 'unknown runtime "onyx"'),
+        (["--runtime", "torch", "--precision", "int8"], "torch has fp32, bf16, not int8"),
+        (["--precision", "int4"], "not int4"),
+    ):
+        assert main([*command, str(tmp_path / "c"), *extra]) == 1
+        assert words in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named_with_its_command(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(runtimes._PACKAGES, "openvino", ["openvino_that_is_not_here"])
+    with pytest.raises(
+        SrkdError, match=r"openvino_that_is_not_here is not installed here: pip install 'srkd\[deploy\]'"
+    ):
+        engine_for(model, Wish("openvino"))
+    assert all(runtime != "openvino" for runtime, _ in runtimes.ways())
