@@ -21,14 +21,6 @@ class PartialFailure(SrkdError):
     exit_code = 2
 
 
-class LostProcess(SrkdError):
-    """Another process of a distributed training ended before its time.
-
-    Who catches this should end the process by `os._exit` while the exception is still held: torch may wait forever when
-    what it refers to is freed, since the thread that is joined there wants the lock that its destructor holds.
-    """
-
-
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ' (did you mean "x"?)' for the known name closest to `name`, or '' when none is close."""
     candidates = [str(k) for k in known]

@@ -11,11 +11,12 @@ import os
 import pkgutil
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from srkd.errors import LostProcess, SrkdError, unknown
+from srkd.errors import SrkdError, unknown
 
 EXIT_CODES = {
     0: "done, or stopped by its --budget with the state saved",
@@ -56,15 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SrkdError as error:
         if debug:
             raise
-        print(f"srkd: {error}", file=sys.stderr, flush=True)
-        if isinstance(error, LostProcess):
-            os._exit(error.exit_code)
-        return error.exit_code
+        print(f"srkd: {error}", file=sys.stderr)
+        return _ended(error.exit_code)
     except KeyboardInterrupt:
         if debug:
             raise
         print("srkd: interrupted", file=sys.stderr)
-        return 130
+        return _ended(130)
     except OSError as error:
         if debug or error.strerror is None:
             raise
@@ -75,7 +74,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             if isinstance(error, BrokenPipeError):
                 return 0
         print(f"srkd: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-        return 1
+        return _ended(1)
+    except Exception:
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+            raise
+        traceback.print_exc()
+        return _ended(1)
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:
@@ -104,6 +108,19 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+def _ended(code: int) -> int:
+    """The exit code; one of several processes ends here and now, inside the handler that still holds its exception.
+
+    Freed with an exchange of gradients under way, what that refers to may wait forever: torch then joins a thread that
+    wants the interpreter's lock, which it holds. And the other processes would wait for this one.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 def stopped(number: int) -> int:

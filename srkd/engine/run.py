@@ -26,7 +26,7 @@ from srkd.engine.loop import Clock, Stop, fit, random_state, restore_random_stat
 from srkd.engine.malloc import keep_freed_memory
 from srkd.engine.recipe import Recipe, dump, merge, validate
 from srkd.engine.task import Task
-from srkd.errors import LostProcess, SrkdError
+from srkd.errors import SrkdError
 from srkd.io.atomic import write_text
 
 if TYPE_CHECKING:
@@ -102,15 +102,14 @@ class Run:
             "models": paths by network name}.
 
         Raises:
-            SrkdError: training diverged; a disk is full.
-            LostProcess: another of several processes ended early.
+            SrkdError: training diverged; a disk is full; another of several processes ended early.
         """
         keep_freed_memory()
         try:
             return self._train_stages()
         except RuntimeError as error:
             if torch.distributed.is_initialized() and _is_of_a_lost_process(error):
-                raise LostProcess(
+                raise SrkdError(
                     "another process of this training ended early, and its own last lines say why; --auto_resume goes "
                     "on from the last saved state"
                 ) from error

@@ -53,6 +53,7 @@ class Victim:
         self, call: Callable[[], int | None], folder: Path, kill_at: int = 0, environment: Mapping[str, str] = {},
         log: Path | None = None,
     ) -> None:  # fmt: skip
+        (log or folder).parent.mkdir(exist_ok=True)
         self.log, self.strays = ((log or folder).with_name(f"{folder.name}.{suffix}") for suffix in ("log", "strays"))
         self._count = _SERVER.Value("i", 0)
         self._began = time.monotonic()
