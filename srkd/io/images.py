@@ -102,6 +102,7 @@ def read_picture(path: Path | str) -> Picture:
         SrkdError: one line naming the file and what is wrong with it.
     """
     with _in_words(path):
+        _check_kind(path)
         data = Path(path).read_bytes()
         return _read_tiff(data) if tiff.is_tiff(data) else _read_other(data)
 
@@ -127,7 +128,7 @@ def to_rgb(picture: Picture, path: Path | str) -> Pixels:
 
 def picture_size(path: Path | str) -> tuple[int, int]:
     """(height, width) of a picture as it will be read, from its header alone. Raises SrkdError as `read_picture`."""
-    with _in_words(path), Path(path).open("rb") as file:
+    with _in_words(path), _check_kind(path).open("rb") as file:
         if tiff.is_tiff(file.read(4)):
             header = tiff.tiff_header(Path(path))
             height, width, orientation = header.height, header.width, header.orientation
@@ -204,6 +205,14 @@ def _decoding() -> Iterator[None]:
         yield
     except _BROKEN as error:
         raise ValueError(f"truncated or corrupt ({error})") from error
+
+
+def _check_kind(path: Path | str) -> Path:
+    """The path, unless it is something that may never end, such as a pipe or /dev/zero."""
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError("a pipe or a device and not a file")
+    return path
 
 
 def _check_size(height: int, width: int) -> None:

@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import secrets
+import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -51,18 +52,24 @@ class Source:
 
     @classmethod
     def of(cls, path: Path) -> Source:
-        stat = path.stat()
-        return cls(os.path.abspath(path), stat.st_size, stat.st_mtime_ns, file_sha256(path))
+        """The file as it is now. Raises SrkdError where it cannot be read."""
+        try:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise SrkdError(f"{shown(path)}: not a file")
+            return cls(os.path.abspath(path), found.st_size, found.st_mtime_ns, file_sha256(path))
+        except OSError as error:
+            raise SrkdError(f"{shown(path)}: {error.strerror}") from error
 
     def unchanged(self) -> bool:
         """Whether the file is gone, untouched, or touched but of the same content."""
         try:
-            stat = os.stat(self.path)
+            found = os.stat(self.path)
         except FileNotFoundError:
             return True
-        if (stat.st_size, stat.st_mtime_ns) == (self.bytes, self.mtime_ns):
+        if (found.st_size, found.st_mtime_ns) == (self.bytes, self.mtime_ns):
             return True
-        return stat.st_size == self.bytes and file_sha256(Path(self.path)) == self.sha256
+        return found.st_size == self.bytes and file_sha256(Path(self.path)) == self.sha256
 
 
 @dataclass(frozen=True)
@@ -306,7 +313,8 @@ def _decoded(
 
 
 def _decode(path: Path, lr_path: Path | None, scale: int | None) -> _Decoded:
-    paths = [path] if lr_path is None else [path, lr_path]
+    # Before the pixels are read, so that a file which changes meanwhile is noticed.
+    sources = tuple(Source.of(p) for p in ([path] if lr_path is None else [path, lr_path]))
     picture = read_picture(path)
     hr = modcrop(to_depth(to_rgb(picture, path), deep=False), scale or 1)
     if 0 in hr.shape:
@@ -318,7 +326,10 @@ def _decode(path: Path, lr_path: Path | None, scale: int | None) -> _Decoded:
     else:
         lr = to_depth(read_rgb(lr_path), deep=False)
         _check_pair(path, hr, lr_path, lr, scale)
-    return _Decoded(hr, lr, picture.is_grey, tuple(Source.of(p) for p in paths))
+    for source in sources:
+        if not source.unchanged():
+            raise SrkdError(f"{shown(source.path)}: changed while it was read; run prepare_data again")
+    return _Decoded(hr, lr, picture.is_grey, sources)
 
 
 def _check_pair(hr_path: Path, hr: Pixels, lr_path: Path, lr: Pixels, scale: int) -> None:
