@@ -7,7 +7,7 @@ export PIP_CONSTRAINT = $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT = $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py $(if $(DATA),--data "$(DATA)") $(ARGS)
 
@@ -19,9 +19,12 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.installed
+	$(BIN)/mkdocs build --strict
+
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[adapters,deploy,dev,report,teachers]'
+	$(BIN)/pip install --quiet --editable '.[adapters,deploy,dev,docs,report,teachers]'
 	touch $@
 
 clean:

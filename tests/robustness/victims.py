@@ -94,9 +94,9 @@ def command(*arguments: str) -> Callable[[], int | None]:
     return partial(main, arguments)
 
 
-def run(call: Callable[[], int | None], folder: Path, **options: Any) -> Ended:
-    """A call from beginning to end; options as `Victim`."""
-    return Victim(call, folder, **options).end()
+def run(call: Callable[[], int | None], folder: Path, patience: float = 100, **options: Any) -> Ended:
+    """A call from beginning to end, within so many seconds; options as `Victim`."""
+    return Victim(call, folder, **options).end(patience)
 
 
 def _live(
