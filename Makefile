@@ -7,12 +7,19 @@ export PIP_CONSTRAINT = $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT = $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test soak lint docs clean
 demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py $(if $(DATA),--data "$(DATA)") $(ARGS)
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest $(ARGS)
+
+# The long forms of tests/robustness (10,000 fuzzed inputs a reader, 2,000 mixed pictures, hundreds of kills), and then
+# the whole suite over and over. Hours.
+TIMES ?= 20
+soak: $(VENV)/.installed
+	SRKD_SOAK=1 $(BIN)/python -m pytest tests/robustness --timeout 10000 $(ARGS)
+	for time in $$(seq $(TIMES)); do echo "suite, $$time of $(TIMES)"; $(BIN)/python -m pytest || exit 1; done
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

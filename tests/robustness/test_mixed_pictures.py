@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from robustness.mutations import mutated
@@ -48,13 +47,13 @@ def write(folder: Path, count: int) -> list[Path]:
     return written
 
 
-@pytest.mark.timeout(600)
 def test_every_picture_is_done_or_named(
     tiny: Path, tmp_path: Path, rounds: Callable[[int, int], int], tell: Callable[[str], None]
 ) -> None:
-    given = write(tmp_path, rounds(60, 2000))
+    count = rounds(60, 2000)
+    given = write(tmp_path, count)
     call = command("upscale", "in", "-r", "-o", "out", "-m", str(tiny), "--tile", "64", "--suffix", "_x2")
-    ended = run(call, tmp_path)
+    ended = run(call, tmp_path, patience=100 + count)
     assert ended.code == 2 and "Traceback" not in ended.said, ended.said
     failed = set(re.findall(r"^failed: (in/.*?\.\w+): ", ended.said, re.M))
     model, done = Model.load(str(tiny)), 0
