@@ -53,7 +53,9 @@ def _source(name: str) -> str:
 
 def _entry(name: str) -> list[str]:
     cls = losses.get(name)
-    options = ", ".join(str(parameter) for parameter in losses.options(name).values())
+    options = ", ".join(
+        key if p.default is p.empty else f"{key}={p.default!r}" for key, p in losses.options(name).items()
+    )
     first, _, rest = losses.describe(name).partition("\n\n")
     facts = [f"compares {_KINDS[cls.kind].lower()}, {'a list of layers' if cls.layers == 'list' else 'one'} a side"]
     if cls.reference == "target":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,16 +21,23 @@ def pages() -> Iterator[tuple[str, Content]]:
     """Path and content of each page and plot."""
     yield "zoo/index.md", _index()
     for name in zoo.trained():
-        metrics = zoo.metrics(name)
-        if not metrics:
-            continue
-        curve = zoo.folder(name) / "curve.json"
-        page = card(name, read(zoo.folder(name) / "recipe.yml"), metrics)
-        if curve.is_file() and (drawn := _curve(json.loads(curve.read_text(encoding="utf-8")))):
-            page += f"\n## While training\n\n![PSNR over the steps of training]({name}.svg)\n"
-            yield f"zoo/{name}.svg", drawn
-        recipe = (zoo.folder(name) / "recipe.yml").read_text(encoding="utf-8")
-        yield f"zoo/{name}.md", f"{page}\n## Recipe\n\n```yaml\n{recipe.rstrip()}\n```\n"
+        if zoo.metrics(name):
+            yield from _model(name)
+
+
+def _model(name: str) -> Iterator[tuple[str, Content]]:
+    folder, place = zoo.folder(name), f"zoo/{name}"
+    page = card(name, read(folder / "recipe.yml"), zoo.metrics(name))
+    picture, curve = folder / "picture.png", folder / "curve.json"
+    if picture.is_file():
+        yield f"{place}/picture.png", picture.read_bytes()
+    else:
+        page = re.sub(r"!\[[^\]]*\]\(picture\.png\)\n*", "", page)
+    if curve.is_file() and (drawn := _curve(json.loads(curve.read_text(encoding="utf-8")))):
+        page += "\n## While training\n\n![PSNR over the steps of training](curve.svg)\n"
+        yield f"{place}/curve.svg", drawn
+    recipe = (folder / "recipe.yml").read_text(encoding="utf-8")
+    yield f"{place}/index.md", f"{page}\n## Recipe\n\n```yaml\n{recipe.rstrip()}\n```\n"
 
 
 def _curve(records: list[dict[str, Any]]) -> bytes | None:
@@ -45,41 +53,26 @@ def _curve(records: list[dict[str, Any]]) -> bytes | None:
 
 
 def _index() -> str:
-    rows = []
-    for name in zoo.names():
-        metrics = zoo.metrics(name)
-        if name in zoo.trained() and metrics:
-            rows.append([f"[{name}]({name}.md)", *_measured(metrics)])
-    head = [
-        "model",
-        "scale",
-        "parameters",
-        "G multiply-adds",
-        "ms at 256x256",
-        "PSNR (dB) / SSIM",
-        "teacher",
-        "licence",
-    ]
-    waiting = [name for name in zoo.names() if name not in zoo.trained()]
-    parts = ["# Zoo", "Models that come with srkd. Each was measured by `srkd zoo verify`; a page holds its card."]
-    parts.append(table(head, rows))
-    if waiting:
-        parts.append(f"Recipes that are not trained yet: {', '.join(map(code, waiting))}.")
+    measured = {name: zoo.metrics(name) for name in zoo.trained() if zoo.metrics(name)}
+    sets = list(dict.fromkeys(name for metrics in measured.values() for name in metrics["sets"]))
+    head = ["model", "scale", "parameters", "G multiply-adds", "ms at 256x256", *sets, "teacher", "licence"]
+    rows = [[f"[{name}]({name}/index.md)", *_row(metrics, sets)] for name, metrics in measured.items()]
+    said = (
+        "Models that come with srkd, as `srkd zoo verify` measured them: multiply-adds for an output of 1280x720, the "
+        "time on the machine that the model's card names, PSNR (dB)/SSIM on Y by the field's protocol."
+    )
+    parts = ["# Zoo", said, table(head, rows)]
+    if waiting := [name for name in zoo.names() if name not in measured]:
+        parts.append(f"Recipes that are not trained or not measured yet: {', '.join(map(code, waiting))}.")
     parts += ["## Fetched on first use", _fetched()]
     return "\n\n".join(parts) + "\n"
 
 
-def _measured(metrics: dict[str, Any]) -> list[str]:
-    scores = ", ".join(f"{name} {s['psnr']:.2f} / {s['ssim']:.4f}" for name, s in metrics["sets"].items())
-    return [
-        f"x{metrics['scale']}",
-        f"{metrics['parameters']:,}",
-        f"{metrics['multiply_adds_1280x720'] / 1e9:.1f}",
-        str(metrics["latency_ms_256x256"]),
-        scores,
-        cell(metrics["teacher"] or "none"),
-        cell(metrics["licence"]),
-    ]
+def _row(metrics: dict[str, Any], sets: list[str]) -> list[str]:
+    scores = [f"{s['psnr']:.2f}/{s['ssim']:.4f}" if (s := metrics["sets"].get(name)) else "-" for name in sets]
+    multiply_adds, milliseconds = metrics["multiply_adds_1280x720"] / 1e9, metrics["latency_ms_256x256"]
+    cost = [f"x{metrics['scale']}", f"{metrics['parameters']:,}", f"{multiply_adds:.1f}", str(milliseconds)]
+    return [*cost, *scores, cell(metrics["teacher"] or "none"), cell(metrics["licence"])]
 
 
 def _fetched() -> str:

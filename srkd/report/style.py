@@ -56,6 +56,7 @@ th:first-child, td:first-child { padding-left: 0.25rem; }
 th:last-child, td:last-child { padding-right: 0.25rem; }
 th, td { overflow-wrap: break-word; max-width: 20rem; }
 tbody th { font-weight: 500; min-width: 7rem; }
+td:not(.number) { min-width: 6rem; }
 tbody th, thead th:first-child { position: sticky; left: 0; background: inherit; }
 tbody tr { background: var(--paper); }
 thead th:first-child { z-index: 1; }
