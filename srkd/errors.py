@@ -22,7 +22,11 @@ class PartialFailure(SrkdError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ' (did you mean "x"?)' for the known name closest to `name`, or '' when none is close."""
+    """Return ' (did you mean "x"?)' for the known name closest to `name`, or '' when none is close.
+
+    >>> nearest("num_feet", ["num_feat", "scale"])
+    ' (did you mean "num_feat"?)'
+    """
     candidates = [str(k) for k in known]
     lowered = {c.lower(): c for c in candidates}
     close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.55)

@@ -10,6 +10,9 @@ from srkd.errors import SrkdError
 def seconds(text: str) -> float:
     """A time such as 90s, 9m, 1.5h or plain seconds.
 
+        >>> seconds("1.5h")
+        5400.0
+
     Raises:
         SrkdError: not a time.
     """
@@ -21,6 +24,9 @@ def seconds(text: str) -> float:
 
 def shard(text: str) -> tuple[int, int]:
     """A part of several, such as 2/3.
+
+        >>> shard("2/3")
+        (2, 3)
 
     Raises:
         SrkdError: not a part, or not one of 1 to n.

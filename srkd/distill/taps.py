@@ -18,6 +18,10 @@ def resolve(network: nn.Module, patterns: Iterable[str]) -> list[str]:
 
     `*` stands for one part of a path (`body.*`), `{3,7,15}` for one of several (`body.{3,7,15}`, in the order given).
 
+        >>> network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+        >>> resolve(network, ["{2,0}", "*"])
+        ['2', '0', '1']
+
     Raises:
         SrkdError: a pattern matches nothing; the nearest path is named.
     """
@@ -48,10 +52,12 @@ def _regex(pattern: str) -> re.Pattern[str]:
 class Taps:
     """Collects the outputs of the named modules of one network while the block is open.
 
-        taps = Taps(network, ["body.3", "body.*"])
-        with taps:
-            output = network(x)
-        taps.features["body.3"]          # a tensor, with its graph
+        >>> import torch
+        >>> taps = Taps(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), ["0"])
+        >>> with taps:
+        ...     output = taps.network(torch.ones(5, 2))
+        >>> taps.features["0"].shape, taps.features["0"].requires_grad
+        (torch.Size([5, 3]), True)
 
     The hooks sit on this network's own modules and come off when the block ends, so two runs in one process never see
     each other; a wrapper (DDP, Fabric) around the network changes nothing. Where a module runs several times in one

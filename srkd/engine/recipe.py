@@ -167,6 +167,9 @@ def read(path: Path | str) -> dict[str, Any]:
 def override(data: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     """Apply `key.sub.key=value` settings (list items by number); values are YAML. Returns a new mapping.
 
+        >>> override({"train": {"losses": [{"weight": 1}]}}, ["train.losses.0.weight=1e-1", "name=x"])
+        {'train': {'losses': [{'weight': 0.1}]}, 'name': 'x'}
+
     Raises:
         SrkdError: no `=`, or a path through something that has no keys.
     """

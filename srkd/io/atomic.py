@@ -67,6 +67,14 @@ def is_partial(path: Path) -> bool:
 def atomic_path(final: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `final`, of the same suffix, that becomes `final` when the block ends well.
 
+        >>> folder = getfixture("tmp_path")
+        >>> with atomic_path(folder / "whole.txt") as temporary:
+        ...     _ = temporary.write_text("all of it")
+        ...     print((folder / "whole.txt").exists())
+        False
+        >>> (folder / "whole.txt").read_text()
+        'all of it'
+
     Missing parent folders are made. The file exists, empty, when the block starts. When the block raises anything at
     all (KeyboardInterrupt and SystemExit too, so a signal turned into either) the temporary file is removed and `final`
     is as it was before. What is left where the process is killed goes when another first writes into that folder.

@@ -78,6 +78,9 @@ def imresize(image: Image, scale: float | tuple[int, int]) -> Image:
     are rounded and clipped after each of the two passes and keep their dtype; float32 and float64 are never rounded.
     The dimension that shrinks most goes first, rows where both are equal.
 
+        >>> imresize(np.array([[0, 0, 255, 255]], np.uint8), (1, 2))
+        array([[ 14, 241]], dtype=uint8)
+
     Raises:
         ValueError: a dtype, shape or scale that cannot be resized.
     """

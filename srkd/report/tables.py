@@ -35,6 +35,12 @@ def markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
 def text(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """The table for a terminal: columns two spaces apart, aligned also where letters are two cells wide.
 
+        >>> print(text([{"model": "a", "PSNR": 37.2}, {"model": "bicubic", "PSNR": 33.66}], ["model", "PSNR"]))
+        model     PSNR
+        -------  -----
+        a        37.20
+        bicubic  33.66
+
     Raises:
         SrkdError: as `markdown`.
     """
