@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from srkd.engine.checkpoint import save_weights
 from srkd.io.resize import imresize
-from srkd.sr import report
+from srkd.sr import networks, report
 from srkd.sr.evaluate import Evaluated, evaluate, measure, open_set
+from srkd.sr.recipe import SRRecipe
 
 
 def test_an_evaluations_page_holds_scores_pictures_and_details(photos: Path, tmp_path: Path) -> None:
@@ -41,3 +43,20 @@ def test_size_against_quality_needs_two_networks(photos: Path) -> None:
                                                                      report.Details())]
                 for opened in (ways[:2], ways)]  # fmt: skip
     assert [("PSNR (dB) against parameters" in found) for found in headings] == [False, True]
+
+
+def test_of_a_cohort_every_generator_is_shown_and_no_discriminator(photos: Path, tmp_path: Path) -> None:
+    recipe = SRRecipe.model_validate({
+        "name": "cohort", "scale": 2, "network_g": {"type": "EDSR"}, "train": {"total_iter": 1},
+        "datasets": {"train": {"dataroot_gt": str(photos)},
+                     "val": {"name": "two", "dataroot_gt": str(photos), "only": ["p1", "p3"]}},
+    })  # fmt: skip
+    spec = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}
+    models = {}
+    for name in ("net_g_0", "net_d_0", "net_g_1"):
+        models[name] = str(tmp_path / f"{name}_latest.safetensors")
+        save_weights(Path(models[name]), networks.build(spec).state_dict(), {"network": spec, "scale": 2})
+    shown = {section["heading"]: section for section in report.of_run(recipe, models)}
+    assert [row["model"] for row in shown["Scores"]["table"]["rows"]] == ["bicubic", "net_g_0", "net_g_1"]
+    pictures = {row["picture"] for row in shown["Every picture"]["table"]["rows"]}
+    assert pictures == {"p1", "p3"}, "the recipe's choice of validation pictures holds here too"
