@@ -67,7 +67,7 @@ def engine_for(model: Model, wish: Wish, say: Say = lambda line: None) -> Engine
     """
     if wish.runtime is not None:
         runtimes.check_installed(wish.runtime)
-    shop = _Shop(model, wish.max_drop, say)
+    shop = Workbench(model, wish.max_drop, say)
     ways = [way for way in _candidates(model, wish) if wish.fits(way)]
     if not ways:
         raise SrkdError(f"no runtime here has {wish.precision}: pip install 'srkd[deploy]'")
@@ -87,7 +87,7 @@ def engine_for(model: Model, wish: Wish, say: Say = lambda line: None) -> Engine
 
 def remembered(model: Model, say: Say = lambda line: None) -> Engine | None:
     """As `engine_for` any runtime and precision, where all that needs no measuring; else None, the network itself."""
-    shop = _Shop(model, Wish().max_drop, say)
+    shop = Workbench(model, Wish().max_drop, say)
     known = all(shop.known(way) for way in _candidates(model, Wish()))
     return engine_for(model, Wish(), say) if known else None
 
@@ -103,7 +103,7 @@ def _told(row: Row) -> str:
     return f"{name} {row['ms']:.1f} ms" if row["good"] else f"{name} not ({row['why']})"
 
 
-class _Shop:
+class Workbench:
     """Makes engines of a model, measures them, and keeps both in the cache folder for the next time."""
 
     def __init__(self, model: Model, max_drop: float, say: Say) -> None:

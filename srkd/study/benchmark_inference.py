@@ -7,7 +7,6 @@ has left behind (the allocator's settings, its caches, threads).
 from __future__ import annotations
 
 import resource
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,53 +16,33 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from srkd.deploy.cost import multiply_adds, parameters
-from srkd.deploy.fuse import fuse
-from srkd.engine.malloc import keep_freed_memory
+from srkd.deploy import runtimes
+from srkd.deploy.calibration import calibration_pictures, evaluation_pictures, tiled
+from srkd.deploy.choose import Workbench
+from srkd.deploy.cost import median_ms, multiply_adds, parameters
+from srkd.deploy.model import Model
 from srkd.errors import SrkdError, unknown
 from srkd.io.atomic import write_bytes
 from srkd.report import plots, sections
-from srkd.sr.evaluate import open_set
-from srkd.sr.infer import Network, run, to_picture, to_tensor
-from srkd.sr.metrics import Protocol, score
-from srkd.sr.models import load_network
+from srkd.sr.infer import run, to_picture, to_tensor
 from srkd.study import benchmark_report
 
 COLUMNS = ["model", "runtime", "precision", "size", "ms", "images/s", "G multiply-adds", "parameters", "M activations",
            "peak MB", "% of peak", "PSNR"]  # fmt: skip
 Say = Callable[[str], None]
 Size = tuple[int, int]
-
-
-def _stock(network: nn.Module) -> Network:
-    return network
-
-
-def _torch_fp32(network: nn.Module) -> Network:
-    keep_freed_memory()
-    return _channels_last(fuse(network))
-
-
-def _torch_bf16(network: nn.Module) -> Network:
-    keep_freed_memory()
-    half = _channels_last(fuse(network).bfloat16())
-    return lambda x: half(x.bfloat16()).float()
-
-
-def _channels_last(network: nn.Module) -> nn.Module:
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-# (runtime, precision): makes a function from (1, 3, H, W) to its output from a network in eval mode.
-WAYS: dict[tuple[str, str], Callable[[nn.Module], Network]] = {
-    ("stock", "fp32"): _stock,
-    ("torch", "fp32"): _torch_fp32,
-    ("torch", "bf16"): _torch_bf16,
-}
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_MAX_DROP = 0.1  # dB that int8 may lose on the calibration pictures
+STOCK = ("stock", "fp32")  # torch's eager mode as it comes, NCHW
+
+
+def ways() -> list[tuple[str, str]]:
+    """Each (runtime, precision) that can be measured here."""
+    return [STOCK, *runtimes.ways()]
 
 
 @dataclass(frozen=True)
@@ -75,7 +54,7 @@ class Wanted:
 
     def __post_init__(self) -> None:
         for kind, names, index in (("runtime", self.runtimes, 0), ("precision", self.precisions, 1)):
-            known = {way[index] for way in WAYS}
+            known = {way[index] for way in ways()}
             for name in names or ():
                 if name not in known:
                     raise unknown(kind, name, known)
@@ -83,12 +62,12 @@ class Wanted:
     def ways(self) -> list[tuple[str, str]]:
         chosen = [
             (runtime, precision)
-            for runtime, precision in WAYS
+            for runtime, precision in ways()
             if (self.runtimes is None or runtime in self.runtimes)
             and (self.precisions is None or precision in self.precisions)
         ]
         if not chosen:
-            raise SrkdError(f"no runtime has that precision; there are {', '.join('/'.join(way) for way in WAYS)}")
+            raise SrkdError(f"no runtime has that precision; there are {', '.join('/'.join(way) for way in ways())}")
         return chosen
 
 
@@ -113,7 +92,9 @@ def inference(
             for width, height in sizes:
                 say(f"{model} {runtime} {precision} {width}x{height}")
                 row = _apart(measure, model, (runtime, precision), (width, height), data, seconds)
-                row["% of peak"] = round(100 * 2e12 * row["G multiply-adds"] / row["ms"] / peaks[precision], 1)
+                peak = peaks[precision]
+                done = 2e12 * row["G multiply-adds"] / row["ms"]
+                row["% of peak"] = None if peak is None else round(100 * done / peak, 1)
                 rows.append(row)
     return rows
 
@@ -126,32 +107,33 @@ def _apart(function: Callable[..., Any], *arguments: Any) -> Any:
 @torch.inference_mode()
 def measure(model: str, way: tuple[str, str], size: Size, data: str | None, seconds: float) -> dict[str, Any]:
     """One row without its share of the peak. Peak memory is what this process gained while the network ran."""
-    loaded = load_network(model)
+    loaded = Model.load(model)
     width, height = size
     macs = multiply_adds(loaded.network, loaded.scale, height * loaded.scale, width * loaded.scale)
     held = activations(loaded.network) * width * height
-    run_once = WAYS[way](loaded.network)
-    x = torch.rand(1, 3, height, width)
-    if way[0] != "stock":
-        x = x.to(memory_format=torch.channels_last)
+    row = {"model": loaded.name, "runtime": way[0], "precision": way[1], "size": f"{width}x{height}", "ms": None,
+           "images/s": None, "G multiply-adds": round(macs / 1e9, 3), "parameters": parameters(loaded.network),
+           "M activations": round(held / 1e6, 1), "peak MB": None, "PSNR": None}  # fmt: skip
+    picture = tiled(calibration_pictures(loaded.scale, count=1).pairs[0].lr, height, width)
+    answer: Callable[[np.ndarray], np.ndarray]
+    if way == STOCK:
+        x = torch.from_numpy(picture).permute(0, 3, 1, 2).float().div(255).contiguous()
+        timed = lambda: loaded.network(x)  # noqa: E731
+        answer = lambda lr: to_picture(run(loaded.network, to_tensor(lr), loaded.scale, loaded.multiple))  # noqa: E731
+    else:
+        engine = Workbench(loaded, _MAX_DROP, lambda line: None).engine(way)
+        timed = lambda: engine(picture)  # noqa: E731
+        answer = lambda lr: engine(lr[None])[0]  # noqa: E731
     before = _peak_mb()
-    ms = median_ms(lambda: run_once(x), seconds)
-    peak = _peak_mb() - before
-    row = {"model": loaded.name, "runtime": way[0], "precision": way[1], "size": f"{width}x{height}",
-           "ms": round(ms, 2), "images/s": round(1000 / ms, 2), "G multiply-adds": round(macs / 1e9, 3),
-           "parameters": parameters(loaded.network), "M activations": round(held / 1e6, 1), "peak MB": round(peak),
-           "PSNR": None}  # fmt: skip
-    return row if data is None else row | _quality(run_once, loaded.scale, loaded.multiple, data)
+    ms = median_ms(timed, seconds)
+    row |= {"ms": round(ms, 2), "images/s": round(1000 / ms, 2), "peak MB": round(_peak_mb() - before)}
+    return row if data is None else row | _quality(answer, loaded.scale, data)
 
 
-def _quality(network: Network, scale: int, multiple: int, data: str) -> dict[str, Any]:
-    _, store = open_set(data, scale)
-    protocol = Protocol.default(scale, lr="matlab_bicubic")
-    values = []
-    for i in range(len(store)):
-        output = to_picture(run(network, to_tensor(store.lr(i)), scale, multiple))
-        values.append(score(output, store.hr(i), protocol, store.is_grey(i))["psnr"])
-    return {"PSNR": round(statistics.mean(values), 3), "protocol": protocol.as_dict()}
+def _quality(answer: Callable[[np.ndarray], np.ndarray], scale: int, data: str) -> dict[str, Any]:
+    pictures = evaluation_pictures(data, scale)
+    psnr = pictures.psnr([answer(pair.lr) for pair in pictures.pairs])
+    return {"PSNR": round(psnr, 3), "protocol": pictures.protocol.as_dict()}
 
 
 def activations(network: nn.Module) -> float:
@@ -169,22 +151,28 @@ def activations(network: nn.Module) -> float:
     return total / 32**2
 
 
-def peak_flops(precision: str, seconds: float) -> float:
-    """Operations a second of the machine in a precision: its best product of two 2048 x 2048 matrices."""
+def peak_flops(precision: str, seconds: float) -> float | None:
+    """Operations a second of the machine in a precision, at its best: of two 2048 x 2048 matrices in torch; int8, which
+    torch is slow at, of four 3x3 convolutions of 256 channels in OpenVINO, None where that is not installed."""
+    if precision == "int8":
+        return _int8_flops(seconds) if ("openvino", "int8") in runtimes.ways() else None
     a = torch.rand(2048, 2048).to(_DTYPES[precision])
-    times = [_seconds_of(lambda: a @ a) for _ in range(3)]
+    return 2 * 2048**3 / _best(lambda: a @ a, seconds)
+
+
+def _int8_flops(seconds: float) -> float:
+    wide = [part for _ in range(4) for part in (nn.Conv2d(256, 256, 3, padding=1), nn.ReLU())]
+    network = nn.Sequential(nn.Conv2d(3, 256, 1), *wide, nn.Conv2d(256, 3, 1)).eval()
+    picture = torch.randint(0, 256, (1, 128, 128, 3), dtype=torch.uint8).numpy()
+    engine = runtimes.open_engine(Model(network, 1), "openvino", "int8", [picture[0]])
+    return 2 * 4 * 9 * 256**2 * 128**2 / _best(lambda: engine(picture), seconds)
+
+
+def _best(function: Callable[[], Any], seconds: float) -> float:
+    times = [_seconds_of(function) for _ in range(4)]
     while sum(times) < seconds:
-        times.append(_seconds_of(lambda: a @ a))
-    return 2 * 2048**3 / min(times)
-
-
-def median_ms(function: Callable[[], Any], seconds: float) -> float:
-    """Median milliseconds of a call, after one that is not counted; at least three are."""
-    function()
-    times: list[float] = []
-    while len(times) < 3 or sum(times) < seconds:
         times.append(_seconds_of(function))
-    return 1000 * statistics.median(times)
+    return min(times)
 
 
 def _seconds_of(function: Callable[[], Any]) -> float:

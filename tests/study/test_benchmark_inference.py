@@ -56,3 +56,14 @@ def test_mistakes_are_named() -> None:
         with pytest.raises(SrkdError, match="WIDTHxHEIGHT"):
             benchmark.size_named(text)
     assert benchmark.size_named("1280x720") == (1280, 720)
+
+
+def test_other_runtimes_have_rows_too(checkpoint: str, photos: Path) -> None:
+    row = benchmark.measure(checkpoint, ("openvino", "bf16"), (20, 16), str(photos), 0.01)
+    exact = benchmark.measure(checkpoint, benchmark.STOCK, (20, 16), str(photos), 0.01)
+    assert abs(row["PSNR"] - exact["PSNR"]) < 0.3 and row["ms"] > 0 and row["peak MB"] >= 0
+    assert row["G multiply-adds"] == exact["G multiply-adds"]
+
+
+def test_the_machine_has_a_peak_in_each_precision() -> None:
+    assert all((benchmark.peak_flops(precision, 0) or 0) > 1e9 for precision in ("fp32", "bf16", "int8"))
