@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from srkd.engine.log import Progress
 from srkd.io.atomic import write_json, write_text
 from srkd.io.resize import imresize
 from srkd.io.store import PictureStore
@@ -116,7 +117,9 @@ def of_run(recipe: SRRecipe, models: Mapping[str, str]) -> list[Section]:
         return []
     details, scale = Details(), recipe.scale
     networks = [_called(name, open_model(path, scale)) for name, path in models.items() if name.startswith("net_g")]
-    results = measure([open_model("bicubic", scale), *networks], sets, scale, seen=details)
+    opened = [open_model("bicubic", scale), *networks]
+    with Progress("scoring for the report", len(opened) * sum(len(store) for _, store in sets)) as progress:
+        results = measure(opened, sets, scale, say=progress.update, seen=details)
     return evaluation(results, details)
 
 

@@ -23,7 +23,9 @@ def write(folder: Path, name: str, rows: Sequence[Mapping[str, Any]], columns: S
         remarks: lines under the table.
         plots: further sections of the page.
     """
-    write_json(folder / f"{name}.json", json.loads(tables.as_json(rows, columns)) if result is None else result)
+    # PSNR of equal pictures is infinite, a number that JSON does not have.
+    plain = tables.as_json(rows, columns) if result is None else json.dumps(result)
+    write_json(folder / f"{name}.json", json.loads(plain, parse_constant=lambda word: str(float(word))))
     write_text(folder / f"{name}.md", "\n\n".join([tables.markdown(rows, columns), *remarks]) + "\n")
     measured: Section = {"heading": "Measured", "table": {"rows": rows, "columns": columns}, "paragraphs": remarks}
     page = html.page(f"Benchmark: {name}", [measured, *plots], f"Measured on {machine()}.",

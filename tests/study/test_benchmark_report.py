@@ -10,6 +10,9 @@ def test_a_benchmark_leaves_a_table_three_ways(tmp_path: Path) -> None:
     benchmark_report.write(tmp_path, "training", rows, ["work", "steps/s"], remarks=["a remark"])
     assert json.loads((tmp_path / "training.json").read_text())["rows"] == rows
     assert (tmp_path / "training.md").read_text().endswith("|\n\na remark\n")
+    benchmark_report.write(tmp_path, "upscale", rows, ["work"], result={"psnr": float("inf")})
+    assert (tmp_path / "upscale.json").read_text().split() == ["{", '"psnr":', '"inf"', "}"]
+    benchmark_report.write(tmp_path, "training", rows, ["work", "steps/s"], remarks=["a remark"])
     page = (tmp_path / "report.html").read_text()
     assert 'data-sort="18.78"' in page and "a remark" in page and "Benchmark: training" in page
 
