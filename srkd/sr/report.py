@@ -66,7 +66,7 @@ def evaluation(results: Mapping[str, Any], details: Details) -> list[Section]:
         of_set = [row for row in rows if row["set"] == name]
         if quality == METRICS["psnr"][0]:
             found += sections.pareto(of_set, ["model"], "parameters", quality, f"On {name}.")
-    return [*found, *details.sections(_notes(results)), _pictures(results)]
+    return [*found, *details.sections(_notes(results)), pictures(results)]
 
 
 def write(folder: Path, results: Mapping[str, Any], details: Details) -> None:
@@ -93,12 +93,18 @@ def _notes(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return notes
 
 
-def _pictures(results: Mapping[str, Any]) -> Section:
+def pictures(results: Mapping[str, Any], labels: Sequence[str] = ()) -> Section:
+    """Every picture's scores of what `srkd.sr.evaluate` returned.
+
+    Args:
+        labels: what the models are called here, by default their names.
+    """
+    names = labels or [row["model"] for row in results["models"]]
     rows = [
-        {"picture": picture["name"], "set": name, "model": row["model"],
+        {"picture": picture["name"], "set": name, "model": label,
          **{title: round(picture[m], digits) for m, (title, digits) in METRICS.items() if m in picture},
          "protocol": scores["protocol"]["stamp"]}
-        for row in results["models"]
+        for label, row in zip(names, results["models"], strict=True)
         for name, scores in row["sets"].items()
         for picture in scores["pictures"]
     ]  # fmt: skip

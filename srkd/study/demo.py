@@ -22,7 +22,7 @@ from srkd.io.atomic import write_bytes, write_json, write_text
 from srkd.io.images import Picture, list_images, read_rgb, write_picture
 from srkd.io.resize import imresize
 from srkd.report import crops, html, plots, tables
-from srkd.sr import zoo
+from srkd.sr import report, zoo
 from srkd.sr.evaluate import evaluate, open_model, open_set
 
 # The colour photographs that lie inside scikit-image; the other pictures there are grey, synthetic or downloaded.
@@ -184,21 +184,14 @@ def _page(
     for name in ("control", "distilled"):
         records = [r for r in read_metrics(out / name / "metrics.jsonl") if "l_L1Loss" in r]
         series.append({"label": name, "x": [r["step"] for r in records], "y": [r["l_L1Loss"] for r in records]})
-    pictures, box = comparison
-    each = [
-        {"picture": p["name"], "model": row["model"], "PSNR (dB)": round(p["psnr"], 3), "SSIM": round(p["ssim"], 4),
-         "protocol": scores["protocol"]["stamp"]}
-        for row, result in zip(rows, results["models"], strict=True)
-        for scores in result["sets"].values()
-        for p in scores["pictures"]
-    ]  # fmt: skip
+    shown, box = comparison
     multiply_adds = "Multiply-adds are for an output of 1280x720; milliseconds are this machine's CPU, fp32, batch 1."
     sections: list[html.Section] = [
         {"heading": "Result", "paragraphs": [multiply_adds], "table": {"rows": rows, "columns": COLUMNS}},
         {"heading": "Training", "plot": {**plots.curves(series, "step", "L1 to the ground truth", log=True),
                                          "caption": "Both students: same seed, data order and steps."}},
-        {"heading": "To the eye", "crops": {**crops.section(pictures, box), "left": "bicubic", "right": "distilled"}},
-        {"heading": "Every picture", "table": {"rows": each, "columns": ["picture", "model", "PSNR (dB)", "SSIM"]}},
+        {"heading": "To the eye", "crops": {**crops.section(shown, box), "left": "bicubic", "right": "distilled"}},
+        report.pictures(results, [row["model"] for row in rows]),
         {"heading": "Recipe", "recipe": (out / "distilled" / "recipe.yml").read_text(encoding="utf-8")},
     ]  # fmt: skip
     lead = "A student of 49,603 parameters, trained alone and distilled, against bicubic and its teacher."
