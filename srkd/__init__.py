@@ -1,20 +1,24 @@
 """srkd: super-resolution compression. Distil a good, slow network into a small, fast one; measure; upscale pictures.
 
-`srkd.load(name_or_path)` gives a trained model, `srkd.losses` the loss core. Submodules are imported when first used.
+`srkd.load(name_or_path)` gives a trained model, `srkd.compress(...)` makes one, `srkd.losses` is the loss core.
+Submodules are imported when first used.
 """
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srkd.version import __version__
 
-__all__ = ["SrkdError", "__version__", "load"]
+__all__ = ["SrkdError", "__version__", "compress", "load"]
 
 if TYPE_CHECKING:
     from srkd.deploy.model import Model
     from srkd.errors import SrkdError
+    from srkd.study.compress.result import Compressed
 
 
 def load(name: str, scale: int | None = None) -> Model:
@@ -34,6 +38,52 @@ def load(name: str, scale: int | None = None) -> Model:
     from srkd.deploy.model import Model
 
     return Model.load(name, scale)
+
+
+def compress(
+    teacher: str,
+    data: str | Sequence[str],
+    out: str | Path,
+    *,
+    scale: int = 2,
+    max_ms: float | None = None,
+    at: str = "256x256",
+    max_mb: float | None = None,
+    time: str = "60m",
+    runtime: str | None = None,
+    precision: str | None = None,
+    control: bool = True,
+    seed: int = 0,
+) -> Compressed:
+    """A student of `teacher` that meets a budget, as `srkd compress` makes it; see its --help.
+
+    Args:
+        teacher: as `load` takes it.
+        data: a folder of photographs or a data set by name, or several.
+        out: a folder for everything; interrupted, the same call goes on from there.
+        scale: factor, 2, 3 or 4.
+        max_ms: the longest time in milliseconds for one input of `at` (WIDTHxHEIGHT); max_mb: the largest file. One of
+            them at least.
+        time: for all of it, such as 10m.
+        runtime, precision: where the student shall run; None takes what is fastest here.
+        control: whether the student is also trained without the teacher, for comparison.
+
+    Returns:
+        `.student` (a model), `.rows`, `.results`, `.within_budget`, `.folder`.
+
+    Raises:
+        SrkdError: a budget that nothing meets (the nearest that can be met is named), too few or too small photographs,
+            a teacher of another scale, too short a time, a runtime that is not installed.
+    """
+    from srkd.study.benchmark_inference import size_named
+    from srkd.study.compress import flow
+    from srkd.study.compress.request import Budget, Request
+    from srkd.values import seconds
+
+    folders = [data] if isinstance(data, str) else list(data)
+    budget = Budget(max_ms, max_mb, size_named(at))
+    request = Request(teacher, folders, scale, budget, seconds(time), runtime, precision, control, seed)
+    return flow.compress(request, Path(out))
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,47 @@
+"""Time and memory of a model in a process of its own: `python -m srkd.study.compress.afresh`, which prints JSON.
+
+A process of its own, so that nothing that ran before (the allocator's settings, threads, memory held) counts.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from srkd.errors import SrkdError
+from srkd.study.compress import engines
+
+
+def measure(model: str, way: engines.Way, at: tuple[int, int], seconds: float) -> dict[str, Any]:
+    """{"ms", "peak MB"} of a model by zoo name, checkpoint or exported file; the peak is what running it has added.
+
+    Raises:
+        SrkdError: it could not be measured there; says why.
+    """
+    arguments = json.dumps([model, list(way), list(at), seconds])
+    done = subprocess.run([sys.executable, "-m", __name__, arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise SrkdError(f"{model} could not be measured in a process of its own: {said[-1]}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _main(arguments: str) -> None:
+    model, way, at, seconds = json.loads(arguments)
+    engine = engines.open_delivered(Path(model), tuple(way))
+    before = _peak_mb()
+    ms = engines.latency(engine, tuple(at), seconds)
+    print(json.dumps({"ms": round(ms, 2), "peak MB": round(_peak_mb() - before)}))
+
+
+def _peak_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])

@@ -1,0 +1,143 @@
+"""The user's photographs as crops: some to train on, others, of other photographs, to choose between students."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+
+from srkd.errors import SrkdError
+from srkd.io.atomic import shown
+from srkd.io.images import Picture, list_images, picture_size, read_rgb, write_picture
+from srkd.io.store import PictureStore, Source
+from srkd.sr import datasets
+from srkd.sr.pictures import files_of
+
+LARGEST = 2040  # DIV2K's longer side: what is larger comes from a camera at a resolution that its lens does not have
+_FEWEST, _HELD_OUT_FEWEST, _HELD_OUT_MOST = 4, 2, 8
+Box = tuple[int, int, int, int]  # top, left, height, width
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A file and its (height, width), at most `LARGEST`."""
+
+    path: Path
+    size: tuple[int, int]
+
+
+def find(data: Sequence[str], patch: int) -> tuple[list[Photo], int]:
+    """The photographs of folders and data sets that hold a patch, and how many are smaller.
+
+    Raises:
+        SrkdError: no such folder, too few photographs, or one of an evaluation set among them.
+    """
+    files = [path for name in data for path in _files(name)]
+    photos = [Photo(path, _shrunk(*picture_size(path))) for path in files]
+    large = [photo for photo in photos if min(photo.size) >= patch]
+    small = len(photos) - len(large)
+    if len(large) < _FEWEST:
+        smaller = f"; {small} more are smaller than {patch}x{patch} pixels" if small else ""
+        raise SrkdError(f"{', '.join(data)}: {len(large)} photographs are too few, {_FEWEST} it must be{smaller}")
+    datasets.refuse_unless_training(cast(PictureStore, _Files(large)))
+    return large, small
+
+
+class _Files:
+    """Photographs as `refuse_unless_training` looks at a store, none of them decoded."""
+
+    def __init__(self, photos: Sequence[Photo]) -> None:
+        self._photos = photos
+
+    def __len__(self) -> int:
+        return len(self._photos)
+
+    def source(self, number: int) -> Source:
+        return Source.of(self._photos[number].path)
+
+    def hr(self, number: int) -> np.ndarray:
+        return np.broadcast_to(np.uint8(0), (*self._photos[number].size, 3))
+
+
+def _files(name: str) -> list[Path]:
+    return list_images(name, recursive=True) if Path(name).is_dir() else files_of(name)
+
+
+def _shrunk(height: int, width: int) -> tuple[int, int]:
+    factor = min(1.0, LARGEST / max(height, width))
+    return round(height * factor), round(width * factor)
+
+
+def split(photos: Sequence[Photo]) -> tuple[list[Photo], list[Photo]]:
+    """(training, held out): a tenth of the photographs, 2 to 8, evenly spaced, so that each folder gives some."""
+    count = min(max(len(photos) // 10, _HELD_OUT_FEWEST), _HELD_OUT_MOST)
+    held = {round((k + 0.5) * len(photos) / count - 0.5) for k in range(count)}
+    return [p for i, p in enumerate(photos) if i not in held], [p for i, p in enumerate(photos) if i in held]
+
+
+def boxes(size: tuple[int, int], side: int) -> list[Box]:
+    """A picture cut into parts of about the same size, none longer than `side`, without overlap."""
+    rows, columns = (_cuts(length, side) for length in size)
+    return [(top, left, bottom - top, right - left) for top, bottom in rows for left, right in columns]
+
+
+def _cuts(length: int, side: int) -> list[tuple[int, int]]:
+    count = -(-length // side)
+    edges = [length * k // count for k in range(count + 1)]
+    return list(pairwise(edges))
+
+
+def crops(photos: Sequence[Photo], side: int, pixels: float, patch: int, seed: int) -> list[tuple[Photo, Box]]:
+    """As many crops as have at most `pixels` together: one of each photograph, then a second of each, ..."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(photos))
+    parts = [_shuffled([b for b in boxes(p.size, side) if min(b[2:]) >= patch] or [_middle(p.size, side)], rng)
+             for p in photos]  # fmt: skip
+    found: list[tuple[Photo, Box]] = []
+    for turn in range(max(map(len, parts))):
+        for number in order:
+            if turn < len(parts[number]):
+                _, _, height, width = box = parts[number][turn]
+                if height * width > pixels:
+                    return found
+                pixels -= height * width
+                found.append((photos[number], box))
+    return found
+
+
+def _middle(size: tuple[int, int], side: int) -> Box:
+    height, width = (min(length, side) for length in size)
+    return (size[0] - height) // 2, (size[1] - width) // 2, height, width
+
+
+def _shuffled(parts: list[Box], rng: np.random.Generator) -> list[Box]:
+    return [parts[i] for i in rng.permutation(len(parts))]
+
+
+def write(chosen: Sequence[tuple[Photo, Box]], folder: Path, say: Callable[[int, str], None]) -> None:
+    """Write crops as PNG files into a folder of their own, each photograph read once."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    by_photo: dict[Photo, list[Box]] = {}
+    for photo, box in chosen:
+        by_photo.setdefault(photo, []).append(box)
+    for number, (photo, found) in enumerate(by_photo.items()):
+        pixels = _read(photo)
+        for part, (top, left, height, width) in enumerate(found):
+            name = f"{number:05d}_{part}_{photo.path.stem}.png"
+            write_picture(folder / name, Picture(np.ascontiguousarray(pixels[top : top + height, left : left + width])))
+        say(number + 1, shown(photo.path.name))
+
+
+def _read(photo: Photo) -> Any:
+    pixels, (height, width) = read_rgb(photo.path), photo.size
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    # Averaging over areas leaves no aliasing that a network would learn as detail.
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,94 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import srkd
+from srkd.cli.main import main
+from srkd.study.compress import flow, page
+from srkd.study.compress.request import Request
+from srkd.study.compress.result import Compressed
+
+ROWS = [{"model": name, "PSNR (dB)": psnr, **dict.fromkeys(page.COLUMNS[3:]), "runs on": "torch fp32"}
+        for name, psnr in (("bicubic", 30.0), ("teacher (t)", 34.0), ("student (s)", 33.5))]  # fmt: skip
+RESULTS = {
+    "rows": ROWS,
+    "missed": "",
+    "budget": "15 ms at 64x48",
+    "student": "s",
+    "runtime": "torch fp32",
+    "faster": 120.0,
+}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
+    """The requests that come out of the command line, in place of doing them."""
+    found: list[Request] = []
+
+    def compress(request: Request, out: Path) -> Compressed:
+        found.append(request)
+        return Compressed(out, RESULTS)
+
+    monkeypatch.setattr(flow, "compress", compress)
+    monkeypatch.setattr(flow, "rehearse", lambda request: [dict.fromkeys(flow.PLAN_COLUMNS, "x")])
+    return found
+
+
+def arguments(*more: str) -> list[str]:
+    return [
+        "compress",
+        "t.pth",
+        "--data",
+        "a",
+        "b",
+        "--max-ms",
+        "15",
+        "--at",
+        "64x48",
+        "--time",
+        "10m",
+        "-o",
+        "out",
+        *more,
+    ]
+
+
+def test_the_command_and_the_function_ask_for_the_same(
+    asked: list[Request], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments("--no-control", "--seed", "3", "--target-runtime", "torch", "--precision", "fp32")) == 0
+    assert "within its budget of 15 ms" in capsys.readouterr().out
+    result = srkd.compress("t.pth", ["a", "b"], "out", max_ms=15, at="64x48", time="10m", control=False, seed=3,
+                           runtime="torch", precision="fp32")  # fmt: skip
+    assert asked[0] == asked[1] and asked[0].seconds == 600 and asked[0].budget.at == (64, 48)
+    assert result.rows == ROWS and result.folder == Path("out")
+
+
+def test_json_and_dry_run(asked: list[Request], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments("--json")) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][2]["PSNR (dB)"] == 33.5
+    assert main(arguments("--dry-run")) == 0
+    assert "part" in capsys.readouterr().out and len(asked) == 1
+
+
+def test_a_student_beyond_its_budget_is_exit_code_2(
+    asked: list[Request], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    beyond: dict[str, Any] = {**RESULTS, "missed": "17 ms of 15"}
+    monkeypatch.setattr(flow, "compress", lambda request, out: Compressed(out, beyond))
+    assert main(arguments()) == 2
+    shown = capsys.readouterr()
+    assert "BEYOND its budget: 17 ms of 15" in shown.out and "17 ms of 15" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [(["--at", "big"], "a size is WIDTHxHEIGHT"), (["--time", "soon"], "is not a time"),
+     (["--precision", "int4"], "no runtime installed here"), (["--target-runtime", "tensorrt"], "unknown runtime")],
+)  # fmt: skip
+def test_wrong_arguments_are_one_line(more: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments(*more)) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1

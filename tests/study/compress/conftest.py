@@ -1,0 +1,70 @@
+"""A compression in seconds: a tiny teacher, few pictures, a ladder of tiny students on torch alone."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from srkd.deploy import runtimes
+from srkd.engine.checkpoint import save_weights
+from srkd.io.images import Picture, write_picture
+from srkd.sr import networks
+from srkd.study.compress import afresh, engines, ladder
+from srkd.study.compress.effort import Effort
+from srkd.study.compress.request import Budget, Request
+from srkd.study.compress.stages import Stages
+from support import textured
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An untrained EDSR of 6 features."""
+    spec = {"type": "EDSR", "num_feat": 6, "num_block": 1, "upscale": 2}
+    path = tmp_path_factory.mktemp("teachers") / "teacher.safetensors"
+    save_weights(path, networks.build(spec).state_dict(), {"network": spec, "scale": 2})
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def six(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder of six pictures, two of them in a folder of their own."""
+    root = tmp_path_factory.mktemp("photos")
+    for number in range(6):
+        write_picture(root / ("more" if number > 3 else "") / f"p{number}.png", Picture(textured(number, 60, 70)))
+    return str(root)
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Effort]:
+    """Four lines of tiny candidates, torch the only runtime, no process started, and a clock that stands still, so that
+    a busy machine changes no plan; and the effort for them."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _shrink(monkeypatch)
+        yield Effort(patch=8, batch=2, crop=(48, 32), few=2, held_out=2 * 48**2, candidates=4, shortest=0.01,
+                     final=0.02, closing=0.0, timing=0.001)  # fmt: skip
+
+
+def _shrink(monkeypatch: pytest.MonkeyPatch) -> None:
+    edsr, srresnet = ("EDSR", "num_block", (1, 2), {"img_range": 1.0}), ("MSRResNet", "num_block", (1,), {})
+    monkeypatch.setattr(ladder, "WIDTHS", (4, 6))
+    monkeypatch.setattr(ladder, "FAMILIES", {"EDSR": edsr, "SRResNet": srresnet})
+    monkeypatch.setattr(ladder, "_PRUNED", ((0.5,), (1.0,)))
+    monkeypatch.setattr(runtimes, "installed", lambda runtime: runtime == "torch")
+    monkeypatch.setattr(afresh, "measure", _in_this_process)
+    monkeypatch.setattr(Stages, "spent", 0.0)
+
+
+def _in_this_process(model: str, way: engines.Way, at: tuple[int, int], seconds: float) -> dict[str, float]:
+    return {"ms": engines.latency(engines.open_delivered(Path(model), way), at, seconds), "peak MB": 0.0}
+
+
+@pytest.fixture(scope="session")
+def ask(teacher: str, six: str) -> Callable[..., Request]:
+    """Requests for a second at 16x16 on torch in fp32, with whatever else is asked."""
+
+    def make(max_ms: float | None = 1000.0, max_mb: float | None = None, scale: int = 2, **changes: Any) -> Request:
+        settings = {"seconds": 0.8, "runtime": "torch", "precision": "fp32", **changes}
+        return Request(teacher, [six], scale, Budget(max_ms, max_mb, (16, 16)), **settings)
+
+    return make

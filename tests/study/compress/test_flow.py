@@ -1,0 +1,184 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from srkd.deploy import runtimes
+from srkd.deploy.model import Model
+from srkd.engine.checkpoint import load_weights
+from srkd.errors import SrkdError
+from srkd.sr.models import load_network
+from srkd.study.compress import afresh, delivery, engines, flow, halving, training
+from srkd.study.compress.effort import Effort
+from srkd.study.compress.request import Request
+from srkd.study.compress.result import Compressed
+
+Ask = Callable[..., Request]
+MEASURE = afresh.measure  # which `small` replaces
+
+
+@pytest.fixture(scope="module")
+def finished(ask: Ask, small: Effort, tmp_path_factory: pytest.TempPathFactory) -> Compressed:
+    """A compression with everything that it does by default."""
+    return flow.compress(ask(), tmp_path_factory.mktemp("compressed"), small)
+
+
+def test_a_student_comes_out_with_all_that_was_promised(finished: Compressed) -> None:
+    out = finished.folder
+    assert finished.within_budget
+    assert [row["model"].split()[0] for row in finished.rows] == ["bicubic", "teacher", "control", "student"]
+    assert finished.rows[2]["parameters"] == finished.rows[3]["parameters"]
+    assert len({row["protocol"] for row in finished.rows}) == 1
+    assert json.loads((out / "results.json").read_text()) == finished.results
+    student = load_network(out / "student.safetensors", 2)
+    assert student.meta["lineage"]["teacher"] == "teacher" and student.meta["network"]["type"]
+    assert isinstance(finished.student, Model) and finished.student.scale == 2
+
+
+def test_report_and_card_say_all(finished: Compressed) -> None:
+    page, card = ((finished.folder / name).read_text() for name in ("report.html", "README.md"))
+    for heading in ("Result", "PSNR (dB) against ms", "Candidates that were trained", "How to use it", "Recipe of the"):
+        assert f"<h2>{heading}" in page
+    assert "data:image/png" in page and "://" not in page.replace("http://www.w3.org", "")
+    assert finished.results["student"] in card and "srkd upscale" in card and "held out" in card.lower()
+
+
+def test_student_and_control_differ_in_the_teacher_alone(finished: Compressed) -> None:
+    runs = finished.folder / "work" / "runs"
+    metas = [load_weights(runs / name / "models" / "net_g_latest.safetensors")[1] for name in ("student", "control")]
+    one, other = (meta.pop("lineage") for meta in metas)
+    assert metas[0]["network"] == metas[1]["network"]
+    assert (one.pop("teacher"), other.pop("teacher")) == ("teacher", None)
+    assert (one.pop("recipe"), other.pop("recipe")) == ("student", "control") and one == other
+
+
+def test_the_teacher_answers_once_for_all_runs(finished: Compressed) -> None:
+    assert len(finished.results["candidates"]) == 6
+    assert len(list((finished.folder / "work" / "answers").glob("outputs-*"))) == 1
+
+
+def test_the_better_half_goes_on_and_the_best_is_the_student(
+    ask: Ask, small: Effort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EDSR 6x1 wins whatever it learns; SRResNet diverges and drops out."""
+    train = training.train
+
+    def diverging(data: dict[str, Any], root: Path) -> Path:
+        if "SRResNet" in data["name"]:
+            raise SrkdError("training diverged")
+        return train(data, root)
+
+    monkeypatch.setattr(training, "train", diverging)
+    monkeypatch.setattr(halving, "_score", lambda job, prepared, file: 40.0 if "EDSR_6x1" in str(file) else 20.0)
+    done = flow.compress(ask(control=False), tmp_path / "out", small)
+    runs = done.results["candidates"]
+    assert done.results["student"] == "EDSR 6x1"
+    assert [run["round"] for run in runs] == [1, 1, 1, 1, 2, 2]
+    assert {run["candidate"] for run in runs if run["round"] == 2} >= {"EDSR 6x1"}
+    (failed,) = [run for run in runs if run["PSNR (dB)"] is None]
+    assert failed["candidate"].startswith("SRResNet") and failed["why"] == "training diverged"
+
+
+def test_interrupted_it_goes_on_and_repeats_nothing(
+    ask: Ask, small: Effort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, started = training.train, list[str]()
+
+    def interrupted(data: dict[str, Any], root: Path) -> Path:
+        started.append(data["name"])
+        if len(started) == 3:
+            raise KeyboardInterrupt
+        return train(data, root)
+
+    monkeypatch.setattr(training, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        flow.compress(ask(), tmp_path / "out", small)
+    work = tmp_path / "out" / "work"
+    before = {path.name: path.read_bytes() for path in work.glob("*.json") if path.name != "time.json"}
+    monkeypatch.setattr(engines, "cost", lambda *_: pytest.fail("measured again"))
+    done = flow.compress(ask(seconds=0.9), tmp_path / "out", small)  # more time may be given
+    assert {name: (work / name).read_bytes() for name in before} == before
+    assert started[2] == started[3] and len(started) == len(set(started)) + 1
+    monkeypatch.setattr(training, "train", lambda *_: pytest.fail("trained again"))
+    assert flow.compress(ask(), tmp_path / "out", small) == done
+    with pytest.raises(SrkdError, match="was begun otherwise: seed was 0 and is 1"):
+        flow.compress(ask(seed=1), tmp_path / "out", small)
+
+
+def test_a_dry_run_shows_the_plan_and_keeps_nothing(ask: Ask, small: Effort, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    rows = flow.rehearse(ask(), small)
+    assert [row["part"] for row in rows] == ["measuring", "answers of teacher", "round 1", "round 2", "student",
+                                             "control", "export, report"]  # fmt: skip
+    assert "EDSR" in rows[0]["what"] and "steps" in rows[4]["what"]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_cannot_be_is_said_before_anything_is_trained(
+    ask: Ask, small: Effort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(training, "answer", lambda *_: pytest.fail("answered"))
+    with pytest.raises(SrkdError, match="is a network for x2, not x3"):
+        flow.compress(ask(scale=3), tmp_path / "a", small)
+    assert not (tmp_path / "a" / "work" / "request.json").exists()
+    with pytest.raises(SrkdError, match=r"nothing meets 1e-06 ms .* on torch fp32: the nearest, .* takes"):
+        flow.compress(ask(max_ms=1e-6), tmp_path / "b", small)
+    with pytest.raises(SrkdError, match=r"nothing meets 0\.001 MB .*--max-mb 0\.\d+ can be met"):
+        flow.compress(ask(max_ms=None, max_mb=0.001), tmp_path / "c", small)
+    with pytest.raises(SrkdError, match=r"too short a time: 0 s .* more --time"):
+        flow.compress(ask(seconds=0.01), tmp_path / "d", small)
+    monkeypatch.setattr(engines, "seconds_per_pixel", lambda *_: 1.0)
+    with pytest.raises(SrkdError, match=r"too short a time: teacher takes .* for a crop of 32x32"):
+        flow.compress(ask(seconds=1.0), tmp_path / "e", small)
+
+
+def test_a_slow_teacher_answers_a_part(ask: Ask, small: Effort, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "seconds_per_pixel", lambda *_: 0.8 / 4 / 48**2)  # of HR: 0.05 s a crop of 48x48
+    rows = flow.rehearse(ask(seconds=1.0), small)
+    assert "of the photographs (what fits into its share of the time)" in rows[1]["what"]
+
+
+def test_a_size_is_a_budget_too(ask: Ask, small: Effort, tmp_path: Path) -> None:
+    done = flow.compress(ask(max_ms=None, max_mb=0.012, control=False), tmp_path / "out", small)
+    assert done.within_budget and (tmp_path / "out" / "student.safetensors").stat().st_size <= 12_000
+    assert any("MB of 0.012" in row["why"] for row in done.results["refused"])
+
+
+def test_exports_are_verified_and_open_again(
+    teacher: str, six: str, small: Effort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    monkeypatch.setattr(runtimes, "installed", lambda runtime: runtime == "openvino")
+    monkeypatch.setattr(runtimes, "ways", lambda device="cpu": [("openvino", "fp32")])
+    student = tmp_path / "student.safetensors"
+    shutil.copyfile(teacher, student)
+    files = engines.deliver(student, tmp_path, Path(six), Path(six), lambda line: None)
+    assert {row["file"]: row["kept"] for row in files.rows} == {"student": "yes", "student.xml": "yes"}
+    path = engines.delivered(tmp_path, ("openvino", "fp32"))
+    assert path.name == "student.xml" and engines.open_delivered(path, ("openvino", "fp32")).scale == 2
+    assert delivery._size(path) == student.stat().st_size / 1e6  # of fp32 the checkpoint counts
+
+
+def test_a_refused_export_leaves_the_student_and_says_so(
+    ask: Ask, small: Effort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise SrkdError("it lacks an operator")
+
+    monkeypatch.setattr(engines, "deliver", refuse)
+    done = flow.compress(ask(control=False), tmp_path / "out", small)
+    assert done.results["not exported"] == "it lacks an operator" and done.within_budget  # torch needs no export
+    with pytest.raises(SrkdError, match=r"student_int8\.xml was not exported"):
+        engines.delivered(tmp_path / "out", ("openvino", "int8"))
+
+
+def test_time_and_memory_are_measured_in_a_process_of_its_own(teacher: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = MEASURE(teacher, ("torch", "fp32"), (32, 24), 0.01)
+    assert found["ms"] > 0 and found["peak MB"] >= 0
+    monkeypatch.setattr(afresh.sys, "executable", "/bin/false")
+    with pytest.raises(SrkdError, match="could not be measured in a process of its own: exit code 1"):
+        MEASURE(teacher, ("torch", "fp32"), (32, 24), 0.01)

@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from srkd.deploy.cost import parameters
+from srkd.engine.checkpoint import save_weights
+from srkd.integrations import basicsr
+from srkd.sr import networks
+from srkd.sr.models import LoadedNetwork, load_network
+from srkd.study.compress import ladder
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_lines_grow_in_width_alone_and_build(scale: int, tmp_path: Path) -> None:
+    unprunable = LoadedNetwork(torch.nn.Conv2d(3, 3, 3), scale, "a convolution")
+    lines = ladder.lines(unprunable, tmp_path)
+    families = {line[0].family for line in lines}
+    assert families == {"EDSR", "SRResNet", "Compact"} if basicsr.available() else {"EDSR", "SRResNet"}
+    for line in lines:
+        assert len({(c.family, *(v for k, v in c.spec.items() if k != "num_feat")) for c in map(_flat, line)}) == 1
+        sizes = [parameters(candidate.build(scale)) for candidate in line[:3]]
+        assert sizes == sorted(sizes)
+    output = lines[0][0].build(scale)(torch.zeros(1, 3, 8, 8))
+    assert output.shape == (1, 3, 8 * scale, 8 * scale)
+
+
+def _flat(candidate: ladder.Candidate) -> ladder.Candidate:
+    return candidate
+
+
+def test_labels_are_unique_and_wide_networks_learn_slowly(tmp_path: Path) -> None:
+    every = [c for line in ladder.lines(LoadedNetwork(torch.nn.Identity(), 2, "-"), tmp_path) for c in line]
+    assert len({candidate.label for candidate in every}) == len(every)
+    rates = {candidate.spec["num_feat"]: candidate.lr for candidate in every}
+    assert rates[16] == rates[32] == 2e-3 and rates[64] == pytest.approx(5e-4)
+
+
+def test_a_convolutional_teacher_is_pruned_and_its_weights_are_the_start(tmp_path: Path) -> None:
+    spec = {"type": "EDSR", "num_feat": 8, "num_block": 4, "upscale": 2}
+    save_weights(tmp_path / "t.safetensors", networks.build(spec).state_dict(), {"network": spec, "scale": 2})
+    pruned = [line for line in ladder.lines(load_network(tmp_path / "t.safetensors"), tmp_path)
+              if line[0].family == "pruned teacher"]  # fmt: skip
+    assert [c.label for c in pruned[-1]] == ["teacher 25% wide, 100% deep", "teacher 50% wide, 100% deep"]
+    for candidate in pruned[0]:
+        assert candidate.start is not None
+        start = load_network(candidate.start)
+        assert {k: v.shape for k, v in candidate.build(2).state_dict().items()} == {
+            k: v.shape for k, v in start.network.state_dict().items()
+        }
+        assert start.meta["network"] == candidate.spec and candidate.spec["num_block"] == 1

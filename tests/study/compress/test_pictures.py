@@ -1,0 +1,73 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from srkd.errors import SrkdError
+from srkd.io.images import Picture, read_rgb, write_picture
+from srkd.study.compress import pictures
+from srkd.study.compress.pictures import Photo
+from support import textured
+
+
+@pytest.mark.parametrize("size", [(321, 481), (1200, 1800), (512, 513), (100, 2040)])
+@pytest.mark.parametrize("side", [512, 256])
+def test_boxes_cover_a_picture_once(size: tuple[int, int], side: int) -> None:
+    seen = np.zeros(size, int)
+    for top, left, height, width in pictures.boxes(size, side):
+        assert 0 < height <= side and 0 < width <= side
+        seen[top : top + height, left : left + width] += 1
+    assert (seen == 1).all()
+
+
+def test_every_photograph_gives_a_crop_before_any_gives_two() -> None:
+    photos = [Photo(Path(f"{n}.png"), (200, 300)) for n in range(5)]
+    found = pictures.crops(photos, 100, 8 * 100 * 100, 16, seed=0)
+    counts = [sum(photo is p for p, _ in found) for photo in photos]
+    assert len(found) == 8 and set(counts) == {1, 2}
+    assert found == pictures.crops(photos, 100, 8 * 100 * 100, 16, seed=0)
+    assert len(pictures.crops(photos, 100, 1e9, 16, seed=0)) == 5 * 6
+    assert pictures.crops(photos, 100, 99 * 100, 16, seed=0) == []
+
+
+def test_the_photographs_are_split_by_picture() -> None:
+    for count in (4, 12, 55, 500):
+        photos = [Photo(Path(f"{n}.png"), (100, 100)) for n in range(count)]
+        learnt, held = pictures.split(photos)
+        assert 2 <= len(held) <= 8 and not set(learnt) & set(held) and len(learnt) + len(held) == count
+    assert {photo.path.stem for photo in pictures.split(photos)[1]} >= {"31"}  # evenly spaced: not the first eight
+
+
+def test_crops_are_pieces_of_their_photographs(six: str, tmp_path: Path) -> None:
+    photos, small = pictures.find([six], 16)
+    assert len(photos) == 6 and small == 0
+    chosen = pictures.crops(photos, 32, 1e9, 16, seed=0)
+    pictures.write(chosen, tmp_path / "crops", lambda done, name: None)
+    files = sorted((tmp_path / "crops").iterdir())
+    assert len(files) == len(chosen)
+    for file in files:
+        whole = read_rgb(next(p.path for p in photos if p.path.stem == file.stem.split("_")[-1]))
+        part = read_rgb(file)
+        windows = np.lib.stride_tricks.sliding_window_view(whole, part.shape)[..., 0, :, :, :]
+        assert (windows == part).all(axis=(-3, -2, -1)).any()
+
+
+def test_large_photographs_are_shrunk(tmp_path: Path) -> None:
+    write_picture(tmp_path / "large.png", Picture(textured(0, 30, 4080)))
+    assert pictures._shrunk(30, 4080) == (15, 2040)
+    pictures.write([(Photo(tmp_path / "large.png", (15, 2040)), (0, 0, 15, 512))], tmp_path / "out", lambda *_: None)
+    assert read_rgb(next((tmp_path / "out").iterdir())).shape == (15, 512, 3)
+
+
+def test_too_few_and_too_small_photographs(six: str, tmp_path: Path) -> None:
+    with pytest.raises(SrkdError, match=r"0 photographs are too few, 4 it must be; 6 more are smaller than 96x96"):
+        pictures.find([six], 96)
+    with pytest.raises(SrkdError, match="2 photographs are too few"):
+        pictures.find([f"{six}/more"], 16)
+    with pytest.raises(SrkdError, match="no such folder"):
+        pictures.find([str(tmp_path / "nowhere")], 16)
+
+
+def test_pictures_of_an_evaluation_set_are_refused(data: Path) -> None:
+    with pytest.raises(SrkdError, match=r"is a picture of Set5.* must not be trained on"):
+        pictures.find([str(data / "sr" / "eval" / "Set5")], 16)
