@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srkd.errors import SrkdError
-from srkd.losses.base import Example, Loss, positive
+from srkd.losses.base import Example, Loss, positive, unprepared
 from srkd.losses.logits import divergence
 from srkd.losses.registry import register
 
@@ -64,7 +64,8 @@ class MaskedKL(Loss):
 class Coarse(Loss):
     """KL(softmax(t / T) || q) T^2, q the student's softmax(s / T) summed over each family; the mean over the batch.
 
-    `families` gives for each of the student's classes its family, a class of the teacher's: [0, 0, 1, 2, 1].
+    `families` gives for each of the student's classes its family, a class of the teacher's: [0, 0, 1, 2, 1]. By default
+    the task says them, where it has a hierarchy.
 
     Shapes: logits (N, C_s) and (N, C_t), any range. Default weight: text classification 1.0 beside cross-entropy; SR
     none. Cost: two softmaxes and N C_s C_t for the sums.
@@ -74,15 +75,16 @@ class Coarse(Loss):
     kind: ClassVar[str] = "logits"
     members: Tensor
 
-    def __init__(self, families: Sequence[int], temperature: float = 4.0) -> None:
+    def __init__(self, families: Sequence[int] | None = None, temperature: float = 4.0) -> None:
         super().__init__()
         self.temperature = positive("temperature", temperature)
-        if not families or set(families) != set(range(max(families) + 1)):
-            raise ValueError(f"families must number each class's family from 0 without gaps, got {list(families)}")
-        members = torch.tensor(families)[None] == torch.arange(max(families) + 1)[:, None]
-        self.register_buffer("members", members, persistent=False)
+        self.needs = ("families",) if families is None else ()
+        # Empty until the dry run, where the task says the families.
+        self.register_buffer("members", torch.zeros(0, 0) if families is None else _members(families), persistent=False)
 
     def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
+        if self.needs:
+            self.members = _members(context["families"]).to(student.device)
         families, classes = self.members.shape
         shapes = (len(student), classes), (len(teacher), families)
         if (student.shape, teacher.shape) != shapes or len(student) != len(teacher):
@@ -92,6 +94,8 @@ class Coarse(Loss):
             )
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+        if not self.members.numel():
+            raise unprepared(self, "table of families")
         log_fine = F.log_softmax(student / self.temperature, dim=1)
         log_family = log_fine[:, None].masked_fill(~self.members, -torch.inf).logsumexp(2)
         return divergence(log_family, F.log_softmax(teacher / self.temperature, dim=1)) * self.temperature**2
@@ -101,3 +105,10 @@ class Coarse(Loss):
         rng = torch.Generator().manual_seed(seed)
         student, teacher = torch.randn(4, 5, generator=rng), torch.randn(4, 3, generator=rng)
         return Example(student, teacher, options={"families": [0, 0, 1, 2, 1]})
+
+
+def _members(families: Sequence[int]) -> Tensor:
+    """(families, classes) of booleans: which class is of which family."""
+    if not families or set(families) != set(range(max(families) + 1)):
+        raise ValueError(f"families must number each class's family from 0 without gaps, got {list(families)}")
+    return torch.tensor(families)[None] == torch.arange(max(families) + 1)[:, None]

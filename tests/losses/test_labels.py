@@ -81,6 +81,17 @@ def test_families_with_gaps_are_refused(families):
         srkd.losses.build("coarse", families=families)
 
 
+def test_families_may_come_from_the_task():
+    s, t = S.flatten(0, 1), T.flatten(0, 1)
+    families = [0, 2, 1, 0, 2]
+    loss = srkd.losses.build("coarse")
+    assert loss.needs == ("families",)
+    with pytest.raises(SrkdError, match="call prepare"):
+        loss(s, t)
+    loss.prepare(s, t, families=families)
+    assert loss(s, t, families=families) == srkd.losses.build("coarse", families=families)(s, t)
+
+
 def test_classes_that_the_families_do_not_cover_are_refused_in_words():
     with pytest.raises(ValueError, match=r"families say \(N, 5\) for the student and \(N, 3\) for the teacher"):
         srkd.losses.build("coarse", families=[0, 2, 1, 0, 2]).prepare(torch.zeros(4, 6), torch.zeros(4, 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tarfile
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from srkd.errors import SrkdError
@@ -36,13 +37,19 @@ def without_footer(text: str) -> str:
 REMOVERS = {"headers": without_headers, "footers": without_footer, "quotes": without_quotes}
 
 
-def read(path: Path, split: str, remove: frozenset[str] = frozenset()) -> list[tuple[str, str, str]]:
+def strip(text: str, remove: Collection[str]) -> str:
+    """The document less the parts in `remove`: headers, footers, quotes."""
+    for part, remover in REMOVERS.items():
+        text = remover(text) if part in remove else text
+    return text
+
+
+def read(path: Path, split: str) -> list[tuple[str, str, str]]:
     """Documents of one split, sorted by name: (group/number, text, group).
 
     Args:
         path: 20news-bydate.tar.gz.
         split: "train" or "test".
-        remove: which of headers, footers and quotes to take away.
 
     Raises:
         SrkdError: no such archive, or nothing of this split in it.
@@ -56,8 +63,6 @@ def read(path: Path, split: str, remove: frozenset[str] = frozenset()) -> list[t
                 if stream is None or parts[0] != f"20news-bydate-{split}":
                     continue
                 text = stream.read().decode(ENCODING).replace("\r\n", "\n")
-                for part, remover in REMOVERS.items():
-                    text = remover(text) if part in remove else text
                 found.append((f"{parts[1]}/{parts[2]}", text, parts[1]))
     except (OSError, EOFError, tarfile.TarError) as error:
         raise SrkdError(f"{path}: not an archive that can be read ({error}): give 20news-bydate.tar.gz") from error

@@ -1,0 +1,137 @@
+"""A corpus as networks see it: documents as ids of tokens, classes, and perhaps their families."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srkd.adapters.text import clusters, formats, hierarchy, newsgroups
+from srkd.adapters.text.formats import Documents
+from srkd.adapters.text.recipe import Data, Tokens
+from srkd.adapters.text.tokens import KINDS, Ids, Tokeniser
+from srkd.errors import SrkdError
+
+
+@dataclass(frozen=True)
+class Split:
+    """Documents (ids of each) and their labels (N): numbers of classes."""
+
+    documents: list[Ids]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What there is to train on and to score on.
+
+    `families` gives for each class the number of its family, whose names are `family_names`; both are empty where
+    there is no hierarchy. `unlabelled` are all training documents, also those whose labels are not used.
+    """
+
+    classes: list[str]
+    family_names: list[str]
+    families: list[int]
+    vocabulary: list[str]
+    unlabelled: list[Ids]
+    train: Split
+    scored: Split
+    empty: int  # training documents left out since nothing is in them
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the labelled training documents."""
+        parts = [self.train.labels, *self.train.documents]
+        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()[:16]
+
+    @property
+    def vocabulary_hash(self) -> str:
+        return hashlib.sha256("\n".join(self.vocabulary).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def read(root: Path, data: Data) -> Corpus:
+    """The corpus that the recipe's `data:` asks for; the last ones read stay in memory for the next run of a study.
+
+    The documents held out, and those whose labels are used, are fixed: of every class as many as its share, a smaller
+    share being part of a larger one. The vocabulary is learned from the text of all training documents that are not
+    held out.
+
+    Raises:
+        SrkdError: documents that cannot be read, fewer than are asked for, classes without a family.
+    """
+    return _read(root, root.stat().st_mtime_ns, data.model_dump_json())
+
+
+@lru_cache(maxsize=4)
+def _read(root: Path, modified: int, recipe: str) -> Corpus:
+    data = Data.model_validate_json(recipe)
+    splits = formats.read(root, tuple(data.encodings), frozenset(data.remove))
+    train = splits["train"]
+    filled = [number for number, text in enumerate(train.texts) if text.strip()]
+    known = Documents([train.texts[n] for n in filled], [train.labels[n] for n in filled])
+    classes = sorted(set(train.labels))
+    order = stratified(np.array([classes.index(label) for label in known.labels], np.int64))
+    held, rest = order[: data.held_out], order[data.held_out :]
+    used = rest[: max(1, round(data.share * len(rest)))]
+    if not len(rest):
+        raise SrkdError(f"{root}: {len(order)} training documents with text, {data.held_out} of which are held out")
+    labelled = _chosen(known, used)
+    tokens = tokeniser(tuple(known.texts[n] for n in sorted(rest)), data.tokens)
+    families = _families(root, data, classes, labelled)
+    names = sorted(set(families.values()))
+
+    def split(documents: Documents) -> Split:
+        ids = [tokens(text, data.tokens.length) for text in documents.texts]
+        return Split(ids, np.array([classes.index(label) for label in documents.labels], np.int64))
+
+    unlabelled = split(_chosen(known, rest)).documents
+    return Corpus(
+        classes,
+        names,
+        [names.index(families[name]) for name in classes] if families else [],
+        tokens.vocabulary,
+        unlabelled,
+        Split(unlabelled[: len(used)], split(labelled).labels),
+        split(_chosen(known, held) if data.held_out else splits["test"]),
+        len(train.texts) - len(filled),
+    )
+
+
+def stratified(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A fixed order in which every beginning has all classes in the shares that they have in the whole."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        mine = order[labels[order] == label]
+        place[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
+    return np.asarray(order[np.argsort(place[order], kind="stable")])
+
+
+def _chosen(documents: Documents, numbers: NDArray[np.int64]) -> Documents:
+    return Documents([documents.texts[n] for n in numbers], [documents.labels[n] for n in numbers])
+
+
+def tokeniser(texts: tuple[str, ...], spec: Tokens) -> Tokeniser:
+    """The tokeniser of a recipe's `data.tokens`, its vocabulary learned from these texts."""
+    if spec.path is not None:
+        from srkd.adapters.text.huggingface import PretrainedTokeniser
+
+        return PretrainedTokeniser(spec.path)
+    return KINDS[spec.type](texts, spec.size)
+
+
+def _families(root: Path, data: Data, classes: list[str], train: Documents) -> dict[str, str]:
+    """The family of each class; none where there is no hierarchy."""
+    if data.hierarchy is not None:
+        return hierarchy.read(Path(data.hierarchy), classes)
+    if data.clusters is not None:
+        absent = sorted(set(classes) - set(train.labels))
+        if absent:
+            raise SrkdError(f'{root}: data.clusters needs a labelled document of each class, "{absent[0]}" has none')
+        return clusters.families(train.texts, train.labels, data.clusters)
+    bundled = not root.is_dir() and root.suffix.lower() != ".csv"
+    return {name: newsgroups.family(name) for name in classes} if bundled else {}

@@ -1,0 +1,176 @@
+"""Networks that classify documents, all of one shape: `encoder` makes a vector of a document's ids (features are tapped
+there), `head` logits of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkd.adapters.text.tokens import PADDING
+from srkd.errors import SrkdError, unknown
+
+
+class Encoder(nn.Module):
+    """Makes vectors (N, width) of ids (N, L), 0 being padding at the end; every document has one token at least."""
+
+    width: int
+
+    def fit(self, documents: Sequence[NDArray[np.int64]]) -> None:
+        """Take statistics of the training documents' ids, where the network has any."""
+
+
+class Classifier(nn.Module):
+    """Takes ids (N, L), gives logits (N, classes)."""
+
+    def __init__(self, encoder: Encoder, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.encoder, self.dropout, self.head = encoder, nn.Dropout(dropout), nn.Linear(encoder.width, classes)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.head(self.dropout(self.encoder(ids)))
+
+
+class Bag(Encoder):
+    """The sum of the embeddings of a document's words and pairs of neighbours, each weighted by TF-IDF.
+
+    A token's weight is its inverse document frequency over the square root of its count in the document, so that its
+    occurrences together count sqrt(count) times; the weights of a document have length 1. Pairs of neighbours are
+    hashed into `pairs` rows of their own (Joulin et al., "Bag of Tricks", EACL 2017; arXiv:1607.01759). In training,
+    `drop` of the tokens are left out.
+    """
+
+    weights: Tensor
+
+    def __init__(self, vocabulary: int, dim: int = 64, pairs: int = 0, drop: float = 0.0) -> None:
+        super().__init__()
+        self.width, self.vocabulary, self.pairs, self.drop = dim, vocabulary, pairs, drop
+        self.embedding = nn.Embedding(vocabulary + pairs, dim, padding_idx=PADDING)
+        self.register_buffer("weights", torch.ones(vocabulary + pairs))
+
+    def fit(self, documents: Sequence[NDArray[np.int64]]) -> None:
+        """Inverse document frequencies: 1 + log((1 + documents) / (1 + documents that hold the token))."""
+        found = torch.zeros_like(self.weights)
+        for document in documents:
+            found[self._features(torch.from_numpy(document)[None]).unique()] += 1
+        self.weights.copy_(1 + torch.log((1 + len(documents)) / (1 + found)))
+
+    def _features(self, ids: Tensor) -> Tensor:
+        """The ids and, behind the vocabulary, the rows of the pairs of neighbours: (N, 2 L - 1)."""
+        if not self.pairs:
+            return ids
+        left, right = ids[:, :-1], ids[:, 1:]
+        rows = self.vocabulary + (left * 1_000_003 + right) % self.pairs
+        return torch.cat([ids, rows.masked_fill(right == PADDING, PADDING)], 1)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        features = self._features(ids).sort(1).values
+        count = torch.searchsorted(features, features, right=True) - torch.searchsorted(features, features)
+        weights = self.weights[features] * (features != PADDING)
+        weights = weights / count.sqrt() / torch.linalg.vector_norm(weights, dim=1, keepdim=True)
+        if self.training and self.drop:
+            weights = F.dropout(weights, self.drop)
+        return F.embedding_bag(features, self.embedding.weight, per_sample_weights=weights, mode="sum")
+
+
+class TextCNN(Encoder):
+    """The largest answer in the document of each of `channels` convolutions of each width (Kim, EMNLP 2014)."""
+
+    def __init__(
+        self, vocabulary: int, dim: int = 64, channels: int = 64, widths: Sequence[int] = (3, 4, 5), drop: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.width = channels * len(widths)
+        self.embedding, self.drop = nn.Embedding(vocabulary, dim, padding_idx=PADDING), nn.Dropout1d(drop)
+        self.convolutions = nn.ModuleList(nn.Conv1d(dim, channels, width, padding=width - 1) for width in widths)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        # Whole words are dropped: Dropout1d's channels are the positions here.
+        x = self.drop(self.embedding(ids)).transpose(1, 2)
+        return torch.cat([self._largest(convolution(x), ids) for convolution in self.convolutions], 1)
+
+    @staticmethod
+    def _largest(answers: Tensor, ids: Tensor) -> Tensor:
+        """Over the windows that hold a token at least: beyond them the answer would tell how long the batch is."""
+        lengths = (ids != PADDING).sum(1, keepdim=True) + answers.shape[2] - ids.shape[1]
+        beyond = torch.arange(answers.shape[2], device=ids.device) >= lengths
+        return F.relu(answers).masked_fill(beyond[:, None], 0).amax(2)
+
+
+class BiLSTM(Encoder):
+    """The largest state of each unit over the document, in both directions (Conneau et al., EMNLP 2017)."""
+
+    def __init__(self, vocabulary: int, dim: int = 64, hidden: int = 64, layers: int = 1, drop: float = 0.0) -> None:
+        super().__init__()
+        self.width = 2 * hidden
+        self.embedding, self.drop = nn.Embedding(vocabulary, dim, padding_idx=PADDING), nn.Dropout1d(drop)
+        self.lstm = nn.LSTM(dim, hidden, layers, batch_first=True, bidirectional=True)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        lengths = (ids != PADDING).sum(1).cpu()
+        x = nn.utils.rnn.pack_padded_sequence(
+            self.drop(self.embedding(ids)), lengths, batch_first=True, enforce_sorted=False
+        )
+        states, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(x)[0], batch_first=True, padding_value=-torch.inf)
+        return states.amax(1)
+
+
+class Transformer(Encoder):
+    """The mean over the document of a small pre-norm encoder's output (Vaswani et al., NeurIPS 2017)."""
+
+    def __init__(
+        self, vocabulary: int, length: int, dim: int = 64, heads: int = 4, layers: int = 2, drop: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.width = dim
+        self.embedding, self.position = nn.Embedding(vocabulary, dim, padding_idx=PADDING), nn.Embedding(length, dim)
+        layer = nn.TransformerEncoderLayer(dim, heads, 4 * dim, drop, batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, layers, nn.LayerNorm(dim), enable_nested_tensor=False)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        padding = ids == PADDING
+        x = self.embedding(ids) + self.position.weight[: ids.shape[1]]
+        x = self.layers(x, src_key_padding_mask=padding).masked_fill(padding[..., None], 0)
+        return x.sum(1) / (~padding).sum(1, keepdim=True)
+
+
+def _huggingface(path: str) -> Encoder:
+    from srkd.adapters.text.huggingface import Pretrained
+
+    return Pretrained(path)
+
+
+KINDS: dict[str, Callable[..., Encoder]] = {
+    "Bag": Bag, "TextCNN": TextCNN, "BiLSTM": BiLSTM, "Transformer": Transformer, "huggingface": _huggingface,
+}  # fmt: skip
+
+
+def build(spec: Mapping[str, Any], classes: int, vocabulary: int, length: int) -> Classifier:
+    """The network of a specification: {type, options of its encoder, dropout (before the head, 0)}.
+
+    Args:
+        vocabulary, length: how many tokens there are, and the longest document's.
+
+    Raises:
+        SrkdError: an unknown type or option, or a value that the network refuses.
+    """
+    options = {str(key): value for key, value in spec.items() if key not in ("type", "dropout")}
+    kind = KINDS.get(str(spec.get("type")))
+    if kind is None:
+        raise SrkdError(f"network.type: {unknown('network', str(spec.get('type')), list(KINDS))}")
+    taken = inspect.signature(kind).parameters
+    known = [key for key in taken if key not in ("vocabulary", "length")]
+    for key in options:
+        if key not in known:
+            raise SrkdError(f"network: {unknown('option', key, [*known, 'dropout'])}")
+    given = {key: value for key, value in (("vocabulary", vocabulary), ("length", length)) if key in taken}
+    try:
+        return Classifier(kind(**given, **options), classes, spec.get("dropout", 0.0))
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise SrkdError(f"network: {spec['type']}: {error}") from error

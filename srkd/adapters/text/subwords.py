@@ -1,0 +1,73 @@
+"""Sub-words by byte-pair encoding, learned from a corpus (Sennrich et al., ACL 2016; arXiv:1508.07909)."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
+
+END = "\u2581"  # marks the end of a word, so that "the" and the beginning of "theory" differ
+Pair = tuple[str, str]
+
+
+def learn(words: Mapping[str, int], size: int) -> list[Pair]:
+    """The pairs of symbols to merge, in order, until the alphabet and what was merged are `size` symbols.
+
+    Args:
+        words: how often each word occurs; words that occur once teach nothing and are left out.
+
+    Ties go to the pair that sorts first, so that the same words give the same merges.
+    """
+    kept = [(word, count) for word, count in sorted(words.items()) if count > 1]
+    symbols, counts = [[*word, END] for word, _ in kept], [count for _, count in kept]
+    pairs: Counter[Pair] = Counter()
+    places: defaultdict[Pair, set[int]] = defaultdict(set)
+    for number, word in enumerate(symbols):
+        for pair in pairwise(word):
+            pairs[pair] += counts[number]
+            places[pair].add(number)
+    heap = [(-count, pair) for pair, count in pairs.items()]
+    heapify(heap)
+    merges: list[Pair] = []
+    left = size - len({symbol for word in symbols for symbol in word})
+    while heap and len(merges) < left:
+        count, best = heappop(heap)
+        if -count != pairs[best]:
+            continue  # changed since it was pushed: its present count is further down
+        if count > -2:
+            break
+        merges.append(best)
+        changed: set[Pair] = set()
+        for number in places.pop(best):
+            word, joined = symbols[number], _merged(symbols[number], best)
+            for sign, pieces in ((-1, word), (1, joined)):
+                for pair in pairwise(pieces):
+                    pairs[pair] += sign * counts[number]
+                    changed.add(pair)
+            for pair in pairwise(joined):
+                places[pair].add(number)
+            symbols[number] = joined
+        for pair in changed:
+            heappush(heap, (-pairs[pair], pair))
+    return merges
+
+
+def _merged(word: list[str], pair: Pair) -> list[str]:
+    joined, place = [], 0
+    while place < len(word):
+        both = tuple(word[place : place + 2]) == pair
+        joined.append(word[place] + word[place + 1] if both else word[place])
+        place += 2 if both else 1
+    return joined
+
+
+def split(word: str, ranks: Mapping[Pair, int]) -> list[str]:
+    """The word's symbols after the merges, `ranks` being the place of each in their order."""
+    symbols = [*word, END]
+    while len(symbols) > 1:
+        best = min(pairwise(symbols), key=lambda pair: ranks.get(pair, len(ranks)))
+        if best not in ranks:
+            break
+        symbols = _merged(symbols, best)
+    return symbols

@@ -1,0 +1,149 @@
+"""Text classification as a task: a student of classes or of their families, perhaps teachers of either."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from srkd.adapters.data import find
+from srkd.adapters.text import corpus, networks, scores
+from srkd.adapters.text.recipe import TextRecipe
+from srkd.adapters.text.tokens import PADDING, Ids
+from srkd.distill.teachers import LiveTeacher, Teacher
+from srkd.engine.distilled import DistilledRecipe, DistilledTask, Indices
+from srkd.engine.task import SetScores
+from srkd.errors import SrkdError
+
+_SOURCE = "20 Newsgroups: K. Lang, J. Rennie, 20news-bydate.tar.gz"
+_EVALUATED = 200  # documents at once
+
+
+class Teachers(nn.Module):
+    """A teacher of classes, whose logits are the output, and one of families, whose logits are tapped at `families`."""
+
+    def __init__(self, classes: nn.Module, families: nn.Module) -> None:
+        super().__init__()
+        self.classes, self.families = classes, families
+
+    def forward(self, ids: Tensor) -> Tensor:
+        self.families(ids)
+        return self.classes(ids)
+
+
+class Task(DistilledTask):
+    """Trains a network of `networks.build` on `data.root`; `network: {type: Bag, dim: 64}`.
+
+    `network_teacher: {file: ...}` is a teacher of classes or of families; `{file: ..., families: ...}` names one of
+    each, the loss on families then being `{type: coarse, at: {student: head, teacher: families}}`.
+    """
+
+    recipe_type: ClassVar[type[DistilledRecipe]] = TextRecipe
+    recipe: TextRecipe
+
+    def load(self) -> int:
+        data = self.recipe.data
+        self.root = find(data.root, "labelled documents", _SOURCE)
+        self.corpus = corpus.read(self.root, data)
+        if data.labels == "families" and not self.corpus.families:
+            raise SrkdError("data.labels: families need data.hierarchy, a CSV of class,family, or data.clusters")
+        if self.corpus.empty:
+            self.notices.append(f"{self.corpus.empty} training documents are empty and left out")
+        return len(self.corpus.train.labels)
+
+    def fingerprint(self) -> dict[str, str]:
+        return {"documents": self.corpus.fingerprint, "vocabulary": self.corpus.vocabulary_hash}
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of what the student tells apart."""
+        return self.corpus.classes if self.recipe.data.labels == "classes" else self.corpus.family_names
+
+    def build(self, spec: Mapping[str, Any]) -> nn.Module:
+        network = self._network(spec, len(self.labels))
+        network.encoder.fit(self.corpus.unlabelled)
+        return network
+
+    def _network(self, spec: Mapping[str, Any], classes: int) -> networks.Classifier:
+        return networks.build(spec, classes, len(self.corpus.vocabulary), self.recipe.data.tokens.length)
+
+    def load_trained(self, path: str) -> nn.Module:
+        """A teacher of the classes, or of the families, of these documents."""
+        weights, meta = self._read(path)
+        if meta["labels"] not in (self.corpus.classes, self.corpus.family_names):
+            names = ", ".join(meta["labels"][:3])
+            raise SrkdError(f"{path}: a network of {names}, ...: neither the classes nor the families of {self.root}")
+        if meta["vocabulary"] != self.corpus.vocabulary_hash:
+            raise SrkdError(f"{path}: a network of other tokens: data.tokens, remove and held_out must be as its own")
+        network = self._network(meta["network"], len(meta["labels"]))
+        network.load_state_dict(weights)
+        return network
+
+    def make_teacher(self) -> Teacher:
+        spec = self.recipe.network_teacher
+        if spec is None or set(spec) != {"file", "families"}:
+            return super().make_teacher()
+        pair = Teachers(self.load_trained(str(spec["file"])), self.load_trained(str(spec["families"])))
+        self.objective.resolve_taps(self.network, pair.to(self.device))
+        return LiveTeacher(pair, self.objective.teacher_taps, self.input)
+
+    def context(self, batch: Mapping[str, Any], step: int) -> dict[str, Any]:
+        families = {"families": self.corpus.families} if self.corpus.families else {}
+        return {**super().context(batch, step), **families}
+
+    def collate(self, indices: Indices, random: np.random.Generator) -> dict[str, Any]:
+        train = self.corpus.train
+        return {
+            "input": padded([train.documents[i] for i in indices]),
+            "target": torch.from_numpy(self._truth(train.labels[indices])),
+            "index": torch.from_numpy(indices),
+        }
+
+    def _truth(self, labels: Indices) -> Indices:
+        of_families = self.recipe.data.labels == "families"
+        return np.array(self.corpus.families)[labels] if of_families else labels
+
+    @torch.no_grad()
+    def _predicted(self) -> Indices:
+        """The label that the network gives each document that is scored; documents of like length go together."""
+        documents = self.corpus.scored.documents
+        order = np.argsort([len(document) for document in documents], kind="stable")
+        found = np.empty(len(order), np.int64)
+        for start in range(0, len(order), _EVALUATED):
+            some = order[start : start + _EVALUATED]
+            with self.autocast(0, self.device):
+                logits = self.network(padded([documents[i] for i in some]).to(self.device))
+            found[some] = logits.argmax(1).cpu().numpy()
+        return found
+
+    def evaluate(self) -> dict[str, SetScores]:
+        """Accuracy (%), whose items are fixed samples of the documents (at most 100, of equal size), and macro-F1 (%);
+        where the student tells classes apart that have families, `family_accuracy` too."""
+        scored, predicted = self.corpus.scored, self._predicted()
+        truth = self._truth(scored.labels)
+        metrics = {
+            "accuracy": scores.accuracy_by_sample(predicted == truth),
+            "macro_f1": {"all": scores.macro_f1(predicted, truth, len(self.labels))},
+        }
+        if self.recipe.data.labels == "classes" and self.corpus.families:
+            families = np.array(self.corpus.families)
+            metrics["family_accuracy"] = scores.accuracy_by_sample(families[predicted] == families[truth])
+        data = self.recipe.data
+        which = "held-out" if data.held_out else "test"
+        removed = f", without {', '.join(sorted(data.remove))}" if data.remove else ""
+        protocol = f"{len(truth)} {which} documents of {self.root.name}{removed}, {data.labels}"
+        return {which: {"protocol": protocol, "metrics": metrics}}
+
+    def meta(self, name: str) -> dict[str, Any]:
+        return {**super().meta(name), "labels": self.labels, "vocabulary": self.corpus.vocabulary_hash}
+
+
+def padded(documents: list[Ids]) -> Tensor:
+    """Ids (N, longest), padding at the end."""
+    ids = np.full((len(documents), max(map(len, documents))), PADDING, np.int64)
+    for row, document in zip(ids, documents, strict=True):
+        row[: len(document)] = document
+    return torch.from_numpy(ids)

@@ -1,0 +1,50 @@
+"""Hugging Face encoders from a folder: a tiny one with random weights; and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from srkd.adapters.text import networks
+from srkd.engine.recipe import merge
+from srkd.engine.run import Run
+from srkd.errors import SrkdError
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of 16 features with a vocabulary of six words, saved as transformers saves models."""
+    transformers: Any = pytest.importorskip("transformers", reason="transformers, an extra, is not installed")
+    folder = tmp_path_factory.mktemp("bert")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "mars0", "mars1", "moon0", "moon1", "pc0", "pc1"]
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = transformers.BertConfig(len(words), 16, 1, 2, 32, max_position_embeddings=16)
+    transformers.BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_saved_encoder_trains_on_its_own_tokens(saved: Path, recipe: dict[str, Any], tmp_path: Path) -> None:
+    tokens = {"tokens": {"type": "huggingface", "path": str(saved)}}
+    network = {"type": "huggingface", "path": str(saved)}
+    own = {**recipe, "network": network, "data": {**recipe["data"], **tokens}}
+    result = Run(merge(own, {"train": {"total_iter": 2}}), tmp_path, quiet=True).train()
+    assert result["finished"] and result["metrics"]["accuracy"] > 0
+
+
+def test_padding_changes_nothing(saved: Path) -> None:
+    network = networks.build({"type": "huggingface", "path": str(saved)}, 3, 12, 16).eval()
+    short = torch.tensor([[3, 6, 7, 4]])
+    assert torch.allclose(network(short), network(torch.tensor([[3, 6, 7, 4, 0, 0]])), atol=1e-5)
+
+
+def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(
+        SrkdError, match=r"needs transformers, which is not installed|no AutoModel can be read"
+    ) as error:
+        networks.build({"type": "huggingface", "path": str(tmp_path)}, 3, 12, 16)
+    assert "\n" not in str(error.value)

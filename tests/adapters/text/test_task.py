@@ -1,0 +1,130 @@
+"""The task end to end on made-up documents: teachers of families and of classes, students, mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from srkd.engine.checkpoint import load_weights
+from srkd.engine.recipe import merge
+from srkd.engine.run import Run
+from srkd.errors import SrkdError
+
+CE = {"type": "CrossEntropyLoss"}
+COARSE = {"type": "coarse", "temperature": 2.0}
+
+
+def train(recipe: dict[str, Any], root: Path, **changes: Any) -> dict[str, Any]:
+    return Run(merge(recipe, changes), root, quiet=True).train()
+
+
+@pytest.fixture(scope="module")
+def teachers(recipe: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Checkpoints of a teacher of classes (`file`) and of one of families."""
+    folder = tmp_path_factory.mktemp("teachers")
+    wide = {"network": {"dim": 24}, "train": {"total_iter": 40}}
+    return {
+        "file": train(recipe, folder, name="file", **wide)["models"]["net"],
+        "families": train(recipe, folder, name="families", data={"labels": "families"}, **wide)["models"]["net"],
+    }
+
+
+def test_it_learns_and_scores_what_it_says(recipe: dict[str, Any], tmp_path: Path) -> None:
+    result = train(recipe, tmp_path)
+    assert result["metrics"]["accuracy"] > 60 and result["metrics"]["macro_f1"] > 60
+    assert result["metrics"]["family_accuracy"] >= result["metrics"]["accuracy"]
+    weights, meta = load_weights(result["models"]["net"])
+    assert meta["labels"] == ["baseball", "mac", "mars", "moon", "pc", "soccer"] and len(weights["head.bias"]) == 6
+    found = json.loads((tmp_path / "tiny" / "scores.json").read_text(encoding="utf-8"))["test"]
+    assert (
+        found["protocol"] == "60 test documents of documents.csv, classes" and len(found["metrics"]["accuracy"]) == 60
+    )
+
+
+def test_a_teacher_of_families_learns_families(teachers: dict[str, str]) -> None:
+    meta = load_weights(teachers["families"])[1]
+    assert meta["labels"] == ["comp", "space", "sport"] and meta["metrics"]["accuracy"] > 80
+
+
+@pytest.mark.parametrize(
+    ("losses", "named"),
+    [
+        ([CE, COARSE], {"file": "families"}),
+        ([CE, {"type": "kd"}], {"file": "file"}),
+        ([CE, {"type": "kd"}, {**COARSE, "at": {"student": "head", "teacher": "families"}}],
+         {"file": "file", "families": "families"}),
+        ([CE, COARSE, {"type": "fitnet", "at": "encoder"}, {"type": "rkd", "at": "encoder"}], {"file": "families"}),
+    ],
+    ids=["heterogeneous", "plain", "both", "features"],
+)  # fmt: skip
+def test_students_of_either_teacher_or_both(
+    losses: list[dict[str, Any]],
+    named: dict[str, str],
+    recipe: dict[str, Any],
+    teachers: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    teacher = {key: teachers[value] for key, value in named.items()}
+    result = train(recipe, tmp_path, network_teacher=teacher, train={"losses": losses, "total_iter": 20})
+    assert result["finished"] and result["metrics"]["accuracy"] > 40
+
+
+def test_both_teachers_answer_as_each_does_alone(
+    recipe: dict[str, Any], teachers: dict[str, str], tmp_path: Path
+) -> None:
+    at = {"student": "head", "teacher": "families"}
+    both = merge(recipe, {"network_teacher": teachers, "train": {"losses": [CE, {"type": "kd"}, {**COARSE, "at": at}]}})
+    one = {"network_teacher": {"file": teachers["families"]}, "train": {"losses": [CE, COARSE]}}
+    (pair,) = Run(both, tmp_path, quiet=True).set_up()
+    (alone,) = Run(merge(recipe, one), tmp_path, quiet=True).set_up()
+    batch = pair.batch(0)
+    answer = pair.teacher(batch)
+    assert answer.output.shape == (24, 6)
+    assert torch.equal(answer.features["families"], alone.teacher(batch).output)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"hierarchy": None, "labels": "families"}}, "families need data.hierarchy, a CSV of class,family"),
+        ({"data": {"clusters": 2}}, "from hierarchy or from clusters, not from both"),
+        ({"data": {"encodings": ["utf-9"]}}, "unknown encoding: utf-9"),
+        ({"data": {"remove": ["signatures"]}}, "data.remove.0"),
+        ({"data": {"tokens": {"type": "huggingface"}}}, "path belongs to the type huggingface"),
+        ({"data": {"root": "nowhere.csv"}}, "nowhere.csv: no such file or folder"),
+        ({"data": {"tokens": {"size": 50}}, "train": {"losses": [CE, COARSE]}}, "a network of other tokens"),
+        ({"data": {"clusters": 2, "hierarchy": None}, "train": {"losses": [CE, COARSE]}}, "neither the classes nor"),
+        ({"train": {"losses": [CE, {"type": "kd"}]}}, "kd"),
+        ({"network": {"type": "LSTM"}}, "network.type"),
+    ],
+)
+def test_mistakes_are_one_line(
+    changes: dict[str, Any], message: str, recipe: dict[str, Any], teachers: dict[str, str], tmp_path: Path
+) -> None:
+    named = merge(recipe, {"network_teacher": {"file": teachers["families"]}})
+    if changes.get("data", {}).get("hierarchy", "") is None:
+        del named["data"]["hierarchy"]
+    with pytest.raises(SrkdError, match=message) as error:
+        train(named, tmp_path, **changes)
+    assert "\n" not in str(error.value)
+
+
+def test_a_resumed_run_of_a_dropping_network_ends_the_same(recipe: dict[str, Any], tmp_path: Path) -> None:
+    small = merge(recipe, {"network": {"drop": 0.3}, "train": {"total_iter": 8}})
+    whole = load_weights(train(small, tmp_path, name="whole")["models"]["net"])[0]
+    stopped = Run(merge(small, {"name": "parts"}), tmp_path, quiet=True, budget=0.0).train()
+    assert not stopped["finished"]
+    parts = Run(merge(small, {"name": "parts"}), tmp_path, quiet=True, resume=True).train()
+    resumed = load_weights(parts["models"]["net"])[0]
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+@pytest.mark.parametrize("kind", ["TextCNN", "BiLSTM", "Transformer"])
+def test_other_networks_and_subwords_train(kind: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+    settings = {"network": {"type": kind, "dim": 16, "dropout": 0.1}, "data": {"tokens": {"type": "subwords"}},
+                "train": {"optim": {"lr": 0.01}}}  # fmt: skip
+    assert train(recipe, tmp_path, **settings)["metrics"]["accuracy"] > 30
