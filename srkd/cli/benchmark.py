@@ -30,6 +30,8 @@ def _add_upscale(parser: argparse.ArgumentParser) -> None:
     add("-m", "--model", default="auto", help="zoo name or checkpoint (default: the zoo's for x2)")
     add("--count", type=int, default=20, help="number of pictures (default: %(default)s)")
     add("--size", default="510x340", metavar="WxH", help="what is cut out of each (default: %(default)s)")
+    add("--runtime", metavar="R", help="torch, openvino or onnxruntime (default: the fastest that is good enough)")
+    add("--precision", metavar="P", help="fp32, bf16 or int8 (default: likewise)")
     add("--rounds", type=int, default=3, help="both ways are timed in turn so often (default: %(default)s)")
     _add_output(parser)
 
@@ -54,14 +56,16 @@ def _upscale(args: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
 
+    from srkd.deploy.choose import Wish
     from srkd.report import tables
     from srkd.study import benchmark_upscale as benchmark
     from srkd.study.benchmark_inference import size_named
     from srkd.study.benchmark_report import write
 
     size = size_named(args.size)
+    wish = Wish(args.runtime, args.precision)
     result = benchmark.against_basicsr(
-        args.model, Path(args.data), args.count, size, args.rounds, lambda line: print(line, file=sys.stderr)
+        args.model, Path(args.data), args.count, size, args.rounds, lambda line: print(line, file=sys.stderr), wish
     )
     closing = f"folder job: {result['ratio']:.1f}x BasicSR"
     if args.output:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from srkd.deploy.choose import Wish, engine_for
 from srkd.deploy.files import Options, upscale_files
 from srkd.deploy.model import Model
 from srkd.deploy.plan import Job, plan
@@ -32,7 +33,7 @@ def against_basicsr(
     size: tuple[int, int],
     rounds: int,
     say: Callable[[str], None],
-    load: Callable[[str], Model] = Model.load,
+    wish: Wish | None = None,
 ) -> dict[str, Any]:
     """Time both ways in turn, each once without the clock and then `rounds` times.
 
@@ -40,7 +41,7 @@ def against_basicsr(
         model: zoo name or checkpoint of a network that BasicSR has too.
         folder: pictures at least as large as `size`; its first `count` are cut to that, in the middle.
         size: (width, height).
-        load: opens srkd's model, with the runtime that is to be measured.
+        wish: srkd's runtime and precision; by default the fastest that is good enough (`srkd.deploy.choose`).
 
     Returns:
         {"rows", "seconds": {"basicsr", "srkd"}: medians, "ratio", "psnr_to_fp32": the lowest of a picture}.
@@ -50,14 +51,15 @@ def against_basicsr(
     """
     from srkd.study import basicsr_upscale
 
-    opened = load(model)
+    opened = Model.load(model)
+    keep_freed_memory()
+    opened.engine = engine_for(opened, wish or Wish(), say)
     spec = _stock_spec(opened)
     with tempfile.TemporaryDirectory() as scratch, basicsr_upscale.stock_process() as stock:
         root = Path(scratch)
         files = cut(folder, root / "in", count, size)
         weights = root / "weights.safetensors"
         save_weights(weights, Model.load(model).network.state_dict(), {})
-        keep_freed_memory()
         jobs = plan([str(root / "in")], root / "srkd", "png", "", False)
         times: dict[str, list[float]] = {"basicsr": [], "srkd": []}
         for number in range(rounds + 1):
@@ -70,7 +72,11 @@ def against_basicsr(
     return {
         "rows": [
             {"way": "BasicSR", **_speed(seconds["basicsr"], count), COLUMNS[3]: None},
-            {"way": "srkd", **_speed(seconds["srkd"], count), COLUMNS[3]: round(min(agreement), 2)},
+            {
+                "way": f"srkd, {opened.engine or 'torch fp32'}",
+                **_speed(seconds["srkd"], count),
+                COLUMNS[3]: round(min(agreement), 2),
+            },
         ],
         "seconds": seconds,
         "ratio": seconds["basicsr"] / seconds["srkd"],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from srkd.deploy.choose import Wish
 from srkd.engine.checkpoint import save_weights
 from srkd.errors import SrkdError
 from srkd.io.images import Picture, read_rgb, write_picture
@@ -39,10 +40,12 @@ def test_both_ways_give_the_same_pictures(folder: Path, tmp_path: Path, monkeypa
     torch.manual_seed(0)
     save_weights(checkpoint, build(SPEC).state_dict(), {"network": SPEC, "scale": 2})
     said: list[str] = []
-    result = benchmark.against_basicsr(str(checkpoint), folder, 2, (50, 24), 1, said.append)
+    result = benchmark.against_basicsr(str(checkpoint), folder, 2, (50, 24), 1, said.append, Wish("torch", "fp32"))
     assert result["psnr_to_fp32"] > 60
     assert result["ratio"] == result["seconds"]["basicsr"] / result["seconds"]["srkd"]
-    assert [row["way"] for row in result["rows"]] == ["BasicSR", "srkd"] and len(said) == 2
+    assert [row["way"] for row in result["rows"]] == ["BasicSR", "srkd, torch fp32"] and len(said) == 2
+    other = benchmark.against_basicsr(str(checkpoint), folder, 1, (50, 24), 1, said.append, Wish("openvino", "bf16"))
+    assert other["rows"][1]["way"] == "srkd, openvino bf16" and other["psnr_to_fp32"] > 45
 
 
 def test_pictures_are_cut_in_their_middle_and_small_ones_left_out(folder: Path, tmp_path: Path) -> None:
