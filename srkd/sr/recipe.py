@@ -119,6 +119,9 @@ class SRTrain(Train):
     reparameterise: bool = pydantic.Field(
         False, description="3x3 convolutions are trained as sums of branches (ECBSR's) and saved as plain ones"
     )
+    quantisation_aware: bool = pydantic.Field(
+        False, description="convolutions round as int8 will, so that it loses less; not with reparameterise"
+    )
 
     def all_losses(self) -> list[dict[str, Any]]:
         """The loss terms, BasicSR's `pixel_opt` among them."""

@@ -23,6 +23,7 @@ from srkd.sr import data, validation
 from srkd.sr.answers import cached_source, check_cache
 from srkd.sr.models import LoadedNetwork, build_or_load, read_weights
 from srkd.sr.pictures import training_pictures
+from srkd.sr.quantisation_aware import imitate_int8
 from srkd.sr.recipe import SRRecipe
 from srkd.sr.reparameterise import folded, widen
 
@@ -52,6 +53,10 @@ class Task(engine.Task):
             load_into(built.network, weights, path.pretrain_network_g, path.strict_load_g)
         if self.recipe.train.reparameterise:
             widen(built.network)
+        if self.recipe.train.quantisation_aware:
+            if self.recipe.train.reparameterise:
+                raise SrkdError("train.quantisation_aware rounds plain convolutions: set train.reparameterise to false")
+            imitate_int8(built.network)
         return built.network.train(), built.meta
 
     @classmethod
@@ -197,6 +202,8 @@ class Task(engine.Task):
             del settings["datasets"]["train"][key]
         for key in ("dir", "taps"):  # what a bank holds beside what is looked at changes nothing either
             del settings["cache"][key]
+        if not self.recipe.train.quantisation_aware:  # states from before there was this can still be resumed
+            del settings["train"]["quantisation_aware"]
         return settings
 
     @classmethod

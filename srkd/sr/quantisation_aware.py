@@ -1,0 +1,51 @@
+"""Training that already computes as int8 will, so that what is lost by rounding is learned back.
+
+Rounding is imitated in float with gradients passed straight through (Jacob et al., "Quantization and Training of Neural
+Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018). Ranges are those of the batch at hand: there is
+nothing to keep besides the weights, which stay those of the plain network.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_SMALLEST = 1e-8  # a range of zeros has a scale too
+
+
+class Int8Conv2d(nn.Conv2d):
+    """A convolution whose input, by tensor, and weights, by output channel, are rounded as int8 inference rounds them.
+
+    Symmetric, in 255 levels, or 256 for an input without negative values, such as a ReLU's.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        with torch.autocast(input.device.type, enabled=False):
+            x, weight = rounded_activations(input.float()), rounded_weights(self.weight)
+        return self._conv_forward(x, weight, self.bias)
+
+
+def rounded_activations(x: Tensor) -> Tensor:
+    """(N, C, H, W) on the grid of one scale for all."""
+    low, high = x.aminmax()
+    most = 127 if low < 0 else 255
+    return _rounded(x, torch.maximum(high, -low) / most)
+
+
+def rounded_weights(weight: Tensor) -> Tensor:
+    """(out, in, h, w) on the grid of a scale for each output channel."""
+    return _rounded(weight, weight.abs().amax((1, 2, 3), keepdim=True) / 127)
+
+
+def _rounded(x: Tensor, scale: Tensor) -> Tensor:
+    """x to multiples of `scale`, with x's gradient passed through."""
+    scale = scale.detach().clamp_min(_SMALLEST)
+    steps = (x / scale).detach()
+    return x + scale * (steps.round() - steps)
+
+
+def imitate_int8(network: nn.Module) -> None:
+    """Make every convolution an `Int8Conv2d`, in place; parameters keep their names and values."""
+    for module in network.modules():
+        if type(module) is nn.Conv2d:
+            module.__class__ = Int8Conv2d

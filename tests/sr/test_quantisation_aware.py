@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from srkd import losses
+from srkd.engine.run import Run
+from srkd.errors import SrkdError
+from srkd.sr.models import load_network
+from srkd.sr.quantisation_aware import Int8Conv2d, imitate_int8, rounded_activations, rounded_weights
+from support import textured
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_values_lie_on_the_grid_of_int8(signed: bool) -> None:
+    x = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(0))
+    x = x if signed else x.abs()
+    step = x.abs().max().double() / (127 if signed else 255)
+    expected = (x.double() / step).round() * step
+    torch.testing.assert_close(rounded_activations(x).double(), expected, rtol=1e-6, atol=1e-6)
+    assert rounded_activations(torch.zeros(1, 1, 2, 2)).abs().max() == 0
+
+
+def test_each_output_channel_of_the_weights_has_its_own_grid() -> None:
+    weight = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(1))
+    weight *= torch.tensor([1, 10, 0.1, 0]).view(4, 1, 1, 1)
+    rounded = rounded_weights(weight)
+    for channel in range(3):
+        step = weight[channel].abs().max().double() / 127
+        expected = (weight[channel].double() / step).round() * step
+        torch.testing.assert_close(rounded[channel].double(), expected, rtol=1e-6, atol=1e-6)
+    assert rounded[3].abs().max() == 0
+
+
+def test_gradients_pass_straight_through() -> None:
+    layer = nn.Conv2d(2, 3, 3, padding=1)
+    plain = deepcopy(layer)
+    imitate_int8(layer)
+    assert isinstance(layer, Int8Conv2d) and layer.state_dict().keys() == plain.state_dict().keys()
+    x = torch.randn(1, 2, 6, 6, generator=torch.Generator().manual_seed(2))
+    inputs = [x.clone().requires_grad_(), x.clone().requires_grad_()]
+    for module, leaf in zip((layer, plain), inputs, strict=True):
+        module(leaf).sum().backward()
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=0, atol=0.02)
+    torch.testing.assert_close(layer.weight.grad, plain.weight.grad, rtol=0, atol=0.5)
+    assert layer.weight.grad is not None and layer.weight.grad.abs().min() > 0
+
+
+def test_training_learns_back_some_of_what_rounding_loses() -> None:
+    teacher = load_network("edsr_16x8_x2_cc0").network.requires_grad_(False)
+    student = deepcopy(teacher).requires_grad_(True)
+    imitate_int8(student)
+    loss = losses.build("output", norm="l2")
+    batch = torch.stack([torch.from_numpy(textured(seed, 24, 24)).permute(2, 0, 1) / 255 for seed in range(4)])
+    optimiser = torch.optim.Adam(student.parameters(), 1e-4)
+    values = []
+    for _ in range(60):
+        value = loss(student(batch), teacher(batch))
+        optimiser.zero_grad()
+        value.backward()
+        optimiser.step()
+        values.append(value.item())
+    assert sum(values[-5:]) < 0.85 * sum(values[:5])
+
+
+def test_a_stage_of_it_leaves_a_plain_checkpoint(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["stages"] = [{}, {"train": {"quantisation_aware": True, "total_iter": 3}}]
+    result = Run(recipe, tmp_path, quiet=True).train()
+    network = load_network(result["models"]["net_g"]).network
+    assert not any(isinstance(module, Int8Conv2d) for module in network.modules())
+
+
+def test_branches_cannot_be_rounded(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["train"] |= {"quantisation_aware": True, "reparameterise": True}
+    with pytest.raises(SrkdError, match=r"set train\.reparameterise to false"):
+        Run(recipe, tmp_path, quiet=True).train()
