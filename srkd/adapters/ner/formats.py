@@ -1,0 +1,175 @@
+"""The layouts that corpora of named entities come in: KMOU, KLUE-NER, CoNLL in general, the Modu corpus."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from srkd.adapters.ner.tags import OUTSIDE, Sentence, parse, to_bio
+from srkd.errors import SrkdError, unknown
+from srkd.io.atomic import shown
+
+
+@dataclass
+class Corpus:
+    """Sentences, and what was repaired while they were read."""
+
+    sentences: list[Sentence]
+    notices: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Raw:
+    """A sentence as it stands in a file: the line of each tag, or one line for all of them."""
+
+    tokens: list[str]
+    tags: list[str]
+    lines: list[int]
+
+
+def read(path: Path, format: str) -> Corpus:
+    """The sentences of a file of the layout `kmou`, `klue`, `conll` or `modu`, tags as BIO; empty ones are left out.
+
+    Raises:
+        SrkdError: a file that cannot be read or is not UTF-8, a tag that is none, tokens and tags of different
+            numbers, each with its line; no sentence at all.
+    """
+    if format not in _READERS:
+        raise SrkdError(f"data.format: {unknown('layout', format, _READERS)}")
+    sentences, repaired = [], []
+    for raw in _READERS[format](path):
+        try:
+            tags, places = to_bio(raw.tags)
+        except ValueError as error:
+            raise SrkdError(f"{shown(path)}, line {_line_of_mistake(raw)}: {error}") from error
+        repaired += [raw.lines[place] for place in places]
+        sentences.append(Sentence(raw.tokens, tags))
+    if not sentences:
+        raise SrkdError(f"{shown(path)}: no sentence in it, read as {format}")
+    notices = []
+    if repaired:
+        which = f"{len(repaired):,} entities begin" if len(repaired) > 1 else "an entity begins"
+        notices.append(f"{shown(path)}: {which} with I (first in line {repaired[0]}), read as B")
+    return Corpus(sentences, notices)
+
+
+def _line_of_mistake(raw: _Raw) -> int:
+    for tag, line in zip(raw.tags, raw.lines, strict=True):
+        try:
+            parse(tag)
+        except ValueError:
+            return line
+    raise AssertionError("no tag is wrong")
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines without their ends. Only line feeds end one: a token may be any other space."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SrkdError(f"{shown(path)}: cannot read the corpus: {error.strerror}") from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SrkdError(
+            f"{shown(path)}, line {line}: not UTF-8; convert what is in another encoding (CP949, perhaps) to UTF-8"
+        ) from error
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
+def _kmou(path: Path) -> Iterator[_Raw]:
+    """A sentence a line, morphemes separated by spaces, in `*.words.txt`; its tags in `*.tags.txt` beside it."""
+    if "words" not in path.name:
+        raise SrkdError(f'{shown(path)}: KMOU\'s layout has "words" in its file\'s name and "tags" in that beside it')
+    beside = path.with_name(path.name.replace("words", "tags"))
+    words, tags = _lines(path), _lines(beside)
+    if len(words) != len(tags):
+        raise SrkdError(f"{shown(path)}: {len(words):,} lines, but {beside.name} has {len(tags):,}")
+    for number, (left, right) in enumerate(zip(words, tags, strict=True), 1):
+        tokens, marks = left.split(), right.split()
+        if len(tokens) != len(marks):
+            raise SrkdError(
+                f"{shown(path)}, line {number}: {len(tokens)} tokens, but {len(marks)} tags in {beside.name}"
+            )
+        if tokens:
+            yield _Raw(tokens, marks, [number] * len(marks))
+
+
+def _klue(path: Path) -> Iterator[_Raw]:
+    """A character, a tab and its tag a line; a space is a token, `##` begins a comment, an empty line ends."""
+    return _rows(path, lambda line: line.startswith("##"), lambda line: line.split("\t") if line else [])
+
+
+def _conll(path: Path) -> Iterator[_Raw]:
+    """A token a line, its first column, and its tag, the last one, separated by spaces or tabs."""
+    return _rows(path, _is_remark, str.split)
+
+
+def _is_remark(line: str) -> bool:
+    """Whether a line says something about the corpus: `-DOCSTART-`, or a `#` that does not carry a tag."""
+    if not line.startswith("#"):
+        return line.startswith("-DOCSTART-")
+    try:
+        parse(line.split()[-1])
+    except ValueError:
+        return True
+    return False
+
+
+def _rows(path: Path, is_remark: Callable[[str], bool], columns: Callable[[str], list[str]]) -> Iterator[_Raw]:
+    """Sentences of one token a line, which empty lines end."""
+    sentence = _Raw([], [], [])
+    for number, line in enumerate([*_lines(path), ""], 1):
+        if is_remark(line):
+            continue
+        parts = columns(line)
+        if len(parts) == 1:
+            raise SrkdError(f'{shown(path)}, line {number}: "{line}" has no tag: expected a token and its tag')
+        if parts:
+            sentence.tokens.append(parts[0])
+            sentence.tags.append(parts[-1])
+            sentence.lines.append(number)
+        elif sentence.tokens:
+            yield sentence
+            sentence = _Raw([], [], [])
+
+
+def _modu(path: Path) -> Iterator[_Raw]:
+    """The Modu corpus's JSON: each sentence's `form`, characters as tokens, and its `NE` by `begin` and `end`.
+
+    The first two letters of a label are its type: PS of PS_NAME, LC of LCP_COUNTRY.
+    """
+    try:
+        documents = json.loads("\n".join(_lines(path)))["document"]
+        sentences = [sentence for document in documents for sentence in document["sentence"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SrkdError(f"{shown(path)}: not the Modu corpus's JSON of named entities ({error!r})") from error
+    for sentence in sentences:
+        where = f"{shown(path)}, sentence {sentence.get('id', '?') if isinstance(sentence, dict) else '?'}"
+        try:
+            tokens, tags = list(sentence["form"]), _spans(sentence)
+        except (KeyError, TypeError, ValueError) as error:
+            raise SrkdError(f"{where}: its entities cannot be read ({error})") from error
+        if tokens:
+            yield _Raw(tokens, tags, [0] * len(tags))
+
+
+def _spans(sentence: dict[str, Any]) -> list[str]:
+    """BIO tags of a sentence's characters."""
+    form, tags = sentence["form"], [OUTSIDE] * len(sentence["form"])
+    for entity in sentence.get("NE", []):
+        begin, end = entity["begin"], entity["end"]
+        if not 0 <= begin < end <= len(form) or form[begin:end] != entity["form"]:
+            raise ValueError(f'"{entity["form"]}" is not at {begin} to {end}')
+        if any(tag != OUTSIDE for tag in tags[begin:end]):
+            raise ValueError(f'"{entity["form"]}" overlaps another entity')
+        kind = entity["label"][:2]
+        tags[begin:end] = [f"B-{kind}", *[f"I-{kind}"] * (end - begin - 1)]
+    return tags
+
+
+_READERS: dict[str, Callable[[Path], Iterator[_Raw]]] = {"kmou": _kmou, "klue": _klue, "conll": _conll, "modu": _modu}

@@ -1,0 +1,113 @@
+"""Scores of a run's steps, one after the other: `python -m srkd.adapters.ner.history results.json`."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from srkd.adapters.ner.scores import forgetting
+from srkd.engine.task import SetScores
+from srkd.errors import SrkdError
+from srkd.io.atomic import shown, write_bytes, write_text
+from srkd.report import tables
+
+# The heading of each metric in tables.
+_COLUMNS = {
+    "first": "first types",
+    "micro_old": "old types",
+    "micro_new": "new types",
+    "micro": "all types",
+    "macro": "all, macro",
+    "forgetting": "forgetting",
+}
+
+
+def by_step(last: Path) -> dict[str, SetScores]:
+    """Scores after each stage of a run up to the one in the folder `last`: sets `step 1`, `step 2`, ...
+
+    From the second on, `forgetting` (F1 in points, an item a type) is `scores.forgetting` up to there.
+    """
+    match = re.fullmatch(r"stage_(\d+)", last.name)
+    folders = [last.with_name(f"stage_{n}") for n in range(1, int(match[1]) + 1)] if match else [last]
+    found = [dict(json.loads((f / "scores.json").read_text(encoding="utf-8")))["test"] for f in folders]
+    for number in range(2, len(found) + 1):
+        metrics = found[number - 1]["metrics"]
+        metrics["forgetting"] = forgetting([s["metrics"]["macro"] for s in found[:number]])
+    return {f"step {n}": scores for n, scores in enumerate(found, 1)}
+
+
+def steps(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each variant and step of a study's finished runs: means over seeds, and their SD from two on.
+
+    Micro F1 (%) of `old types`, `new types`, `all types`; macro F1 of `first types`, those of step 1, and `all, macro`;
+    `forgetting` in points, the mean over the old types.
+    """
+    rows = []
+    for variant in dict.fromkeys(run["variant"] for run in runs):
+        own = [run["scores"] for run in runs if run["variant"] == variant]
+        for step in own[0]:
+            row: dict[str, Any] = {"variant": variant, "step": int(step.split()[1]), "seeds": len(own)}
+            found = [_values(scores, step) for scores in own]
+            for metric in found[0]:
+                values = [value[metric] for value in found]
+                row[_COLUMNS[metric]] = float(np.mean(values))
+                if len(values) > 1:
+                    row[f"{_COLUMNS[metric]} SD"] = float(np.std(values, ddof=1))
+            rows.append(row)
+    return rows
+
+
+def _values(scores: Mapping[str, SetScores], step: str) -> dict[str, float]:
+    """By metric of `_COLUMNS`, one run's value after a step."""
+    metrics = scores[step]["metrics"]
+    first = {name: metrics["macro"][name] for name in scores["step 1"]["metrics"]["macro"]}
+    items = {"first": first, **metrics}
+    return {name: float(np.mean(list(items[name].values()))) for name in _COLUMNS if name in items}
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The rows of `steps` as Markdown, mean ± SD."""
+    headings = list(_COLUMNS.values())
+    printed = [{h: _cell(row, h) for h in ("variant", "step", "seeds", *headings) if h in row} for row in rows]
+    return tables.markdown(printed, ["variant", "step", "seeds", *headings]) + "\n"
+
+
+def _cell(row: Mapping[str, Any], heading: str) -> str:
+    value, spread = row[heading], row.get(f"{heading} SD")
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.1f}" + (f" ± {spread:.1f}" if spread is not None else "")
+
+
+def plot(rows: Sequence[Mapping[str, Any]], types: str, path: Path) -> None:
+    """Draw F1 by step as PNG, a line a variant; `types` is a column of `table`: "all types", say."""
+    from srkd.report import plots
+
+    series = []
+    for variant in dict.fromkeys(row["variant"] for row in rows):
+        own = [row for row in rows if row["variant"] == variant and types in row]
+        series.append({"label": variant, "x": [row["step"] for row in own], "y": [row[types] for row in own]})
+    write_bytes(path, plots.draw(plots.curves(series, "step", f"F1 of {types} (%)"), "png"))
+
+
+def main(arguments: list[str]) -> None:
+    """Write steps.md and two plots, first_types.png and all_types.png, beside the results.json of a study."""
+    results = Path(arguments[0])
+    try:
+        runs = json.loads(results.read_text(encoding="utf-8"))["runs"]
+    except (OSError, ValueError, KeyError) as error:
+        raise SrkdError(f"{shown(results)}: not the results of a study ({error})") from error
+    rows = steps(runs)
+    write_text(results.with_name("steps.md"), table(rows))
+    for types in ("first types", "all types"):
+        plot(rows, types, results.with_name(f"{types.replace(' ', '_')}.png"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,80 @@
+"""An encoder of the package transformers from a local folder, with its tokeniser. Nothing is downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from srkd.adapters.ner.vocabulary import PADDING, RARE, Encoding, Ids
+from srkd.errors import SrkdError
+
+_LONGEST = 8  # sub-words of a token; what follows is cut off
+
+
+class SubWords:
+    """The sub-words of a folder's tokeniser: `encode` gives their numbers, plus one, beside that of a real token.
+
+    Raises:
+        SrkdError: transformers is not installed, or the folder holds no tokeniser and configuration of its.
+    """
+
+    def __init__(self, folder: str) -> None:
+        try:
+            from transformers import AutoConfig, AutoTokenizer
+        except ImportError as error:
+            raise SrkdError(f"{folder}: an encoder from a folder needs: pip install transformers") from error
+        try:
+            self.tokeniser = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            self.config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, KeyError) as error:
+            raise SrkdError(f"{folder}: no tokeniser of transformers ({str(error).splitlines()[0]})") from error
+        self.folder = folder
+
+    def encode(self, tokens: Sequence[str]) -> Ids:
+        """Raises SrkdError for a sentence longer than the encoder takes."""
+        ids = np.full((len(tokens), 1 + _LONGEST), PADDING, np.int32)
+        for row, token in zip(ids, tokens, strict=True):
+            # A token that the tokeniser drops, such as a space, still has its place.
+            pieces = self.tokeniser.encode(token, add_special_tokens=False) or [self.tokeniser.unk_token_id]
+            row[0] = RARE
+            row[1 : 1 + _LONGEST][: len(pieces)] = np.array(pieces[:_LONGEST]) + 1
+        total, most = int((ids[:, 1:] > 0).sum()) + 4, getattr(self.config, "max_position_embeddings", 0)
+        if most and total > most:
+            raise SrkdError(f'{self.folder}: takes {most - 4} sub-words, but the sentence "{"".join(tokens)[:20]}..." '
+                            f"has {total - 4}: split it")  # fmt: skip
+        return ids
+
+    def describe(self) -> dict[str, Any]:
+        return {"pieces": self.folder}
+
+
+class HuggingFace(nn.Module):
+    """The encoder of the folder that `data.pieces` names; a token's feature is that of its first sub-word."""
+
+    def __init__(self, vocabulary: Encoding, dropout: float = 0.1) -> None:
+        super().__init__()
+        if not isinstance(vocabulary, SubWords):
+            raise ValueError("HuggingFace takes its tokeniser's sub-words: set data.pieces to its folder")
+        from transformers import AutoModel
+
+        self.encoder = AutoModel.from_pretrained(vocabulary.folder, local_files_only=True)
+        self.features, tokeniser = int(self.encoder.config.hidden_size), vocabulary.tokeniser
+        self.first, self.last, self.filler = tokeniser.cls_token_id, tokeniser.sep_token_id, tokeniser.pad_token_id
+
+    def forward(self, tokens: Tensor, real: Tensor) -> Tensor:
+        pieces = tokens[..., 1:].flatten(1)
+        kept = pieces != PADDING
+        lengths, rows = kept.sum(1), torch.arange(len(pieces), device=pieces.device)
+        # Sub-words move together, behind the first special token and before the last one.
+        packed = pieces.new_full((len(pieces), int(lengths.max()) + 2), self.filler)
+        place = kept.cumsum(1)
+        packed[rows[:, None].expand_as(kept)[kept], place[kept]] = pieces[kept] - 1
+        packed[:, 0], packed[rows, lengths + 1] = self.first, self.last
+        seen = torch.arange(packed.shape[1], device=pieces.device) < (lengths + 2)[:, None]
+        features = self.encoder(input_ids=packed, attention_mask=seen.long()).last_hidden_state
+        starts = place.view(*real.shape, -1)[..., 0] * real
+        return features[rows[:, None], starts]

@@ -1,0 +1,60 @@
+"""Precision and recall of whole entities, as seqeval counts them: micro and macro F1 over any types."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from srkd.errors import SrkdError
+
+
+@dataclass
+class Counts:
+    """How many entities of each type are right, predicted, and true."""
+
+    right: Counter[str] = field(default_factory=Counter)
+    predicted: Counter[str] = field(default_factory=Counter)
+    true: Counter[str] = field(default_factory=Counter)
+
+    def f1(self, types: Iterable[str]) -> float:
+        """F1 (%) over all entities of these types together: micro F1 of several types, and F1 of a single one."""
+        names = list(types)
+        right, predicted, true = (sum(c[name] for name in names) for c in (self.right, self.predicted, self.true))
+        return 200 * right / (predicted + true) if predicted + true else 0.0
+
+    def by_type(self, types: Iterable[str]) -> dict[str, float]:
+        """F1 (%) of each type; their mean is the macro F1."""
+        return {name: self.f1([name]) for name in types}
+
+
+def count(true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Counts:
+    """Compare the BIO tags of sentences; an entity is right where its type and both its ends are.
+
+    Raises:
+        SrkdError: seqeval is not installed.
+    """
+    try:
+        from seqeval.metrics.sequence_labeling import get_entities
+    except ImportError as error:
+        raise SrkdError("scores of named entities need seqeval: pip install 'srkd[adapters]'") from error
+    found = Counts()
+    for theirs, ours in zip(true, predicted, strict=True):
+        truth, guess = set(get_entities(list(theirs))), set(get_entities(list(ours)))
+        for counter, entities in ((found.true, truth), (found.predicted, guess), (found.right, truth & guess)):
+            counter.update(kind for kind, _, _ in entities)
+    return found
+
+
+def forgetting(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """By type, its best F1 after an earlier step less its F1 after the last (Chaudhry et al., ECCV 2018).
+
+    Args:
+        history: F1 by type after each step; types that only the last one has are left out.
+    """
+    *earlier, last = history
+    return {
+        name: max(scores[name] for scores in earlier if name in scores) - value
+        for name, value in last.items()
+        if any(name in scores for scores in earlier)
+    }

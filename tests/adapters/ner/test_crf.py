@@ -1,0 +1,40 @@
+"""Marginals against the sum over all labellings, in float64."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from srkd.adapters.ner.crf import Marginals
+
+
+def enumerated(scores: Tensor, transitions: Tensor) -> Tensor:
+    """log p(y_t) of one sentence (T, C), by all C^T labellings."""
+    length, labels = scores.shape
+    total = torch.zeros_like(scores)
+    for path in itertools.product(range(labels), repeat=length):
+        value = sum(scores[t, y] for t, y in enumerate(path)) + sum(
+            transitions[a, b] for a, b in itertools.pairwise(path)
+        )
+        for t, y in enumerate(path):
+            total[t, y] += torch.exp(torch.as_tensor(value))
+    return (total / total.sum(1, keepdim=True)).log()
+
+
+def test_marginals_are_those_of_all_labellings() -> None:
+    torch.manual_seed(0)
+    crf = Marginals(3).double()
+    torch.nn.init.normal_(crf.transitions)
+    scores = torch.randn(2, 5, 3, dtype=torch.float64)
+    real = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    found = crf(scores, real)
+    assert torch.allclose(found[0], enumerated(scores[0], crf.transitions), atol=1e-12)
+    assert torch.allclose(found[1, :3], enumerated(scores[1, :3], crf.transitions), atol=1e-12)
+
+
+def test_without_transitions_every_token_is_by_itself() -> None:
+    scores = torch.randn(2, 4, 3)
+    found = Marginals(3)(scores, torch.ones(2, 4, dtype=torch.bool))
+    assert torch.allclose(found, scores.log_softmax(2), atol=1e-6)

@@ -1,0 +1,140 @@
+"""Steps end to end on a made-up corpus: what is learned, forgotten and kept, resuming, mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from srkd.adapters.ner import history
+from srkd.engine.checkpoint import load_weights
+from srkd.engine.recipe import merge
+from srkd.engine.run import Run
+from srkd.errors import SrkdError
+from srkd.study import comparison, plan
+from srkd.study.compare import Comparison
+
+pytest.importorskip("seqeval", reason="seqeval is not installed")
+CE: dict[str, Any] = {"type": "CrossEntropyLoss"}
+TAUGHT = {"stages": [{"data": {"step": 1}}, {"data": {"step": 2}, "train": {"losses": [CE, {"type": "masked_kl"}]}}]}
+
+
+def train(recipe: dict[str, Any], root: Path, **changes: Any) -> dict[str, Any]:
+    return Run(merge(recipe, changes), root, quiet=True).train()
+
+
+def test_fine_tuning_forgets_what_distillation_keeps(recipe: dict[str, Any], tmp_path: Path) -> None:
+    forgetful = train(recipe, tmp_path, name="plain")["metrics"]
+    taught = train(recipe, tmp_path, name="taught", **TAUGHT)
+    kept = taught["metrics"]
+    assert forgetful["micro_new"] > 80 and forgetful["micro_old"] < 20
+    assert kept["micro_new"] > 80 and kept["micro_old"] > 80
+    scores = history.by_step(tmp_path / "taught" / "stage_2")
+    assert list(scores) == ["step 1", "step 2"] and set(scores["step 2"]["metrics"]["forgetting"]) == {"PER", "LOC"}
+    meta = load_weights(Path(taught["models"]["net"]))[1]
+    assert meta["types"] == ["PER", "LOC", "DAT", "TIM"] and "부산" in meta["vocabulary"]["words"]
+
+
+@pytest.mark.parametrize("data", [{"pseudo": 0.6}, {"joint": True}], ids=["pseudo", "joint"])
+def test_pseudo_labels_and_joint_training_keep_old_types_too(
+    data: dict[str, Any], recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    assert train(recipe, tmp_path, data=data)["metrics"]["micro_old"] > 80
+
+
+def test_a_second_step_starts_as_the_first_one_ended(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """Old rows are equal to the bit, and the teacher is the first step's network itself."""
+    run = Run(merge(recipe, {**TAUGHT, "train": {"total_iter": 2}}), tmp_path, quiet=True)
+    first, second = run.set_up()
+    before = {k: v.clone() for k, v in first.state_dict().items()}
+    second.on_stage(2, before)
+    assert torch.equal(second.network.head.weight[:5], before["network.head.weight"])
+    assert second.network.head.weight.shape[0] == 9
+    batch = second.batch(0)
+    assert torch.equal(batch["teacher_output"], first.network.eval()(batch["input"]))
+    assert not any(key.startswith("previous") for key in second.state_dict())
+
+
+def test_hidden_features_of_the_previous_step_can_be_matched(recipe: dict[str, Any], tmp_path: Path) -> None:
+    losses = [CE, {"type": "masked_kl"}, {"type": "fitnet", "at": "features"}]
+    stages = [{"data": {"step": 1}}, {"data": {"step": 2}, "train": {"losses": losses}}]
+    assert train(recipe, tmp_path, stages=stages, train={"total_iter": 2})["finished"]
+
+
+def test_a_resumed_run_ends_with_the_same_bits(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe = merge(recipe, {**TAUGHT, "train": {"total_iter": 6}})
+    whole = train(recipe, tmp_path / "whole")
+    stopped = Run(recipe, tmp_path / "cut", quiet=True, budget=0.0)
+    assert not stopped.train()["finished"]
+    for _ in range(30):
+        result = Run(recipe, tmp_path / "cut", quiet=True, budget=0.0, resume=True).train()
+        if result["finished"]:
+            break
+    ours, theirs = (load_weights(Path(r["models"]["net"]))[0] for r in (whole, result))
+    assert result["finished"] and all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize("network", [{"type": "Transformer", "width": 16, "heads": 2}, {"type": "BiLSTM", "crf": True}])
+def test_other_networks_take_steps(network: dict[str, Any], recipe: dict[str, Any], tmp_path: Path) -> None:
+    data = {"pieces": "jamo"}
+    result = train({**recipe, "network": network}, tmp_path, **TAUGHT, data=data, train={"total_iter": 2})
+    assert result["finished"]
+
+
+def test_without_a_test_file_every_fifth_sentence_is_one(recipe: dict[str, Any], tmp_path: Path) -> None:
+    del recipe["data"]["test"]
+    (task, _) = Run(recipe, tmp_path, quiet=True).set_up()
+    assert len(task.test) == 24 and len(task.sentences) == 48
+    assert "in 24 sentences of train.words.txt" in task.evaluate()["test"]["protocol"]
+
+
+def test_types_of_no_step_are_said(recipe: dict[str, Any], tmp_path: Path) -> None:
+    run = Run(merge(recipe, {"data": {"steps": [["PER"], ["DAT"]]}}), tmp_path, quiet=True)
+    run.set_up()
+    assert any("LOC, TIM in no step of data.steps, read as O" in notice for notice in run.notices)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"steps": [["PER"], ["LOC", "PER"]]}}, 'data.steps: the type "PER" is in steps 1 and 2'),
+        ({"data": {"steps": [["PERS"], ["LOC"]]}}, 'no entity of the type "PERS" in .* .did you mean "PER"'),
+        ({"stages": [{"data": {"step": 3}}]}, "data.step: 3, but data.steps has 2"),
+        ({"stages": [{"data": {"step": 2}}]}, "step: 2 has no step before it: list all steps under `stages`"),
+        ({"data": {"train": "nowhere.words.txt"}}, r"nowhere.words.txt: no such file.*KMOU"),
+        ({"train": {"losses": [CE, {"type": "masked_kl"}]}}, "masked_kl: step 1 has no step before it"),
+        ({"data": {"pseudo": 1.5}}, "data.pseudo: input should be less than or equal to 1"),
+        ({"data": {"pieces": "jaso"}}, "unknown kind of pieces"),
+    ],
+)
+def test_mistakes_are_told(
+    changes: dict[str, Any], message: str, recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SRKD_DATA", raising=False)
+    with pytest.raises(SrkdError, match=message):
+        train(recipe, tmp_path, **changes)
+
+
+def test_a_study_has_scores_after_every_step(recipe: dict[str, Any], tmp_path: Path) -> None:
+    del recipe["name"]
+    variants = [{"name": "control", "losses": [CE]}, {"name": "kd", "losses": [CE], "stages": TAUGHT["stages"]}]
+    small = merge(recipe, {"name": "ner", "train": {"total_iter": 2}})
+    study = plan.Study.model_validate({"name": "s", "base": small, "variants": variants, "seeds": [0, 1],
+                                       "lower": ["forgetting"]})  # fmt: skip
+    compared = Comparison(study, tmp_path)
+    compared.check()
+    assert compared.train(quiet=True)
+    found = comparison.write(compared)
+    assert not found["failed"]
+    assert {(t["set"], t["metric"]) for t in found["scores"]} >= {("step 1", "micro"), ("step 2", "forgetting")}
+    history.main([str(tmp_path / "s" / "results.json")])
+    rows = history.steps(json.loads((tmp_path / "s" / "results.json").read_text(encoding="utf-8"))["runs"])
+    last = next(row for row in rows if (row["variant"], row["step"]) == ("kd", 2))
+    runs = [run["scores"]["step 2"]["metrics"]["forgetting"] for run in found["runs"] if run["variant"] == "kd"]
+    assert last["forgetting"] == pytest.approx(np.mean([list(items.values()) for items in runs]))
+    assert (tmp_path / "s" / "first_types.png").stat().st_size > 1000
+    assert (tmp_path / "s" / "steps.md").read_text(encoding="utf-8").count("\n| ") == 5
