@@ -7,7 +7,8 @@ import fcntl
 import json
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -88,7 +89,7 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
         if final.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         _clear(final.parent.absolute())
-        temporary, held = _created(final)
+        temporary, held = _created(final.parent, final.suffix, _new_file)
     except OSError as error:
         raise _in_words(error, final) from error
     try:
@@ -104,11 +105,39 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
         os.close(held)
 
 
-def _created(final: Path) -> tuple[Path, int]:
-    """A new temporary file for `final`, and the descriptor whose lock says that somebody is still writing it."""
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """A folder for unfinished files inside `folder`, which is made if need be; gone when the block ends, however it
+    does, or, where the process is killed, when another first writes into `folder`.
+
+    Raises:
+        SrkdError: `folder` cannot be written to.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _clear(folder.absolute())
+        place, held = _created(folder, "", _new_folder)
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        os.close(held)
+
+
+def _new_file(path: Path) -> int:
+    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+
+
+def _new_folder(path: Path) -> int:
+    path.mkdir()
+    return os.open(path, os.O_RDONLY)
+
+
+def _created(folder: Path, suffix: str, make: Callable[[Path], int]) -> tuple[Path, int]:
+    """Something new and temporary in a folder, and the descriptor whose lock says that somebody is still at work."""
     while True:
-        temporary = final.with_name(f".part-{secrets.token_hex(6)}{final.suffix}")
-        held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        temporary = folder / f".part-{secrets.token_hex(6)}{suffix}"
+        held = make(temporary)
         with suppress(OSError):  # a file system without locks: then nobody can take it for abandoned either
             fcntl.flock(held, fcntl.LOCK_EX)
         if temporary.exists():
@@ -118,11 +147,22 @@ def _created(final: Path) -> tuple[Path, int]:
 
 @cache
 def _clear(folder: Path) -> None:
-    """Remove unfinished files that nobody holds any more, once a process and folder."""
+    """Remove what is unfinished and nobody holds any more, once a process and folder."""
     for path in folder.glob(".part-*"):
-        with suppress(OSError), path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError):
+            _remove_abandoned(path)
+
+
+def _remove_abandoned(path: Path) -> None:
+    held = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
             path.unlink()
+    finally:
+        os.close(held)
 
 
 def _sync(path: Path) -> None:

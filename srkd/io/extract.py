@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
 import tarfile
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -14,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from srkd.errors import SrkdError
-from srkd.io.atomic import shown
+from srkd.io.atomic import scratch, shown
 
 _MAX_FILES = 100_000
 _MAX_RATIO = 100
@@ -39,21 +37,17 @@ def extract(archive: Path, folder: Path, suffixes: tuple[str, ...] | None = None
             link, a device, two members of one name; more than 100,000 members, or more than 100 times the archive's
             size once unpacked (64 MB are always fine); a full disk. Nothing is left behind.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
     try:
-        with _opened(archive) as members:
-            written = _write(members, temporary, max(_ALWAYS_FINE, _MAX_RATIO * archive.stat().st_size), suffixes)
-        temporary.chmod(0o755)
-        temporary.rename(folder)
+        with scratch(folder.parent) as temporary:
+            with _opened(archive) as members:
+                written = _write(members, temporary, max(_ALWAYS_FINE, _MAX_RATIO * archive.stat().st_size), suffixes)
+            temporary.rename(folder)
     except _BROKEN as error:
         raise SrkdError(f"{shown(archive)}: a damaged archive, or one that cannot be read ({error})") from error
     except _Hostile as error:
         raise SrkdError(f"{shown(archive)}: refused, since it {error}; nothing was unpacked") from error
     except OSError as error:
         raise SrkdError(f"cannot unpack {shown(archive)} into {shown(folder)}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return [folder / path for path in written]
 
 

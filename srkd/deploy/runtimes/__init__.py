@@ -21,8 +21,8 @@ from torch import nn
 from srkd.deploy.graph import facts, graph_of
 from srkd.deploy.runtimes import onnx, openvino, pytorch
 from srkd.deploy.runtimes.engine import Bytes, Engine, require
-from srkd.deploy.runtimes.workshop import workshop
 from srkd.errors import SrkdError, unknown
+from srkd.io.atomic import scratch, shown
 
 if TYPE_CHECKING:
     from srkd.deploy.model import Model
@@ -127,9 +127,13 @@ def save(own: Any, runtime: str, path: Path, accept: Callable[[Path], bool] = la
 
     The files appear whole, after `accept` has been given what was written, still elsewhere, and has said yes.
     """
-    with workshop(path.parent) as scratch:
-        _MODULES[runtime].save(own, scratch / path.name)
-        if accept(scratch / path.name):
+    with scratch(path.parent) as place:
+        try:
+            _MODULES[runtime].save(own, place / path.name)
+        except Exception as error:  # each runtime's writer has exceptions of its own, and few say why
+            words = (str(error).splitlines() or [type(error).__name__])[-1]
+            raise SrkdError(f"cannot write {shown(path)}: {words}; is the disk full?") from error
+        if accept(place / path.name):
             path.unlink(missing_ok=True)  # never an old .xml beside a new .bin
-            for file in sorted(scratch.iterdir()):  # the .bin comes before the .xml, which needs it
+            for file in sorted(place.iterdir()):  # the .bin comes before the .xml, which needs it
                 os.replace(file, path.with_name(file.name))

@@ -144,16 +144,32 @@ class OnnxEngine(Engine):
         return result if uint8 else as_bytes(result)
 
 
+def _has_weights_elsewhere(message: Any) -> bool:
+    """Whether any tensor in a model, wherever it is, refers to another file."""
+    for field, value in message.ListFields():
+        if field.name == "external_data" or (field.name == "data_location" and value):
+            return True
+        inner = [value] if hasattr(value, "ListFields") else value if field.message_type is not None else []
+        if any(map(_has_weights_elsewhere, inner)):
+            return True
+    return False
+
+
 def save(model: Any, path: Path) -> None:
     """Write `path` (.onnx), weights included."""
     require("onnx").save(model, path)
 
 
 def load(path: Path) -> tuple[Any, dict[str, Any]]:
-    """An ONNX model that srkd wrote, and its facts. Raises SrkdError for any other file."""
+    """An ONNX model that srkd wrote, and its facts. Raises SrkdError for any other file.
+
+    Weights that it says are in another file are not looked for: srkd writes none, and the other file could be any.
+    """
     onnx = require("onnx")
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=False)
+        if _has_weights_elsewhere(model):
+            raise ValueError("weights in another file")
         return model, json.loads({entry.key: entry.value for entry in model.metadata_props}[_KEY])
     except Exception as error:
         raise SrkdError(f"{path}: not an ONNX model that srkd exported, or not whole") from error
