@@ -11,8 +11,7 @@ from typing import Any
 
 import yaml
 
-from robustness.conftest import TINY
-from robustness.victims import command
+from robustness.victims import Ended, command, run
 from srkd import resources
 from srkd.engine.checkpoint import load_weights
 from srkd.engine.log import read_metrics
@@ -20,6 +19,7 @@ from srkd.io.images import Picture, write_picture
 from srkd.io.store import PictureStore
 from support import textured
 
+TINY = {"type": "EDSR", "num_feat": 4, "num_block": 2, "upscale": 2, "img_range": 1.0}
 LOSSES = [{"type": "L1Loss"}, {"type": "output", "weight": 0.5}, {"type": "vid", "at": "body.1", "weight": 0.1}]
 
 
@@ -39,7 +39,7 @@ class Case:
 
 
 def _pictures(folder: Path) -> None:
-    for number in range(4):
+    for number in range(3):
         write_picture(folder / "photos" / f"p{number}.png", Picture(textured(number, 24 + 2 * number, 28)))
 
 
@@ -47,12 +47,12 @@ def _recipe(teacher: Path) -> dict[str, Any]:
     """Distillation with a cached teacher, a loss that learns, an averaged student, validation, a state every step."""
     return {
         "name": "tiny", "scale": 2, "network_g": {key: value for key, value in TINY.items() if key != "upscale"},
-        "network_g_teacher": {"file": str(teacher)}, "cache": {"kind": "bank", "patches": 16},
+        "network_g_teacher": {"file": str(teacher)}, "cache": {"kind": "bank", "patches": 8},
         "datasets": {"train": {"dataroot_gt": "photos", "gt_size": 16, "batch_size_per_gpu": 4},
                      "val": {"name": "photos", "dataroot_gt": "photos"}},
         "val": {"val_freq": 3},
-        "train": {"total_iter": 7, "losses": LOSSES, "ema_decay": 0.9, "precision": "fp32"},
-        "logger": {"print_freq": 1, "save_checkpoint_freq": 4, "save_state_seconds": 0, "use_tb_logger": False},
+        "train": {"total_iter": 5, "losses": LOSSES, "ema_decay": 0.9, "precision": "fp32"},
+        "logger": {"print_freq": 1, "save_checkpoint_freq": 2, "save_state_seconds": 0, "use_tb_logger": False},
     }  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def _train(teacher: Path) -> Case:
 
 def _compare(teacher: Path) -> Case:
     base = _recipe(teacher)
-    base["train"]["total_iter"] = 4
+    base["train"]["total_iter"] = 3
     variants = [{"name": "kd", "losses": base["train"].pop("losses")}]
     study = {"name": "study", "base": base, "seeds": [0], "sets": ["photos"], "variants": variants}
 
@@ -130,4 +130,33 @@ def _upscale(teacher: Path) -> Case:
                 lambda folder: {p.name: p.read_bytes() for p in (folder / "large").iterdir()})  # fmt: skip
 
 
-CASES = {"train": _train, "compare": _compare, "zoo": _zoo, "prepare_data": _prepare_data, "upscale": _upscale}
+def _export(teacher: Path) -> Case:
+    def results(folder: Path) -> Any:
+        (weights,) = (folder / "out").glob("*.bin")
+        rows = json.loads((folder / "out" / "export.json").read_text())["rows"]
+        kept = [{key: value for key, value in row.items() if key != "ms"} for row in rows]
+        return sorted(p.name for p in (folder / "out").iterdir()), weights.read_bytes(), kept
+
+    call = command("export", str(teacher), "-o", "out", "--to", "openvino", "--data", "photos")
+    return Case(call, _pictures, results)
+
+
+CASES = {"train": _train, "compare": _compare, "zoo": _zoo, "prepare_data": _prepare_data, "upscale": _upscale,
+         "export": _export}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    """A case that ran to its end: how that went, what came out, and the folder that it was done in."""
+
+    case: Case
+    ended: Ended
+    results: Any
+    folder: Path
+
+    @classmethod
+    def of(cls, name: str, teacher: Path, place: Path) -> Undisturbed:
+        case = CASES[name](teacher)
+        ended = run(case.call, case.folder(place))
+        assert ended.code == 0, ended.said
+        return cls(case, ended, case.results(place), place)

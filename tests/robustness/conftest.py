@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
+from robustness.cases import CASES, TINY, Undisturbed
 from srkd.engine.checkpoint import save_weights
 from srkd.sr.networks import build
-
-TINY = {"type": "EDSR", "num_feat": 4, "num_block": 2, "upscale": 2, "img_range": 1.0}
 
 
 @pytest.fixture
@@ -40,3 +40,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
     save_weights(path, build(TINY).state_dict(), {"network": TINY, "scale": 2})
     return path
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Undisturbed]:
+    """`undisturbed(name)`: the case of that name, done once."""
+
+    @cache
+    def done(name: str) -> Undisturbed:
+        return Undisturbed.of(name, tiny, tmp_path_factory.mktemp(name) / "whole")
+
+    return done
+
+
+def cases(*short: str) -> pytest.MarkDecorator:
+    """A test of every case; of those only, in the short form."""
+    return pytest.mark.parametrize("name", list(CASES) if os.environ.get("SRKD_SOAK") else list(short))

@@ -15,6 +15,7 @@ import yaml
 from safetensors.torch import save_file
 
 from srkd.cli.main import main
+from srkd.deploy import runtimes
 from srkd.engine.checkpoint import load_weights, save_weights
 from srkd.errors import SrkdError
 from srkd.sr.models import load_network
@@ -163,6 +164,39 @@ def test_weights_are_not_mapped_after_they_were_read(tmp_path: Path) -> None:
     state, _ = load_weights(path)
     path.write_bytes(b"")
     assert state["w"].sum() == 100_000
+
+
+@pytest.mark.parametrize("place", ["../secret.bin", "{}/secret.bin", "link.bin", "beside.bin"])
+@pytest.mark.parametrize("where", ["weights", "attribute"])
+def test_onnx_weights_in_another_file_are_refused(place: str, where: str, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    (tmp_path / "secret.bin").write_bytes(b"secret: \0\0\0\0\0\0\0\0")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "beside.bin").write_bytes(bytes(16))
+    (folder / "link.bin").symlink_to(tmp_path / "secret.bin")
+    tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[4])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value=place.format(tmp_path))
+    output = onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, [4])
+    nodes = [onnx.helper.make_node("Constant", [], ["w"], value=tensor)] if where == "attribute" else []
+    model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], [output], [tensor] * (not nodes)))
+    model.metadata_props.add(key="srkd", value=json.dumps({"name": "x", "scale": 2, "precision": "fp32"}))
+    (folder / "x.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(SrkdError, match=r"x\.onnx: not an ONNX model that srkd exported"):
+        runtimes.open_file(folder / "x.onnx")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x08", b"no model", bytes(1000), b"<net/>", b"<!DOCTYPE n [<!ENTITY a 'x'>]>"]
+)
+@pytest.mark.parametrize("suffix", [".onnx", ".xml"])
+def test_files_that_are_no_exported_network_are_refused(content: bytes, suffix: str, tmp_path: Path) -> None:
+    pytest.importorskip("openvino" if suffix == ".xml" else "onnx")
+    (tmp_path / f"x{suffix}").write_bytes(content)
+    (tmp_path / "x.bin").write_bytes(b"")
+    with pytest.raises(SrkdError, match=r"not an \w+ model that srkd exported"):
+        runtimes.open_file(tmp_path / f"x{suffix}")
 
 
 TAGS = ["!!python/object/apply:os.mkdir ['{}']", "!!python/object/new:os.mkdir ['{}']", "!!python/name:os.mkdir '{}'",

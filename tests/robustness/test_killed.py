@@ -11,29 +11,25 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from robustness import whole
-from robustness.cases import CASES
+from robustness.cases import Undisturbed
+from robustness.conftest import cases
 from robustness.victims import Victim, run
 
 
-@pytest.mark.parametrize("name", list(CASES))
+@cases("train", "compare", "zoo", "prepare_data", "upscale", "export")
 def test_killed_at_any_moment_a_command_ends_as_if_undisturbed(
-    name: str, tiny: Path, tmp_path: Path, rounds: Callable[[int, int], int], tell: Callable[[str], None]
-) -> None:
-    case, rng, kills = CASES[name](tiny), random.Random(name), 0
-
-    undisturbed = run(case.call, case.folder(tmp_path / "whole"))
-    assert undisturbed.code == 0, undisturbed.said
-    expected = case.results(tmp_path / "whole")
+    name: str, undisturbed: Callable[[str], Undisturbed], tmp_path: Path, rounds: Callable[[int, int], int],
+    tell: Callable[[str], None],
+) -> None:  # fmt: skip
+    whole_run, rng, kills = undisturbed(name), random.Random(name), 0
+    case, changes = whole_run.case, whole_run.ended.changes
     for number in range(rounds(1, 25)):
         place = case.folder(tmp_path / f"cut{number}")
-        for attempt in range(4):
+        for attempt in range(rounds(2, 4)):
             by_time = attempt % 2
-            kill_at = 0 if by_time else rng.randrange(1, undisturbed.changes + 1)
-            victim = Victim(case.call, place, kill_at=kill_at)
-            if by_time and not victim.wait(rng.uniform(0, undisturbed.seconds)):
+            victim = Victim(case.call, place, kill_at=0 if by_time else rng.randrange(1, changes + 1))
+            if by_time and not victim.wait(rng.uniform(0, whole_run.ended.seconds)):
                 victim.signal(signal.SIGKILL)
             ended = victim.end()
             whole.check(place)
@@ -43,7 +39,7 @@ def test_killed_at_any_moment_a_command_ends_as_if_undisturbed(
             kills += 1
         last = run(case.call, place)
         assert last.code == 0, last.said
-        assert case.results(place) == expected
+        assert case.results(place) == whole_run.results
         assert not list(place.rglob(".part-*"))
     assert kills > 0
-    tell(f"{kills} kills, each within {undisturbed.changes} changes to the file system; the results are the same")
+    tell(f"{kills} kills, each within {changes} changes to the file system; the results are the same")

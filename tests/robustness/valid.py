@@ -12,7 +12,7 @@ import torch
 import yaml
 from PIL import Image
 
-from robustness.conftest import TINY
+from robustness.cases import TINY
 from srkd.engine.checkpoint import save_state, save_weights
 from srkd.io.images import Picture, write_picture
 from srkd.io.metadata import Metadata
