@@ -35,5 +35,5 @@ def run(args: argparse.Namespace) -> int:
     result = export(Model.load(args.model), Path(args.output), wanted, lambda line: print(line, file=sys.stderr))
     print(result.text())
     if result.refused:
-        raise PartialFailure(f"{len(result.refused)} of {len(result.rows) - 1} files were refused; the table says why")
+        raise PartialFailure(f"{len(result.refused)} of {len(result.files)} files were refused; the table says why")
     return 0

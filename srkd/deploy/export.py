@@ -19,7 +19,7 @@ from srkd.deploy.calibration import (
 from srkd.deploy.cost import median_ms
 from srkd.deploy.graph import facts, graph_of
 from srkd.deploy.model import Model
-from srkd.deploy.quantise import SENSITIVITY_COLUMNS, quantise
+from srkd.deploy.quantise import SENSITIVITY_COLUMNS, Quantised, quantise
 from srkd.deploy.runtimes.engine import Engine
 from srkd.errors import SrkdError, unknown
 from srkd.io.atomic import write_text
@@ -72,8 +72,14 @@ class Exported:
     sensitivity: dict[str, list[Row]]
 
     @property
+    def files(self) -> list[Row]:
+        """The rows of files, written or refused: neither torch nor what is only there to compare with."""
+        return [row for row in self.rows[1:] if row["MB"] is not None]
+
+    @property
     def refused(self) -> list[Row]:
-        return [row for row in self.rows if row["kept"] != "yes"]
+        """The rows of files that were not written because they are not good enough."""
+        return [row for row in self.files if row["kept"] != "yes"]
 
     def text(self) -> str:
         below = (f"{name}\n{tables.text(rows, SENSITIVITY_COLUMNS)}" for name, rows in self.sensitivity.items())
@@ -99,23 +105,28 @@ def export(model: Model, folder: Path, wanted: Wanted, say: Say = lambda line: N
     known = facts(model.name, model.scale, model.multiple, model.receptive_field.halo, model.meta)
     result = Exported([judge.reference], {})
     graph = graph_of(model.network, wanted.uint8)
-    for target in wanted.targets:
-        runtime = TARGETS[target]
-        suffix = runtimes.SUFFIXES[runtime]
+    for runtime in (TARGETS[target] for target in wanted.targets):
         for precision in wanted.precisions:
-            stem = model.name if precision == "fp32" else f"{model.name}_{precision}"
-            say(f"{stem}{suffix}: writing and comparing")
-            if precision == "int8":
+            name = f"{model.name}{'' if precision == 'fp32' else f'_{precision}'}{runtimes.SUFFIXES[runtime]}"
+            say(f"{name}: writing and comparing")
+            if precision == "fp32":
+                own = runtimes.converted(graph, runtime, precision, known)
+            else:
                 assert calibration is not None
                 found = quantise(graph, runtime, known, calibration, wanted.max_drop, say)
+                _tell(found, name, judge, result)
                 own = found.converted
-                if found.sensitivity:
-                    result.sensitivity[f"{stem}{suffix}"] = found.sensitivity
-            else:
-                own = runtimes.converted(graph, runtime, precision, known)
-            result.rows.append(_write(own, runtime, folder / f"{stem}{suffix}", judge))
+            result.rows.append(_write(own, runtime, folder / name, judge))
     _write_table(result, folder)
     return result
+
+
+def _tell(found: Quantised, name: str, judge: _Judge, result: Exported) -> None:
+    """Where layers had to be kept: by which table, and what int8 would have lost without."""
+    if found.whole is not None:
+        result.sensitivity[name] = found.sensitivity
+        row = judge.row(f"{name}, no layer kept", found.whole, None)
+        result.rows.append(row | {"kept": "no: in its place the next"})
 
 
 class _Judge:
@@ -131,11 +142,11 @@ class _Judge:
         megabytes = sum(p.numel() * p.element_size() for p in model.network.parameters()) / 1e6
         self.reference = self._row(model.name, engine, self._exact, megabytes)
 
-    def row(self, name: str, engine: Engine, megabytes: float) -> Row:
+    def row(self, name: str, engine: Engine, megabytes: float | None) -> Row:
         """A row of `COLUMNS`; `kept` is "yes", or why not."""
         return self._row(name, engine, self._pictures.answers(engine), megabytes)
 
-    def _row(self, name: str, engine: Engine, answers: list[Any], megabytes: float) -> Row:
+    def _row(self, name: str, engine: Engine, answers: list[Any], megabytes: float | None) -> Row:
         lowest, largest = closeness(answers, self._exact)
         psnr = self._pictures.psnr(answers)
         kept = "yes"
@@ -143,11 +154,12 @@ class _Judge:
             kept = f"no: differs by {largest} levels"
         elif self._psnr - psnr > self._max_drop:
             kept = f"no: loses {self._psnr - psnr:.3f} dB, more than {self._max_drop:g}"
+        size = None if megabytes is None else round(megabytes, 2)
+        ms = round(median_ms(lambda: engine(self._picture), self._seconds), 2)
         return {"file": name, "runtime": engine.runtime, "precision": engine.precision, "largest difference": largest,
                 "PSNR to torch (dB)": round(lowest, 2), "PSNR (dB)": round(psnr, 3),
                 "drop (dB)": round(self._psnr - psnr, 3),
-                "ms": round(median_ms(lambda: engine(self._picture), self._seconds), 2), "MB": round(megabytes, 2),
-                "kept": kept, "protocol": self._pictures.protocol.as_dict(["psnr"])}  # fmt: skip
+                "ms": ms, "MB": size, "kept": kept, "protocol": self._pictures.protocol.as_dict(["psnr"])}  # fmt: skip
 
 
 def _write(own: Any, runtime: str, path: Path, judge: _Judge) -> Row:

@@ -22,14 +22,18 @@ _RANKED_ON = 3  # pictures that are enough to rank layers by
 
 @dataclass
 class Quantised:
-    """An int8 network, the layers kept out of it, what it loses on the calibration pictures (dB), and the table that
-    the layers were chosen by, most sensitive first: empty where none had to be."""
+    """An int8 network, the layers kept out of it, and what it loses on the calibration pictures (dB).
+
+    Where layers had to be kept: the table that they were chosen by, most sensitive first, and `whole`, the network with
+    none kept.
+    """
 
     converted: Any
     engine: Engine
     drop: float
     kept: list[str] = field(default_factory=list)
     sensitivity: list[Row] = field(default_factory=list)
+    whole: Engine | None = None
 
 
 class _Quantiser:
@@ -79,6 +83,7 @@ def quantise(
         best = min(best, candidate, key=lambda quantised: quantised.drop)
         if best.drop <= aim:
             break
+    best.whole = found.engine
     best.sensitivity = [row | {"kept": row["layer"] in best.kept} for row in table]
     return best
 
