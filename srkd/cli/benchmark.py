@@ -52,7 +52,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _upscale(args: argparse.Namespace) -> int:
-    import json
     import sys
     from pathlib import Path
 
@@ -71,7 +70,7 @@ def _upscale(args: argparse.Namespace) -> int:
     if args.output:
         write(Path(args.output), "upscale", result["rows"], benchmark.COLUMNS, result=result, remarks=[closing])
     table = f"{tables.text(result['rows'], benchmark.COLUMNS)}\n\n{closing}"
-    print(json.dumps(result, indent=2) if args.json else table)
+    print(tables.results_json(result) if args.json else table)
     return 0
 
 
@@ -94,7 +93,6 @@ def _inference(args: argparse.Namespace) -> int:
 
 
 def _training(args: argparse.Namespace) -> int:
-    import json
     from pathlib import Path
 
     from srkd.report import tables
@@ -113,5 +111,5 @@ def _training(args: argparse.Namespace) -> int:
     if args.output:
         write(Path(args.output), args.action, result["rows"], columns, result=result, remarks=closing)
     table = "\n".join([tables.text(result["rows"], columns), "", *closing])
-    print(json.dumps(result, indent=2) if args.json else table)
+    print(tables.results_json(result) if args.json else table)
     return 0

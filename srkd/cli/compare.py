@@ -19,10 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import json
-
     from srkd.cli.main import stopped
     from srkd.engine.run import say
+    from srkd.report import tables
     from srkd.study import comparison, plan
     from srkd.study.compare import Comparison
     from srkd.values import seconds, shard
@@ -36,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     done = study.train(part, budget)
     found = comparison.write(study)
-    print(json.dumps(found, indent=2) if args.json else comparison.text(study.folder, found))
+    print(tables.results_json(found) if args.json else comparison.text(study.folder, found))
     if not done:
         return stopped(study.signal)
     return 2 if found["failed"] else 0

@@ -25,7 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import json
     from pathlib import Path
 
     from srkd.engine.log import Progress
@@ -42,5 +41,5 @@ def run(args: argparse.Namespace) -> int:
     rows, columns = table(results)
     if args.output:
         report.write(Path(args.output), results, details)
-    print(json.dumps(results, indent=2) if args.json else tables.text(rows, columns))
+    print(tables.results_json(results) if args.json else tables.text(rows, columns))
     return 0

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--data", default="Set5", metavar="D", help="evaluation set: a name or a folder of HR (default: %(default)s)")
     add("--calibration", default="scikit_image", metavar="D", help="pictures for int8 (default: %(default)s)")
     add("--calibration-count", type=int, metavar="N", help="the first N of them (default: all)")
+    add("--json", action="store_true", help="print JSON instead of the table")
     add("--max-drop", type=float, default=0.1, metavar="DB", help="dB that int8 may lose (default: %(default)s)")
 
 
@@ -26,14 +27,15 @@ def run(args: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
 
-    from srkd.deploy.export import Wanted, export
+    from srkd.deploy.export import COLUMNS, Wanted, export
     from srkd.deploy.model import Model
     from srkd.errors import PartialFailure
+    from srkd.report import tables
 
     targets, precisions = args.to.split(","), args.precision.split(",")
     wanted = Wanted(targets, precisions, args.uint8, args.data, args.calibration, args.calibration_count, args.max_drop)
     result = export(Model.load(args.model), Path(args.output), wanted, lambda line: print(line, file=sys.stderr))
-    print(result.text())
+    print(tables.as_json(result.rows, COLUMNS) if args.json else result.text())
     if result.refused:
         raise PartialFailure(f"{len(result.refused)} of {len(result.files)} files were refused; the table says why")
     return 0

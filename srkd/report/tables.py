@@ -67,6 +67,15 @@ def as_json(rows: Sequence[Row], columns: Sequence[str]) -> str:
     return json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False)
 
 
+def results_json(results: Any) -> str:
+    """Results of any nesting as JSON that every reader takes: an infinite number is the text "inf".
+
+        >>> print(results_json({"psnr": [math.inf, 37.25]}).replace("\\n", ""))
+        {  "psnr": [    "inf",    37.25  ]}
+    """
+    return json.dumps(_all_in_json(results), indent=2, ensure_ascii=False, allow_nan=False)
+
+
 def protocol(rows: Sequence[Row]) -> str | None:
     """The one protocol of all rows, as a line; None where no row carries any.
 
@@ -163,6 +172,12 @@ def _title(row: Row) -> str:
 
 def _in_json(value: Any) -> Any:
     return printable(value) if isinstance(value, str) or value in (math.inf, -math.inf) or value != value else value
+
+
+def _all_in_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _all_in_json(inner) for key, inner in value.items()}
+    return [_all_in_json(inner) for inner in value] if isinstance(value, (list, tuple)) else _in_json(value)
 
 
 def _in_markdown(value: str) -> str:

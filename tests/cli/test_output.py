@@ -1,0 +1,103 @@
+"""What all commands share: exit codes, JSON wherever a table is printed, no colours where they are not wanted."""
+
+import argparse
+import importlib
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from srkd.cli import main
+from srkd.io.images import Picture, write_picture
+
+ROOT = Path(__file__).parents[2]
+
+
+def parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """A command's parser, and those of its actions."""
+    actions = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    return [inner for action in actions for inner in action.choices.values()] or [parser]
+
+
+@pytest.mark.parametrize("name", main.commands())
+def test_json_wherever_a_table_is_printed(name: str) -> None:
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"srkd.cli.{name}").add_arguments(parser)
+    source = (ROOT / "srkd" / "cli" / f"{name}.py").read_text(encoding="utf-8")
+    if "tables.text" in source or "result.text" in source:
+        printing = [p for p in parsers(parser) if not p.prog.endswith("train")]  # `zoo train` prints none
+        assert all("--json" in p.format_help() for p in printing)
+
+
+def strictly(text: str) -> Any:
+    """JSON as other languages read it."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_an_infinite_psnr_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_picture(tmp_path / "flat.png", Picture(np.full((24, 24, 3), 7, np.uint8)))
+    assert main.main(["evaluate", "--model", "bicubic", "--scale", "2", "--data", str(tmp_path), "--json"]) == 0
+    found = strictly(capsys.readouterr().out)
+    assert "inf" in json.dumps(found) and found["models"]
+
+
+def test_the_zoo_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["zoo", "list", "--json"]) == 0
+    assert {"model", "scale", "status"} <= strictly(capsys.readouterr().out)["rows"][0].keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["--help"], 0), (["--version"], 0), ([], 2), (["zoo"], 2), (["evaluate"], 2), (["zoo", "list", "--no"], 2),
+     (["trian"], 1), (["train"], 1), (["upscale", "nowhere", "-o", "x"], 1)],
+)  # fmt: skip
+def test_exit_codes(arguments: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        ended = main.main(arguments)
+    except SystemExit as stop:
+        ended = stop.code
+    assert ended == code and code in main.EXIT_CODES
+
+
+def test_every_exit_code_is_in_the_overview(capsys: pytest.CaptureFixture[str]) -> None:
+    main.main(["--help"])
+    overview = capsys.readouterr().out
+    assert all(f"  {code} " in overview and meaning in overview for code, meaning in main.EXIT_CODES.items())
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_no_color(wanted: bool) -> None:
+    """On a terminal a progress bar is coloured, unless NO_COLOR says otherwise (no-color.org)."""
+    code = ("import time; from srkd.engine.log import Progress\n"
+            "with Progress('training', 3) as p:\n    p.update(1); time.sleep(0.3); p.update(3)")  # fmt: skip
+    leader, follower = pty.openpty()
+    environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"TERM": "xterm-256color"}
+    if not wanted:
+        environment["NO_COLOR"] = "1"
+    child = subprocess.Popen([sys.executable, "-c", code], stderr=follower, env=environment)
+    os.close(follower)
+    said = b""
+    while True:
+        try:
+            more = os.read(leader, 4096)
+        except OSError:
+            break
+        if not more:
+            break
+        said += more
+    assert child.wait(30) == 0
+    os.close(leader)
+    colours = [code for codes in re.findall(rb"\x1b\[([\d;]*)m", said) for code in codes.split(b";") if code]
+    assert any(3 <= int(code) // 10 <= 4 or 9 <= int(code) // 10 <= 10 for code in colours) is wanted
