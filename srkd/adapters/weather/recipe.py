@@ -77,7 +77,7 @@ class Barotropic(Twin):
     dt: float = pydantic.Field(0.02, gt=0)
     teacher_dt: float = pydantic.Field(0.05, gt=0)
     viscosity: float = pydantic.Field(1e-7, ge=0, description="of the truth: coefficient of the cubed Laplacian")
-    teacher_viscosity: float = pydantic.Field(1e-5, ge=0)
+    teacher_viscosity: float = pydantic.Field(1e-6, ge=0)
 
 
 class Data(Section):

@@ -86,10 +86,15 @@ def _simulated_inputs(table: Table) -> list[str]:
 
 
 def _places(names: np.ndarray, found: Observations, table: Table) -> list[dict[str, object]]:
-    first = [int(np.flatnonzero(found.stations == name)[0]) for name in names]
     lat, lon = found.columns[table.latitude], found.columns[table.longitude]
-    return [{"station": str(name), "lat": float(lat[i]), "lon": float(lon[i])}
-            for name, i in zip(names, first, strict=True)]  # fmt: skip
+    places: list[dict[str, object]] = []
+    for name in names:
+        # The first row that knows where the station is; one that never does has no usable row, and no place on a map.
+        rows = np.flatnonzero((found.stations == name) & np.isfinite(lat) & np.isfinite(lon))[:1]
+        places += [{"station": str(name), "lat": float(lat[i]), "lon": float(lon[i])} for i in rows] or [
+            {"station": str(name), "lat": None, "lon": None}
+        ]
+    return places
 
 
 def _absent(train: np.ndarray, test: np.ndarray) -> list[str]:

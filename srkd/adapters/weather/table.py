@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -48,11 +49,11 @@ def read(path: Path, table: Table) -> Observations:
     for column in _named(table):
         if column not in header:
             raise SrkdError(f"{shown(path)}: {unknown('column', column, header)}")
-    known = [(line, row) for line, row in rows if row[table.station] and row[table.time]]
+    known = [(line, row) for line, row in rows if row[table.station].strip() and row[table.time].strip()]
     if not known:
         raise SrkdError(f"{shown(path)}: no row has both {table.station} and {table.time}")
     days = np.array([_day(path, line, table.time, row[table.time]) for line, row in known])
-    stations = np.array([row[table.station] for _, row in known])
+    stations = np.array([row[table.station].strip() for _, row in known])
     order = np.lexsort((days, stations))
     _refuse_twice(path, [known[i] for i in order], stations[order], days[order])
     columns = {
@@ -92,7 +93,8 @@ def _columns(table: Table, header: Sequence[str]) -> dict[str, tuple[float, floa
 
 def _day(path: Path, line: int, column: str, text: str) -> np.datetime64:
     try:
-        return np.datetime64(text.strip(), "D")
+        # numpy's own reading would take "NaT", "today" and a year alone.
+        return np.datetime64(datetime.date.fromisoformat(text.strip()), "D")
     except ValueError as error:
         raise SrkdError(f"{shown(path)}, line {line}: {column} {text!r} is no day such as 2013-06-30") from error
 
@@ -104,6 +106,8 @@ def _number(path: Path, line: int, column: str, text: str, limits: tuple[float, 
         value = float(text)
     except ValueError as error:
         raise SrkdError(f"{shown(path)}, line {line}: {column} {text!r} is no number") from error
+    if math.isinf(value):
+        raise SrkdError(f"{shown(path)}, line {line}: {column} {text!r} is no finite number")
     if not math.isnan(value) and not limits[0] <= value <= limits[1]:
         low, high = limits
         raise SrkdError(

@@ -6,8 +6,10 @@ as it is observed, and scored on as it is.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -98,7 +100,7 @@ def _series(pair: _Pair, section: Twin) -> Tensor:
     """The truth on the student's grid, (members, times + 1, ...), float32; kept in srkd's cache folder."""
     settings = json.dumps([type(section).__name__, section.model_dump(exclude={"noise", "teacher"})], sort_keys=True)
     path = cache_folder() / "weather" / f"{hashlib.sha256(settings.encode()).hexdigest()[:16]}.pt"
-    if path.is_file():
+    with contextlib.suppress(OSError, RuntimeError, EOFError, pickle.UnpicklingError):  # none yet, or a damaged one
         return torch.load(path, weights_only=True)
     every = steps_of(section.lead, pair.truth.dt, "lead")
     state = advance(pair.truth, pair.states, steps_of(section.spin_up, pair.truth.dt, "spin_up"))

@@ -1,0 +1,171 @@
+"""The task end to end on a made-up table and on small simulations: control and student, scores, masks, mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support_weather import HEADER, summers, table, write
+
+from srkd.adapters.weather import scores
+from srkd.adapters.weather.examples import Weather
+from srkd.adapters.weather.stations import examples_of
+from srkd.engine.recipe import merge
+from srkd.engine.run import Run
+from srkd.errors import SrkdError
+from srkd.study import comparison, plan
+from srkd.study.compare import Comparison
+
+STUDIES = Path(__file__).parents[3] / "models" / "studies"
+KD = [{"type": "MSELoss"}, {"type": "simulation"}]
+LORENZ = {"members": 6, "test_members": 2, "times": 2, "variables": 8, "fast": 4, "spin_up": 0.2, "lead": 0.1}
+PLANE = {"members": 2, "test_members": 1, "times": 2, "size": 32, "teacher_size": 16, "dt": 0.05, "spin_up": 0.5,
+         "lead": 0.5}  # fmt: skip
+
+
+def train(recipe: dict[str, Any], root: Path, **changes: Any) -> dict[str, Any]:
+    return Run(merge(recipe, changes), root, quiet=True).train()
+
+
+def simulated(recipe: dict[str, Any], **source: Any) -> dict[str, Any]:
+    return {**recipe, "data": source, "network": {"type": "ConvNet", "width": 4, "depth": 1}, "batch_size": 4}
+
+
+def test_it_learns_and_scores_what_it_says(recipe: dict[str, Any], tmp_path: Path) -> None:
+    result = train(recipe, tmp_path, train={"total_iter": 80, "losses": KD})
+    metrics = result["metrics"]
+    assert set(metrics) == {"rmse", "mae", "bias", "skill_persistence", "skill_climatology", "skill_model"}
+    assert metrics["skill_climatology"] > 0 and metrics["mae"] <= metrics["rmse"] < 2
+    errors = json.loads((tmp_path / "tiny" / "errors.json").read_text(encoding="utf-8"))["T"]
+    squares = [station["rmse"] ** 2 for station in errors["stations"]]
+    assert np.sqrt(np.mean(squares)) == pytest.approx(metrics["rmse"], abs=1e-4)
+    rows = [json.loads(line) for line in (tmp_path / "tiny" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if "val/rmse" in row] == list(range(4, 81, 4))  # after each epoch
+
+
+def test_the_control_does_not_look_at_the_forecasts(recipe: dict[str, Any], tmp_path: Path) -> None:
+    rows = summers([2013, 2014, 2015])
+    for row in rows:
+        row[HEADER.index("Model_T")] = row[HEADER.index("Model_RH")] = "33"
+    path = str(write(tmp_path / "other.csv", rows))
+    weights = []
+    for root, losses in ((None, KD[:1]), (path, KD[:1]), (None, KD), (path, KD)):
+        (task,) = Run(merge(recipe, {"train": {"losses": losses}}), tmp_path, quiet=True).set_up()
+        if root:
+            (task,) = Run(merge(recipe, {"train": {"losses": losses}, "data": {"table": {"root": root}}}),
+                          tmp_path, quiet=True).set_up()  # fmt: skip
+        batch = task.batch(0)
+        ((loss, _),) = task.steps(batch, 0)
+        weights.append((loss.item(), batch["input"]))
+    assert all(torch.equal(weights[0][1], inputs) for _, inputs in weights)
+    assert weights[0][0] == weights[1][0] and weights[2][0] != weights[3][0]
+
+
+def test_missing_forecasts_are_masked_and_the_truth_still_counts(recipe: dict[str, Any], tmp_path: Path) -> None:
+    rows = summers([2013, 2014, 2015])
+    for row in rows:
+        row[HEADER.index("Model_T")] = "" if row[0] == "A" else row[HEADER.index("Model_T")]
+    root = {"table": {"root": str(write(tmp_path / "holes.csv", rows))}}
+    result = train(recipe, tmp_path, data=root, train={"losses": KD})
+    assert np.isfinite(list(result["metrics"].values())).all()
+    (task,) = Run(merge(recipe, {"data": root, "train": {"losses": KD}}), tmp_path, quiet=True).set_up()
+    batch = task.batch(0)
+    assert 0 < batch["mask"].sum() < len(batch["mask"]) and batch["target"].isfinite().all()
+    answer = task.teacher(batch).output
+    assert torch.equal(answer[~batch["mask"]], batch["target"][~batch["mask"]])
+
+
+def test_the_teachers_bias_is_that_of_the_training_examples(recipe: dict[str, Any], tmp_path: Path) -> None:
+    (task,) = Run(
+        merge(recipe, {"data": {"table": {"correct_bias": True}, "share": 0.5}, "train": {"losses": KD}}),
+        tmp_path, quiet=True,
+    ).set_up()  # fmt: skip
+    every = np.arange(task.examples)
+    batch = task.collate(every, np.random.default_rng(0))
+    assert (task.teacher(batch).output - batch["target"]).mean().abs() < 1e-4
+    known = task.train_examples
+    assert (known.simulated - known.target).mean() > 0.2
+
+
+@pytest.mark.parametrize("teacher", ["cached", "live"])
+@pytest.mark.parametrize("source", ["lorenz96", "barotropic"])
+def test_simulations_teach(source: str, teacher: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+    section = {**(LORENZ if source == "lorenz96" else PLANE), "teacher": teacher}
+    result = train(simulated(recipe, **{source: section}), tmp_path, train={"total_iter": 3, "losses": KD})
+    assert {"rmse", "skill_model", "skill_persistence"} <= set(result["metrics"])
+    errors = json.loads((tmp_path / "tiny" / "errors.json").read_text(encoding="utf-8"))
+    (found,) = errors.values()
+    assert np.shape(found["truth"]) == np.shape(found["student"]) == ((8,) if source == "lorenz96" else (16, 16))
+
+
+def test_scores_by_hand(tmp_path: Path) -> None:
+    weather: Weather = examples_of(write(tmp_path / "t.csv", summers([2013, 2014, 2015])), table())
+    truth = weather.test.target[:, 0].double()
+    forecast = weather.test.target + torch.tensor([1.0, -2.0, 4.0])[weather.test.place][:, None]
+    found = scores.scores(forecast, weather, 0)
+    assert (found["rmse"], found["mae"], found["bias"]) == pytest.approx((np.sqrt(7), 7 / 3, 1), rel=1e-5)
+    persistence = (weather.test.inputs[:, 0].double() - truth).square().mean()
+    assert found["skill_persistence"] == pytest.approx(1 - 7 / persistence.item(), rel=1e-5)
+    error = forecast[:, 0] - weather.test.target[:, 0]
+    assert weather.test.place is not None
+    assert scores.by_station(error, weather.test.place, 4) == [pytest.approx(v, rel=1e-5) for v in (1, 2, 4)] + [None]
+
+
+def test_skill_leaves_out_what_the_reference_does_not_forecast() -> None:
+    error, reference = torch.tensor([1.0, 100.0]), torch.tensor([2.0, float("nan")])
+    assert scores.skill(error, reference) == 0.75
+    assert scores.skill(torch.zeros(2), torch.zeros(2)) == 0 and scores.skill(torch.ones(2), torch.zeros(2)) == -np.inf
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"network": {"type": "ConvNet"}}, "ConvNet does not fit these data: stations take an MLP"),
+        ({"network": {"type": "Transformer"}}, 'unknown network "Transformer"'),
+        ({"network": {"type": "MLP", "widht": 4}}, 'unknown option "widht".*width'),
+        ({"network": {"type": "MLP", "depth": 0}}, r"network.depth must be a whole number >= 1, got 0"),
+        ({"network_teacher": {"file": "x"}, "train": {"losses": KD}}, "the teacher of this task is the simulation"),
+        ({"train": {"losses": [{"type": "fitnet", "at": "body.0"}]}}, "a simulation has no layers: body.0"),
+        ({"data": {"lorenz96": {}}}, "name one of table, lorenz96 and barotropic"),
+        ({"data": {"table": {"root": "nowhere.csv"}}}, "nowhere.csv: no such file.*UCI.*SRKD_DATA"),
+        ({"data": {"table": {"test": [2014]}}}, "the future must not leak"),
+        ({"data": {"share": 0}}, "share"),
+    ],
+)
+def test_mistakes_are_told(
+    changes: dict[str, Any], words: str, recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SRKD_DATA", raising=False)
+    if "network" in changes:
+        recipe.pop("network")
+    with pytest.raises(SrkdError, match=words):
+        train(recipe, tmp_path, **changes)
+
+
+@pytest.mark.parametrize("name", ["weather_fields/lorenz96", "weather_fields/barotropic"])
+def test_the_committed_studies_of_simulations_run_small(name: str, tmp_path: Path) -> None:
+    study = plan.read(STUDIES / f"{name}.yml")
+    assert isinstance(study.base, dict)
+    source = Path(name).name
+    study.base = merge(study.base, {"data": {source: LORENZ if source == "lorenz96" else PLANE}, "batch_size": 4,
+                                    "train": {"total_iter": 2}})  # fmt: skip
+    study.seeds = [0]
+    compared = Comparison(study, tmp_path)
+    compared.check()
+    assert compared.train(quiet=True)
+    found = comparison.write(compared)
+    assert not found["failed"] and {t["metric"] for t in found["scores"]} >= {"rmse", "mae", "bias"}
+
+
+@pytest.mark.parametrize("name", ["all", "tenth", "model_seen"])
+def test_the_committed_studies_of_ldaps_are_sound(name: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SRKD_DATA", str(data))
+    compared = Comparison(plan.read(STUDIES / "weather_ldaps" / f"{name}.yml"))
+    compared.check()
+    for variant in compared.study.variants:
+        inputs = plan.recipe_of(compared.study, variant, 0)["data"]["table"]["inputs"]
+        assert any(column.startswith("LDAPS") for column in inputs) == (name == "model_seen")
