@@ -86,7 +86,7 @@ def test_a_student_beyond_its_budget_is_exit_code_2(
 @pytest.mark.parametrize(
     ("more", "message"),
     [(["--at", "big"], "a size is WIDTHxHEIGHT"), (["--time", "soon"], "is not a time"),
-     (["--precision", "int4"], "no runtime installed here"), (["--target-runtime", "tensorrt"], "unknown runtime")],
+     (["--precision", "int4"], "is installed here has int4"), (["--target-runtime", "tensorrt"], "unknown runtime")],
 )  # fmt: skip
 def test_wrong_arguments_are_one_line(more: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments(*more)) == 1

@@ -37,15 +37,17 @@ class Found:
 
 
 def search(lines: Sequence[Line], measure: Callable[[Candidate], Cost], budget: Budget) -> Found:
-    """Measure what it takes to know the widest candidate of each line that fits: costs grow along a line.
+    """Measure what it takes to know the widest candidate of each line that fits.
 
     Args:
-        lines: those of one family together, by depth.
+        lines: those of one family together, by depth; costs grow along a line and from one to the next.
     """
-    found, family, guess = Found(), "", 0
+    found, family, widest = Found(), "", 0
     for line in lines:
+        if line[0].family == family and widest < 0:
+            continue  # what is deeper does not fit either
         # The depth doubles from one line of a family to the next: about one step of width.
-        guess = guess - 1 if line[0].family == family else len(line) // 2
+        guess = widest - 1 if line[0].family == family else len(line) // 2
         family = line[0].family
         costs: dict[int, Cost] = {}
 
@@ -53,7 +55,7 @@ def search(lines: Sequence[Line], measure: Callable[[Candidate], Cost], budget: 
             costs[number] = measure(line[number])
             return not why_not(costs[number], budget)
 
-        guess = widest = _last(len(line), fits, guess)
+        widest = _last(len(line), fits, guess)
         if widest >= 0:
             found.fitting.append((line[widest], costs[widest]))
         else:
@@ -98,14 +100,18 @@ def _beyond(ms: float, mb: float, budget: Budget, room_ms: float, room_mb: float
     return " and ".join(reasons)
 
 
-def nothing_fits(smallest: Sequence[Measured], budget: Budget, way: str) -> SrkdError:
-    """The error that names the nearest budget that can be met: the one that is least beyond."""
+def nothing_fits(smallest: Sequence[tuple[Candidate, Cost, str]], budget: Budget) -> SrkdError:
+    """The error that names the nearest budget that can be met: that of the candidate which is least beyond.
 
-    def excess(measured: Measured) -> float:
+    Args:
+        smallest: candidates with what each takes and on which runtime.
+    """
+
+    def excess(measured: tuple[Candidate, Cost, str]) -> float:
         cost = measured[1]
         return max(cost.ms / (budget.max_ms or float("inf")), cost.mb / (budget.max_mb or float("inf")))
 
-    nearest, cost = min(smallest, key=excess)
+    nearest, cost, way = min(smallest, key=excess)
     limits = (("max-ms", budget.max_ms, cost.ms / _ROOM_MS), ("max-mb", budget.max_mb, cost.mb / _ROOM_MB))
     needs = [
         f"--{name} {limit:g}" if limit >= needed else f"--{name} {_up(needed)}"
@@ -113,7 +119,7 @@ def nothing_fits(smallest: Sequence[Measured], budget: Budget, way: str) -> Srkd
         if limit is not None
     ]
     return SrkdError(
-        f"nothing meets {budget} on {way}: the nearest, {nearest.label}, takes {cost.ms:.3g} ms and {cost.mb:.3g} MB; "
+        f"nothing meets {budget}: the nearest, {nearest.label} on {way}, takes {cost.ms:.3g} ms and {cost.mb:.3g} MB; "
         f"{' '.join(needs)} can be met"
     )
 

@@ -20,6 +20,7 @@ from srkd.study.compress.stages import Result
 from srkd.study.zoo import machine
 
 _TORCH = ("torch", "fp32")
+_LONGER = 5  # times as long as candidates are measured
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ def finish(job: Job, prepared: Prepared, made: Made) -> Result:
     file, way, refused = _delivered(job, prepared)
     details = Details()
     scores = _scores(job, made, file, way, details)
-    times = {"teacher": afresh.measure(job.teacher_name, _TORCH, job.request.budget.at, job.effort.timing),
-             "student": afresh.measure(str(file), way, job.request.budget.at, job.effort.timing)}  # fmt: skip
+    at, seconds = job.request.budget.at, _LONGER * job.effort.timing
+    times = {"teacher": afresh.measure(job.teacher_name, _TORCH, at, seconds),
+             "student": afresh.measure(str(file), way, at, seconds)}  # fmt: skip
     sizes = {"teacher": _file_of(job.teacher_name).stat().st_size / 1e6, "student": _size(file)}
     missed = refused or budget.missed(times["student"]["ms"], sizes["student"], job.request.budget)
     results = {
@@ -55,6 +57,7 @@ def finish(job: Job, prepared: Prepared, made: Made) -> Result:
         "candidates": [_tried(prepared, run) for run in made.runs],
         "fitting": [{"candidate": c.label, **asdict(cost)} for c, cost in prepared.candidates],
         "refused": prepared.refused,
+        "runtimes": prepared.ways,
         "files": made.exported["rows"],
         "not exported": made.exported.get("why", ""),
         "crops": prepared.crops,

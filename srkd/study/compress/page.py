@@ -110,6 +110,7 @@ def _protocol(results: Results) -> list[str]:
     return [
         f"{crops['photographs']} photographs ({crops['too small']} more were too small). Held out, to choose by and "
         f"for the scores above, which are thereby a little flattering: {', '.join(crops['held out'])}.",
+        f"Tried for a small EDSR, in ms: {', '.join(f'{way} {ms:g}' for way, ms in results['runtimes'].items())}.",
         f"The teacher answered {results['said']}, once; all candidates learnt from these answers.",
         f"Candidates trained in {rounds} rounds of successive halving, each anew and for equal time; the best then for "
         f"{results['steps']:,} steps, seed {request['seed']}."

@@ -27,7 +27,7 @@ class Plan:
 
 
 def closing(total: float, teacher: float, effort: Effort) -> float:
-    """Seconds kept for what follows training: export, measurements, report, the teacher's scores (`teacher`)."""
+    """Seconds kept for what follows training: export, measurements, report, the teacher's own part (`teacher`)."""
     return effort.closing + effort.closing_share * total + teacher
 
 

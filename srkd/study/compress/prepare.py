@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from srkd.study.compress.stages import Result
 
 _PROBE = 96  # side of the input that the teacher is timed with, in LR pixels
 _REHEARSED = 8  # crops are enough to see how fast candidates train
+_PASSES = 5  # that a slow network makes while its time is measured
 _TEACHERS_SCORES = 0.05  # share of the time that the teacher may take for its scores
 
 
@@ -25,6 +27,7 @@ class Prepared:
         way: runtime and precision that the student is for.
         candidates: those that fit and are to be trained, with what they take; rates: their steps a second.
         refused: rows of what does not fit, with `why`.
+        ways: each runtime and precision that was tried, and its milliseconds for a small EDSR.
         crops: the stage `pictures`; pace: seconds that the teacher takes for a pixel of HR.
     """
 
@@ -32,6 +35,7 @@ class Prepared:
     candidates: list[budget.Measured]
     rates: dict[str, float]
     refused: list[dict[str, Any]]
+    ways: dict[str, float]
     crops: Result
     pace: float
 
@@ -57,7 +61,8 @@ def prepare(job: Job) -> Prepared:
     pace /= job.request.scale**2
     crops = job.once("pictures", lambda: _cut(job, pace), "cutting the photographs")
     fitting = {c["label"]: (Candidate(**c), budget.Cost(**cost)) for c, cost in found["fitting"]}
-    prepared = Prepared(tuple(found["way"]), list(fitting.values()), {}, found["refused"], crops, pace)
+    way, refused, ways = tuple(found["way"]), found["refused"], found["ways"]
+    prepared = Prepared(way, list(fitting.values()), {}, refused, ways, crops, pace)
     prepared.rates = job.once("rates", lambda: _time_candidates(job, prepared), "timing the students' training")
     prepared.candidates = [fitting[label] for label in prepared.rates]
     return prepared
@@ -77,32 +82,37 @@ def share(job: Job, prepared: Prepared, answered: bool) -> plan.Plan:
 def closing(job: Job, prepared: Prepared) -> float:
     """Seconds for what follows training."""
     scores = min(job.effort.held_out * prepared.pace, _TEACHERS_SCORES * job.request.seconds)
-    return plan.closing(job.request.seconds, scores, job.effort)
+    width, height = job.request.budget.at
+    timing = _PASSES * width * height * job.request.scale**2 * prepared.pace
+    return plan.closing(job.request.seconds, scores + timing, job.effort)
 
 
 def _fit(job: Job) -> Result:
     request, seconds = job.request, job.effort.timing
-    limits, times, found = request.budget, dict[str, float](), budget.Found()
+    limits, times, found, smallest = request.budget, dict[str, float](), budget.Found(), []
     (job.work / "pruned").mkdir(exist_ok=True)
     lines = ladder.lines(job.teacher, job.work / "pruned")
     for ways in filter(None, (request.ways(), request.int8_ways())):
         way, more = engines.fastest(ways, request.scale, limits.at, seconds)
         times |= more
-        total = sum(map(len, lines))
-        with Progress(f"candidates on {' '.join(way)}", total) as progress:
-            found = budget.search(lines, _meter(job, way, progress), limits)
-            progress.update(total)
+        with Progress(f"candidates on {' '.join(way)}, by family and depth", len(lines)) as progress:
+            found = budget.search(lines, _meter(job, way, lines, progress), limits)
+            progress.update(len(lines))
         if found.fitting:
             break
+        smallest += [(*measured, " ".join(way)) for measured in found.smallest]
     if not found.fitting:
-        raise budget.nothing_fits(found.smallest, limits, " ".join(way))
+        raise budget.nothing_fits(smallest, limits)
     return {"way": list(way), "ways": times, "fitting": [[asdict(c), asdict(cost)] for c, cost in found.fitting],
             "refused": found.refused}  # fmt: skip
 
 
-def _meter(job: Job, way: engines.Way, progress: Progress) -> Any:
+def _meter(job: Job, way: engines.Way, lines: list[ladder.Line], progress: Progress) -> Callable[..., budget.Cost]:
+    """What measures a candidate, and says which."""
+    place = {candidate.label: number for number, line in enumerate(lines) for candidate in line}
+
     def measure(candidate: Candidate) -> budget.Cost:
-        progress.update(progress.done + 1, candidate.label)
+        progress.update(place[candidate.label], candidate.label)
         return engines.cost(candidate, job.request.scale, way, job.request.budget.at, job.effort.timing)
 
     return measure

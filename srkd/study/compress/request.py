@@ -68,7 +68,7 @@ class Request:
             runtimes.check(self.runtime, self.precision or known[0])
             runtimes.check_installed(self.runtime)
         if not self.ways():
-            raise SrkdError(f"no runtime installed here runs {self.runtime or ''} {self.precision}".replace("  ", " "))
+            raise SrkdError(f"no runtime that is installed here has {self.precision}: pip install 'srkd[deploy]'")
 
     def ways(self) -> list[tuple[str, str]]:
         """Each (runtime, precision) that may be taken; int8 only if asked for, since it has to pass its gate."""

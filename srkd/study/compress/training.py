@@ -39,7 +39,10 @@ class Lesson:
 
 
 def recipe(lesson: Lesson, name: str, candidate: Candidate, steps: int, distilled: bool = True) -> dict[str, Any]:
-    """The recipe of a candidate: L1 to the truth and to the teacher's output; without the latter for a control."""
+    """The recipe of a candidate: L1 to the truth and to the teacher's output; without the latter for a control.
+
+    As the zoo's students are trained: kernels as sums of branches, Adam, one cosine, averaged weights, fp32 at the end.
+    """
     effort = lesson.effort
     losses: list[dict[str, Any]] = [{"type": "L1Loss", "target": "gt", "weight": 1.0}]
     if distilled:
@@ -58,6 +61,7 @@ def recipe(lesson: Lesson, name: str, candidate: Candidate, steps: int, distille
         "cache": {"kind": "outputs" if distilled else "live", "dir": str(lesson.answers), "max_bytes": 1e12},
         "train": {
             "total_iter": steps,
+            "reparameterise": True,
             "losses": losses,
             "optim_g": {"type": "Adam", "lr": candidate.lr, "betas": [0.9, 0.99]},
             "ema_decay": 0.999,

@@ -18,15 +18,11 @@ def test_lines_grow_in_width_alone_and_build(scale: int, tmp_path: Path) -> None
     families = {line[0].family for line in lines}
     assert families == {"EDSR", "SRResNet", "Compact"} if basicsr.available() else {"EDSR", "SRResNet"}
     for line in lines:
-        assert len({(c.family, *(v for k, v in c.spec.items() if k != "num_feat")) for c in map(_flat, line)}) == 1
+        assert len({tuple(v for k, v in c.spec.items() if k != "num_feat") for c in line}) == 1
         sizes = [parameters(candidate.build(scale)) for candidate in line[:3]]
         assert sizes == sorted(sizes)
     output = lines[0][0].build(scale)(torch.zeros(1, 3, 8, 8))
     assert output.shape == (1, 3, 8 * scale, 8 * scale)
-
-
-def _flat(candidate: ladder.Candidate) -> ladder.Candidate:
-    return candidate
 
 
 def test_labels_are_unique_and_wide_networks_learn_slowly(tmp_path: Path) -> None:
