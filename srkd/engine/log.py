@@ -35,14 +35,16 @@ class Log:
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
         if self._board is not None:
-            for name, value in values.items():
-                if isinstance(value, (int, float)):
-                    self._board.add_scalar(name, value, step)
+            with writing(self.path.with_name("tb")):
+                for name, value in values.items():
+                    if isinstance(value, (int, float)):
+                        self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
         self._file.close()
         if self._board is not None:
-            self._board.close()
+            with writing(self.path.with_name("tb")):
+                self._board.close()
 
 
 def _tensorboard(folder: Path, start: int) -> Any:
