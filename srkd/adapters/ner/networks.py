@@ -141,7 +141,7 @@ def build(spec: Mapping[str, Any], vocabulary: Encoding, labels: int) -> Tagger:
     try:
         encoder = ENCODERS[kind](vocabulary, **options)
         return Tagger(encoder, labels, crf, float(options.get("dropout", 0.3)))
-    except (TypeError, ValueError, RuntimeError, AssertionError) as error:
+    except (TypeError, ValueError, RuntimeError, AssertionError, ImportError, OSError) as error:
         raise SrkdError(f"network: {error}") from error
 
 
