@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 import torch
 
+from srkd.engine import recipe as recipes
 from srkd.engine.checkpoint import load_weights
 from srkd.engine.recipe import merge
 from srkd.engine.run import Run
 from srkd.errors import SrkdError
+from srkd.study import comparison, plan
+from srkd.study.compare import Comparison
 
+STUDY = Path(__file__).parents[3] / "models" / "studies" / "text_heterogeneous"
 CE = {"type": "CrossEntropyLoss"}
 COARSE = {"type": "coarse", "temperature": 2.0}
 
@@ -128,3 +132,22 @@ def test_other_networks_and_subwords_train(kind: str, recipe: dict[str, Any], tm
     settings = {"network": {"type": kind, "dim": 16, "dropout": 0.1}, "data": {"tokens": {"type": "subwords"}},
                 "train": {"optim": {"lr": 0.01}}}  # fmt: skip
     assert train(recipe, tmp_path, **settings)["metrics"]["accuracy"] > 30
+
+
+def test_the_committed_studies_run_on_a_small_sample(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = {"data": recipe["data"], "batch_size": 12, "train": {"total_iter": 4}}
+    for name in ("teacher_groups", "teacher_families"):
+        assert Run(merge(recipes.read(STUDY / f"{name}.yml"), small), "experiments", quiet=True).train()["finished"]
+    for name in ("study", "share_10", "share_25", "share_50", "with_headers"):
+        study = plan.read(STUDY / f"{name}.yml")
+        assert isinstance(study.base, dict)
+        study.base, study.seeds = merge(study.base, small), [0]
+        compared = Comparison(study, "experiments")
+        compared.check()
+        if name in ("share_10", "with_headers"):
+            assert compared.train(quiet=True)
+            found = comparison.write(compared)
+            assert not found["failed"] and found["scores"][0]["protocol"].startswith("60 test documents")
