@@ -26,7 +26,7 @@ class SubWords:
         try:
             from transformers import AutoConfig, AutoTokenizer
         except ImportError as error:
-            raise SrkdError(f"{folder}: an encoder needs transformers: pip install transformers") from error
+            raise SrkdError(f"{folder}: an encoder needs transformers: pip install 'srkd[encoders]'") from error
         try:
             self.tokeniser = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             self.config = AutoConfig.from_pretrained(folder, local_files_only=True)

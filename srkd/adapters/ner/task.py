@@ -48,6 +48,8 @@ class Task(DistilledTask):
         tags.check_steps(data.steps)
         if data.step > len(data.steps):
             raise SrkdError(f"data.step: {data.step}, but data.steps has {len(data.steps)}")
+        if data.joint and (data.replay or data.pseudo is not None):
+            raise SrkdError("data.joint keeps all sentences and labels: leave data.replay and data.pseudo out")
         everything, self.test = self._corpora()
         self.types = continual.seen_types(data)
         self.labels = tags.labels(self.types)
@@ -56,7 +58,7 @@ class Task(DistilledTask):
         number = {label: n for n, label in enumerate(self.labels)}
         self.inputs = [self.vocabulary.encode(s.tokens) for s in self.sentences]
         self.targets = [np.array([number[tag] for tag in s.tags]) for s in self.sentences]
-        self.previous = self._make_previous() if data.step > 1 else None
+        self.previous = self._make_previous() if data.step > 1 and not data.joint else None
         return len(self.sentences)
 
     def _encoding(self, sentences: Sequence[Sentence]) -> Encoding:
@@ -98,7 +100,7 @@ class Task(DistilledTask):
     def make_teacher(self) -> Teacher:
         if self.previous is None:
             names = ", ".join(term.name for term in self.objective.terms if term.against == "teacher")
-            raise SrkdError(f"{names}: step 1 has no step before it to be taught by: give its stage other losses")
+            raise SrkdError(f"{names}: step 1, or joint training, has no step before it: give its stage other losses")
         self.objective.resolve_taps(self.network, self.previous.network)
         self.previous = LiveTeacher(self.previous.network, self.objective.teacher_taps, self.input)
         return CachedTeacher()

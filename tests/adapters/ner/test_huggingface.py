@@ -64,5 +64,5 @@ def test_a_folder_without_a_tokeniser_is_refused(tmp_path: Path) -> None:
 
 def test_transformers_that_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(SrkdError, match="an encoder needs transformers: pip install transformers"):
+    with pytest.raises(SrkdError, match=r"an encoder needs transformers: pip install 'srkd\[encoders\]'"):
         SubWords(str(tmp_path))
