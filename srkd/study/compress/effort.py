@@ -17,6 +17,7 @@ class Effort:
         answers, halving, controlled: shares of the time for the teacher's answers; of what is then left for choosing;
             and for choosing where a control takes as long as the student.
         candidates: how many are trained at most.
+        steps: what a student should make; one that would make fewer in the time gives way to a narrower one.
         shortest: the shortest run that tells candidates apart; final: the shortest for a student worth its name.
         closing: for export, measurements and report, and `closing_share` of the time beside.
         timing: how long each measurement takes.
@@ -31,6 +32,7 @@ class Effort:
     halving: float = 0.35
     controlled: float = 0.28
     candidates: int = 8
+    steps: int = 2000
     shortest: float = 10.0
     final: float = 45.0
     closing: float = 90.0

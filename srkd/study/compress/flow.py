@@ -89,10 +89,10 @@ def _answer(job: Job, prepared: Prepared) -> Result:
 
 def _final_plan(job: Job, prepared: Prepared, candidate: Candidate, runs: list[dict[str, Any]]) -> Result:
     """The student's steps: all that the time allows, at the pace of its last run."""
-    own = [run for run in runs if run["candidate"] == candidate.label]
-    rate = own[-1]["steps"] / own[-1]["seconds"] if own else SLACK * prepared.rates[candidate.label]
+    own = [run["pace"] for run in runs if run["candidate"] == candidate.label]
+    pace = own[-1] if own else prepared.rates[candidate.label]
     seconds = max(job.left - closing(job, prepared), job.effort.shortest) / (2 if job.request.control else 1)
-    return {"steps": max(1, int(rate * seconds)), "seconds": round(seconds, 1)}
+    return {"steps": max(1, int(SLACK * pace * seconds)), "seconds": round(seconds, 1)}
 
 
 def _train(job: Job, candidate: Candidate, planned: Result, distilled: bool) -> Result:

@@ -6,7 +6,6 @@ Each round trains anew, since a cosine schedule that ended cannot be gone on wit
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ SLACK = 0.93  # of the steps that the time would allow: starting, saving and sco
 
 
 def choose(job: Job, prepared: Prepared) -> tuple[Candidate, list[dict[str, Any]]]:
-    """The best on the held-out crops, and a row for each run: candidate, round, steps, seconds, psnr.
+    """The best on the held-out crops, and a row for each run: candidate, round, steps, psnr, pace (steps a second).
 
     Raises:
         SrkdError: no candidate could be trained.
@@ -49,14 +48,13 @@ def _run(job: Job, prepared: Prepared, number: int, candidate: Candidate, second
     steps = job.once(f"{name}_plan", lambda: {"steps": max(1, int(SLACK * seconds * prepared.rates[candidate.label]))})
 
     def make() -> Result:
-        began = time.monotonic()
         try:
             file = training.train(training.recipe(job.lesson, name, candidate, steps["steps"]), job.work / "runs")
         except SrkdError as error:  # one that diverges drops out
             return {"psnr": None, **steps, "why": str(error)}
         score = round(_score(job, prepared, file), 3)
         job.say(f"  {candidate.label}: {score:.2f} dB on the held-out crops")
-        return {"psnr": score, **steps, "seconds": round(time.monotonic() - began, 1)}
+        return {"psnr": score, **steps, "pace": training.pace(job.work / "runs" / name)}
 
     return job.once(name, make, f"round {number}: {candidate.label}, {plan.clock(seconds)}")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from srkd.deploy.cost import parameters
 from srkd.deploy.prune import prune
 from srkd.engine.checkpoint import save_weights
 from srkd.errors import SrkdError
@@ -52,6 +53,14 @@ def lines(teacher: LoadedNetwork, folder: Path) -> list[Line]:
         folder: gets the pruned teachers' weights.
     """
     return [*_families(), *_pruned(teacher, folder)]
+
+
+def quicker(candidate: Candidate, lines: Sequence[Line], share: float, scale: int) -> Candidate:
+    """The widest of a candidate's line with at most this share of its parameters, or else the narrowest."""
+    line = next(line for line in lines if candidate in line)
+    most = share * parameters(candidate.build(scale))
+    few = [other for other in line if parameters(other.build(scale)) <= most]
+    return few[-1] if few else line[0]
 
 
 def _families() -> list[Line]:

@@ -60,12 +60,21 @@ def prepare(job: Job) -> Prepared:
     pace = job.once("teacher", lambda: _time_teacher(job), "timing the teacher")["seconds per pixel"]
     pace /= job.request.scale**2
     crops = job.once("pictures", lambda: _cut(job, pace), "cutting the photographs")
-    fitting = {c["label"]: (Candidate(**c), budget.Cost(**cost)) for c, cost in found["fitting"]}
+    fitting = [_measured(each) for each in found["fitting"]]
     way, refused, ways = tuple(found["way"]), found["refused"], found["ways"]
-    prepared = Prepared(way, list(fitting.values()), {}, refused, ways, crops, pace)
-    prepared.rates = job.once("rates", lambda: _time_candidates(job, prepared), "timing the students' training")
-    prepared.candidates = [fitting[label] for label in prepared.rates]
+    prepared = Prepared(way, fitting, {}, refused, ways, crops, pace)
+    timed = job.once("rates", lambda: _time_candidates(job, prepared), "timing the students' training")
+    prepared.candidates = [_measured(each) for each in timed["candidates"]]
+    prepared.rates = timed["rates"]
     return prepared
+
+
+def _plain(candidate: Candidate, cost: budget.Cost) -> list[Any]:
+    return [asdict(candidate), asdict(cost)]
+
+
+def _measured(plain: list[Any]) -> budget.Measured:
+    return Candidate(**plain[0]), budget.Cost(**plain[1])
 
 
 def left_to_train(job: Job, prepared: Prepared, answered: bool) -> float:
@@ -90,8 +99,7 @@ def closing(job: Job, prepared: Prepared) -> float:
 def _fit(job: Job) -> Result:
     request, seconds = job.request, job.effort.timing
     limits, times, found, smallest = request.budget, dict[str, float](), budget.Found(), []
-    (job.work / "pruned").mkdir(exist_ok=True)
-    lines = ladder.lines(job.teacher, job.work / "pruned")
+    lines = _lines(job)
     for ways in filter(None, (request.ways(), request.int8_ways())):
         way, more = engines.fastest(ways, request.scale, limits.at, seconds)
         times |= more
@@ -103,8 +111,13 @@ def _fit(job: Job) -> Result:
         smallest += [(*measured, " ".join(way)) for measured in found.smallest]
     if not found.fitting:
         raise budget.nothing_fits(smallest, limits)
-    return {"way": list(way), "ways": times, "fitting": [[asdict(c), asdict(cost)] for c, cost in found.fitting],
-            "refused": found.refused}  # fmt: skip
+    fitting = [_plain(*measured) for measured in found.fitting]
+    return {"way": list(way), "ways": times, "fitting": fitting, "refused": found.refused}
+
+
+def _lines(job: Job) -> list[ladder.Line]:
+    (job.work / "pruned").mkdir(exist_ok=True)
+    return ladder.lines(job.teacher, job.work / "pruned")
 
 
 def _meter(job: Job, way: engines.Way, lines: list[ladder.Line], progress: Progress) -> Callable[..., budget.Cost]:
@@ -155,8 +168,29 @@ def _time_candidates(job: Job, prepared: Prepared) -> Result:
     plan.check(left_to_train(job, prepared, answered=False), job.request.control, job.effort)
     shared = share(job, prepared, answered=False)
     count = shared.rounds[0].candidates if shared.rounds else 1
-    rates = {}
-    for candidate, _ in budget.chosen(prepared.candidates, count):
-        recipe = training.recipe(job.lesson, "pace", candidate, 1, distilled=False)
-        rates[candidate.label] = training.steps_per_second(recipe, job.work, job.effort.timing)
-    return rates
+    candidates, rates = [], {}
+    for candidate, cost in budget.chosen(prepared.candidates, count):
+        rate = _rate(job, candidate)
+        if rate * shared.student < job.effort.steps:
+            candidate, cost, rate = _quicker(job, prepared.way, (candidate, cost), rate, rate * shared.student)
+        candidates.append(_plain(candidate, cost))
+        rates[candidate.label] = rate
+    return {"candidates": candidates, "rates": rates}
+
+
+def _rate(job: Job, candidate: Candidate) -> float:
+    recipe = training.recipe(job.lesson, "pace", candidate, 1, distilled=False)
+    return training.steps_per_second(recipe, job.work, job.effort.timing)
+
+
+def _quicker(
+    job: Job, way: engines.Way, measured: budget.Measured, rate: float, steps: float
+) -> tuple[Candidate, budget.Cost, float]:
+    """A narrower candidate for one that would make too few steps in the time; the same where there is none."""
+    slow, scale = measured[0], job.request.scale
+    candidate = ladder.quicker(slow, _lines(job), steps / job.effort.steps, scale)
+    if candidate == slow:
+        return *measured, rate
+    job.say(f"notice: {candidate.label} in place of {slow.label}, which would make {steps:.0f} steps in the time given")
+    cost = engines.cost(candidate, scale, way, job.request.budget.at, job.effort.timing)
+    return candidate, cost, _rate(job, candidate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import statistics
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from srkd.engine.ema import Ema
+from srkd.engine.log import read_metrics
 from srkd.engine.loop import Stop, fit
 from srkd.engine.malloc import keep_freed_memory
 from srkd.engine.run import Run
@@ -92,6 +94,12 @@ def steps_per_second(data: dict[str, Any], root: Path, seconds: float) -> float:
     with suppress(Stop):
         fit(task, run.recipe.train, task.fabric, Ema(task.trained(), 0.999), 0, after_step)
     return (len(times) - _WARM_UP) / (times[-1] - times[_WARM_UP - 1])
+
+
+def pace(run: Path) -> float:
+    """Steps a second of a run that was trained, without what comes before and after: the median of its log."""
+    logged = [r["steps_per_second"] for r in read_metrics(run / "metrics.jsonl") if "steps_per_second" in r]
+    return float(statistics.median(logged))
 
 
 def train(data: dict[str, Any], root: Path) -> Path:

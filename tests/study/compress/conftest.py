@@ -41,7 +41,7 @@ def small() -> Iterator[Effort]:
     a busy machine changes no plan; and the effort for them."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         _shrink(monkeypatch)
-        yield Effort(patch=8, batch=2, crop=(48, 32), few=2, held_out=2 * 48**2, candidates=4, shortest=0.01,
+        yield Effort(patch=8, batch=2, crop=(48, 32), few=2, held_out=2 * 48**2, candidates=4, steps=1, shortest=0.01,
                      final=0.02, closing=0.0, timing=0.001)  # fmt: skip
 
 

@@ -1,6 +1,9 @@
 import json
+import os
 import shutil
+import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from srkd.deploy.model import Model
 from srkd.engine.checkpoint import load_weights
 from srkd.errors import SrkdError
 from srkd.sr.models import load_network
+from srkd.sr.task import Task
 from srkd.study.compress import afresh, delivery, engines, flow, halving, training
 from srkd.study.compress.effort import Effort
 from srkd.study.compress.request import Request
@@ -85,23 +89,26 @@ def test_the_better_half_goes_on_and_the_best_is_the_student(
 def test_interrupted_it_goes_on_and_repeats_nothing(
     ask: Ask, small: Effort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train, started = training.train, list[str]()
+    """SIGINT in the student's second step."""
+    work, batch, trained = tmp_path / "out" / "work", Task.batch, list[tuple[str, int]]()
 
-    def interrupted(data: dict[str, Any], root: Path) -> Path:
-        started.append(data["name"])
-        if len(started) == 3:
-            raise KeyboardInterrupt
-        return train(data, root)
+    def interrupting(self: Task, number: int) -> dict[str, Any]:
+        if (self.recipe.name, number) == ("student", 1) and not trained.count(("student", 1)):
+            os.kill(os.getpid(), signal.SIGINT)
+        trained.append((self.recipe.name, number))
+        return batch(self, number)
 
-    monkeypatch.setattr(training, "train", interrupted)
+    monkeypatch.setattr(Task, "batch", interrupting)
     with pytest.raises(KeyboardInterrupt):
         flow.compress(ask(), tmp_path / "out", small)
-    work = tmp_path / "out" / "work"
     before = {path.name: path.read_bytes() for path in work.glob("*.json") if path.name != "time.json"}
-    monkeypatch.setattr(engines, "cost", lambda *_: pytest.fail("measured again"))
+    assert "final_plan.json" in before and (work / "runs" / "student" / "training_states" / "000000002.pt").is_file()
+    trained[:] = [("student", 1)]
     done = flow.compress(ask(seconds=0.9), tmp_path / "out", small)  # more time may be given
     assert {name: (work / name).read_bytes() for name in before} == before
-    assert started[2] == started[3] and len(started) == len(set(started)) + 1
+    steps = [number for name, number in trained[1:] if name == "student"]
+    assert {name for name, _ in trained} == {"student", "control"}
+    assert max(steps) + 1 == json.loads(before["final_plan.json"])["steps"] and steps.count(1) == 0
     monkeypatch.setattr(training, "train", lambda *_: pytest.fail("trained again"))
     assert flow.compress(ask(), tmp_path / "out", small) == done
     with pytest.raises(SrkdError, match="was begun otherwise: seed was 0 and is 1"):
@@ -182,3 +189,14 @@ def test_time_and_memory_are_measured_in_a_process_of_its_own(teacher: str, monk
     monkeypatch.setattr(afresh.sys, "executable", "/bin/false")
     with pytest.raises(SrkdError, match="could not be measured in a process of its own: exit code 1"):
         MEASURE(teacher, ("torch", "fp32"), (32, 24), 0.01)
+
+
+def test_what_would_make_too_few_steps_gives_way_to_a_narrower_one(
+    ask: Ask, small: Effort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        training, "steps_per_second", lambda data, *_: {4: 90.0, 6: 30.0}[data["network_g"]["num_feat"]]
+    )
+    few, many = (flow.rehearse(ask(), replace(small, steps=steps)) for steps in (1000, 1))
+    assert "EDSR 4x2" in few[0]["what"] and "EDSR 6x2" not in few[0]["what"]
+    assert "EDSR 6x2" in many[0]["what"]

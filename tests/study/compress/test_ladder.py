@@ -45,3 +45,13 @@ def test_a_convolutional_teacher_is_pruned_and_its_weights_are_the_start(tmp_pat
             k: v.shape for k, v in start.network.state_dict().items()
         }
         assert start.meta["network"] == candidate.spec and candidate.spec["num_block"] == 1
+
+
+def test_the_quicker_one_has_the_share_of_parameters_or_is_the_narrowest(tmp_path: Path) -> None:
+    lines = ladder.lines(LoadedNetwork(torch.nn.Identity(), 2, "-"), tmp_path)
+    line = lines[0]
+    wide = line[-1]
+    half = ladder.quicker(wide, lines, 0.5, 2)
+    sizes = [parameters(candidate.build(2)) for candidate in line]
+    assert half == max((c for c, size in zip(line, sizes, strict=True) if size <= sizes[-1] / 2), key=line.index)
+    assert ladder.quicker(wide, lines, 1e-9, 2) == line[0]
