@@ -19,6 +19,7 @@ from srkd.study import comparison, plan
 from srkd.study.compare import Comparison
 
 pytest.importorskip("seqeval", reason="seqeval is not installed")
+STUDIES = Path(__file__).parents[3] / "models" / "studies"
 CE: dict[str, Any] = {"type": "CrossEntropyLoss"}
 TAUGHT = {"stages": [{"data": {"step": 1}}, {"data": {"step": 2}, "train": {"losses": [CE, {"type": "masked_kl"}]}}]}
 
@@ -139,3 +140,17 @@ def test_a_study_has_scores_after_every_step(recipe: dict[str, Any], tmp_path: P
     assert last["forgetting"] == pytest.approx(np.mean([list(items.values()) for items in runs]))
     assert (tmp_path / "s" / "first_types.png").stat().st_size > 1000
     assert (tmp_path / "s" / "steps.md").read_text(encoding="utf-8").count("\n| ") == 5
+
+
+@pytest.mark.parametrize("name", ["ner_kmou", "ner_klue"])
+def test_the_committed_studies_run_on_a_small_sample(name: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+    study = plan.read(STUDIES / name / "study.yml")
+    assert isinstance(study.base, dict) and len(study.seeds) == 3
+    own = {**recipe["data"], "steps": [["PER", "LOC"], ["DAT"], ["TIM"]]}
+    study.base = merge(study.base, {"data": own, "train": {"total_iter": 1, "warmup_iter": -1}})
+    study.seeds = [0]
+    compared = Comparison(study, tmp_path)
+    compared.check()
+    assert compared.train(quiet=True)
+    found = comparison.write(compared)
+    assert not found["failed"] and {t["set"] for t in found["scores"]} == {"step 1", "step 2", "step 3"}
