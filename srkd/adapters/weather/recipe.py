@@ -13,7 +13,7 @@ from srkd.engine.recipe import Section
 class Quantity(Section):
     """One quantity that is forecast, by the columns of a table."""
 
-    name: str
+    name: str = pydantic.Field(description="in scores")
     present: str = pydantic.Field(description="column of what is observed when the forecast is made")
     observed: str = pydantic.Field(description="column of what is observed when it is due: the truth")
     forecast: str = pydantic.Field(description="column of the numerical model's forecast: the teacher")
@@ -22,11 +22,11 @@ class Quantity(Section):
 class Table(Section):
     """Forecasts and observations: a CSV file with a row for each station and day, which holds the next day's truth."""
 
-    root: str
-    station: str = "station"
-    time: str = "Date"
-    latitude: str = "lat"
-    longitude: str = "lon"
+    root: str = pydantic.Field(description="the CSV file, also below SRKD_DATA")
+    station: str = pydantic.Field("station", description="column of the station")
+    time: str = pydantic.Field("Date", description="column of the day on which the forecast is made")
+    latitude: str = pydantic.Field("lat", description="column of the station's latitude")
+    longitude: str = pydantic.Field("lon", description="column of its longitude")
     quantities: list[Quantity] = pydantic.Field(min_length=1)
     range: tuple[float, float] = pydantic.Field((-90.0, 60.0), description="of the quantities: what is possible")
     unit: str = pydantic.Field("K", description="of the quantities' errors")
@@ -59,25 +59,25 @@ class Twin(Section):
 class Lorenz96(Twin):
     """Truth: the two-level system of Lorenz (1996). Teacher: the one-level system, which lacks the fast variables."""
 
-    lead: float = pydantic.Field(0.4, gt=0)
-    variables: int = pydantic.Field(36, ge=4)
+    lead: float = pydantic.Field(0.4, gt=0, description="how far ahead a forecast looks, in model time")
+    variables: int = pydantic.Field(36, ge=4, description="slow variables, which are forecast")
     fast: int = pydantic.Field(10, gt=0, description="fast variables to each slow one")
-    forcing: float = 10.0
-    teacher_forcing: float = 8.0
-    dt: float = pydantic.Field(0.005, gt=0)
-    teacher_dt: float = pydantic.Field(0.05, gt=0)
+    forcing: float = pydantic.Field(10.0, description="F of the truth")
+    teacher_forcing: float = pydantic.Field(8.0, description="F of the teacher")
+    dt: float = pydantic.Field(0.005, gt=0, description="step of the truth, in model time")
+    teacher_dt: float = pydantic.Field(0.05, gt=0, description="step of the teacher")
 
 
 class Barotropic(Twin):
     """Decaying two-dimensional turbulence: the truth on a fine grid, the teacher on the coarser one of the student."""
 
-    lead: float = pydantic.Field(1.0, gt=0)
+    lead: float = pydantic.Field(1.0, gt=0, description="how far ahead a forecast looks, in model time")
     size: int = pydantic.Field(64, ge=8, description="points a side of the truth's grid")
-    teacher_size: int = pydantic.Field(32, ge=8)
-    dt: float = pydantic.Field(0.02, gt=0)
-    teacher_dt: float = pydantic.Field(0.05, gt=0)
+    teacher_size: int = pydantic.Field(32, ge=8, description="of the teacher's grid, and the student's")
+    dt: float = pydantic.Field(0.02, gt=0, description="step of the truth, in model time")
+    teacher_dt: float = pydantic.Field(0.05, gt=0, description="step of the teacher")
     viscosity: float = pydantic.Field(1e-7, ge=0, description="of the truth: coefficient of the cubed Laplacian")
-    teacher_viscosity: float = pydantic.Field(1e-6, ge=0)
+    teacher_viscosity: float = pydantic.Field(1e-6, ge=0, description="of the teacher")
 
 
 class Data(Section):
