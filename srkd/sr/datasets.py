@@ -143,14 +143,13 @@ def present(name: str) -> Path | None:
     parts = [part for part in known.parts.values() if part.role != "refused"]
     mirror, cached = os.environ.get("SRKD_DATA"), cache_folder() / "datasets"
     spec = importlib.util.find_spec(known.package) if known.package else None
-    places = [
-        (mirror and Path(mirror), [part.mirror for part in parts]),
-        (spec and spec.origin and Path(spec.origin).parent, [part.pictures for part in parts]),
-        (cached / (known.name if known.manual else "unpacked"), [part.pictures for part in parts]),
-    ]
-    for root, patterns in places:
-        found = [bool(root and p) and len(_matching(root, p, part)) for p, part in zip(patterns, parts, strict=True)]
-        if root and found == [part.count for part in parts]:
+    places = [(Path(mirror), True)] if mirror else []
+    places += [(Path(spec.origin).parent, False)] if spec and spec.origin else []
+    places += [(cached / (known.name if known.manual else "unpacked"), False)]
+    for root, mirrored in places:
+        patterns = [(part.mirror or "") if mirrored else part.pictures for part in parts]
+        found = [_matching(root, p, part) if p else [] for p, part in zip(patterns, parts, strict=True)]
+        if [len(files) for files in found] == [part.count for part in parts]:
             return root
     return None
 

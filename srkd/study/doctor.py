@@ -45,7 +45,7 @@ class Finding:
 
 def examine() -> list[Finding]:
     """Every check, in order. One that fails itself is a problem and stops no other."""
-    findings = []
+    findings: list[Finding] = []
     for check in (_python, _packages, _basicsr, _processor, _memory, _gpu, _folders, _data, _models, _speed):
         try:
             findings += check()
@@ -77,8 +77,8 @@ def _packages() -> Iterator[Finding]:
         return
     extras: dict[str, list[str]] = {}
     for line in required:
-        extra = re.search(r"extra == ['\"](\w+)", line)
-        extras.setdefault(extra[1] if extra else "", []).append(line.partition(";")[0].strip())
+        marker = re.search(r"extra == ['\"](\w+)", line)
+        extras.setdefault(marker[1] if marker else "", []).append(line.partition(";")[0].strip())
     yield from map(_package, extras.pop("", []))
     for extra, lines in extras.items():
         lacking = [finding.check for finding in map(_package, lines) if finding.state != "ok"]
@@ -95,6 +95,7 @@ def _package(requirement: str) -> Finding:
         version = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return Finding(name, "not installed", "problem", f"pip install '{requirement}'")
+    lowest = lowest.partition(",")[0]
     if lowest and _numbers(version) < _numbers(lowest):
         return Finding(name, f"{version}, but {lowest} is needed", "problem", f"pip install '{requirement}'")
     return Finding(name, version)
@@ -204,7 +205,8 @@ def _models() -> Iterator[Finding]:
 
 def _speed() -> Iterator[Finding]:
     """The student of the studies, 50 thousand parameters, for about a second each."""
-    network = networks.build(_STUDENT).to(memory_format=torch.channels_last).eval()
+    network = networks.build(_STUDENT).eval()
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     yield Finding("256x256 to 512x512", f"{cost.latency_ms(network, seconds=1.0):.0f} ms with a 50 K student in fp32")
     patches = torch.rand(16, 3, 48, 48).to(memory_format=torch.channels_last)
     times = {}

@@ -7,7 +7,7 @@ import pytest
 
 from srkd.cli.main import main
 from srkd.study import doctor
-from srkd.study.doctor import Finding
+from srkd.study.doctor import Finding, _package
 
 
 def found(check: str) -> list[Finding]:
@@ -45,12 +45,12 @@ def test_packages_that_are_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -
     def version(name: str) -> str:
         if name == "onnx":
             raise importlib.metadata.PackageNotFoundError(name)
-        return {"torch": "2.3.9", "rich": "13"}.get(name, "9999")
+        return {"torch": "2.3.9", "rich": "13", "mkdocs": "1.6.1"}.get(name, "9999")
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     rows = {finding.check: finding for finding in found("packages")}
     assert rows["torch"].state == "problem" and rows["torch"].advice == "pip install 'torch>=2.4'"
-    assert rows["rich"].state == "ok" and rows["extra report"].state == "ok"
+    assert _package("mkdocs>=1.6,<2").state == rows["rich"].state == "ok" and rows["extra report"].state == "ok"
     assert (rows["extra deploy"].state, rows["extra deploy"].advice) == ("note", "pip install 'srkd[deploy]'")
     assert "onnx" in rows["extra deploy"].found
 
