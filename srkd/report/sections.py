@@ -7,6 +7,7 @@ from typing import Any
 
 from srkd.report import plots
 from srkd.report.html import Section
+from srkd.report.tables import sort_value
 
 Records = Sequence[Mapping[str, Any]]
 # What a line of metrics.jsonl calls it: heading, y axis, whether its values span orders of magnitude.
@@ -84,8 +85,6 @@ def pareto(rows: Sequence[Mapping[str, Any]], label: Sequence[str], x: str, y: s
         rows: with numbers (or text that says one) in the columns `x` and `y`.
         label: the columns whose texts together name a row.
     """
-    from srkd.report.tables import sort_value
-
     points = []
     for row in rows:
         cost, quality = sort_value(row.get(x)), sort_value(row.get(y))
