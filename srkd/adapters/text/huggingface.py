@@ -23,10 +23,10 @@ def _load(kind: str, path: str) -> Any:
     try:
         transformers: Any = importlib.import_module("transformers")
     except ImportError as error:
-        raise SrkdError(f"{path}: needs transformers, which is not installed: pip install transformers") from error
+        raise SrkdError(f"{path}: needs transformers: pip install 'srkd[encoders]'") from error
     try:
         return getattr(transformers, kind).from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).splitlines()[0]
         raise SrkdError(f"{path}: no {kind} can be read ({reason}): give a folder of a saved model") from error
 
@@ -45,11 +45,18 @@ class PretrainedTokeniser(Tokeniser):
 
 
 class Pretrained(Encoder):
-    """A saved encoder; the mean over the document of its last hidden states. Ids are `PretrainedTokeniser`'s."""
+    """A saved encoder; the mean over the document of its last hidden states. Ids are `PretrainedTokeniser`'s.
 
-    def __init__(self, path: str) -> None:
+    Raises:
+        SrkdError: nothing that can be read, or an encoder of documents shorter than `length`.
+    """
+
+    def __init__(self, path: str, length: int) -> None:
         super().__init__()
         self.model = _load("AutoModel", path)
+        most = getattr(self.model.config, "max_position_embeddings", length)
+        if length > most:
+            raise SrkdError(f"{path}: takes {most} tokens, fewer than {length}: set data.tokens.length={most} or lower")
         self.width = int(self.model.config.hidden_size)
 
     def forward(self, ids: Tensor) -> Tensor:

@@ -140,14 +140,14 @@ class Transformer(Encoder):
         return x.sum(1) / (~padding).sum(1, keepdim=True)
 
 
-def _huggingface(path: str) -> Encoder:
+def _huggingface(length: int, path: str) -> Encoder:
     from srkd.adapters.text.huggingface import Pretrained
 
-    return Pretrained(path)
+    return Pretrained(path, length)
 
 
 KINDS: dict[str, Callable[..., Encoder]] = {
-    "Bag": Bag, "TextCNN": TextCNN, "BiLSTM": BiLSTM, "Transformer": Transformer, "huggingface": _huggingface,
+    "Bag": Bag, "TextCNN": TextCNN, "BiLSTM": BiLSTM, "Transformer": Transformer, "HuggingFace": _huggingface,
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from srkd.adapters.text import networks
+from srkd.adapters.text.huggingface import PretrainedTokeniser
 from srkd.engine.recipe import merge
 from srkd.engine.run import Run
 from srkd.errors import SrkdError
@@ -23,28 +24,41 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
     transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
     torch.manual_seed(0)
-    config = transformers.BertConfig(len(words), 16, 1, 2, 32, max_position_embeddings=16)
+    config = transformers.BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=16,
+    )  # fmt: skip
     transformers.BertModel(config).save_pretrained(folder)
     return folder
 
 
 def test_a_saved_encoder_trains_on_its_own_tokens(saved: Path, recipe: dict[str, Any], tmp_path: Path) -> None:
     tokens = {"tokens": {"type": "huggingface", "path": str(saved)}}
-    network = {"type": "huggingface", "path": str(saved)}
+    network = {"type": "HuggingFace", "path": str(saved)}
     own = {**recipe, "network": network, "data": {**recipe["data"], **tokens}}
     result = Run(merge(own, {"train": {"total_iter": 2}}), tmp_path, quiet=True).train()
     assert result["finished"] and result["metrics"]["accuracy"] > 0
 
 
+def test_its_ids_are_moved_up_by_one(saved: Path) -> None:
+    tokens = PretrainedTokeniser(str(saved))
+    ids = tokens("mars0 pc1", 10)
+    assert [tokens.vocabulary[i] for i in ids] == ["[CLS]", "mars0", "pc1", "[SEP]"]
+    assert len(tokens("mars0 " * 20, 10)) == 10 and len(tokens("", 10)) > 0
+
+
 def test_padding_changes_nothing(saved: Path) -> None:
-    network = networks.build({"type": "huggingface", "path": str(saved)}, 3, 12, 16).eval()
+    network = networks.build({"type": "HuggingFace", "path": str(saved)}, 3, 12, 16).eval()
     short = torch.tensor([[3, 6, 7, 4]])
     assert torch.allclose(network(short), network(torch.tensor([[3, 6, 7, 4, 0, 0]])), atol=1e-5)
 
 
+def test_longer_documents_than_it_takes_are_refused(saved: Path) -> None:
+    with pytest.raises(SrkdError, match=r"takes 16 tokens, fewer than 17: set data.tokens.length=16 or lower"):
+        networks.build({"type": "HuggingFace", "path": str(saved)}, 3, 12, 17)
+
+
 def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(
-        SrkdError, match=r"needs transformers, which is not installed|no AutoModel can be read"
-    ) as error:
-        networks.build({"type": "huggingface", "path": str(tmp_path)}, 3, 12, 16)
+    with pytest.raises(SrkdError, match=r"needs transformers: pip|no AutoModel can be read") as error:
+        networks.build({"type": "HuggingFace", "path": str(tmp_path)}, 3, 12, 16)
     assert "\n" not in str(error.value)
