@@ -33,7 +33,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_saved_encoder_trains_on_its_own_tokens(saved: Path, recipe: dict[str, Any], tmp_path: Path) -> None:
-    tokens = {"tokens": {"type": "huggingface", "path": str(saved)}}
+    tokens = {"tokens": {"type": "huggingface", "path": str(saved), "length": 12}}
     network = {"type": "HuggingFace", "path": str(saved)}
     own = {**recipe, "network": network, "data": {**recipe["data"], **tokens}}
     result = Run(merge(own, {"train": {"total_iter": 2}}), tmp_path, quiet=True).train()
