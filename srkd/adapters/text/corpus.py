@@ -79,23 +79,22 @@ def _read(root: Path, modified: int, recipe: str) -> Corpus:
     used = rest[: max(1, round(data.share * len(rest)))]
     if not len(rest):
         raise SrkdError(f"{root}: {len(order)} training documents with text, {data.held_out} of which are held out")
-    labelled = _chosen(known, used)
     tokens = tokeniser(tuple(known.texts[n] for n in sorted(rest)), data.tokens)
-    families = _families(root, data, classes, labelled)
+    families = _families(root, data, classes, _chosen(known, used))
     names = sorted(set(families.values()))
 
     def split(documents: Documents) -> Split:
         ids = [tokens(text, data.tokens.length) for text in documents.texts]
         return Split(ids, np.array([classes.index(label) for label in documents.labels], np.int64))
 
-    unlabelled = split(_chosen(known, rest)).documents
+    everything = split(_chosen(known, rest))
     return Corpus(
         classes,
         names,
         [names.index(families[name]) for name in classes] if families else [],
         tokens.vocabulary,
-        unlabelled,
-        Split(unlabelled[: len(used)], split(labelled).labels),
+        everything.documents,
+        Split(everything.documents[: len(used)], everything.labels[: len(used)]),
         split(_chosen(known, held) if data.held_out else splits["test"]),
         len(train.texts) - len(filled),
     )

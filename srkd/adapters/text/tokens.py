@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
 import numpy as np
@@ -73,4 +73,4 @@ class Subwords(Tokeniser):
         return self._known[word]
 
 
-KINDS = {"words": Words, "subwords": Subwords}
+KINDS: dict[str, Callable[[Iterable[str], int], Tokeniser]] = {"words": Words, "subwords": Subwords}
