@@ -1,50 +1,92 @@
-"""Ranking distillation: the student scores high what the teacher ranks first."""
+"""Ranking distillation: the student scores high what the teacher ranks first, or learns the order itself."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkd.losses.base import Example, Loss, positive, whole
+from srkd.losses.base import positive, whole
 from srkd.losses.registry import register
+from srkd.losses.sampling import OfScores, draw, places
+
+_NOWHERE = -1e30  # exp of it is 0, and differences of it stay finite
 
 
 @register("rd")
-class RankingDistillation(Loss):
+class RankingDistillation(OfScores):
     """sum over the teacher's top K of w_r (-log sigmoid(s)), w ~ exp(-r / decay) summing to 1; the mean over users.
 
-    r = 0, 1, ... is an item's place among the teacher's unobserved items. (The paper's second weight, by how far the
-    student's rank lies behind the teacher's, is not part of this loss.)
+    r = 0, 1, ... is an item's place among the teacher's unobserved items. With `catch_up` mu above 0 a term is
+    multiplied by tanh(mu (rank_s - rank_t))_+ too: what the student already ranks as high counts nothing. (The paper
+    starts that after some epochs: two terms with changing weights do it.)
 
     Shapes: scores (users, items) of any range; `mask` (users, items) true at the training items, which are not ranked.
-    Default weight: recommenders 0.1 to 1; SR none. Cost: one top-K over the teacher's scores.
+    Default weight: recommenders 0.1 to 1; SR none. Cost: one top-K over the teacher's scores; `catch_up` sorts both.
     Source: Tang and Wang, "Ranking Distillation", KDD 2018 (arXiv:1809.07428).
     """
 
-    kind: ClassVar[str] = "logits"
-    needs = ("mask",)
+    stochastic = False
+    permutation_invariant = True
 
-    def __init__(self, top: int = 10, decay: float = 10.0) -> None:
+    def __init__(self, top: int = 10, decay: float = 10.0, catch_up: float = 0.0) -> None:
         super().__init__()
         self.top, self.decay = whole("top", top), positive("decay", decay)
-
-    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        if student.ndim != 2 or student.shape != teacher.shape:
-            got = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
-            raise ValueError(f"needs scores (users, items) of one shape, got {got}")
+        self.catch_up = positive("catch_up", catch_up, zero=True)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
-        unobserved = teacher.masked_fill(context["mask"], -torch.inf)
-        best = unobserved.topk(min(self.top, teacher.shape[1]), 1)
-        places = torch.arange(best.indices.shape[1]).to(student)
-        weight = (-places / self.decay).softmax(0) * best.values.isfinite()
+        mask = context["mask"]
+        best = teacher.masked_fill(mask, -torch.inf).topk(min(self.top, teacher.shape[1]), 1)
+        numbers = torch.arange(best.indices.shape[1]).to(student)
+        weight = (-numbers / self.decay).softmax(0) * best.values.isfinite()
+        if self.catch_up:
+            behind = places(student.detach(), mask).gather(1, best.indices) - numbers
+            weight = weight * (self.catch_up * behind).tanh().clamp_min(0)
         return (weight * F.softplus(-student.gather(1, best.indices))).sum(1).mean()
 
-    @classmethod
-    def example(cls, seed: int) -> Example:
-        rng = torch.Generator().manual_seed(seed)
-        student, teacher = torch.randn(4, 9, generator=rng), torch.randn(4, 9, generator=rng)
-        return Example(student, teacher, context={"mask": torch.rand(4, 9, generator=rng) < 0.3}, options={"top": 3})
+
+def relaxed_ranking(interesting: Tensor, uninteresting: Tensor) -> Tensor:
+    """The terms -[S_k - log(sum_{i >= k} exp S_i + sum_j exp U_j)] of each user: (users, K).
+
+    Their sum is minus the log likelihood of a ranking of the interesting items, all of them above the uninteresting
+    ones, whose own order does not matter.
+
+    Args:
+        interesting: scores S (users, K), the best item first.
+        uninteresting: scores U (users, L).
+    """
+    following = interesting.flip(1).logcumsumexp(1).flip(1)
+    rest = uninteresting.logsumexp(1, keepdim=True)
+    return torch.logaddexp(following, rest) - interesting
+
+
+@register("rrd")
+class RelaxedRankingDistillation(OfScores):
+    """sum over users of -sum_k [S_k - log(sum_{i>=k} exp S_i + sum_uninteresting exp S_j)], S the student's scores.
+
+    The `interesting` items S_1, S_2, ... are drawn with chances ~ exp(-rank / decay) by the teacher's ranking and put
+    in its order; the `uninteresting` ones are drawn evenly from the rest. `relaxed_ranking` is the formula alone.
+
+    Shapes: scores (users, items) of any range; `mask` (users, items) true at the training items, which are not drawn.
+    Default weight: recommenders 1e-5 to 1e-2, for it is a sum; SR none. Cost: one sort of the teacher's scores.
+    Source: Kang et al., "DE-RRD: A Knowledge Distillation Framework for Recommender System", CIKM 2020
+    (arXiv:2012.04357).
+    """
+
+    def __init__(self, interesting: int = 40, uninteresting: int = 40, decay: float = 10.0) -> None:
+        super().__init__()
+        self.interesting, self.uninteresting = whole("interesting", interesting), whole("uninteresting", uninteresting)
+        self.decay = positive("decay", decay)
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+        mask, rank = context["mask"], places(teacher, context["mask"])
+        chosen, real = draw((-rank.to(teacher) / self.decay).masked_fill(mask, -torch.inf), self.interesting)
+        order = rank.gather(1, chosen).argsort(1)
+        chosen, real = chosen.gather(1, order), real.gather(1, order)
+        evenly = torch.zeros_like(teacher).masked_fill(mask, -torch.inf).scatter(1, chosen, -torch.inf)
+        others, others_real = draw(evenly, self.uninteresting)
+        above = student.gather(1, chosen).masked_fill(~real, _NOWHERE)
+        below = student.gather(1, others).masked_fill(~others_real, _NOWHERE)
+        return torch.where(real, relaxed_ranking(above, below), 0).sum()
