@@ -1,12 +1,13 @@
 """20 Newsgroups: what is read, and what is removed."""
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
 import pytest
 
-from srkd.adapters.text import newsgroups
+from srkd.adapters.text import formats, newsgroups
 from srkd.errors import SrkdError
 
 LETTER = "From: a@b\nSubject: c\n\nIn article <1> d writes:\n> old words\nnew words \xe9\n\n--\nA. Name"
@@ -47,3 +48,14 @@ def test_what_is_no_archive_is_one_line(tmp_path: Path) -> None:
 def test_the_families_are_seven() -> None:
     groups = ("alt.atheism", "comp.graphics", "misc.forsale", "rec.autos", "sci.med", "soc.religion", "talk.politics")
     assert [newsgroups.family(group) for group in groups] == ["alt", "comp", "misc", "rec", "sci", "soc", "talk"]
+
+
+@pytest.mark.skipif("SRKD_DATA" not in os.environ, reason="SRKD_DATA names no folder with the real data")
+def test_the_real_archive_has_the_published_counts() -> None:
+    path = Path(os.environ["SRKD_DATA"]) / "text" / "20news-bydate.tar.gz"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} below SRKD_DATA")
+    splits = formats.read(path)
+    assert [len(splits[name].texts) for name in ("train", "test")] == [11_314, 7_532]
+    groups = set(splits["train"].labels)
+    assert len(groups) == 20 and len({newsgroups.family(group) for group in groups}) == 7
