@@ -14,7 +14,7 @@ from torch import nn
 from srkd.deploy import runtimes
 from srkd.deploy.calibration import calibration_pictures
 from srkd.deploy.cost import median_ms, multiply_adds, parameters
-from srkd.deploy.export import TARGETS, Exported, Wanted, export
+from srkd.deploy.export import TARGETS, Row, Wanted, export
 from srkd.deploy.graph import facts, graph_of
 from srkd.deploy.model import Model
 from srkd.deploy.runtimes.engine import Bytes, Engine
@@ -110,23 +110,26 @@ def _count(training: Path) -> int:
     return min(len(list(training.iterdir())), _CALIBRATION)
 
 
-def deliver(student: Path, folder: Path, training: Path, held_out: Path, say: Callable[[str], None]) -> Exported:
-    """Export a student to every runtime that is installed, fp32 and int8, each verified on the held-out crops.
+def deliver(student: Path, way: Way, training: Path, held_out: Path, say: Callable[[str], None]) -> list[Row]:
+    """Export a student beside its checkpoint, each file verified on the held-out crops: fp32 for every runtime that is
+    installed, int8, which takes long, for the one that it is for or else the first that has it.
+
+    Returns:
+        Rows of `srkd.deploy.export.COLUMNS`, the student in torch first.
 
     Raises:
         SrkdError: as `srkd.deploy.export.export`.
     """
-    targets = [target for target, runtime in TARGETS.items() if runtimes.installed(runtime)]
-    if not targets:
-        return Exported([], {})
-    precisions = ["fp32", "int8"] if _int8(targets) else ["fp32"]
-    wanted = Wanted(targets, precisions, True, str(held_out), str(training), _count(training))
-    return export(Model.load(student), folder, wanted, say)
-
-
-def _int8(targets: Sequence[str]) -> bool:
-    able = {runtime for runtime, precision in runtimes.ways() if precision == "int8"}
-    return all(TARGETS[target] in able for target in targets)
+    able = [runtime for runtime, precision in sorted(runtimes.ways(), key=way.__ne__) if precision == "int8"]
+    targets = {target: runtime for target, runtime in TARGETS.items() if runtimes.installed(runtime)}
+    rows: list[Row] = []
+    for names, precision in ((list(targets), "fp32"), ([t for t, r in targets.items() if r in able[:1]], "int8")):
+        if names:
+            wanted = Wanted(names, [precision], True, str(held_out), str(training), _count(training))
+            rows += export(Model.load(student), student.parent, wanted, say).rows[1 if rows else 0 :]
+            for table in ("export.md", "export.json"):  # of these files alone; card and report have all
+                (student.parent / table).unlink()
+    return rows
 
 
 def delivered(folder: Path, way: Way) -> Path:
@@ -139,7 +142,7 @@ def delivered(folder: Path, way: Way) -> Path:
     ending = "_int8" if precision == "int8" else ""
     path = folder / f"student{ending}{runtimes.SUFFIXES.get(runtime, '.safetensors')}"
     if not path.is_file():
-        raise SrkdError(f"{path.name} was not exported; export.md in {folder} says why")
+        raise SrkdError(f"{path.name} was not exported; README.md in {folder} says why")
     return path
 
 

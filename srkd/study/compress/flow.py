@@ -45,7 +45,7 @@ def compress(request: Request, out: Path, effort: Effort = _FULL) -> Compressed:
         trained = {"student": _train(job, candidate, planned, distilled=True)}
         if request.control:
             trained["control"] = _train(job, candidate, planned, distilled=False)
-        exported = job.once("export", lambda: _export(job, Path(trained["student"]["file"])), "export")
+        exported = job.once("export", lambda: _export(job, prepared.way, Path(trained["student"]["file"])), "export")
         made = delivery.Made(candidate, runs, trained, exported)
         results = job.once("results", lambda: delivery.finish(job, prepared, made), "scores and report")
         return Compressed(out, results)
@@ -108,12 +108,12 @@ def _train(job: Job, candidate: Candidate, planned: Result, distilled: bool) -> 
     return job.once(name, make, f"{name}: {what}, {planned['steps']:,} steps, {plan.clock(planned['seconds'])}")
 
 
-def _export(job: Job, student: Path) -> Result:
+def _export(job: Job, way: engines.Way, student: Path) -> Result:
     own = job.out / "student.safetensors"
     with atomic_path(own) as temporary:
         shutil.copyfile(student, temporary)
     try:
-        return {"rows": engines.deliver(own, job.out, job.training, job.held_out, job.say).rows}
+        return {"rows": engines.deliver(own, way, job.training, job.held_out, job.say)}
     except SrkdError as error:  # the student stands, whatever other runtimes make of it
         job.say(f"notice: not exported: {error}")
         return {"rows": [], "why": str(error)}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from srkd.deploy import runtimes
+from srkd.deploy.export import Exported
 from srkd.deploy.model import Model
 from srkd.engine.checkpoint import load_weights
 from srkd.errors import SrkdError
@@ -163,8 +164,8 @@ def test_exports_are_verified_and_open_again(
     monkeypatch.setattr(runtimes, "ways", lambda device="cpu": [("openvino", "fp32")])
     student = tmp_path / "student.safetensors"
     shutil.copyfile(teacher, student)
-    files = engines.deliver(student, tmp_path, Path(six), Path(six), lambda line: None)
-    assert {row["file"]: row["kept"] for row in files.rows} == {"student": "yes", "student.xml": "yes"}
+    rows = engines.deliver(student, ("openvino", "fp32"), Path(six), Path(six), lambda line: None)
+    assert {row["file"]: row["kept"] for row in rows} == {"student": "yes", "student.xml": "yes"}
     path = engines.delivered(tmp_path, ("openvino", "fp32"))
     assert path.name == "student.xml" and engines.open_delivered(path, ("openvino", "fp32")).scale == 2
     assert delivery._size(path) == student.stat().st_size / 1e6  # of fp32 the checkpoint counts
@@ -200,3 +201,29 @@ def test_what_would_make_too_few_steps_gives_way_to_a_narrower_one(
     few, many = (flow.rehearse(ask(), replace(small, steps=steps)) for steps in (1000, 1))
     assert "EDSR 4x2" in few[0]["what"] and "EDSR 6x2" not in few[0]["what"]
     assert "EDSR 6x2" in many[0]["what"]
+
+
+@pytest.mark.parametrize(
+    ("way", "targets"),
+    [(("openvino", "bf16"), ["openvino"]), (("torch", "fp32"), ["openvino"]), (("onnxruntime", "int8"), ["onnx"])],
+)
+def test_int8_is_exported_for_the_runtime_that_it_is_for(
+    way: engines.Way, targets: list[str], teacher: str, six: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[list[str], list[str]]] = []
+
+    def export(model: Model, folder: Path, wanted: Any, say: Any) -> Exported:
+        asked.append((list(wanted.targets), list(wanted.precisions)))
+        for table in ("export.md", "export.json"):
+            (folder / table).write_text("")
+        return Exported([{"file": "student"}, *({"file": name} for name in wanted.targets)], {})
+
+    ways = [("torch", "fp32"), ("openvino", "bf16"), ("openvino", "int8"), ("onnxruntime", "int8")]
+    monkeypatch.setattr(engines, "export", export)
+    monkeypatch.setattr(runtimes, "installed", lambda runtime: True)
+    monkeypatch.setattr(runtimes, "ways", lambda: ways)
+    shutil.copyfile(teacher, tmp_path / "student.safetensors")
+    rows = engines.deliver(tmp_path / "student.safetensors", way, Path(six), Path(six), lambda line: None)
+    assert asked == [(["onnx", "openvino"], ["fp32"]), (targets, ["int8"])]
+    assert [row["file"] for row in rows] == ["student", "onnx", "openvino", *targets]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["student.safetensors"]
