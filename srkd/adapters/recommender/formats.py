@@ -1,0 +1,140 @@
+"""Files of ratings and behaviours: any table with user, item, rating and perhaps time; folders of pair lists."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srkd.errors import SrkdError
+from srkd.io.atomic import shown
+
+Numbers = NDArray[np.int64]
+_NAMES = {
+    "user": ("user", "userid", "user_id", "uid"),
+    "item": ("item", "itemid", "item_id", "movieid", "movie_id", "iid"),
+    "rating": ("rating", "score", "value"),
+    "time": ("time", "timestamp"),
+}
+
+
+@dataclass
+class Lines:
+    """Lines as they were read, in their order: users and items as numbers of their ids; `times` are zero where there
+    are none."""
+
+    users: Numbers
+    items: Numbers
+    ratings: NDArray[np.float64]
+    times: NDArray[np.float64]
+    user_ids: list[str]
+    item_ids: list[str]
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def __getitem__(self, which: Numbers) -> Lines:
+        arrays = (self.users[which], self.items[which], self.ratings[which], self.times[which])
+        return Lines(*arrays, self.user_ids, self.item_ids)
+
+    @property
+    def pairs(self) -> Numbers:
+        """One number for each pair of user and item."""
+        return self.users * len(self.item_ids) + self.items
+
+
+def lines_of(users: list[str], items: list[str], ratings: NDArray[np.float64], times: NDArray[np.float64]) -> Lines:
+    """Lines of ids of any type, given as text."""
+    (user_numbers, user_ids), (item_numbers, item_ids) = _numbered(users), _numbered(items)
+    return Lines(user_numbers, item_numbers, ratings, times, user_ids, item_ids)
+
+
+def _numbered(ids: list[str]) -> tuple[Numbers, list[str]]:
+    distinct = sorted(set(ids))
+    numbers = {name: number for number, name in enumerate(distinct)}
+    return np.fromiter(map(numbers.__getitem__, ids), np.int64, len(ids)), distinct
+
+
+def read_table(path: Path) -> Lines:
+    """Ratings from text: comma, semicolon, tab, `::` or blank between columns, with or without a header.
+
+    Without a header the columns are user, item, rating and, if there is a fourth, time.
+
+    Raises:
+        SrkdError: no text file, columns missing, a rating or time that is no finite number: with the line.
+    """
+    rows = _rows(path)
+    header = [cell.strip().lower() for cell in rows[0][1]]
+    named = {key: next((header.index(n) for n in names if n in header), None) for key, names in _NAMES.items()}
+    if named["user"] is not None or named["item"] is not None:
+        missing = [key for key in ("user", "item", "rating") if named[key] is None]
+        if missing:
+            raise SrkdError(f"{shown(path)}: the header has no column {', '.join(missing)}: it is {', '.join(header)}")
+        rows = rows[1:]
+    else:
+        named = {"user": 0, "item": 1, "rating": 2, "time": 3 if len(header) > 3 else None}
+    if not rows:
+        raise SrkdError(f"{shown(path)}: has no ratings")
+    width = 1 + max(place for place in named.values() if place is not None)
+    for line, row in rows:
+        if len(row) < width:
+            raise SrkdError(f"{shown(path)}, line {line}: has {len(row)} columns, not {width}: user, item, rating")
+    columns = {key: [row[place].strip() for _, row in rows] for key, place in named.items() if place is not None}
+    lines = [line for line, _ in rows]
+    for key in ("user", "item"):
+        if "" in columns[key]:
+            raise SrkdError(f"{shown(path)}, line {lines[columns[key].index('')]}: has no {key}")
+    ratings = _numbers(path, lines, "rating", columns["rating"])
+    times = _numbers(path, lines, "time", columns["time"]) if "time" in columns else np.zeros(len(rows))
+    return lines_of(columns["user"], columns["item"], ratings, times)
+
+
+def read_pairs(path: Path) -> list[tuple[str, str]]:
+    """A list of pairs, one `user item` a line.
+
+    Raises:
+        SrkdError: no text file, or a line that is no pair.
+    """
+    rows = _rows(path)
+    for line, row in rows:
+        if len(row) != 2 or not all(cell.strip() for cell in row):
+            raise SrkdError(f"{shown(path)}, line {line}: is no pair of user and item")
+    return [(row[0].strip(), row[1].strip()) for _, row in rows]
+
+
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """Lines that are not blank, cut into cells, with their numbers."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise SrkdError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SrkdError(f"{shown(path)}: not a text file in UTF-8") from error
+    filled = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
+    if not filled:
+        raise SrkdError(f"{shown(path)}: is empty")
+    first = filled[0][1]
+    mark = next((mark for mark in ("::", "\t", ";", ",") if mark in first), None)
+    if mark in ("\t", ";", ","):
+        cells = csv.reader((line for _, line in filled), delimiter=mark)
+        return [(number, row) for (number, _), row in zip(filled, cells, strict=False)]
+    return [(number, line.split(mark)) for number, line in filled]
+
+
+def _numbers(path: Path, lines: list[int], name: str, cells: list[str]) -> NDArray[np.float64]:
+    values = np.array([_number(cell) for cell in cells])
+    wrong = np.flatnonzero(~np.isfinite(values))
+    if len(wrong):
+        cell = cells[wrong[0]][:40]
+        raise SrkdError(f'{shown(path)}, line {lines[wrong[0]]}: the {name} "{cell}" is no number')
+    return values
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return float("nan")

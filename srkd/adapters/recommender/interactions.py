@@ -1,0 +1,183 @@
+"""Pairs of user and item with a class each, as numbers: what a data set is, whatever its files were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from srkd.adapters.recommender import splits
+from srkd.adapters.recommender.formats import Lines, Numbers, lines_of, read_pairs, read_table
+from srkd.adapters.recommender.recipe import Data
+from srkd.errors import SrkdError
+from srkd.io.atomic import shown
+
+Values = NDArray[np.float64]
+
+
+@dataclass
+class Pairs:
+    """Distinct pairs: numbers of users and items, and what the user thinks of the item."""
+
+    users: Numbers
+    items: Numbers
+    values: Values  # ratings, or the numbers of behaviours
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def __getitem__(self, which: NDArray[np.bool_] | Numbers) -> Pairs:
+        return Pairs(self.users[which], self.items[which], self.values[which])
+
+
+@dataclass
+class Interactions:
+    """A data set, split. Classes count from 1; `levels` has the mean training rating of each."""
+
+    user_ids: list[str]
+    item_ids: list[str]
+    train: Pairs
+    validation: Pairs
+    test: Pairs
+    edges: Values  # the class of a value is 1 + how many of these are not above it
+    levels: Values
+    threshold: float  # what has at least this value should be recommended
+    notices: list[str]
+
+    def classes(self, pairs: Pairs) -> Numbers:
+        """The class (1, 2, ...) of each pair."""
+        return 1 + np.searchsorted(self.edges, pairs.values, side="right")
+
+    def matrix(self, pairs: Pairs, values: NDArray[np.generic]) -> csr_matrix:
+        """(users, items) with `values` at the pairs."""
+        return csr_matrix((values, (pairs.users, pairs.items)), (len(self.user_ids), len(self.item_ids)))
+
+
+def read(path: Path, data: Data) -> Interactions:
+    """What `_read` finds; a study reads the same files for every run, so that the last reading is kept."""
+    files = [path, *sorted(path.glob("*.txt"))] if path.is_dir() else [path]
+    return _read(path, tuple(file.stat().st_mtime_ns for file in files), data.model_dump_json())
+
+
+@lru_cache(maxsize=2)
+def _read(path: Path, changed: tuple[int, ...], settings: str) -> Interactions:
+    """Read, remove duplicates, split, leave out what is rare, and find the classes from the training pairs alone.
+
+    Users and items are those of the training pairs: pairs of validation and test that have others are left out, with a
+    notice, since nothing was learned of them.
+
+    Raises:
+        SrkdError: files that are no ratings (see `formats`), no pair left to train or to test on, too few distinct
+            ratings for the bins.
+    """
+    data = Data.model_validate_json(settings)
+    if path.is_dir():
+        lines, parts = _behaviours(path, data)
+    else:
+        if data.behaviours:
+            raise SrkdError(f"{shown(path)}: data.behaviours are files of a folder, and this is no folder")
+        lines = last_of_each_pair(read_table(path))
+        parts = splits.split(lines, data)
+    parts = {**parts, "train": parts["train"][_core(lines, parts["train"], data.core)]}
+    if not len(parts["train"]):
+        raise SrkdError(f"{shown(path)}: no pair is left to train on (data.core {data.core})")
+    (user_numbers, user_ids), (item_numbers, item_ids) = (
+        _renumbered(numbers[parts["train"]], ids)
+        for numbers, ids in ((lines.users, lines.user_ids), (lines.items, lines.item_ids))
+    )
+    every = Pairs(user_numbers[lines.users], item_numbers[lines.items], lines.ratings)
+    known = (every.users >= 0) & (every.items >= 0)
+    notices = []
+    for name in ("validation", "test"):
+        strange = int((~known[parts[name]]).sum())
+        if strange:
+            notices.append(f"{strange} of {len(parts[name])} {name} pairs have a user or item that no training pair "
+                           "has, and are left out")  # fmt: skip
+        parts[name] = parts[name][known[parts[name]]]
+        if not len(parts[name]):
+            raise SrkdError(f"{shown(path)}: no {name} pair is left whose user and item are in training")
+    train = every[parts["train"]]
+    edges = class_edges(train.values, data.bins, str(shown(path)))
+    found = Interactions(user_ids, item_ids, train, every[parts["validation"]], every[parts["test"]], edges,
+                         np.zeros(0), 0.0, notices)  # fmt: skip
+    classes = found.classes(train)
+    levels = np.bincount(classes - 1, train.values) / np.bincount(classes - 1)
+    top = edges[-1] if len(edges) else train.values.min()
+    return replace(found, levels=levels, threshold=float(top if data.relevant == "top" else data.relevant))
+
+
+def last_of_each_pair(lines: Lines) -> Lines:
+    """One line a pair: of several the latest, and of several at one time the last in the file."""
+    order = np.argsort(lines.times, kind="stable")[::-1]
+    _, last = np.unique(lines.pairs[order], return_index=True)
+    return lines[np.sort(order[last])]
+
+
+def _renumbered(kept: Numbers, ids: list[str]) -> tuple[Numbers, list[str]]:
+    """New numbers for the ids that are kept, by their old number, -1 for others; and those ids."""
+    old = np.unique(kept)
+    new = np.full(len(ids), -1)
+    new[old] = np.arange(len(old))
+    return new, [ids[number] for number in old]
+
+
+def class_edges(values: Values, bins: int, where: str) -> Values:
+    """The least value of each class but the first: of every distinct rating, or of quantile bins.
+
+    Raises:
+        SrkdError: fewer distinct ratings than bins, or so many distinct ratings that they are no classes.
+    """
+    distinct = np.unique(values)
+    if not bins:
+        if len(distinct) > 20:
+            raise SrkdError(f"{where}: {len(distinct)} distinct ratings are no classes: set data.bins, to 5 say")
+        return np.asarray(distinct[1:])
+    edges = np.unique(np.quantile(values, np.arange(1, bins) / bins))
+    if len(edges) != bins - 1 or edges.min(initial=np.inf) <= distinct[0]:
+        raise SrkdError(f"{where}: data.bins is {bins}, but the ratings have too few distinct values for that")
+    return np.asarray(edges)
+
+
+def _core(lines: Lines, train: Numbers, least: int) -> NDArray[np.bool_]:
+    """Which training pairs stay once users and items with fewer than `least` of them are gone, until none is left."""
+    stays = np.ones(len(train), bool)
+    users, items = lines.users[train], lines.items[train]
+    while True:
+        a_user = np.bincount(users[stays], minlength=len(lines.user_ids))
+        an_item = np.bincount(items[stays], minlength=len(lines.item_ids))
+        enough = (a_user[users] >= least) & (an_item[items] >= least)
+        if not (stays & ~enough).any():
+            return stays
+        stays &= enough
+
+
+def _behaviours(folder: Path, data: Data) -> tuple[Lines, dict[str, Numbers]]:
+    """Training pairs with the number of their strongest behaviour; validation and test pairs as the folder has them.
+
+    A pair of validation or test that is also a training pair is taken out of training, unless `keep_test_pairs`.
+    """
+    if not data.behaviours:
+        raise SrkdError(f"{shown(folder)}: is a folder: name its files in data.behaviours, the weakest first")
+    names = [*data.behaviours, "validation", "test"]
+    files = [read_pairs(folder / f"{name}.txt") for name in names]
+    sizes, strongest = [len(file) for file in files], len(data.behaviours)
+    # What is tested is the strongest behaviour.
+    strength = np.repeat([*range(1, strongest + 1), strongest, strongest], sizes).astype(np.float64)
+    users, items = ([pair[side] for file in files for pair in file] for side in (0, 1))
+    lines = lines_of(users, items, strength, strength)
+    part = np.repeat([*["train"] * strongest, "validation", "test"], sizes)
+    pairs = lines.pairs
+    parts = {}
+    for name in ("test", "validation", "train"):
+        rows = np.flatnonzero(part == name)[::-1]  # the strongest behaviour first
+        _, first = np.unique(pairs[rows], return_index=True)
+        parts[name] = np.sort(rows[first])
+    held = pairs[np.concatenate([parts["test"], parts["validation"]])]
+    if not data.keep_test_pairs:
+        parts["train"] = parts["train"][~np.isin(pairs[parts["train"]], held)]
+    parts["validation"] = parts["validation"][~np.isin(pairs[parts["validation"]], pairs[parts["test"]])]
+    return lines, parts

@@ -1,0 +1,29 @@
+"""A network that answers another one while it is itself being trained: each side of bidirectional distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from srkd.distill.taps import Taps
+from srkd.distill.teachers import Answer
+
+
+class Peer:
+    """Answers a batch with the network as it stands, in its own mode, without gradients.
+
+    Args:
+        taps: module paths whose features are wanted.
+    """
+
+    def __init__(self, network: nn.Module, taps: Sequence[str]) -> None:
+        self.network, self.taps = network, Taps(network, taps)
+
+    @torch.no_grad()
+    def __call__(self, batch: Mapping[str, Any]) -> Answer:
+        with self.taps:
+            output = self.network(batch["input"])
+        return Answer(output, self.taps.features)

@@ -1,0 +1,51 @@
+"""How good a ranking of all items is, user by user: HR, precision, recall, MRR and NDCG of the first k.
+
+NDCG discounts by log2(1 + place) and divides by the best possible; binary gains are 0 and 1, graded ones 2^class - 1.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def ranked(scores: Tensor, seen: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    """The first items of each user that were not `seen` in training.
+
+    Returns:
+        Items (users, k), best first, k = min(top, items), and which of them are no filling: (users, k) of bool, false
+        where a user has seen so many items that fewer than k are left.
+    """
+    best = scores.masked_fill(seen, -torch.inf).topk(min(top, scores.shape[1]), 1)
+    return best.indices, best.values > -torch.inf
+
+
+def of_lists(items: Tensor, real: Tensor, relevant: Tensor, classes: Tensor) -> dict[str, Tensor]:
+    """Scores (users) by name of recommended lists; NaN where a user has nothing relevant.
+
+    Args:
+        items, real: as `ranked` returns them.
+        relevant: (users, items) of bool, what should be recommended.
+        classes: (users, items) of whole numbers, the classes of test pairs, 0 elsewhere.
+    """
+    top = items.shape[1]
+    discount = 1 / torch.log2(torch.arange(2, top + 2, dtype=torch.float64))
+    hit = (relevant.gather(1, items) & real).double()
+    number = relevant.sum(1)
+    counted = torch.where(number > 0, 0.0, torch.nan).double()
+    gains = (torch.exp2(classes.gather(1, items).double()) - 1) * real
+    best = torch.exp2(classes.topk(top, 1).values.double()) - 1
+    best_hits = discount.cumsum(0)[number.clamp(1, top) - 1]
+    return {
+        "hr": hit.any(1) + counted,
+        "precision": hit.sum(1) / top + counted,
+        "recall": hit.sum(1) / number + counted,
+        "mrr": torch.where(hit.any(1), 1 / (1 + hit.argmax(1)), 0) + counted,
+        "ndcg": hit @ discount / best_hits + counted,
+        "ndcg_graded": gains @ discount / (best @ discount) + counted,
+    }
+
+
+def expected(logits: Tensor, levels: Tensor) -> Tensor:
+    """The expected rating of pairs that are known to be rated: (pairs, 1 + classes) logits, (classes) ratings."""
+    return logits[:, 1:].softmax(1) @ levels.to(logits)

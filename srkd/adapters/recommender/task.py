@@ -1,0 +1,168 @@
+"""Recommenders as a task: a student, perhaps its teacher, rankings over all items, and errors of ratings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from srkd.adapters.data import find
+from srkd.adapters.recommender import interactions, networks, scores
+from srkd.adapters.recommender.interactions import Pairs
+from srkd.adapters.recommender.peer import Peer
+from srkd.adapters.recommender.recipe import RecommenderRecipe
+from srkd.adapters.recommender.samplers import with_negatives
+from srkd.distill.objective import Objective, parse_terms
+from srkd.distill.step import Step
+from srkd.engine.distilled import DistilledRecipe, DistilledTask, Indices
+from srkd.engine.optimisers import make_optimiser
+from srkd.engine.task import SetScores
+from srkd.errors import SrkdError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+_SOURCE = (
+    "MovieLens 100K: GroupLens, University of Minnesota, ml-100k.zip; FilmTrust and Jester: the tables of LibRec and "
+    "recommenderlab"
+)
+_EVALUATED = 1_000_000  # scores at once
+_GROUPS = 50  # items of a score: groups of users
+
+
+class Task(DistilledTask):
+    """Trains a network of `networks.build` on the pairs of `data.root`; an example is a user, with all items."""
+
+    recipe_type: ClassVar[type[DistilledRecipe]] = RecommenderRecipe
+    recipe: RecommenderRecipe
+
+    def load(self) -> int:
+        data = self.recipe.data
+        self.root = find(data.root, "ratings, or a folder of pair lists", _SOURCE)
+        self.pairs = interactions.read(self.root, data)
+        self.notices += self.pairs.notices
+        items = len(self.pairs.item_ids)
+        if self.recipe.top > items:
+            raise SrkdError(f"top is {self.recipe.top}, but there are only {items} items to recommend")
+        classes = self._classes(self.pairs.train)
+        self.number = int(classes.max())
+        self.rated = self.pairs.matrix(self.pairs.train, classes)
+        return len(self.pairs.user_ids)
+
+    def _classes(self, pairs: Pairs) -> np.ndarray:
+        found = self.pairs.classes(pairs)
+        return np.ones_like(found) if self.recipe.data.setting == "one" else found
+
+    def fingerprint(self) -> dict[str, str]:
+        train, rated = self.pairs.train, self.rated
+        digest = hashlib.sha256(train.users.tobytes() + train.items.tobytes() + rated.data.tobytes())
+        return {"pairs": digest.hexdigest()[:16]}
+
+    def build(self, spec: Mapping[str, Any]) -> nn.Module:
+        users, items = self.rated.shape
+        return networks.build(spec, users, items, self.number, self.rated)
+
+    def load_trained(self, path: str) -> nn.Module:
+        if self._read(path)[1].get("pairs") != self.fingerprint()["pairs"]:
+            raise SrkdError(f"{path}: was trained on other pairs or classes, tested ones perhaps: train it on these")
+        return super().load_trained(path)
+
+    def collate(self, indices: Indices, random: np.random.Generator) -> dict[str, Any]:
+        classes = self.rated[indices].toarray()
+        labels = with_negatives(classes, self.recipe.data.negatives, random)
+        return {"input": torch.from_numpy(indices), "target": torch.from_numpy(labels),
+                "mask": torch.from_numpy(classes > 0)}  # fmt: skip
+
+    def setup(self, fabric: Fabric) -> None:
+        super().setup(fabric)
+        if self.recipe.train.teacher_losses:
+            self._set_up_teacher(fabric)
+
+    def _set_up_teacher(self, fabric: Fabric) -> None:
+        """Bidirectional distillation: the teacher gets losses and an optimiser of its own, the student answers it."""
+        spec = self.recipe.network_teacher
+        if spec is None or not self.objective.needs_teacher:
+            raise SrkdError("train.teacher_losses: the student must have a teacher: name one, and a loss that asks it")
+        self.network_teacher = self.load_trained(str(spec["file"])).to(self.device)
+        self.objective_teacher = Objective(parse_terms(self.recipe.train.teacher_losses))
+        self.objective_teacher.resolve_taps(self.network_teacher, self.network)
+        self.objective.resolve_taps(self.network, self.network_teacher)
+        self.teacher = Peer(self.network_teacher, self.objective.teacher_taps)
+        self.student = Peer(self.network, self.objective_teacher.teacher_taps)
+        step = Step(self.network_teacher, self.objective_teacher, self.input, "target")
+        batch = self.batch(0)
+        self.objective_teacher.dry_run(step.answer(batch), self.student(batch), batch["target"],
+                                       self.context(batch, 0), list(self.network_teacher.parameters()))  # fmt: skip
+        self.network_teacher.zero_grad(set_to_none=True)
+        optimiser = make_optimiser(step.parameters(), self.recipe.train.optim)
+        wrapped_step, wrapped = fabric.setup(step, optimiser)
+        object.__setattr__(self, "_teacher_step", wrapped_step)
+        self.optimisers["teacher"] = wrapped
+
+    def steps(self, batch: dict[str, Any], step: int) -> Iterator[tuple[Tensor, Optimizer]]:
+        yield from super().steps(batch, step)
+        if self.recipe.train.teacher_losses:
+            with self.autocast(step, self.device):
+                _, total, values = self._teacher_step(batch, self.student(batch), self.context(batch, step))
+            self.log.update({f"l_teacher_{name}": value.detach() for name, value in values.items()})
+            yield total, self.optimisers["teacher"]
+
+    def evaluate(self) -> dict[str, SetScores]:
+        """Scores on the validation and the test pairs, the mean over users who have something relevant in them.
+
+        A user's score is in one of at most 50 fixed groups of users; groups weigh by their size. `rmse` and `mae`
+        compare the expected rating with the given one, over all pairs, where there are several classes.
+        """
+        train, validation, test = self.pairs.train, self.pairs.validation, self.pairs.test
+        return {
+            "validation": self._evaluate(validation, [train]),
+            "test": self._evaluate(test, [train, validation]),
+        }
+
+    @torch.no_grad()
+    def _evaluate(self, pairs: Pairs, seen: list[Pairs]) -> SetScores:
+        pairs = pairs[np.lexsort((pairs.items, pairs.users))]
+        classes = self.pairs.matrix(pairs, self.pairs.classes(pairs))
+        relevant = self.pairs.matrix(pairs, pairs.values >= self.pairs.threshold)
+        known = sum(self.pairs.matrix(part, np.ones(len(part))) for part in seen)
+        tested = np.unique(pairs.users)
+        rows: list[dict[str, Tensor]] = []
+        expected: list[Tensor] = []
+        levels = torch.from_numpy(self.pairs.levels)
+        most = max(1, _EVALUATED // (self.rated.shape[1] * (1 + self.number)))
+        for start in range(0, len(tested), most):
+            users = tested[start : start + most]
+            logits = self.network(torch.from_numpy(users).to(self.device)).float().cpu()
+            truth = torch.from_numpy(classes[users].toarray())
+            # A test pair is never hidden, not even where keep_test_pairs left it among the training pairs.
+            hidden = torch.from_numpy(known[users].toarray() > 0) & (truth == 0)
+            items, real = scores.ranked(self.network.score(logits), hidden, self.recipe.top)
+            rows.append(scores.of_lists(items, real, torch.from_numpy(relevant[users].toarray()), truth))
+            if self.number > 1:
+                expected.append(scores.expected(logits.transpose(1, 2)[truth > 0], levels))
+        found = {f"{key}@{self.recipe.top}": torch.cat([row[key] for row in rows]).numpy() for key in rows[0]}
+        counted = np.isfinite(found[f"hr@{self.recipe.top}"])
+        if not counted.any():
+            raise SrkdError(f"{self.root}: no user has a relevant pair to be tested on (data.relevant)")
+        metrics = {key: _by_group(values[counted]) for key, values in found.items()}
+        if expected:
+            error = torch.cat(expected).numpy() - pairs.values
+            metrics |= {"rmse": {"all": float(np.sqrt(np.square(error).mean()))},
+                        "mae": {"all": float(np.abs(error).mean())}}  # fmt: skip
+        protocol = f"{self.root.name}, all {self.rated.shape[1]} items, {int(counted.sum())} users"
+        return {"protocol": protocol, "metrics": metrics}
+
+    def meta(self, name: str) -> dict[str, Any]:
+        return {**super().meta(name), "pairs": self.fingerprint()["pairs"]}
+
+
+def _by_group(values: np.ndarray) -> dict[str, float]:
+    """Scores of fixed groups of users whose sizes may differ by one, weighted so that their mean is that of all."""
+    shuffled = values[np.random.default_rng(0).permutation(len(values))]
+    groups = np.array_split(shuffled, min(_GROUPS, len(values)))
+    return {str(i): float(group.sum() * len(groups) / len(values)) for i, group in enumerate(groups)}

@@ -1,0 +1,72 @@
+"""Reading tables and pair lists: every usual separator, ids of any type, mistakes with their line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from srkd.adapters.recommender.formats import read_pairs, read_table
+from srkd.errors import SrkdError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "table"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "196\tKolya\t3\t881250949\n186\tÉté\t4.5\t891717742\n",
+        "196::Kolya::3::881250949\n186::Été::4.5::891717742\n",
+        "196 Kolya 3 881250949\n\n186 Été 4.5 891717742\n",
+        "userId,movieId,rating,timestamp\n196,Kolya,3,881250949\n186,Été,4.5,891717742\n",
+        "Rating;Item;User;Time\n3;Kolya;196;881250949\n4.5;Été;186;891717742\n",
+        '\ufeffuser,item,rating,time\n196,"Kolya",3,881250949\n186,Été,4.5,891717742\n',
+    ],
+    ids=["tabs", "colons", "blanks", "header", "columns in another order", "byte order mark and quotes"],
+)
+def test_one_table_in_many_forms(text: str, tmp_path: Path) -> None:
+    lines = read_table(write(tmp_path, text))
+    assert [lines.user_ids[u] for u in lines.users] == ["196", "186"]
+    assert [lines.item_ids[i] for i in lines.items] == ["Kolya", "Été"]
+    assert lines.ratings.tolist() == [3, 4.5] and lines.times.tolist() == [881250949, 891717742]
+
+
+def test_times_are_zero_where_there_are_none(tmp_path: Path) -> None:
+    assert read_table(write(tmp_path, "a,b,1\n")).times.tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("user,item,rating\n1,2,3\n1,4,good\n", 'line 3: the rating "good" is no number'),
+        ("1,2,nan\n", 'line 1: the rating "nan" is no number'),
+        ("1,2,inf\n", 'line 1: the rating "inf" is no number'),
+        ("1 2 3 x\n", 'line 1: the time "x" is no number'),
+        ("1,2,3\n1,2\n", "line 2: has 2 columns, not 3"),
+        ("1,2,3\n,2,3\n", "line 2: has no user"),
+        ("user,rating\n1,2\n", "the header has no column item: it is user, rating"),
+        ("user,item,rating\n", "has no ratings"),
+        ("\n\n", "is empty"),
+    ],
+)
+def test_mistakes_are_told_with_their_line(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(SrkdError, match=words):
+        read_table(write(tmp_path, text))
+
+
+def test_what_is_no_text_or_not_there(tmp_path: Path) -> None:
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(SrkdError, match="not a text file"):
+        read_table(tmp_path / "bytes")
+    with pytest.raises(SrkdError, match="cannot be read: No such file"):
+        read_table(tmp_path / "nothing")
+
+
+def test_pairs(tmp_path: Path) -> None:
+    assert read_pairs(write(tmp_path, "1 8\n2 a\n")) == [("1", "8"), ("2", "a")]
+    with pytest.raises(SrkdError, match="line 2: is no pair of user and item"):
+        read_pairs(write(tmp_path, "1 8\n2 3 4\n"))

@@ -1,0 +1,167 @@
+"""The task end to end on made-up ratings: learning, every way of distilling, both directions, mistakes, studies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from srkd.engine import recipe as recipes
+from srkd.engine.recipe import merge
+from srkd.engine.run import Run
+from srkd.errors import SrkdError
+from srkd.study import comparison, plan
+from srkd.study.compare import Comparison
+
+STUDIES = Path(__file__).parents[3] / "models" / "studies"
+CE = {"type": "CrossEntropyLoss"}
+ENTITIES = "{user,item}"
+
+
+def train(recipe: dict[str, Any], root: Path, **changes: Any) -> dict[str, Any]:
+    return Run(merge(recipe, changes), root, quiet=True).train()
+
+
+@pytest.fixture
+def teacher(recipe: dict[str, Any], tmp_path: Path) -> str:
+    changes = {"name": "teacher", "network": {"dim": 12}, "train": {"total_iter": 10}}
+    return str(train(recipe, tmp_path, **changes)["models"]["net"])
+
+
+@pytest.mark.parametrize("setting", ["multi", "one"])
+def test_it_learns_to_rank_above_chance(setting: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+    before = train(recipe, tmp_path, name="start", train={"total_iter": 1}, data={"setting": setting})["metrics"]
+    after = train(recipe, tmp_path, data={"setting": setting})["metrics"]
+    assert after["test/ndcg@10"] > 1.2 * before["test/ndcg@10"]
+    assert ("test/rmse" in after) == (setting == "multi")
+    found = json.loads((tmp_path / "tiny" / "scores.json").read_text(encoding="utf-8"))["test"]
+    assert found["protocol"].startswith("ratings.csv, all 40 items, ")
+
+
+@pytest.mark.parametrize("kind", ["MF", "NeuralCF", "CDAE"])
+def test_bpr_trains_every_network_by_its_scores(kind: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+    losses = [{"type": "bpr", "at": "score", "target": "gt"}]
+    before = train(recipe, tmp_path, name="start", network={"type": kind}, train={"total_iter": 1})["metrics"]
+    after = train(recipe, tmp_path, network={"type": kind}, train={"losses": losses})["metrics"]
+    assert after["test/ndcg@10"] > 1.1 * before["test/ndcg@10"]
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [{"type": "rd", "at": "score"}],
+        [{"type": "cd", "at": "score"}],
+        [{"type": "de", "at": ENTITIES}, {"type": "rrd", "at": "score"}],
+        [{"type": "ftd", "at": ENTITIES, "balance": {"share": 0.5}}],
+        [{"type": "htd", "at": ENTITIES}],
+    ],
+    ids=lambda losses: "+".join(term["type"] for term in losses),
+)
+def test_the_loss_core_serves(losses: list[Any], recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
+    changes = {"train": {"losses": [CE, *losses], "total_iter": 2}, "network_teacher": {"file": teacher}}
+    assert train(recipe, tmp_path, **changes)["finished"]
+
+
+def both_ways(teacher: str) -> dict[str, Any]:
+    losses = [CE, {"type": "bd", "at": "score", "eps": 0.1}]
+    return {"train": {"losses": losses, "teacher_losses": losses, "total_iter": 6},
+            "network_teacher": {"file": teacher}}  # fmt: skip
+
+
+def test_both_ways_the_teacher_learns_too(recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
+    (task,) = Run(merge(recipe, both_ways(teacher)), tmp_path, quiet=True).set_up()
+    batch = task.batch(0)
+    found = []
+    for loss, optimiser in task.steps(batch, 0):
+        sides = [next(iter(net.parameters())) for net in (task.network, task.network_teacher)]
+        optimiser.zero_grad()
+        loss.backward()
+        found.append([p.grad is not None and bool(p.grad.abs().max() > 0) for p in sides])
+        optimiser.step()
+        optimiser.zero_grad()
+    assert found == [[True, False], [False, True]]
+    assert {"l_bd", "l_teacher_bd", "l_teacher_CrossEntropyLoss"} <= set(task.log)
+    result = train(recipe, tmp_path, **both_ways(teacher))
+    assert result["finished"] and list(result["models"]) == ["net"]
+
+
+def test_both_ways_what_is_resumed_ends_with_the_same_bits(
+    recipe: dict[str, Any], teacher: str, tmp_path: Path
+) -> None:
+    data = merge(recipe, both_ways(teacher))
+    whole = Run(data, tmp_path / "whole", quiet=True).train()
+    halves = [Run(data, tmp_path / "halves", quiet=True, resume=True, budget=budget) for budget in (1e-9, None)]
+    assert not halves[0].train()["finished"]
+    again = halves[1].train()
+    assert Path(again["models"]["net"]).read_bytes() == Path(whole["models"]["net"]).read_bytes()
+
+
+def test_a_teacher_of_other_pairs_is_refused(recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
+    changes = {"data": {"seed": 1}, "train": {"losses": [CE, {"type": "rd", "at": "score"}]},
+               "network_teacher": {"file": teacher}}  # fmt: skip
+    with pytest.raises(SrkdError, match=r"was trained on other pairs or classes, tested ones perhaps"):
+        train(recipe, tmp_path, **changes)
+
+
+def test_scores_are_those_of_the_users_one_by_one(recipe: dict[str, Any], tmp_path: Path) -> None:
+    (task,) = Run(recipe, tmp_path, quiet=True).set_up()
+    task.network.eval()
+    found = task.evaluate()["test"]["metrics"]
+    recalls = []
+    pairs = task.pairs
+    with torch.no_grad():
+        logits = task.network(torch.arange(task.examples))
+        scores = task.network.score(logits).numpy()
+    for user in range(task.examples):
+        hidden = {i for part in (pairs.train, pairs.validation) for i in part.items[part.users == user]}
+        wanted = set(pairs.test.items[(pairs.test.users == user) & (pairs.test.values >= 4)])
+        order = [i for i in np.argsort(-scores[user]) if i not in hidden][:10]
+        if wanted:
+            recalls.append(len(wanted & set(order)) / len(wanted))
+    assert np.mean(list(found["recall@10"].values())) == pytest.approx(np.mean(recalls))
+    odds = logits[:, 1:].double().softmax(1)
+    errors = [sum(c * odds[u, c - 1, i].item() for c in range(1, 6)) - value
+              for u, i, value in zip(pairs.test.users, pairs.test.items, pairs.test.values, strict=True)]  # fmt: skip
+    assert found["rmse"]["all"] == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-5)
+    assert found["mae"]["all"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"data": {"root": "nowhere.csv"}}, "nowhere.csv: no such file.*GroupLens.*SRKD_DATA"),
+        ({"top": 41}, "top is 41, but there are only 40 items"),
+        ({"data": {"relevant": 6}}, r"no user has a relevant pair to be tested on \(data.relevant\)"),
+        ({"data": {"split": "never"}}, "data.split"),
+        ({"network": {"type": "GMF"}}, 'unknown type "GMF"'),
+        ({"train": {"losses": [CE, {"type": "rd", "at": "score"}]}}, "set network_teacher"),
+        ({"train": {"teacher_losses": [CE]}}, "train.teacher_losses: the student must have a teacher"),
+    ],
+)
+def test_mistakes_are_told(
+    changes: dict[str, Any], words: str, recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SRKD_DATA", raising=False)
+    with pytest.raises(SrkdError, match=words):
+        train(recipe, tmp_path, **changes)
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.glob("recommender_explicit/tuning_*.yml")), ids=lambda p: p.stem)
+def test_the_committed_studies_run_on_a_small_sample(path: Path, table: Path, tmp_path: Path) -> None:
+    own = {"data": {"root": str(table), "bins": 0}, "batch_size": 20, "train": {"total_iter": 2}}
+    made = recipes.read(path.with_name(path.name.replace("tuning", "teacher")))
+    assert Run(merge(made, {**own, "name": "teacher"}), tmp_path, quiet=True).train()["finished"]
+    study = plan.read(path)
+    assert isinstance(study.base, dict)
+    file = {"file": str(tmp_path / "teacher" / "models" / "net_latest.safetensors")}
+    study.base = merge(study.base, {**own, "network_teacher": file})
+    study.variants = [v for v in study.variants if v.name == "control" or v.name.endswith("_1")]
+    compared = Comparison(study, tmp_path / "study")
+    compared.check()
+    assert compared.train(quiet=True)
+    found = comparison.write(compared)
+    assert not found["failed"] and {t["set"] for t in found["scores"]} == {"validation", "test"}
