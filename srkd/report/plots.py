@@ -171,6 +171,8 @@ def _draw_curves(axes: Any, plot: Mapping[str, Any]) -> list[Any]:
         axes.plot(s["x"], s["y"], color=_colour(n), linewidth=1.6, linestyle=dash)[0]
         for n, (s, dash) in enumerate(zip(series, dashes, strict=True))
     ]
+    if all(isinstance(value, int) for s in series for value in s["x"]):
+        axes.xaxis.get_major_locator().set_params(integer=True)  # no tick between two steps
     if plot["log"]:
         _logarithmic(axes, "y", [value for s in series for value in s["y"]])
     return lines

@@ -73,7 +73,7 @@ def _values(scores: Mapping[str, SetScores], step: str) -> dict[str, float]:
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """The rows of `steps` as Markdown, mean ± SD."""
-    headings = list(_COLUMNS.values())
+    headings = [heading for heading in _COLUMNS.values() if any(heading in row for row in rows)]
     printed = [{h: _cell(row, h) for h in ("variant", "step", "seeds", *headings) if h in row} for row in rows]
     return tables.markdown(printed, ["variant", "step", "seeds", *headings]) + "\n"
 
