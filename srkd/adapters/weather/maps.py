@@ -66,6 +66,7 @@ def _stations(figure: Any, quantity: str, runs: Errors) -> None:
         lon, lat, colour = ([s[key] for s in stations] for key in ("lon", "lat", "rmse"))
         marks = axes.scatter(lon, lat, c=colour, **look)
         axes.set(title=f"{quantity}, {name}", xlabel="longitude")
+        axes.locator_params(nbins=5)
     panels[0].set_ylabel("latitude")
     figure.colorbar(marks, ax=list(panels), label=f"RMSE ({next(iter(runs.values()))['unit']})")
 
