@@ -1,7 +1,6 @@
 """20 Newsgroups: what is read, and what is removed."""
 
 import io
-import os
 import tarfile
 from pathlib import Path
 
@@ -50,12 +49,8 @@ def test_the_families_are_seven() -> None:
     assert [newsgroups.family(group) for group in groups] == ["alt", "comp", "misc", "rec", "sci", "soc", "talk"]
 
 
-@pytest.mark.skipif("SRKD_DATA" not in os.environ, reason="SRKD_DATA names no folder with the real data")
-def test_the_real_archive_has_the_published_counts() -> None:
-    path = Path(os.environ["SRKD_DATA"]) / "text" / "20news-bydate.tar.gz"
-    if not path.is_file():
-        pytest.skip(f"no {path.name} below SRKD_DATA")
-    splits = formats.read(path)
+def test_the_real_archive_has_the_published_counts(data: Path) -> None:
+    splits = formats.read(data / "text" / "20news-bydate.tar.gz")
     assert [len(splits[name].texts) for name in ("train", "test")] == [11_314, 7_532]
     groups = set(splits["train"].labels)
     assert len(groups) == 20 and len({newsgroups.family(group) for group in groups}) == 7
