@@ -9,6 +9,7 @@ from typing import Any
 
 from srkd.deploy import runtimes
 from srkd.errors import SrkdError
+from srkd.version import __version__
 
 SCALES = (2, 3, 4)
 
@@ -94,4 +95,5 @@ class Request:
 
         plain = {key: value for key, value in asdict(self).items() if key != "seconds"}
         plain["budget"]["at"] = list(self.budget.at)
-        return {**plain, "teacher": whole(self.teacher), "data": [whole(name) for name in self.data]}
+        plain |= {"teacher": whole(self.teacher), "data": [whole(name) for name in self.data]}
+        return {**plain, "srkd": __version__}
