@@ -47,10 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name = arguments[0].replace("-", "_")
     debug = "--debug" in arguments
+    signals: list[int] = []
     try:
         if name not in commands():
             raise unknown("command", arguments[0], commands())
-        with _terminable():
+        with _noting(signals):
             code = _run(name, arguments[1:])
             sys.stdout.flush()
         return code
@@ -62,8 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         if debug:
             raise
-        print("srkd: interrupted", file=sys.stderr)
-        return _ended(130)
+        return _ended(_interrupted(signals))
     except OSError as error:
         if debug or error.strerror is None:
             raise
@@ -76,6 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"srkd: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
         return _ended(1)
     except Exception:
+        if signals and not debug:  # raised in the middle of Python's own locks, the interruption became another error
+            return _ended(_interrupted(signals))
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             raise
         traceback.print_exc()
@@ -93,21 +95,31 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
 
 @contextmanager
-def _terminable() -> Iterator[None]:
-    """Within the block SIGTERM ends the program as SIGINT does: unfinished files are removed on the way out."""
+def _noting(signals: list[int]) -> Iterator[None]:
+    """Within the block SIGTERM interrupts as SIGINT does, so that unfinished files are removed on the way out, and what
+    came is noted."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        sys.exit(128 + number)
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        signals.append(number)
+        raise KeyboardInterrupt
 
     try:
-        previous = signal.signal(signal.SIGTERM, stop)
+        previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not the main thread, which alone gets signals
         yield
         return
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _interrupted(signals: list[int]) -> int:
+    """Say that a signal ended the command; its exit code."""
+    number = signals[0] if signals else signal.SIGINT
+    print(f"srkd: {'terminated' if number == signal.SIGTERM else 'interrupted'}", file=sys.stderr)
+    return 128 + number
 
 
 def _ended(code: int) -> int:

@@ -6,8 +6,10 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,31 @@ def test_exit_codes(arguments: list[str], code: int, tmp_path: Path, monkeypatch
     except SystemExit as stop:
         ended = stop.code
     assert ended == code and code in main.EXIT_CODES
+
+
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
+@pytest.mark.parametrize("becomes", [None, RuntimeError("cannot release un-acquired lock")])
+def test_signals(
+    number: signal.Signals, word: str, becomes: Exception | None, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Also where the interruption falls into one of Python's own locks, which then raises something else."""
+
+    def run(args: argparse.Namespace) -> int:
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(1)
+        except KeyboardInterrupt:
+            if becomes is not None:
+                raise becomes from None
+            raise
+        return 0
+
+    before = signal.getsignal(number)
+    monkeypatch.setattr("srkd.cli.zoo.run", run)
+    assert main.main(["zoo", "list"]) == 128 + number
+    assert capsys.readouterr().err == f"srkd: {word}\n"
+    assert signal.getsignal(number) is before
 
 
 def test_every_exit_code_is_in_the_overview(capsys: pytest.CaptureFixture[str]) -> None:

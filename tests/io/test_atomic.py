@@ -104,7 +104,7 @@ def test_what_a_killed_process_left_goes_and_what_another_is_writing_stays(tmp_p
         assert child.stdout is not None and child.stdout.readline() == b"ready\n"
         if end is not None:
             child.send_signal(end)
-            child.wait()
+            child.communicate()
     # The second child removed what the first had left; this process leaves alone what the second holds.
     write_text(tmp_path / "a" / "y.txt", "whole")
     assert len(list((tmp_path / "a").glob(".part-*"))) == 1
