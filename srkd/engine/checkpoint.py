@@ -60,7 +60,7 @@ def _load_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
     try:
         # Read and not mapped: a mapped file that somebody cuts short in place ends the process with a bus error.
         data = path.read_bytes()
-        state = load(data)
+        state = dict(sorted(load(data).items()))
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         meta = json.loads(header.get("__metadata__", {}).get("srkd", "{}"))
     except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError, RecursionError, OverflowError) as error:

@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -103,7 +104,9 @@ def niqe(picture: np.ndarray, crop_border: int) -> float:
     height, width = (side - 2 * crop_border for side in picture.shape[:2])
     if min(height, width) < 96:
         raise SrkdError(f"NIQE needs a picture of at least 96 x 96 pixels, got {width} x {height} without its border")
-    return float(np.squeeze(_metric("calculate_niqe")(_bgr(picture), crop_border)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, of flat blocks: they have no half to take a mean of
+        return float(np.squeeze(_metric("calculate_niqe")(_bgr(picture), crop_border)))
 
 
 def _bgr(picture: np.ndarray) -> np.ndarray:

@@ -132,7 +132,7 @@ def _read(path: Path) -> dict[str, Any]:
         if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load as load_safetensors
 
-            return load_safetensors(path.read_bytes())
+            return dict(sorted(load_safetensors(path.read_bytes()).items()))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of formats that weights_only then refuses by itself
             state = torch.load(path, map_location="cpu", weights_only=True)

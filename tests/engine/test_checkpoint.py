@@ -17,6 +17,7 @@ def test_weights_come_back_with_their_description(tmp_path: Path) -> None:
     back, meta = checkpoint.load_weights(tmp_path / "w.safetensors")
     assert meta == {"scale": 2, "network": {"type": "X"}}
     assert all(torch.equal(back[key], state[key]) for key in state)
+    assert list(back) == sorted(state)
 
 
 @pytest.mark.parametrize("wrap", ["params", "params_ema", "state_dict", None])
