@@ -27,6 +27,8 @@ class FusedEDSR(nn.Module):
     parameter names too, but `conv_last`'s weights have other shapes.
     """
 
+    factor: int
+
     def __init__(self, network: EDSR) -> None:
         super().__init__()
         self.mean: Tensor
@@ -34,6 +36,7 @@ class FusedEDSR(nn.Module):
         self.conv_first, self.conv_after_body = network.conv_first, network.conv_after_body
         self.body, last = network.body, network.conv_last
         *head, shuffle = network.upsample
+        assert isinstance(shuffle, nn.PixelShuffle)
         self.upsample, self.factor = nn.Sequential(*head), shuffle.upscale_factor
         self.conv_first.weight.mul_(network.img_range)
         assert last.bias is not None

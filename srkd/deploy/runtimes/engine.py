@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,7 @@ class Engine(ABC):
         height, width = pixels.shape[1:3]
         down, right = -height % self.multiple, -width % self.multiple
         if down or right:
-            mode = "reflect" if down < height and right < width else "edge"
+            mode: Literal["reflect", "edge"] = "reflect" if down < height and right < width else "edge"
             pixels = np.pad(pixels, ((0, 0), (0, down), (0, right), (0, 0)), mode)
         return self._run(np.ascontiguousarray(pixels))[:, : height * self.scale, : width * self.scale]
 
