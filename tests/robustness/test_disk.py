@@ -39,7 +39,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 def refused(ended: Ended, words: str, place: Path) -> None:
     """It failed in words, and left only whole files."""
-    assert ended.code in (1, 2), f"exit code {ended.code}: {ended.said}"
+    only_the_page = "notice: no report: cannot write" in ended.said  # what was trained stands without it
+    assert ended.code in ((0,) if only_the_page else (1, 2)), f"exit code {ended.code}: {ended.said}"
     assert "Traceback" not in ended.said and words in ended.said, ended.said
     whole.check(place)
     assert not list(place.rglob(".part-*"))
