@@ -7,7 +7,6 @@ ranks the items: these are what distillation looks at.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,103 +34,106 @@ class Score(nn.Module):
 
 
 class Recommender(nn.Module):
-    """Base of the networks: users, items and their biases; `interact` gives the logits of classes 1 and up."""
+    """Base of the networks: <p_u * w_c, q_i> + b_ci, the inner product of a user's and an item's vector, each class
+    with its own weight a dimension.
 
-    def __init__(self, users: int, items: int, classes: int, dim: int) -> None:
+    Args:
+        user: gives the vectors (N, dim) of what `people` hands it.
+    """
+
+    every_item: Tensor
+
+    def __init__(self, user: nn.Module, items: int, classes: int, dim: int) -> None:
         super().__init__()
-        self.user, self.item = nn.Embedding(users, dim), nn.Embedding(items, dim)
-        for table in (self.user, self.item):
-            nn.init.normal_(table.weight, std=0.1)
+        self.user, self.item = user, _table(items, dim)
+        self.classes = nn.Parameter(torch.ones(classes, dim))
         self.bias = nn.Parameter(torch.zeros(classes, items))
         self.score = Score()
         self.register_buffer("every_item", torch.arange(items), persistent=False)
 
     def forward(self, users: Tensor) -> Tensor:
         """Numbers of users (N) to logits (N, 1 + classes, items)."""
-        logits = self.interact(self.people(users), self.item(self.every_item)) + self.bias
-        logits = torch.cat([torch.zeros_like(logits[:, :1]), logits], 1)
-        self.score(logits)
+        logits = self.interact(self.user(self.people(users)), self.item(self.every_item))
+        logits = logits + _and_class_0(self.bias)
+        self.score(logits)  # for those who look at its output
         return logits
 
     def people(self, users: Tensor) -> Tensor:
-        """The vectors (N, dim) of users."""
-        vectors: Tensor = self.user(users)
-        return vectors
+        """What the module `user` takes."""
+        return users
 
-    @abstractmethod
     def interact(self, people: Tensor, things: Tensor) -> Tensor:
-        """Vectors (N, dim) and (items, dim) to (N, classes, items)."""
+        """Vectors (N, dim) and (items, dim) to (N, 1 + classes, items); class 0 has 0."""
+        return (people[:, None] * _and_class_0(self.classes)) @ things.T
+
+
+def _table(rows: int, dim: int) -> nn.Embedding:
+    table = nn.Embedding(rows, dim)
+    nn.init.normal_(table.weight, std=0.1)
+    return table
+
+
+def _and_class_0(weights: Tensor) -> Tensor:
+    """Weights (classes, n) with zeros for class 0 before them: cheaper than zeros before the logits."""
+    return F.pad(weights, (0, 0, 1, 0))
 
 
 class MatrixFactorisation(Recommender):
-    """<p_u * w_c, q_i> + b_ci: the inner product of user and item, each class with its own weight a dimension.
-
-    Trained by cross-entropy it is logistic matrix factorisation, by `bpr` BPR-MF (Rendle et al., UAI 2009).
-    """
+    """A vector a user. Trained by cross-entropy it is logistic matrix factorisation, by `bpr` BPR-MF (Rendle et al.,
+    UAI 2009)."""
 
     def __init__(self, users: int, items: int, classes: int, dim: int = 20) -> None:
-        super().__init__(users, items, classes, dim)
-        self.classes = nn.Parameter(torch.ones(classes, dim))
-
-    def interact(self, people: Tensor, things: Tensor) -> Tensor:
-        return (people[:, None] * self.classes) @ things.T
+        super().__init__(_table(users, dim), items, classes, dim)
 
 
 class NeuralCF(Recommender):
-    """A weighted inner product plus a one-layer perceptron over both vectors (He et al., WWW 2017), a score per class.
+    """The inner product plus a one-layer perceptron over both vectors (He et al., WWW 2017), a score per class.
 
     The perceptron's first layer is a sum of a user's and an item's part, so that it is computed once a user and once an
     item and not once a pair.
     """
 
     def __init__(self, users: int, items: int, classes: int, dim: int = 20) -> None:
-        super().__init__(users, items, classes, dim)
-        self.classes = nn.Parameter(torch.ones(classes, dim))
+        super().__init__(_table(users, dim), items, classes, dim)
         self.from_user, self.from_item = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
         self.head = nn.Linear(dim, classes, bias=False)
 
     def interact(self, people: Tensor, things: Tensor) -> Tensor:
         hidden = F.relu(self.from_user(people)[:, None] + self.from_item(things))
-        return (people[:, None] * self.classes) @ things.T + self.head(hidden).transpose(1, 2)
+        return super().interact(people, things) + _and_class_0(self.head.weight) @ hidden.transpose(1, 2)
 
 
 class CDAE(Recommender):
-    """Collaborative denoising auto-encoder (Wu et al., WSDM 2016): a user is a vector plus the sum of the rated items'.
+    """Collaborative denoising auto-encoder (Wu et al., WSDM 2016): a user's vector is made of the rated items'.
 
     In training each rated item is left out with chance `corruption`; classes weigh as their share of the highest one.
     """
 
+    starts: Tensor
+    rated: Tensor
+    share: Tensor
+
     def __init__(self, users: int, items: int, classes: int, dim: int = 20, corruption: float = 0.5, *,
                  rated: csr_matrix) -> None:  # fmt: skip
-        super().__init__(users, items, classes, dim)
-        self.classes = nn.Parameter(torch.ones(classes, dim))
+        super().__init__(nn.Tanh(), items, classes, dim)
         self.corruption = corruption
-        self.own, self.encode = nn.Embedding(users, dim), nn.Embedding(items, dim)
+        self.own, self.encode = _table(users, dim), _table(items, dim)
         self.hidden = nn.Parameter(torch.zeros(dim))
-        self.user = nn.Identity()  # its output is the code, as other networks' is the vector
-        for table in (self.own, self.encode):
-            nn.init.normal_(table.weight, std=0.1)
         for name, array in (("starts", rated.indptr), ("rated", rated.indices)):
             self.register_buffer(name, torch.from_numpy(array.astype("int64")), persistent=False)
-        share = torch.from_numpy(rated.data).float() / max(classes, 1)
-        self.register_buffer("share", share, persistent=False)
+        self.register_buffer("share", torch.from_numpy(rated.data).float() / classes, persistent=False)
 
     def people(self, users: Tensor) -> Tensor:
         starts, counts = self.starts[users], self.starts[users + 1] - self.starts[users]
         offsets = counts.cumsum(0) - counts
         places = torch.arange(int(counts.sum()), device=users.device) + (starts - offsets).repeat_interleave(counts)
         shares = F.dropout(self.share[places], self.corruption, self.training)
-        # An average over the root of their number: a sum grows with it, and a mean forgets it.
         summed = F.embedding_bag(self.rated[places], self.encode.weight, offsets, mode="sum", per_sample_weights=shares)
-        code = torch.tanh(summed / counts.clamp_min(1).sqrt()[:, None] + self.own(users) + self.hidden)
-        vectors: Tensor = self.user(code)
-        return vectors
-
-    def interact(self, people: Tensor, things: Tensor) -> Tensor:
-        return (people[:, None] * self.classes) @ things.T
+        # Over the root of their number: a sum grows with it, and a mean forgets it.
+        return summed / counts.clamp_min(1).sqrt()[:, None] + self.own(users) + self.hidden
 
 
-_TYPES = {"MF": MatrixFactorisation, "NeuralCF": NeuralCF, "CDAE": CDAE}
+_TYPES: dict[Any, Any] = {"MF": MatrixFactorisation, "NeuralCF": NeuralCF, "CDAE": CDAE}
 
 
 def build(spec: Mapping[str, Any], users: int, items: int, classes: int, rated: csr_matrix) -> Recommender:
@@ -153,6 +155,6 @@ def build(spec: Mapping[str, Any], users: int, items: int, classes: int, rated: 
         if not (whole or share):
             raise SrkdError(f"network: {key} is {value!r}; dim is a whole number above 0, corruption from 0 to below 1")
     if kind == "CDAE":
-        return CDAE(users, items, classes, **options, rated=rated)
+        options["rated"] = rated
     network: Recommender = _TYPES[kind](users, items, classes, **options)
     return network

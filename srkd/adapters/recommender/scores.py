@@ -31,7 +31,7 @@ def of_lists(items: Tensor, real: Tensor, relevant: Tensor, classes: Tensor) -> 
     top = items.shape[1]
     discount = 1 / torch.log2(torch.arange(2, top + 2, dtype=torch.float64))
     hit = (relevant.gather(1, items) & real).double()
-    number = relevant.sum(1)
+    number = relevant.count_nonzero(1)
     counted = torch.where(number > 0, 0.0, torch.nan).double()
     gains = (torch.exp2(classes.gather(1, items).double()) - 1) * real
     best = torch.exp2(classes.topk(top, 1).values.double()) - 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -40,6 +40,8 @@ class Task(DistilledTask):
 
     recipe_type: ClassVar[type[DistilledRecipe]] = RecommenderRecipe
     recipe: RecommenderRecipe
+    network: networks.Recommender
+    _teacher_step: Callable[..., tuple[Tensor, Tensor, dict[str, Tensor]]]
 
     def load(self) -> int:
         data = self.recipe.data
@@ -63,7 +65,7 @@ class Task(DistilledTask):
         digest = hashlib.sha256(train.users.tobytes() + train.items.tobytes() + rated.data.tobytes())
         return {"pairs": digest.hexdigest()[:16]}
 
-    def build(self, spec: Mapping[str, Any]) -> nn.Module:
+    def build(self, spec: Mapping[str, Any]) -> networks.Recommender:
         users, items = self.rated.shape
         return networks.build(spec, users, items, self.number, self.rated)
 
@@ -127,9 +129,9 @@ class Task(DistilledTask):
     @torch.no_grad()
     def _evaluate(self, pairs: Pairs, seen: list[Pairs]) -> SetScores:
         pairs = pairs[np.lexsort((pairs.items, pairs.users))]
-        classes = self.pairs.matrix(pairs, self.pairs.classes(pairs))
+        classes = self.pairs.matrix(pairs, self.pairs.classes(pairs).astype(np.int8))
         relevant = self.pairs.matrix(pairs, pairs.values >= self.pairs.threshold)
-        known = sum(self.pairs.matrix(part, np.ones(len(part))) for part in seen)
+        known = sum(self.pairs.matrix(part, np.ones(len(part), bool)) for part in seen)
         tested = np.unique(pairs.users)
         rows: list[dict[str, Tensor]] = []
         expected: list[Tensor] = []
@@ -140,7 +142,7 @@ class Task(DistilledTask):
             logits = self.network(torch.from_numpy(users).to(self.device)).float().cpu()
             truth = torch.from_numpy(classes[users].toarray())
             # A test pair is never hidden, not even where keep_test_pairs left it among the training pairs.
-            hidden = torch.from_numpy(known[users].toarray() > 0) & (truth == 0)
+            hidden = torch.from_numpy(known[users].toarray()) & (truth == 0)
             items, real = scores.ranked(self.network.score(logits), hidden, self.recipe.top)
             rows.append(scores.of_lists(items, real, torch.from_numpy(relevant[users].toarray()), truth))
             if self.number > 1:

@@ -58,7 +58,7 @@ def test_cdae_codes_a_user_by_the_rated_items() -> None:
     for user, row in enumerate(RATED.toarray()):
         summed = sum(net.encode.weight[i] * row[i] / 3 for i in range(4)) / max((row > 0).sum(), 1) ** 0.5
         code = torch.tanh(summed + net.own.weight[user] + net.hidden)
-        assert torch.allclose(net.people(torch.tensor([2, user]))[1], code, atol=1e-6)
+        assert torch.allclose(net.user(net.people(torch.tensor([2, user])))[1], code, atol=1e-6)
 
 
 def test_cdae_forgets_some_ratings_in_training_only() -> None:
