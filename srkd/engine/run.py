@@ -159,18 +159,20 @@ class _Stage:
         title = self.recipe.name if len(self.run.stages) == 1 else f"{self.recipe.name}, stage {self.number}"
         self._last = (time.monotonic(), start)
         quiet = self.run.quiet or not self.fabric.is_global_zero
-        with stop_on_signals() as self.asked, Progress(title, total, start, quiet=quiet) as self.progress:
-            try:
-                fit(self.task, self.recipe.train, self.fabric, self.ema, start, self._after_step)
-                done = total
-            except Stop as stop:
-                done = stop.args[0]
-        if done < total:
-            say(f"stopped at step {done} of {total}; --auto_resume goes on from there", self.run.quiet)
-        elif start < total or not self.metrics:
-            self._finish(total)
-        if self.log is not None:
-            self.log.close()
+        try:
+            with stop_on_signals() as self.asked, Progress(title, total, start, quiet=quiet) as self.progress:
+                try:
+                    fit(self.task, self.recipe.train, self.fabric, self.ema, start, self._after_step)
+                    done = total
+                except Stop as stop:
+                    done = stop.args[0]
+            if done < total:
+                say(f"stopped at step {done} of {total}; --auto_resume goes on from there", self.run.quiet)
+            elif start < total or not self.metrics:
+                self._finish(total)
+        finally:
+            if self.log is not None:
+                self.log.close()
         self.fabric.barrier()
         models = {name: str(self._model_path(name, "latest")) for name in self.task.trained()}
         signal = self.asked() if done < total else 0
