@@ -106,14 +106,16 @@ def _pictures(results: Results) -> Section:
 def _protocol(results: Results) -> list[str]:
     crops, request = results["crops"], results["request"]
     rounds = max((run["round"] for run in results["candidates"]), default=0)
+    choice = f"Candidates trained in {rounds} rounds of successive halving, each anew, for equal time in a round."
+    if not rounds:
+        choice = "There was no time to train more than one candidate: that with most multiply-adds."
     control = " The control is the same without the teacher: one seed, so small differences say little."
     return [
         f"{crops['photographs']} photographs ({crops['too small']} more were too small). Held out, to choose by and "
         f"for the scores above, which are thereby a little flattering: {', '.join(crops['held out'])}.",
         f"Tried for a small EDSR, in ms: {', '.join(f'{way} {ms:g}' for way, ms in results['runtimes'].items())}.",
         f"The teacher answered {results['said']}, once; all candidates learnt from these answers.",
-        f"Candidates trained in {rounds} rounds of successive halving, each anew and for equal time; the best then for "
-        f"{results['steps']:,} steps, seed {request['seed']}."
+        f"{choice} The student then made {results['steps']:,} steps, seed {request['seed']}."
         f"{control if request['control'] else ''}",
         f"It took {plan.clock(results['seconds'])} of the {plan.clock(results['seconds given'])} that were given.",
     ]

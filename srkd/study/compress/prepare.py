@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -100,6 +101,9 @@ def _fit(job: Job) -> Result:
     request, seconds = job.request, job.effort.timing
     limits, times, found, smallest = request.budget, dict[str, float](), budget.Found(), []
     lines = _lines(job)
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load > cores + 1:
+        job.say(f"notice: others keep this machine busy (load {load:.0f} on {cores} cores): times will be too long")
     for ways in filter(None, (request.ways(), request.int8_ways())):
         way, more = engines.fastest(ways, request.scale, limits.at, seconds)
         times |= more
