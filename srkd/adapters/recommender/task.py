@@ -51,8 +51,13 @@ class Task(DistilledTask):
         items = len(self.pairs.item_ids)
         if self.recipe.top > items:
             raise SrkdError(f"top is {self.recipe.top}, but there are only {items} items to recommend")
+        for name in ("validation", "test"):
+            if not (getattr(self.pairs, name).values >= self.pairs.threshold).any():
+                raise SrkdError(f"{self.root}: no {name} pair is relevant, of at least {self.pairs.threshold}: lower "
+                                "data.relevant")  # fmt: skip
         classes = self._classes(self.pairs.train)
         self.number = int(classes.max())
+        self.levels = self.pairs.levels if self.number > 1 else self.pairs.train.values.mean(keepdims=True)
         self.rated = self.pairs.matrix(self.pairs.train, classes)
         return len(self.pairs.user_ids)
 
@@ -118,7 +123,7 @@ class Task(DistilledTask):
         """Scores on the validation and the test pairs, the mean over users who have something relevant in them.
 
         A user's score is in one of at most 50 fixed groups of users; groups weigh by their size. `rmse` and `mae`
-        compare the expected rating with the given one, over all pairs, where there are several classes.
+        compare the expected rating with the given one, over all pairs; of one class it is the mean rating of training.
         """
         train, validation, test = self.pairs.train, self.pairs.validation, self.pairs.test
         return {
@@ -135,7 +140,7 @@ class Task(DistilledTask):
         tested = np.unique(pairs.users)
         rows: list[dict[str, Tensor]] = []
         expected: list[Tensor] = []
-        levels = torch.from_numpy(self.pairs.levels)
+        levels = torch.from_numpy(self.levels)
         most = max(1, _EVALUATED // (self.rated.shape[1] * (1 + self.number)))
         for start in range(0, len(tested), most):
             users = tested[start : start + most]
@@ -145,17 +150,13 @@ class Task(DistilledTask):
             hidden = torch.from_numpy(known[users].toarray()) & (truth == 0)
             items, real = scores.ranked(self.network.score(logits), hidden, self.recipe.top)
             rows.append(scores.of_lists(items, real, torch.from_numpy(relevant[users].toarray()), truth))
-            if self.number > 1:
-                expected.append(scores.expected(logits.transpose(1, 2)[truth > 0], levels))
+            expected.append(scores.expected(logits.transpose(1, 2)[truth > 0], levels))
         found = {f"{key}@{self.recipe.top}": torch.cat([row[key] for row in rows]).numpy() for key in rows[0]}
         counted = np.isfinite(found[f"hr@{self.recipe.top}"])
-        if not counted.any():
-            raise SrkdError(f"{self.root}: no user has a relevant pair to be tested on (data.relevant)")
         metrics = {key: _by_group(values[counted]) for key, values in found.items()}
-        if expected:
-            error = torch.cat(expected).numpy() - pairs.values
-            metrics |= {"rmse": {"all": float(np.sqrt(np.square(error).mean()))},
-                        "mae": {"all": float(np.abs(error).mean())}}  # fmt: skip
+        error = torch.cat(expected).numpy() - pairs.values
+        metrics |= {"rmse": {"all": float(np.sqrt(np.square(error).mean()))},
+                    "mae": {"all": float(np.abs(error).mean())}}  # fmt: skip
         protocol = f"{self.root.name}, all {self.rated.shape[1]} items, {int(counted.sum())} users"
         return {"protocol": protocol, "metrics": metrics}
 

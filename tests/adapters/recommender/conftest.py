@@ -11,11 +11,11 @@ import pytest
 
 @pytest.fixture(scope="session")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 users by 40 items, ratings 1 to 5 from two kinds of taste; a header, ids that are words, times."""
+    """200 users by 40 items, ratings 1 to 5 from two kinds of taste; a header, ids that are words, times."""
     rng = np.random.default_rng(0)
-    kind, genre = rng.integers(2, size=60), rng.integers(2, size=40)
+    kind, genre = rng.integers(2, size=200), rng.integers(2, size=40)
     lines = ["user,item,rating,timestamp"]
-    for u in range(60):
+    for u in range(200):
         likes = np.where(kind[u] == genre, 4.0, 1.0)
         for i in rng.choice(40, 16, replace=False, p=likes / likes.sum()):
             rating = int(np.clip(round(likes[i] + rng.normal(0, 0.7)), 1, 5))
@@ -31,8 +31,8 @@ def recipe(table: Path) -> dict[str, Any]:
     return {
         "name": "tiny",
         "task": "recommender",
-        "network": {"type": "MF", "dim": 8},
-        "batch_size": 20,
+        "network": {"type": "MF", "dim": 4},
+        "batch_size": 50,
         "data": {"root": str(table), "relevant": 4},
         "train": {
             "total_iter": 40,
