@@ -23,7 +23,7 @@ def test_half_of_what_int8_loses_is_won_back_where_outliers_spoil_it() -> None:
     teacher.requires_grad_(False)
     for block in teacher.body:  # type: ignore[union-attr]
         largest = block.conv2.weight.flatten(1).abs()
-        assert largest.amax(1) == pytest.approx(OUTLIER * largest.topk(2).values[:, 1])
+        assert largest.amax(1) == pytest.approx(OUTLIER * largest.topk(2).values[:, 1], rel=0.1)
     student = deepcopy(teacher).requires_grad_(True)
     imitate_int8(student)
     batch, held_out = pictures(range(4)), pictures(range(20, 24))
