@@ -3,13 +3,12 @@ from __future__ import annotations
 from copy import deepcopy
 
 import numpy as np
-import pytest
 import torch
 
 from srkd import losses
 from srkd.deploy.model import Model
 from srkd.sr.quantisation_aware import imitate_int8
-from srkd.study.quantisation import OUTLIER, with_outliers
+from srkd.study.quantisation import with_outliers
 from support import textured
 
 
@@ -21,9 +20,6 @@ def test_half_of_what_int8_loses_is_won_back_where_outliers_spoil_it() -> None:
     teacher = Model.load("edsr_16x8_x2_cc0").network
     with_outliers(teacher)
     teacher.requires_grad_(False)
-    for block in teacher.body:  # type: ignore[union-attr]
-        largest = block.conv2.weight.flatten(1).abs()
-        assert largest.amax(1) == pytest.approx(OUTLIER * largest.topk(2).values[:, 1], rel=0.1)
     student = deepcopy(teacher).requires_grad_(True)
     imitate_int8(student)
     batch, held_out = pictures(range(4)), pictures(range(20, 24))
