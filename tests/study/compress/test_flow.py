@@ -90,7 +90,7 @@ def test_interrupted_it_goes_on_and_repeats_nothing(
     ask: Ask, small: Effort, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The handler of SIGINT in the student's second step. A real signal, late in the whole suite, ended the process:
-    the kernel could not deliver it on the signal stack of pytest's fault handler."""
+    see the Makefile's `test`."""
     work, batch, trained = tmp_path / "out" / "work", Task.batch, list[tuple[str, int]]()
 
     def interrupting(self: Task, number: int) -> dict[str, Any]:
