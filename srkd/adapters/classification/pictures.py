@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from srkd.adapters.classification import formats
 from srkd.adapters.classification.formats import Labelled
+from srkd.adapters.order import stratified
 from srkd.errors import SrkdError
 from srkd.io.atomic import atomic_path, shown, write_json
 from srkd.io.lock import locked
@@ -50,7 +51,7 @@ def read(root: Path, train: int | None = None, held_out: int = 0) -> Pictures:
     have, wanted = len(splits["train"].labels), held_out + (train or len(classes))
     if wanted > have:
         raise SrkdError(f"{shown(root)}: {have} training pictures, but data.train and held_out want {wanted}")
-    order = shuffled(splits["train"].labels)
+    order = stratified(splits["train"].labels)
     kept, rest = order[:held_out], order[held_out : None if train is None else held_out + train]
     result = Pictures(classes, _chosen(splits["train"], rest), _chosen(splits["train"], kept), splits["test"])
     check(result.train, classes, f"{shown(root)}: what is left to train on")
@@ -67,16 +68,6 @@ def check(split: Labelled, classes: Sequence[str], where: str) -> None:
     empty = [name for name, count in zip(classes, counts, strict=True) if not count]
     if empty:
         raise SrkdError(f'{where}: the class "{empty[0]}" is empty; add pictures of it or remove it')
-
-
-def shuffled(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A fixed order in which every beginning has all classes in the shares that they have in the whole."""
-    order = np.random.default_rng(0).permutation(len(labels))
-    place = np.empty(len(labels))
-    for label in np.unique(labels):
-        mine = order[labels[order] == label]
-        place[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
-    return np.asarray(order[np.argsort(place[order], kind="stable")])
 
 
 def _chosen(split: Labelled, indices: NDArray[np.int64]) -> Labelled:

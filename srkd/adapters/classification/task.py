@@ -17,6 +17,7 @@ from srkd.adapters.classification.augment import crop_and_flip, mixing
 from srkd.adapters.classification.formats import Labelled
 from srkd.adapters.classification.recipe import ClassificationRecipe
 from srkd.adapters.data import find
+from srkd.adapters.order import stratified
 from srkd.distill.teachers import LiveTeacher, Teacher
 from srkd.engine.distilled import DistilledRecipe, DistilledTask, Indices
 from srkd.engine.task import SetScores
@@ -139,7 +140,7 @@ class Task(DistilledTask):
 
 def _by_sample(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Accuracy (%) of each of at most 100 samples of one size; their mean is the accuracy of the whole."""
-    right = (probabilities.argmax(1) == labels)[pictures.shuffled(labels)]
+    right = (probabilities.argmax(1) == labels)[stratified(labels)]
     count = max(n for n in range(1, min(100, len(right)) + 1) if len(right) % n == 0)
     return {str(i): float(100 * share) for i, share in enumerate(right.reshape(count, -1).mean(1))}
 

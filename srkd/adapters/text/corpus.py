@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from srkd.adapters.order import stratified
 from srkd.adapters.text import clusters, formats, hierarchy, newsgroups
 from srkd.adapters.text.formats import Documents
 from srkd.adapters.text.recipe import Data, Tokens
@@ -98,16 +99,6 @@ def _read(root: Path, modified: int, recipe: str) -> Corpus:
         split(_chosen(known, held) if data.held_out else splits["test"]),
         len(train.texts) - len(filled),
     )
-
-
-def stratified(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A fixed order in which every beginning has all classes in the shares that they have in the whole."""
-    order = np.random.default_rng(0).permutation(len(labels))
-    place = np.empty(len(labels))
-    for label in np.unique(labels):
-        mine = order[labels[order] == label]
-        place[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
-    return np.asarray(order[np.argsort(place[order], kind="stable")])
 
 
 def _chosen(documents: Documents, numbers: NDArray[np.int64]) -> Documents:

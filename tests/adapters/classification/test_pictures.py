@@ -10,12 +10,13 @@ from support_pictures import write_cifar100
 from test_formats import write_folders
 
 from srkd.adapters.classification import formats, pictures
+from srkd.adapters.order import stratified
 from srkd.errors import SrkdError
 
 
 def test_every_beginning_of_the_order_is_balanced() -> None:
     labels = np.random.default_rng(1).permutation(np.repeat([0, 1, 2], [60, 30, 10]))
-    order = pictures.shuffled(labels)
+    order = stratified(labels)
     assert sorted(order.tolist()) == list(range(100))
     for length in (10, 50, 90):
         counts = np.bincount(labels[order[:length]], minlength=3)
