@@ -26,7 +26,7 @@ endif
 TIMES ?= 20
 soak: $(VENV)/.installed
 	SRKD_SOAK=1 $(BIN)/python -m pytest tests/robustness --timeout 10000 $(ARGS)
-	for time in $$(seq $(TIMES)); do echo "suite, $$time of $(TIMES)"; $(BIN)/python -m pytest || exit 1; done
+	for time in $$(seq $(TIMES)); do echo "suite, $$time of $(TIMES)"; $(MAKE) test ARGS= || exit 1; done
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

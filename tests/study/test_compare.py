@@ -67,6 +67,7 @@ def test_a_study_end_to_end(study: dict[str, Any], tmp_path: Path, monkeypatch: 
     assert all(-1 <= row["cosine"] <= 1 for row in found["terms"] if "cosine" in row)
     assert "vid" in (first.folder / "results.md").read_text(encoding="utf-8")
     page = (first.folder / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page
     for heading in (f"Details of {psnr['set']}", f"Every item: psnr on {psnr['set']}", "Study"):
         assert f"<h2>{heading}</h2>" in page
     assert json.loads((first.folder / "results.json").read_text(encoding="utf-8")) == found

@@ -3,12 +3,13 @@ from __future__ import annotations
 from copy import deepcopy
 
 import numpy as np
+import pytest
 import torch
 
 from srkd import losses
 from srkd.deploy.model import Model
 from srkd.sr.quantisation_aware import imitate_int8
-from srkd.study.quantisation import with_outliers
+from srkd.study.quantisation import OUTLIER, with_outliers
 from support import textured
 
 
@@ -18,8 +19,11 @@ def pictures(seeds: range) -> torch.Tensor:
 
 def test_half_of_what_int8_loses_is_won_back_where_outliers_spoil_it() -> None:
     teacher = Model.load("edsr_16x8_x2_cc0").network
+    expected = [OUTLIER * block.conv2.weight.detach().flatten(1).abs().amax(1) for block in teacher.body]  # type: ignore
     with_outliers(teacher)
     teacher.requires_grad_(False)
+    for block, largest in zip(teacher.body, expected, strict=True):  # type: ignore[arg-type]
+        assert block.conv2.weight.flatten(1).abs().amax(1) == pytest.approx(largest)
     student = deepcopy(teacher).requires_grad_(True)
     imitate_int8(student)
     batch, held_out = pictures(range(4)), pictures(range(20, 24))
