@@ -11,43 +11,46 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-# Sobel along each axis and Laplace: what an SR network's kernels end up doing much of. Their largest tap is 1, as K's
-# share of one Adam step is, so that a branch does not multiply the learning rate.
-_EDGES = torch.tensor([
+# Sobel along each axis, Laplace (what an SR network's kernels end up doing much of) and the identity (a 1x1
+# convolution). Their largest tap is 1, as K's share of one Adam step is, so that a branch does not multiply the
+# learning rate.
+_FILTERS = torch.tensor([
     [[0.5, 0, -0.5], [1, 0, -1], [0.5, 0, -0.5]],
     [[0.5, 1, 0.5], [0, 0, 0], [-0.5, -1, -0.5]],
     [[0, 0.25, 0], [0.25, -1, 0.25], [0, 0.25, 0]],
+    [[0, 0, 0], [0, 1, 0], [0, 0, 0]],
 ])  # fmt: skip
 
 
 class Branches(nn.Module):
-    """kernel = K + point (1x1) + sum of edges, each with its own matrix + squeeze (3x3) after expand (1x1).
+    """kernel = K + sum of fixed filters, each with its own matrix + squeeze (3x3) after expand (1x1).
 
-    All but K begin at a product of 0, so that training starts from the plain network's weights.
+    All but K begin at a product of 0, so that training starts from the plain network's weights. Shapes are those in
+    which a kernel lies in channels_last memory, (out, taps, in), so that two matrix products add up everything.
 
     Args:
         weight: K, (out, in, 3, 3).
         expansion: channels between expand and squeeze, as a multiple of `out`; ECBSR's 2.
     """
 
-    edge_filters: Tensor
+    filters: Tensor
 
     def __init__(self, weight: Tensor, expansion: int = 2) -> None:
         super().__init__()
-        out, into = weight.shape[:2]
-        self.point = nn.Parameter(weight.new_zeros(out, into))
-        self.edges = nn.Parameter(weight.new_zeros(len(_EDGES), out, into))
+        out, into, height, width = weight.shape
+        self.mixed = nn.Parameter(weight.new_zeros(out, len(_FILTERS), into))
         self.expand = nn.Parameter(weight.new_empty(expansion * out, into).normal_(0, 1 / (expansion * out)))
-        self.squeeze = nn.Parameter(weight.new_zeros(out, expansion * out, 3, 3))
-        self.register_buffer("edge_filters", _EDGES.to(weight), persistent=False)
+        self.squeeze = nn.Parameter(weight.new_zeros(out, height * width, expansion * out))
+        self.register_buffer("filters", _FILTERS.flatten(1).t().to(weight), persistent=False)
 
     def forward(self, weight: Tensor) -> Tensor:
         """K, (out, in, 3, 3), to the kernel that the convolution uses."""
+        out, into, height, width = weight.shape
         # A kernel's sum in bf16 would lose its smaller branches; it is tiny beside the convolution.
         with torch.autocast(weight.device.type, enabled=False):
-            kernel = weight + torch.einsum("omhw,mi->oihw", self.squeeze, self.expand)
-            kernel = kernel + torch.einsum("eoi,ehw->oihw", self.edges, self.edge_filters)
-            return kernel + nn.functional.pad(self.point[..., None, None], (1, 1, 1, 1))
+            inner = (self.squeeze.flatten(0, 1) @ self.expand).view(out, height * width, into)
+            kernel = torch.baddbmm(inner, self.filters.expand(out, -1, -1), self.mixed)
+            return weight + kernel.view(out, height, width, into).permute(0, 3, 1, 2)
 
 
 def widen(network: nn.Module) -> None:

@@ -36,11 +36,12 @@ def test_a_kernel_is_the_sum_of_its_branches_applied_one_by_one() -> None:
         torch.nn.init.normal_(parameter)
     x = torch.randn(2, 4, 8, 7, dtype=torch.float64)
     inner = F.conv2d(x, branches.expand[..., None, None])
-    expected = F.conv2d(x, weight, padding=1) + F.conv2d(inner, branches.squeeze, padding=1)
-    expected += F.conv2d(x, branches.point[..., None, None])
-    for matrix, edge in zip(branches.edges, branches.edge_filters, strict=True):
-        mixed = F.conv2d(x, matrix[..., None, None])
-        expected += F.conv2d(mixed, edge.expand(5, 1, 3, 3), padding=1, groups=5)
+    squeeze = branches.squeeze.view(5, 3, 3, -1).permute(0, 3, 1, 2)
+    expected = F.conv2d(x, weight, padding=1) + F.conv2d(inner, squeeze, padding=1)
+    for matrix, taps in zip(branches.mixed.unbind(1), branches.filters.unbind(1), strict=True):
+        expected += F.conv2d(
+            F.conv2d(x, matrix[..., None, None]), taps.view(1, 1, 3, 3).expand(5, 1, 3, 3), padding=1, groups=5
+        )
     torch.testing.assert_close(F.conv2d(x, branches(weight), padding=1), expected)
 
 

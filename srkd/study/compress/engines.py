@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from srkd.deploy import runtimes
 from srkd.deploy.calibration import calibration_pictures
@@ -51,18 +52,23 @@ def cost(candidate: Candidate, scale: int, way: Way, at: tuple[int, int], second
 
 
 def _made(model: Model, way: Way) -> tuple[Engine, float]:
-    """An engine, int8 calibrated on noise, and the megabytes of the file that it would be loaded from: a checkpoint of
-    fp32 weights, but for int8 the exported network."""
+    """An engine, int8 calibrated on noise, and the megabytes of the file that it would be loaded from: a checkpoint as
+    `store` writes it, but for int8 the exported network."""
     runtime, precision = way
     with tempfile.TemporaryDirectory() as scratch:
         if precision != "int8":
-            save_weights(Path(scratch) / "student.safetensors", model.network.state_dict(), {**model.meta, "scale": 1})
+            store(Path(scratch) / "student.safetensors", model.network.state_dict(), {**model.meta, "scale": 1})
             return runtimes.open_engine(model, runtime, precision), _megabytes(Path(scratch))
         known = facts(model.name, model.scale, model.multiple, None, model.meta)
         own = runtimes.converted(graph_of(model.network), runtime, precision, known)
         own = runtimes.quantised(own, runtime, [_noise(64, 64)[0]])
         runtimes.save(own, runtime, Path(scratch) / f"student{runtimes.SUFFIXES[runtime]}")
         return runtimes.wrap(own, runtime, precision, known), _megabytes(Path(scratch))
+
+
+def store(path: Path, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Write a checkpoint with half-precision weights: half the size, for rounding far below a grey level's."""
+    save_weights(path, {name: weight.half() for name, weight in weights.items()}, meta)
 
 
 def _megabytes(folder: Path) -> float:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from srkd.engine.checkpoint import load_weights
 from srkd.errors import SrkdError
-from srkd.io.atomic import atomic_path
 from srkd.io.lock import locked
 from srkd.study.compress import delivery, engines, plan, training
 from srkd.study.compress.effort import Effort
@@ -110,8 +109,7 @@ def _train(job: Job, candidate: Candidate, planned: Result, distilled: bool) -> 
 
 def _export(job: Job, way: engines.Way, student: Path) -> Result:
     own = job.out / "student.safetensors"
-    with atomic_path(own) as temporary:
-        shutil.copyfile(student, temporary)
+    engines.store(own, *load_weights(student))
     try:
         return {"rows": engines.deliver(own, way, job.training, job.held_out, job.say)}
     except SrkdError as error:  # the student stands, whatever other runtimes make of it
