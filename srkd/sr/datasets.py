@@ -285,21 +285,27 @@ def describe(name: str) -> str:
 def refuse_unless_training(store: PictureStore) -> None:
     """See to it that no picture of a test or validation part is trained on.
 
-    Pictures are known by the SHA-256 of their files, and those of BSDS500's val part, of which B100 was made, also by
-    name together with size.
-
     Raises:
         SrkdError: one is; it is named, with the set that it belongs to.
     """
-    known = _roles()
     for number in range(len(store)):
         source = store.source(number)
-        set_name, role = known.get(source.sha256, ("", "train"))
-        if role == "train" and _is_of_bsds500_val(Path(source.path), store.hr(number).shape):
-            set_name, role = "BSDS500/val", "refused"
+        set_name, role = belongs_to(source.sha256, Path(source.path), store.hr(number).shape)
         if role != "train":
             why = manifest("BSDS500").parts["val"].note if role == "refused" else f"it is there for {role}"
             raise SrkdError(f"{shown(source.path)} is a picture of {set_name} and must not be trained on: {why}")
+
+
+def belongs_to(sha256: str, path: Path, shape: Sequence[int]) -> tuple[str, str]:
+    """A file's ("set/part", role); ("", "train") where no manifest has it.
+
+    Pictures are known by the SHA-256 of their files, and those of BSDS500's val part, of which B100 was made, also by
+    name together with size.
+    """
+    set_name, role = _roles().get(sha256, ("", "train"))
+    if role == "train" and _is_of_bsds500_val(path, shape):
+        return "BSDS500/val", "refused"
+    return set_name, role
 
 
 @cache
@@ -314,7 +320,7 @@ def _roles() -> dict[str, tuple[str, str]]:
     return found
 
 
-def _is_of_bsds500_val(path: Path, shape: tuple[int, ...]) -> bool:
+def _is_of_bsds500_val(path: Path, shape: Sequence[int]) -> bool:
     sides = sorted(shape[:2])
     near = 316 <= sides[0] <= 321 and 476 <= sides[1] <= 481  # 321 x 481, perhaps cropped to a multiple of the scale
     return near and path.stem in manifest("BSDS500").parts["val"].only

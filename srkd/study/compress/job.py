@@ -30,7 +30,7 @@ class Job:
         self.request, self.out, self.effort, self.rehearsal = request, out, effort, rehearsal
         self.work = out / "work"
         self.training, self.held_out = self.work / "pictures" / "training", self.work / "pictures" / "held-out"
-        self.photos, self.small = pictures.find(request.data, self.patch)
+        self.photos, self.left_out = pictures.find(request.data, self.patch)
         self.teacher = load_network(request.teacher, request.scale)
         answers = self.work / "answers"
         self.lesson = Lesson(self.teacher_name, request.scale, self.training, answers, effort, request.seed)

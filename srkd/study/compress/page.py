@@ -110,9 +110,10 @@ def _protocol(results: Results) -> list[str]:
     if not rounds:
         choice = "There was no time to train more than one candidate: that with most multiply-adds."
     control = " The control is the same without the teacher: one seed, so small differences say little."
+    others = sum(crops["left out"].values())
     return [
-        f"{crops['photographs']} photographs ({crops['too small']} more were too small). Held out, to choose by and "
-        f"for the scores above, which are thereby a little flattering: {', '.join(crops['held out'])}.",
+        f"{crops['photographs']} photographs ({others} more were left out). Held out, to choose by and for the scores "
+        f"above, which are thereby a little flattering: {', '.join(crops['held out'])}.",
         f"Tried for a small EDSR, in ms: {', '.join(f'{way} {ms:g}' for way, ms in results['runtimes'].items())}.",
         f"The teacher answered {results['said']}, once; all candidates learnt from these answers.",
         f"{choice} The student then made {results['steps']:,} steps, seed {request['seed']}."

@@ -32,21 +32,30 @@ class Photo:
     size: tuple[int, int]
 
 
-def find(data: Sequence[str], patch: int) -> tuple[list[Photo], int]:
-    """The photographs of folders and data sets that hold a patch, and how many are smaller.
+def find(data: Sequence[str], patch: int) -> tuple[list[Photo], dict[str, int]]:
+    """The photographs of folders and data sets that can be trained on, and how many cannot, by why.
+
+    Those that are smaller than a patch are left out, and those of a validation set, which lie in one folder with the
+    others where a data set was unpacked; those of a test set are refused, since its scores would mean nothing any more.
 
     Raises:
-        SrkdError: no such folder, too few photographs, or one of an evaluation set among them.
+        SrkdError: no such folder, too few photographs, or one of a test set among them.
     """
     files = [path for name in data for path in _files(name)]
     photos = [Photo(path, _shrunk(*picture_size(path))) for path in files]
     large = [photo for photo in photos if min(photo.size) >= patch]
-    small = len(photos) - len(large)
-    if len(large) < _FEWEST:
-        smaller = f"; {small} more are smaller than {patch}x{patch} pixels" if small else ""
-        raise SrkdError(f"{', '.join(data)}: {len(large)} photographs are too few, {_FEWEST} it must be{smaller}")
-    datasets.refuse_unless_training(cast(PictureStore, _Files(large)))
-    return large, small
+    learnt = [photo for photo in large if _role(photo) != "validation"]
+    left_out = {f"smaller than {patch}x{patch} pixels": len(photos) - len(large),
+                "of a validation set": len(large) - len(learnt)}  # fmt: skip
+    if len(learnt) < _FEWEST:
+        beside = "".join(f"; {count} more are {why}" for why, count in left_out.items() if count)
+        raise SrkdError(f"{', '.join(data)}: {len(learnt)} photographs are too few, {_FEWEST} it must be{beside}")
+    datasets.refuse_unless_training(cast(PictureStore, _Files(learnt)))
+    return learnt, left_out
+
+
+def _role(photo: Photo) -> str:
+    return datasets.belongs_to(Source.of(photo.path).sha256, photo.path, photo.size)[1]
 
 
 class _Files:

@@ -142,8 +142,9 @@ def _time_teacher(job: Job) -> Result:
 def _cut(job: Job, pace: float) -> Result:
     """Write the crops: as many as the teacher can answer in its share of the time."""
     request, effort = job.request, job.effort
-    if job.small:
-        job.say(f"notice: {job.small} photographs smaller than {job.patch}x{job.patch} pixels are left out")
+    for why, count in job.left_out.items():
+        if count:
+            job.say(f"notice: {count} photographs {why} are left out")
     learnt, held = pictures.split(job.photos)
     pixels, (side, small_side) = effort.answers * request.seconds / pace, effort.crop
     every = sum(photo.size[0] * photo.size[1] for photo in learnt)
@@ -162,7 +163,7 @@ def _cut(job: Job, pace: float) -> Result:
     ):
         with Progress(f"crops, {folder.name}", len({photo for photo, _ in photos})) as progress:
             pictures.write(photos, folder, progress.update)
-    return {"photographs": len(job.photos), "too small": job.small, "crops": len(chosen), "side": side,
+    return {"photographs": len(job.photos), "left out": job.left_out, "crops": len(chosen), "side": side,
             "pixels": sum(box[2] * box[3] for _, box in chosen), "all pixels": every,
             "held out": [photo.path.name for photo in held]}  # fmt: skip
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from srkd.errors import SrkdError
+from srkd.io.digest import file_sha256
 from srkd.io.images import Picture, read_rgb, write_picture
+from srkd.sr import datasets
 from srkd.study.compress import pictures
 from srkd.study.compress.pictures import Photo
 from support import textured
@@ -39,8 +41,8 @@ def test_the_photographs_are_split_by_picture() -> None:
 
 
 def test_crops_are_pieces_of_their_photographs(six: str, tmp_path: Path) -> None:
-    photos, small = pictures.find([six], 16)
-    assert len(photos) == 6 and small == 0
+    photos, left_out = pictures.find([six], 16)
+    assert len(photos) == 6 and not any(left_out.values())
     chosen = pictures.crops(photos, 32, 1e9, 16, seed=0)
     pictures.write(chosen, tmp_path / "crops", lambda done, name: None)
     files = sorted((tmp_path / "crops").iterdir())
@@ -71,3 +73,11 @@ def test_too_few_and_too_small_photographs(six: str, tmp_path: Path) -> None:
 def test_pictures_of_an_evaluation_set_are_refused(data: Path) -> None:
     with pytest.raises(SrkdError, match=r"is a picture of Set5.* must not be trained on"):
         pictures.find([str(data / "sr" / "eval" / "Set5")], 16)
+
+
+def test_pictures_of_a_validation_set_are_left_out(six: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {file_sha256(Path(six) / "p1.png"): ("Ours/validation", "validation")}
+    monkeypatch.setattr(datasets, "_roles", lambda: known)
+    photos, left_out = pictures.find([six], 16)
+    assert "p1" not in [photo.path.stem for photo in photos] and len(photos) == 5
+    assert left_out["of a validation set"] == 1
