@@ -86,6 +86,13 @@ class MatrixFactorisation(Recommender):
         super().__init__(_table(users, dim), items, classes, dim)
 
 
+class Popularity(Recommender):
+    """The biases alone: every user gets one ranking, by how often and how well items were rated. The baseline."""
+
+    def __init__(self, users: int, items: int, classes: int) -> None:
+        super().__init__(_table(users, 0), items, classes, 0)
+
+
 class NeuralCF(Recommender):
     """The inner product plus a one-layer perceptron over both vectors (He et al., WWW 2017), a score per class.
 
@@ -133,11 +140,12 @@ class CDAE(Recommender):
         return summed / counts.clamp_min(1).sqrt()[:, None] + self.own(users) + self.hidden
 
 
-_TYPES: dict[Any, Any] = {"MF": MatrixFactorisation, "NeuralCF": NeuralCF, "CDAE": CDAE}
+_TYPES: dict[Any, Any] = {"MF": MatrixFactorisation, "NeuralCF": NeuralCF, "CDAE": CDAE, "Popularity": Popularity}
+_OPTIONS = {"CDAE": ["dim", "corruption"], "Popularity": []}  # of others dim
 
 
 def build(spec: Mapping[str, Any], users: int, items: int, classes: int, rated: csr_matrix) -> Recommender:
-    """The network of `{type: MF, NeuralCF or CDAE, dim, corruption (CDAE)}`; `rated` are the training pairs' classes.
+    """The network of `{type: MF, NeuralCF, CDAE or Popularity, dim, corruption}`; `rated`: the training pairs' classes.
 
     Raises:
         SrkdError: no such network or option, or a value out of range.
@@ -146,7 +154,7 @@ def build(spec: Mapping[str, Any], users: int, items: int, classes: int, rated: 
     kind = spec.get("type")
     if kind not in _TYPES:
         raise SrkdError(f"network: {unknown('type', str(kind), list(_TYPES))}")
-    known = ["dim", "corruption"] if kind == "CDAE" else ["dim"]
+    known = _OPTIONS.get(str(kind), ["dim"])
     for key, value in options.items():
         if key not in known:
             raise SrkdError(f"network: {unknown('option', str(key), ['type', *known])}")

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pydantic
 
 from srkd.engine.distilled import DistilledRecipe, DistilledTrain
-from srkd.engine.recipe import Section
+from srkd.engine.recipe import Optimiser, Section
 
 
 class Data(Section):
@@ -50,6 +50,9 @@ class RecommenderTrain(DistilledTrain):
 
     teacher_losses: list[dict[str, Any]] = pydantic.Field(
         [], description="bidirectional distillation: what the teacher goes on to learn by, the student as its teacher"
+    )
+    optim_teacher: Optimiser | None = pydantic.Field(
+        None, description="the teacher's optimiser then; by default `optim`"
     )
 
 

@@ -106,7 +106,8 @@ class Task(DistilledTask):
         self.objective_teacher.dry_run(step.answer(batch), self.student(batch), batch["target"],
                                        self.context(batch, 0), list(self.network_teacher.parameters()))  # fmt: skip
         self.network_teacher.zero_grad(set_to_none=True)
-        optimiser = make_optimiser(step.parameters(), self.recipe.train.optim)
+        train = self.recipe.train
+        optimiser = make_optimiser(step.parameters(), train.optim_teacher or train.optim)
         wrapped_step, wrapped = fabric.setup(step, optimiser)
         object.__setattr__(self, "_teacher_step", wrapped_step)
         self.optimisers["teacher"] = wrapped

@@ -45,6 +45,15 @@ def test_matrix_factorisation_is_an_inner_product_and_a_bias() -> None:
     assert net(torch.tensor([1]))[0, 3, 3].item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
+def test_popularity_knows_nothing_of_users_and_takes_no_dimension() -> None:
+    net = build({"type": "Popularity"}, 3, 4, 2, RATED)
+    torch.nn.init.normal_(net.bias)
+    logits = net(torch.tensor([0, 2]))
+    assert torch.equal(logits[0], logits[1]) and torch.equal(logits[0, 1:], net.bias)
+    with pytest.raises(SrkdError, match='unknown option "dim"'):
+        build({"type": "Popularity", "dim": 5}, 3, 4, 2, RATED)
+
+
 def test_neural_cf_is_an_inner_product_and_a_perceptron_of_both_vectors() -> None:
     net = network("NeuralCF")
     p, q = net.user.weight[1], net.item.weight[3]

@@ -44,6 +44,14 @@ def test_it_learns_to_rank_above_chance(setting: str, recipe: dict[str, Any], tm
     assert found["protocol"].startswith("ratings.csv, all 40 items, ")
 
 
+def test_popularity_ranks_above_chance_and_below_a_network_that_knows_users(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    popular = {**recipe, "name": "popular", "network": {"type": "Popularity"}}
+    after, before = (train(popular, tmp_path, train={"total_iter": n})["metrics"]["test/ndcg@10"] for n in (40, 1))
+    assert before < after < train(recipe, tmp_path)["metrics"]["test/ndcg@10"]
+
+
 @pytest.mark.parametrize("kind", ["MF", "NeuralCF", "CDAE"])
 def test_bpr_trains_every_network_by_its_scores(kind: str, recipe: dict[str, Any], tmp_path: Path) -> None:
     losses = [{"type": "bpr", "at": "score", "target": "gt"}]
@@ -75,7 +83,9 @@ def both_ways(teacher: str) -> dict[str, Any]:
 
 
 def test_both_ways_the_teacher_learns_too(recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
-    (task,) = Run(merge(recipe, both_ways(teacher)), tmp_path, quiet=True).set_up()
+    data = merge(recipe, both_ways(teacher))
+    (task,) = Run(merge(data, {"train": {"optim_teacher": {"lr": 0.002}}}), tmp_path, quiet=True).set_up()
+    assert [task.optimisers[name].param_groups[0]["lr"] for name in ("net", "teacher")] == [0.05, 0.002]
     batch = task.batch(0)
     found = []
     for loss, optimiser in task.steps(batch, 0):
