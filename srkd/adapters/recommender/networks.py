@@ -80,17 +80,11 @@ def _and_class_0(weights: Tensor) -> Tensor:
 
 class MatrixFactorisation(Recommender):
     """A vector a user. Trained by cross-entropy it is logistic matrix factorisation, by `bpr` BPR-MF (Rendle et al.,
-    UAI 2009)."""
+    UAI 2009). With dimension 0 there are the biases alone: one ranking for all users, by how often and how well items
+    were rated, which is the popularity baseline."""
 
     def __init__(self, users: int, items: int, classes: int, dim: int = 20) -> None:
         super().__init__(_table(users, dim), items, classes, dim)
-
-
-class Popularity(Recommender):
-    """The biases alone: every user gets one ranking, by how often and how well items were rated. The baseline."""
-
-    def __init__(self, users: int, items: int, classes: int) -> None:
-        super().__init__(_table(users, 0), items, classes, 0)
 
 
 class NeuralCF(Recommender):
@@ -140,12 +134,11 @@ class CDAE(Recommender):
         return summed / counts.clamp_min(1).sqrt()[:, None] + self.own(users) + self.hidden
 
 
-_TYPES: dict[Any, Any] = {"MF": MatrixFactorisation, "NeuralCF": NeuralCF, "CDAE": CDAE, "Popularity": Popularity}
-_OPTIONS = {"CDAE": ["dim", "corruption"], "Popularity": []}  # of others dim
+_TYPES: dict[Any, Any] = {"MF": MatrixFactorisation, "NeuralCF": NeuralCF, "CDAE": CDAE}
 
 
 def build(spec: Mapping[str, Any], users: int, items: int, classes: int, rated: csr_matrix) -> Recommender:
-    """The network of `{type: MF, NeuralCF, CDAE or Popularity, dim, corruption}`; `rated`: the training pairs' classes.
+    """The network of `{type: MF, NeuralCF or CDAE, dim, corruption (CDAE)}`; `rated` are the training pairs' classes.
 
     Raises:
         SrkdError: no such network or option, or a value out of range.
@@ -154,14 +147,16 @@ def build(spec: Mapping[str, Any], users: int, items: int, classes: int, rated: 
     kind = spec.get("type")
     if kind not in _TYPES:
         raise SrkdError(f"network: {unknown('type', str(kind), list(_TYPES))}")
-    known = _OPTIONS.get(str(kind), ["dim"])
+    known = ["dim", "corruption"] if kind == "CDAE" else ["dim"]
     for key, value in options.items():
         if key not in known:
             raise SrkdError(f"network: {unknown('option', str(key), ['type', *known])}")
-        whole = key == "dim" and type(value) is int and value > 0
+        whole = key == "dim" and type(value) is int and value >= (0 if kind == "MF" else 1)
         share = key == "corruption" and isinstance(value, (int, float)) and 0 <= value < 1
         if not (whole or share):
-            raise SrkdError(f"network: {key} is {value!r}; dim is a whole number above 0, corruption from 0 to below 1")
+            raise SrkdError(
+                f"network: {key} is {value!r}; dim is a whole number above 0 (of MF from 0), corruption 0 to below 1"
+            )
     if kind == "CDAE":
         options["rated"] = rated
     network: Recommender = _TYPES[kind](users, items, classes, **options)

@@ -13,7 +13,7 @@ from srkd.distill.teachers import Answer
 
 
 class Peer:
-    """Answers a batch with the network as it stands, in its own mode, without gradients.
+    """Answers a batch with the network as it stands, in eval mode and without gradients; then it is trained on.
 
     Args:
         taps: module paths whose features are wanted.
@@ -24,6 +24,9 @@ class Peer:
 
     @torch.no_grad()
     def __call__(self, batch: Mapping[str, Any]) -> Answer:
+        training = self.network.training
+        self.network.eval()
         with self.taps:
             output = self.network(batch["input"])
+        self.network.train(training)
         return Answer(output, self.taps.features)

@@ -45,13 +45,11 @@ def test_matrix_factorisation_is_an_inner_product_and_a_bias() -> None:
     assert net(torch.tensor([1]))[0, 3, 3].item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
-def test_popularity_knows_nothing_of_users_and_takes_no_dimension() -> None:
-    net = build({"type": "Popularity"}, 3, 4, 2, RATED)
+def test_matrix_factorisation_without_vectors_is_popularity() -> None:
+    net = network("MF", dim=0)
     torch.nn.init.normal_(net.bias)
     logits = net(torch.tensor([0, 2]))
     assert torch.equal(logits[0], logits[1]) and torch.equal(logits[0, 1:], net.bias)
-    with pytest.raises(SrkdError, match='unknown option "dim"'):
-        build({"type": "Popularity", "dim": 5}, 3, 4, 2, RATED)
 
 
 def test_neural_cf_is_an_inner_product_and_a_perceptron_of_both_vectors() -> None:
@@ -87,7 +85,8 @@ def test_the_ratings_are_no_part_of_a_checkpoint() -> None:
         ({"type": "MFF"}, 'network: unknown type "MFF"'),
         ({}, "network: unknown type"),
         ({"type": "MF", "corruption": 0.5}, 'network: unknown option "corruption"'),
-        ({"type": "MF", "dim": 0}, "network: dim is 0; dim is a whole number above 0"),
+        ({"type": "CDAE", "dim": 0}, "network: dim is 0; dim is a whole number above 0"),
+        ({"type": "MF", "dim": -1}, "network: dim is -1; dim is a whole number above 0"),
         ({"type": "CDAE", "corruption": 1}, "network: corruption is 1;.*from 0 to below 1"),
     ],
 )

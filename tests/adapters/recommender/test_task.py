@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from srkd.adapters.recommender.peer import Peer
 from srkd.adapters.recommender.recipe import RecommenderRecipe
 from srkd.engine import recipe as recipes
 from srkd.engine.recipe import merge
@@ -47,7 +48,7 @@ def test_it_learns_to_rank_above_chance(setting: str, recipe: dict[str, Any], tm
 def test_popularity_ranks_above_chance_and_below_a_network_that_knows_users(
     recipe: dict[str, Any], tmp_path: Path
 ) -> None:
-    popular = {**recipe, "name": "popular", "network": {"type": "Popularity"}}
+    popular = merge(recipe, {"name": "popular", "network": {"dim": 0}})
     after, before = (train(popular, tmp_path, train={"total_iter": n})["metrics"]["test/ndcg@10"] for n in (40, 1))
     assert before < after < train(recipe, tmp_path)["metrics"]["test/ndcg@10"]
 
@@ -110,6 +111,11 @@ def test_both_ways_what_is_resumed_ends_with_the_same_bits(
     assert not halves[0].train()["finished"]
     again = halves[1].train()
     assert Path(again["models"]["net"]).read_bytes() == Path(whole["models"]["net"]).read_bytes()
+
+
+def test_a_peer_answers_without_corruption_and_goes_on_training() -> None:
+    net = torch.nn.Dropout(0.5)
+    assert torch.equal(Peer(net, [])({"input": torch.ones(9)}).output, torch.ones(9)) and net.training
 
 
 def test_a_teacher_of_other_pairs_is_refused(recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
