@@ -154,9 +154,8 @@ def build(spec: Mapping[str, Any], users: int, items: int, classes: int, rated: 
         whole = key == "dim" and type(value) is int and value >= (0 if kind == "MF" else 1)
         share = key == "corruption" and isinstance(value, (int, float)) and 0 <= value < 1
         if not (whole or share):
-            raise SrkdError(
-                f"network: {key} is {value!r}; dim is a whole number above 0 (of MF from 0), corruption 0 to below 1"
-            )
+            raise SrkdError(f"network: {key} is {value!r}; dim is a whole number above 0, of MF also 0, corruption "
+                            "from 0 to below 1")  # fmt: skip
     if kind == "CDAE":
         options["rated"] = rated
     network: Recommender = _TYPES[kind](users, items, classes, **options)
