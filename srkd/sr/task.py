@@ -23,7 +23,7 @@ from srkd.sr import data, validation
 from srkd.sr.answers import cached_source, check_cache
 from srkd.sr.models import LoadedNetwork, build_or_load, read_weights
 from srkd.sr.pictures import training_pictures
-from srkd.sr.quantisation_aware import imitate_int8
+from srkd.sr.quantisation_aware import imitate_int8, without_ranges
 from srkd.sr.recipe import SRRecipe
 from srkd.sr.reparameterise import folded, widen
 
@@ -176,7 +176,7 @@ class Task(engine.Task):
         return {"net_g": self.network_g}
 
     def weights(self, name: str) -> dict[str, Tensor]:
-        return folded(self.trained()[name])
+        return without_ranges(folded(self.trained()[name]))
 
     def on_stage(self, number: int, previous: dict[str, Tensor] | None) -> None:
         widened = any(".parametrizations." in key for key in previous or {})

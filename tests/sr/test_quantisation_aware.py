@@ -12,7 +12,13 @@ from srkd import losses
 from srkd.engine.run import Run
 from srkd.errors import SrkdError
 from srkd.sr.models import load_network
-from srkd.sr.quantisation_aware import Int8Conv2d, imitate_int8, rounded_activations, rounded_weights
+from srkd.sr.quantisation_aware import (
+    Int8Conv2d,
+    imitate_int8,
+    rounded_activations,
+    rounded_weights,
+    without_ranges,
+)
 from support import textured
 
 
@@ -22,8 +28,19 @@ def test_values_lie_on_the_grid_of_int8(signed: bool) -> None:
     x = x if signed else x.abs()
     step = x.abs().max().double() / (127 if signed else 255)
     expected = (x.double() / step).round() * step
-    torch.testing.assert_close(rounded_activations(x).double(), expected, rtol=1e-6, atol=1e-6)
-    assert rounded_activations(torch.zeros(1, 1, 2, 2)).abs().max() == 0
+    torch.testing.assert_close(rounded_activations(x, x.abs().max()).double(), expected, rtol=1e-6, atol=1e-6)
+    assert rounded_activations(torch.zeros(1, 1, 2, 2), torch.zeros(())).abs().max() == 0
+
+
+def test_the_range_is_that_of_the_last_steps_and_stands_still_outside_training() -> None:
+    layer = nn.Conv2d(1, 1, 3)
+    imitate_int8(layer)
+    assert isinstance(layer, Int8Conv2d)
+    for value, expected in ((1.0, 1.0), (-8.0, 8.0), (1.0, 0.99 * 8), (0.5, 0.99**2 * 8)):
+        layer(torch.full((1, 1, 4, 4), value))
+        assert layer.largest_input.item() == pytest.approx(expected)
+    layer.eval()(torch.full((1, 1, 4, 4), 100.0))
+    assert layer.largest_input.item() == pytest.approx(0.99**2 * 8)
 
 
 def test_each_output_channel_of_the_weights_has_its_own_grid() -> None:
@@ -41,7 +58,7 @@ def test_gradients_pass_straight_through() -> None:
     layer = nn.Conv2d(2, 3, 3, padding=1)
     plain = deepcopy(layer)
     imitate_int8(layer)
-    assert isinstance(layer, Int8Conv2d) and layer.state_dict().keys() == plain.state_dict().keys()
+    assert isinstance(layer, Int8Conv2d) and without_ranges(layer.state_dict()).keys() == plain.state_dict().keys()
     x = torch.randn(1, 2, 6, 6, generator=torch.Generator().manual_seed(2))
     inputs = [x.clone().requires_grad_(), x.clone().requires_grad_()]
     for module, leaf in zip((layer, plain), inputs, strict=True):
@@ -53,7 +70,7 @@ def test_gradients_pass_straight_through() -> None:
 
 def test_training_learns_back_some_of_what_rounding_loses() -> None:
     teacher = load_network("edsr_16x8_x2_cc0").network.requires_grad_(False)
-    student = deepcopy(teacher).requires_grad_(True)
+    student = deepcopy(teacher).requires_grad_(True).train()
     imitate_int8(student)
     loss = losses.build("output", norm="l2")
     batch = torch.stack([torch.from_numpy(textured(seed, 24, 24)).permute(2, 0, 1) / 255 for seed in range(4)])
