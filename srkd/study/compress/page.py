@@ -106,7 +106,7 @@ def _pictures(results: Results) -> Section:
 def _protocol(results: Results) -> list[str]:
     crops, request = results["crops"], results["request"]
     rounds = max((run["round"] for run in results["candidates"]), default=0)
-    choice = f"Candidates trained in {rounds} rounds of successive halving, each anew, for equal time in a round."
+    choice = f"Rounds of successive halving: {rounds}; candidates trained anew in each, all for equal time."
     if not rounds:
         choice = "There was no time to train more than one candidate: that with most multiply-adds."
     control = " The control is the same without the teacher: one seed, so small differences say little."
