@@ -92,7 +92,7 @@ def test_the_average_follows_the_formula_and_swaps_back() -> None:
         ema.update(step)
         expected = 0.9 * expected + 0.1 * value
     with ema.swapped():
-        assert network[0].weight.item() == pytest.approx(expected)
+        assert network[0].weight.item() == pytest.approx(expected, abs=1e-6)  # the steps cancel for some random starts
         assert network[1].num_batches_tracked == 3
     assert network[0].weight.item() == 3.0
 
