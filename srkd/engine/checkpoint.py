@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from srkd.errors import SrkdError
@@ -33,10 +33,8 @@ def save_weights(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any
     """
     tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
     with atomic_path(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={"srkd": json.dumps(dict(meta), sort_keys=True)})
-        except SafetensorError as error:
-            raise SrkdError(f"cannot write {path}: {_first_line(error)}") from error
+        # Not by safetensors' save_file, whose files nobody but their owner may read.
+        temporary.write_bytes(save(tensors, metadata={"srkd": json.dumps(dict(meta), sort_keys=True)}))
 
 
 def load_weights(path: Path) -> tuple[State, dict[str, Any]]:

@@ -20,6 +20,12 @@ def test_weights_come_back_with_their_description(tmp_path: Path) -> None:
     assert list(back) == sorted(state)
 
 
+def test_weights_are_as_readable_as_any_file(tmp_path: Path) -> None:
+    checkpoint.save_weights(tmp_path / "w.safetensors", nn.Linear(1, 1).state_dict(), {})
+    (tmp_path / "any").touch()
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 @pytest.mark.parametrize("wrap", ["params", "params_ema", "state_dict", None])
 def test_torch_files_of_other_tools_load(tmp_path: Path, wrap: str | None) -> None:
     state = nn.Linear(2, 2).state_dict()
