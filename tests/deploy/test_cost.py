@@ -24,3 +24,18 @@ def test_latency_is_the_median_of_repeated_passes() -> None:
 
     assert cost.latency_ms(Slow(), 8, 12, seconds=0.0) > 0
     assert calls == [(1, 3, 8, 12)] * 4
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(1.0, 2), (2.0, 4), (9.0, 6)])
+def test_what_takes_long_is_not_timed_more_often_than_it_must(
+    seconds: float, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def timed(function: object) -> float:
+        calls.append(function)
+        return 2.0
+
+    monkeypatch.setattr(cost, "_timed", timed)
+    assert cost.median_ms(lambda: None, seconds) == 2000
+    assert len(calls) == expected  # and one before them

@@ -28,7 +28,7 @@ class Effort:
     crop: tuple[int, int] = (512, 256)
     few: int = 64
     held_out: int = 8 * 512**2
-    answers: float = 0.25
+    answers: float = 0.2
     halving: float = 0.35
     controlled: float = 0.28
     candidates: int = 8

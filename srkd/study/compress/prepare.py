@@ -16,7 +16,7 @@ from srkd.study.compress.stages import Result
 
 _PROBE = 96  # side of the input that the teacher is timed with, in LR pixels
 _REHEARSED = 8  # crops are enough to see how fast candidates train
-_PASSES = 5  # that a slow network makes while its time is measured
+_PASSES = 3  # that a slow network makes while its time is measured, see `cost.median_ms`
 _TEACHERS_SCORES = 0.05  # share of the time that the teacher may take for its scores
 
 
