@@ -85,14 +85,14 @@ def measure(name: str, checkpoint: Path, recipe: dict[str, Any], seed: int, data
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="folder with recipe.yml; results.json and results.md are kept there")
+    parser.add_argument("study", type=Path, help="folder with recipe.yml; measured.json and results.md are kept there")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--model", default="edsr_16x8_x2_cc0")
     parser.add_argument("--data", default="Set5")
     parser.add_argument("--work", type=Path, default=Path("experiments/quantisation_aware"))
     args = parser.parse_args(arguments)
     recipe = read(args.study / "recipe.yml")
-    kept = args.study / "results.json"
+    kept = args.study / "measured.json"
     rows = json.loads(kept.read_text())["rows"] if kept.is_file() else []
     for name, checkpoint in prepare(args.work, args.model).items():
         for seed in args.seeds:
