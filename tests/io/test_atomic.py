@@ -78,7 +78,8 @@ def test_shown_survives_names_that_are_not_utf8() -> None:
 
 def test_interrupt_leaves_no_file(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from srkd.io.atomic import atomic_path\n"
+        "import signal, sys, time; from srkd.io.atomic import atomic_path\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "with atomic_path(sys.argv[1]) as path:\n"
         "    path.write_text('half'); print('ready', flush=True); time.sleep(30)"
     )
