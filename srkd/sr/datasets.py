@@ -286,14 +286,18 @@ def refuse_unless_training(store: PictureStore) -> None:
     """See to it that no picture of a test or validation part is trained on.
 
     Raises:
-        SrkdError: one is; it is named, with the set that it belongs to.
+        SrkdError: as `refuse`.
     """
     for number in range(len(store)):
         source = store.source(number)
-        set_name, role = belongs_to(source.sha256, Path(source.path), store.hr(number).shape)
-        if role != "train":
-            why = manifest("BSDS500").parts["val"].note if role == "refused" else f"it is there for {role}"
-            raise SrkdError(f"{shown(source.path)} is a picture of {set_name} and must not be trained on: {why}")
+        refuse(source.path, *belongs_to(source.sha256, Path(source.path), store.hr(number).shape))
+
+
+def refuse(path: Path | str, set_name: str, role: str) -> None:
+    """Raise SrkdError, naming the picture and its set, where what `belongs_to` said of it is not "train"."""
+    if role != "train":
+        why = manifest("BSDS500").parts["val"].note if role == "refused" else f"it is there for {role}"
+        raise SrkdError(f"{shown(path)} is a picture of {set_name} and must not be trained on: {why}")
 
 
 def belongs_to(sha256: str, path: Path, shape: Sequence[int]) -> tuple[str, str]:

@@ -68,7 +68,8 @@ def _made(model: Model, way: Way) -> tuple[Engine, float]:
 
 def store(path: Path, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Write a checkpoint with half-precision weights: half the size, for rounding far below a grey level's."""
-    save_weights(path, {name: weight.half() for name, weight in weights.items()}, meta)
+    halved = {name: weight.half() if weight.is_floating_point() else weight for name, weight in weights.items()}
+    save_weights(path, halved, meta)
 
 
 def _megabytes(folder: Path) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ import numpy as np
 from srkd.errors import SrkdError
 from srkd.io.atomic import shown
 from srkd.io.images import Picture, list_images, picture_size, read_rgb, write_picture
-from srkd.io.store import PictureStore, Source
+from srkd.io.store import Source
 from srkd.sr import datasets
 from srkd.sr.pictures import files_of
 
@@ -44,34 +44,16 @@ def find(data: Sequence[str], patch: int) -> tuple[list[Photo], dict[str, int]]:
     files = [path for name in data for path in _files(name)]
     photos = [Photo(path, _shrunk(*picture_size(path))) for path in files]
     large = [photo for photo in photos if min(photo.size) >= patch]
-    learnt = [photo for photo in large if _role(photo) != "validation"]
+    parts = [datasets.belongs_to(Source.of(photo.path).sha256, photo.path, photo.size) for photo in large]
+    learnt = [(photo, part) for photo, part in zip(large, parts, strict=True) if part[1] != "validation"]
     left_out = {f"smaller than {patch}x{patch} pixels": len(photos) - len(large),
                 "of a validation set": len(large) - len(learnt)}  # fmt: skip
     if len(learnt) < _FEWEST:
         beside = "".join(f"; {count} more are {why}" for why, count in left_out.items() if count)
         raise SrkdError(f"{', '.join(data)}: {len(learnt)} photographs are too few, {_FEWEST} it must be{beside}")
-    datasets.refuse_unless_training(cast(PictureStore, _Files(learnt)))
-    return learnt, left_out
-
-
-def _role(photo: Photo) -> str:
-    return datasets.belongs_to(Source.of(photo.path).sha256, photo.path, photo.size)[1]
-
-
-class _Files:
-    """Photographs as `refuse_unless_training` looks at a store, none of them decoded."""
-
-    def __init__(self, photos: Sequence[Photo]) -> None:
-        self._photos = photos
-
-    def __len__(self) -> int:
-        return len(self._photos)
-
-    def source(self, number: int) -> Source:
-        return Source.of(self._photos[number].path)
-
-    def hr(self, number: int) -> np.ndarray:
-        return np.broadcast_to(np.uint8(0), (*self._photos[number].size, 3))
+    for photo, part in learnt:
+        datasets.refuse(photo.path, *part)
+    return [photo for photo, _ in learnt], left_out
 
 
 def _files(name: str) -> list[Path]:
