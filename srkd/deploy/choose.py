@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,8 +60,9 @@ def engine_for(model: Model, wish: Wish, say: Say = lambda line: None) -> Engine
     """The engine for a wish, guarded against broken answers; None where it is the network itself (torch fp32).
 
     Where the wish leaves something open, each possibility is measured unless that has been done here, and the fastest
-    is taken that loses at most `max_drop` and stays within 45 dB of fp32. ONNX Runtime is measured where it is named,
-    or where OpenVINO, which was faster wherever both were tried, is not installed.
+    is taken that loses at most `max_drop` and stays within 45 dB of fp32. int8 comes last, and which layers it must
+    keep in higher precision is looked for only where it would be the fastest with none. ONNX Runtime is measured where
+    it is named, or where OpenVINO, which was faster wherever both were tried, is not installed.
 
     Raises:
         SrkdError: a runtime that is not installed (with the command) or lacks an operator; int8 that loses too much.
@@ -71,7 +73,10 @@ def engine_for(model: Model, wish: Wish, say: Say = lambda line: None) -> Engine
     ways = [way for way in _candidates(model, wish) if wish.fits(way)]
     if not ways:
         raise SrkdError(f"no runtime here has {wish.precision}: pip install 'srkd[deploy]'")
-    rows = [shop.measured(way, wish.runtime is not None) for way in ways] if len(ways) > 1 or ways != [EXACT] else []
+    rows: list[Row] = []
+    for way in ways if ways != [EXACT] else []:
+        to_beat = min((row["ms"] for row in rows if row["good"]), default=None)
+        rows.append(shop.measured(way, wish.runtime is not None, to_beat))
     good = [row for row in rows if row["good"]]
     if rows and not good:
         raise SrkdError(f"{model.name}: {'; '.join(row['why'] for row in rows)}; take another --precision")
@@ -98,6 +103,10 @@ def _candidates(model: Model, wish: Wish) -> list[Way]:
     return [way for way in ways if not (spare and way[0] == "onnxruntime")]
 
 
+def _refused(way: Way, why: str, **more: bool) -> Row:
+    return {"runtime": way[0], "precision": way[1], "ms": None, "good": False, "why": why, **more}
+
+
 def _told(row: Row) -> str:
     name = f"{row['runtime']} {row['precision']}"
     return f"{name} {row['ms']:.1f} ms" if row["good"] else f"{name} not ({row['why']})"
@@ -114,20 +123,24 @@ class Workbench:
         with suppress(OSError, ValueError):
             self._rows = json.loads((self._folder / "measured.json").read_bytes())
 
-    def known(self, way: Way) -> bool:
-        return self._name(way) in self._rows
+    def known(self, way: Way, among_others: bool = True) -> bool:
+        """Whether a way was measured; alone, not if it was left when another turned out to be faster."""
+        row = self._rows.get(self._name(way))
+        return row is not None and (among_others or not row.get("left"))
 
-    def measured(self, way: Way, named: bool) -> Row:
-        """What was measured of a way, now or before; a runtime that was not named and cannot do it is not good."""
-        if not self.known(way):
+    def measured(self, way: Way, named: bool, to_beat: float | None) -> Row:
+        """What was measured of a way, now or before; a runtime that was not named and cannot do it is not good.
+
+        `to_beat` is the ms of the fastest good one among others, if any: int8 that is slower is left at that.
+        """
+        if not self.known(way, to_beat is not None):
             self._say(f"measuring {' '.join(way)} for {self._model.name}, once on this machine")
             try:
-                self._rows[self._name(way)] = self._measure(way)
+                self._rows[self._name(way)] = self._slower(way, to_beat) or self._measure(way)
             except SrkdError as error:
                 if named:
                     raise
-                self._rows[self._name(way)] = {"runtime": way[0], "precision": way[1], "ms": None, "good": False,
-                                               "why": str(error)}  # fmt: skip
+                self._rows[self._name(way)] = _refused(way, str(error))
             with suppress(SrkdError, OSError):  # a cache that cannot be written to is not worth failing for
                 write_json(self._folder / "measured.json", self._rows)
         return self._rows[self._name(way)]
@@ -135,16 +148,26 @@ class Workbench:
     def _name(self, way: Way) -> str:
         return f"{way[0]}-{way[1]}" + (f"-{self._max_drop:g}" if way[1] == "int8" else "")
 
+    def _slower(self, way: Way, to_beat: float | None) -> Row | None:
+        """The row of int8 that is too slow even with all layers in it; None for what is still to be measured."""
+        if way[1] != "int8" or to_beat is None or self._stored(way).is_file():
+            return None
+        ms = self._ms(runtimes.open_engine(self._model, *way, calibration=self._pictures.inputs))
+        return None if ms < to_beat else _refused(way, f"{ms:.1f} ms, no faster", left=True)
+
     def _measure(self, way: Way) -> Row:
         engine = self.engine(way)
         answers = self._pictures.answers(engine)
         drop = self._pictures.pooled_psnr(self._exact) - self._pictures.pooled_psnr(answers)
         lowest, _ = closeness([np.concatenate(answers, None)], [np.concatenate(self._exact, None)])
-        picture = tiled(self._pictures.pairs[0].lr, _SIDE, _SIDE)
         good = way == EXACT or (drop <= self._max_drop and lowest >= _CLOSE)
         why = f"loses {drop:.3f} dB, {lowest:.1f} dB from fp32"
-        ms = round(median_ms(lambda: engine(picture), _SECONDS), 2)
-        return {"runtime": way[0], "precision": way[1], "ms": ms, "drop": round(drop, 4), "good": good, "why": why}
+        row = {"runtime": way[0], "precision": way[1], "ms": round(self._ms(engine), 2)}
+        return row | {"drop": round(drop, 4), "good": good, "why": why}
+
+    def _ms(self, engine: Engine) -> float:
+        picture = tiled(self._pictures.pairs[0].lr, _SIDE, _SIDE)
+        return median_ms(lambda: engine(picture), _SECONDS)
 
     @cached_property
     def _pictures(self) -> Pictures:
@@ -159,14 +182,18 @@ class Workbench:
         runtime, precision = way
         if runtime == "torch":
             return runtimes.open_engine(self._model, runtime, precision)
-        kind = self._name(way) if precision == "int8" else runtime  # bf16 is of the fp32 file
-        path = self._folder / f"{kind}{runtimes.SUFFIXES[runtime]}"
+        path = self._stored(way)
         with suppress(SrkdError):
             return runtimes.open_file(path, precision)
         own = self._made(runtime, precision)
         with suppress(SrkdError, OSError):
             runtimes.save(own, runtime, path)
         return runtimes.wrap(own, runtime, precision, self._facts)
+
+    def _stored(self, way: Way) -> Path:
+        runtime, precision = way
+        kind = self._name(way) if precision == "int8" else runtime  # bf16 is of the fp32 file
+        return self._folder / f"{kind}{runtimes.SUFFIXES[runtime]}"
 
     def _made(self, runtime: str, precision: str) -> Any:
         graph = graph_of(self._model.network)

@@ -70,6 +70,18 @@ def test_the_fastest_good_one_is_measured_once_and_remembered(model: Model, monk
     assert remembered(model) is None
 
 
+def test_int8_that_is_no_faster_is_left_unless_it_is_named(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    speeds(monkeypatch, {f"{runtime} {precision}": 2.0 for runtime, precision in runtimes.ways()} | {"torch bf16": 1.0})
+    with monkeypatch.context() as patched:
+        patched.setattr(choose, "quantise", lambda *_: pytest.fail("layers were looked for"))
+        said: list[str] = []
+        assert str(engine_for(model, Wish(), said.append)) == "torch bf16"
+        assert "openvino int8 not (2.0 ms, no faster)" in said[-1]
+        assert str(remembered(model)) == "torch bf16"
+    assert str(engine_for(model, Wish(precision="int8"))) == "openvino int8"
+    assert str(remembered(model)) == "torch bf16"
+
+
 def test_another_network_is_measured_anew(model: Model) -> None:
     assert fingerprint(model) == fingerprint(Model(replicating_edsr(), 2, "other name"))
     assert fingerprint(model) != fingerprint(Model(replicating_edsr(2.0), 2, "tiny"))
