@@ -99,6 +99,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _finish(name: str, weights: Path, stages: Sequence[Path]) -> None:
     folder = zoo.folder(name)
+    (folder / "metrics.json").unlink(missing_ok=True)  # it describes the weights that were there before
     _copy(weights, folder / "weights.safetensors")
     records = [{"stage": i, **r} for i, stage in enumerate(stages, 1) for r in read_metrics(stage / "metrics.jsonl")]
     curve = [record for record in records if any(key.startswith("val/") for key in record)]

@@ -70,6 +70,17 @@ def test_weights_other_than_the_cards_are_refused(models: Path, photos: Path) ->
         Model.load("tiny")
 
 
+def test_a_model_that_is_trained_anew_is_measured_anew(
+    models: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    zoo.train("tiny")
+    first = zoo.verify("tiny", [str(photos)])
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    zoo.train("tiny", ["manual_seed=5"])
+    assert zoo.verify("tiny", [str(photos)])["sha256"] != first["sha256"]
+
+
 def test_a_slice_on_another_recipe_is_refused(models: Path) -> None:
     zoo.train("tiny", budget=0)
     with pytest.raises(SrkdError, match=r"recipe\.train changed"):
