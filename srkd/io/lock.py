@@ -11,8 +11,8 @@ from srkd.io.atomic import writing
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder, which is made if need be; others that want it wait.
+def locked(folder: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of a folder, which is made if need be; others that want it wait, or with `wait=False` get False.
 
     Raises:
         SrkdError: the folder cannot be written to.
@@ -21,5 +21,9 @@ def locked(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("w")
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

@@ -20,6 +20,7 @@ from srkd.engine.run import Run, say
 from srkd.engine.task import Task
 from srkd.errors import SrkdError
 from srkd.io.atomic import write_json
+from srkd.io.lock import locked
 from srkd.study.plan import CONTROL, Study, Variant, recipe_of, task_of
 
 _MUST_AGREE = ("datasets", "manual_seed", "cache")  # and train.total_iter
@@ -128,6 +129,8 @@ class Comparison:
     def train(self, shard: tuple[int, int] = (1, 1), budget: float | None = None, quiet: bool = False) -> bool:
         """Train and score every run of a shard that is not finished; `check` comes first.
 
+        Several processes may do this at once: each takes the runs that no other has in hand, and waits for those last.
+
         Args:
             budget: seconds for all of them together; a run that is cut off goes on next time.
 
@@ -136,23 +139,41 @@ class Comparison:
         """
         deadline = None if budget is None else time.monotonic() + budget
         runs = self.runs(shard)
-        for number, (variant, seed) in enumerate(runs, 1):
-            before = self.result(variant.name, seed)
-            if before and before["status"] == "finished" and before["sets"] == self.study.sets:
-                continue
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                return False
-            say(f"run {number} of {len(runs)}: {variant.name}, seed {seed}", quiet)
-            record = {"variant": variant.name, "seed": seed, "settings": self.checked[variant.name].settings,
-                      "sets": self.study.sets}  # fmt: skip
-            if not self._run(variant, seed, record, left, quiet):
-                return False
-        return True
+        theirs = self._take(runs, deadline, quiet, wait=False)
+        if theirs and deadline is None:
+            theirs = self._take(theirs, None, quiet, wait=True)
+        return theirs == []
 
-    def _run(self, variant: Variant, seed: int, record: dict[str, Any], budget: float | None, quiet: bool) -> bool:
+    def _take(
+        self, runs: list[tuple[Variant, int]], deadline: float | None, quiet: bool, wait: bool
+    ) -> list[tuple[Variant, int]] | None:
+        """Do the runs; returns those that another process has in hand, or None when budget or signal stopped it."""
+        theirs = []
+        for number, (variant, seed) in enumerate(runs, 1):
+            left = None if deadline is None else deadline - time.monotonic()
+            if self._is_finished(variant, seed):
+                continue
+            if left is not None and left <= 0:
+                return None
+            with locked(self.folder / variant.name / f"seed_{seed}", wait) as free:
+                if not free:
+                    say(f"run {number} of {len(runs)}: {variant.name}, seed {seed}: another process has it", quiet)
+                    theirs.append((variant, seed))
+                elif not self._is_finished(variant, seed):  # the other process may have finished it by now
+                    say(f"run {number} of {len(runs)}: {variant.name}, seed {seed}", quiet)
+                    if not self._run(variant, seed, left, quiet):
+                        return None
+        return theirs
+
+    def _is_finished(self, variant: Variant, seed: int) -> bool:
+        before = self.result(variant.name, seed)
+        return before is not None and before["status"] == "finished" and before["sets"] == self.study.sets
+
+    def _run(self, variant: Variant, seed: int, budget: float | None, quiet: bool) -> bool:
         """One run; whatever fails is recorded, so that the others go on. False where it was stopped."""
         path = self._result_path(variant.name, seed)
+        record = {"variant": variant.name, "seed": seed, "settings": self.checked[variant.name].settings,
+                  "sets": self.study.sets}  # fmt: skip
         write_json(path, {**record, "status": "begun"})
         try:
             data = merge(recipe_of(self.study, variant, seed), self.shared)

@@ -1,4 +1,5 @@
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import yaml
 from srkd.cli import main
 from srkd.engine.run import Run
 from srkd.errors import SrkdError
+from srkd.io.lock import locked
 from srkd.study import comparison, plan
 from srkd.study.compare import Comparison
 
@@ -126,6 +128,25 @@ def test_a_run_that_was_cut_off_goes_on_and_one_that_fails_does_not_stop_the_res
     assert {run["variant"] for run in found["runs"]} == {"control", "vid"}
     assert cut.train(quiet=True)
     assert not comparison.summarise(cut)["failed"] and comparison.summarise(cut)["missing"] == 0
+
+
+def test_a_run_that_another_process_has_in_hand_is_left_to_it(
+    study: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study["seeds"] = [0]
+    ours = opened(study, tmp_path)
+    ours.check()
+    with locked(ours.folder / "control" / "seed_0"):
+        assert not ours.train(budget=1e6)
+    assert "control, seed 0: another process has it" in capsys.readouterr().err
+    assert comparison.summarise(ours)["missing"] == 1 and ours.result("control", 0) is None
+    with locked(ours.folder / "control" / "seed_0"):
+        waiting = threading.Thread(target=ours.train, kwargs={"quiet": True})
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+    waiting.join()
+    assert comparison.summarise(ours)["missing"] == 0
 
 
 def test_shards_are_a_partition_with_whole_seeds_first(study: dict[str, Any], tmp_path: Path) -> None:
