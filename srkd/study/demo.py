@@ -119,7 +119,7 @@ def _train(name: str, pictures: Path, out: Path, size: Size, teacher: str | None
     """One student; the two differ in the second loss alone."""
     losses: list[dict[str, Any]] = [{"type": "L1Loss", "target": "gt"}]
     if teacher is not None:
-        losses.append({"type": "output", "norm": "l1", "weight": 1.0})
+        losses.append({"type": "wavelet", "balance": {"share": 1}})
     recipe = {
         "name": name,
         "scale": 2,
