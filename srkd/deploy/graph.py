@@ -29,7 +29,7 @@ class Pixels(nn.Module):
         if not isinstance(self.network, FusedEDSR):
             return _levels(self.network(x)).permute(0, 2, 3, 1)
         factor = self.network.factor
-        cells = _levels(self.network.subpixels(x)).permute(0, 2, 3, 1)
+        cells = self.network.subpixels(x, _levels).permute(0, 2, 3, 1)
         n, height, width, _ = cells.shape
         rows = cells.reshape(n, height, width, factor, factor * 3).transpose(2, 3)
         return rows.reshape(n, height * factor, width * factor, 3)

@@ -50,6 +50,7 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
         raise SrkdError(f"ONNX cannot take this network: {_lacking(error)}; use torch or OpenVINO") from error
     assert program is not None
     model = program.model_proto
+    del model.graph.value_info[:]  # torch's sizes in between hold for pictures of two pixels and more
     entry = model.metadata_props.add()
     entry.key, entry.value = _KEY, json.dumps(dict(facts))
     return model

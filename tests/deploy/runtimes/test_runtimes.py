@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,17 @@ def test_every_runtime_gives_what_the_network_does(tiny: Model, runtime: str, pr
     batch = np.stack([textured(seed, 20, 24) for seed in range(3)])
     alone = np.concatenate([opened(one[None]) for one in batch])
     assert np.abs(opened(batch).astype(int) - alone).max() <= (1 if precision == "fp32" else 3)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino", "onnxruntime"])
+def test_pictures_of_a_few_pixels_are_all_border(tiny: Model, runtime: str) -> None:
+    opened = runtimes.open_engine(tiny, runtime, "fp32")
+    for height, width in itertools.product((1, 2, 3, 4), repeat=2):
+        picture = textured(height, height, width)
+        with torch.inference_mode():
+            expected = to_picture(tiny.network(to_tensor(picture)))
+        answer = opened(picture[None])[0].astype(int)
+        assert answer.shape == expected.shape and np.abs(answer - expected).max() <= 1
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
