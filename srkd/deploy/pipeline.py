@@ -15,6 +15,8 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from srkd.interruption import result, shielded
+
 Pixels = NDArray[Any]
 J = TypeVar("J")
 D = TypeVar("D")
@@ -36,13 +38,15 @@ class Rows:
 
     def put(self, rows: Pixels | BaseException | None) -> bool:
         """Hand over rows, an error, or None for the end; False where the writer has already given up."""
-        while self.writer is None or not self.writer.done():
-            try:
-                self._queue.put(rows, timeout=_PATIENCE)
-                return True
-            except queue.Full:
-                continue
-        return False
+        while True:
+            with shielded():
+                if self.writer is not None and self.writer.done():
+                    return False
+                try:
+                    self._queue.put(rows, timeout=_PATIENCE)
+                    return True
+                except queue.Full:
+                    continue
 
     def __iter__(self) -> Iterator[Pixels]:
         """The rows as they come. Raises the error that was handed over in place of the rest."""
@@ -71,12 +75,12 @@ def overlapped(jobs: Sequence[J], steps: Steps[J, D]) -> Iterator[tuple[J, D | E
     (KeyboardInterrupt, SystemExit, or the caller closing the generator) ends all three steps, and unfinished files go.
     """
     with ThreadPoolExecutor(1, "decode") as reader, ThreadPoolExecutor(1, "encode") as writer:
-        ahead = reader.submit(steps.decode, jobs[0]) if jobs else None
+        ahead = _submitted(reader, steps.decode, jobs[0]) if jobs else None
         last: tuple[J, Future[D]] | None = None
         for number, job in enumerate(jobs):
             assert ahead is not None
             decoded = _outcome(ahead)
-            ahead = reader.submit(steps.decode, jobs[number + 1]) if number + 1 < len(jobs) else None
+            ahead = _submitted(reader, steps.decode, jobs[number + 1]) if number + 1 < len(jobs) else None
             written = _compute(job, decoded, steps, writer)
             if last is not None:
                 outcome = _outcome(last[1])
@@ -95,7 +99,7 @@ def _compute(job: J, decoded: D | Exception, steps: Steps[J, D], writer: ThreadP
         return failed
     rows = Rows()
     try:
-        rows.writer = promise = writer.submit(_encode, job, decoded, steps, rows)
+        rows.writer = promise = _submitted(writer, _encode, job, decoded, steps, rows)
         for block in steps.compute(job, decoded):
             if not rows.put(np.asarray(block)):
                 break
@@ -113,11 +117,14 @@ def _encode(job: J, decoded: D, steps: Steps[J, D], rows: Rows) -> D:
     return decoded
 
 
+def _submitted(pool: ThreadPoolExecutor, call: Callable[..., D], *arguments: Any) -> Future[D]:
+    with shielded():
+        return pool.submit(call, *arguments)
+
+
 def _outcome(promise: Future[D]) -> D | Exception:
-    """What was promised, or the error in its place; interruptions of the wait itself pass through."""
-    error = promise.exception()
-    if error is None:
-        return promise.result()
-    if not isinstance(error, Exception):
-        raise error
-    return error
+    """What was promised, or the error in its place; interruptions pass through."""
+    try:
+        return result(promise)
+    except Exception as error:
+        return error

@@ -203,14 +203,20 @@ def _assign(node: Any, parts: list[str], value: Any, whole: str) -> None:
 
 
 def merge(base: Any, extra: Any) -> Any:
-    """`extra` over `base`: mappings key by key, anything else replaced. Neither is changed."""
-    if isinstance(base, Mapping) and isinstance(extra, Mapping):
-        keys = [*base, *(k for k in extra if k not in base)]
-        return {k: merge(base.get(k), extra[k]) if k in extra else merge(base[k], None) for k in keys}
-    chosen = base if extra is None else extra
-    if isinstance(chosen, Mapping):
-        return {k: merge(v, None) for k, v in chosen.items()}
-    return [merge(v, None) for v in chosen] if isinstance(chosen, list) else chosen
+    """`extra` over `base`: mappings key by key, anything else replaced, by null too. Neither is changed."""
+    if not (isinstance(base, Mapping) and isinstance(extra, Mapping)):
+        return _copied(extra)
+    return {
+        key: _copied(base[key]) if key not in extra else merge(base.get(key), extra[key])
+        for key in [*base, *(key for key in extra if key not in base)]
+    }
+
+
+def _copied(data: Any) -> Any:
+    """A copy in which what YAML's anchors shared is shared no more: one of two may be overridden."""
+    if isinstance(data, Mapping):
+        return {key: _copied(value) for key, value in data.items()}
+    return [_copied(value) for value in data] if isinstance(data, list) else data
 
 
 def validate(model: type[S], data: Mapping[str, Any], origin: str = "recipe") -> tuple[S, list[str]]:

@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -84,25 +84,15 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
         SrkdError: the folder cannot be written to, or the disk is full.
     """
     final = Path(final)
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        if final.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        _clear(final.parent.absolute())
-        temporary, held = _created(final.parent, final.suffix, _new_file)
-    except OSError as error:
-        raise _in_words(error, final) from error
-    try:
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, final)
-    except OSError as error:
-        if error.errno in _FULL:
-            raise _in_words(error, final) from error
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-        os.close(held)
+    with _unfinished(final.parent, final.suffix, final) as temporary:
+        try:
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, final)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise _in_words(error, final) from error
+            raise
 
 
 @contextmanager
@@ -113,36 +103,49 @@ def scratch(folder: Path) -> Iterator[Path]:
     Raises:
         SrkdError: `folder` cannot be written to.
     """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        _clear(folder.absolute())
-        place, held = _created(folder, "", _new_folder)
-    try:
+    with _unfinished(folder, None, folder) as place:
         yield place
+
+
+@contextmanager
+def _unfinished(folder: Path, suffix: str | None, final: Path) -> Iterator[Path]:
+    """Something new and temporary in a folder, gone when the block ends: a file with that suffix, or a folder for None.
+
+    A lock says that somebody is still at work on it. Its name is chosen before it is there, so that a signal between
+    the two leaves nothing either. Raises SrkdError, about `final`, where nothing can be made.
+    """
+    temporary, held = folder / f".part-{secrets.token_hex(6)}{suffix or ''}", -1
+    try:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if suffix is not None and final.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            _clear(folder.absolute())
+            while held < 0 or not temporary.exists():  # another process may clear it away before it is locked
+                held = _made(temporary, suffix is None)
+        except OSError as error:
+            raise _in_words(error, final) from error
+        yield temporary
     finally:
-        shutil.rmtree(place, ignore_errors=True)
-        os.close(held)
+        if suffix is None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            with suppress(OSError):  # it became the final file, or never was
+                temporary.unlink()
+        if held >= 0:
+            os.close(held)
 
 
-def _new_file(path: Path) -> int:
-    return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-
-
-def _new_folder(path: Path) -> int:
-    path.mkdir()
-    return os.open(path, os.O_RDONLY)
-
-
-def _created(folder: Path, suffix: str, make: Callable[[Path], int]) -> tuple[Path, int]:
-    """Something new and temporary in a folder, and the descriptor whose lock says that somebody is still at work."""
-    while True:
-        temporary = folder / f".part-{secrets.token_hex(6)}{suffix}"
-        held = make(temporary)
-        with suppress(OSError):  # a file system without locks: then nobody can take it for abandoned either
-            fcntl.flock(held, fcntl.LOCK_EX)
-        if temporary.exists():
-            return temporary, held
-        os.close(held)  # cleared away by another process before it was locked
+def _made(temporary: Path, is_folder: bool) -> int:
+    """A new file or folder; returns the descriptor that holds its lock."""
+    if is_folder:
+        temporary.mkdir()
+        held = os.open(temporary, os.O_RDONLY)
+    else:
+        held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    with suppress(OSError):  # a file system without locks: then nobody can take it for abandoned either
+        fcntl.flock(held, fcntl.LOCK_EX)
+    return held
 
 
 @cache

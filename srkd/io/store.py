@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
+from srkd.interruption import result, shielded
 from srkd.io.atomic import atomic_path, shown, write_json
 from srkd.io.digest import file_sha256
 from srkd.io.images import read_picture, read_rgb, to_rgb
@@ -298,9 +299,11 @@ def _decoded(
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[Future[_Decoded]] = deque()
         for done in range(len(pictures)):
-            ahead.extend(pool.submit(_decode, *job, scale) for job in itertools.islice(jobs, 2 * workers - len(ahead)))
+            with shielded():
+                more = itertools.islice(jobs, 2 * workers - len(ahead))
+                ahead.extend([pool.submit(_decode, *job, scale) for job in more])
             try:
-                item = ahead.popleft().result()
+                item = result(ahead.popleft())
                 if not failures:
                     yield item
             except SrkdError as error:

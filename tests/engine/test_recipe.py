@@ -40,6 +40,10 @@ def test_overrides_that_make_no_sense_are_refused(setting: str) -> None:
 
 def test_merge_replaces_lists_and_joins_mappings() -> None:
     assert merge({"a": {"b": 1, "c": [1, 2]}}, {"a": {"c": [3]}, "d": 4}) == {"a": {"b": 1, "c": [3]}, "d": 4}
+    assert merge({"a": {"b": 1}, "c": {"d": 2}}, {"a": {"b": None}, "c": None}) == {"a": {"b": None}, "c": None}
+    shared = [{"a": 1}]
+    merged = merge({"x": shared, "y": shared}, {})
+    assert merged["x"] == merged["y"] and merged["x"][0] is not merged["y"][0]
 
 
 def test_all_mistakes_come_in_one_line_with_the_nearest_names(recipe: dict[str, Any]) -> None:
