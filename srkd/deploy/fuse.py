@@ -8,17 +8,15 @@ inside the picture but not at its border. It stays a subtraction, of three chann
 from __future__ import annotations
 
 import copy
-import itertools
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from srkd.sr.networks.blocks import ResidualBlock
 from srkd.sr.networks.edsr import EDSR
 from srkd.sr.networks.srresnet import NormedBlock, SRResNet
+from srkd.sr.networks.tail import Kernel, Layer, before_shuffle, composed, joined, kernel_of, same, to_pixels
 
 
 class FusedEDSR(nn.Module):
@@ -44,9 +42,9 @@ class FusedEDSR(nn.Module):
         assert last.bias is not None
         last.weight.div_(network.img_range)
         last.bias.div_(network.img_range).add_(network.mean.flatten())
-        self.tail = Tail(widening, before_shuffle(last, self.factor))
+        self.tail = Tail(widening, before_shuffle(kernel_of(last), self.factor))
 
-    def subpixels(self, x: Tensor, finish: Callable[[Tensor], Tensor] = lambda y: y) -> Tensor:
+    def subpixels(self, x: Tensor, finish: Layer = same) -> Tensor:
         """(N, 3, H, W) to what `finish` makes of the output before its last shuffle, (N, factor * factor * 3, h, w).
 
         Channel (i, j, c) is colour c of the pixel in row i and column j of a cell of factor x factor.
@@ -56,60 +54,32 @@ class FusedEDSR(nn.Module):
         return self.tail(self.upsample(x), finish)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.subpixels(x)
-        n, _, height, width = y.shape
-        cells = y.reshape(n, self.factor, self.factor, -1, height, width)
-        return cells.permute(0, 3, 4, 1, 5, 2).reshape(n, -1, height * self.factor, width * self.factor)
+        return to_pixels(self.subpixels(x), self.factor)
 
 
 class Tail(nn.Module):
-    """Two 3x3 convolutions, one right after the other, as one of 5x5: with 16 channels and x2 a third of their work.
+    """Two 3x3 convolutions as one of 5x5: with 16 channels and x2 a third of their work. See `networks.tail.joined`.
 
-    Outside the picture the second one sees zeros, where the first one's values would go on. So the outermost pixels are
-    made by the two themselves, from the three rows or columns that they depend on. Any height and width, (N, C, H, W).
+    `second` is given by its weight and bias.
     """
 
-    def __init__(self, first: nn.Conv2d, second: nn.Conv2d) -> None:
+    def __init__(self, first: nn.Conv2d, second: Kernel) -> None:
         super().__init__()
-        self.both = composed(first, second)
-        self.edge = nn.Sequential(first, second)
+        self.both = _convolution(composed(kernel_of(first), second))
+        self.edge = nn.Sequential(first, _convolution(second))
 
-    def forward(self, x: Tensor, finish: Callable[[Tensor], Tensor] = lambda y: y) -> Tensor:
-        """`finish` is done to the inside and to the edges before they are put together, which costs less with bytes."""
-        # A picture of one row has a first one alone: the second slice leaves nothing of a last one.
-        top, bottom = self.edge(x[:, :, :3])[:, :, :1], self.edge(x[:, :, -3:])[:, :, 1:][:, :, -1:]
-        left, right = self.edge(x[..., :3])[..., :1], self.edge(x[..., -3:])[..., 1:][..., -1:]
-        rows = torch.cat([finish(top), finish(self.both(x))[:, :, 1:-1], finish(bottom)], 2)
-        return torch.cat([finish(left), rows[..., 1:-1], finish(right)], 3)
+    def forward(self, x: Tensor, finish: Layer = same) -> Tensor:
+        return joined(x, self.both, self.edge, finish)
 
 
-def composed(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
-    """The 5x5 convolution that does what two of 3x3, both with a border of zeros, do away from the border."""
-    both = nn.Conv2d(first.in_channels, second.out_channels, 5, 1, 2)
-    inner, outer = first.weight.double(), second.weight.double()
-    assert first.bias is not None and second.bias is not None and both.bias is not None
-    both.weight.copy_(functional.conv2d(inner.transpose(0, 1), outer.flip(2, 3), padding=2).transpose(0, 1))
-    both.bias.copy_(outer.sum((2, 3)) @ first.bias.double() + second.bias)
-    return both
-
-
-def before_shuffle(last: nn.Conv2d, factor: int) -> nn.Conv2d:
-    """The 3x3 convolution that does before a pixel shuffle what `last`, 3x3 with a border of zeros, does after it.
-
-    Its output channels are ordered (i, j, c), see `FusedEDSR.subpixels`. Exact at the border too: what lies outside the
-    picture is zero on both sides of the shuffle.
-    """
-    out, into = last.weight.shape[:2]
-    moved = nn.Conv2d(into * factor**2, out * factor**2, 3, 1, 1)
-    kernel = torch.zeros(factor, factor, out, into, factor, factor, 3, 3)  # i, j, c; its inputs: channel, row, column
-    for i, j, u, v in itertools.product(range(factor), range(factor), range(3), range(3)):
-        down, row = divmod(i + u - 1, factor)
-        right, column = divmod(j + v - 1, factor)
-        kernel[i, j, :, :, row, column, down + 1, right + 1] += last.weight[:, :, u, v]
-    moved.weight.copy_(kernel.reshape(moved.weight.shape))
-    assert last.bias is not None and moved.bias is not None
-    moved.bias.copy_(last.bias.repeat(factor**2))
-    return moved
+def _convolution(kernel: Kernel) -> nn.Conv2d:
+    weight, bias = kernel
+    out, into, side, _ = weight.shape
+    made = nn.Conv2d(into, out, side, 1, side // 2)
+    made.weight.copy_(weight)
+    assert made.bias is not None
+    made.bias.copy_(bias)
+    return made
 
 
 @torch.no_grad()

@@ -1,7 +1,9 @@
-"""Whether bfloat16 pays on this machine. Half precision (fp16) never does on a CPU and is not offered."""
+"""Which reduced precisions pay on this machine. Half precision (fp16) never does on a CPU and is not offered."""
 
 from __future__ import annotations
 
+import platform
+import re
 from functools import cache
 from pathlib import Path
 
@@ -16,8 +18,18 @@ def bf16_is_fast(device: str) -> bool:
     """
     if device == "cuda":
         return torch.cuda.is_bf16_supported()
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
+    flags = _cpu_flags()
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def int8_saturates() -> bool:
+    """Whether sums of int8 products overflow here: on an x86 CPU without VNNI or AMX two are added in 16 bits."""
+    has_vnni = re.search(r"\b(avx512_vnni|avx_vnni|amx_int8)\b", _cpu_flags())
+    return platform.machine() in ("x86_64", "AMD64") and not has_vnni
+
+
+def _cpu_flags() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ""

@@ -10,6 +10,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from srkd.sr.networks.edsr import EDSR
+from srkd.sr.networks.tail import Kernel, before_shuffle, composed, joined, kernel_of, to_pixels
 
 _SMALLEST = 1e-8  # a range of zeros has a scale too
 _REMEMBERED = 0.99  # of a range, from one step to the next
@@ -28,12 +32,46 @@ class Int8Conv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         with torch.autocast(input.device.type, enabled=False):
-            x = input.float()
-            if self.training:
-                with torch.no_grad():
-                    self.largest_input.copy_(torch.maximum(x.abs().amax(), _REMEMBERED * self.largest_input))
-            x, weight = rounded_activations(x, self.largest_input), rounded_weights(self.weight)
-        return self._conv_forward(x, weight, self.bias)
+            return self._conv_forward(self.rounded_input(input), rounded_weights(self.weight), self.bias)
+
+    def rounded_input(self, x: Tensor) -> Tensor:
+        """An input as int8 has it; in training its range counts."""
+        x = x.float()
+        if self.training:
+            with torch.no_grad():
+                self.largest_input.copy_(torch.maximum(x.abs().amax(), _REMEMBERED * self.largest_input))
+        return rounded_activations(x, self.largest_input)
+
+
+class Int8EDSR(EDSR):
+    """EDSR with its convolutions rounded as they are run: the last two as one, which is rounded as one.
+
+    Rounded apart, as they are trained, the network learns to make up for errors that inference does not make.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shapes and ranges as `EDSR`."""
+        x = self.conv_first((x - self.mean) * self.img_range)
+        x = self.conv_after_body(self.body(x)) + x
+        *head, widening, shuffle = self.upsample
+        for layer in head:
+            x = layer(x)
+        assert isinstance(widening, Int8Conv2d) and isinstance(shuffle, nn.PixelShuffle)
+        with torch.autocast(x.device.type, enabled=False):
+            cells = self._tail(widening.rounded_input(x), kernel_of(widening), shuffle.upscale_factor)
+        return to_pixels(cells, shuffle.upscale_factor) / self.img_range + self.mean
+
+    def _tail(self, x: Tensor, first: Kernel, factor: int) -> Tensor:
+        second = before_shuffle(kernel_of(self.conv_last), factor)
+        weight, bias = composed(first, second)
+
+        def both(x: Tensor) -> Tensor:
+            return functional.conv2d(x, rounded_weights(weight), bias, padding=2)
+
+        def edge(x: Tensor) -> Tensor:
+            return functional.conv2d(functional.conv2d(x, *first, padding=1), *second, padding=1)
+
+        return joined(x, both, edge)
 
 
 def rounded_activations(x: Tensor, largest: Tensor) -> Tensor:
@@ -54,7 +92,9 @@ def _rounded(x: Tensor, scale: Tensor) -> Tensor:
 
 
 def imitate_int8(network: nn.Module) -> None:
-    """Make every convolution an `Int8Conv2d`, in place; parameters keep their names and values."""
+    """Make each convolution an `Int8Conv2d`, EDSR an `Int8EDSR`, in place; parameters keep their names and values."""
+    if type(network) is EDSR:
+        network.__class__ = Int8EDSR
     for module in network.modules():
         if type(module) is nn.Conv2d:
             module.__class__ = Int8Conv2d

@@ -1,9 +1,9 @@
 """How fast BasicSR itself trains here: what srkd's own loop is measured against.
 
 The loop is that of `basicsr.train` around BasicSR's own data set, loader, prefetcher and SRModel: PNG files decoded for
-every sample, two workers, float32, Adam, L1. Logging, checkpoints, validation and EMA are left out, all to BasicSR's
-advantage. Live distillation, which BasicSR does not have, is written the way its models are: the teacher runs on every
-batch, and the loss gains an L1 to its output.
+every sample, two workers (one on one core), float32, Adam, L1. Logging, checkpoints, validation and EMA are left out,
+all to BasicSR's advantage. Live distillation, which BasicSR does not have, is written the way its models are: the
+teacher runs on every batch, and the loss gains an L1 to its output.
 
 Both ways must be timed on an idle machine: with as many OpenMP threads as cores, a single other process that computes
 makes the threads wait for each other, and a step was seen to take twenty times as long.
@@ -12,6 +12,7 @@ makes the threads wait for each other, and a step was seen to take twenty times 
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -26,7 +27,8 @@ import torch
 from srkd.errors import SrkdError
 from srkd.integrations import basicsr
 
-GT_SIZE, BATCH, WORKERS = 96, 16, 2
+GT_SIZE, BATCH = 96, 16
+WORKERS = min(2, len(os.sched_getaffinity(0)))  # torch warns of more workers than cores
 _WARM_UP = 5  # steps until the workers have started and the allocator has what it needs
 
 Pictures = Sequence[np.ndarray]

@@ -9,6 +9,10 @@ import torch
 from torch import nn
 
 from srkd import losses
+from srkd.deploy import runtimes
+from srkd.deploy.graph import graph_of, layers
+from srkd.deploy.model import Model
+from srkd.deploy.runtimes import openvino
 from srkd.engine.run import Run
 from srkd.errors import SrkdError
 from srkd.sr.models import load_network
@@ -83,6 +87,31 @@ def test_training_learns_back_some_of_what_rounding_loses() -> None:
         optimiser.step()
         values.append(value.item())
     assert sum(values[-5:]) < 0.85 * sum(values[:5])
+
+
+@pytest.mark.parametrize("layer, part", [("conv_first", "conv_first"), ("upsample.0", "tail"), ("body.3.conv1",) * 2])
+def test_a_layer_is_rounded_as_the_runtime_rounds_it(layer: str, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at a time: small differences in one layer's values change which way the next one's are rounded."""
+    pytest.importorskip("nncf")
+    monkeypatch.setattr(openvino, "bf16_is_fast", lambda device: False)
+    model = Model.load("edsr_16x8_x2_cc0")
+    pictures = [textured(seed, 64, 48) for seed in range(4)]
+    keep = [name for name in layers(graph_of(model.network)) if not name.startswith(f"network.{part}")]
+    engine = runtimes.open_engine(model, "openvino", "int8", pictures, keep)
+    theirs = torch.stack([torch.from_numpy(engine(picture[None])[0]).permute(2, 0, 1) / 255 for picture in pictures])
+    imitated = deepcopy(model.network).train()
+    imitate_int8(imitated)
+    for name, module in imitated.named_modules():
+        if isinstance(module, Int8Conv2d) and name != layer:
+            module.__class__ = nn.Conv2d
+    if layer != "upsample.0":
+        imitated.__class__ = type(model.network)
+    floats = torch.stack([torch.from_numpy(picture).permute(2, 0, 1) / 255 for picture in pictures])
+    with torch.no_grad():
+        imitated(floats)
+        ours, exact = (network(floats).clamp(0, 1) for network in (imitated.eval(), model.network))
+    inside = (..., slice(4, -4), slice(4, -4))  # the outermost pixels are not what is imitated
+    assert (ours - theirs)[inside].abs().max() < 0.55 / 255 < (exact - theirs)[inside].abs().max()
 
 
 def test_a_stage_of_it_leaves_a_plain_checkpoint(recipe: dict[str, Any], tmp_path: Path) -> None:
