@@ -36,11 +36,11 @@ class Int8Conv2d(nn.Conv2d):
 
     def rounded_input(self, x: Tensor) -> Tensor:
         """An input as int8 has it; in training its range counts."""
-        x = x.float()
+        x, largest = x.float(), self.largest_input
         if self.training:
-            with torch.no_grad():
-                self.largest_input.copy_(torch.maximum(x.abs().amax(), _REMEMBERED * self.largest_input))
-        return rounded_activations(x, self.largest_input)
+            largest = torch.maximum(x.abs().amax(), _REMEMBERED * largest)
+            self.largest_input = largest.detach()
+        return rounded_activations(x, largest)
 
 
 class Int8EDSR(EDSR):
@@ -85,8 +85,8 @@ def rounded_weights(weight: Tensor) -> Tensor:
 
 
 def _rounded(x: Tensor, scale: Tensor) -> Tensor:
-    """x to multiples of `scale`, with x's gradient passed through."""
-    scale = scale.detach().clamp_min(_SMALLEST)
+    """x to multiples of `scale`, with x's gradient passed through, and to `scale` what rounding owes to its size."""
+    scale = scale.clamp_min(_SMALLEST)
     steps = (x / scale).detach()
     return x + scale * (steps.round() - steps)
 
