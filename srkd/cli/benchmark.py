@@ -26,7 +26,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 def _add_upscale(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--against", choices=["basicsr"], default="basicsr", help="the other way (default: %(default)s)")
-    add("--data", required=True, metavar="FOLDER", help="pictures, whose middle is cut out")
+    add("--data", required=True, metavar="D", help="data set or folder of pictures, whose middle is cut out")
     add("-m", "--model", default="auto", help="zoo name or checkpoint (default: the zoo's for x2)")
     add("--count", type=int, default=20, help="number of pictures (default: %(default)s)")
     add("--size", default="510x340", metavar="WxH", help="what is cut out of each (default: %(default)s)")
@@ -64,7 +64,7 @@ def _upscale(args: argparse.Namespace) -> int:
     size = size_named(args.size)
     wish = Wish(args.runtime, args.precision)
     result = benchmark.against_basicsr(
-        args.model, Path(args.data), args.count, size, args.rounds, lambda line: print(line, file=sys.stderr), wish
+        args.model, args.data, args.count, size, args.rounds, lambda line: print(line, file=sys.stderr), wish
     )
     closing = f"folder job: {result['ratio']:.1f}x BasicSR"
     if args.output:

@@ -233,6 +233,24 @@ class Prepared:
     store: PictureStore
 
 
+def pictures_of(what: str, say: Progress = lambda *_: None) -> list[Path]:
+    """The picture files of a data set ("BSDS500", "BSDS500/train") or a folder and those below it.
+
+    Raises:
+        SrkdError: neither a data set nor a folder; as `locate`.
+    """
+    if what.partition("/")[0] not in names():
+        return list_images(_folder(what), recursive=True)
+    known, parts = find(what)
+    return [path for part in parts for path in locate(known.name, part, say=say)]
+
+
+def _folder(what: str) -> Path:
+    if not Path(what).is_dir():
+        raise SrkdError(f"{shown(what)}: no such folder, and {unknown('data set', what.partition('/')[0], names())}")
+    return Path(what)
+
+
 def prepare(
     what: str, scale: int | None, lr: str | None = None, mirror: Path | None = None, say: Progress = lambda *_: None
 ) -> list[Prepared]:
@@ -250,10 +268,8 @@ def prepare(
             raise SrkdError(f"{what}: LR pictures are paired with a folder, and this is a data set")
         known, parts = find(what)
         located = [(f"{known.name}/{p}", known.parts[p].role, locate(known.name, p, mirror, say)) for p in parts]
-    elif Path(what).is_dir():
-        located = [(shown(what), None, list_images(what))]  # type: ignore[list-item]
     else:
-        raise SrkdError(f"{shown(what)}: no such folder, and {unknown('data set', what.partition('/')[0], names())}")
+        located = [(shown(what), None, list_images(_folder(what)))]  # type: ignore[list-item]
     result = []
     for name, role, files in located:
         pairs = pair_files(files, list_images(lr), scale) if lr is not None and scale is not None else None

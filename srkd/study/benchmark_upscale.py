@@ -20,7 +20,8 @@ from srkd.engine.checkpoint import save_weights
 from srkd.engine.malloc import keep_freed_memory
 from srkd.errors import SrkdError
 from srkd.integrations import basicsr
-from srkd.io.images import Picture, list_images, read_rgb, write_picture
+from srkd.io.images import Picture, read_rgb, write_picture
+from srkd.sr.datasets import pictures_of
 from srkd.sr.metrics import psnr
 
 COLUMNS = ["way", "seconds", "pictures/s", "PSNR to fp32 (dB)"]
@@ -28,7 +29,7 @@ COLUMNS = ["way", "seconds", "pictures/s", "PSNR to fp32 (dB)"]
 
 def against_basicsr(
     model: str,
-    folder: Path,
+    data: str,
     count: int,
     size: tuple[int, int],
     rounds: int,
@@ -39,7 +40,7 @@ def against_basicsr(
 
     Args:
         model: zoo name or checkpoint of a network that BasicSR has too.
-        folder: pictures at least as large as `size`; its first `count` are cut to that, in the middle.
+        data: data set or folder of pictures at least as large as `size`; `count` are cut to that, in the middle.
         size: (width, height).
         wish: srkd's runtime and precision; by default the fastest that is good enough (`srkd.deploy.choose`).
 
@@ -57,7 +58,7 @@ def against_basicsr(
     spec = _stock_spec(opened)
     with tempfile.TemporaryDirectory() as scratch, basicsr_upscale.stock_process() as stock:
         root = Path(scratch)
-        files = cut(folder, root / "in", count, size)
+        files = cut(data, root / "in", count, size)
         weights = root / "weights.safetensors"
         save_weights(weights, Model.load(model).network.state_dict(), {})
         jobs = plan([str(root / "in")], root / "srkd", "png", "", False)
@@ -85,15 +86,15 @@ def against_basicsr(
     }
 
 
-def cut(folder: Path, output: Path, count: int, size: tuple[int, int]) -> list[Path]:
-    """The middle of the first `count` pictures of a folder that are large enough, as PNG files in `output`.
+def cut(data: str, output: Path, count: int, size: tuple[int, int]) -> list[Path]:
+    """The middle of the first `count` pictures of a data set or folder that are large enough, as PNGs in `output`.
 
     Raises:
         SrkdError: there are fewer.
     """
     width, height = size
     files: list[Path] = []
-    for source in list_images(folder, recursive=True):
+    for source in pictures_of(data):
         pixels = read_rgb(source)
         top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
         if min(top, left) < 0:
@@ -102,7 +103,7 @@ def cut(folder: Path, output: Path, count: int, size: tuple[int, int]) -> list[P
         write_picture(files[-1], Picture(pixels[top : top + height, left : left + width]))
         if len(files) == count:
             return files
-    raise SrkdError(f"{folder}: {len(files)} pictures of at least {width}x{height}, {count} are needed")
+    raise SrkdError(f"{data}: {len(files)} pictures of at least {width}x{height}, {count} are needed")
 
 
 def psnr_between(a: Path, b: Path) -> float:

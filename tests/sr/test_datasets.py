@@ -173,6 +173,17 @@ def test_the_source_of_b100_is_refused_for_training(tmp_path: Path) -> None:
     datasets.refuse_unless_training(build_store(other, tmp_path / "s2", 2))
 
 
+def test_pictures_are_named_by_data_set_or_folder(tiny: Path, tmp_path: Path) -> None:
+    whole = datasets.pictures_of("Tiny")
+    part = datasets.pictures_of("Tiny/train")
+    assert part and set(part) < set(whole)
+    below = tmp_path / "mine" / "below"
+    below.mkdir(parents=True)
+    assert datasets.pictures_of(str(below.parent)) == [picture(below / "a.png", 8, 8)]
+    with pytest.raises(SrkdError, match=r'no such folder, and unknown data set "Tinny"'):
+        datasets.pictures_of("Tinny")
+
+
 def test_mistakes_are_said_in_words(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match=r'no such folder, and unknown data set "Tinny" \(did you mean "Tiny"'):
         datasets.prepare("Tinny", 2)

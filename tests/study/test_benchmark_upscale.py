@@ -40,23 +40,24 @@ def test_both_ways_give_the_same_pictures(folder: Path, tmp_path: Path, monkeypa
     torch.manual_seed(0)
     save_weights(checkpoint, build(SPEC).state_dict(), {"network": SPEC, "scale": 2})
     said: list[str] = []
-    result = benchmark.against_basicsr(str(checkpoint), folder, 2, (50, 24), 1, said.append, Wish("torch", "fp32"))
+    result = benchmark.against_basicsr(str(checkpoint), str(folder), 2, (50, 24), 1, said.append, Wish("torch", "fp32"))
     assert result["psnr_to_fp32"] > 60
     assert result["ratio"] == result["seconds"]["basicsr"] / result["seconds"]["srkd"]
     assert [row["way"] for row in result["rows"]] == ["BasicSR", "srkd, torch fp32"] and len(said) == 2
-    other = benchmark.against_basicsr(str(checkpoint), folder, 1, (50, 24), 1, said.append, Wish("openvino", "bf16"))
+    wish = Wish("openvino", "bf16")
+    other = benchmark.against_basicsr(str(checkpoint), str(folder), 1, (50, 24), 1, said.append, wish)
     assert other["rows"][1]["way"] == "srkd, openvino bf16" and other["psnr_to_fp32"] > 45
 
 
 def test_pictures_are_cut_in_their_middle_and_small_ones_left_out(folder: Path, tmp_path: Path) -> None:
-    files = benchmark.cut(folder, tmp_path / "in", 2, (50, 40))
+    files = benchmark.cut(str(folder), tmp_path / "in", 2, (50, 40))
     assert np.array_equal(read_rgb(files[1]), read_rgb(folder / "3.png")[5:45, 5:55])
     with pytest.raises(SrkdError, match="2 pictures of at least 50x40, 3 are needed"):
-        benchmark.cut(folder, tmp_path / "again", 3, (50, 40))
+        benchmark.cut(str(folder), tmp_path / "again", 3, (50, 40))
 
 
 def test_a_network_that_basicsr_lacks_is_refused(folder: Path, tmp_path: Path) -> None:
     spec = {**SPEC, "num_mid": [2]}
     save_weights(tmp_path / "p.safetensors", build(spec).state_dict(), {"network": spec, "scale": 2})
     with pytest.raises(SrkdError, match="BasicSR has no such network"):
-        benchmark.against_basicsr(str(tmp_path / "p.safetensors"), folder, 1, (20, 20), 1, lambda line: None)
+        benchmark.against_basicsr(str(tmp_path / "p.safetensors"), str(folder), 1, (20, 20), 1, lambda line: None)
