@@ -179,7 +179,8 @@ def test_pictures_are_named_by_data_set_or_folder(tiny: Path, tmp_path: Path) ->
     assert part and set(part) < set(whole)
     below = tmp_path / "mine" / "below"
     below.mkdir(parents=True)
-    assert datasets.pictures_of(str(below.parent)) == [picture(below / "a.png", 8, 8)]
+    path = picture(below / "a.png", 8, 8)
+    assert datasets.pictures_of(str(below.parent)) == [path]
     with pytest.raises(SrkdError, match=r'no such folder, and unknown data set "Tinny"'):
         datasets.pictures_of("Tinny")
 
