@@ -1,4 +1,4 @@
-"""Threads and signals: an interruption must not leave a lock locked that another thread waits for.
+"""Signals, and threads: an interruption must not leave a lock locked that another thread waits for.
 
 Python raises KeyboardInterrupt in the main thread between any two instructions, and so within its own queues, pools
 and futures too, which are written in Python: one that comes just after such a lock was taken, and before the block that
@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Future, TimeoutError
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, TimeoutError
 from contextlib import contextmanager
-from typing import TypeVar
+from types import FrameType
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -21,26 +22,41 @@ _PATIENCE = 0.05  # seconds that a signal may have to wait
 
 
 @contextmanager
-def shielded() -> Iterator[None]:
-    """SIGINT and SIGTERM that come within the block come at its end, so it must not wait for long.
+def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Within the block SIGINT and SIGTERM go to `handler`, as `signal.signal` has it.
 
     In any thread but the main one, which alone gets signals, nothing is done.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
     found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    handlers = {number: handler for number, handler in found.items() if handler is not None}  # None: not Python's
+    previous = {number: before for number, before in found.items() if before is not None}  # None: not Python's
     try:
-        for number in handlers:
-            signal.signal(number, lambda number, frame: came.append(number))
+        for number in previous:
+            signal.signal(number, handler)
         yield
     finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for late in came:
-            signal.raise_signal(late)
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+
+@contextmanager
+def shielded() -> Iterator[None]:
+    """SIGINT and SIGTERM that come within the block come at its end, so it must not wait for long."""
+    came: list[int] = []
+    try:
+        with handling(lambda number, frame: came.append(number)):
+            yield
+    finally:
+        for number in came:
+            signal.raise_signal(number)
+
+
+def submitted(pool: Executor, call: Callable[..., T], *arguments: Any) -> Future[T]:
+    """`pool.submit(call, *arguments)`, which an interruption leaves usable."""
+    with shielded():
+        return pool.submit(call, *arguments)
 
 
 def result(promise: Future[T]) -> T:

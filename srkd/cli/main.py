@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from srkd.errors import SrkdError, unknown
+from srkd.interruption import handling
 
 EXIT_CODES = {
     0: "done, or stopped by its --budget with the state saved",
@@ -103,16 +104,8 @@ def _noting(signals: list[int]) -> Iterator[None]:
         signals.append(number)
         raise KeyboardInterrupt
 
-    try:
-        previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread, which alone gets signals
+    with handling(interrupt):
         yield
-        return
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _interrupted(signals: list[int]) -> int:

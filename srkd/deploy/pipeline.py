@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from srkd.interruption import result, shielded
+from srkd.interruption import result, shielded, submitted
 
 Pixels = NDArray[Any]
 J = TypeVar("J")
@@ -75,12 +75,12 @@ def overlapped(jobs: Sequence[J], steps: Steps[J, D]) -> Iterator[tuple[J, D | E
     (KeyboardInterrupt, SystemExit, or the caller closing the generator) ends all three steps, and unfinished files go.
     """
     with ThreadPoolExecutor(1, "decode") as reader, ThreadPoolExecutor(1, "encode") as writer:
-        ahead = _submitted(reader, steps.decode, jobs[0]) if jobs else None
+        ahead = submitted(reader, steps.decode, jobs[0]) if jobs else None
         last: tuple[J, Future[D]] | None = None
         for number, job in enumerate(jobs):
             assert ahead is not None
             decoded = _outcome(ahead)
-            ahead = _submitted(reader, steps.decode, jobs[number + 1]) if number + 1 < len(jobs) else None
+            ahead = submitted(reader, steps.decode, jobs[number + 1]) if number + 1 < len(jobs) else None
             written = _compute(job, decoded, steps, writer)
             if last is not None:
                 outcome = _outcome(last[1])
@@ -99,7 +99,7 @@ def _compute(job: J, decoded: D | Exception, steps: Steps[J, D], writer: ThreadP
         return failed
     rows = Rows()
     try:
-        rows.writer = promise = _submitted(writer, _encode, job, decoded, steps, rows)
+        rows.writer = promise = submitted(writer, _encode, job, decoded, steps, rows)
         for block in steps.compute(job, decoded):
             if not rows.put(np.asarray(block)):
                 break
@@ -115,11 +115,6 @@ def _compute(job: J, decoded: D | Exception, steps: Steps[J, D], writer: ThreadP
 def _encode(job: J, decoded: D, steps: Steps[J, D], rows: Rows) -> D:
     steps.encode(job, decoded, iter(rows))
     return decoded
-
-
-def _submitted(pool: ThreadPoolExecutor, call: Callable[..., D], *arguments: Any) -> Future[D]:
-    with shielded():
-        return pool.submit(call, *arguments)
 
 
 def _outcome(promise: Future[D]) -> D | Exception:

@@ -17,6 +17,7 @@ from srkd.engine.ema import Ema
 from srkd.engine.recipe import Train
 from srkd.engine.schedule import factor
 from srkd.engine.task import Task, require_finite
+from srkd.interruption import handling
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -83,15 +84,8 @@ def stop_on_signals() -> Iterator[Callable[[], int]]:
             raise KeyboardInterrupt
         asked.append(number)
 
-    try:
-        previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:
-        previous = {}
-    try:
+    with handling(ask):
         yield lambda: asked[0] if asked else 0
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 class Clock:

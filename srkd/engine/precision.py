@@ -18,17 +18,18 @@ def bf16_is_fast(device: str) -> bool:
     """
     if device == "cuda":
         return torch.cuda.is_bf16_supported()
-    flags = _cpu_flags()
+    flags = cpu_flags()
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def int8_saturates() -> bool:
     """Whether sums of int8 products overflow here: on an x86 CPU without VNNI or AMX two are added in 16 bits."""
-    has_vnni = re.search(r"\b(avx512_vnni|avx_vnni|amx_int8)\b", _cpu_flags())
+    has_vnni = re.search(r"\b(avx512_vnni|avx_vnni|amx_int8)\b", cpu_flags())
     return platform.machine() in ("x86_64", "AMD64") and not has_vnni
 
 
-def _cpu_flags() -> str:
+def cpu_flags() -> str:
+    """The text that has the processor's features in it as words; empty where there is none."""
     try:
         return Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

@@ -121,7 +121,9 @@ def _unfinished(folder: Path, suffix: str | None, final: Path) -> Iterator[Path]
             if suffix is not None and final.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             _clear(folder.absolute())
-            while held < 0 or not temporary.exists():  # another process may clear it away before it is locked
+            held = _made(temporary, suffix is None)
+            while not temporary.exists():  # cleared away by another process before it was locked
+                os.close(held)
                 held = _made(temporary, suffix is None)
         except OSError as error:
             raise _in_words(error, final) from error

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
-from srkd.interruption import result, shielded
+from srkd.interruption import result, submitted
 from srkd.io.atomic import atomic_path, shown, write_json
 from srkd.io.digest import file_sha256
 from srkd.io.images import read_picture, read_rgb, to_rgb
@@ -299,9 +299,8 @@ def _decoded(
     with ThreadPoolExecutor(workers) as pool:
         ahead: deque[Future[_Decoded]] = deque()
         for done in range(len(pictures)):
-            with shielded():
-                more = itertools.islice(jobs, 2 * workers - len(ahead))
-                ahead.extend([pool.submit(_decode, *job, scale) for job in more])
+            more = itertools.islice(jobs, 2 * workers - len(ahead))
+            ahead.extend(submitted(pool, _decode, *job, scale) for job in more)
             try:
                 item = result(ahead.popleft())
                 if not failures:

@@ -17,7 +17,7 @@ import torch
 
 import srkd
 from srkd.deploy import cost
-from srkd.engine.precision import bf16_is_fast
+from srkd.engine.precision import bf16_is_fast, cpu_flags
 from srkd.errors import SrkdError
 from srkd.io.store import cache_folder
 from srkd.sr import datasets, networks, zoo
@@ -117,12 +117,8 @@ def _basicsr() -> Iterator[Finding]:
 
 
 def _processor() -> Iterator[Finding]:
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        flags = ""
     yield Finding("processor", machine())
-    found = [name for name, flag in _FEATURES.items() if re.search(rf"\b({flag})\b", flags)]
+    found = [name for name, flag in _FEATURES.items() if re.search(rf"\b({flag})\b", cpu_flags())]
     slow = not bf16_is_fast("cpu")
     advice = "nothing: bfloat16 gains nothing here, and precision: auto trains in fp32" if slow else ""
     yield Finding("vector units", ", ".join(found) or "none known", "note" if slow else "ok", advice)

@@ -59,8 +59,8 @@ def quantise(model: Any, pictures: Sequence[Bytes], keep: Collection[str] = ()) 
 
     Ranges are those of the largest values seen: NNCF's usual ones, means over pictures, cut the brightest and darkest
     pixels off (0.8 dB of a small EDSR). Weights use all of their 8 bits where the CPU's sums do not overflow; NNCF's
-    usual 7 in the first layer cost 0.1 dB. The trunk's additions stay as they are, which costs no
-    time. Its correction of biases loses 0.05 dB there and is left out.
+    usual 7 in the first layer cost 0.1 dB. The trunk's additions stay as they are, which costs no time. NNCF's bias
+    correction loses 0.05 dB there and is left out.
 
     Args:
         pictures: uint8 (H, W, 3), LR.
