@@ -54,11 +54,11 @@ def against_basicsr(
 
     opened = Model.load(model)
     keep_freed_memory()
-    opened.engine = engine_for(opened, wish or Wish(), say)
     spec = _stock_spec(opened)
     with tempfile.TemporaryDirectory() as scratch, basicsr_upscale.stock_process() as stock:
         root = Path(scratch)
         files = cut(data, root / "in", count, size)
+        opened.engine = engine_for(opened, wish or Wish(), say)
         weights = root / "weights.safetensors"
         save_weights(weights, Model.load(model).network.state_dict(), {})
         jobs = plan([str(root / "in")], root / "srkd", "png", "", False)
