@@ -312,7 +312,8 @@ def refuse_unless_training(store: PictureStore) -> None:
 def refuse(path: Path | str, set_name: str, role: str) -> None:
     """Raise SrkdError, naming the picture and its set, where what `belongs_to` said of it is not "train"."""
     if role != "train":
-        why = manifest("BSDS500").parts["val"].note if role == "refused" else f"it is there for {role}"
+        title, _, part = set_name.partition("/")
+        why = manifest(title).parts[part].note if role == "refused" else f"it is there for {role}"
         raise SrkdError(f"{shown(path)} is a picture of {set_name} and must not be trained on: {why}")
 
 
