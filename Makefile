@@ -34,6 +34,7 @@ lint: $(VENV)/.installed
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.installed
+	$(BIN)/python tools/figures.py --check
 	$(BIN)/mkdocs build --strict
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt

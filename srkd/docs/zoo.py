@@ -11,7 +11,7 @@ from srkd.docs.markdown import cell, code, table
 from srkd.engine.recipe import read
 from srkd.integrations import external
 from srkd.report import plots
-from srkd.sr import zoo
+from srkd.sr import published, zoo
 from srkd.study.cards import card
 
 Content = str | bytes
@@ -79,7 +79,8 @@ def _fetched() -> str:
     """Other people's checkpoints: what is known of them is what was published."""
     rows = []
     for name, entry in sorted(external.entries().items()):
-        published = ", ".join(f"{key} {value}" for key, value in entry.published.items())
+        scores = published.entry(entry.published).scores(entry.scale)
+        reported = ", ".join(f"{key} {value['psnr']:.2f}" for key, value in scores.items())
         paper, licence = cell(entry.paper), cell(entry.licence)
-        rows.append([code(name), f"x{entry.scale}", f"{entry.parameters:,}", published, paper, licence])
+        rows.append([code(name), f"x{entry.scale}", f"{entry.parameters:,}", reported, paper, licence])
     return table(["model", "scale", "parameters", "published PSNR (dB)", "paper", "licence"], rows)

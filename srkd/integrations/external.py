@@ -24,7 +24,7 @@ from srkd.io.digest import file_sha256
 @dataclass(frozen=True)
 class External:
     """An entry of external.yml. `source` is a pinned requirement, `file` a path inside its wheel, `sha256` the file's
-    digest, `published` the Y-channel PSNR in dB that the authors report per data set."""
+    digest, `published` the name of its entry in published.yml."""
 
     scale: int
     architecture: str
@@ -34,7 +34,7 @@ class External:
     sha256: str
     licence: str
     paper: str
-    published: dict[str, float]
+    published: str
 
 
 @cache

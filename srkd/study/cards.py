@@ -6,32 +6,20 @@ from typing import Any
 
 from srkd.io.resize import imresize
 from srkd.report import crops, tables
+from srkd.sr import published
 from srkd.sr.evaluate import open_model
 from srkd.sr.metrics import Protocol, score
 
-# Y PSNR/SSIM at each scale, from the papers.
-PUBLISHED: dict[int, dict[str, dict[str, str]]] = {
-    2: {
-        "bicubic (published)": {"Set5": "33.66/.9299", "Set14": "30.24/.8688", "B100": "29.56/.8431"},
-        "SRCNN, 57 K": {"Set5": "36.66/.9542", "Set14": "32.42/.9063", "B100": "31.36/.8879"},
-        "FSRCNN, 12 K": {"Set5": "37.00/.9558", "Set14": "32.63/.9088", "B100": "31.53/.8920"},
-        "VDSR, 665 K": {"Set5": "37.53/.9587", "Set14": "33.03/.9124", "B100": "31.90/.8960"},
-        "EDSR-baseline, 1.37 M": {"Set5": "37.99/.9604", "Set14": "33.57/.9175", "B100": "32.16/.8994"},
-    },
-    4: {
-        "bicubic (published)": {"Set5": "28.42", "Set14": "26.00", "B100": "25.96"},
-        "EDSR-baseline, 1.5 M": {"Set5": "32.09", "Set14": "28.58", "B100": "27.57"},
-        "SRResNet, 1.5 M": {"Set5": "32.05", "Set14": "28.49", "B100": "27.58"},
-    },
-}
+# What a card's table sets a small network beside.
+_BESIDE = ["bicubic", "SRCNN", "FSRCNN", "VDSR", "ETDS-M", "SRResNet", "EDSR-baseline", "DAT-light"]
 
 
 def card(name: str, recipe: dict[str, Any], metrics: dict[str, Any]) -> str:
     """The card as Markdown."""
     sets = list(metrics["sets"])
-    rows = [_row(name, metrics["sets"]), _row("bicubic (measured)", metrics["bicubic"])]
-    rows += [{"model": label, **{s: scores.get(s, "-") for s in sets}}
-             for label, scores in PUBLISHED.get(metrics["scale"], {}).items()]  # fmt: skip
+    rows = [_row(name, metrics["sets"], metrics["parameters"]), _row("bicubic (measured)", metrics["bicubic"])]
+    scale = metrics["scale"]
+    rows += [_published(label, scale) for label in _BESIDE if published.entry(label).scores(scale)]
     network = {key: value for key, value in recipe["network_g"].items() if key != "type"}
     stamp = next(iter(metrics["sets"].values()))["protocol"]
     teacher = metrics["teacher"] or "none"
@@ -45,7 +33,7 @@ def card(name: str, recipe: dict[str, Any], metrics: dict[str, Any]) -> str:
 
 ## Scores
 
-{tables.markdown(rows, ["model", *sets])}
+{tables.markdown(rows, ["model", "parameters", *sets])}
 
 PSNR (dB) / SSIM; protocol: {stamp}.
 
@@ -82,6 +70,10 @@ def picture(name: str, scale: int) -> bytes:
     return crops.sheet(shown, notes=notes)
 
 
-def _row(label: str, sets: dict[str, Any]) -> dict[str, Any]:
-    cells = {name: f"{scores['psnr']:.2f}/{scores['ssim']:.4f}".replace("/0.", "/.") for name, scores in sets.items()}
-    return {"model": label, **cells}
+def _row(label: str, sets: dict[str, Any], parameters: int | None = None) -> dict[str, Any]:
+    return {"model": label, "parameters": parameters, **published.score_cells(sets)}
+
+
+def _published(name: str, scale: int) -> dict[str, Any]:
+    row = published.row(name, scale)
+    return {**row, "model": f"{row['model']} (published)"}

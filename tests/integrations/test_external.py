@@ -11,6 +11,7 @@ import pytest
 
 from srkd.errors import SrkdError
 from srkd.integrations import external
+from srkd.sr import published
 
 WEIGHTS = b"not really weights"
 ENTRY = external.External(
@@ -96,4 +97,5 @@ def test_the_entries_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, entry in entries.items():
         assert re.fullmatch("[0-9a-f]{64}", entry.sha256), name
         assert re.fullmatch(r"[\w-]+==[\d.]+", entry.source), f"{name}: the source is not pinned"
-        assert name.endswith(f"_x{entry.scale}") and entry.published["Set5"] > 30
+        assert name.endswith(f"_x{entry.scale}")
+        assert published.entry(entry.published).scores(entry.scale)["Set5"]["psnr"] > 30

@@ -14,8 +14,9 @@ from torch import nn
 
 from srkd import resources
 from srkd.errors import SrkdError
-from srkd.integrations import basicsr, external, spandrel
+from srkd.integrations import basicsr, spandrel
 from srkd.integrations.spandrel import SpandrelNetwork
+from srkd.sr import published
 
 DAT_LIGHT = resources.cache() / "models" / "dat_light_x4.pth"  # the user's own cache, which tests do not see
 RRDB = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "num_grow_ch": 32}
@@ -174,4 +175,4 @@ def test_dat_light_x4_scores_what_its_authors_published(data: Path) -> None:
         with torch.inference_mode():
             sr = found.padded(lr)[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
         scores.append(basicsr.psnr(sr, hr, crop_border=4))
-    assert np.mean(scores) == pytest.approx(external.entries()["dat_light_x4"].published["Set5"], abs=0.01)
+    assert np.mean(scores) == pytest.approx(published.entry("DAT-light").scores(4)["Set5"]["psnr"], abs=0.01)

@@ -1,0 +1,70 @@
+"""What other people's networks reach, as published: `models/published.yml`, the one place for such figures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import yaml
+
+from srkd import resources
+from srkd.errors import unknown
+
+
+@dataclass(frozen=True)
+class Published:
+    """A network as its authors, or those who compared it, report it.
+
+    `x2`, `x3` and `x4` hold Y-channel {set: {"psnr": dB, "ssim": 0..1 where it is known}}; `multiply_adds` are for an
+    output of 1280x720. Costs are of the network for `scale_of_costs`, and None where they are not known.
+    """
+
+    model: str
+    source: str
+    parameters: int | None = None
+    multiply_adds: float | None = None
+    scale_of_costs: int = 2
+    training: str = "DIV2K"
+    x2: dict[str, dict[str, float]] | None = None
+    x3: dict[str, dict[str, float]] | None = None
+    x4: dict[str, dict[str, float]] | None = None
+
+    def scores(self, scale: int) -> dict[str, dict[str, float]]:
+        """The scores at a scale, {} where none are known."""
+        return {2: self.x2, 3: self.x3, 4: self.x4}.get(scale) or {}
+
+
+@cache
+def entries() -> dict[str, Published]:
+    """All entries of published.yml by name, in the file's order."""
+    text = (resources.folder("models") / "published.yml").read_text(encoding="utf-8")
+    return {name: Published(**fields) for name, fields in yaml.safe_load(text).items()}
+
+
+def entry(name: str) -> Published:
+    """One entry.
+
+    Raises:
+        SrkdError: no such entry; the nearest is named.
+    """
+    if name not in entries():
+        raise unknown("published network", name, list(entries()))
+    return entries()[name]
+
+
+def row(name: str, scale: int) -> dict[str, Any]:
+    """One entry as a row of a table: {"model", "parameters" where they are known, set: "37.50/.9587" or "37.50"}."""
+    known = entry(name)
+    costs = {"parameters": known.parameters} if known.parameters and known.scale_of_costs == scale else {}
+    return {"model": known.model, **costs, **score_cells(known.scores(scale))}
+
+
+def score_cells(sets: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """{set: "37.50/.9587"} of scores that have `psnr` in dB and, where it is known, `ssim`."""
+    return {name: _cell(scores) for name, scores in sets.items()}
+
+
+def _cell(scores: dict[str, Any]) -> str:
+    ssim = f"/{scores['ssim']:.4f}".replace("/0.", "/.") if "ssim" in scores else ""
+    return f"{scores['psnr']:.2f}{ssim}"

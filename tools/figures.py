@@ -1,0 +1,42 @@
+"""Fill in the figures of README.md, docs/ and models/, and write the model cards (see srkd/docs/figures.py).
+
+--check changes nothing, prints every figure that differs from its file, and exits with 1 if there is one.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from srkd.docs.figures import cards, pages
+from srkd.errors import SrkdError
+from srkd.io.atomic import write_text
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="change nothing, exit with 1 where a figure is stale")
+    check = parser.parse_args().check
+    stale: list[str] = []
+    try:
+        for path, text in cards():
+            if path.read_text(encoding="utf-8") != text:
+                stale.append(f"{path}: not what metrics.json and the recipe say")
+                if not check:
+                    write_text(path, text)
+        for page in pages(Path(__file__).parents[1]):
+            if wrong := page.stale():
+                stale += wrong
+                if not check:
+                    write_text(page.path, page.filled())
+    except SrkdError as error:
+        print(f"figures: {error}", file=sys.stderr)
+        return 1
+    for line in stale:
+        print(line, file=sys.stderr if check else sys.stdout)
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
