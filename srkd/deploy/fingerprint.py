@@ -1,4 +1,4 @@
-"""What a measurement holds for: the weights, the processor, the number of threads, the versions of what computes."""
+"""What a measurement holds for: network, weights, processor, number of threads, the versions of what computes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import hashlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from srkd.deploy.model import Model
 
@@ -17,12 +19,26 @@ _PACKAGES = ("srkd", "torch", "openvino", "nncf", "onnxruntime")
 def fingerprint(model: Model) -> str:
     """32 hexadecimal digits, another for any change of what this file's first line names."""
     digest = hashlib.sha256()
-    for name, value in model.network.state_dict().items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    for name, module in model.network.named_modules():
+        digest.update(f"{name} {type(module).__name__} {_options(module)}\n".encode())
+    for name, value in (*model.network.named_parameters(), *model.network.named_buffers()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(_raw(value))
     machine = [_processor(), str(torch.get_num_threads()), model.device.type, *(_version(name) for name in _PACKAGES)]
     digest.update("\n".join(machine).encode())
     return digest.hexdigest()[:32]
+
+
+def _options(module: nn.Module) -> list[tuple[str, Any]]:
+    """What a module computes with beside tensors, such as EDSR's img_range: equal weights are then another function."""
+    plain = (bool, int, float, str, tuple)
+    return sorted((key, value) for key, value in vars(module).items() if key[0] != "_" and isinstance(value, plain))
+
+
+def _raw(value: torch.Tensor) -> bytes:
+    # Flat first: a scalar (batch norm's counter) has no bytes to view, and of a 1x1 kernel in channels last the last
+    # dimension's stride is not 1, though it is contiguous.
+    return value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def _processor() -> str:

@@ -131,8 +131,10 @@ def _import() -> ModuleType:
         raise SrkdError("BasicSR is not installed: pip install basicsr==1.4.2")
     try:
         import_torchvision()
-        with _stand_ins():
-            return importlib.import_module("basicsr")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of distutils, where Python still has it
+            with _stand_ins():
+                return importlib.import_module("basicsr")
     except (ImportError, RuntimeError, AttributeError) as error:
         raise SrkdError(f"BasicSR is installed but does not import: {error}") from error
 

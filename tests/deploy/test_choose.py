@@ -17,6 +17,7 @@ from srkd.engine.checkpoint import save_weights
 from srkd.errors import SrkdError
 from srkd.io.images import Picture, read_picture, write_picture
 from srkd.io.store import cache_folder
+from srkd.sr.networks import build
 from support import replicating_edsr, textured
 
 SPEC = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2, "img_range": 1.0}
@@ -29,6 +30,25 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Model:
     pictures = choose.calibration_pictures
     monkeypatch.setattr(choose, "calibration_pictures", lambda scale: pictures(scale, count=1))
     return Model(replicating_edsr(), 2, "tiny", meta={"network": SPEC})
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"type": "RCAN", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_group": 1, "num_block": 1,
+         "squeeze_factor": 2, "upscale": 2},
+        {"type": "SRResNet", "num_feat": 4, "num_block": 1, "upscale": 2},
+    ],
+    ids=["1x1 kernels", "batch norm"],
+)
+def test_every_tensor_can_be_fingerprinted(spec: dict[str, object], tmp_path: Path) -> None:
+    save_weights(tmp_path / "net.safetensors", build(spec).state_dict(), {"network": spec, "scale": 2})
+    write_picture(tmp_path / "in.png", Picture(textured(0, 20, 24)))
+    loaded = Model.load(tmp_path / "net.safetensors")  # in channels last, as upscaling has it
+    assert fingerprint(loaded) == fingerprint(Model.load(tmp_path / "net.safetensors"))
+    assert main(["upscale", str(tmp_path / "in.png"), "-o", str(tmp_path / "out"), "-m",
+                 str(tmp_path / "net.safetensors")]) == 0  # fmt: skip
+    assert read_picture(tmp_path / "out" / "in.png").pixels.shape == (40, 48, 3)
 
 
 def speeds(monkeypatch: pytest.MonkeyPatch, times: dict[str, float]) -> None:
@@ -85,6 +105,9 @@ def test_int8_that_is_no_faster_is_left_unless_it_is_named(model: Model, monkeyp
 def test_another_network_is_measured_anew(model: Model) -> None:
     assert fingerprint(model) == fingerprint(Model(replicating_edsr(), 2, "other name"))
     assert fingerprint(model) != fingerprint(Model(replicating_edsr(2.0), 2, "tiny"))
+    brighter = replicating_edsr()
+    brighter.img_range = 255.0
+    assert fingerprint(model) != fingerprint(Model(brighter, 2, "tiny")), "equal weights, another function"
 
 
 def test_the_command_takes_what_is_wished_for(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
