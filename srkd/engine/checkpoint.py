@@ -92,25 +92,32 @@ def _weights_of(loaded: Any, path: Path) -> State:
     return {str(key).removeprefix("module."): tensor for key, tensor in loaded.items()}
 
 
-def load_into(network: torch.nn.Module, state: Mapping[str, Tensor], origin: str, strict: bool = True) -> None:
-    """Load weights into a network.
+def load_into(network: torch.nn.Module, state: Mapping[str, Tensor], origin: str, strict: bool = True) -> str | None:
+    """Load weights into a network; without `strict` those that fit, by name and shape.
+
+    Returns:
+        In words what was skipped or kept its initial values, or None where everything was loaded.
 
     Raises:
-        SrkdError: another network's weights: the first missing, unexpected or differently shaped names are given.
+        SrkdError: another network's weights: the first missing, unexpected or differently shaped names are given. Not
+            strict: not one of them fits.
     """
     own = network.state_dict()
     missing = [key for key in own if key not in state]
     unexpected = [key for key in state if key not in own]
-    shapes = [
-        f"{key} is {tuple(state[key].shape)}, the network's {tuple(own[key].shape)}"
+    shapes = {
+        key: f"{key} is {tuple(state[key].shape)}, the network's {tuple(own[key].shape)}"
         for key in own
         if key in state and state[key].shape != own[key].shape
-    ]
-    if shapes or (strict and (missing or unexpected)):
-        parts = [f"missing {_some(missing)}"] * bool(missing) + [f"unexpected {_some(unexpected)}"] * bool(unexpected)
+    }
+    fitting = {key: tensor for key, tensor in state.items() if key in own and key not in shapes}
+    parts = [f"missing {_some(missing)}"] * bool(missing) + [f"unexpected {_some(unexpected)}"] * bool(unexpected)
+    if parts + list(shapes) and (strict or not fitting):
         kind = type(network).__name__
-        raise SrkdError(f"{origin}: not the weights of this {kind}: {'; '.join(parts + shapes[:2])}")
-    network.load_state_dict(dict(state), strict=False)
+        raise SrkdError(f"{origin}: not the weights of this {kind}: {'; '.join([*parts, *list(shapes.values())[:2]])}")
+    network.load_state_dict(fitting, strict=False)
+    parts += [f"of another shape {_some(list(shapes))}"] * bool(shapes)
+    return f"{origin}: loaded {len(fitting)} of {len(own)} weights; {'; '.join(parts)}" if parts else None
 
 
 def _some(names: list[str]) -> str:

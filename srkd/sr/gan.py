@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from srkd import losses
 from srkd.distill.objective import Objective, parse_terms
 from srkd.distill.taps import Taps
+from srkd.engine.checkpoint import load_weights
 from srkd.engine.optimisers import make_optimiser
 from srkd.engine.task import SetScores
 from srkd.errors import SrkdError
@@ -109,7 +110,10 @@ class Task(task.Task):
         spec, discriminator = {**(recipe.network_d or {}), **own.network_d}, None
         if self.judgement is not None:
             with seeded(seed):
-                discriminator = gan_discriminators.build(spec, path.pretrain_network_d, path.strict_load_d)
+                discriminator = gan_discriminators.build(spec)
+            if path.pretrain_network_d:
+                weights, _ = load_weights(Path(path.pretrain_network_d))
+                self._start_from(weights, discriminator, path.pretrain_network_d, path.strict_load_d)
             self.discriminators.append(discriminator)
         suffix, name = (f"_{number}", f"pair {number}") if size > 1 else ("", "the GAN")
         taps = Taps(generator, mutual.taps("generator") if mutual else [])

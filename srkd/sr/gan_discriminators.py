@@ -17,20 +17,16 @@ from srkd.sr.gan_pair import unchanged
 from srkd.sr.gan_recipe import GANRecipe
 
 
-def build(spec: Mapping[str, Any], pretrained: str | None = None, strict: bool = True) -> nn.Module:
-    """A discriminator in training mode, with random weights or those of a checkpoint.
+def build(spec: Mapping[str, Any]) -> nn.Module:
+    """A discriminator in training mode, with random weights.
 
     Raises:
-        SrkdError: an unknown network or option, no such checkpoint, or weights that do not fit.
+        SrkdError: an unknown network or option.
     """
     try:
-        network = networks.build(spec).train()
+        return networks.build(spec).train()
     except SrkdError as error:
         raise SrkdError(f"network_d: {error}") from error
-    if pretrained:
-        weights, _ = load_weights(Path(pretrained))
-        load_into(network, weights, pretrained, strict)
-    return network
 
 
 def teacher(recipe: GANRecipe) -> nn.Module | None:

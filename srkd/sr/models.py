@@ -110,8 +110,11 @@ class Padded(nn.Module):
         return self._run(x)
 
 
-def read_weights(name: str, scale: int) -> dict[str, Tensor]:
+def read_weights(name: str, scale: int | None) -> dict[str, Tensor]:
     """Weights to start a network from: a zoo name or a checkpoint file, under srkd's parameter names.
+
+    Args:
+        scale: which scale they must be for; None takes those of any.
 
     Raises:
         SrkdError: as `load_network`; or they are for another scale.
@@ -120,8 +123,11 @@ def read_weights(name: str, scale: int) -> dict[str, Tensor]:
     state, meta = load_weights(path)
     found = foreign.recognise(state)
     known = meta.get("scale", found[0]["upscale"] if found else scale)
-    if known != scale:
-        raise SrkdError(f"{name}: weights for x{known}, but the recipe's scale is {scale}")
+    if scale is not None and known != scale:
+        raise SrkdError(
+            f"{name}: weights for x{known}, but the recipe's scale is {scale}; path.strict_load_g: false starts from "
+            "those that fit"
+        )
     return found[1] if found and "network" not in meta else state
 
 

@@ -49,8 +49,8 @@ class Task(engine.Task):
         path = self.recipe.path
         built = build_or_load(spec, self.recipe.scale, "network_g")
         if path.pretrain_network_g:
-            weights = read_weights(path.pretrain_network_g, self.recipe.scale)
-            load_into(built.network, weights, path.pretrain_network_g, path.strict_load_g)
+            weights = read_weights(path.pretrain_network_g, self.recipe.scale if path.strict_load_g else None)
+            self._start_from(weights, built.network, path.pretrain_network_g, path.strict_load_g)
         if self.recipe.train.reparameterise:
             widen(built.network)
         if self.recipe.train.quantisation_aware:
@@ -58,6 +58,11 @@ class Task(engine.Task):
                 raise SrkdError("train.quantisation_aware rounds plain convolutions: set train.reparameterise to false")
             imitate_int8(built.network)
         return built.network.train(), built.meta
+
+    def _start_from(self, weights: Mapping[str, Tensor], network: nn.Module, origin: str, strict: bool) -> None:
+        skipped = load_into(network, weights, origin, strict)
+        if skipped:
+            self.notices.append(skipped)
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> type[engine.Task]:

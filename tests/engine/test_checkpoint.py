@@ -84,8 +84,21 @@ def test_weights_of_another_network_name_the_differences() -> None:
     with pytest.raises(SrkdError, match=r"missing bias; unexpected b; weight is \(2, 3\), the network's \(2, 2\)"):
         checkpoint.load_into(nn.Linear(2, 2), {"weight": torch.zeros(2, 3), "b": torch.zeros(1)}, "file")
     network = nn.Linear(2, 2)
-    checkpoint.load_into(network, {"weight": torch.ones(2, 2), "b": torch.zeros(1)}, "file", strict=False)
+    skipped = checkpoint.load_into(network, {"weight": torch.ones(2, 2), "b": torch.zeros(1)}, "file", strict=False)
     assert network.weight.sum() == 4
+    assert skipped == "file: loaded 1 of 2 weights; missing bias; unexpected b"
+    assert checkpoint.load_into(network, network.state_dict(), "file") is None
+
+
+def test_what_has_another_shape_is_skipped_where_not_all_must_fit() -> None:
+    network = nn.Linear(2, 2)
+    before = network.weight.detach().clone()
+    state = {"weight": torch.ones(3, 2), "bias": torch.ones(2)}
+    skipped = checkpoint.load_into(network, state, "file", strict=False)
+    assert skipped == "file: loaded 1 of 2 weights; of another shape weight"
+    assert torch.equal(network.weight, before) and network.bias.sum() == 2
+    with pytest.raises(SrkdError, match=r"not the weights of this Linear: missing bias; .*\(3, 2\)"):
+        checkpoint.load_into(network, {"weight": torch.ones(3, 2)}, "file", strict=False)
 
 
 def test_the_average_follows_the_formula_and_swaps_back() -> None:

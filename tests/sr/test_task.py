@@ -132,3 +132,21 @@ def test_training_starts_from_a_checkpoint_of_basicsr(recipe: dict[str, Any], tm
     torch.save({"params": basicsr.network("EDSR", upscale=4, **options).state_dict()}, tmp_path / "x4.pth")
     with pytest.raises(SrkdError, match="weights for x4, but the recipe's scale is 2"):
         check(copy.deepcopy(recipe), tmp_path, f"path.pretrain_network_g={tmp_path / 'x4.pth'}")
+
+
+@pytest.mark.parametrize(("scale", "gt_size"), [(4, 16), (3, 15)])
+def test_weights_of_another_scale_start_a_network_where_not_all_must_fit(
+    recipe: dict[str, Any], tmp_path: Path, scale: int, gt_size: int
+) -> None:
+    options = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 2}
+    x2 = basicsr.network("EDSR", upscale=2, **options).state_dict()
+    torch.save({"params": x2}, tmp_path / "x2.pth")
+    settings = [f"scale={scale}", f"path.pretrain_network_g={tmp_path / 'x2.pth'}", "path.strict_load_g=false",
+                f"datasets.train.gt_size={gt_size}"]  # fmt: skip
+    run = Run(override(recipe, settings), tmp_path, quiet=True)
+    (task,) = run.dry_run()
+    assert any("x2.pth: loaded" in notice for notice in run.notices)
+    own = task.network_g.state_dict()
+    fitting = {key for key, value in own.items() if key in x2 and value.shape == x2[key].shape}
+    assert {"conv_first.weight", "body.1.conv2.bias", "conv_last.weight"} <= fitting < set(own)
+    assert all(torch.equal(own[key], x2[key]) for key in fitting)
