@@ -39,7 +39,7 @@ docs: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[adapters,deploy,dev,docs,fast,report,teachers]'
+	$(BIN)/pip install --quiet --editable '.[adapters,deploy,dev,docs,fast,ncnn,report,teachers]'
 	touch $@
 
 clean:
