@@ -343,21 +343,44 @@ def _check_pair(hr_path: Path, hr: Pixels, lr_path: Path, lr: Pixels, scale: int
         )
 
 
-def pair_files(hr: Sequence[Path], lr: Sequence[Path], scale: int) -> list[Path]:
-    """The LR file of each HR file, by name: the same stem, or DIV2K's (0001x2), or HR and LR exchanged in it.
+def pair_files(
+    hr: Sequence[Path], lr: Sequence[Path], scale: int, template: str = "{}", others: Sequence[Path] = ()
+) -> list[Path]:
+    """The LR file of each HR file, by name without suffix: `template` with the HR file's name for its `{}`.
+
+    With the plain template `{}` also by DIV2K's names (0001x2), or HR and LR exchanged in the name.
+
+    Args:
+        others: HR files that are left out, whose LR files may be there all the same.
 
     Raises:
-        SrkdError: an HR file without its LR file, or an LR file left over; it is named.
+        SrkdError: an HR file without its LR file, or with several; an LR file of several HR files, or of none.
     """
-    by_stem = {path.stem: path for path in lr}
-    result = []
+    by_stem: dict[str, list[Path]] = {}
+    for path in lr:
+        by_stem.setdefault(path.stem, []).append(path)
+    taken: dict[Path, Path] = {}
     for path in hr:
-        stems = (path.stem, f"{path.stem}x{scale}", path.stem.replace("HR", "LR"))
-        found = next((by_stem[stem] for stem in stems if stem in by_stem), None)
-        if found is None:
+        stems = _lr_stems(path, scale, template)
+        found = next((by_stem[stem] for stem in stems if stem in by_stem), [])
+        if not found:
             raise SrkdError(f"{shown(path)}: no LR picture of its name (looked for {', '.join(map(shown, stems))})")
-        result.append(found)
-    left = sorted(set(lr) - set(result))
+        if len(found) > 1:
+            raise SrkdError(f"{shown(path)}: two LR pictures of its name, {shown(found[0])} and {shown(found[1])}")
+        if found[0] in taken:
+            raise SrkdError(
+                f"{shown(found[0])}: the LR picture of both {shown(taken[found[0]])} and {shown(path)}; where folders "
+                "hold files of the same names, give as many LR as HR folders"
+            )
+        taken[found[0]] = path
+    spare = {stem for path in others for stem in _lr_stems(path, scale, template)}
+    left = sorted(path for path in set(lr) - set(taken) if path.stem not in spare)
     if left:
         raise SrkdError(f"{shown(left[0])}: no HR picture of its name")
-    return result
+    return list(taken)
+
+
+def _lr_stems(hr: Path, scale: int, template: str) -> list[str]:
+    if template != "{}":
+        return [template.format(hr.stem)]
+    return [hr.stem, f"{hr.stem}x{scale}", hr.stem.replace("HR", "LR")]

@@ -5,6 +5,7 @@ An option file of BasicSR's own for an SRModel trains as it is; keys that mean n
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -15,16 +16,28 @@ from srkd.errors import SrkdError
 Paths = str | list[str]
 
 
+def _of_one_name(template: str) -> str:
+    if template.count("{}") != 1 or re.search("[{}]", template.replace("{}", "")):
+        raise ValueError("must hold {} once, which stands for the HR file's name without suffix, as in {}x2")
+    return template
+
+
+Template = Annotated[str, pydantic.AfterValidator(_of_one_name)]
+
+
 class TrainSet(Section):
     """Pictures to train on: HR folders (LR is made by the protocol), or HR and LR folders of the same names."""
 
     ignored = frozenset({"type", "io_backend", "use_shuffle", "num_worker_per_gpu", "dataset_enlarge_ratio",
-                         "prefetch_mode", "num_prefetch_queue", "pin_memory", "phase", "meta_info_file",
-                         "filename_tmpl", "bufsize"})  # fmt: skip
+                         "prefetch_mode", "num_prefetch_queue", "pin_memory", "phase", "bufsize"})  # fmt: skip
     aliases = {"use_flip": "use_hflip"}  # BasicSR's EDSR and RCAN options still have the older name
     name: str = pydantic.Field("train", description="only for the reader")
     dataroot_gt: Paths = pydantic.Field(description="folders of HR pictures, or data sets by name")
-    dataroot_lq: Paths | None = pydantic.Field(None, description="LR of the same names; else made by the protocol")
+    dataroot_lq: Paths | None = pydantic.Field(
+        None, description="LR folders, one for all or one for each HR folder; else LR is made by the protocol"
+    )
+    filename_tmpl: Template = pydantic.Field("{}", description="name of an LR file from its HR's, e.g. '{}x2'")
+    meta_info_file: str | None = pydantic.Field(None, description="text file of the images to use, a name a line")
     exclude: list[str] = pydantic.Field([], description="file stems that are left out, e.g. those held out")
     copies: list[Annotated[float, pydantic.Field(gt=0, lt=1)]] = pydantic.Field(
         [], description="sizes at which every picture is trained on once more, e.g. [0.5]"
@@ -42,10 +55,12 @@ class TrainSet(Section):
 class ValSet(Section):
     """Pictures to validate on."""
 
-    ignored = frozenset({"type", "io_backend", "meta_info_file", "filename_tmpl", "phase"})
+    ignored = frozenset({"type", "io_backend", "phase"})
     name: str = pydantic.Field(description="of the set, in scores")
     dataroot_gt: str = pydantic.Field(description="a folder of HR pictures, or a data set by name")
     dataroot_lq: str | None = pydantic.Field(None, description="LR of the same names; else made by the protocol")
+    filename_tmpl: Template = pydantic.Field("{}", description="name of an LR file from its HR's, e.g. '{}x2'")
+    meta_info_file: str | None = pydantic.Field(None, description="text file of the images to use, a name a line")
     only: list[str] = pydantic.Field([], description="file stems that are used, all where empty")
 
 

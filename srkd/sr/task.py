@@ -22,7 +22,7 @@ from srkd.report.html import Section
 from srkd.sr import data, validation
 from srkd.sr.answers import cached_source, check_cache
 from srkd.sr.models import LoadedNetwork, build_or_load, read_weights
-from srkd.sr.pictures import training_pictures
+from srkd.sr.pictures import missing_lists, training_pictures
 from srkd.sr.quantisation_aware import imitate_int8, without_ranges
 from srkd.sr.recipe import SRRecipe
 from srkd.sr.reparameterise import folded, widen
@@ -86,6 +86,7 @@ class Task(engine.Task):
         recipe, train = self.recipe, self.recipe.train
         self.fabric, self.device = fabric, fabric.device
         self.pictures = training_pictures(recipe.datasets.train, recipe.scale)
+        self.notices += missing_lists([recipe.datasets.train, *recipe.datasets.validation()])
         self.patches = self._patches(fabric.world_size)
         kept = data.usable(self.pictures, self.patches.gt_size, recipe.scale, recipe.datasets.train.skip_small)
         self.teacher_network = self._load_teacher()
@@ -203,7 +204,7 @@ class Task(engine.Task):
     def settings(self) -> dict[str, Any]:
         # Where the pictures are does not matter, only which they are: `fingerprint` has that.
         settings = super().settings()
-        for key in ("dataroot_gt", "dataroot_lq", "exclude"):
+        for key in ("dataroot_gt", "dataroot_lq", "exclude", "meta_info_file", "filename_tmpl"):
             del settings["datasets"]["train"][key]
         for key in ("dir", "taps"):  # what a bank holds beside what is looked at changes nothing either
             del settings["cache"][key]
