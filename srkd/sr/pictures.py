@@ -136,7 +136,7 @@ def _store(
         raise SrkdError("no pictures are left after `exclude` or `only`")
     if spec.dataroot_lq is None:
         return open_or_build([*hr, *smaller(hr, copies)], scale)
-    lr = [files_of(root, recursive=listed(spec) is not None) for root in _list(spec.dataroot_lq)]
+    lr = [files_of(root, recursive=_listed(spec) is not None) for root in _list(spec.dataroot_lq)]
     return open_or_build(hr, scale, _lr_files(kept, every, lr, scale, spec.filename_tmpl))
 
 
