@@ -1,0 +1,255 @@
+"""How a low-resolution image comes to be in the world: blur, resizing, noise and JPEG, twice in a row.
+
+The second-order degradation of Real-ESRGAN (Wang et al., "Real-ESRGAN: Training Real-World Blind Super-Resolution with
+Pure Synthetic Data", ICCVW 2021, arXiv:2107.10833), with the names, defaults and order of BasicSR's
+`RealESRGANDataset` and `RealESRGANModel`. Unlike there, every image draws resizes and JPEG qualities of its own, and
+what is drawn is a function of the generator alone, so that patch number n of seed s is the same on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.random import Generator
+from scipy.special import j1
+
+from srkd.errors import SrkdError
+
+Range = tuple[float, float]
+KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
+_SIZES = range(7, 22, 2)
+_WAYS_TO_RESIZE = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
+
+
+@dataclass(frozen=True)
+class Order:
+    """One of the two passes; the fields are BasicSR's, without the `2` that the second one's have there.
+
+    `blur_prob` is the chance of any blur, `sinc_prob` that it is a sinc filter, `kernel_prob` the chances of the kinds
+    in `kernel_list`. `blur_sigma` is in pixels; `betag_range` and `betap_range` are the exponents of generalised and
+    plateau-shaped kernels. `resize_prob` are the chances to enlarge, shrink and keep. `noise_range` is the standard
+    deviation of Gaussian noise in grey levels, `poisson_scale_range` the strength of Poisson noise (1 is that of as
+    many photons as there are grey levels), `jpeg_range` the quality.
+    """
+
+    blur_prob: float = 1.0
+    blur_kernel_size: int = 21
+    kernel_list: Sequence[str] = KERNELS
+    kernel_prob: Sequence[float] = (0.45, 0.25, 0.12, 0.03, 0.12, 0.03)
+    sinc_prob: float = 0.1
+    blur_sigma: Range = (0.2, 3.0)
+    betag_range: Range = (0.5, 4.0)
+    betap_range: Range = (1.0, 2.0)
+    resize_prob: Sequence[float] = (0.2, 0.7, 0.1)
+    resize_range: Range = (0.15, 1.5)
+    gaussian_noise_prob: float = 0.5
+    noise_range: Range = (1.0, 30.0)
+    poisson_scale_range: Range = (0.05, 3.0)
+    gray_noise_prob: float = 0.4
+    jpeg_range: Range = (30.0, 95.0)
+
+    def __post_init__(self) -> None:
+        if unknown := set(self.kernel_list) - set(KERNELS):
+            raise SrkdError(f"kernel_list: no kernel {sorted(unknown)[0]!r}; there are {', '.join(KERNELS)}")
+        for key, count in (("kernel_prob", len(self.kernel_list)), ("resize_prob", 3)):
+            chances = getattr(self, key)
+            if len(chances) != count or min(chances) < 0 or abs(sum(chances) - 1) > 1e-6:
+                raise SrkdError(f"{key}: needs {count} chances that add up to 1, got {list(chances)}")
+        for key in ("blur_sigma", "resize_range", "noise_range", "poisson_scale_range", "jpeg_range"):
+            low, high = getattr(self, key)
+            if not 0 <= low <= high or (low == 0 and key in ("blur_sigma", "resize_range")):
+                raise SrkdError(f"{key}: needs two numbers, the lower one first, got {[low, high]}")
+        if self.blur_kernel_size < 1 or self.blur_kernel_size % 2 == 0:
+            raise SrkdError(f"blur_kernel_size: needs an odd number, got {self.blur_kernel_size}")
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """Both passes, and the sinc filter at the end that imitates ringing."""
+
+    first: Order = Order()
+    second: Order = Order(
+        blur_prob=0.8,
+        blur_sigma=(0.2, 1.5),
+        resize_prob=(0.3, 0.4, 0.3),
+        resize_range=(0.3, 1.2),
+        noise_range=(1.0, 25.0),
+        poisson_scale_range=(0.05, 2.5),
+    )
+    final_sinc_prob: float = 0.8
+
+
+def degrade(image: np.ndarray, scale: int, random: Generator, options: Degradation = Degradation()) -> np.ndarray:
+    """A degraded image, `scale` times smaller.
+
+    Args:
+        image: uint8 (H, W, 3), RGB; H and W multiples of `scale`.
+        random: what everything is drawn from.
+
+    Returns:
+        uint8 (H / scale, W / scale, 3).
+
+    Raises:
+        SrkdError: the image is smaller than `scale`.
+    """
+    if min(image.shape[:2]) < scale:
+        raise SrkdError(f"an image of {image.shape[1]}x{image.shape[0]} has nothing left at 1/{scale} of its size")
+    height, width = image.shape[0] // scale, image.shape[1] // scale
+    first, second = options.first, options.second
+    kernels = [blur_kernel(order, random) for order in (first, second)]
+    last = _ringing(second.blur_kernel_size, random) if random.random() < options.final_sinc_prob else None
+
+    pixels = image.astype(np.float32) / 255
+    if random.random() < first.blur_prob:
+        pixels = blur(pixels, kernels[0])
+    pixels = _resized(pixels, image.shape[0], image.shape[1], first, random)
+    pixels = jpeg(np.clip(_noisy(pixels, first, random), 0, 1), _uniform(first.jpeg_range, random))
+
+    if random.random() < second.blur_prob:
+        pixels = blur(pixels, kernels[1])
+    pixels = _noisy(_resized(pixels, height, width, second, random), second, random)
+    # JPEG before or after the last resize and filter: both occur, in cameras and on the web.
+    quality, first_of_both = _uniform(second.jpeg_range, random), random.random() < 0.5
+    if first_of_both:
+        pixels = jpeg(np.clip(pixels, 0, 1), quality)
+    pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=_way(random)))
+    if last is not None:
+        pixels = blur(pixels, last)
+    if not first_of_both:
+        pixels = jpeg(np.clip(pixels, 0, 1), quality)
+    return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+
+
+def blur(pixels: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    """float32 (H, W, 3) filtered by an odd, square kernel; borders are reflected."""
+    return cv2.filter2D(pixels, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
+
+
+def jpeg(pixels: np.ndarray, quality: float) -> np.ndarray:
+    """float32 (H, W, 3) in [0, 1] as it comes out of a JPEG file of this quality (1 to 100)."""
+    levels = np.rint(pixels * 255).astype(np.uint8)
+    _, encoded = cv2.imencode(".jpg", levels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
+    return decoded[..., ::-1].astype(np.float32) / 255
+
+
+def blur_kernel(order: Order, random: Generator) -> np.ndarray:
+    """A random blur, float32 (blur_kernel_size, blur_kernel_size), its sum 1."""
+    size = int(random.choice(_SIZES))
+    if random.random() < order.sinc_prob:
+        # Of a small kernel, a low cut-off would leave only its middle.
+        cutoff = random.uniform(np.pi / (3 if size < 13 else 5), np.pi)
+        kernel = sinc_kernel(size, cutoff)
+    else:
+        kind = str(random.choice(np.array(order.kernel_list), p=np.asarray(order.kernel_prob)))
+        kernel = _gaussian_like(kind, size, order, random)
+    return _padded(kernel, order.blur_kernel_size)
+
+
+def _gaussian_like(kind: str, size: int, order: Order, random: Generator) -> np.ndarray:
+    sigma = _uniform(order.blur_sigma, random)
+    other, angle = sigma, 0.0
+    if kind.endswith("aniso"):
+        other, angle = _uniform(order.blur_sigma, random), random.uniform(-np.pi, np.pi)
+    span = {"generalized": order.betag_range, "plateau": order.betap_range}.get(kind.partition("_")[0])
+    if span is None:
+        return gaussian_kernel(size, sigma, other, angle)
+    beta = random.uniform(span[0], 1) if random.random() < 0.5 else random.uniform(1, span[1])
+    return gaussian_kernel(size, sigma, other, angle, beta, plateau=kind.startswith("plateau"))
+
+
+def gaussian_kernel(
+    size: int, sigma_x: float, sigma_y: float, angle: float, beta: float = 1.0, plateau: bool = False
+) -> np.ndarray:
+    """exp(-d^beta / 2), or 1 / (1 + d^beta) with a plateau, d the squared Mahalanobis distance; (size, size), sum 1.
+
+    `sigma_x` and `sigma_y` are in pixels along axes turned by `angle` radians.
+    """
+    side = np.arange(size) - size // 2
+    x, y = np.meshgrid(side, side)
+    along = (x * math.cos(angle) + y * math.sin(angle)) / sigma_x
+    across = (y * math.cos(angle) - x * math.sin(angle)) / sigma_y
+    distance = (along**2 + across**2) ** beta
+    kernel = 1 / (1 + distance) if plateau else np.exp(-distance / 2)
+    return kernel / kernel.sum()
+
+
+def sinc_kernel(size: int, cutoff: float) -> np.ndarray:
+    """The circular low-pass filter of `cutoff` radians per pixel, (size, size), sum 1."""
+    side = np.arange(size) - size // 2
+    radius = np.hypot(*np.meshgrid(side, side))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        kernel = cutoff * j1(cutoff * radius) / (2 * np.pi * radius)
+    kernel[size // 2, size // 2] = cutoff**2 / (4 * np.pi)
+    return kernel / kernel.sum()
+
+
+def _ringing(size: int, random: Generator) -> np.ndarray:
+    return _padded(sinc_kernel(int(random.choice(_SIZES)), random.uniform(np.pi / 3, np.pi)), size)
+
+
+def _padded(kernel: np.ndarray, size: int) -> np.ndarray:
+    # A kernel larger than asked for is cut; its sum stays 1.
+    cut = max(0, (len(kernel) - size) // 2)
+    kernel = kernel[cut : len(kernel) - cut, cut : len(kernel) - cut]
+    return (np.pad(kernel, (size - len(kernel)) // 2) / kernel.sum()).astype(np.float32)
+
+
+def _resized(pixels: np.ndarray, height: int, width: int, order: Order, random: Generator) -> np.ndarray:
+    kind = int(random.choice(3, p=np.asarray(order.resize_prob)))
+    low, high = order.resize_range
+    factor = (random.uniform(1, high), random.uniform(low, 1), 1.0)[kind]
+    size = (max(1, int(width * factor)), max(1, int(height * factor)))
+    return cv2.resize(pixels, size, interpolation=_way(random))
+
+
+def _way(random: Generator) -> int:
+    return _WAYS_TO_RESIZE[int(random.integers(3))]
+
+
+def _noisy(pixels: np.ndarray, order: Order, random: Generator) -> np.ndarray:
+    gray = random.random() < order.gray_noise_prob
+    if random.random() < order.gaussian_noise_prob:
+        shape = pixels.shape[:2] if gray else pixels.shape
+        noise = random.standard_normal(shape, np.float32) * np.float32(_uniform(order.noise_range, random) / 255)
+    else:
+        noise = _poisson(pixels, gray, random) * np.float32(_uniform(order.poisson_scale_range, random))
+    return np.asarray(np.clip(pixels + (noise[..., None] if gray else noise), 0, 1), np.float32)
+
+
+def _poisson(pixels: np.ndarray, gray: bool, random: Generator) -> np.ndarray:
+    """Noise of counting photons: as many to a full pixel as the image has levels, rounded up to a power of two."""
+    seen = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if gray else pixels
+    levels = np.rint(np.clip(seen, 0, 1) * 255)
+    used = np.count_nonzero(np.bincount(levels.astype(np.uint8).ravel()))
+    photons = 2 ** math.ceil(math.log2(max(2, int(used))))
+    exact = levels / 255
+    return np.asarray(random.poisson(exact * photons) / photons - exact, np.float32)
+
+
+def _uniform(span: Range, random: Generator) -> float:
+    return float(random.uniform(*span))
+
+
+def sharpened(image: np.ndarray, weight: float = 0.5, radius: int = 50, threshold: float = 10) -> np.ndarray:
+    """Unsharp masking where edges are, as Real-ESRGAN sharpens its ground truth (BasicSR's `usm_sharp`).
+
+    Args:
+        image: uint8 (H, W, 3).
+        weight: how much of the difference to the blurred image is added.
+        radius: of the blur, in pixels.
+        threshold: in grey levels; smaller differences are left alone.
+
+    Returns:
+        uint8 (H, W, 3).
+    """
+    size = radius + 1 - radius % 2
+    pixels = image.astype(np.float32) / 255
+    detail = pixels - cv2.GaussianBlur(pixels, (size, size), 0)
+    mask = cv2.GaussianBlur((np.abs(detail) * 255 > threshold).astype(np.float32), (size, size), 0)
+    sharp = np.clip(pixels + weight * detail, 0, 1)
+    return np.rint((mask * sharp + (1 - mask) * pixels) * 255).astype(np.uint8)
