@@ -21,23 +21,26 @@ if TYPE_CHECKING:
     from srkd.study.compress.result import Compressed
 
 
-def load(name: str, scale: int | None = None) -> Model:
+def load(name: str | Path, scale: int | None = None, *, trust_code: bool = False) -> Model:
     """A trained model by its zoo name or from a checkpoint file.
 
     Args:
         name: a zoo name, `auto` (the zoo's default for `scale`), or a path: srkd's safetensors, a checkpoint of
             BasicSR, EDSR-PyTorch or traiNNer, or anything spandrel detects.
         scale: the factor that is needed; None takes the model's own.
+        trust_code: whether the checkpoint may name a network class outside srkd, `package.module:Class`, whose code
+            then runs. Without it a checkpoint is data and runs nothing.
 
     Returns:
         A model with `.upscale(image)`, `.network`, `.scale` and `.meta`.
 
     Raises:
-        SrkdError: no such model, a file that is no checkpoint, or another scale.
+        SrkdError: no such model, a file that is no checkpoint or not a sound one (NaN, far larger than it is), a class
+            outside srkd without `trust_code`, or another scale.
     """
     from srkd.deploy.model import Model
 
-    return Model.load(name, scale)
+    return Model.load(name, scale, trust_code=trust_code)
 
 
 def compress(

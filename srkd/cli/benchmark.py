@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import argparse
 
+from srkd.cli.main import add_trust
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -24,6 +26,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_upscale(parser: argparse.ArgumentParser) -> None:
+    add_trust(parser)
     add = parser.add_argument
     add("--against", choices=["basicsr"], default="basicsr", help="the other way (default: %(default)s)")
     add("--data", required=True, metavar="D", help="data set or folder of pictures, whose middle is cut out")
@@ -37,6 +40,7 @@ def _add_upscale(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_inference(parser: argparse.ArgumentParser) -> None:
+    add_trust(parser)
     add = parser.add_argument
     add("-m", "--model", nargs="+", required=True, metavar="M", help="zoo names or checkpoints")
     add("--runtime", nargs="+", metavar="R", help="only these (default: all that are installed)")

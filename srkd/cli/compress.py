@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 
+from srkd.cli.main import add_trust
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -27,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="of weights, crops and batches (default: %(default)s)")
     add("--dry-run", action="store_true", help="measure, show the plan with its times, and keep nothing")
     add("--json", action="store_true", help="print JSON instead of the table")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:

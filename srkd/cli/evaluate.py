@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 
+from srkd.cli.main import add_trust
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", nargs="+", required=True, metavar="M", help="zoo name, checkpoint, or bicubic")
@@ -22,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--output", metavar="DIR", help="folder for results.json, results.md, report.html")
     parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 
+from srkd.cli.main import add_trust
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -21,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--calibration-count", type=int, metavar="N", help="the first N of them (default: all)")
     add("--json", action="store_true", help="print JSON instead of the table")
     add("--max-drop", type=float, default=0.1, metavar="DB", help="dB that int8 may lose (default: %(default)s)")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:

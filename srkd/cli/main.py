@@ -18,6 +18,7 @@ from types import FrameType
 
 from srkd.errors import SrkdError, unknown
 from srkd.interruption import handling
+from srkd.trust import trusting
 
 EXIT_CODES = {
     0: "done, or stopped by its --budget with the state saved",
@@ -92,7 +93,18 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     )
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return module.run(parser.parse_args(arguments)) or 0
+    parsed = parser.parse_args(arguments)
+    with trusting(getattr(parsed, "trust_code", False)):
+        return module.run(parsed) or 0
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """The option of commands that load checkpoints by which these may name classes outside srkd."""
+    parser.add_argument(
+        "--trust-code",
+        action="store_true",
+        help="let the checkpoint name a network class outside srkd (package.module:Class), whose code then runs",
+    )
 
 
 @contextmanager

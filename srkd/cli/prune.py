@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 
+from srkd.cli.main import add_trust
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -15,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", required=True, metavar="OUT", help="the pruned checkpoint, .safetensors")
     add("--keep", type=float, default=1.0, metavar="F", help="share of inner channels to keep (default: all)")
     add("--blocks", type=float, default=1.0, metavar="F", help="share of residual blocks to keep (default: all)")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:

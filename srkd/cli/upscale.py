@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from srkd.cli.main import add_trust
+
 if TYPE_CHECKING:
     from srkd.deploy.model import Model
     from srkd.deploy.runtimes.engine import Engine
@@ -37,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-drop", type=float, default=0.1, metavar="DB", help="dB that bf16 or int8 may lose (default: %(default)s)"
     )
     add("--device", default="auto", metavar="D", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:

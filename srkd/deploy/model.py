@@ -21,10 +21,12 @@ from srkd.deploy.tiles import MEMORY, Floats, tile_side, upscale_rows
 from srkd.errors import SrkdError
 from srkd.io.images import read_picture
 from srkd.io.rows import RowResizer
-from srkd.sr.infer import device_of, run
+from srkd.sr.infer import device_of, require_finite, run
+from srkd.trust import trusting
 
 Pixels = NDArray[Any]
 _LEVELS = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
+_FLOATS = (-0.25, 1.25)  # float32 is in [0, 1], and resampling may have overshot
 _NATIVE_BELOW = 20480
 _WIDER = {np.dtype(np.uint16): np.int32}  # torch computes little in uint16
 
@@ -45,15 +47,25 @@ class Model:
     engine: Engine | None = None
 
     @classmethod
-    def load(cls, name: str | Path, scale: int | None = None, device: torch.device | str | None = None) -> Model:
+    def load(
+        cls,
+        name: str | Path,
+        scale: int | None = None,
+        device: torch.device | str | None = None,
+        trust_code: bool = False,
+    ) -> Model:
         """A model by zoo name or from a checkpoint file, on `device` (by default where it was loaded, the CPU).
+
+        Args:
+            trust_code: whether the checkpoint may name a class `package.module:Class`, whose code then runs.
 
         Raises:
             SrkdError: as `srkd.sr.models.load_network`.
         """
         from srkd.sr.models import load_network
 
-        loaded = load_network(name, scale)
+        with trusting(trust_code):
+            loaded = load_network(name, scale)
         network = loaded.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(network.to(device), loaded.scale, loaded.name, loaded.multiple, loaded.meta)
 
@@ -91,7 +103,8 @@ class Model:
             `scale` (or `outscale`) times the size, of the same dtype, dimensions and channels.
 
         Raises:
-            SrkdError: an array of another dtype or shape, a file that cannot be read, a bad tile or outscale.
+            SrkdError: an array of another dtype or shape, float32 values far outside [0, 1] or NaN, a file that cannot
+                be read, a bad tile or outscale; an output that is not finite.
         """
         pixels = read_picture(image).pixels if isinstance(image, (str, Path)) else _checked(image)
         shape = self.output_shape(pixels, outscale)
@@ -169,7 +182,9 @@ class Model:
         x = x.to(self.device)[None].permute(0, 3, 1, 2).float() / _LEVELS[part.dtype]
         # Below this size torch takes another convolution, which rounds differently, unless there is a second picture.
         x = x.expand(2 if 3 * x[0, 0].numel() <= _NATIVE_BELOW else 1, 3, -1, -1)
-        y = self._whole(x, self_ensemble)[0].float().clamp_(0, 1)
+        y = self._whole(x, self_ensemble)[0].float()
+        require_finite(y)
+        y = y.clamp_(0, 1)
         if part.shape[2] == 1:
             y = (y * torch.from_numpy(planes.LUMA).to(y.device)[:, None, None]).sum(0, keepdim=True)
         return y.permute(1, 2, 0).cpu().numpy()
@@ -204,6 +219,13 @@ def _checked(image: Pixels) -> Pixels:
         raise SrkdError(f"pictures are arrays of uint8, uint16 or float32 in [0, 1], got {pixels.dtype}")
     if pixels.ndim != 3 or 0 in pixels.shape or pixels.shape[2] > 4:
         raise SrkdError(f"pictures are (H, W) or (H, W, 1 to 4), got shape {image.shape}")
+    if pixels.dtype == np.float32:
+        least, most = float(pixels.min()), float(pixels.max())
+        if not (_FLOATS[0] <= least and most <= _FLOATS[1]):  # also where there is NaN
+            found = "holds NaN" if least != least else f"reaches from {least:.4g} to {most:.4g}"
+            raise SrkdError(
+                f"float32 images are in [0, 1], and this one {found}; divide values of 0 to 255 by 255, or give uint8"
+            )
     return pixels
 
 

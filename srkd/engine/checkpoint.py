@@ -20,6 +20,7 @@ from torch import Tensor
 
 from srkd.errors import SrkdError
 from srkd.io.atomic import atomic_path
+from srkd.safe_load import check_file, check_weights
 
 State = dict[str, Tensor]
 
@@ -44,14 +45,17 @@ def load_weights(path: Path) -> tuple[State, dict[str, Any]]:
         Tensors by name, and the description ({} where the file has none).
 
     Raises:
-        SrkdError: no such file, truncated, not a checkpoint, or a pickle that holds more than tensors (never run).
+        SrkdError: no such file, truncated, not a checkpoint, a pickle that holds more than tensors (never run), or as
+            `safe_load.check_file` and `safe_load.check_weights`.
     """
     path = Path(path)
     if not path.is_file():
         raise SrkdError(f"{path}: no such checkpoint")
-    if path.suffix == ".safetensors":
-        return _load_safetensors(path)
-    return _weights_of(_load_torch(path), path), {}
+    check_file(path)
+    is_safetensors = path.suffix == ".safetensors"
+    state, meta = _load_safetensors(path) if is_safetensors else (_weights_of(_load_torch(path), path), {})
+    check_weights(state, path)
+    return state, meta
 
 
 def _load_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
@@ -99,8 +103,8 @@ def load_into(network: torch.nn.Module, state: Mapping[str, Tensor], origin: str
         In words what was skipped or kept its initial values, or None where everything was loaded.
 
     Raises:
-        SrkdError: another network's weights: the first missing, unexpected or differently shaped names are given. Not
-            strict: not one of them fits.
+        SrkdError: another network's weights: the first missing, unexpected, differently shaped or differently typed
+            (integers for floating-point numbers or the reverse) names are given. Not strict: not one of them fits.
     """
     own = network.state_dict()
     missing = [key for key in own if key not in state]
@@ -110,13 +114,18 @@ def load_into(network: torch.nn.Module, state: Mapping[str, Tensor], origin: str
         for key in own
         if key in state and state[key].shape != own[key].shape
     }
+    shapes |= {
+        key: f"{key} is {state[key].dtype}, the network's {own[key].dtype}"
+        for key in own
+        if key in state and state[key].is_floating_point() != own[key].is_floating_point()
+    }
     fitting = {key: tensor for key, tensor in state.items() if key in own and key not in shapes}
     parts = [f"missing {_some(missing)}"] * bool(missing) + [f"unexpected {_some(unexpected)}"] * bool(unexpected)
     if parts + list(shapes) and (strict or not fitting):
         kind = type(network).__name__
         raise SrkdError(f"{origin}: not the weights of this {kind}: {'; '.join([*parts, *list(shapes.values())[:2]])}")
     network.load_state_dict(fitting, strict=False)
-    parts += [f"of another shape {_some(list(shapes))}"] * bool(shapes)
+    parts += [f"of another shape or type {_some(list(shapes))}"] * bool(shapes)
     return f"{origin}: loaded {len(fitting)} of {len(own)} weights; {'; '.join(parts)}" if parts else None
 
 
@@ -145,6 +154,7 @@ def load_state(path: Path) -> dict[str, Any]:
     """
     if not Path(path).is_file():
         raise SrkdError(f"{path}: no such training state")
+    check_file(Path(path))
     loaded = _load_torch(Path(path))
     if not isinstance(loaded, dict) or "step" not in loaded:
         raise SrkdError(f"{path}: not a training state of srkd")

@@ -24,6 +24,7 @@ from srkd.engine.recipe import Optimiser, Recipe, Section, Train
 from srkd.engine.task import SetScores, Task
 from srkd.errors import SrkdError
 from srkd.io.atomic import write_json
+from srkd.safe_load import building, check_spec
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -141,10 +142,14 @@ class DistilledTask(Task):
         """The network of a checkpoint that this task wrote, with its weights.
 
         Raises:
-            SrkdError: no such file, another task's, or a network for other data (other classes, say).
+            SrkdError: no such file, another task's, or a network for other data (other classes, say); as
+            `safe_load.check_spec` and `safe_load.building`.
         """
         weights, meta = self._read(path)
-        network = self.build(meta["network"])
+        if meta["network"] != self.recipe.network:  # which is the user's own word, and may name a folder
+            check_spec(meta["network"], path)
+        with building(weights, path):
+            network = self.build(meta["network"])
         load_into(network, weights, path)
         return network
 

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 
 from srkd.errors import SrkdError
 from srkd.integrations.torchvision_mend import import_torchvision
+from srkd.safe_load import building, check_file, check_weights
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,14 @@ def load(path: Path) -> SpandrelNetwork:
 
     Raises:
         SrkdError: spandrel is not installed; the file is missing, truncated, no checkpoint, or a pickle that would run
-            code (which is refused, not run); its architecture is unknown, or needs a mask beside the picture.
+            code (which is refused, not run); its architecture is unknown, or needs a mask beside the picture; or as
+            `srkd.safe_load`.
     """
     spandrel = _import()
     state = spandrel.canonicalize_state_dict(_read(path))
+    check_weights(state, path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), building(state, str(path)):
             warnings.filterwarnings("ignore", message="torch.meshgrid")  # of several architectures, about the future
             found = spandrel.ModelLoader().load_from_state_dict(state)
     except spandrel.UnsupportedModelError:
@@ -128,6 +131,7 @@ def _read(path: Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise SrkdError(f"{path}: no such checkpoint")
+    check_file(path)
     try:
         if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load as load_safetensors

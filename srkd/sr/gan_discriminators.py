@@ -45,7 +45,7 @@ def teacher(recipe: GANRecipe) -> nn.Module | None:
     weights, meta = load_weights(Path(str(spec["file"])))
     if not isinstance(meta.get("network"), dict) or "scale" in meta:
         raise SrkdError(f"network_d_teacher: {spec['file']} is not the net_d that a run of sr.gan saved")
-    network = build(meta["network"])
+    network = networks.build_described(meta["network"], weights, str(spec["file"]))
     load_into(network, weights, str(spec["file"]))
     return network.eval().requires_grad_(False)
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from srkd.errors import SrkdError
+
 Network = Callable[[Tensor], Tensor]
 
 
@@ -20,9 +22,28 @@ def to_tensor(picture: np.ndarray, device: torch.device | str = "cpu") -> Tensor
 
 
 def to_picture(tensor: Tensor) -> np.ndarray:
-    """float (1, 3, H, W) to uint8 RGB (H, W, 3): clamped to [0, 1], times 255, rounded half to even."""
+    """float (1, 3, H, W) to uint8 RGB (H, W, 3): clamped to [0, 1], times 255, rounded half to even.
+
+    Raises:
+        SrkdError: as `require_finite`.
+    """
+    require_finite(tensor)
     scaled = tensor.detach()[0].float().clamp(0, 1).mul(255).round().to(torch.uint8)
     return scaled.permute(1, 2, 0).cpu().numpy()
+
+
+def require_finite(output: Tensor) -> None:
+    """Check a network's output (any shape) for NaN and infinity, which would become black or white pixels.
+
+    Raises:
+        SrkdError: there are some.
+    """
+    # A sum is one pass without a temporary, and not finite where any of its terms is not.
+    if not torch.isfinite(output.detach().sum(dtype=torch.float32)):
+        raise SrkdError(
+            "the network's output holds NaN or infinity: its weights overflow on this image (or the image itself is "
+            "not finite); take another checkpoint"
+        )
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from srkd import trust
 from srkd.engine.checkpoint import load_into, load_weights
 from srkd.errors import SrkdError, unknown
+from srkd.safe_load import building
 from srkd.sr import foreign, networks, zoo
+from srkd.sr.probe import check_output
 
 
 @dataclass
@@ -33,17 +37,19 @@ def load_network(name: str | Path, scale: int | None = None) -> LoadedNetwork:
     """Load a network by its zoo name or from a checkpoint file.
 
     Args:
-        name: a zoo name (`srkd zoo list`), a .safetensors of srkd's, or a .pth/.safetensors of BasicSR, EDSR-PyTorch,
-            traiNNer or anything spandrel detects. `auto` takes the zoo's default for `scale`.
+        name: a zoo name (`srkd zoo list`), which goes before a file of that name, a .safetensors of srkd's, or a
+            .pth/.safetensors of BasicSR, EDSR-PyTorch, traiNNer or anything spandrel detects; a file is a Path, or is
+            named with a suffix or a slash. `auto` takes the zoo's default for `scale`.
         scale: what the caller needs; None takes the network's own.
 
     Raises:
-        SrkdError: unknown name (nearest named), a file that is no checkpoint, or a scale that does not match.
+        SrkdError: unknown name (nearest named), a file that is no checkpoint or as `srkd.safe_load`, or a scale that
+            does not match, or is not the network's.
     """
-    name = str(name)
+    is_file, name = isinstance(name, Path) or is_path(name), str(name)
     if name == "auto":
         name = zoo.default_model(scale or 2)
-    if Path(name).is_file() or Path(name).suffix in (".safetensors", ".pth", ".pt", ".ckpt"):
+    if is_file:
         loaded = _from_file(Path(name))
     elif name in zoo.external():
         loaded = _from_file(zoo.fetch(name))
@@ -54,7 +60,17 @@ def load_network(name: str | Path, scale: int | None = None) -> LoadedNetwork:
         loaded.name, loaded.meta = name, {**loaded.meta, **meta}
     if scale is not None and loaded.scale != scale:
         raise SrkdError(f"{name} is a network for x{loaded.scale}, not x{scale}")
+    check_output(loaded.network, loaded.scale, loaded.multiple, name)
     return loaded
+
+
+def is_path(name: str) -> bool:
+    """Whether a model's name means a file: one with a slash or a suffix that is no zoo model's name.
+
+    A file that merely lies in the working folder must not stand in for a zoo model.
+    """
+    known = name in zoo.names() or name in zoo.external()
+    return not known and (os.sep in name or Path(name).suffix != "")
 
 
 def _from_file(path: Path) -> LoadedNetwork:
@@ -66,7 +82,8 @@ def _from_file(path: Path) -> LoadedNetwork:
     found = foreign.recognise(state)
     if found is not None:
         spec, weights = found
-        network = networks.build(spec)
+        with building(state, str(path)):
+            network = networks.build(spec)
         load_into(network, weights, str(path))
         return LoadedNetwork(network.eval(), spec["upscale"], path.stem, meta={"network": spec, "source": path.name})
     return _by_spandrel(path)
@@ -80,7 +97,7 @@ def _described(path: Path, state: Mapping[str, Tensor], meta: dict[str, Any]) ->
     scale = meta.get("scale")
     if not isinstance(meta["network"], dict) or not isinstance(scale, int) or isinstance(scale, bool):
         raise SrkdError(f"{path}: its metadata does not say which network and scale it is for")
-    network = networks.build(meta["network"])
+    network = networks.build_described(meta["network"], state, str(path))
     load_into(network, state, str(path))
     return LoadedNetwork(network.eval(), scale, path.stem, meta=meta)
 
@@ -119,7 +136,7 @@ def read_weights(name: str, scale: int | None) -> dict[str, Tensor]:
     Raises:
         SrkdError: as `load_network`; or they are for another scale.
     """
-    path = Path(name) if Path(name).suffix else zoo.weights(name)[0]
+    path = Path(name) if is_path(name) else zoo.weights(name)[0]
     state, meta = load_weights(path)
     found = foreign.recognise(state)
     known = meta.get("scale", found[0]["upscale"] if found else scale)
@@ -134,6 +151,8 @@ def read_weights(name: str, scale: int | None) -> dict[str, Tensor]:
 def build_or_load(spec: Mapping[str, Any], scale: int | None, role: str) -> LoadedNetwork:
     """A network from a recipe: `{zoo: name}`, `{file: path}`, or `{type: ..., **options}` with random weights.
 
+    `trust_code: true` beside a file lets that name a class outside srkd.
+
     Raises:
         SrkdError: as `load_network` and `networks.build`, with `role` (network_g, network_g_teacher) named.
     """
@@ -144,10 +163,11 @@ def build_or_load(spec: Mapping[str, Any], scale: int | None, role: str) -> Load
         if kinds[0] == "type":
             network = networks.build(spec, scale)
             return LoadedNetwork(network, scale or 1, str(spec["type"]), meta={"network": _full(spec, scale, network)})
-        extra = set(spec) - {kinds[0]}
+        extra = set(spec) - {kinds[0], "trust_code"}
         if extra:
-            raise unknown("option", sorted(extra)[0], ["zoo", "file"])
-        return load_network(str(spec[kinds[0]]), scale)
+            raise unknown("option", sorted(extra)[0], ["zoo", "file", "trust_code"])
+        with trust.trusting(spec.get("trust_code") is True):
+            return load_network(str(spec[kinds[0]]), scale)
     except SrkdError as error:
         raise SrkdError(f"{role}: {error}") from error
 

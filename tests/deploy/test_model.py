@@ -14,6 +14,7 @@ from srkd.io.resize import imresize
 from srkd.io.rows import RowResizer
 from srkd.sr.infer import run, to_picture, to_tensor
 from srkd.sr.networks import build
+from support import replicating_edsr, textured
 
 RNG = np.random.default_rng(0)
 
@@ -138,3 +139,25 @@ def test_what_is_no_picture_or_option() -> None:
 def test_loading(tmp_path: Path) -> None:
     with pytest.raises(SrkdError):
         Model.load("no_such_model")
+
+
+@pytest.mark.parametrize("factor", [255, 65535, -1])
+def test_float_images_of_another_range_are_refused(factor: float) -> None:
+    image = (textured(0, 8, 8) / 255 * factor).astype(np.float32)
+    with pytest.raises(SrkdError, match="divide values of 0 to 255 by 255"):
+        Model(replicating_edsr(), 2).upscale(image)
+
+
+def test_float_images_with_nan_are_refused() -> None:
+    image = np.full((8, 8, 3), np.nan, np.float32)
+    with pytest.raises(SrkdError, match="holds NaN"):
+        Model(replicating_edsr(), 2).upscale(image)
+
+
+def test_an_output_that_is_not_finite_is_an_error_and_no_black_image() -> None:
+    network = replicating_edsr()
+    with torch.no_grad():
+        network.conv_last.weight.mul_(3e38)
+        network.upsample[0].weight.mul_(3e38)
+    with pytest.raises(SrkdError, match="output holds NaN or infinity"):
+        Model(network, 2).upscale(textured(0, 8, 8))

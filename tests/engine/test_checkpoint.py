@@ -95,7 +95,7 @@ def test_what_has_another_shape_is_skipped_where_not_all_must_fit() -> None:
     before = network.weight.detach().clone()
     state = {"weight": torch.ones(3, 2), "bias": torch.ones(2)}
     skipped = checkpoint.load_into(network, state, "file", strict=False)
-    assert skipped == "file: loaded 1 of 2 weights; of another shape weight"
+    assert skipped == "file: loaded 1 of 2 weights; of another shape or type weight"
     assert torch.equal(network.weight, before) and network.bias.sum() == 2
     with pytest.raises(SrkdError, match=r"not the weights of this Linear: missing bias; .*\(3, 2\)"):
         checkpoint.load_into(network, {"weight": torch.ones(3, 2)}, "file", strict=False)

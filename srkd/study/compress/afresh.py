@@ -15,6 +15,7 @@ from typing import Any
 
 from srkd.errors import SrkdError
 from srkd.study.compress import engines
+from srkd.trust import granted, trusting
 
 
 def measure(model: str, way: engines.Way, at: tuple[int, int], seconds: float) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def measure(model: str, way: engines.Way, at: tuple[int, int], seconds: float) -
     Raises:
         SrkdError: it could not be measured there; says why.
     """
-    arguments = json.dumps([model, list(way), list(at), seconds])
+    arguments = json.dumps([model, list(way), list(at), seconds, granted()])
     done = subprocess.run([sys.executable, "-m", __name__, arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
@@ -32,8 +33,9 @@ def measure(model: str, way: engines.Way, at: tuple[int, int], seconds: float) -
 
 
 def _main(arguments: str) -> None:
-    model, way, at, seconds = json.loads(arguments)
-    engine = engines.open_delivered(Path(model), tuple(way))
+    model, way, at, seconds, trust_code = json.loads(arguments)
+    with trusting(trust_code):
+        engine = engines.open_delivered(Path(model), tuple(way))
     _forget_peak()
     before = _peak_mb()
     ms = engines.latency(engine, tuple(at), seconds)

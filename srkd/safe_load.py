@@ -1,0 +1,209 @@
+"""Checkpoints are data from strangers: what is checked before, while and after one is read.
+
+A file of a few bytes may announce terabytes: an archive that inflates, a view of one number as a matrix, a layer number
+or an option that asks for a billion blocks. Each check here bounds what a file makes this process allocate by what the
+file itself holds.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from srkd.errors import SrkdError
+from srkd.io.atomic import shown
+
+MAX_FILE = 8 << 30  # bytes of a checkpoint
+_SLACK = 64 << 20  # bytes that anything may take, whatever the file holds
+_MAX_INTEGER, _MAX_ITEMS, _MAX_TEXT = 100_000, 1000, 64
+_BUILDING = threading.RLock()  # torch's registration hooks are the whole process's
+
+
+def _allowed(held: int) -> int:
+    """Bytes that may come of a file that holds so many: weights hardly deflate, and a network has buffers and parts
+    that are tied."""
+    return 4 * held + _SLACK
+
+
+def check_file(path: Path) -> None:
+    """Check a checkpoint before it is read.
+
+    Raises:
+        SrkdError: larger than `MAX_FILE`, or an archive that inflates to far more than its size.
+    """
+    size = path.stat().st_size
+    if size > MAX_FILE:
+        raise SrkdError(f"{shown(path)}: {size >> 30} GiB; the limit for a checkpoint is {MAX_FILE >> 30} GiB")
+    inflated = 0
+    with suppress(zipfile.BadZipFile, OSError, ValueError, NotImplementedError):  # the reader says what is wrong
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                inflated = sum(entry.file_size for entry in archive.infolist())
+    if inflated > _allowed(size):
+        raise SrkdError(f"{shown(path)}: {size:,} bytes that would inflate to {inflated:,}; not read")
+
+
+def check_weights(state: Mapping[str, Any], path: Path) -> None:
+    """Check weights that were read from a file, before anything is built from them.
+
+    Raises:
+        SrkdError: a tensor that is sparse, quantised, complex or elsewhere than in memory; one that is larger than what
+            is stored of it; layers numbered far beyond their count; NaN or infinity.
+    """
+    total = 0
+    for key, tensor in state.items():
+        numbers = re.findall(r"\d+", str(key))
+        if any(int(number[:12]) > _MAX_INTEGER for number in numbers):
+            raise SrkdError(f"{shown(path)}: {shown(str(key)[:80])} is numbered beyond all networks; not loaded")
+        if isinstance(tensor, Tensor):
+            total += _checked_bytes(str(key), tensor, path)
+    if total > _allowed(path.stat().st_size):
+        raise SrkdError(f"{shown(path)}: its tensors take {total:,} bytes, far more than the file has; not loaded")
+    for key, tensor in state.items():
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+            raise SrkdError(
+                f"{shown(path)}: {shown(str(key))} holds NaN, infinity or numbers beyond float32, so that its output "
+                "would be black; take a checkpoint from before its training diverged"
+            )
+
+
+def _checked_bytes(key: str, tensor: Tensor, path: Path) -> int:
+    plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    if not plain or tensor.is_complex():
+        raise SrkdError(f"{shown(path)}: {shown(key)} is no dense tensor of real numbers; convert the checkpoint first")
+    size = tensor.numel() * tensor.element_size()
+    if size > tensor.untyped_storage().nbytes():
+        raise SrkdError(f"{shown(path)}: {shown(key)} is {tuple(tensor.shape)}, far more than what is stored of it")
+    return size
+
+
+def check_spec(spec: Mapping[str, Any], origin: str) -> None:
+    """Check a description of a network, `{type: NAME, **options}`, that came out of a file.
+
+    Numbers, short words and lists of them are options; paths, addresses and numbers that no network has are not.
+
+    Raises:
+        SrkdError: something else among the options.
+    """
+    leaves = _leaves(spec, origin)
+    for value in leaves:
+        if isinstance(value, str) and not re.fullmatch(rf"[\w+:.-]{{0,{_MAX_TEXT}}}", value):
+            raise SrkdError(f"{origin}: {shown(value[:_MAX_TEXT])!r} is no option that a checkpoint may give a network")
+        if isinstance(value, (int, float)) and not (math.isfinite(value) and abs(value) <= _MAX_INTEGER):
+            raise SrkdError(f"{origin}: {value:.4g} is no size that a network has; the most is {_MAX_INTEGER:,}")
+
+
+def _leaves(value: Any, origin: str, found: list[Any] | None = None, depth: int = 0) -> list[Any]:
+    found = [] if found is None else found
+    if depth > 8 or len(found) > _MAX_ITEMS:
+        raise SrkdError(f"{origin}: its description of the network is too large")
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _leaves(str(key), origin, found, depth + 1)
+            _leaves(inner, origin, found, depth + 1)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _leaves(inner, origin, found, depth + 1)
+    elif value is None or isinstance(value, (bool, int, float, str)):
+        found.append(value)
+    else:
+        raise SrkdError(f"{origin}: {type(value).__name__} is no option that a checkpoint may give a network")
+    return found
+
+
+@contextmanager
+def building(state: Mapping[str, Any], origin: str) -> Iterator[None]:
+    """Within the block, which makes the network that `state` is for, no more is made than `state` holds.
+
+    Counted are parameters, buffers and modules as they are registered, and every tensor before it is allocated: the
+    constructors run as they are, since many cannot on torch's `meta` device (they read numbers back).
+
+    Raises:
+        SrkdError: the network is far larger than `state`; also in place of what its constructor made of that error.
+    """
+    tensors = [value for value in state.values() if isinstance(value, Tensor)]
+    held = sum(tensor.numel() * max(tensor.element_size(), 4) for tensor in tensors)
+    budget = _Budget(_allowed(held), 16 * len(state) + 4096, origin)
+    with _BUILDING, ExitStack() as stack:
+        for register in (
+            hooks.register_module_parameter_registration_hook,
+            hooks.register_module_buffer_registration_hook,
+            hooks.register_module_module_registration_hook,
+        ):
+            stack.callback(register(budget.register).remove)
+        try:
+            with _Allocations(budget):
+                yield
+        except Exception:
+            if budget.passed is not None:
+                raise budget.passed from None
+            raise
+
+
+class _Budget:
+    """What a network may still take: bytes, and things that are registered."""
+
+    def __init__(self, size: int, count: int, origin: str) -> None:
+        self.size, self.count, self.origin = size, count, origin
+        self.passed: SrkdError | None = None
+        self._registered = 0
+        self._thread = threading.get_ident()
+
+    def register(self, module: nn.Module, name: str, value: Any) -> None:
+        if threading.get_ident() != self._thread or value is None:
+            return
+        self.count -= 1
+        if isinstance(value, Tensor):
+            self._registered += value.numel() * value.element_size()
+        if self.count < 0 or self._registered > self.size:
+            self.refuse()
+
+    def allocate(self, size: int) -> None:
+        if size > self.size:
+            self.refuse()
+
+    def refuse(self) -> None:
+        self.passed = SrkdError(f"{self.origin}: describes a network far larger than the weights it holds; not built")
+        raise self.passed
+
+
+class _Allocations(TorchDispatchMode):
+    """Asks a budget before each tensor is allocated; how large it will be is found out on the `meta` device."""
+
+    def __init__(self, budget: _Budget) -> None:
+        super().__init__()
+        self.budget = budget
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if not (func._schema.is_mutable or func.is_view):
+            self.budget.allocate(_size_of(func, args, kwargs))
+        return func(*args, **kwargs)
+
+
+def _size_of(func: Any, args: Any, kwargs: Any) -> int:
+    """Bytes of what an operator returns; 0 where that depends on values, as of `item`."""
+    args, kwargs = tree_map(_on_meta, (args, kwargs))
+    if any(argument.name == "device" for argument in func._schema.arguments):
+        kwargs = {**kwargs, "device": torch.device("meta")}
+    try:
+        returned = func(*args, **kwargs)
+    except Exception:  # no `meta` form, or a mistake that the operator itself will report
+        return 0
+    return sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(returned) if isinstance(leaf, Tensor))
+
+
+def _on_meta(value: Any) -> Any:
+    return value.to("meta") if isinstance(value, Tensor) else value
