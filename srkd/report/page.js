@@ -1,11 +1,3 @@
-"""The page's script: tables that sort by a click on a heading, and the slider that compares two crops.
-
-Without it, nothing is missing from the page: tables stay in their order and crops lie side by side.
-"""
-
-from __future__ import annotations
-
-SCRIPT = """
 (() => {
   "use strict";
 
@@ -111,4 +103,3 @@ SCRIPT = """
   document.querySelectorAll("table").forEach(sortable);
   document.querySelectorAll(".crops").forEach(comparable);
 })();
-"""
