@@ -2,6 +2,9 @@
 
 Writes experiments/<study>/: a folder a run, its result beside it, and results.json, results.md, report.html. What is
 finished is skipped, what was cut off goes on. Exit code 2 where some runs failed.
+
+With --judge, STUDY is a results.json, or a folder with such at any depth: their statistics are computed anew from the
+runs recorded in them, results.json and results.md are rewritten, and the verdicts that changed are printed.
 """
 
 from __future__ import annotations
@@ -10,12 +13,13 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", metavar="STUDY", help="the study, a YAML file")
+    parser.add_argument("study", metavar="STUDY", help="the study, a YAML file; with --judge: results")
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="only every Nth run, from the Ith (1 to N)")
     parser.add_argument("--output", default="experiments", help="folder of studies (default: %(default)s)")
     parser.add_argument("--budget", metavar="TIME", help="stop after this time, state saved: 90s, 9m, 2h")
     parser.add_argument("--json", action="store_true", help="print results.json instead of the tables")
     parser.add_argument("--dry-run", action="store_true", help="check every variant without training")
+    parser.add_argument("--judge", action="store_true", help="judge existing results anew; nothing is trained")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,12 +28,17 @@ def run(args: argparse.Namespace) -> int:
     from srkd.report import tables
     from srkd.study import comparison, plan
     from srkd.study.compare import Comparison
+    from srkd.study.statistics import MIN_SEEDS, too_few
     from srkd.values import seconds, shard
 
+    if args.judge:
+        return _judge(args)
     part = shard(args.shard)
     budget = None if args.budget is None else seconds(args.budget)
     study = Comparison(plan.read(args.study), args.output)
     study.check()
+    if few := too_few(len(study.study.seeds)):
+        say(f"{args.study}: {few} (at least {MIN_SEEDS} are needed)")
     if args.dry_run:
         say(f"{args.study}: {len(study.runs())} runs checked, nothing was trained or written")
         return 0
@@ -39,3 +48,20 @@ def run(args: argparse.Namespace) -> int:
     if not done:
         return stopped(study.signal)
     return 2 if found["failed"] else 0
+
+
+def _judge(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from srkd.engine.run import say
+    from srkd.report import tables
+    from srkd.study import rejudge
+
+    files = rejudge.results_files(Path(args.study))
+    changed = [row for path in files for row in rejudge.rejudge(path)]
+    if args.json:
+        print(tables.results_json(changed))
+    elif changed:
+        print(tables.text(changed, [column for column in rejudge.COLUMNS if any(column in row for row in changed)]))
+    say(f"{len(files)} results judged anew, {len(changed)} verdicts changed")
+    return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,22 @@ from srkd.io.atomic import write_json, write_text
 from srkd.report import html, tables
 from srkd.study.compare import Comparison
 from srkd.study.page import page
-from srkd.study.plan import CONTROL
-from srkd.study.statistics import RESAMPLES, compare
+from srkd.study.statistics import MIN_SEEDS
+from srkd.study.verdicts import Results, score_tables
 
-COLUMNS = ["variant", "seeds", "mean", "SD", "difference", "low", "high", "p (Holm)", "verdict"]
+COLUMNS = ["variant", "seeds", "mean", "SD", "difference", "low", "high", "p", "p (Holm)", "p (exact)", "verdict",
+           "note"]  # fmt: skip
 COSTS = ["variant", "runs", "seconds", "extra parameters"]
 TERMS = ["variant", "term", "gradient share", "cosine"]
-Results = dict[str, dict[int, dict[str, Any]]]
 
 
 def summarise(comparison: Comparison) -> dict[str, Any]:
     """The findings as plain data.
 
     Returns:
-        {"study", "scores": [{"set", "metric", "protocol", "rows"}], "costs": rows, "terms": rows, "curves": by name,
-        "failed": rows, "missing": number of runs not finished, "runs": every finished run, seed by seed}.
+        {"study", "alpha", "lower": metrics of which lower is better, "scores": as `score_tables` gives them, "costs":
+        rows, "terms": rows, "curves": by name, "failed": rows, "missing": number of runs not finished, "runs": every
+        finished run, seed by seed}.
     """
     study = comparison.study
     found = {v.name: {seed: comparison.result(v.name, seed) for seed in study.seeds} for v in study.variants}
@@ -38,54 +38,18 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
     everything = [run for runs in finished.values() for run in runs.values()]
     failed = [{key: run[key] for key in ("variant", "seed", "error")}
               for runs in found.values() for run in runs.values() if run and run["status"] == "failed"]  # fmt: skip
-    pairs = {(name, metric): scores["protocol"] for run in everything for name, scores in run["scores"].items()
-             for metric in scores["metrics"]}  # fmt: skip
     return {
         "study": study.name,
         "alpha": study.alpha,
-        "scores": [
-            {"set": name, "metric": metric, "protocol": protocol,
-             "rows": _rows(finished, name, metric, protocol, study.alpha, metric in study.lower)}
-            for (name, metric), protocol in pairs.items()
-        ],
+        "lower": study.lower,
+        "scores": score_tables(finished, study.alpha, study.lower),
         "costs": [_cost(name, runs) for name, runs in finished.items() if runs],
         "terms": [row for name, runs in finished.items() for row in _terms(name, runs)],
         "curves": _curves(finished),
         "failed": failed,
         "missing": sum(len(runs) for runs in found.values()) - len(everything),
         "runs": everything,
-    }  # fmt: skip
-
-
-def _rows(finished: Results, name: str, metric: str, protocol: str, alpha: float, lower: bool) -> list[dict[str, Any]]:
-    scores = {
-        variant: {seed: run["scores"][name]["metrics"][metric] for seed, run in runs.items() if name in run["scores"]}
-        for variant, runs in finished.items()
     }
-    control = scores.pop(CONTROL, {})
-    paired = {variant: _differences(runs, control) for variant, runs in scores.items()}
-    compared = compare({variant: table for variant, table in paired.items() if table.size}, alpha, lower)
-    rows = []
-    for variant, runs in {CONTROL: control, **scores}.items():
-        means = [float(np.mean(list(items.values()))) for items in runs.values()]
-        row: dict[str, Any] = {"variant": variant, "seeds": len(means), "protocol": protocol}
-        if means:
-            row["mean"] = float(np.mean(means))
-        if len(means) > 1:
-            row["SD"] = float(np.std(means, ddof=1))
-        rows.append({**row, **(asdict(compared[variant]) if variant in compared else {})})
-    return rows
-
-
-def _differences(runs: Mapping[int, Mapping[str, float]], control: Mapping[int, Mapping[str, float]]) -> np.ndarray:
-    """(seeds, items) of variant minus control, where both have the seed; items whose score is infinite are left out."""
-    seeds = [seed for seed in runs if seed in control]
-    items = [item for item in (runs[seeds[0]] if seeds else ()) if all(item in control[seed] for seed in seeds)]
-    scores = [np.array([[side[seed][item] for item in items] for seed in seeds]) for side in (runs, control)]
-    if not seeds or not items:
-        return np.zeros((0, 0))
-    finite = np.isfinite(scores).all(axis=(0, 1))
-    return np.asarray(scores[0][:, finite] - scores[1][:, finite])
 
 
 def _cost(variant: str, runs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
@@ -134,7 +98,7 @@ def write(comparison: Comparison) -> dict[str, Any]:
 def _tables(found: Mapping[str, Any]) -> list[html.Section]:
     shown: list[html.Section] = [
         {"heading": f"{table['metric']} on {table['set']}",
-         "table": {"rows": [_printed(row) for row in table["rows"]], "columns": _present(table["rows"])}}
+         "table": {"rows": [printed(row) for row in table["rows"]], "columns": _present(table["rows"])}}
         for table in found["scores"]
     ]  # fmt: skip
     for heading, key, columns in (("Cost", "costs", COSTS), ("Gradients", "terms", TERMS),
@@ -145,25 +109,31 @@ def _tables(found: Mapping[str, Any]) -> list[html.Section]:
     return shown
 
 
-_NAMES = {"p_holm": "p (Holm)"}
+_NAMES = {"p_holm": "p (Holm)", "p_exact": "p (exact)"}
 
 
-def _printed(row: Mapping[str, Any]) -> dict[str, Any]:
-    rounded = {key: f"{value:.4f}" if isinstance(value, float) else value for key, value in row.items()}
+def printed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of scores as its table shows it: by heading, numbers as text."""
+    rounded = {key: _rounded(key, value) if isinstance(value, float) else value for key, value in row.items()}
     return {_NAMES.get(key, key): value for key, value in rounded.items()}
 
 
+def _rounded(key: str, value: float) -> str:
+    return f"{value:.0e}" if key.startswith("p") and 0 < value < 5e-5 else f"{value:.4f}"
+
+
 def _present(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    printed = [_printed(row) for row in rows]
-    return [column for column in COLUMNS if any(column in row for row in printed)]
+    shown = [printed(row) for row in rows]
+    return [column for column in COLUMNS if any(column in row for row in shown)]
 
 
 def _lead(found: Mapping[str, Any]) -> str:
     missing = f" {found['missing']} run(s) are not finished." if found["missing"] else ""
     return (
-        "Each variant against the control without a teacher: same seed, same picture. Low and high bound the "
-        f"difference by {RESAMPLES:,} resamples of seeds and pictures, at the level that Holm's correction over the "
-        f"variants leaves of {found['alpha']:g}, for each set and metric.{missing}"
+        "Each variant against the control: same seed, same items, whose scores are averaged to one difference per "
+        "seed. Low and high are its t interval over seeds, at the level that Holm's correction over the variants "
+        f"leaves of {found['alpha']:g}, for each set and metric; p is the paired t test's, p (exact) the sign-flip "
+        f"test's, both uncorrected. Fewer than {MIN_SEEDS} seeds give no verdict, whatever the interval.{missing}"
     )
 
 

@@ -14,6 +14,7 @@ from srkd.engine import recipe as recipes
 from srkd.engine import task as tasks
 from srkd.engine.recipe import Section
 from srkd.errors import SrkdError
+from srkd.study.statistics import MIN_SEEDS
 
 CONTROL = "control"
 _MONITORED = 20  # how many times a run measures the gradients of its terms, unless the base recipe says
@@ -34,10 +35,12 @@ class Study(Section):
     name: str = pydantic.Field(pattern=r"^\w[\w.+-]*$")
     base: dict[str, Any] | str = pydantic.Field(description="the recipe, or its path from the study's folder")
     variants: list[Variant] = pydantic.Field(min_length=1)
-    seeds: list[pydantic.NonNegativeInt] = pydantic.Field(min_length=1)
+    seeds: list[pydantic.NonNegativeInt] = pydantic.Field(
+        list(range(MIN_SEEDS)), min_length=1, description="fewer than five give no verdict"
+    )
     sets: list[str] = pydantic.Field([], description="data sets that finished runs are scored on")
     lower: list[str] = pydantic.Field([], description="metrics of which lower is better")
-    alpha: float = pydantic.Field(0.05, gt=0, lt=1, description="chance of any false difference a set and metric")
+    alpha: float = pydantic.Field(0.05, gt=0, lt=1, description="chance of any false verdict, for each set and metric")
 
 
 def read(path: Path | str) -> Study:

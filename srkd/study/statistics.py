@@ -1,53 +1,95 @@
-"""Paired comparison of variants with their control: bootstrap over seeds and items, Holm's correction, a verdict."""
+"""Paired comparison of variants with their control: t interval over seeds, Holm's correction, a verdict.
+
+The unit is the seed. Items (images, users, documents) are the same for all seeds, so they are no replicates of a
+training: their scores are averaged first, which leaves one difference per seed. A conclusion holds for these items.
+
+The paired t test decides. It is exact where the differences are normal, and on the safe side where their tails are
+heavier; they are symmetric whenever variant and control do not differ. The exact sign-flip test, which assumes symmetry
+and nothing else, is reported beside it and decides nothing: of five seeds its least two-sided p is 2/32 = 0.0625.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import special
 
-RESAMPLES = 10_000
+Array = NDArray[np.float64]
+MIN_SEEDS = 5  # for a verdict
+NOT_SHOWN = "no difference shown"
+_ENUMERATED = 16  # seeds up to which all 2^n sign flips are made; beyond, that many at random
+_EQUAL = 1e-7  # differences that spread by less than this share of their mean do not depend on the seed
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Effect:
     """A variant against the control; differences are variant minus control.
 
-    `low` and `high` bound the difference at the level that Holm's correction leaves this variant; `p` is two-sided and
-    not corrected, `p_holm` is corrected over the variants compared together.
+    `low` and `high` bound the difference at the level at which Holm's rule decided about the variant: with five seeds
+    or more they exclude 0 if and only if the verdict is `better` or `worse`. `p` is the paired t test's, two-sided and
+    not corrected; `p_holm` is corrected over the variants compared together; `p_exact` is the sign-flip test's, not
+    corrected. What cannot be computed is None.
     """
 
-    difference: float
-    low: float
-    high: float
-    p: float
-    p_holm: float
     verdict: str
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    p_exact: float | None = None
 
 
-def bootstrap(differences: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> np.ndarray:
-    """Means of resampled differences: seeds with replacement, and items with replacement.
-
-    Every seed is scored on the same items, so the two are crossed: a resample draws seeds, then items, which are the
-    same for all seeds drawn. With few seeds the spread over them is understated, as by any bootstrap.
-
-    Args:
-        differences: (seeds, items).
+def t_test(differences: Array) -> float | None:
+    """Two-sided p of the one-sample t test against 0; 1 where all are 0.
 
     Returns:
-        (resamples,), the same for the same `seed`.
+        None for fewer than two values, for values that are not finite, and for equal values other than 0: seeds that
+        change nothing are one observation, not several.
     """
-    seeds, items = differences.shape
-    random = np.random.default_rng(seed)
-    weights = [random.multinomial(n, np.full(n, 1 / n), resamples) / n for n in (seeds, items)]
-    return np.asarray(((weights[0] @ differences) * weights[1]).sum(axis=1))
+    if len(differences) < 2 or not np.isfinite(differences).all():
+        return None
+    if not differences.any():
+        return 1.0
+    if np.ptp(differences) <= _EQUAL * abs(differences.mean()):
+        return None
+    return float(2 * special.stdtr(len(differences) - 1, -abs(differences.mean()) / _standard_error(differences)))
 
 
-def p_value(means: np.ndarray) -> float:
-    """Two-sided p of resampled means against 0: twice the share on the rarer side, and never 0."""
-    rarer = min(np.count_nonzero(means <= 0), np.count_nonzero(means >= 0))
-    return min(1.0, 2 * (1 + rarer) / (1 + len(means)))
+def t_interval(differences: Array, level: float) -> tuple[float, float]:
+    """The mean's two-sided t interval that misses with probability `level`; of two values or more."""
+    half = special.stdtrit(len(differences) - 1, 1 - level / 2) * _standard_error(differences)
+    return float(differences.mean() - half), float(differences.mean() + half)
+
+
+def _standard_error(differences: Array) -> float:
+    return float(differences.std(ddof=1) / np.sqrt(len(differences)))
+
+
+def sign_flip_test(differences: Array) -> float:
+    """Two-sided p of the mean against 0 by flipping signs (Fisher 1935): the share of sign patterns whose sum is as far
+    from 0 or farther. All 2^n patterns up to n = 16, else 65,536 drawn with a fixed seed and the observed one.
+
+        >>> sign_flip_test(np.array([0.1, 0.2, 0.1, 0.3, 0.2]))
+        0.0625
+    """
+    sums = np.abs(_signs(len(differences)) @ differences)
+    return float(np.mean(sums >= sums[0] * (1 - 1e-12)))
+
+
+@cache
+def _signs(n: int) -> Array:
+    """(patterns, n) of 1 and -1; the first pattern flips nothing."""
+    if n <= _ENUMERATED:
+        flipped = np.arange(2**n)[:, None] >> np.arange(n) & 1
+    else:
+        flipped = np.random.default_rng(0).integers(0, 2, (2**_ENUMERATED + 1, n))
+        flipped[0] = 0
+    return np.where(flipped, -1.0, 1.0)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -59,27 +101,55 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def compare(differences: Mapping[str, np.ndarray], alpha: float = 0.05, lower: bool = False) -> dict[str, Comparison]:
+def _levels(p_values: Sequence[float], corrected: Sequence[float], alpha: float) -> list[float]:
+    """The level at which Holm's rule decided about each: that of its own step, or of the step where it stopped."""
+    ranks = np.argsort(np.argsort(p_values, kind="stable"), kind="stable")
+    rejected = sum(p <= alpha for p in corrected)
+    return [alpha / (len(p_values) - min(int(rank), rejected)) for rank in ranks]
+
+
+def compare(differences: Mapping[str, Array], alpha: float = 0.05, lower: bool = False) -> dict[str, Effect]:
     """Compare variants with the control on one set and metric.
 
     Args:
-        differences: by variant, (seeds, items) of variant minus control, each with the same seed and item.
-        alpha: chance of any false difference among all the variants.
+        differences: by variant, (seeds,) of variant minus control, each the mean over the items of one seed. NaN is a
+            seed whose scores are no numbers. Those without any seed are not counted among the variants compared.
+        alpha: chance of any false verdict among all the variants.
         lower: whether lower scores are better.
 
     Returns:
-        By variant; the verdict is `better` or `worse` where the interval at Holm's level excludes 0 and the corrected p
-        is at most alpha, and there are two seeds or more; else `no difference shown`.
+        By variant. The verdict is `better` or `worse` where the corrected p of the t test is at most alpha, else
+        `no difference shown`; or why there is none: fewer than five seeds, NaN, seeds that change nothing.
     """
-    means = {name: bootstrap(table) for name, table in differences.items()}
-    p_values = [p_value(values) for values in means.values()]
+    tested = {name: t_test(values) for name, values in differences.items() if len(values)}
+    p_values = [1.0 if p is None else p for p in tested.values()]
     corrected = holm(p_values)
-    ranks = np.argsort(np.argsort(p_values, kind="stable"), kind="stable")
-    compared = {}
-    for (name, values), p, p_holm, rank in zip(means.items(), p_values, corrected, ranks, strict=True):
-        level = alpha / (len(means) - int(rank))
-        low, high = (float(bound) for bound in np.quantile(values, [level / 2, 1 - level / 2]))
-        shown = len(differences[name]) > 1 and p_holm <= alpha and not low <= 0 <= high
-        verdict = ("better" if (low > 0) != lower else "worse") if shown else "no difference shown"
-        compared[name] = Comparison(float(differences[name].mean()), low, high, p, p_holm, verdict)
-    return compared
+    decided = dict(zip(tested, zip(corrected, _levels(p_values, corrected, alpha), strict=True), strict=True))
+    effects = {}
+    for name, values in differences.items():
+        p = tested.get(name)
+        difference = float(values.mean()) if len(values) and not np.isnan(values).any() else None
+        if p is None or difference is None:
+            effects[name] = Effect(_no_verdict(values) or "no verdict: the seed changes nothing", difference)
+            continue
+        p_holm, level = decided[name]
+        direction = "better" if (difference > 0) != lower else "worse"
+        verdict = _no_verdict(values) or (direction if p_holm <= alpha else NOT_SHOWN)
+        effects[name] = Effect(verdict, difference, *t_interval(values, level), p, p_holm, sign_flip_test(values))
+    return effects
+
+
+def _no_verdict(values: Array) -> str | None:
+    """Why there can be no verdict, whatever the differences are."""
+    if np.isnan(values).any():
+        return "no verdict: NaN"
+    return too_few(len(values))
+
+
+def too_few(seeds: int) -> str | None:
+    """`3 seeds: no verdict`, say; None where there are enough.
+
+    >>> too_few(1), too_few(5)
+    ('1 seed: no verdict', None)
+    """
+    return f"{seeds} seed{'' if seeds == 1 else 's'}: no verdict" if seeds < MIN_SEEDS else None

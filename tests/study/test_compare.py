@@ -157,6 +157,11 @@ def test_shards_are_a_partition_with_whole_seeds_first(study: dict[str, Any], tm
     assert sorted(run for part in parts for run in part) == sorted(every) and all(parts)
 
 
+def test_five_seeds_are_the_default(study: dict[str, Any], tmp_path: Path) -> None:
+    del study["seeds"]
+    assert opened(study, tmp_path).study.seeds == [0, 1, 2, 3, 4]
+
+
 def test_mistakes_of_all_variants_come_together(study: dict[str, Any], tmp_path: Path) -> None:
     bad = {**study, "variants": [{"name": "a", "losses": [{"type": "outputt"}]}, {"name": "a", "losses": [L1]},
                                  {"name": "control", "losses": [{"type": "output"}]}]}  # fmt: skip
@@ -181,7 +186,9 @@ def test_the_command(study: dict[str, Any], tmp_path: Path, capsys: pytest.Captu
     opened(study, tmp_path)
     arguments = ["compare", str(tmp_path / "study.yml"), "--output", str(tmp_path / "out")]
     assert main.main([*arguments, "--dry-run"]) == 0
-    assert "3 runs checked" in capsys.readouterr().err and not (tmp_path / "out").exists()
+    said = capsys.readouterr().err
+    assert "3 runs checked" in said and said.count("1 seed: no verdict (at least 5 are needed)") == 1
+    assert not (tmp_path / "out").exists()
     assert main.main([*arguments, "--shard", "1/3"]) == 0
     assert "control" in capsys.readouterr().out and not (tmp_path / "out" / "tiny" / "output").exists()
     assert main.main([*arguments, "--shard", "4/3"]) == 1
