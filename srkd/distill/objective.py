@@ -13,7 +13,7 @@ from srkd import losses
 from srkd.distill.taps import resolve
 from srkd.distill.teachers import Answer
 from srkd.distill.weights import Balance, Weight
-from srkd.errors import SrkdError
+from srkd.errors import SrkdError, unknown
 from srkd.losses import Loss
 
 _WORDS = {"type", "at", "weight", "balance", "target", "name"}
@@ -71,6 +71,9 @@ class Term:
         if target is None:
             raise SrkdError(f"{kind}: target must be gt or teacher, got {spec['target']!r}")
         options = {str(key): value for key, value in spec.items() if key not in _WORDS}
+        for key in options:
+            if key not in losses.options(kind):
+                raise SrkdError(f"{kind}: {unknown('option', key, [*losses.options(kind), *_WORDS])}")
         losses.build(kind, **options)
         return cls(kind, str(spec.get("name") or name or kind), weight, _list(sides["student"]),
                    _list(sides["teacher"]), target, options, balance)  # fmt: skip

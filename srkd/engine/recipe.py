@@ -6,10 +6,11 @@ and explains, whatever the model.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 import pydantic
 import yaml
@@ -19,20 +20,24 @@ from srkd.io.atomic import shown
 
 S = TypeVar("S", bound="Section")
 
+NonNegative = Annotated[int, pydantic.Field(ge=0)]
 _MOST_ITEMS, _DEEPEST = 100_000, 50
 
 
 class Section(pydantic.BaseModel):
     """A part of a recipe.
 
-    `ignored` lists other tools' keys that mean nothing here: accepted, with a notice; `aliases` maps their other names
-    for keys that mean something. A section that allows further
-    keys may say by `extra_key` (a regular expression) and `extra_section` what they look like.
+    `ignored` lists other tools' keys that mean nothing here: accepted, with a notice, and so are the values in
+    `ignored_values`; `aliases` maps their other names for keys that mean something; `instead` says of those that are
+    refused what to write. A section that allows further keys may say by `extra_key` (a regular expression) and
+    `extra_section` what they look like.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", protected_namespaces=())
     ignored: ClassVar[frozenset[str]] = frozenset()
+    ignored_values: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     aliases: ClassVar[Mapping[str, str]] = {}
+    instead: ClassVar[Mapping[str, str]] = {}
     extra_key: ClassVar[str] = ".*"
     extra_section: ClassVar[type[Section] | None] = None
 
@@ -60,6 +65,11 @@ class Scheduler(Section):
 class Train(Section):
     """What every task's `train:` section has."""
 
+    instead = {
+        "grad_clip": "train.clip_grad_norm, the largest norm, e.g. 1.0",
+        "accum_iter": "train.accumulate",
+        "use_amp": "train.precision",
+    }
     total_iter: int = pydantic.Field(gt=0, description="optimiser steps")
     warmup_iter: int = pydantic.Field(-1, description="steps of linear warm-up; -1 for none")
     scheduler: Scheduler = Scheduler()
@@ -89,9 +99,19 @@ class Logger(Section):
 class Recipe(Section):
     """The top of every recipe."""
 
+    ignored_values = {"num_gpu": ("auto", 1)}
+    instead = {
+        "use_amp": "train.precision",
+        "amp_bf16": "train.precision: bf16",
+        "use_channels_last": "train.channels_last",
+        "seed": "manual_seed",
+    }
     name: str = pydantic.Field(pattern=r"^[^/\\]+$", description="of the run: its folder under experiments/")
     task: str = pydantic.Field("sr", description="what is trained: sr, sr.gan, an adapter, or package.module:Class")
     manual_seed: int = pydantic.Field(0, ge=0, description="of initial weights and batches")
+    num_gpu: NonNegative | Literal["auto"] = pydantic.Field(
+        "auto", description="0 trains on the CPU; elsewhere a process has one GPU, and torchrun starts several"
+    )
     train: Train
     logger: Logger = Logger()
     stages: list[dict[str, Any]] = pydantic.Field([], description="overrides, a mapping for each stage")
@@ -100,10 +120,41 @@ class Recipe(Section):
     )
 
 
+class Located(dict[Any, Any]):
+    """A mapping of a YAML file, with the line of each key."""
+
+    def __init__(self, values: Mapping[Any, Any] = {}, lines: Mapping[Any, int] = {}) -> None:
+        super().__init__(values)
+        self.lines = dict(lines)
+
+
+def line(data: Any, key: Any) -> str:
+    """` (line 7)` where a key of a mapping was read from a file, else nothing."""
+    number = data.lines.get(key) if isinstance(data, Located) else None
+    return f" (line {number})" if number else ""
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-4 as a string; this reads it as the number that everybody means."""
+    """YAML 1.1 reads 1e-4 as a string; this reads it as the number that everybody means. A repeated key is an error."""
+
+    def mapping(self, node: yaml.MappingNode) -> Iterator[Located]:
+        lines: dict[Any, int] = {}
+        for key_node, _ in node.value:
+            merged = key_node.tag == "tag:yaml.org,2002:merge"
+            key = None if merged else self.construct_object(key_node, deep=True)
+            if key is None or not isinstance(key, Hashable):  # PyYAML itself refuses keys that are lists or mappings
+                continue
+            if key in lines:
+                text = f'the key "{key}" is there twice, first in line {lines[key]}'
+                raise yaml.constructor.ConstructorError(problem=text, problem_mark=key_node.start_mark)
+            lines[key] = key_node.start_mark.line + 1
+        data = Located(lines=lines)
+        yield data
+        data.update(self.construct_mapping(node))
 
 
+_Loader.add_constructor("tag:yaml.org,2002:map", _Loader.mapping)
+yaml.SafeDumper.add_representer(Located, yaml.SafeDumper.represent_dict)
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"""^[-+]?(?:[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[0-9][0-9_]*[eE][-+]?[0-9]+
@@ -146,21 +197,33 @@ def _written_out(value: Any, known: dict[int, int], depth: int = 1) -> int:
     return known[id(value)]
 
 
+# The first line that is no comment is a table's head or an assignment.
+_TOML = re.compile(r"""(?:\s*(?:\#.*)?\n)*\s*(?:\[\[?[\w.'"-]+\]\]?|[\w.'"-]+\s*=.*)\s*(?:\n|$)""")
+
+
 def read(path: Path | str) -> dict[str, Any]:
     """Read a recipe file.
 
     Raises:
-        SrkdError: no such file, not text, not YAML, or not a mapping.
+        SrkdError: no such file, not text, not YAML (TOML is named), or not a mapping.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     try:
-        data = parse(path.read_text(encoding="utf-8"), shown(path))
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SrkdError(f"{shown(path)}: cannot read the recipe: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SrkdError(f"{shown(path)}: not a text file") from error
-    if not isinstance(data, dict):
-        raise SrkdError(f"{shown(path)}: a recipe is a mapping of keys to values, this is {type(data).__name__}")
+    try:
+        data = parse(text, shown(path))
+        if not isinstance(data, dict):
+            raise SrkdError(f"{shown(path)}: a recipe is a mapping of keys to values, this is {type(data).__name__}")
+    except SrkdError:
+        if path.suffix.lower() == ".toml" or _TOML.match(text):
+            raise SrkdError(
+                f"{shown(path)}: this is TOML, and a recipe is YAML: `key: value`, and sections by indentation"
+            ) from None
+        raise
     return data
 
 
@@ -192,6 +255,8 @@ def _assign(node: Any, parts: list[str], value: Any, whole: str) -> None:
         else:
             node[int(part)] = value
     elif isinstance(node, dict):
+        if isinstance(node, Located) and not rest:
+            node.lines.pop(part, None)
         if not rest:
             node[part] = value
             return
@@ -206,17 +271,32 @@ def merge(base: Any, extra: Any) -> Any:
     """`extra` over `base`: mappings key by key, anything else replaced, by null too. Neither is changed."""
     if not (isinstance(base, Mapping) and isinstance(extra, Mapping)):
         return _copied(extra)
-    return {
+    values = {
         key: _copied(base[key]) if key not in extra else merge(base.get(key), extra[key])
         for key in [*base, *(key for key in extra if key not in base)]
     }
+    return Located(values, {**_lines(base, without=extra), **_lines(extra)})
+
+
+def _lines(data: Mapping[Any, Any], without: Iterable[Any] = ()) -> dict[Any, int]:
+    known = data.lines if isinstance(data, Located) else {}
+    return {key: number for key, number in known.items() if key not in without or isinstance(data[key], Mapping)}
 
 
 def _copied(data: Any) -> Any:
     """A copy in which what YAML's anchors shared is shared no more: one of two may be overridden."""
     if isinstance(data, Mapping):
-        return {key: _copied(value) for key, value in data.items()}
+        return Located({key: _copied(value) for key, value in data.items()}, _lines(data))
     return [_copied(value) for value in data] if isinstance(data, list) else data
+
+
+def _at_home(data: Any) -> Any:
+    """A copy in which text that starts with `~/` or `~user/`, which only a path does, starts with that home folder."""
+    if isinstance(data, Mapping):
+        return Located({key: _at_home(value) for key, value in data.items()}, _lines(data))
+    if isinstance(data, list):
+        return [_at_home(value) for value in data]
+    return os.path.expanduser(data) if isinstance(data, str) and re.match("~[^/]*/", data) else data
 
 
 def validate(model: type[S], data: Mapping[str, Any], origin: str = "recipe") -> tuple[S, list[str]]:
@@ -230,11 +310,11 @@ def validate(model: type[S], data: Mapping[str, Any], origin: str = "recipe") ->
     """
     ignored: list[str] = []
     mistakes: list[str] = []
-    known = _known(model, data, "", ignored, mistakes)
+    known = _known(model, _at_home(data), "", ignored, mistakes)
     try:
         recipe = model.model_validate(known)
     except pydantic.ValidationError as error:
-        mistakes += [_explain(e) for e in error.errors()]
+        mistakes += [_explain(e) + _line_of(known, e["loc"]) for e in error.errors()]
     if mistakes:
         raise SrkdError(f"{origin}: {'; '.join(mistakes)}")
     return recipe, ignored
@@ -242,21 +322,23 @@ def validate(model: type[S], data: Mapping[str, Any], origin: str = "recipe") ->
 
 def _known(
     model: type[Section], data: Mapping[str, Any], where: str, ignored: list[str], mistakes: list[str]
-) -> dict[str, Any]:
+) -> Located:
     """`data` without the keys that `model` does not have, saying which were ignored and which were wrong."""
-    result = {}
+    result = Located()
     for given, value in data.items():
-        key = model.aliases.get(str(given), given)
-        field = model.model_fields.get(str(key))
-        allowed = model.model_config.get("extra") == "allow" and re.fullmatch(model.extra_key, str(key))
-        if field is None and allowed:
-            result[key] = _below(model.extra_section, value, f"{where}{key}.", ignored, mistakes)
-        elif field is None and str(key) in model.ignored:
+        key = str(model.aliases.get(str(given), given))
+        field = model.model_fields.get(key)
+        allowed = model.model_config.get("extra") == "allow" and re.fullmatch(model.extra_key, key)
+        if (field is None and not allowed and key in model.ignored) or value in model.ignored_values.get(key, ()):
             ignored.append(f"{where}{key}")
-        elif field is None:
-            mistakes.append(f"unknown key {where}{key}{nearest(str(key), model.model_fields)}")
+        elif field is None and not allowed:
+            near = nearest(key, model.model_fields)
+            hint = f" (use {model.instead[key]})" if key in model.instead else near
+            mistakes.append(f"unknown key {where}{key}{hint}{line(data, given)}")
         else:
-            result[key] = _below(field.annotation, value, f"{where}{key}.", ignored, mistakes)
+            kind = model.extra_section if field is None else field.annotation
+            result[key] = _below(kind, value, f"{where}{key}.", ignored, mistakes)
+            result.lines |= {key: data.lines[given]} if isinstance(data, Located) and given in data.lines else {}
     return result
 
 
@@ -265,7 +347,8 @@ def _below(annotation: Any, value: Any, where: str, ignored: list[str], mistakes
     if section is None or not isinstance(value, Mapping):
         return value
     if any(get_origin(t) is dict for t in _types(annotation)):
-        return {k: _below(section, v, f"{where}{k}.", ignored, mistakes) for k, v in value.items()}
+        below = {k: _below(section, v, f"{where}{k}.", ignored, mistakes) for k, v in value.items()}
+        return Located(below, _lines(value))
     return _known(section, value, where, ignored, mistakes)
 
 
@@ -273,6 +356,18 @@ def _types(annotation: Any) -> Iterable[Any]:
     yield annotation
     for inner in get_args(annotation):
         yield from _types(inner)
+
+
+def _line_of(data: Any, place: Iterable[Any]) -> str:
+    """The line of the deepest part of a place that is there."""
+    found = ""
+    for part in place:
+        found = line(data, part) or found
+        try:
+            data = data[part]
+        except (LookupError, TypeError):
+            break
+    return found
 
 
 def _explain(error: Any) -> str:
@@ -285,6 +380,8 @@ def _explain(error: Any) -> str:
     return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}{shown}"
 
 
-def dump(recipe: pydantic.BaseModel) -> str:
+def dump(recipe: Section) -> str:
     """The resolved recipe as YAML text that trains the same again."""
-    return yaml.safe_dump(recipe.model_dump(mode="json", exclude_defaults=False), sort_keys=False, allow_unicode=True)
+    silent = {key for key, values in recipe.ignored_values.items() if getattr(recipe, key) in values}
+    data = recipe.model_dump(mode="json", exclude_defaults=False, exclude=silent)
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)

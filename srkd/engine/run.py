@@ -52,7 +52,7 @@ class Run:
 
     def __init__(self, data: Mapping[str, Any], root: Path | str = "experiments", *, resume: bool = False,
                  budget: float | None = None, quiet: bool = False) -> None:  # fmt: skip
-        self.data = dict(data)
+        self.data: dict[str, Any] = merge(data, {})
         self.task_type = tasks.find(str(self.data.get("task", "sr"))).of(self.data)
         self.recipe, ignored = validate(self.task_type.recipe_type, self.data)
         self.notices = [f"ignored, since they mean nothing here: {', '.join(ignored)}"] if ignored else []
@@ -67,7 +67,7 @@ class Run:
             return [(self.recipe, self.folder)]
         stages = []
         for number, extra in enumerate(self.recipe.stages, 1):
-            data = merge({**self.data, "stages": []}, extra)
+            data = merge(merge(self.data, {"stages": []}), extra)
             recipe, _ = validate(self.task_type.recipe_type, data, f"stages[{number}]")
             schedule.check(recipe.train)
             stages.append((recipe, self.folder / f"stage_{number}"))
@@ -85,7 +85,7 @@ class Run:
         """Build every stage's task, ready to train; a rehearsal builds nothing that takes long."""
         built = []
         for recipe, _ in self.stages:
-            fabric = make_fabric(recipe.find_unused_parameters)
+            fabric = make_fabric(recipe)
             _seed(recipe.manual_seed)
             task = self.task_type(recipe)
             task.rehearsal = rehearsal
@@ -142,7 +142,7 @@ class _Stage:
 
     def __init__(self, run: Run, recipe: Recipe, folder: Path, number: int) -> None:
         self.run, self.recipe, self.folder, self.number = run, recipe, folder, number
-        self.fabric = make_fabric(recipe.find_unused_parameters)
+        self.fabric = make_fabric(recipe)
         _seed(recipe.manual_seed)
         self.task = run.task_type(recipe)
         self.metrics: dict[str, float] = {}
@@ -355,13 +355,10 @@ def _is_of_a_lost_process(error: RuntimeError) -> bool:
     return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
-def make_fabric(unused: bool = False) -> Fabric:
+def make_fabric(recipe: Recipe) -> Fabric:
     """Lightning Fabric for this machine: one process, or as many as torchrun or SLURM started.
 
     Fabric places and distributes; precision is the task's (`Task.autocast`), since it may change during a run.
-
-    Args:
-        unused: some parameters get no gradient in some steps, which distributed training must be told.
     """
     import warnings
 
@@ -373,12 +370,14 @@ def make_fabric(unused: bool = False) -> Fabric:
         started = int(os.environ.get("WORLD_SIZE", "1"))
         local = int(os.environ.get("LOCAL_WORLD_SIZE", str(started)))
         fabric = Fabric(
-            accelerator="gpu" if torch.cuda.is_available() else "cpu",
+            accelerator="gpu" if torch.cuda.is_available() and recipe.num_gpu != 0 else "cpu",
             devices=local if started > 1 else 1,
             num_nodes=max(started // local, 1),
             # Buffers are constants or running statistics, and the first process's are saved: broadcasting them in every
             # step gains nothing (and fails in torch for a single channels-last one).
-            strategy=DDPStrategy(forward_sync_buffers=False, find_unused_parameters=unused) if started > 1 else "auto",
+            strategy=DDPStrategy(forward_sync_buffers=False, find_unused_parameters=recipe.find_unused_parameters)
+            if started > 1
+            else "auto",
         )
         fabric.launch()
     return fabric

@@ -19,10 +19,14 @@ class _Adversarial(Loss):
     kind: ClassVar[str] = "logits"
     reference: ClassVar[str] = "target"
 
-    def __init__(self, gan_type: str = "vanilla", real_label_val: float = 1.0, fake_label_val: float = 0.0) -> None:
+    def __init__(self, gan_type: str = "vanilla", real_label_val: float = 1.0, fake_label_val: float = 0.0,
+                 relativistic: bool = False) -> None:  # fmt: skip
         super().__init__()
         self.gan_type = choice("gan_type", gan_type, KINDS)
         self.real, self.fake = float(real_label_val), float(fake_label_val)
+        if relativistic and gan_type == "hinge":
+            raise ValueError("relativistic goes with gan_type vanilla or lsgan: relative to their means, hinge's are 0")
+        self.relativistic = relativistic or gan_type == "ragan"
 
     def _distance(self, logits: Tensor, label: float) -> Tensor:
         """How far logits are from saying `label`: squares for LSGAN, cross-entropy otherwise."""
@@ -35,7 +39,8 @@ class GANLoss(_Adversarial):
     """The generator's side. f, r are the logits of fakes and of real pictures, y its labels (real 1, fake 0).
 
     `vanilla`: BCE(f, y_real), the non-saturating form; `lsgan`: mean (f - y_real)^2; `hinge`: -mean f; `ragan`, the
-    relativistic average: (BCE(r - mean f, y_fake) + BCE(f - mean r, y_real)) / 2. Only `ragan` looks at r.
+    relativistic average: (BCE(r - mean f, y_fake) + BCE(f - mean r, y_real)) / 2. `relativistic` makes `vanilla` that,
+    and `lsgan` the same with squares: BasicSR's ESRGANModel. Only relativistic kinds look at r.
 
     Shapes: logits (N, 1) or any, of fakes as `student`, of real pictures as `teacher`. Default weight: SR 5e-3 beside
     VGG's content loss (BasicSR; 1e-3 in SRGAN), classification none. Cost: none beyond the discriminator's pass.
@@ -48,10 +53,10 @@ class GANLoss(_Adversarial):
     ) -> Tensor:
         if self.gan_type == "hinge":
             return -student.mean()
-        if self.gan_type != "ragan":
+        if not self.relativistic:
             return self._distance(student, self.real)
         if teacher is None:
-            raise ValueError("ragan compares with the logits of real pictures, which were not given")
+            raise ValueError("a relativistic loss compares with the logits of real pictures, which were not given")
         loser = self._distance(teacher - student.mean(), self.fake)
         return (loser + self._distance(student - teacher.mean(), self.real)) / 2
 
@@ -68,6 +73,8 @@ class GANLossD(_Adversarial):
 
     `vanilla`: BCE(r, y_real) + BCE(f, y_fake); `lsgan`: mean (r - y_real)^2 + mean (f - y_fake)^2; `hinge`:
     mean max(0, 1 - r) + mean max(0, 1 + f); `ragan`: (BCE(r - mean f, y_real) + BCE(f - mean r, y_fake)) / 2.
+    `relativistic` makes `vanilla` that and `lsgan` the same with squares, the means without a gradient: BasicSR's
+    ESRGANModel, which back-propagates the two terms one after the other.
 
     Shapes: a list [real, fake] of logits (N, 1) or any as `student`; `teacher` is not used. Default weight: SR 1.0,
     classification none. Cost: none beyond the discriminator's two passes.
@@ -89,22 +96,24 @@ class GANLossD(_Adversarial):
         real, fake = student
         if self.gan_type == "hinge":
             return F.relu(1 - real).mean() + F.relu(1 + fake).mean()
-        if self.gan_type == "ragan":
-            return (self._distance(real - fake.mean(), self.real) + self._distance(fake - real.mean(), self.fake)) / 2
+        if self.relativistic:
+            means = real.mean(), fake.mean()
+            mean_real, mean_fake = means if self.gan_type == "ragan" else (mean.detach() for mean in means)
+            return (self._distance(real - mean_fake, self.real) + self._distance(fake - mean_real, self.fake)) / 2
         return self._distance(real, self.real) + self._distance(fake, self.fake)
 
     @torch.no_grad()
     def verdict(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
         """How real the discriminator holds each side to be on average, from 0 to 1.
 
-        Probabilities for `vanilla`; relative to the other side's mean for `ragan`; LSGAN's score and hinge's, whose
-        margin from -1 to 1 becomes 0 to 1, are clamped.
+        Probabilities for `vanilla`; relative to the other side's mean where the loss is; LSGAN's score and hinge's,
+        whose margin from -1 to 1 becomes 0 to 1, are clamped.
         """
         real, fake = real.float(), fake.float()
-        if self.gan_type == "vanilla":
+        if self.relativistic:
+            real, fake = real - fake.mean(), fake - real.mean()
+        if self.gan_type in ("vanilla", "ragan"):
             real, fake = real.sigmoid(), fake.sigmoid()
-        elif self.gan_type == "ragan":
-            real, fake = (real - fake.mean()).sigmoid(), (fake - real.mean()).sigmoid()
         elif self.gan_type == "hinge":
             real, fake = (real + 1) / 2, (fake + 1) / 2
         return real.clamp(0, 1).mean(), fake.clamp(0, 1).mean()

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from srkd import losses
 from srkd.distill.objective import Objective, parse_terms
 from srkd.distill.taps import Taps
+from srkd.engine import task as engine
 from srkd.engine.checkpoint import load_weights
 from srkd.engine.optimisers import make_optimiser
 from srkd.engine.task import SetScores
@@ -23,7 +24,7 @@ from srkd.sr import evaluate, gan_discriminators, task
 from srkd.sr.gan_discriminators import among, divergence
 from srkd.sr.gan_health import Watch, measure
 from srkd.sr.gan_pair import Judge, Pair, compared, gradient_norm, seeded, try_features
-from srkd.sr.gan_recipe import GANRecipe, Peer
+from srkd.sr.gan_recipe import ESRGANRecipe, GANRecipe, Peer
 from srkd.sr.task import Step
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ class Task(task.Task):
         size = recipe.mutual.cohort if recipe.mutual else 1
         for number in range(size):
             self.pairs.append(self._pair(number, first + number, size))
-        kind = self.judgement.gan_type if self.judgement is not None else None
+        # Relative logits stand for no probability of their own.
+        kind = None if self.judgement is None or self.judgement.relativistic else self.judgement.gan_type
         if mutual := recipe.mutual:
             features = bool(mutual.taps("discriminator"))
             self.between_discriminators = divergence(kind, mutual.temperature, features)
@@ -75,6 +77,10 @@ class Task(task.Task):
         object.__setattr__(self, "discriminator_teacher", gan_discriminators.teacher(recipe))
         if distill := recipe.train.distill_d:
             self.from_teacher = divergence(kind, distill.temperature)
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> type[engine.Task]:
+        return Relativistic if data.get("model_type") == "ESRGANModel" else cls
 
     @staticmethod
     def _refuse_twins(recipe: GANRecipe) -> None:
@@ -204,7 +210,7 @@ class Task(task.Task):
         try:
             with self.autocast(step, self.device):
                 real = None
-                if self.adversarial.gan_type == "ragan":
+                if self.adversarial.relativistic:
                     with torch.no_grad():
                         real = discriminator(hr)
                 return self.adversarial(discriminator(output), real)
@@ -330,6 +336,12 @@ class Task(task.Task):
             del meta["scale"]
             meta["network"] = pair.network_d
         return meta
+
+
+class Relativistic(Task):
+    """What BasicSR calls ESRGANModel: `sr.gan` whose adversarial losses are relativistic."""
+
+    recipe_type = ESRGANRecipe
 
 
 def _checked(options: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -111,3 +111,15 @@ class GANRecipe(sr.SRRecipe):
     init_seed: int | None = pydantic.Field(
         None, ge=0, description="seed of the initial weights, where it is not manual_seed, which the batches follow"
     )
+
+
+class ESRGANRecipe(GANRecipe):
+    """The top of a recipe whose `model_type` is BasicSR's ESRGANModel."""
+
+    model_type: Literal["ESRGANModel"] = "ESRGANModel"
+
+    @pydantic.model_validator(mode="after")
+    def _relativistic(self) -> ESRGANRecipe:
+        if self.train.gan_opt is not None:
+            self.train.gan_opt = {**self.train.gan_opt, "relativistic": True}
+        return self

@@ -6,11 +6,12 @@ An option file of BasicSR's own for an SRModel trains as it is; keys that mean n
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
 
-from srkd.engine.recipe import Optimiser, Recipe, Section, Train
+from srkd.engine.recipe import Optimiser, Recipe, Section, Train, line
 from srkd.errors import SrkdError
 
 Paths = str | list[str]
@@ -31,6 +32,11 @@ class TrainSet(Section):
     ignored = frozenset({"type", "io_backend", "use_shuffle", "num_worker_per_gpu", "dataset_enlarge_ratio",
                          "prefetch_mode", "num_prefetch_queue", "pin_memory", "phase", "bufsize"})  # fmt: skip
     aliases = {"use_flip": "use_hflip"}  # BasicSR's EDSR and RCAN options still have the older name
+    instead = {
+        "lq_size": "gt_size, which is lq_size times the scale",
+        "accum_iter": "train.accumulate",
+        "batch_size": "batch_size_per_gpu",
+    }
     name: str = pydantic.Field("train", description="only for the reader")
     dataroot_gt: Paths = pydantic.Field(description="folders of HR pictures, or data sets by name")
     dataroot_lq: Paths | None = pydantic.Field(
@@ -73,6 +79,17 @@ class Datasets(Section):
     __pydantic_extra__: dict[str, ValSet] = pydantic.Field(init=False)
     train: TrainSet
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _different_names(cls, data: Any) -> Any:
+        seen: dict[Any, str] = {}
+        for key, value in data.items() if isinstance(data, Mapping) else ():
+            name = value.get("name") if key != "train" and isinstance(value, Mapping) else None
+            if isinstance(name, str) and name in seen:
+                raise ValueError(f'{seen[name]} and {key}{line(value, "name")} are both named "{name}"')
+            seen[name] = f"{key}{line(value, 'name')}"
+        return data
+
     def validation(self) -> list[ValSet]:
         return list((self.__pydantic_extra__ or {}).values())
 
@@ -105,6 +122,9 @@ class Path(Section):
     pretrain_network_g_teacher: str | None = pydantic.Field(None, description="the teacher's checkpoint")
 
 
+_GAN = "task: sr.gan, which has this key"
+
+
 class Cache(Section):
     """A teacher's answers, computed before training.
 
@@ -127,16 +147,29 @@ class Cache(Section):
 class SRTrain(Train):
     """`train:` of an SR recipe."""
 
-    ignored = frozenset({"manual_seed", "use_grad_clip"})
+    ignored = frozenset({"manual_seed"})
+    instead = {
+        **Train.instead,
+        **dict.fromkeys(("gan_opt", "perceptual_opt", "optim_d", "net_d_iters", "net_d_init_iters"), _GAN),
+    }
     optim_g: Optimiser = Optimiser()
     losses: list[dict[str, Any]] = pydantic.Field([], description="loss terms; L1 to the ground truth without any")
     pixel_opt: dict[str, Any] | None = pydantic.Field(None, description="a term to the ground truth, as BasicSR's")
+    use_grad_clip: bool = pydantic.Field(
+        False, description="NAFNet's and Restormer's word for clip_grad_norm: 0.01, where that is not set"
+    )
     reparameterise: bool = pydantic.Field(
         False, description="3x3 convolutions are trained as sums of branches (ECBSR's) and saved as plain ones"
     )
     quantisation_aware: bool = pydantic.Field(
         False, description="convolutions round as int8 will, so that it loses less; not with reparameterise"
     )
+
+    @pydantic.model_validator(mode="after")
+    def _clip_as_nafnet(self) -> SRTrain:
+        if self.use_grad_clip and not self.clip_grad_norm:
+            self.clip_grad_norm = 0.01
+        return self
 
     def all_losses(self) -> list[dict[str, Any]]:
         """The loss terms, BasicSR's `pixel_opt` among them."""
@@ -152,8 +185,9 @@ class SRTrain(Train):
 class SRRecipe(Recipe):
     """The top of an SR recipe."""
 
-    ignored = frozenset({"model_type", "num_gpu", "dist_params", "dist", "rank",
-                         "world_size", "is_train", "auto_resume", "use_static_graph"})  # fmt: skip
+    ignored = frozenset({"model_type", "dist_params", "dist", "rank", "world_size", "is_train", "auto_resume",
+                         "use_static_graph"})  # fmt: skip
+    instead = {**Recipe.instead, **dict.fromkeys(("network_d", "network_d_teacher", "mutual", "init_seed"), _GAN)}
     scale: int = pydantic.Field(ge=1, le=16, description="super-resolution factor")
     network_g: dict[str, Any] = pydantic.Field(description="{type, options}: srkd's, BasicSR's or package.module:Class")
     network_g_teacher: dict[str, Any] | None = pydantic.Field(

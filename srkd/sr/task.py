@@ -67,8 +67,9 @@ class Task(engine.Task):
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> type[engine.Task]:
         # BasicSR's option files name their model where ours name the task.
-        if "task" not in data and data.get("model_type") == "SRGANModel":
-            return engine.find("sr.gan")
+        kind = data.get("model_type")
+        if "task" not in data and kind in ("SRGANModel", "ESRGANModel"):
+            return engine.find("sr.gan").of(data)
         return cls
 
     def setup(self, fabric: Fabric) -> None:

@@ -1,7 +1,9 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from srkd.distill.objective import parse_terms
 from srkd.engine.recipe import Section, dump, merge, override, parse, read, validate
 from srkd.engine.schedule import factor
 from srkd.errors import SrkdError
@@ -103,6 +105,103 @@ def test_typos_in_free_sections_are_found() -> None:
         validate(Outer, {"val_2": {"a": 1}, "other": {}})
     with pytest.raises(SrkdError, match=r"unknown key val_2\.b"):
         validate(Outer, {"val_2": {"b": 1}})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a\nscale: 2\nname: b\n", r"r\.yml, line 3: the key \"name\" is there twice, first in line 1"),
+        ("train:\n  optim_g: {lr: 1, lr: 2}\n", r'r\.yml, line 2: the key "lr" is there twice, first in line 2'),
+        ("[network_g]\ntype = 'EDSR'\n", r"r\.yml: this is TOML, and a recipe is YAML"),
+        ("# my recipe\n\nname = 'x'  # of the run\nscale = 2\n", "this is TOML"),
+        ("- name = 1\n", "a recipe is a mapping of keys to values, this is list"),
+    ],
+)
+def test_what_is_no_recipe_is_called_what_it_is(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "r.yml").write_text(text)
+    with pytest.raises(SrkdError, match=message) as error:
+        read(tmp_path / "r.yml")
+    assert "\n" not in str(error.value)
+
+
+def test_anchors_may_be_merged_and_overridden() -> None:
+    assert parse("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}") == {"a": {"x": 1, "y": 2}, "b": {"x": 3, "y": 2}}
+
+
+WRONG = """\
+name: x
+scale: 2
+network_g: {type: EDSR}
+datasets:
+  train:
+    dataroot_gt: x
+    lq_size: 32
+  val: {name: Set5, dataroot_gt: x}
+  val_2:
+    dataroot_gt: y
+    name: Set5
+train:
+  total_iter: many
+  grad_clip: true
+  optim_g:
+    lr: fast
+"""
+
+
+def test_mistakes_come_with_their_lines_and_other_tools_words_with_ours(tmp_path: Path) -> None:
+    (tmp_path / "r.yml").write_text(WRONG)
+    with pytest.raises(SrkdError) as error:
+        validate(SRRecipe, override(read(tmp_path / "r.yml"), ["train.optim_g.lr=slow"]))
+    text = str(error.value)
+    for part in ("unknown key datasets.train.lq_size (use gt_size, which is lq_size times the scale) (line 7)",
+                 'val (line 8) and val_2 (line 11) are both named "Set5"',
+                 "parse string as an integer, got 'many' (line 13)",
+                 "unknown key train.grad_clip (use train.clip_grad_norm, the largest norm, e.g. 1.0) (line 14)",
+                 "got 'slow' (line 15)"):  # fmt: skip
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("where", "key", "ours"),
+    [
+        ("datasets.train", "accum_iter", "train.accumulate"),
+        ("datasets.train", "meta_info", "meta_info_file"),
+        ("train", "accum_iter", "train.accumulate"),
+        ("train", "gan_opt", "task: sr.gan"),
+        ("network_d", "", "task: sr.gan"),
+        ("use_amp", "", "train.precision"),
+    ],
+)
+def test_words_of_other_tools_and_tasks_get_ours(recipe: dict[str, Any], where: str, key: str, ours: str) -> None:
+    with pytest.raises(SrkdError) as error:
+        validate(SRRecipe, override(recipe, [f"{where}.{key}=2" if key else f"{where}=2"]))
+    assert f"unknown key {where}" in str(error.value) and ours in str(error.value)
+
+
+def test_a_losss_unknown_option_may_be_meant_for_the_term(recipe: dict[str, Any]) -> None:
+    with pytest.raises(SrkdError, match=r'L1Loss: unknown option "loss_weight" .did you mean "weight"'):
+        parse_terms([{"type": "L1Loss", "loss_weight": 0.5}])
+
+
+def test_paths_may_start_at_home(recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    recipe["datasets"]["train"]["dataroot_gt"] = ["~/photos", "~"]
+    recipe["network_g_teacher"] = {"file": "~/t.safetensors"}
+    recipe["path"] = {"pretrain_network_g": "~/w.pth"}
+    recipe["cache"] = {"dir": "~/cache"}
+    checked, _ = validate(SRRecipe, recipe)
+    assert checked.datasets.train.dataroot_gt == ["/home/me/photos", "~"]
+    assert checked.network_g_teacher == {"file": "/home/me/t.safetensors"}
+    assert (checked.path.pretrain_network_g, checked.cache.dir) == ("/home/me/w.pth", "/home/me/cache")
+    assert recipe["cache"] == {"dir": "~/cache"}
+
+
+def test_nafnets_word_for_clipping(recipe: dict[str, Any]) -> None:
+    for settings, norm in (({"use_grad_clip": True}, 0.01), ({"use_grad_clip": True, "clip_grad_norm": 1.0}, 1.0),
+                           ({"use_grad_clip": False}, 0.0)):  # fmt: skip
+        recipe["train"] |= settings
+        assert validate(SRRecipe, recipe)[0].train.clip_grad_norm == norm
+        recipe["train"].pop("clip_grad_norm", None)
 
 
 def _train(**changes: Any) -> Any:

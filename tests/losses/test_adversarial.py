@@ -45,6 +45,34 @@ def test_values_are_the_papers(kind: str, logits: tuple[Tensor, Tensor]) -> None
     assert ours.item() == pytest.approx(discriminator, rel=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["vanilla", "lsgan"])
+def test_relativistic_losses_and_their_gradients_are_those_of_basicsrs_esrgan_model(
+    kind: str, logits: tuple[Tensor, Tensor]
+) -> None:
+    from importlib import import_module
+
+    basicsr.package()
+    theirs = import_module("basicsr.losses.gan_loss").GANLoss(kind)
+    real, fake = (z.clone().requires_grad_() for z in logits)
+    generator = srkd.losses.build("GANLoss", gan_type=kind, relativistic=True)(fake, real)
+    known = real.detach()
+    expected = (theirs(known - fake.mean(), False) + theirs(fake - known.mean(), True)) / 2
+    torch.testing.assert_close(generator, expected)
+    torch.testing.assert_close(torch.autograd.grad(generator, fake), torch.autograd.grad(expected, fake))
+    # As ESRGANModel.optimize_parameters has it: a backward pass for each, the other side's mean detached.
+    discriminator = srkd.losses.build("GANLossD", gan_type=kind, relativistic=True)([real, fake])
+    of_real = theirs(real - fake.detach().mean(), True, is_disc=True) * 0.5
+    of_fake = theirs(fake - real.detach().mean(), False, is_disc=True) * 0.5
+    torch.testing.assert_close(discriminator, of_real + of_fake)
+    expected = torch.autograd.grad(of_real, real) + torch.autograd.grad(of_fake, fake)
+    torch.testing.assert_close(torch.autograd.grad(discriminator, (real, fake)), expected)
+
+
+def test_a_relativistic_hinge_is_refused() -> None:
+    with pytest.raises(SrkdError, match="relativistic goes with gan_type vanilla or lsgan"):
+        srkd.losses.build("GANLoss", gan_type="hinge", relativistic=True)
+
+
 @pytest.mark.parametrize("kind", ["vanilla", "lsgan", "hinge"])
 def test_values_are_basicsrs_with_its_labels(kind: str, logits: tuple[Tensor, Tensor]) -> None:
     from importlib import import_module

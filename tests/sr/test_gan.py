@@ -297,6 +297,24 @@ def test_basicsrs_option_file_trains_with_only_its_paths_changed(vgg: Path, tmp_
         Run(msrgan(tmp_path, "none.pth"), tmp_path, quiet=True).dry_run()
 
 
+@pytest.mark.parametrize("task", ["sr.gan", None])
+def test_basicsrs_esrgan_model_is_relativistic(gan: dict[str, Any], tmp_path: Path, task: str | None) -> None:
+    gan["model_type"] = "ESRGANModel"
+    if task is None:
+        del gan["task"]
+    run = Run(gan, tmp_path, quiet=True)
+    assert not run.notices
+    (built,) = run.dry_run()
+    assert isinstance(built, Task) and built.judgement is not None and built.adversarial is not None
+    assert built.judgement.relativistic and built.adversarial.relativistic
+    run.train()
+    # What the run says of itself trains the same again.
+    (again,) = Run(parse((tmp_path / "tiny" / "recipe.yml").read_text()), tmp_path, quiet=True).dry_run()
+    assert isinstance(again, Task) and again.judgement is not None and again.judgement.relativistic
+    (plain,) = Run({**gan, "model_type": "SRGANModel"}, tmp_path, quiet=True).dry_run()
+    assert isinstance(plain, Task) and plain.judgement is not None and not plain.judgement.relativistic
+
+
 MISTAKES = [
     (["mutual.cohort=1"], "mutual.cohort: value error, a cohort needs at least 2 pairs.*got 1"),
     (["mutual={cohort: 3, peers: [{}]}"], "peers: a cohort of 3 has 2 beside the first pair"),
