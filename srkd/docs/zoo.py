@@ -79,8 +79,8 @@ def _fetched() -> str:
     """Other people's checkpoints: what is known of them is what was published."""
     rows = []
     for name, entry in sorted(external.entries().items()):
-        scores = published.entry(entry.published).scores(entry.scale)
-        reported = ", ".join(f"{key} {value['psnr']:.2f}" for key, value in scores.items())
+        scores = published.entry(entry.published).scores(entry.scale) if entry.published else {}
+        reported = ", ".join(f"{key} {value['psnr']:.2f}" for key, value in scores.items()) or "-"
         paper, licence = cell(entry.paper), cell(entry.licence)
         rows.append([code(name), f"x{entry.scale}", f"{entry.parameters:,}", reported, paper, licence])
     return table(["model", "scale", "parameters", "published PSNR (dB)", "paper", "licence"], rows)

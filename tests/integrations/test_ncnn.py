@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import srkd
 from srkd.errors import SrkdError
 from srkd.integrations import ncnn, spandrel
 
@@ -120,6 +121,17 @@ def test_the_weights_read_give_what_the_package_gives(lines: list[str], half: bo
     ours, theirs = by_spandrel(ncnn.state_dict(*files), image), ncnn.NcnnNetwork(*files, threads=1)(image)
     assert ours.shape == theirs.shape
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
+
+
+@pytest.mark.skipif(not find_spec("spandrel"), reason="needs spandrel")
+def test_a_param_file_is_a_model(tmp_path: Path) -> None:
+    param, weights = write(tmp_path, compact())
+    model = srkd.load(param)
+    assert model.scale == 2
+    image = np.random.default_rng(2).integers(0, 256, (9, 7, 3), np.uint8)
+    expected = by_spandrel(ncnn.state_dict(param, weights), image.transpose(2, 0, 1).astype(np.float32) / 255)
+    levels = np.rint(np.clip(expected, 0, 1) * 255).transpose(1, 2, 0)
+    assert np.abs(model.upscale(image) - levels).max() <= 1
 
 
 def test_what_is_wrong_is_named(tmp_path: Path) -> None:
