@@ -16,6 +16,7 @@ from srkd.distill.weights import Balance, Weight
 from srkd.errors import SrkdError, unknown
 from srkd.losses import Loss
 
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 _WORDS = {"type", "at", "weight", "balance", "target", "name"}
 
 
@@ -137,6 +138,7 @@ class Objective(nn.Module):
         self.modules_of = nn.ModuleDict({_key(term): nn.ModuleList([self._build(term)]) for term in self.terms})
         self.weights: dict[str, float | Tensor] = {}
         self._parameters_of_student: list[nn.Parameter] = []
+        self._batch_norm = False
         for term in self.terms:
             if term.balance is not None:
                 # 0 until it is measured. A buffer, so that a resumed run goes on with it.
@@ -152,6 +154,7 @@ class Objective(nn.Module):
         Raises:
             SrkdError: a path that matches nothing, sides of different number; every mistake in one line.
         """
+        self._batch_norm = any(isinstance(m, _NORMS) for m in student.modules())
         mistakes = []
         for term in self.terms:
             try:
@@ -219,8 +222,7 @@ class Objective(nn.Module):
         values = []
         pairs = self._pairs(term, student, teacher, target)
         for loss, (ours, theirs) in zip(self._losses(term), pairs, strict=True):
-            wanted = {key: context[key] for key in loss.needs}
-            values.append(loss(ours, theirs, target, **wanted))
+            values.append(loss(ours, theirs, target, **_wanted(loss, context)))
         return torch.stack(values).sum() if len(values) > 1 else values[0]
 
     def forward(
@@ -305,7 +307,7 @@ class Objective(nn.Module):
                 raise SrkdError(f"needs {', '.join(missing)}, which this task does not give")
             _check_finite(term, theirs)
             try:
-                loss.prepare(ours, theirs, **{key: context[key] for key in loss.needs})
+                loss.prepare(ours, theirs, **_wanted(loss, {"batch_norm": self._batch_norm, **context}))
             except (ValueError, TypeError) as error:
                 raise SrkdError(str(error)) from error
             loss.to(device=_first(ours).device)
@@ -361,6 +363,12 @@ def _gradient(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     gradients = torch.autograd.grad(value, list(parameters), retain_graph=True, allow_unused=True)
     pairs = zip(parameters, gradients, strict=True)
     return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in pairs])
+
+
+def _wanted(loss: Loss, context: Mapping[str, Any]) -> dict[str, Any]:
+    """What the loss asks the training step for: all that it needs, and what it uses where it is there."""
+    needed = {key: context[key] for key in loss.needs}
+    return {**needed, **{key: context[key] for key in loss.uses if key in context}}
 
 
 def _first(maps: Tensor | Sequence[Tensor]) -> Tensor:

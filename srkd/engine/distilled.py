@@ -94,8 +94,10 @@ class DistilledTask(Task):
         (a macro-F1, an RMSE) is one item named `all`."""
 
     def context(self, batch: Mapping[str, Any], step: int) -> dict[str, Any]:
-        """What losses may ask for by name: the batch itself, `step`, and `progress` from 0 to 1."""
-        return {**batch, "step": step, "progress": step / self.recipe.train.total_iter}
+        """What losses may ask for by name: the batch itself, `step`, `progress` from 0 to 1, and `examples`, how many
+        the training data have."""
+        progress = step / self.recipe.train.total_iter
+        return {**batch, "step": step, "progress": progress, "examples": self.examples}
 
     def setup(self, fabric: Fabric) -> None:
         self.fabric, self.device = fabric, fabric.device

@@ -28,6 +28,11 @@ class _Adversarial(Loss):
             raise ValueError("relativistic goes with gan_type vanilla or lsgan: relative to their means, hinge's are 0")
         self.relativistic = relativistic or gan_type == "ragan"
 
+    def check(self, student: Tensor, teacher: Tensor | None) -> None:
+        """Fakes and real images may differ in number. Raises ValueError where a relativistic loss lacks the latter."""
+        if self.relativistic and teacher is None:
+            raise ValueError("a relativistic loss compares with the logits of real images, which were not given")
+
     def _distance(self, logits: Tensor, label: float) -> Tensor:
         """How far logits are from saying `label`: squares for LSGAN, cross-entropy otherwise."""
         target = torch.full_like(logits, label)
@@ -55,8 +60,7 @@ class GANLoss(_Adversarial):
             return -student.mean()
         if not self.relativistic:
             return self._distance(student, self.real)
-        if teacher is None:
-            raise ValueError("a relativistic loss compares with the logits of real pictures, which were not given")
+        assert teacher is not None
         loser = self._distance(teacher - student.mean(), self.fake)
         return (loser + self._distance(student - teacher.mean(), self.real)) / 2
 
@@ -86,9 +90,9 @@ class GANLossD(_Adversarial):
     def prepare(self, student: Maps, teacher: Maps | None = None, **context: Any) -> None:
         super().prepare(student, student, **context)
 
-    def fit(self, student: Sequence[Tensor], teacher: Sequence[Tensor], **context: Any) -> None:
+    def check_layers(self, student: Sequence[Tensor], teacher: Sequence[Tensor] | None) -> None:
         if len(student) != 2:
-            raise ValueError(f"needs the logits of real pictures and of fakes, got a list of {len(student)}")
+            raise ValueError(f"needs the logits of real images and of fakes, got a list of {len(student)}")
 
     def forward(
         self, student: Sequence[Tensor], teacher: Any = None, target: Tensor | None = None, **context: Any

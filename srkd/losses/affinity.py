@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkd.losses.align import as_maps, check_pair, match_size
+from srkd.losses.align import as_maps, match_size
 from srkd.losses.base import Loss, whole
 from srkd.losses.numeric import unit, with_gradient
 from srkd.losses.registry import register
@@ -28,14 +28,15 @@ class FeatureAffinity(Loss):
     ICIP 2020.
     """
 
+    shapes: ClassVar[str] = "maps"
     zero_at_equal = True
 
     def __init__(self, pool: int = 1) -> None:
         super().__init__()
         self.pool = whole("pool", pool)
 
-    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        check_pair(student, teacher)
+    def check(self, student: Tensor, teacher: Tensor) -> None:
+        super().check(student, teacher)
         if self.pool > 1 and min(*as_maps(student).shape[2:], *as_maps(teacher).shape[2:]) < self.pool:
             raise ValueError(
                 f"pool {self.pool} is larger than the maps: student {tuple(student.shape)}, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,19 +16,8 @@ def as_maps(features: Tensor) -> Tensor:
     return features[:, :, None, None] if features.ndim == 2 else features
 
 
-def check_pair(student: Tensor, teacher: Tensor) -> None:
-    """Raise ValueError unless both are (N, C, H, W) maps, or both (N, C) vectors, of one batch."""
-    shapes = f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}"
-    if student.ndim != teacher.ndim or student.ndim not in (2, 4):
-        raise ValueError(f"needs maps (N, C, H, W) or vectors (N, C) on both sides, got {shapes}")
-    if len(student) != len(teacher):
-        raise ValueError(f"the batches differ: {shapes}")
-    if 0 in student.shape or 0 in teacher.shape:
-        raise ValueError(f"nothing to compare: {shapes}")
-
-
 def match_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Average-pool the larger of two (N, C, H, W) maps to the smaller, each side of the picture by itself."""
+    """Average-pool the larger of two (N, C, H, W) maps to the smaller, each side of the image by itself."""
     if student.shape[2:] != teacher.shape[2:]:
         size = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))
         student, teacher = F.adaptive_avg_pool2d(student, size), F.adaptive_avg_pool2d(teacher, size)
@@ -56,12 +45,13 @@ def projection(student: Tensor, teacher: Tensor, *, bias: bool = True) -> nn.Mod
 class Projected(Loss):
     """Base of losses that compare equal numbers of channels: `prepare` makes `projection` where they differ."""
 
+    shapes: ClassVar[str] = "maps"
+
     def __init__(self) -> None:
         super().__init__()
         self.projection: nn.Module | None = None
 
     def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        check_pair(student, teacher)
         self.projection = projection(student, teacher)
 
     def aligned(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkd.losses.align import as_maps, check_pair, match_size
+from srkd.losses.align import as_maps, match_size
 from srkd.losses.base import Loss, positive
 from srkd.losses.numeric import unit
 from srkd.losses.registry import register
@@ -23,6 +23,7 @@ class AttentionTransfer(Loss):
     Source: Zagoruyko and Komodakis, "Paying More Attention to Attention", ICLR 2017 (arXiv:1612.03928).
     """
 
+    shapes: ClassVar[str] = "maps"
     zero_at_equal = True
 
     def __init__(self, p: float = 2.0) -> None:
@@ -30,9 +31,6 @@ class AttentionTransfer(Loss):
         if positive("p", p) < 1:
             raise ValueError(f"p must be at least 1 (below, the gradient at zero is infinite), got {p}")
         self.p = p
-
-    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        check_pair(student, teacher)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         student, teacher = match_size(as_maps(student), as_maps(teacher))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from srkd.losses.align import Projected, as_maps, match_size
-from srkd.losses.base import positive, unprepared
+from srkd.losses.align import Projected, as_maps, like, match_size
+from srkd.losses.base import positive, unprepared, whole
 from srkd.losses.numeric import mean_square, with_gradient
 from srkd.losses.registry import register
 
@@ -40,36 +40,73 @@ class ActivationBoundary(Projected):
         return with_gradient(value, {student: side.mul_(short).mul_(-2 / short.numel())})
 
 
+def connector(student: Tensor, teacher: Tensor) -> nn.Module:
+    """OFD's way from the student's channels to the teacher's: a 1x1 convolution without bias, then BatchNorm."""
+    channels, where = teacher.shape[1], like(student)
+    convolution = nn.Conv2d(student.shape[1], channels, 1, bias=False, **where)
+    nn.init.normal_(convolution.weight, 0, (2 / channels) ** 0.5)
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels, **where))
+
+
 @register("ofd")
 class OverhaulDistillation(Projected):
     """mean (s - t')^2, t' = max(t, m), counted as zero where s <= t' <= 0; m = E[t | t < 0] for each channel.
 
     What lies below the margin m matters to nobody, and a student that is negative where the teacher is has done its
-    part. `prepare` estimates m from the dry run's batch (0 for a channel never negative) and keeps it as a buffer. Tap
+    part. m is the mean over what was negative in the dry run and in the first `batches` batches of training (0 for a
+    channel never negative); the official code takes it from the teacher's BatchNorm, which a network need not have. Tap
     both networks before the activation.
 
-    Shapes: maps (N, C, H, W) or vectors (N, C), any range; sizes are average-pooled to the smaller, different channels
-    projected by a learned 1x1 convolution. Default weight: SR 1.0 on features of unit scale; classification 1.0. Cost:
-    one 1x1 convolution and a few passes over the teacher's map; memory two maps.
-    Source: Heo et al., "A Comprehensive Overhaul of Feature Distillation", ICCV 2019 (arXiv:1904.01866).
+    s goes through the official connector, a learned 1x1 convolution and BatchNorm, with `batch_norm`; without, only
+    through the convolution and only where channels differ. By default (None) a recipe's student decides by having
+    BatchNorm or not, as SR networks do not; in a loop of one's own it is off.
+
+    Shapes: maps (N, C, H, W) or vectors (N, C), any range; sizes are average-pooled to the smaller. Default weight: SR
+    1.0 on features of unit scale; classification 1e-3 C H W, the official 1e-3 being for the sum over an image's
+    elements, halved for each layer before the last. Cost: one 1x1 convolution and a few passes over the teacher's map;
+    memory two maps.
+    Source: Heo et al., "A Comprehensive Overhaul of Feature Distillation", ICCV 2019 (arXiv:1904.01866). Official code:
+    clovaai/overhaul-distillation, CIFAR-100/distiller.py.
     """
 
+    uses: ClassVar[tuple[str, ...]] = ("batch_norm",)
     zero_at_equal = True
-    margin: Tensor | None
+    negative: Tensor | None
 
-    def __init__(self) -> None:
+    def __init__(self, batch_norm: bool | None = None, batches: int = 16) -> None:
         super().__init__()
-        self.register_buffer("margin", None)
+        self.batch_norm, self.batches = batch_norm, whole("batches", batches)
+        if batch_norm:
+            self.zero_at_equal = False
+        # For each channel the sum of what was negative, how much that was, and in how many batches it was looked for.
+        self.register_buffer("negative", None)
 
     def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
         super().fit(student, teacher, **context)
-        maps = match_size(as_maps(student), as_maps(teacher))[1]
-        negative = maps.clamp_max(0).sum((0, 2, 3), keepdim=True)
-        self.margin = negative / (maps < 0).sum((0, 2, 3), keepdim=True).clamp_min(1)
+        if context.get("batch_norm") if self.batch_norm is None else self.batch_norm:
+            self.projection = connector(student, teacher)
+        self.negative = torch.zeros(3, teacher.shape[1], **like(teacher))
+        self._observe(match_size(as_maps(student), as_maps(teacher))[1])
+        self.negative[2] = 0  # the dry run is no batch of training
+
+    @torch.no_grad()
+    def _observe(self, maps: Tensor) -> None:
+        assert self.negative is not None
+        below = maps.clamp_max(0)
+        self.negative += torch.stack((below.sum((0, 2, 3)), (below < 0).sum((0, 2, 3)), below.new_ones(below.shape[1])))
+
+    @property
+    def margin(self) -> Tensor:
+        """m (1, C, 1, 1), from the batches seen so far."""
+        if self.negative is None:
+            raise unprepared(self, "margin")
+        return (self.negative[0] / self.negative[1].clamp_min(1))[None, :, None, None]
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
-        if self.margin is None:
+        if self.negative is None:
             raise unprepared(self, "margin")
+        if self.training and self.negative[2, 0] < self.batches:
+            self._observe(match_size(as_maps(student), as_maps(teacher))[1])
         student, teacher = self.aligned(student, teacher)
         with torch.no_grad():
             teacher = torch.maximum(teacher, self.margin)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkd.losses.base import Example, Loss, positive
-from srkd.losses.logits import labels_of, rows
+from srkd.losses.base import Example, Loss, positive, whole
+from srkd.losses.logits import kept, labels_of, rows
 from srkd.losses.registry import register
 
 
@@ -17,16 +17,26 @@ class _Focal(Loss):
     kind: ClassVar[str] = "logits"
     reference: ClassVar[str] = "target"
 
+    def __init__(self, ignore_index: int) -> None:
+        super().__init__()
+        self.ignore_index = whole("ignore_index", ignore_index, low=-(2**31))
+
+    def check(self, student: Tensor, teacher: Tensor | None) -> None:
+        """`labels_of` compares labels with logits."""
+
     def gamma_of(self, probability: Tensor) -> Tensor | float:
         """The exponent for each true-class probability (M)."""
         raise NotImplementedError
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         labels = labels_of(self, teacher, student)
-        log_p = F.log_softmax(rows(student), dim=1).gather(1, labels[:, None])[:, 0]
+        counts = labels != self.ignore_index
+        labels = labels.masked_fill(~counts, 0)
+        log_p = F.log_softmax(kept(rows(student), counts), dim=1).gather(1, labels[:, None])[:, 0]
         # -expm1 keeps the digits of 1 - p where p is near 1; the floor keeps fractional powers differentiable at 0.
         miss = (-torch.expm1(log_p)).clamp_min(1e-12)
-        return -(miss ** self.gamma_of(log_p.detach().exp()) * log_p).mean()
+        values = miss ** self.gamma_of(log_p.detach().exp()) * log_p
+        return -torch.where(counts, values, 0).sum() / counts.sum().clamp_min(1)
 
     @classmethod
     def example(cls, seed: int) -> Example:
@@ -38,13 +48,15 @@ class _Focal(Loss):
 class Focal(_Focal):
     """mean of -(1 - p)^gamma log p, p the probability given to the true class; gamma 2, and 0 is cross-entropy.
 
+    Labels equal to `ignore_index` count nothing, as padding does; all ignored gives 0.
+
     Shapes: logits (N, C) or (N, C, ...), any range, against labels (N) or (N, ...), 0 to C - 1. Default weight:
     classification 1.0 in place of cross-entropy; SR none. Cost: one softmax.
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017 (arXiv:1708.02002).
     """
 
-    def __init__(self, gamma: float = 2.0) -> None:
-        super().__init__()
+    def __init__(self, gamma: float = 2.0, ignore_index: int = -100) -> None:
+        super().__init__(ignore_index)
         self.gamma = positive("gamma", gamma, zero=True)
 
     def gamma_of(self, probability: Tensor) -> Tensor | float:
@@ -55,10 +67,15 @@ class Focal(_Focal):
 class SampleDependentFocal(_Focal):
     """Focal loss whose gamma follows the sample: 5 where p < 0.2, else 3 (FLSD-53); the mean over samples.
 
+    Labels equal to `ignore_index` count nothing, as padding does; all ignored gives 0.
+
     Shapes: logits (N, C) or (N, C, ...), any range, against labels (N) or (N, ...), 0 to C - 1. Default weight:
     classification 1.0 in place of cross-entropy; SR none. Cost: one softmax.
     Source: Mukhoti et al., "Calibrating Deep Neural Networks using Focal Loss", NeurIPS 2020 (arXiv:2002.09437).
     """
+
+    def __init__(self, ignore_index: int = -100) -> None:
+        super().__init__(ignore_index)
 
     def gamma_of(self, probability: Tensor) -> Tensor | float:
         return torch.where(probability < 0.2, 5.0, 3.0).to(probability.dtype)

@@ -17,8 +17,8 @@ from srkd.losses.registry import register
 class CrossEntropyLoss(Loss):
     """-sum_c q_c log softmax(s)_c, the mean over what is classified; q is one-hot, smoothed by `label_smoothing`.
 
-    Labels equal to `ignore` count nothing, as padding does; all ignored gives 0. Mixed examples have probabilities for
-    labels: floats of the logits' shape.
+    Labels equal to `ignore_index` count nothing, as padding does; all ignored gives 0. Mixed examples have
+    probabilities for labels: floats of the logits' shape.
 
     Shapes: logits (N, C) or (N, C, ...), any range, against labels (N) or (N, ...), 0 to C - 1, or probabilities of the
     logits' shape. Default weight: classification 1.0; SR none. Cost: one softmax.
@@ -27,20 +27,25 @@ class CrossEntropyLoss(Loss):
 
     kind: ClassVar[str] = "logits"
     reference: ClassVar[str] = "target"
+    renamed: ClassVar[dict[str, str]] = {"ignore": "ignore_index"}
 
-    def __init__(self, label_smoothing: float = 0.0, ignore: int = -100) -> None:
+    def __init__(self, label_smoothing: float = 0.0, ignore_index: int = -100) -> None:
         super().__init__()
         if not positive("label_smoothing", label_smoothing, zero=True) < 1:
             raise ValueError(f"label_smoothing must be from 0 to below 1, got {label_smoothing}")
-        self.label_smoothing, self.ignore = label_smoothing, ignore
+        self.label_smoothing, self.ignore_index = label_smoothing, ignore_index
+
+    def check(self, student: Tensor, teacher: Tensor | None) -> None:
+        """`labels_of` compares labels with logits."""
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         smoothing = self.label_smoothing
         if teacher is not None and teacher.is_floating_point() and teacher.shape == student.shape:
             return F.cross_entropy(student, teacher, label_smoothing=smoothing)
         labels = labels_of(self, teacher, student).view(student.shape[:1] + student.shape[2:])
-        total = F.cross_entropy(student, labels, ignore_index=self.ignore, reduction="sum", label_smoothing=smoothing)
-        return total / (labels != self.ignore).sum().clamp_min(1)
+        total = F.cross_entropy(student, labels, ignore_index=self.ignore_index, reduction="sum",
+                                label_smoothing=smoothing)  # fmt: skip
+        return total / (labels != self.ignore_index).sum().clamp_min(1)
 
     @classmethod
     def example(cls, seed: int) -> Example:

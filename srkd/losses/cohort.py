@@ -39,12 +39,15 @@ class Mutual(Loss):
     def prepare(self, student: Maps, teacher: Maps | None = None, **context: Any) -> None:
         super().prepare(student, student, **context)
 
-    def fit(self, student: Sequence[Tensor], teacher: Sequence[Tensor], **context: Any) -> None:
+    def check_layers(self, student: Sequence[Tensor], teacher: Sequence[Tensor] | None) -> None:
         if len(student) < 2:
             raise ValueError(f"a cohort needs at least 2 networks, got {len(student)}")
         shapes = [tuple(s.shape) for s in student]
         if len(set(shapes)) > 1:
             raise ValueError(f"the networks' outputs differ in shape: {', '.join(map(str, shapes))}")
+        if self.divergence == "kl" and (len(shapes[0]) < 2 or shapes[0][1] < 2):
+            raise ValueError(f"divergence kl needs logits of at least 2 classes, got {shapes[0]}: of one logit use "
+                             "divergence bernoulli (probabilities) or l2 (scores)")  # fmt: skip
 
     def forward(
         self, student: Sequence[Tensor], teacher: Any = None, target: Tensor | None = None, **context: Any

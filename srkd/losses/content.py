@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkd.losses.base import Example, Loss, choice, positive
+from srkd.losses.base import Example, Loss, choice, positive, said
 from srkd.losses.perceptual import VGGFeatures
 from srkd.losses.registry import register
 
@@ -53,6 +53,8 @@ class PerceptualLoss(Loss):
         # In a list, it is no part of this module's state: checkpoints need no copy of what is never trained.
         self._vgg = [vgg]
         self.depth = _depth(vgg, self.layer_weights)
+        # The smallest side of an image of which the deepest layer has a pixel left.
+        self.least = 2 ** (max(int(re.findall(r"\d+", name)[0]) for name in self.layer_weights) - 1)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         with torch.no_grad():
@@ -73,12 +75,11 @@ class PerceptualLoss(Loss):
                 break
         return maps
 
-    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        if student.shape != teacher.shape or student.ndim != 4:
-            raise ValueError(f"needs pictures of one shape, got {tuple(student.shape)} and {tuple(teacher.shape)}")
-        least = 2 ** (max(int(re.findall(r"\d+", name)[0]) for name in self.layer_weights) - 1)
-        if min(student.shape[2:]) < least:
-            raise ValueError(f"its deepest layer needs pictures of {least}x{least}, got {tuple(student.shape[2:])}")
+    def check(self, student: Tensor, teacher: Tensor) -> None:
+        super().check(student, teacher)
+        if student.ndim != 4 or min(student.shape[2:]) < self.least:
+            least = f"{self.least}x{self.least}"
+            raise ValueError(f"its deepest layer needs images of at least {least}, got {said(student, teacher)}")
 
     @classmethod
     def example(cls, seed: int) -> Example:

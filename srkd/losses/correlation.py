@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkd.losses.align import as_maps, match_size, projection
+from srkd.losses.align import like
 from srkd.losses.base import positive, unprepared, whole
 from srkd.losses.numeric import cosines
 from srkd.losses.registry import register
@@ -23,7 +23,7 @@ class ProbabilisticTransfer(Relation):
     pixels; classification 30000. Cost: b^2 D multiply-adds a side, memory b^2 and the flattened maps (channels_last
     maps are not copied): 16 images of 64 x 48 x 48 take 0.04 G, 256 pixels of 64 channels 0.004 G.
     Source: Passalis and Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer", ECCV 2018
-    (arXiv:1803.10837).
+    (arXiv:1803.10837). RepDistiller: distiller_zoo/PKT.py, on a classifier's pooled features (`instances: pooled`).
     """
 
     zero_at_equal = True
@@ -44,40 +44,43 @@ class CorrelationCongruence(Relation):
 
     K = exp(-2 gamma) sum over p = 0..order of (2 gamma)^p / p! cos^p; gamma 0.4, order 2.
 
-    Option `neighbour`: instead mean over i of the inner product of |s - t|_i and |s - t|_(i+1), which compares each
-    instance with the next in the batch and so depends on their order; different channels are then projected by a
-    learned 1x1 convolution.
+    Option `neighbour`: instead the authors' code, mean over i of the inner product of |s - t|_i and |s - t|_(i+1),
+    which compares each instance with the next in the batch and so depends on their order; s and t are learned linear
+    embeddings of `dim` numbers, one a side, of instances, images and patches averaged over their positions first.
 
     Shapes: maps (N, C, H, W) or vectors (N, C) of any channels, any range. Default weight: SR 100 with patches or
     pixels; classification 100 (`neighbour`: 0.02). Cost: b^2 D multiply-adds a side, memory b^2 and the flattened maps
     (channels_last maps are not copied): 16 images of 64 x 48 x 48 take 0.04 G, 256 pixels of 64 channels 0.004 G.
-    Source: Peng et al., "Correlation Congruence for Knowledge Distillation", ICCV 2019 (arXiv:1904.01802).
+    Source: Peng et al., "Correlation Congruence for Knowledge Distillation", ICCV 2019 (arXiv:1904.01802): the kernel.
+    RepDistiller: distiller_zoo/CC.py with LinearEmbed of models/util.py, which is `neighbour`.
     """
 
     zero_at_equal = True
 
     def __init__(self, gamma: float = 0.4, order: int = 2, neighbour: bool = False, instances: str = "image",
-                 patch: int = 8, samples: int = 256) -> None:  # fmt: skip
+                 patch: int = 8, samples: int = 256, dim: int = 128) -> None:  # fmt: skip
         super().__init__(instances, patch, samples)
         self.gamma, self.order, self.neighbour = positive("gamma", gamma), whole("order", order), neighbour
-        self.projection: nn.Module | None = None
+        self.dim = whole("dim", dim)
+        self.embed_s: nn.Module | None = None
+        self.embed_t: nn.Module | None = None
         if neighbour:
-            self.permutation_invariant = False
+            self.permutation_invariant = self.zero_at_equal = False
 
     def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        super().fit(student, teacher, **context)
         if self.neighbour:
-            self.projection = projection(student, teacher)
+            where = like(student)
+            self.embed_s = nn.Linear(student.shape[1], self.dim, **where)
+            self.embed_t = nn.Linear(teacher.shape[1], self.dim, **where)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         if not self.neighbour:
             student, teacher = self.vectors(student, teacher)
             return F.mse_loss(self._kernel(cosines(student)), self._kernel(cosines(teacher)))
-        if self.projection is None:
-            raise unprepared(self, "projection")
-        student, teacher = match_size(as_maps(student), as_maps(teacher))
-        # One tensor, so that both sides keep one order of elements.
-        (errors, _) = self.vectors((self.projection(student) - teacher).abs(), teacher)
+        if self.embed_s is None or self.embed_t is None:
+            raise unprepared(self, "embeddings")
+        student, teacher = self.pooled_vectors(student, teacher)
+        errors = (self.embed_s(student) - self.embed_t(teacher)).abs()
         return (errors[:-1] * errors[1:]).sum(1).mean()
 
     def _kernel(self, cosine: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ class DistillationExperts(Loss):
     (arXiv:2012.04357).
     """
 
+    shapes: ClassVar[str] = "vectors"
     needs = ("progress",)
     stochastic = True
     permutation_invariant = False
@@ -38,9 +39,6 @@ class DistillationExperts(Loss):
         self.experts: nn.ModuleList | None = None
 
     def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        if student.ndim != 2 or teacher.ndim != 2 or len(student) != len(teacher):
-            got = f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}"
-            raise ValueError(f"needs vectors (N, D) of the same N entities, got {got}")
         ours, theirs, where = student.shape[1], teacher.shape[1], like(student)
         between = (ours + theirs) // 2
         self.gate = nn.Linear(theirs, self.number, **where)

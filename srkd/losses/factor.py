@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkd.losses.align import as_maps, check_pair, like, match_layout, match_size
+from srkd.losses.align import as_maps, like, match_layout, match_size
 from srkd.losses.base import Loss, exact, positive, unprepared
 from srkd.losses.numeric import in_memory_order, unit
 from srkd.losses.registry import register
@@ -33,6 +33,7 @@ class Paraphraser(nn.Module):
 
 
 class _Factors(Loss):
+    shapes: ClassVar[str] = "maps"
     keeps_autocast: ClassVar[bool] = True
 
     def __init__(self, rate: float = 0.5) -> None:
@@ -41,7 +42,6 @@ class _Factors(Loss):
         self.paraphraser: Paraphraser | None = None
 
     def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        check_pair(student, teacher)
         self.paraphraser = Paraphraser(teacher.shape[1], self.rate, **like(teacher))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkd.losses.align import as_maps, check_pair, like, match_size
+from srkd.losses.align import as_maps, like, match_size
 from srkd.losses.base import Example, Loss, unprepared
 from srkd.losses.numeric import inverse_norm
 from srkd.losses.registry import register
@@ -30,20 +30,19 @@ class FSP(Loss):
     """
 
     layers: ClassVar[str] = "list"
+    shapes: ClassVar[str] = "maps"
     zero_at_equal = True
 
     def __init__(self) -> None:
         super().__init__()
         self.projections: nn.ModuleList | None = None
 
+    def check_layers(self, student: Sequence[Tensor], teacher: Sequence[Tensor] | None) -> None:
+        super().check_layers(student, teacher)
+        if len(student) < 2:
+            raise ValueError("needs two or more layers a side, got 1")
+
     def fit(self, student: Sequence[Tensor], teacher: Sequence[Tensor], **context: Any) -> None:
-        if len(student) != len(teacher) or len(student) < 2:
-            raise ValueError(
-                f"needs two or more layers, as many a side, got {len(student)} of the student and "
-                f"{len(teacher)} of the teacher"
-            )
-        for s, t in zip(student, teacher, strict=True):
-            check_pair(s, t)
         self.projections = nn.ModuleList(
             nn.Identity() if s.shape[1] == t.shape[1] else nn.Linear(s.shape[1], t.shape[1], False, **like(s))
             for s, t in zip(student, teacher, strict=True)
@@ -91,10 +90,8 @@ class NeuronSelectivity(Loss):
     (arXiv:1707.01219).
     """
 
+    shapes: ClassVar[str] = "maps"
     zero_at_equal = True
-
-    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        check_pair(student, teacher)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         s, t = (m.flatten(2) for m in match_size(as_maps(student), as_maps(teacher)))

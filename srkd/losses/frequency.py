@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from srkd.losses.base import Example, Loss, whole
+from srkd.losses.base import Example, Loss, said, whole
 from srkd.losses.registry import register
 
 
@@ -30,12 +30,13 @@ class Wavelet(Loss):
         super().__init__()
         self.levels, self.low = whole("levels", levels, 1, 4), low
 
-    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        shapes = f"student {tuple(student.shape)}, teacher {tuple(teacher.shape)}"
-        if student.shape != teacher.shape or student.ndim != 4:
-            raise ValueError(f"needs outputs (N, C, H, W) of one shape, got {shapes}")
+    def check(self, student: Tensor, teacher: Tensor) -> None:
+        super().check(student, teacher)
+        if student.ndim != 4:
+            raise ValueError(f"needs outputs (N, C, H, W), got {said(student, teacher)}")
         if min(student.shape[2:]) < 2**self.levels:
-            raise ValueError(f"{self.levels} levels need sides of at least {2**self.levels}, got {shapes}")
+            least = f"{self.levels} levels need sides of at least {2**self.levels}"
+            raise ValueError(f"{least}, got {said(student, teacher)}")
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         # The transform is linear: the difference's bands are the bands' difference.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,28 +17,46 @@ from srkd.losses.registry import register
 class FullTopology(Loss):
     """sum over pairs of entities (i, j) of (cos_t - cos_s)^2, each pair in both orders.
 
-    Shapes: vectors (N, D_s) and (N, D_t) of the same N >= 2 entities, any range; a zero vector has cosine 0 to all.
-    Default weight: recommenders 0.001 to 0.1; SR none. Cost: N (D_s + D_t)^2 multiply-adds, memory (D_s + D_t)^2.
-    Source: Kang et al., "Topology Distillation for Recommender System", KDD 2021 (arXiv:2106.08700).
+    The entities are those of all layers together: with users in one and items in another, the pairs of a user and an
+    item count as those of two users do.
+
+    Shapes: lists of vectors (N, D_s) and (N, D_t), the same N entities a layer, each side of one D; any range; a zero
+    vector has cosine 0 to all. Default weight: recommenders 0.001 to 0.1; SR none. Cost: N (D_s + D_t)^2
+    multiply-adds, N the sum over layers, memory (D_s + D_t)^2.
+    Source: Kang et al., "Topology Distillation for Recommender System", KDD 2021 (arXiv:2106.08700). Official code:
+    SeongKu-Kang/Topology_Distillation_KDD21, model.py (FTD).
     """
 
+    layers: ClassVar[str] = "list"
+    shapes: ClassVar[str] = "vectors"
     zero_at_equal = True
 
-    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        if student.ndim != 2 or teacher.ndim != 2 or len(student) != len(teacher) or len(student) < 2:
-            raise ValueError(
-                f"needs vectors (N, D) of the same N >= 2 entities, got student {tuple(student.shape)}, "
-                f"teacher {tuple(teacher.shape)}"
-            )
+    def check_layers(self, student: Sequence[Tensor], teacher: Sequence[Tensor] | None) -> None:
+        super().check_layers(student, teacher)
+        assert teacher is not None
+        check_entities(student, teacher)
 
-    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+    def forward(
+        self, student: Sequence[Tensor], teacher: Sequence[Tensor], target: Tensor | None = None, **context: Any
+    ) -> Tensor:
         # With unit rows T and S it is |T T' - S S'|^2 = |T' T|^2 - 2 |T' S|^2 + |S' S|^2: no matrix of all pairs. The
         # terms are large and nearly cancel, which float64 can bear.
-        ours, theirs = unit(student.double(), 1), unit(teacher.double(), 1)
+        ours, theirs = unit(torch.cat(list(student)).double(), 1), unit(torch.cat(list(teacher)).double(), 1)
         squares = [(a.T @ b).square().sum() for a, b in ((theirs, theirs), (theirs, ours), (ours, ours))]
-        return (squares[0] - 2 * squares[1] + squares[2]).to(student.dtype)
+        return (squares[0] - 2 * squares[1] + squares[2]).to(student[0].dtype)
 
     @classmethod
     def example(cls, seed: int) -> Example:
         rng = torch.Generator().manual_seed(seed)
-        return Example(torch.randn(8, 4, generator=rng), torch.randn(8, 6, generator=rng))
+        student, teacher = ([torch.randn(n, d, generator=rng) for n in (8, 5)] for d in (4, 6))
+        return Example(student, teacher)
+
+
+def check_entities(student: Sequence[Tensor], teacher: Sequence[Tensor]) -> None:
+    """Raise ValueError unless the vectors of each side are of one length, and there are two of them at least."""
+    for side, layers in (("student", student), ("teacher", teacher)):
+        widths = sorted({m.shape[1] for m in layers})
+        if len(widths) > 1:
+            raise ValueError(f"compares entities across layers, but the {side}'s vectors have {widths} numbers")
+    if sum(map(len, student)) < 2:
+        raise ValueError("needs at least 2 entities, got 1")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from srkd.losses.align import as_maps, check_pair, like
+from srkd.losses.align import as_maps, like
 from srkd.losses.base import Example, Loss, positive, unprepared, whole
 from srkd.losses.registry import register
 
@@ -75,6 +75,7 @@ class InternalExternal(Loss):
     """
 
     layers: ClassVar[str] = "list"
+    shapes: ClassVar[str] = "maps"
     keeps_autocast: ClassVar[bool] = True
 
     def __init__(self, internal: float = 1.0, external: float = 1.0, matching: float = 1.0, size: int = 4,
@@ -91,10 +92,6 @@ class InternalExternal(Loss):
         self.encoder: Encoder | None = None
 
     def fit(self, student: Sequence[Tensor], teacher: Sequence[Tensor], **context: Any) -> None:
-        if len(student) != len(teacher) or not student:
-            raise ValueError(f"needs as many layers a side, got {len(student)} of the student, {len(teacher)}")
-        for ours, theirs in zip(student, teacher, strict=True):
-            check_pair(ours, theirs)
         where = like(teacher[0])
         narrow, wide = [m.shape[1] for m in student], [m.shape[1] for m in teacher]
         self.encoder = Encoder(self.dim, self.heads, **where)

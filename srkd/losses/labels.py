@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srkd.errors import SrkdError
-from srkd.losses.base import Example, Loss, positive, unprepared
+from srkd.losses.base import Example, Loss, positive, said, unprepared
 from srkd.losses.logits import divergence
 from srkd.losses.registry import register
 
@@ -36,12 +36,13 @@ class MaskedKL(Loss):
         super().__init__()
         self.temperature = positive("temperature", temperature)
 
-    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        if student.shape[:-1] != teacher.shape[:-1] or student.shape[-1] < teacher.shape[-1]:
+    def check(self, student: Tensor, teacher: Tensor) -> None:
+        if teacher is None or student.shape[:-1] != teacher.shape[:-1] or student.shape[-1] < teacher.shape[-1]:
             raise ValueError(
-                f"needs logits (..., C), the teacher's labels being the student's first, got student "
-                f"{tuple(student.shape)}, teacher {tuple(teacher.shape)}"
+                f"needs logits (..., C), the teacher's labels being the student's first, got {said(student, teacher)}"
             )
+        if teacher.shape[-1] < 2:
+            raise ValueError(f"needs a teacher of 2 labels at least (of 1 the loss is 0), got {said(student, teacher)}")
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         mask = context.get("mask")
@@ -73,6 +74,7 @@ class Coarse(Loss):
     """
 
     kind: ClassVar[str] = "logits"
+    shapes: ClassVar[str] = "vectors"
     members: Tensor
 
     def __init__(self, families: Sequence[int] | None = None, temperature: float = 4.0) -> None:
@@ -82,16 +84,19 @@ class Coarse(Loss):
         # Empty until the dry run, where the task says the families.
         self.register_buffer("members", torch.zeros(0, 0) if families is None else _members(families), persistent=False)
 
+    def check(self, student: Tensor, teacher: Tensor) -> None:
+        super().check(student, teacher)
+        families, classes = self.members.shape
+        if classes and (student.shape[1], teacher.shape[1]) != (classes, families):
+            raise ValueError(
+                f"families say (N, {classes}) for the student and (N, {families}) for the teacher, got "
+                f"{said(student, teacher)}"
+            )
+
     def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
         if self.needs:
             self.members = _members(context["families"]).to(student.device)
-        families, classes = self.members.shape
-        shapes = (len(student), classes), (len(teacher), families)
-        if (student.shape, teacher.shape) != shapes or len(student) != len(teacher):
-            raise ValueError(
-                f"families say (N, {classes}) for the student and (N, {families}) for the teacher, got "
-                f"{tuple(student.shape)} and {tuple(teacher.shape)}"
-            )
+            self.check(student, teacher)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         if not self.members.numel():
@@ -111,4 +116,6 @@ def _members(families: Sequence[int]) -> Tensor:
     """(families, classes) of booleans: which class is of which family."""
     if not families or set(families) != set(range(max(families) + 1)):
         raise ValueError(f"families must number each class's family from 0 without gaps, got {list(families)}")
+    if max(families) == 0:
+        raise ValueError("families has one family, of which a teacher says nothing: give at least 2")
     return torch.tensor(families)[None] == torch.arange(max(families) + 1)[:, None]

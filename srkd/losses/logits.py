@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srkd.errors import SrkdError
-from srkd.losses.base import Example, Loss, positive
+from srkd.losses.base import Example, Loss, positive, said, whole
 from srkd.losses.registry import register
 
 
@@ -18,12 +18,47 @@ class Logits(Loss):
 
     kind: ClassVar[str] = "logits"
 
-    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        if student.shape != teacher.shape or student.ndim < 2:
+    def __init__(self, ignore_index: int | None) -> None:
+        super().__init__()
+        self.ignore_index = None if ignore_index is None else whole("ignore_index", ignore_index, low=-(2**31))
+
+    def check(self, student: Tensor, teacher: Tensor) -> None:
+        super().check(student, teacher)
+        if student.ndim < 2:
+            raise ValueError(f"needs logits (N, C, ...), got {said(student, teacher)}")
+        if student.shape[1] < 2:
             raise ValueError(
-                f"needs logits (N, C, ...) of one shape, got student {tuple(student.shape)}, "
-                f"teacher {tuple(teacher.shape)}"
+                f"needs at least 2 classes, got {said(student, teacher)}: softmax of one logit is 1 on both sides and "
+                "the loss 0; compare single outputs by the loss `output` (norm: l2), or give a binary classifier's "
+                "logit z as the two logits (0, z)"
             )
+
+    def counted(self, logits: Tensor, target: Tensor | None, mask: Tensor | None) -> Tensor | None:
+        """Which of `rows(logits)` count: booleans (M), or None where all do.
+
+        Args:
+            target: labels; where they are `ignore_index` the row does not count.
+            mask: (N, ...), zero or false where the row does not count.
+
+        Raises:
+            SrkdError: a shape that does not go with the logits, as with classes in the last dimension.
+        """
+        wanted, counts = logits.shape[:1] + logits.shape[2:], None
+        labelled = target is not None and not target.is_floating_point() and self.ignore_index is not None
+        for name, given in (("mask", mask), ("labels", target if labelled else None)):
+            if given is None:
+                continue
+            if given.shape != wanted:
+                # Features and scores that are compared as logits have no labels of their own.
+                if name == "labels" and not (logits.ndim == 3 and given.shape == logits.shape[:2]):
+                    continue
+                raise SrkdError(
+                    f"{self.name}: needs {name} of shape {tuple(wanted)} for logits {tuple(logits.shape)} with classes "
+                    f"in dimension 1, got {tuple(given.shape)}: transpose logits whose classes come last"
+                )
+            those = (given.bool() if name == "mask" else given.ne(self.ignore_index or 0)).flatten()
+            counts = those if counts is None else counts & those
+        return counts
 
     @classmethod
     def example(cls, seed: int) -> Example:
@@ -37,9 +72,20 @@ def rows(logits: Tensor) -> Tensor:
     return logits.movedim(1, -1).flatten(0, -2)
 
 
-def divergence(log_student: Tensor, log_teacher: Tensor) -> Tensor:
-    """KL(teacher || student) of log-probabilities: the sum over classes (dimension 1), the mean over all else."""
+def kept(rows: Tensor, counts: Tensor | None) -> Tensor:
+    """Rows (M, C) with those that do not count set to 0, for they may hold anything, NaN included."""
+    return rows if counts is None else rows.masked_fill(~counts[:, None], 0)
+
+
+def divergence(log_student: Tensor, log_teacher: Tensor, counts: Tensor | None = None) -> Tensor:
+    """KL(teacher || student) of log-probabilities: the sum over classes (dimension 1), the mean over all else.
+
+    Args:
+        counts: the rows (M) over which the mean goes, both sides being equal at the others; none gives 0.
+    """
     total = F.kl_div(log_student, log_teacher, reduction="sum", log_target=True)
+    if counts is not None:
+        return total / counts.sum().clamp_min(1)
     return total * log_student.shape[1] / log_student.numel()
 
 
@@ -47,21 +93,29 @@ def divergence(log_student: Tensor, log_teacher: Tensor) -> Tensor:
 class KD(Logits):
     """KL(softmax(t / T) || softmax(s / T)) T^2: the sum over classes, the mean over the batch (and over positions).
 
-    Shapes: logits (N, C) or (N, C, ...), any range. Default weight: classification 0.9 beside 0.1 cross-entropy; SR
-    none: a picture is no distribution over its channels, and its regression form is `output`.
+    Padded positions do not count: those whose label in `target`, where integer labels (N, ...) are given, is
+    `ignore_index` (None counts them all, as for unlabelled examples), and those where `mask` (N, ...) is 0 or false, as
+    in an attention mask. If none is left the loss is 0.
+
+    Shapes: logits (N, C) or (N, C, ...), C >= 2, any range. Default weight: classification 0.9 beside 0.1
+    cross-entropy; SR none: an image is no distribution over its channels, and its regression form is `output`.
     Cost: two softmaxes; time and memory a few passes over the logits.
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015 (arXiv:1503.02531); T = 4.
+    RepDistiller: distiller_zoo/KD.py.
     """
 
     zero_at_equal = True
 
-    def __init__(self, temperature: float = 4.0) -> None:
-        super().__init__()
+    def __init__(self, temperature: float = 4.0, ignore_index: int | None = -100) -> None:
+        super().__init__(ignore_index)
         self.temperature = positive("temperature", temperature)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+        counts = self.counted(student, target, context.get("mask"))
+        if counts is not None:
+            student, teacher = (kept(rows(x), counts) for x in (student, teacher))
         log_student, log_teacher = (F.log_softmax(x / self.temperature, dim=1) for x in (student, teacher))
-        return divergence(log_student, log_teacher) * self.temperature**2
+        return divergence(log_student, log_teacher, counts) * self.temperature**2
 
 
 @register("dkd")
@@ -71,32 +125,33 @@ class DecoupledKD(Logits):
     TCKD is the KL between (p_true, 1 - p_true) of teacher and student; NCKD the KL between their distributions over the
     other classes, renormalised. `kd` couples the two by weighting NCKD with the teacher's 1 - p_true.
 
-    Shapes: logits (N, C) or (N, C, ...), C >= 2, any range; `target` labels (N) or (N, ...), 0 to C - 1.
+    Shapes: logits (N, C) or (N, C, ...), C >= 2, any range; `target` labels (N) or (N, ...), 0 to C - 1; those equal to
+    `ignore_index`, and those where `mask` (N, ...) is 0 or false, do not count, as in `kd`.
     Default weight: classification 1.0 beside cross-entropy; SR none. Cost: as `kd`, twice.
-    Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022 (arXiv:2203.08679).
+    Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022 (arXiv:2203.08679); mdistiller:
+    mdistiller/distillers/DKD.py.
     """
 
     zero_at_equal = True
 
-    def __init__(self, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0) -> None:
-        super().__init__()
+    def __init__(self, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0,
+                 ignore_index: int | None = -100) -> None:  # fmt: skip
+        super().__init__(ignore_index)
         self.alpha, self.beta = positive("alpha", alpha, zero=True), positive("beta", beta, zero=True)
         self.temperature = positive("temperature", temperature)
 
-    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        super().fit(student, teacher, **context)
-        if student.shape[1] < 2:
-            raise ValueError(f"needs at least 2 classes, got logits of shape {tuple(student.shape)}")
-
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
-        (two_s, rest_s), (two_t, rest_t) = (self._parts(x, target) for x in (student, teacher))
-        target_part, other_part = divergence(two_s, two_t), divergence(rest_s, rest_t)
+        labels = labels_of(self, target, student)
+        counts = self.counted(student, target, context.get("mask"))
+        if counts is not None:
+            labels = labels.masked_fill(~counts, 0)
+        (two_s, rest_s), (two_t, rest_t) = (self._parts(kept(rows(x), counts), labels) for x in (student, teacher))
+        target_part, other_part = divergence(two_s, two_t, counts), divergence(rest_s, rest_t, counts)
         return (self.alpha * target_part + self.beta * other_part) * self.temperature**2
 
-    def _parts(self, logits: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _parts(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities of (true, not true), (M, 2), and of the others among themselves, (M, C - 1)."""
-        scaled = rows(logits / self.temperature)
-        labels = labels_of(self, target, logits)
+        scaled = logits / self.temperature
         others = torch.arange(scaled.shape[1] - 1, device=scaled.device).expand(len(scaled), -1)
         rest = scaled.gather(1, others + (others >= labels[:, None]))
         two = torch.stack((scaled.gather(1, labels[:, None])[:, 0], rest.logsumexp(1)), 1)

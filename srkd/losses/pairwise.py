@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkd.losses.base import Example, Loss, whole
+from srkd.losses.base import Example, Loss, said, whole
 from srkd.losses.registry import register
-from srkd.losses.sampling import mean_where
+from srkd.losses.sampling import draw_again, mean_where
 
 
 @register("bpr")
@@ -34,10 +34,10 @@ class BayesianPersonalisedRanking(Loss):
         super().__init__()
         self.pairs = whole("pairs", pairs)
 
-    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        if student.ndim != 2 or student.shape != teacher.shape:
-            got = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
-            raise ValueError(f"needs scores and classes (users, items) of one shape, got {got}")
+    def check(self, student: Tensor, teacher: Tensor) -> None:
+        super().check(student, teacher)
+        if student.ndim != 2:
+            raise ValueError(f"needs scores and classes (users, items), got {said(student, teacher)}")
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         first, first_real = self._drawn(teacher > 0)
@@ -48,10 +48,7 @@ class BayesianPersonalisedRanking(Loss):
 
     def _drawn(self, allowed: Tensor) -> tuple[Tensor, Tensor]:
         """`pairs` items a user, evenly from the allowed ones, and whether the user has any: (users, pairs) each."""
-        some = allowed.any(1, keepdim=True)
-        # Drawn on the CPU, so that its global random state decides on every device.
-        items = torch.multinomial((allowed | ~some).float().cpu(), self.pairs, replacement=True).to(allowed.device)
-        return items, some.expand_as(items)
+        return draw_again(allowed.float(), self.pairs)
 
     @classmethod
     def example(cls, seed: int) -> Example:

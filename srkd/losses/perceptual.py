@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srkd.errors import SrkdError
-from srkd.losses.base import Example, Loss, positive, whole
+from srkd.losses.base import Example, Loss, positive, said, whole
 from srkd.losses.registry import register
 
 
@@ -125,9 +125,12 @@ class ContrastiveSelfDistillation(Loss):
         self.permutation_invariant = negatives == 1
         self.features = features if isinstance(features, nn.Module) else VGGFeatures(str(features))
 
+    def check(self, student: Tensor, teacher: Tensor) -> None:
+        super().check(student, teacher)
+        if student.ndim != 4:
+            raise ValueError(f"needs outputs (N, C, H, W), got {said(student, teacher)}")
+
     def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        if student.shape != teacher.shape or student.ndim != 4:
-            raise ValueError(f"needs outputs of one shape, got {tuple(student.shape)} and {tuple(teacher.shape)}")
         if self.negatives > len(student):
             raise ValueError(f"negatives: {self.negatives} needs as large a batch, got {len(student)}")
 

@@ -57,6 +57,7 @@ def build(name: str, **given: Any) -> Loss:
         SrkdError: unknown name or option (the nearest is named), a missing one, or a value that the loss refuses.
     """
     cls, known = get(name), options(name)
+    given = {cls.renamed.get(key, key): value for key, value in given.items()}
     for key in given:
         if key not in known:
             raise SrkdError(f"{name}: {unknown('option', key, known)}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkd.losses.align import as_maps, check_pair, match_size
+from srkd.losses.align import as_maps, match_size
 from srkd.losses.base import Loss, choice, positive, whole
 from srkd.losses.numeric import gram, in_memory_order, inverse_norm, with_gradient
 from srkd.losses.registry import register
@@ -18,27 +18,30 @@ class Relation(Loss):
     """Base of losses between b instances, each a vector.
 
     Options:
-        instances: `image`: the maps of a batch, flattened; `patch`: its non-overlapping windows of `patch` x `patch`
-            positions (what is left over at the right and bottom is not used); `pixel`: positions, of C numbers each.
+        instances: `image`: the maps of a batch, flattened; `pooled`: the same averaged over their positions, C numbers
+            each, as classifiers' last features are; `patch`: non-overlapping windows of `patch` x `patch` positions
+            (what is left over at the right and bottom is not used); `pixel`: positions, of C numbers each.
         patch: the side of a window, in positions of the smaller map.
         samples: patches or pixels compared at once; where there are more, so many are drawn at random, the same on
             both sides, from torch's global CPU generator.
     """
 
+    shapes: ClassVar[str] = "maps"
     fewest = 2
     most: int | None = None
 
     def __init__(self, instances: str = "image", patch: int = 8, samples: int = 256) -> None:
         super().__init__()
-        self.instances = choice("instances", instances, ("image", "patch", "pixel"))
+        self.instances = choice("instances", instances, ("image", "pooled", "patch", "pixel"))
         self.patch, self.samples = whole("patch", patch), whole("samples", samples, self.fewest, self.most)
-        if instances != "image":
+        if instances in ("patch", "pixel"):
             self.stochastic, self.permutation_invariant = True, False
 
-    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        check_pair(student, teacher)
-        height, width = match_size(as_maps(student[:1]), as_maps(teacher[:1]))[0].shape[2:]
-        if self.instances == "image":
+    def check(self, student: Tensor, teacher: Tensor) -> None:
+        super().check(student, teacher)
+        whole_images = self.instances in ("image", "pooled")
+        height, width = (min(as_maps(side).shape[k] for side in (student, teacher)) for k in (2, 3))
+        if whole_images:
             count = len(student)
         elif self.instances == "pixel":
             count = len(student) * height * width
@@ -49,11 +52,13 @@ class Relation(Loss):
                 f"needs at least {self.fewest} instances, got {count} (instances: {self.instances}) "
                 f"from maps of {tuple(student.shape)}"
             )
-        if self.instances == "image" and self.most is not None and count > self.most:
+        if whole_images and self.most is not None and count > self.most:
             raise ValueError(f"compares at most {self.most} instances, got a batch of {count}: use a smaller one")
 
     def vectors(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
         """The instances of both sides: (b, D_s) and (b, D_t), row by row the same instance."""
+        if self.instances == "pooled":
+            return pooled(student), pooled(teacher)
         student, teacher = match_size(as_maps(student), as_maps(teacher))
         if self.instances == "image":
             return in_memory_order(student), in_memory_order(teacher)
@@ -68,6 +73,15 @@ class Relation(Loss):
         image, position = chosen // positions, chosen % positions
         return student.flatten(2)[image, :, position], teacher.flatten(2)[image, :, position]
 
+    def pooled_vectors(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+        """The instances of both sides, (b, C_s) and (b, C_t), with images and patches averaged over their positions."""
+        if self.instances in ("image", "pooled"):
+            return pooled(student), pooled(teacher)
+        ours, theirs = self.vectors(student, teacher)
+        if self.instances == "patch":
+            ours, theirs = (v.unflatten(1, (self.patch**2, -1)).mean(1) for v in (ours, theirs))
+        return ours, theirs
+
     def _patches(self, maps: Tensor) -> Tensor:
         count, (height, width) = len(maps), maps.shape[2:]
         down, across, side = height // self.patch, width // self.patch, self.patch
@@ -78,6 +92,11 @@ class Relation(Loss):
         return None if count <= self.samples else torch.randperm(count)[: self.samples].to(device)
 
 
+def pooled(maps: Tensor) -> Tensor:
+    """(N, C, H, W) averaged over positions; vectors (N, C) as they are."""
+    return maps.flatten(2).mean(2) if maps.ndim == 4 else maps
+
+
 @register("sp")
 class SimilarityPreserving(Relation):
     """||rownorm(F_s F_s^T) - rownorm(F_t F_t^T)||_F^2 / b^2: which instances excite a layer alike.
@@ -85,7 +104,8 @@ class SimilarityPreserving(Relation):
     Shapes: maps (N, C, H, W) or vectors (N, C) of any channels, any range. Default weight: SR 1000 with patches or
     pixels; classification 3000. Cost: b^2 D multiply-adds a side, memory b^2 and the flattened maps (channels_last maps
     are not copied): 16 images of 64 x 48 x 48 take 0.04 G, 256 pixels of 64 channels 0.004 G.
-    Source: Tung and Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019 (arXiv:1907.09682).
+    Source: Tung and Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019 (arXiv:1907.09682). RepDistiller:
+    distiller_zoo/SP.py, on flattened maps, which is `instances: image`.
     """
 
     zero_at_equal = True
@@ -114,6 +134,7 @@ class RelationalKD(Relation):
     differences of near-equal products cancel: b^2 D multiply-adds a side, then 15 b^3 operations in blocks of 8 MB;
     16 images are nothing, 256 patches or pixels (`samples`) about as much as a 50 K-parameter student's step: use 64.
     Source: Park et al., "Relational Knowledge Distillation", CVPR 2019 (arXiv:1904.05068): weights 25 and 50.
+    RepDistiller: distiller_zoo/RKD.py, on a classifier's pooled features, which is `instances: pooled`.
     """
 
     zero_at_equal = True

@@ -5,26 +5,26 @@ Everything is done for all users at once; `mask` is true at a user's training it
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from srkd.losses.base import Example, Loss
+from srkd.losses.base import Example, Loss, said
 
 
 class OfScores(Loss):
     """Base of losses that compare two score matrices (users, items) where `mask` is false."""
 
     kind: ClassVar[str] = "logits"
-    needs = ("mask",)
+    needs: tuple[str, ...] = ("mask",)
     stochastic = True
     permutation_invariant = False
 
-    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        if student.ndim != 2 or student.shape != teacher.shape:
-            got = f"{tuple(student.shape)} and {tuple(teacher.shape)}"
-            raise ValueError(f"needs scores (users, items) of one shape, got {got}")
+    def check(self, student: Tensor, teacher: Tensor) -> None:
+        super().check(student, teacher)
+        if student.ndim != 2:
+            raise ValueError(f"needs scores (users, items), got {said(student, teacher)}")
 
     @classmethod
     def example(cls, seed: int) -> Example:
@@ -53,6 +53,21 @@ def draw(log_weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
     noise = -torch.empty(log_weights.shape).exponential_().clamp_min(1e-20).log().to(log_weights)
     best = (log_weights + noise).topk(min(count, log_weights.shape[1]), 1)
     return best.indices, best.values.isfinite()
+
+
+def draw_again(weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`count` items a user with replacement, the chance of each in proportion to its weight.
+
+    Args:
+        weights: (users, items), 0 where an item must not be drawn.
+
+    Returns:
+        Items (users, count) and which of them were really drawn: none of a user whose weights are all 0.
+    """
+    some = weights.amax(1, keepdim=True) > 0
+    # Drawn on the CPU, so that its global random state decides on every device.
+    items = torch.multinomial((weights + ~some).float().cpu(), count, replacement=True).to(weights.device)
+    return items, some.expand_as(items)
 
 
 def mean_where(values: Tensor, valid: Tensor) -> Tensor:

@@ -35,10 +35,6 @@ class Simulation(Loss):
         super().__init__()
         self.tolerance, self.fade = positive("tolerance", tolerance), positive("fade", fade, zero=True)
 
-    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        if student.shape != teacher.shape:
-            raise ValueError(f"forecasts differ in shape: {tuple(student.shape)} and {tuple(teacher.shape)}")
-
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         mask, progress = context.get("mask"), context.get("progress")
         if target is None or progress is None or not 0 <= progress <= 1:

@@ -1,8 +1,9 @@
-"""Hierarchical topology: relations within groups of entities and between groups, the groups learned."""
+"""Hierarchical topology: relations within groups of entities and of entities to groups, the groups learned."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,64 +11,101 @@ from torch.nn import functional as F
 
 from srkd.losses.align import like
 from srkd.losses.base import Example, Loss, positive, unprepared, whole
-from srkd.losses.numeric import cosines
+from srkd.losses.full_topology import check_entities
+from srkd.losses.numeric import unit
 from srkd.losses.registry import register
+
+
+class Groups(nn.Module):
+    """The groups of one layer's entities: which of `number` a teacher's vector belongs to, and what it takes to make
+    such vectors of the student's, a two-layer perceptron a group."""
+
+    def __init__(self, number: int, ours: int, theirs: int, **where: Any) -> None:
+        super().__init__()
+        self.assignment = nn.Linear(theirs, number, **where)
+        between = (ours + theirs) // 2
+        self.hints = nn.ModuleList(
+            nn.Sequential(nn.Linear(ours, between, **where), nn.ReLU(), nn.Linear(between, theirs, **where))
+            for _ in range(number)
+        )
+
+    def hint(self, student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+        """sum |t - sum_z share_z hint_z(s)|^2, the shares a Gumbel-softmax of the teacher's assignment."""
+        odds = self.assignment(teacher)
+        # -log of an exponential draw is a Gumbel draw; drawn on the CPU, so that its global state decides.
+        noise = -torch.empty(odds.shape).exponential_().clamp_min(1e-20).log().to(odds)
+        share = ((odds + noise) / temperature).softmax(1)
+        hinted = torch.stack([hint(student) for hint in self.hints], 1)
+        return ((hinted * share[:, :, None]).sum(1) - teacher).square().sum()
 
 
 @register("htd")
 class HierarchicalTopology(Loss):
-    """balance (within + between) + (1 - balance) hint.
+    """balance (within + between) + (1 - balance) hint, each a sum.
 
-    Each entity belongs to one of `groups`, drawn by Gumbel-softmax from a learned linear map of the *teacher's* vector.
-    within: mean over pairs of one group of (cos_s - cos_t)^2. between: the mean over pairs of groups of the same for
-    their centres. hint: mean (t - f_z(s))^2, f a learned linear map a group: it is what makes the groups meaningful,
-    entities that one map can explain.
+    Each entity belongs to one of its layer's `groups`, the argmax of a learned linear map of the *teacher's* vector.
+    within: (cos_t - cos_s)^2 over pairs of one group whose cos_t is positive, each in both orders. between: the same
+    over all pairs of a group's centre, the mean of its members, and an entity of any layer; no gradient goes through
+    the centres. hint: |t - f_z(s)|^2 over entities, f_z two-layer perceptrons, z a Gumbel-softmax of that map at
+    `temperature`: it is what makes the groups meaningful, entities that one perceptron can explain.
 
-    Shapes: vectors (N, D_s) and (N, D_t), N >= 2, any range. Default weight: recommenders 0.001 to 0.1; SR none. Cost:
-    N^2 (D_s + D_t) + N `groups` D_s D_t multiply-adds, memory N^2 + N `groups` D_t.
-    Source: Kang et al., "Topology Distillation for Recommender System", KDD 2021 (arXiv:2106.08700).
+    Shapes: lists of vectors (N, D_s) and (N, D_t), the same N entities a layer, each side of one D; any range. Default
+    weight: recommenders 0.001 to 0.1; SR none. Cost: N^2 (D_s + D_t) + N `groups` (D_s + D_t)^2 / 2 multiply-adds,
+    memory N^2 + N `groups` D_t, N the sum over layers.
+    Source: Kang et al., "Topology Distillation for Recommender System", KDD 2021 (arXiv:2106.08700), the form Group(P,
+    e). Official code: SeongKu-Kang/Topology_Distillation_KDD21, model.py (HTD) and its guide: 30 groups, balance 0.5.
     """
 
+    layers: ClassVar[str] = "list"
+    shapes: ClassVar[str] = "vectors"
     stochastic = True
     permutation_invariant = False
 
-    def __init__(self, groups: int = 8, balance: float = 0.5, temperature: float = 1.0) -> None:
+    def __init__(self, groups: int = 30, balance: float = 0.5, temperature: float = 0.1) -> None:
         super().__init__()
-        self.groups, self.temperature = whole("groups", groups, 2), positive("temperature", temperature)
+        self.number, self.temperature = whole("groups", groups, 2), positive("temperature", temperature)
         if positive("balance", balance, zero=True) > 1:
             raise ValueError(f"balance must be from 0 to 1, got {balance}")
         self.balance = balance
-        self.assignment: nn.Linear | None = None
-        self.hints: nn.Linear | None = None
+        self.groups: nn.ModuleList | None = None
 
-    def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        if student.ndim != 2 or teacher.ndim != 2 or len(student) != len(teacher) or len(student) < 2:
-            raise ValueError(
-                f"needs vectors (N, D) of the same N >= 2 entities, got student {tuple(student.shape)}, "
-                f"teacher {tuple(teacher.shape)}"
-            )
-        theirs, where = teacher.shape[1], like(student)
-        self.assignment = nn.Linear(theirs, self.groups, **where)
-        self.hints = nn.Linear(student.shape[1], self.groups * theirs, **where)
+    def check_layers(self, student: Sequence[Tensor], teacher: Sequence[Tensor] | None) -> None:
+        super().check_layers(student, teacher)
+        assert teacher is not None
+        check_entities(student, teacher)
 
-    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
-        if self.assignment is None or self.hints is None:
+    def fit(self, student: Sequence[Tensor], teacher: Sequence[Tensor], **context: Any) -> None:
+        self.groups = nn.ModuleList(
+            Groups(self.number, s.shape[1], t.shape[1], **like(s)) for s, t in zip(student, teacher, strict=True)
+        )
+
+    def forward(
+        self, student: Sequence[Tensor], teacher: Sequence[Tensor], target: Tensor | None = None, **context: Any
+    ) -> Tensor:
+        if self.groups is None:
             raise unprepared(self, "groups")
-        odds = self.assignment(teacher)
-        # -log of an exponential draw is a Gumbel draw; drawn on the CPU, so that its global state decides.
-        noise = -torch.empty(odds.shape).exponential_().clamp_min(1e-20).log().to(odds)
-        soft = ((odds + noise) / self.temperature).softmax(1)
-        hard = F.one_hot(soft.argmax(1), self.groups).to(soft)
-        member = hard + soft - soft.detach()
-        hinted = (self.hints(student).unflatten(1, (self.groups, -1)) * member[:, :, None]).sum(1)
-        hint = F.mse_loss(hinted, teacher)
-        together = hard @ hard.T
-        within = ((cosines(student) - cosines(teacher)).square() * together).sum() / together.sum()
-        share = hard / hard.sum(0).clamp_min(1)
-        between = F.mse_loss(cosines(share.T @ student), cosines(share.T @ teacher))
-        return self.balance * (within + between) + (1 - self.balance) * hint
+        layers = [(cast("Groups", g), s, t) for g, s, t in zip(self.groups, student, teacher, strict=True)]
+        hint = torch.stack([groups.hint(s, t, self.temperature) for groups, s, t in layers]).sum()
+        with torch.no_grad():
+            numbers = [k * self.number + groups.assignment(t).argmax(1) for k, (groups, _, t) in enumerate(layers)]
+            member = F.one_hot(torch.cat(numbers), self.number * len(layers)).to(student[0])
+        ours, theirs = torch.cat(list(student)), torch.cat(list(teacher))
+        return self.balance * topology(ours, theirs, member) + (1 - self.balance) * hint
 
     @classmethod
     def example(cls, seed: int) -> Example:
         rng = torch.Generator().manual_seed(seed)
-        return Example(torch.randn(8, 4, generator=rng), torch.randn(8, 6, generator=rng), options={"groups": 3})
+        student, teacher = ([torch.randn(n, d, generator=rng) for n in (8, 5)] for d in (4, 6))
+        return Example(student, teacher, options={"groups": 3})
+
+
+def topology(student: Tensor, teacher: Tensor, member: Tensor) -> Tensor:
+    """within + between of vectors (N, D_s) and (N, D_t) whose groups are the ones of `member` (N, groups)."""
+    share = member[:, member.any(0)]
+    share = share / share.sum(0)
+    near_s, near_t = unit(student, 1), unit(teacher, 1)
+    cos_t = near_t @ near_t.T
+    together = (member @ member.T > 0) & (cos_t > 0)
+    within = torch.where(together, near_s @ near_s.T - cos_t, 0).square().sum()
+    centre_s, centre_t = (unit(share.T @ side, 1) for side in (student.detach(), teacher))
+    return within + F.mse_loss(centre_s @ near_s.T, centre_t @ near_t.T, reduction="sum")

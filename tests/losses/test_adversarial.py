@@ -109,7 +109,7 @@ def test_verdicts_lie_between_0_and_1_and_follow_the_logits(kind: str) -> None:
 def test_what_cannot_be_computed_is_refused_in_words() -> None:
     with pytest.raises(SrkdError, match="gan_type must be one of vanilla, lsgan, hinge, ragan, got 'wgan'"):
         srkd.losses.build("GANLoss", gan_type="wgan")
-    with pytest.raises(ValueError, match="logits of real pictures, which were not given"):
+    with pytest.raises(SrkdError, match="logits of real images, which were not given"):
         srkd.losses.build("GANLoss", gan_type="ragan")(torch.zeros(2, 1))
-    with pytest.raises(ValueError, match="real pictures and of fakes, got a list of 3"):
+    with pytest.raises(SrkdError, match="real images and of fakes, got a list of 3"):
         srkd.losses.build("GANLossD").prepare([torch.zeros(2, 1)] * 3)

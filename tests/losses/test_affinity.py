@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import srkd.losses
+from srkd.errors import SrkdError
 from srkd.losses.affinity import affinity_difference
 
 
@@ -51,5 +52,5 @@ def test_pool_averages_both_sides_first():
 
 
 def test_a_pool_larger_than_the_maps_is_refused_in_words():
-    with pytest.raises(ValueError, match="pool 5 is larger than the maps"):
+    with pytest.raises(SrkdError, match="pool 5 is larger than the maps"):
         srkd.losses.build("fakd", pool=5).prepare(maps(2, 3, 4, 4), maps(2, 6, 4, 4))

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from formulas import batch_norm, convolution, maps, shaken
 
 import srkd.losses
 from srkd.errors import SrkdError
-
-
-def maps(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def agree(loss, s, t, formula):
@@ -36,13 +33,39 @@ def test_ab(margin):
 def test_ofd():
     s, t = maps(2, 3, 4, 4).requires_grad_(), maps(2, 3, 4, 4, seed=1)
     t[:, 2] = t[:, 2].abs()
-    loss = srkd.losses.build("ofd")
+    loss = srkd.losses.build("ofd").eval()
     loss.prepare(s, t)
     margins = [t[:, c][t[:, c] < 0].mean().item() for c in range(2)] + [0.0]
     assert loss.margin.flatten().tolist() == pytest.approx(margins)
     below = torch.tensor(margins, dtype=torch.float64)[None, :, None, None].expand_as(t)
     goal = torch.maximum(t, below)
     agree(loss, s, goal, lambda a, g: 0 * a if a <= g <= 0 else (a - g) ** 2)
+
+
+def test_ofd_takes_its_margin_from_the_first_batches_of_training():
+    s, batches = maps(2, 3, 4, 4), [maps(2, 3, 4, 4, seed=seed) for seed in range(1, 5)]
+    loss = srkd.losses.build("ofd", batches=2)
+    loss.prepare(s, batches[0])
+    for batch in batches[1:]:
+        loss(s, batch)
+    seen = torch.cat(batches[:3])  # the dry run's and two of training's
+    wanted = [seen[:, c][seen[:, c] < 0].mean().item() for c in range(3)]
+    assert loss.margin.flatten().tolist() == pytest.approx(wanted, rel=1e-12)
+    loss.eval()
+    loss(s, 10 * batches[0])
+    assert loss.margin.flatten().tolist() == pytest.approx(wanted, rel=1e-12)
+
+
+def test_ofd_with_batch_norm_is_the_official_connector():
+    s, t = maps(2, 3, 4, 4), maps(2, 5, 4, 4, seed=1)
+    loss = srkd.losses.build("ofd", batch_norm=True)
+    loss.prepare(s, t)
+    state = shaken(loss)
+    ours = batch_norm(convolution(s, state, "projection.0"), state, "projection.1")
+    margins = torch.stack([t[:, c][t[:, c] < 0].mean() for c in range(5)])[None, :, None, None]
+    goal = torch.maximum(t, margins)
+    counts = (ours > goal) | (goal > 0)
+    assert loss(s, t).item() == pytest.approx(((ours - goal).square() * counts).mean().item(), rel=1e-9)
 
 
 def test_ofd_keeps_its_margin_in_the_checkpoint():

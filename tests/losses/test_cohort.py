@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import srkd.losses
+from srkd.errors import SrkdError
 
 RNG = torch.Generator().manual_seed(0)
 COHORT = [2 * torch.randn(4, 3, generator=RNG, dtype=torch.float64) for _ in range(3)]
@@ -72,7 +73,7 @@ def test_the_minimum_is_agreement(divergence):
 
 def test_a_cohort_of_one_and_different_shapes_are_refused_in_words():
     loss = srkd.losses.build("mutual")
-    with pytest.raises(ValueError, match="a cohort needs at least 2 networks, got 1"):
+    with pytest.raises(SrkdError, match="a cohort needs at least 2 networks, got 1"):
         loss.prepare(COHORT[:1])
-    with pytest.raises(ValueError, match=r"differ in shape: \(4, 3\), \(4, 2\)"):
+    with pytest.raises(SrkdError, match=r"differ in shape: \(4, 3\), \(4, 2\)"):
         loss.prepare([COHORT[0], COHORT[1][:, :2]])

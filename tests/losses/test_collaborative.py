@@ -39,31 +39,49 @@ def test_cd_draws_what_the_teacher_ranks_first() -> None:
     assert drawn[:4].tolist() == pytest.approx([w / sum(wanted) for w in wanted[:4]], abs=0.03)
 
 
-def test_bd() -> None:
-    own, other = scores(0), scores(1)
+def chances(own: torch.Tensor, other: torch.Tensor, eps: float, direction: str) -> list[float]:
+    """The paper's, of one user's items: ranks count from the best."""
 
-    def rank(x: torch.Tensor, u: int, i: int) -> int:
-        return sum(x[u, j].item() > x[u, i].item() for j in range(9) if not MASK[u, j])
+    def rank(x: torch.Tensor, i: int) -> int:
+        return sum(y > x[i].item() for y in x.tolist())
 
-    terms = [bce(own[u, i].item(), other[u, i].item()) for u in range(5) for i in range(9)
-             if not MASK[u, i] and rank(own, u, i) > rank(other, u, i)]  # fmt: skip
-    assert 0 < len(terms) < (~MASK).sum()
-    assert srkd.losses.build("bd", count=9)(own, other, mask=MASK).item() == pytest.approx(
-        sum(terms) / len(terms), rel=1e-9
-    )
+    gaps = [eps * (rank(own, i) - rank(other, i)) for i in range(len(own))]
+    weights = [max(math.tanh(g), 0) if direction == "to_student" else math.exp(g) for g in gaps]
+    return [w / sum(weights) for w in weights]
 
 
-def test_bd_draws_by_how_far_the_rankings_differ() -> None:
-    own, other = torch.tensor([3.0, 2.0, 1.0, 0.0]), torch.tensor([2.0, 0.0, 3.0, 1.0])
+@pytest.mark.parametrize("direction", ["to_student", "to_teacher"])
+def test_bd_draws_by_how_far_the_rankings_differ(direction: str) -> None:
+    own, other = torch.tensor([3.0, 2.0, 1.0, 0.0, 9.0]), torch.tensor([2.0, 0.0, 3.0, 1.0, -9.0])
+    mask = torch.tensor([False, False, False, False, True])  # what was trained on is not ranked
     s = own.repeat(4000, 1).requires_grad_()
     torch.manual_seed(0)
-    loss = srkd.losses.build("bd", count=1, eps=0.5)
-    loss(s, other.repeat(4000, 1), mask=torch.zeros(4000, 4, dtype=torch.bool)).backward()
+    loss = srkd.losses.build("bd", count=1, eps=0.5, direction=direction)
+    loss(s, other.repeat(4000, 1), mask=mask.repeat(4000, 1)).backward()
     drawn = (s.grad != 0).double().mean(0).tolist()
-    gaps = [math.tanh(0.5 * gap) for gap in (0, 0, 2, 1)]
-    assert drawn == pytest.approx([g / sum(gaps) for g in gaps], abs=0.03)
+    assert drawn == pytest.approx([*chances(own[:4], other[:4], 0.5, direction), 0], abs=0.03)
 
 
-def test_bd_of_equal_rankings_is_zero() -> None:
+@pytest.mark.parametrize("direction", ["to_student", "to_teacher"])
+def test_bd_is_the_mean_over_draws_with_replacement(direction: str) -> None:
+    """In expectation over the draws; the number of draws makes it close."""
+    own, other = scores(0), scores(1)
+    expected = 0.0
+    for u in range(5):
+        left = [i for i in range(9) if not MASK[u, i]]
+        odds = chances(own[u, left], other[u, left], 0.3, direction)
+        expected += sum(p * bce(own[u, i].item(), other[u, i].item() / 2) for p, i in zip(odds, left, strict=True)) / 5
+    torch.manual_seed(0)
+    loss = srkd.losses.build("bd", count=40000, eps=0.3, direction=direction)
+    assert loss(own, other, mask=MASK).item() == pytest.approx(expected, rel=0.02)
+
+
+def test_bd_of_equal_rankings_is_zero_to_the_student_and_not_to_the_teacher() -> None:
     s = scores(0)
     assert srkd.losses.build("bd")(2 * s, s, mask=MASK).item() == 0
+    assert srkd.losses.build("bd", direction="to_teacher")(2 * s, s, mask=MASK).item() > 0
+
+
+def test_bd_has_the_official_constants() -> None:
+    found = srkd.losses.options("bd")
+    assert (found["eps"].default, found["temperature"].default) == (1e-4, 2.0)

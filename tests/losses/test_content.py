@@ -73,5 +73,5 @@ def test_mistakes_are_named(vgg: tuple[nn.Sequential, Path], tmp_path: Path) -> 
     with pytest.raises(SrkdError, match=r"holds no VGG: features.5 has weights \(6, 5, 3, 3\)"):
         build(vgg_path=str(tmp_path / "bad.pth"))
     small = torch.zeros(1, 3, 8, 8)
-    with pytest.raises(ValueError, match="deepest layer needs pictures of 16x16, got"):
+    with pytest.raises(SrkdError, match="deepest layer needs images of at least 16x16, got"):
         build().prepare(small, small)

@@ -56,17 +56,18 @@ def test_the_queue_takes_the_newest_in_training_and_stands_still_in_eval():
     assert torch.equal(loss.keys[4:], before[:2])
 
 
-@pytest.mark.parametrize(("instances", "count"), [("image", 2), ("patch", 8), ("pixel", 32)])
+@pytest.mark.parametrize(("instances", "count"), [("image", 2), ("pooled", 2), ("patch", 8), ("pixel", 32)])
 def test_instances_of_maps(instances, count):
     s, t = vectors(2, 3, 4, 4), vectors(2, 5, 4, 4, seed=1)
     loss = ready(s, t, instances=instances, patch=2)
-    ours, theirs = loss.vectors(s, t)
+    ours, theirs = loss.pooled_vectors(s, t)
     assert ours.shape == (count, 3) and theirs.shape == (count, 5)
-    first = {"image": s[0].mean((1, 2)), "patch": s[0, :, :2, :2].mean((1, 2)), "pixel": s[0, :, 0, 0]}[instances]
-    torch.testing.assert_close(ours[0], first)
+    side = {"image": 4, "pooled": 4, "patch": 2, "pixel": 1}[instances]
+    torch.testing.assert_close(ours[0], s[0, :, :side, :side].mean((1, 2)))
 
 
 def test_bank_is_nce_in_both_directions(monkeypatch):
+    """RepDistiller, crd/criterion.py and crd/memory.py, whose 1e-7 in the denominators is left out."""
     s, t, index = vectors(3, 3), vectors(3, 5, seed=1), torch.tensor([4, 0, 2])
     loss = ready(s, t, bank=6, negatives=4)
     drawn = torch.tensor([1, 5, 5, 0])
@@ -102,6 +103,23 @@ def test_bank_moves_seen_entries_by_half_and_keeps_the_rest():
     other = ready(s, t, bank=6, negatives=4)
     other.load_state_dict(loss.state_dict())
     assert torch.equal(other.bank_t, loss.bank_t) and torch.equal(other.constants, loss.constants)
+
+
+def test_indexed_data_have_a_bank_and_others_a_queue():
+    s, t = vectors(3, 3), vectors(3, 5, seed=1)
+    told = {"index": torch.tensor([4, 0, 2]), "examples": 6}
+
+    def prepared(given, **options):
+        loss = srkd.losses.build("crd", dim=8, queue=6, **options)
+        loss.prepare(s, t, **given)
+        return loss
+
+    bank = prepared(told)
+    assert bank.bank_s.shape == bank.bank_t.shape == (6, 8) and bank.keys is None
+    assert bank(s, t, **told).isfinite()
+    assert bank.bank_s.square().sum(1).mean() == pytest.approx(1, abs=0.5)  # even in +-sqrt(3 / dim), as officially
+    for loss in (prepared({}), prepared(told, bank=0), prepared(told, instances="pixel")):
+        assert loss.bank_s is None and loss.keys.shape == (6, 8) and loss(s, t, **told).isfinite()
 
 
 @pytest.mark.parametrize("index", [None, torch.tensor([0, 1]), torch.tensor([0, 1, 6])])

@@ -6,13 +6,10 @@ import math
 
 import pytest
 import torch
+from formulas import linear, maps, shaken
 
 import srkd.losses
 from srkd.errors import SrkdError
-
-
-def maps(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def cosines(x):
@@ -51,27 +48,43 @@ def test_the_taylor_series_approaches_the_gaussian_kernel():
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_neighbour_multiplies_the_errors_of_adjacent_instances(layout):
-    s, t = maps(4, 3, 2, 2), maps(4, 3, 2, 2, seed=1)
-    errors = (s - t).abs().flatten(1).tolist()
-    expected = sum(sum(a * b for a, b in zip(errors[i], errors[i + 1], strict=True)) for i in range(3)) / 3
-    loss = srkd.losses.build("cc", neighbour=True)
+def test_neighbour_multiplies_the_errors_of_adjacent_embeddings(layout):
+    """RepDistiller: distiller_zoo/CC.py of two LinearEmbed, on features pooled over positions."""
+    s, t = maps(4, 3, 2, 2), maps(4, 5, 2, 2, seed=1)
+    loss = srkd.losses.build("cc", neighbour=True, dim=6)
     loss.prepare(s, t)
+    state = shaken(loss)
+    ours, theirs = (linear(x.mean((2, 3)), state, f"embed_{side}") for x, side in ((s, "s"), (t, "t")))
+    errors = (ours - theirs).abs().tolist()
+    expected = sum(sum(a * b for a, b in zip(errors[i], errors[i + 1], strict=True)) for i in range(3)) / 3
     assert loss(s.contiguous(memory_format=layout), t).item() == pytest.approx(expected, rel=1e-9)
     assert loss(s[[1, 0, 3, 2]], t[[1, 0, 3, 2]]).item() != pytest.approx(expected, rel=1e-3)
     assert not loss.permutation_invariant and srkd.losses.build("cc").permutation_invariant
 
 
-def test_neighbour_projects_different_channels_and_says_so_before_prepare():
+def test_neighbour_embeds_both_sides_by_what_it_learns_and_says_so_before_prepare():
     s, t = maps(4, 3, 2, 2), maps(4, 5, 2, 2, seed=1)
     loss = srkd.losses.build("cc", neighbour=True)
     with pytest.raises(SrkdError, match="cc: call prepare"):
         loss(s, t)
     loss.prepare(s, t)
-    assert loss(s, t).isfinite() and loss.projection.weight.shape == (5, 3, 1, 1)
+    loss(s, t).backward()
+    assert loss.embed_s.weight.shape == (128, 3) and loss.embed_t.weight.shape == (128, 5)
+    assert all(p.grad.abs().max() > 0 for p in loss.parameters())
+
+
+@pytest.mark.parametrize("name", ["sp", "rkd", "pkt", "cc"])
+def test_pooled_instances_are_the_means_over_positions(name):
+    s, t = maps(4, 3, 2, 5), maps(4, 5, 3, 3, seed=1)
+    loss = srkd.losses.build(name, instances="pooled")
+    vectors = [
+        torch.stack([x[..., i, j] for i in range(x.shape[2]) for j in range(x.shape[3])]).mean(0) for x in (s, t)
+    ]
+    assert loss(s, t).item() == pytest.approx(srkd.losses.build(name)(*vectors).item(), rel=1e-9)
+    assert loss.permutation_invariant and not loss.stochastic
 
 
 @pytest.mark.parametrize("name", ["pkt", "cc", "crd"])
 def test_too_few_instances_are_refused_in_words(name):
-    with pytest.raises(ValueError, match="at least 2 instances, got 1"):
+    with pytest.raises(SrkdError, match="at least 2 instances, got 1"):
         srkd.losses.build(name).prepare(maps(1, 3, 4, 4), maps(1, 3, 4, 4))

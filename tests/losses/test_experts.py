@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import srkd.losses
+from srkd.errors import SrkdError
 
 
 def vectors(*shape: int, seed: int) -> torch.Tensor:
@@ -54,5 +55,5 @@ def test_experts_and_gate_learn() -> None:
 
 
 def test_maps_are_refused_in_words() -> None:
-    with pytest.raises(ValueError, match=r"needs vectors \(N, D\) of the same N entities"):
+    with pytest.raises(SrkdError, match=r"needs vectors \(N, D\) of the same N entities"):
         srkd.losses.build("de").prepare(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4), progress=0.0)

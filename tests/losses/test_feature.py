@@ -70,7 +70,7 @@ def test_different_channels_before_prepare_say_what_to_do():
 )
 @pytest.mark.parametrize("name", ["fitnet", "at", "sp", "rkd", "fakd"])
 def test_shapes_that_cannot_be_compared_are_refused_in_words(name, student, teacher, message):
-    with pytest.raises(ValueError, match=message) as caught:
+    with pytest.raises(SrkdError, match=message) as caught:
         srkd.losses.build(name).prepare(torch.zeros(student), torch.zeros(teacher))
     assert str(student) in str(caught.value)
 

@@ -50,9 +50,12 @@ def test_fsp_pools_all_four_maps_to_the_smallest():
     assert loss(s, t).item() == pytest.approx(expected.item(), rel=1e-9)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(1, 1), (2, 3)])
-def test_fsp_needs_two_layers_and_as_many_a_side(ours, theirs):
-    with pytest.raises(ValueError, match=f"two or more layers, as many a side, got {ours} of the student and {theirs}"):
+@pytest.mark.parametrize(
+    ("ours", "theirs", "words"),
+    [(1, 1, "two or more layers a side, got 1"), (2, 3, "as many layers a side, got 2 of the student and 3")],
+)
+def test_fsp_needs_two_layers_and_as_many_a_side(ours, theirs, words):
+    with pytest.raises(SrkdError, match=words):
         srkd.losses.build("fsp").prepare([maps(2, 3, 4, 4)] * ours, [maps(2, 3, 4, 4)] * theirs)
 
 

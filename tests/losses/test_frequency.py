@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import srkd.losses
+from srkd.errors import SrkdError
 from srkd.losses.frequency import haar
 
 
@@ -63,7 +64,7 @@ def test_odd_sides_leave_out_the_last_row_and_column():
 
 
 def test_pictures_too_small_for_the_levels_are_refused_in_words():
-    with pytest.raises(ValueError, match="4 levels need sides of at least 16"):
+    with pytest.raises(SrkdError, match="4 levels need sides of at least 16"):
         srkd.losses.build("wavelet", levels=4).prepare(pictures(1, 3, 16, 8), pictures(1, 3, 16, 8))
     with pytest.raises(srkd.errors.SrkdError, match="levels must be a whole number from 1 to 4, got 5"):
         srkd.losses.build("wavelet", levels=5)

@@ -8,30 +8,44 @@ import pytest
 import torch
 
 import srkd.losses
+from srkd.errors import SrkdError
 
 
 def vectors(*shape: int, seed: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
+USERS, ITEMS = (vectors(4, 3, seed=0), vectors(4, 5, seed=1)), (vectors(3, 3, seed=2), vectors(3, 5, seed=3))
+S, T = ([USERS[side], ITEMS[side]] for side in (0, 1))
+
+
 def cosine(a: list[float], b: list[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True)) / (math.hypot(*a) * math.hypot(*b))
 
 
-def test_ftd() -> None:
-    s, t = vectors(6, 3, seed=0), vectors(6, 5, seed=1)
-    a, b = s.tolist(), t.tolist()
-    slow = sum((cosine(b[i], b[j]) - cosine(a[i], a[j])) ** 2 for i in range(6) for j in range(6))
-    assert srkd.losses.build("ftd")(s, t).item() == pytest.approx(slow, rel=1e-9)
+def test_ftd_compares_users_with_items_too() -> None:
+    """Topology_Distillation_KDD21, FTD.get_TD_loss: users and items are one list of entities."""
+    a, b = ([*users.tolist(), *items.tolist()] for users, items in zip(USERS, ITEMS, strict=True))
+    slow = sum((cosine(b[i], b[j]) - cosine(a[i], a[j])) ** 2 for i in range(7) for j in range(7))
+    loss = srkd.losses.build("ftd")
+    assert loss(S, T).item() == pytest.approx(slow, rel=1e-9)
+    apart = loss(S[:1], T[:1]) + loss(S[1:], T[1:])
+    assert apart.item() < 0.9 * slow  # what the pairs of a user and an item were missing from
 
 
 def test_rotating_and_scaling_the_student_changes_nothing() -> None:
-    s, t = vectors(6, 3, seed=0), vectors(6, 5, seed=1)
-    turn, _ = torch.linalg.qr(vectors(3, 3, seed=2))
+    turn, _ = torch.linalg.qr(vectors(3, 3, seed=4))
     loss = srkd.losses.build("ftd")
-    assert loss(7 * s @ turn, t).item() == pytest.approx(loss(s, t).item(), rel=1e-9)
+    assert loss([7 * s @ turn for s in S], T).item() == pytest.approx(loss(S, T).item(), rel=1e-9)
 
 
-def test_maps_are_refused_in_words() -> None:
-    with pytest.raises(ValueError, match=r"needs vectors \(N, D\) of the same N >= 2 entities"):
-        srkd.losses.build("ftd").prepare(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4))
+@pytest.mark.parametrize("name", ["ftd", "htd"])
+@pytest.mark.parametrize(("student", "teacher", "words"), [
+    ([torch.zeros(2, 3, 4, 4)], [torch.zeros(2, 3, 4, 4)], r"needs vectors \(N, D\) of the same N entities"),
+    ([torch.ones(2, 3)], [torch.ones(3, 3)], r"student \(2, 3\), teacher \(3, 3\)"),
+    ([torch.ones(1, 3)], [torch.ones(1, 3)], "at least 2 entities"),
+    ([torch.ones(2, 3), torch.ones(2, 4)], [torch.ones(2, 5)] * 2, r"the student's vectors have \[3, 4\] numbers"),
+])  # fmt: skip
+def test_what_are_no_entities_is_refused_in_words(name: str, student: object, teacher: object, words: str) -> None:
+    with pytest.raises(SrkdError, match=words):
+        srkd.losses.build(name).prepare(student, teacher)

@@ -142,7 +142,7 @@ def test_refuses_options_that_make_no_sense(options, words):
 
 def test_refuses_unpaired_layers_and_use_before_prepare():
     loss = srkd.losses.build("iekd")
-    with pytest.raises(ValueError, match="as many layers a side, got 2 of the student, 1"):
+    with pytest.raises(SrkdError, match="as many layers a side, got 2 of the student and 1 of the teacher"):
         loss.prepare(STUDENT, TEACHER[:1])
     with pytest.raises(SrkdError, match="iekd: call prepare"):
         loss(STUDENT, TEACHER)

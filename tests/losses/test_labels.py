@@ -53,7 +53,7 @@ def test_masked_kl_says_which_mask_it_needs(mask):
 
 
 def test_a_teacher_with_more_labels_is_refused_in_words():
-    with pytest.raises(ValueError, match="the teacher's labels being the student's first"):
+    with pytest.raises(SrkdError, match="the teacher's labels being the student's first"):
         srkd.losses.build("masked_kl").prepare(T, S)
 
 
@@ -93,5 +93,5 @@ def test_families_may_come_from_the_task():
 
 
 def test_classes_that_the_families_do_not_cover_are_refused_in_words():
-    with pytest.raises(ValueError, match=r"families say \(N, 5\) for the student and \(N, 3\) for the teacher"):
+    with pytest.raises(SrkdError, match=r"families say \(N, 5\) for the student and \(N, 3\) for the teacher"):
         srkd.losses.build("coarse", families=[0, 2, 1, 0, 2]).prepare(torch.zeros(4, 6), torch.zeros(4, 3))

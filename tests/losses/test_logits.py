@@ -35,7 +35,7 @@ def test_kd_on_positions_is_the_mean_over_them():
 
 
 def test_logits_of_different_shape_are_refused_in_words():
-    with pytest.raises(ValueError, match=r"one shape, got student \(4, 5\), teacher \(4, 3\)"):
+    with pytest.raises(SrkdError, match=r"one shape on both sides, got student \(4, 5\), teacher \(4, 3\)"):
         srkd.losses.build("kd").prepare(S, T[:, :3])
 
 
@@ -71,12 +71,83 @@ def test_dkd_on_positions():
     assert srkd.losses.build("dkd")(s, t, labels).item() == pytest.approx(dkd(1.0, 8.0, 4.0), rel=1e-9)
 
 
+@pytest.mark.parametrize("name", ["kd", "dkd"])
+@pytest.mark.parametrize("how", ["labels", "mask", "attention mask", "both"])
+def test_padded_positions_count_nothing(name, how):
+    """Tokens (N, C, L): as if the padded ones were not there, whatever they hold, and without a gradient to them."""
+    s, t = (3 * torch.randn(2, 5, 3, generator=RNG, dtype=torch.float64) for _ in range(2))
+    labels, real = torch.tensor([[0, 4, 1], [2, 3, 0]]), torch.tensor([[True, True, False], [True, False, False]])
+    wanted = [(torch.stack([x[i, :, j] for i in range(2) for j in range(3) if real[i, j]])) for x in (s, t)]
+    value = srkd.losses.build(name)(*wanted, labels[real]).item()
+    s, t = (x.masked_fill(~real[:, None], torch.nan).requires_grad_() for x in (s, t))
+    padded, mask = labels, None
+    if how in ("labels", "both"):
+        padded = labels.masked_fill(~real, -100)
+    if how != "labels":
+        mask = real.long() if how == "attention mask" else real
+    found = srkd.losses.build(name)(s, t, padded, mask=mask)
+    found.backward()
+    assert found.item() == pytest.approx(value, rel=1e-12)
+    assert s.grad.isfinite().all() and (s.grad != 0).any(1).equal(real)
+
+
+@pytest.mark.parametrize("name", ["kd", "dkd", "focal", "flsd", "CrossEntropyLoss"])
+def test_nothing_but_padding_is_zero_without_gradient(name):
+    s, labels = S.clone().requires_grad_(), torch.full((4,), -100)
+    loss = srkd.losses.build(name)
+    value = loss(s, labels) if loss.reference == "target" else loss(s, T, labels)
+    value.backward()
+    assert value.item() == 0 and (s.grad == 0).all()
+
+
+@pytest.mark.parametrize("name", ["focal", "flsd"])
+def test_focal_losses_leave_out_padding(name):
+    labels, loss = LABELS.clone(), srkd.losses.build(name)
+    labels[1] = -100
+    assert loss(S, labels).item() == pytest.approx(loss(S[[0, 2, 3]], LABELS[[0, 2, 3]]).item(), rel=1e-12)
+
+
+def test_kd_counts_unlabelled_examples_where_it_is_told_to():
+    labels = torch.full((4,), -100)
+    assert srkd.losses.build("kd", ignore_index=None)(S, T, labels).item() == srkd.losses.build("kd")(S, T).item()
+    first = srkd.losses.build("kd", ignore_index=2)(S, T, LABELS)
+    assert first.item() == pytest.approx(srkd.losses.build("kd")(S[:2], T[:2]).item(), rel=1e-12)
+
+
+def test_kd_of_a_tapped_map_is_not_masked_by_the_labels_of_whole_examples():
+    s, t = maps_of_logits(), maps_of_logits()
+    assert srkd.losses.build("kd")(s, t, torch.tensor([0, -100])).item() == srkd.losses.build("kd")(s, t).item()
+
+
+def maps_of_logits():
+    return torch.randn(2, 5, 3, 3, generator=RNG)
+
+
+@pytest.mark.parametrize(("given", "name"), [
+    ({"target": torch.zeros(2, 7, dtype=torch.long)}, "labels"), ({"mask": torch.ones(2, 7)}, "mask"),
+])  # fmt: skip
+def test_classes_in_the_last_dimension_are_told_by_labels_and_mask(given, name):
+    s, t = torch.randn(2, 7, 5), torch.randn(2, 7, 5)
+    words = rf"kd: needs {name} of shape \(2, 5\) for logits \(2, 7, 5\).*got \(2, 7\): transpose"
+    with pytest.raises(SrkdError, match=words):
+        srkd.losses.build("kd")(s, t, **given)
+
+
+@pytest.mark.parametrize("name", ["kd", "dkd"])
+def test_one_logit_is_an_error_that_says_what_to_use(name):
+    loss, one = srkd.losses.build(name), (S[:, :1], T[:, :1])
+    for call in (loss, loss.prepare):
+        with pytest.raises(SrkdError, match=rf"{name}: needs at least 2 classes.*`output` \(norm: l2\).*\(0, z\)"):
+            call(*one)
+    two = [torch.cat((torch.zeros_like(z), z), 1) for z in one]  # what the message says: KL of Bernoullis
+    q, p = ([[1 / (1 + math.exp(z / 4)), 1 / (1 + math.exp(-z / 4))] for z in x[:, 0].tolist()] for x in one)
+    expected = sum(map(kl, p, q)) / 4 * 16
+    assert srkd.losses.build("kd")(*two).item() == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("labels", [None, torch.zeros(4), torch.zeros(3, dtype=torch.long)])
 def test_dkd_says_which_labels_it_needs(labels):
     with pytest.raises(SrkdError, match=r"dkd: needs labels, whole numbers of shape \(4,\)"):
         srkd.losses.build("dkd")(S, T, labels)
 
 
-def test_dkd_of_one_class_is_refused():
-    with pytest.raises(ValueError, match="at least 2 classes"):
-        srkd.losses.build("dkd").prepare(S[:, :1], T[:, :1])

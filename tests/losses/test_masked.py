@@ -1,47 +1,56 @@
-"""Masked generation: its mask, and its value with the mask known."""
+"""Masked generation: its masks, and its value with the mask known."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from formulas import convolution, maps, shaken
 
 import srkd.losses
 from srkd.errors import SrkdError
 
 
-def maps(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def ready(ratio, s, t):
-    loss = srkd.losses.build("mgd", ratio=ratio)
+def ready(s, t, **options):
+    loss = srkd.losses.build("mgd", **options)
     loss.prepare(s, t)
     return loss
 
 
-def test_without_a_mask_it_is_the_error_of_the_generated_map():
+@pytest.mark.parametrize(
+    ("options", "shape", "ratio"),
+    [({"ratio": 0.0}, (2, 1, 6, 6), 0.0), ({}, (2, 1, 6, 6), 0.5), ({"mask": "channel"}, (2, 5, 1, 1), 0.15)],
+)
+def test_value_is_the_official_ones_mean(options, shape, ratio):
+    """yzd-v/MGD: the align convolution, the mask, two 3x3 convolutions with ReLU between, squares."""
     s, t = maps(2, 3, 6, 6), maps(2, 5, 6, 6, seed=1)
-    loss = ready(0.0, s, t)
-    expected = (loss.generation(loss.projection(s)) - t).square().mean()
-    assert loss(s, t).item() == pytest.approx(expected.item(), rel=1e-9)
+    loss = ready(s, t, **options)
+    state = shaken(loss)
+    torch.manual_seed(7)
+    value = loss(s, t)
+    torch.manual_seed(7)
+    seen = convolution(s, state, "projection") * torch.where(torch.rand(shape) < ratio, 0, 1)
+    made = convolution(convolution(seen, state, "generation.0").clamp_min(0), state, "generation.2")
+    assert value.item() == pytest.approx((made - t).square().mean().item(), rel=1e-9)
 
 
-def test_the_mask_hides_whole_positions_in_the_given_share():
-    s = torch.ones(4, 3, 32, 32)
-    loss = ready(0.3, s, s)
+@pytest.mark.parametrize(("mask", "along"), [("position", (1,)), ("channel", (2, 3))])
+def test_the_mask_hides_whole_positions_or_channels_in_the_given_share(mask, along):
+    s = torch.ones(8, 16, 16, 16)
+    loss = ready(s, s, ratio=0.3, mask=mask)
     seen = []
     loss.generation.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    loss(s, s), loss(s, s)
-    for mask in seen:
-        assert set(mask.unique().tolist()) == {0.0, 1.0}
-        assert torch.equal(mask.amin(1), mask.amax(1))
-        assert 0.25 < 1 - mask.mean().item() < 0.35
-    assert not torch.equal(*seen)
+    for _ in range(8):
+        loss(s, s)
+    for drawn in seen:
+        assert set(drawn.unique().tolist()) == {0.0, 1.0}
+        assert torch.equal(drawn.amin(along), drawn.amax(along))
+    assert 0.25 < 1 - torch.stack(seen).mean().item() < 0.35
+    assert not torch.equal(seen[0], seen[1])
 
 
 def test_the_mask_follows_the_global_seed():
     s, t = maps(2, 3, 6, 6), maps(2, 3, 6, 6, seed=1)
-    loss = ready(0.5, s, t)
+    loss = ready(s, t)
     torch.manual_seed(3)
     first = loss(s, t)
     assert not torch.equal(loss(s, t), first)
@@ -49,7 +58,7 @@ def test_the_mask_follows_the_global_seed():
     assert torch.equal(loss(s, t), first)
 
 
-@pytest.mark.parametrize("ratio", [-0.1, 1.0, "half"])
-def test_shares_outside_0_to_1_are_refused(ratio):
-    with pytest.raises(SrkdError, match="mgd: ratio"):
-        srkd.losses.build("mgd", ratio=ratio)
+@pytest.mark.parametrize("options", [{"ratio": -0.1}, {"ratio": 1.0}, {"ratio": "half"}, {"mask": "pixel"}])
+def test_what_is_no_share_or_mask_is_refused(options):
+    with pytest.raises(SrkdError, match=f"mgd: {next(iter(options))}"):
+        srkd.losses.build("mgd", **options)

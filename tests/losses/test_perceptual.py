@@ -62,7 +62,7 @@ def test_csd_needs_lr_and_a_batch_as_large_as_its_negatives(weights):
     loss = srkd.losses.build("csd", features=weights[1], negatives=3)
     with pytest.raises(SrkdError, match="csd: needs the LR pictures"):
         loss(s, s)
-    with pytest.raises(ValueError, match="negatives: 3 needs as large a batch, got 2"):
+    with pytest.raises(SrkdError, match="negatives: 3 needs as large a batch, got 2"):
         loss.prepare(s, s)
 
 

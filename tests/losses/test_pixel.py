@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import srkd.losses
+from srkd.errors import SrkdError
 
 RNG = torch.Generator().manual_seed(0)
 S, T = (torch.rand(2, 3, 4, 5, generator=RNG, dtype=torch.float64) for _ in range(2))
@@ -34,5 +35,5 @@ def test_task_losses_compare_with_the_ground_truth(name, norm):
 
 
 def test_outputs_of_different_shape_are_refused_in_words():
-    with pytest.raises(ValueError, match=r"outputs differ in shape: student \(2, 3, 4, 5\), teacher \(2, 3, 2, 5\)"):
+    with pytest.raises(SrkdError, match=r"one shape on both sides, got student \(2, 3, 4, 5\), teacher \(2, 3, 2, 5\)"):
         srkd.losses.build("output").prepare(S, T[:, :, :2])

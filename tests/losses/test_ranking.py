@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import srkd.losses
+from srkd.errors import SrkdError
 from srkd.losses.ranking import relaxed_ranking
 
 
@@ -31,6 +32,7 @@ def test_rd(catch_up: float) -> None:
         for r, i in enumerate(ranking(T, u)[:3]):
             behind = max(math.tanh(catch_up * (ranking(S, u).index(i) - r)), 0) if catch_up else 1
             slow += weights[r] * behind * math.log1p(math.exp(-S[u, i].item())) / 5
+    assert srkd.losses.options("rd")["decay"].default == 1.0  # graytowne/rank_distill
     loss = srkd.losses.build("rd", top=3, decay=2.0, catch_up=catch_up)
     assert slow > 0 and loss(S, T, mask=MASK).item() == pytest.approx(slow, rel=1e-9)
 
@@ -44,21 +46,44 @@ def test_relaxed_ranking() -> None:
             assert relaxed_ranking(above, below)[u, k].item() == pytest.approx(term, rel=1e-9)
 
 
-def test_rrd_of_all_items_is_the_likelihood_of_the_teachers_whole_ranking() -> None:
+def test_rd_weights_are_static_until_their_share_of_the_training_is_over() -> None:
+    loss = srkd.losses.build("rd", top=3, catch_up=0.1, static=0.2)
+    assert loss.needs == ("mask", "progress") and srkd.losses.build("rd", catch_up=0.1).needs == ("mask",)
+    first, later = (loss(S, T, mask=MASK, progress=p).item() for p in (0.19, 0.2))
+    assert first == srkd.losses.build("rd", top=3)(S, T, mask=MASK).item()
+    assert later == srkd.losses.build("rd", top=3, catch_up=0.1)(S, T, mask=MASK).item() != first
+    with pytest.raises(SrkdError, match="rd: static says when catch_up begins"):
+        srkd.losses.build("rd", static=0.2)
+
+
+def test_rrd_of_the_whole_list_and_all_below_it_is_the_official_likelihood() -> None:
+    """DE-RRD_CIKM20, relaxed_ranking_loss: here every item is drawn, the list being half of what a user has left."""
     slow = 0.0
     for u in range(5):
         order = [S[u, i].item() for i in ranking(T, u)]
-        slow -= sum(s - math.log(sum(map(math.exp, order[k:]))) for k, s in enumerate(order))
-    assert srkd.losses.build("rrd", interesting=9)(S, T, mask=MASK).item() == pytest.approx(slow, rel=1e-9)
+        length = (len(order) + 1) // 2
+        below = sum(map(math.exp, order[length:]))
+        slow -= sum(s - math.log(sum(map(math.exp, order[k:length])) + below) for k, s in enumerate(order[:length]))
+    assert srkd.losses.build("rrd")(S, T, mask=MASK).item() == pytest.approx(slow, rel=1e-9)
 
 
-def test_rrd_lowers_what_is_not_interesting_and_leaves_alone_what_was_rated() -> None:
+@pytest.mark.parametrize(("top", "length"), [(500, 5), (3, 3)])
+def test_rrd_pushes_down_only_what_is_below_the_teachers_list(top: int, length: int) -> None:
+    """Also where of the list but one item is drawn as interesting: the rest of it is left alone."""
+    none = torch.zeros_like(MASK)
     student = S.clone().requires_grad_()
-    srkd.losses.build("rrd", interesting=2, uninteresting=9, decay=0.01)(student, T, mask=MASK).backward()
+    loss = srkd.losses.build("rrd", interesting=1, uninteresting=9, decay=0.01, top=top)
+    loss(student, T, mask=none).backward()
     for u in range(5):
-        best, *rest = ranking(T, u)
-        assert student.grad[u, best] < 0 and all(student.grad[u, i] > 0 for i in rest[1:])
-    assert (student.grad[MASK] == 0).all()
+        order = sorted(range(9), key=lambda i: -T[u, i].item())
+        assert student.grad[u, order[0]] < 0 and all(student.grad[u, i] == 0 for i in order[1:length])
+        assert all(student.grad[u, i] > 0 for i in order[length:])
+
+
+def test_rrd_leaves_alone_what_was_rated() -> None:
+    student = S.clone().requires_grad_()
+    srkd.losses.build("rrd")(student, T, mask=MASK).backward()
+    assert (student.grad[MASK] == 0).all() and (student.grad[~MASK] != 0).any()
 
 
 @pytest.mark.parametrize("name", ["rd", "rrd", "cd", "bd"])

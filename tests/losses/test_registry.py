@@ -46,7 +46,7 @@ def test_missing_option_is_named(scratch):
 def test_refused_value_keeps_the_reason_and_names_the_loss():
     with pytest.raises(SrkdError, match=r"kd: temperature must be a number > 0, got 0"):
         srkd.losses.build("kd", temperature=0)
-    with pytest.raises(SrkdError, match=r"rkd: instances must be one of image, patch, pixel, got 'pixels'"):
+    with pytest.raises(SrkdError, match=r"rkd: instances must be one of image, pooled, patch, pixel, got 'pixels'"):
         srkd.losses.build("rkd", instances="pixels")
 
 

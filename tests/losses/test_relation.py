@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import srkd.losses
+from srkd.errors import SrkdError
 from srkd.losses.relation import angle_difference, squared_distances
 
 
@@ -141,7 +142,7 @@ def test_rkd_with_repeated_instances_has_a_finite_gradient():
     ],
 )
 def test_too_few_and_too_many_instances_are_refused_in_words(name, options, shape, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SrkdError, match=message):
         srkd.losses.build(name, **options).prepare(torch.zeros(shape), torch.zeros(shape))
 
 

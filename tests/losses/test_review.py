@@ -1,52 +1,61 @@
-"""Knowledge review: its distance by hand, and how its layers are joined."""
+"""Knowledge review: its distance by hand, how its layers are joined, with BatchNorm and without."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional as F
+from formulas import batch_norm, blocks, convolution, maps, nearest, shaken
 
 import srkd.losses
+from srkd.errors import SrkdError
 from srkd.losses.review import hierarchical_context
 
-
-def maps(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+HCL = {8: [(1.0, 8), (0.5, 4), (0.25, 2), (0.125, 1)], 4: [(1.0, 4), (0.5, 2), (0.25, 1)]}
 
 
-def blocks(m, parts):
-    """Means over parts x parts equal blocks, with loops."""
-    h, w = m.shape[2] // parts, m.shape[3] // parts
-    rows = [[m[:, :, i * h : i * h + h, j * w : j * w + w].mean((2, 3)) for j in range(parts)] for i in range(parts)]
-    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+def hcl(s, t):
+    levels = HCL[s.shape[2]]
+    return sum(w * (blocks(s, p) - blocks(t, p)).square().mean() for w, p in levels) / sum(w for w, _ in levels)
 
 
-def test_hcl_weighs_full_4_2_and_1():
-    s, t = maps(2, 3, 8, 8), maps(2, 3, 8, 8, seed=1)
-    parts = [(1.0, 8), (0.5, 4), (0.25, 2), (0.125, 1)]
-    expected = sum(w * (blocks(s, p) - blocks(t, p)).square().mean() for w, p in parts) / 1.875
-    assert hierarchical_context(s, t).item() == pytest.approx(expected.item(), rel=1e-9)
+@pytest.mark.parametrize("side", [8, 4])
+def test_hcl_weighs_full_4_2_and_1_and_leaves_out_what_a_map_is_too_small_for(side):
+    s, t = maps(2, 3, side, side), maps(2, 3, side, side, seed=1)
+    assert hierarchical_context(s, t).item() == pytest.approx(hcl(s, t).item(), rel=1e-9)
 
 
-def test_hcl_leaves_out_levels_that_a_map_is_too_small_for():
-    s, t = maps(2, 3, 4, 4), maps(2, 3, 4, 4, seed=1)
-    parts = [(1.0, 4), (0.5, 2), (0.25, 1)]
-    expected = sum(w * (blocks(s, p) - blocks(t, p)).square().mean() for w, p in parts) / 1.75
-    assert hierarchical_context(s, t).item() == pytest.approx(expected.item(), rel=1e-9)
-
-
-def test_value_from_its_own_parts():
-    s, t = [maps(2, 3, 8, 8), maps(2, 4, 4, 4, seed=1)], [maps(2, 5, 8, 8, seed=2), maps(2, 6, 4, 4, seed=3)]
-    loss = srkd.losses.build("review")
+@pytest.mark.parametrize("norm", [False, True])
+def test_value_is_the_official_one(norm):
+    """dvlab-research/ReviewKD, ABF and hcl: here the teacher's deep map is larger than the student's."""
+    s, t = [maps(2, 3, 8, 8), maps(2, 4, 4, 4, seed=1)], [maps(2, 5, 8, 8, seed=2), maps(2, 6, 8, 8, seed=3)]
+    loss = srkd.losses.build("review", batch_norm=norm)
     loss.prepare(s, t)
-    shallow, deep = loss.fusions
-    below = deep.enter(s[1])
-    here, up = shallow.enter(s[0]), F.interpolate(below, scale_factor=2, mode="nearest")
-    share = torch.sigmoid(shallow.attention(torch.cat((here, up), 1)))
-    mixed = here * share[:, 0:1] + up * share[:, 1:2]
+    state = shaken(loss)
+    assert ("fusions.0.enter.bias" in state) != norm
+
+    def layer(x, name):
+        if not norm:
+            return convolution(x, state, name)
+        return batch_norm(convolution(x, state, f"{name}.0"), state, f"{name}.1")
+
+    deep = nearest(layer(s[1], "fusions.1.enter"), 8, 8)
+    here = layer(s[0], "fusions.0.enter")
+    share = 1 / (1 + (-convolution(torch.cat((here, deep), 1), state, "fusions.0.attention")).exp())
+    mixed = here * share[:, 0:1] + deep * share[:, 1:2]
     assert mixed.shape[1] == 4  # the channels of the student's deepest layer
-    expected = hierarchical_context(deep.leave(below), t[1]) + hierarchical_context(shallow.leave(mixed), t[0])
-    assert loss(s, t).item() == pytest.approx(expected.item(), rel=1e-9)
+    expected = hcl(layer(deep, "fusions.1.leave"), t[1]) + hcl(layer(mixed, "fusions.0.leave"), t[0])
+    assert loss(s, t).item() == pytest.approx(expected.item(), rel=1e-8)
+
+
+@pytest.mark.parametrize("name", ["review", "ofd"])
+@pytest.mark.parametrize(("option", "student", "wanted"), [
+    (None, False, False), (None, True, True), (False, True, False), (True, False, True)])  # fmt: skip
+def test_batch_norm_is_the_networks_unless_the_option_says(name, option, student, wanted):
+    s, t = maps(2, 3, 8, 8), maps(2, 5, 8, 8)
+    loss = srkd.losses.build(name, batch_norm=option)
+    sides = ([s], [t]) if loss.layers == "list" else (s, t)
+    loss.prepare(*sides, batch_norm=student)
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in loss.modules()) == wanted
 
 
 def test_a_deep_layer_learns_from_the_shallow_target_too():
@@ -55,11 +64,11 @@ def test_a_deep_layer_learns_from_the_shallow_target_too():
     loss = srkd.losses.build("review", channels=7)
     loss.prepare(s, t)
     with torch.no_grad():
-        t[1] = loss.fusions[1](s[1], None)[0].clone()  # the deep target is met exactly
+        t[1] = loss.fusions[1](s[1], None, t[1].shape[2:])[0].clone()  # the deep target is met exactly
     loss(s, t).backward()
     assert s[1].grad.abs().max() > 0
 
 
 def test_different_numbers_of_layers_are_refused_in_words():
-    with pytest.raises(ValueError, match="as many layers a side, got 2 of the student and 1 of the teacher"):
+    with pytest.raises(SrkdError, match="as many layers a side, got 2 of the student and 1 of the teacher"):
         srkd.losses.build("review").prepare([maps(2, 3, 4, 4)] * 2, [maps(2, 3, 4, 4)])

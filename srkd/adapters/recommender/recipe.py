@@ -49,7 +49,9 @@ class RecommenderTrain(DistilledTrain):
     """`train:`, where the teacher may learn too."""
 
     teacher_losses: list[dict[str, Any]] = pydantic.Field(
-        [], description="bidirectional distillation: what the teacher goes on to learn by, the student as its teacher"
+        [],
+        description="bidirectional distillation: what the teacher goes on to learn by, the student as its teacher "
+        "(`bd` with `direction: to_teacher`)",
     )
     optim_teacher: Optimiser | None = pydantic.Field(
         None, description="the teacher's optimiser then; by default `optim`"
