@@ -180,7 +180,30 @@ def _scores(look_up: LookUp, words: Sequence[str]) -> str:
     return tables.markdown(rows, ["model", "parameters", *sets])
 
 
-BLOCKS: dict[str, Callable[[LookUp, Sequence[str]], str]] = {"rows": _rows, "scores": _scores}
+def _study(look_up: LookUp, words: Sequence[str]) -> str:
+    """`study file set metric [digits [variant...]]`: a study's variants beside their control, with intervals."""
+    file, name, metric, digits = (*words, "3")[:4]
+    found = look_up(f"{file}#scores/set={name},metric={metric}")
+    wanted = words[4:]
+    rows = [_judged(row, int(digits)) for row in found["rows"] if not wanted or row["variant"] in wanted]
+    columns = ["variant", "seeds", "mean", "difference", "interval", "p (Holm)", "verdict"]
+    return tables.markdown(rows, [column for column in columns if any(column in row for row in rows)])
+
+
+def _judged(row: Mapping[str, Any], digits: int) -> dict[str, Any]:
+    cells: dict[str, Any] = {"variant": row["variant"], "seeds": row["seeds"], "protocol": row.get("protocol")}
+    if "mean" in row:
+        cells["mean"] = f"{row['mean']:.{digits}f}"
+    if row.get("difference") is not None:
+        cells["difference"] = f"{row['difference']:+.{digits}f}"
+    if row.get("low") is not None:
+        cells["interval"] = f"{row['low']:+.{digits}f} to {row['high']:+.{digits}f}"
+    if row.get("p_holm") is not None:
+        cells["p (Holm)"] = f"{row['p_holm']:.2g}"
+    return cells | ({"verdict": row["verdict"]} if "verdict" in row else {})
+
+
+BLOCKS: dict[str, Callable[[LookUp, Sequence[str]], str]] = {"rows": _rows, "scores": _scores, "study": _study}
 
 
 def cards() -> Iterator[tuple[Path, str]]:

@@ -53,6 +53,16 @@ def test_scores_of_ours_stand_beside_published_ones() -> None:
     assert "| ours                 |     49,603 | 37." in table
 
 
+def test_a_study_stands_beside_its_control(tmp_path: Path) -> None:
+    control = {"variant": "control", "seeds": 5, "mean": 37.0}
+    judged = {"difference": 0.1234, "low": -0.01, "high": 0.25, "p_holm": 0.0623, "verdict": "no difference shown"}
+    rows = [control, {"variant": "rkd", "seeds": 5, "mean": 37.1234, **judged}, {"variant": "at", "seeds": 5}]
+    (tmp_path / "results.json").write_text(json.dumps({"scores": [{"set": "Set5", "metric": "psnr", "rows": rows}]}))
+    filled = page(tmp_path, "<!--= study ./results.json Set5 psnr 2 control rkd --><!--/-->").filled()
+    assert "| rkd     |     5 | 37.12 |      +0.12 | -0.01 to +0.25 |    0.062 | no difference shown |" in filled
+    assert "| control |     5 | 37.00 |" in filled and "at " not in filled
+
+
 @pytest.mark.parametrize(
     ("what", "words"),
     [
