@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from srkd.distill.objective import Objective
 from srkd.distill.taps import Taps
 from srkd.distill.teachers import Answer
+from srkd.errors import SrkdError
 
 
 class Step(nn.Module):
@@ -28,9 +29,18 @@ class Step(nn.Module):
         self.taps = Taps(student, objective.student_taps)
 
     def answer(self, batch: Mapping[str, Any]) -> Answer:
-        """The student's float32 output and its features."""
+        """The student's float32 output and its features.
+
+        Raises:
+            SrkdError: the student gives something else than one tensor.
+        """
         with self.taps:
             output = self.student(batch[self.input])
+        if not isinstance(output, Tensor):
+            raise SrkdError(
+                f"{type(self.student).__name__} gives a {type(output).__name__}, not one tensor; wrap it in a module "
+                "that returns the tensor to train"
+            )
         return Answer(output.float(), self.taps.features)
 
     def forward(

@@ -45,7 +45,8 @@ class LiveTeacher:
     def __call__(self, batch: Mapping[str, Any]) -> Answer:
         with self.taps:
             output = self.network(batch[self.input])
-        return Answer(output, self.taps.features)
+        # What is no tensor is nothing to compare with; features may be wanted all the same.
+        return Answer(output if isinstance(output, Tensor) else None, self.taps.features)
 
 
 class MeanOfTeachers:

@@ -19,6 +19,7 @@ from srkd.distill.objective import Objective, parse_terms
 from srkd.distill.step import Step
 from srkd.distill.teachers import CachedTeacher, LiveTeacher, Teacher
 from srkd.engine.checkpoint import load_into, load_weights
+from srkd.engine.dry_run import in_words
 from srkd.engine.optimisers import make_optimiser
 from srkd.engine.recipe import Optimiser, Recipe, Section, Train
 from srkd.engine.task import SetScores, Task
@@ -165,9 +166,13 @@ class DistilledTask(Task):
         """One step without an update: builds the losses' learned parts and finds every mistake before training."""
         batch = self.batch(0)
         with self.autocast(0, self.device):
-            student, teacher = step.answer(batch), self.teacher(batch)
+            with in_words("the network"):
+                student = step.answer(batch)
+            with in_words("the teacher"):
+                teacher = self.teacher(batch)
         parameters = [p for p in self.network.parameters() if p.requires_grad]
-        self.objective.dry_run(student, teacher, batch["target"], self.context(batch, 0), parameters)
+        with in_words("train.losses"):
+            self.objective.dry_run(student, teacher, batch["target"], self.context(batch, 0), parameters)
         self.network.zero_grad(set_to_none=True)
 
     def batch(self, number: int) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import torch
 
 from srkd.engine import checkpoint, schedule
 from srkd.engine import task as tasks
+from srkd.engine.dry_run import try_step
 from srkd.engine.ema import Ema
 from srkd.engine.log import Log, Progress, read_metrics
 from srkd.engine.loop import Clock, Stop, fit, random_state, restore_random_state, stop_on_signals
@@ -74,7 +75,7 @@ class Run:
         return stages
 
     def dry_run(self) -> list[Task]:
-        """Check every name, shape and path of every stage, without training, caching or writing a run.
+        """Check every name, shape and path of every stage and try a step of it, without caching or writing a run.
 
         Returns:
             The stages' tasks, set up.
@@ -90,6 +91,8 @@ class Run:
             task = self.task_type(recipe)
             task.rehearsal = rehearsal
             task.setup(fabric)
+            if rehearsal:
+                try_step(task, recipe.train, fabric)
             self.notices += task.notices
             built.append(task)
         return built

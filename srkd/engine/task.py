@@ -74,6 +74,11 @@ class Task(nn.Module, ABC):
         """Yield each loss with the optimiser to step. The loop runs backward, clipping and the step before it resumes
         the generator, so a second loss sees the effect of the first. Values to be logged go into `self.log`."""
 
+    @property
+    def first_full_step(self) -> int:
+        """The first step, counted from 0, in which everything that trains does; the dry run tries that one."""
+        return 0
+
     @abstractmethod
     def trained(self) -> dict[str, nn.Module]:
         """The networks that training is for, by the name of their files; they are averaged and saved."""

@@ -174,6 +174,13 @@ class Task(task.Task):
         if (step + 1) % self.recipe.logger.print_freq == 0:
             self._look(batch["hr"], fakes, step)
 
+    @property
+    def first_full_step(self) -> int:
+        if self.judgement is None:
+            return 0
+        train = self.recipe.train
+        return (train.net_d_init_iters // train.net_d_iters + 1) * train.net_d_iters - 1
+
     def _generators(self, batch: dict[str, Any], step: int) -> Updates:
         """A step of each generator; returns their pictures, made before it and cut off the graph."""
         with self.autocast(step, self.device):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from srkd import losses
 from srkd.engine.checkpoint import load_into, load_weights
+from srkd.engine.dry_run import in_words
 from srkd.errors import SrkdError
 from srkd.sr import networks
 from srkd.sr.gan_pair import unchanged
@@ -57,10 +58,8 @@ def attempt(discriminator: nn.Module, pictures: Tensor, role: str) -> None:
         SrkdError: it does not take the pictures, or what it answers is no tensor of finite numbers.
     """
     try:
-        with torch.no_grad(), unchanged(discriminator):
+        with in_words("on a batch of patches"), torch.no_grad(), unchanged(discriminator):
             logits = discriminator(pictures)
-    except (RuntimeError, ValueError) as error:
-        raise SrkdError(f"{role}: {str(error).splitlines()[0]}") from error
     except SrkdError as error:
         raise SrkdError(f"{role}: {error}") from error
     if not isinstance(logits, Tensor) or not torch.isfinite(logits).all():

@@ -54,6 +54,9 @@ def run(network: Network, lr: Tensor, scale: int, multiple: int = 1, self_ensemb
         lr: float (N, 3, H, W) in [0, 1].
         multiple: the network's input sides must be multiples of this; padded by reflection and cropped again.
         self_ensemble: average over the 8 flips and rotations (EDSR's "+", CVPRW 2017).
+
+    Raises:
+        SrkdError: the network gives something else than one tensor.
     """
     if self_ensemble:
         outputs = [undo(run(network, view, scale, multiple)) for view, undo in eight_views(lr)]
@@ -63,7 +66,10 @@ def run(network: Network, lr: Tensor, scale: int, multiple: int = 1, self_ensemb
     if down or right:
         mode = "reflect" if down < height and right < width else "replicate"
         lr = F.pad(lr, (0, right, 0, down), mode)
-    return network(lr)[..., : height * scale, : width * scale]
+    output = network(lr)
+    if not isinstance(output, Tensor):
+        raise SrkdError(f"{type(network).__name__} gives a {type(output).__name__}, not one tensor")
+    return output[..., : height * scale, : width * scale]
 
 
 def eight_views(x: Tensor) -> Iterator[tuple[Tensor, Callable[[Tensor], Tensor]]]:

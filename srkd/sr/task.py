@@ -16,6 +16,7 @@ from srkd.distill.step import Step
 from srkd.distill.teachers import CachedTeacher, LiveTeacher, Teacher
 from srkd.engine import task as engine
 from srkd.engine.checkpoint import load_into
+from srkd.engine.dry_run import in_words
 from srkd.engine.optimisers import make_optimiser
 from srkd.errors import SrkdError
 from srkd.report.html import Section
@@ -150,7 +151,10 @@ class Task(engine.Task):
         batch = self.batch(0)
         step = Step(network, objective)
         with self.autocast(0, self.device):
-            student, teacher = step.answer(batch), self.teacher(batch)
+            with in_words(f"network_g on a batch of LR patches {tuple(batch['lr'].shape)}"):
+                student = step.answer(batch)
+            with in_words("the teacher"):
+                teacher = self.teacher(batch)
         assert student.output is not None
         if student.output.shape != batch["hr"].shape:
             wanted, given = tuple(batch["hr"].shape[-2:]), tuple(student.output.shape[-2:])
@@ -158,8 +162,10 @@ class Task(engine.Task):
                 f"network_g gives {given} for a patch whose HR is {wanted}: is its scale {self.recipe.scale}?"
             )
         parameters = [p for p in network.parameters() if p.requires_grad]
-        objective.dry_run(student, teacher, batch["hr"], self._context(batch, 0), parameters)
+        with in_words("train.losses"):
+            objective.dry_run(student, teacher, batch["hr"], self._context(batch, 0), parameters)
         network.zero_grad(set_to_none=True)
+        self.validator.dry_run(network)
 
     def _context(self, batch: Mapping[str, Any], step: int) -> dict[str, Any]:
         progress = step / self.recipe.train.total_iter

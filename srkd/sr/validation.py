@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import nn
 
-from srkd.errors import unknown
+from srkd.engine.dry_run import in_words
+from srkd.errors import SrkdError, unknown
 from srkd.io.images import Picture, write_picture
+from srkd.io.store import PictureStore
 from srkd.sr.infer import device_of, run, to_picture, to_tensor
 from srkd.sr.metrics import Protocol, planes, psnr, ssim
 from srkd.sr.pictures import validation_pictures
@@ -55,23 +59,74 @@ class Validator:
         sets = recipe.datasets.validation() if active else []
         self.sets = {spec.name: validation_pictures(spec, recipe.scale) for spec in sets}
 
+    def dry_run(self, network: nn.Module) -> None:
+        """Score the two images of each set that are likeliest to fail: the smallest, and that of the oddest sides.
+
+        Raises:
+            SrkdError: one line with what fails of each set.
+        """
+        mistakes = []
+        with evaluating(network):
+            for name, pictures in self.sets.items():
+                try:
+                    for number in _likeliest_to_fail(pictures):
+                        self._scores(network, pictures, number)
+                except SrkdError as error:
+                    mistakes.append(f'validation set "{name}": {error}')
+        if mistakes:
+            raise SrkdError("; ".join(mistakes))
+
     def score(self, network: nn.Module, step: int, folder: Path) -> dict[str, float]:
         """Mean of each metric over each set, by `<metric>_<set>`; pictures go to `folder` where the recipe says so."""
         scores: dict[str, float] = {}
-        device = device_of(network)
         for name, pictures in self.sets.items():
-            rows: dict[str, list[float]] = {metric: [] for metric in self.settings.metrics}
+            rows: list[dict[str, float]] = []
             for number in range(len(pictures)):
-                output = to_picture(run(network, to_tensor(pictures.lr(number), device), self.scale))
-                for metric, spec in self.settings.metrics.items():
-                    rows[metric].append(self._measure(spec, output, pictures.hr(number), pictures.is_grey(number)))
+                output, found = self._scores(network, pictures, number)
+                rows.append(found)
                 if self.settings.save_img:
                     path = folder / name / f"{Path(pictures.name(number)).stem}_{step}.png"
                     write_picture(path, Picture(output))
-            scores.update({f"{metric}_{name}": float(np.mean(values)) for metric, values in rows.items()})
+            scores.update({f"{m}_{name}": float(np.mean([row[m] for row in rows])) for m in self.settings.metrics})
         return scores
+
+    def _scores(self, network: nn.Module, pictures: PictureStore, number: int) -> tuple[np.ndarray, dict[str, float]]:
+        """The network's output for an image, uint8 (H, W, 3), and its scores. Raises SrkdError that names the image."""
+        lr, hr, grey = pictures.lr(number), pictures.hr(number), pictures.is_grey(number)
+        what = f"{pictures.name(number)} (LR {lr.shape[1]}x{lr.shape[0]})"
+        try:
+            with in_words("the network"):
+                tensor = run(network, to_tensor(lr, device_of(network)), self.scale)
+                if tensor.shape != (1, 3, *hr.shape[:2]):
+                    raise SrkdError(f"the network gives {tuple(tensor.shape)}, and HR is {(1, 3, *hr.shape[:2])}")
+            output = to_picture(tensor)
+            return output, {m: self._measure(spec, output, hr, grey) for m, spec in self.settings.metrics.items()}
+        except SrkdError as error:
+            raise SrkdError(f"{what}: {error}") from error
 
     def _measure(self, spec: Metric, output: np.ndarray, hr: np.ndarray, grey: bool) -> float:
         border = self.scale if spec.crop_border is None else spec.crop_border
         protocol = Protocol(self.scale, border, "Y" if spec.test_y_channel else "RGB")
-        return _METRICS[spec.type](output, hr, protocol, grey)
+        with in_words(spec.type):
+            return _METRICS[spec.type](output, hr, protocol, grey)
+
+
+def _likeliest_to_fail(pictures: PictureStore) -> set[int]:
+    """The smallest image, and the smallest of those that the lowest power of two divides in a side of LR."""
+    sides = {number: pictures.lr(number).shape[:2] for number in range(len(pictures))}
+    smallest = min(sides, key=lambda i: (min(sides[i]), max(sides[i])))
+    oddest = min(sides, key=lambda i: (min(side & -side for side in sides[i]), min(sides[i]), max(sides[i])))
+    return {smallest, oddest}
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Inside the block the network is in eval mode; after it every module and torch's random numbers are as before."""
+    modes = [(module, module.training) for module in network.modules()]
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        network.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training

@@ -102,7 +102,9 @@ def test_the_generator_waits_for_the_discriminator(gan: dict[str, Any], tmp_path
     names = {id(optimiser): name for name, optimiser in task.optimisers.items()}
     batch = task.batch(0)
     order = ["".join(names[id(optimiser)] for _, optimiser in task.steps(batch, step)) for step in range(6)]
-    assert order == ["d", "d", "d", "gd", "d", "gd"]
+    assert order == ["d", "d", "d", "gd", "d", "gd"] and task.first_full_step == 3
+    with pytest.raises(SrkdError, match=r"not all would train before step 8, and train\.total_iter is 6"):
+        ready(gan, tmp_path, "train.net_d_init_iters=7")
 
 
 def test_a_stage_of_plain_losses_comes_before_the_adversarial_one(gan: dict[str, Any], tmp_path: Path) -> None:
