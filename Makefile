@@ -11,15 +11,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py $(if $(DATA),--data "$(DATA)") $(ARGS)
 
-# A process for each folder: after the runtimes' int8 kernels in tests/deploy, the kernel of a machine with AMX could not
-# deliver a signal to the process any more (a worker that ends, Ctrl-C), and ended it.
-FOLDERS = $(patsubst %/,%,$(filter-out tests/__pycache__/,$(wildcard tests/*/)))
 test: $(VENV)/.installed
-ifdef ARGS
-	$(BIN)/python -m pytest $(ARGS)
-else
-	set -e; for part in $(FOLDERS) "tests/test_*.py"; do echo "$$part"; $(BIN)/python -m pytest $$part; done
-endif
+	$(BIN)/python $(if $(ARGS),-m pytest $(ARGS),tests/run_folders.py)
 
 # The long forms of tests/robustness (10,000 fuzzed inputs a reader, 2,000 mixed pictures, hundreds of kills), and then
 # the whole suite over and over. Hours.
