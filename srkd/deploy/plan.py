@@ -11,6 +11,7 @@ from pathlib import Path
 from srkd.errors import SrkdError
 from srkd.io.atomic import shown
 from srkd.io.images import list_images
+from srkd.io.names import check_part
 from srkd.io.writers import FORMATS, format_named
 
 
@@ -35,9 +36,10 @@ def plan(
     done once.
 
     Raises:
-        SrkdError: an input that does not exist or match, a folder without pictures, two inputs with one target, a
-            target that is an input, an output folder that is an input folder.
+        SrkdError: a suffix that is no part of a file's name, an input that does not exist or match, a folder without
+            pictures, two inputs with one target, a target that is an input, an output folder that is an input folder.
     """
+    check_part(suffix, "the suffix")
     found = _sources(inputs, output, recursive)
     single = len(found) == 1 and not output.is_dir() and output.suffix.lower() in _SUFFIXES
     if single:

@@ -17,11 +17,23 @@ import yaml
 
 from srkd.errors import SrkdError, nearest
 from srkd.io.atomic import shown
+from srkd.io.names import check_name
 
 S = TypeVar("S", bound="Section")
 
 NonNegative = Annotated[int, pydantic.Field(ge=0)]
 _MOST_ITEMS, _DEEPEST = 100_000, 50
+
+
+def _named(text: str) -> str:
+    try:
+        return check_name(text, "the name")
+    except SrkdError as error:  # pydantic collects ValueErrors
+        raise ValueError(str(error)) from error
+
+
+# A name that becomes a folder or file.
+Name = Annotated[str, pydantic.AfterValidator(_named)]
 
 
 class Section(pydantic.BaseModel):
@@ -106,7 +118,7 @@ class Recipe(Section):
         "use_channels_last": "train.channels_last",
         "seed": "manual_seed",
     }
-    name: str = pydantic.Field(pattern=r"^[^/\\]+$", description="of the run: its folder under experiments/")
+    name: Name = pydantic.Field(description="of the run: its folder under experiments/")
     task: str = pydantic.Field("sr", description="what is trained: sr, sr.gan, an adapter, or package.module:Class")
     manual_seed: int = pydantic.Field(0, ge=0, description="of initial weights and batches")
     num_gpu: NonNegative | Literal["auto"] = pydantic.Field(

@@ -7,12 +7,14 @@ recipe with stages has such a folder for each stage, stage_1/ and so on.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import random
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +30,8 @@ from srkd.engine.malloc import keep_freed_memory
 from srkd.engine.recipe import Recipe, dump, merge, validate
 from srkd.engine.task import Task
 from srkd.errors import SrkdError
-from srkd.io.atomic import write_text
+from srkd.io.atomic import shown, write_text, writing
+from srkd.io.lock import locked_itself
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -105,11 +108,13 @@ class Run:
             "models": paths by network name}.
 
         Raises:
-            SrkdError: training diverged; a disk is full; another of several processes ended early.
+            SrkdError: training diverged; a disk is full; another of several processes ended early; another training
+                has the run's folder, or what lies there is no run.
         """
         keep_freed_memory()
         try:
-            return self._train_stages()
+            with self._alone():
+                return self._train_stages()
         except RuntimeError as error:
             if torch.distributed.is_initialized() and _is_of_a_lost_process(error):
                 raise SrkdError(
@@ -124,7 +129,6 @@ class Run:
     def _train_stages(self) -> dict[str, Any]:
         result: dict[str, Any] = {}
         previous: dict[str, torch.Tensor] | None = None
-        self._make_room()
         for number, (recipe, folder) in enumerate(self.stages, 1):
             stage = _Stage(self, recipe, folder, number)
             result = stage.train(previous)
@@ -133,11 +137,53 @@ class Run:
             previous = stage.task.state_dict()
         return result
 
-    def _make_room(self) -> None:
-        if self.folder.exists() and not self.resume and is_leader():
-            moved = self.folder.with_name(f"{self.folder.name}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the run's folder, which other trainings are refused for as long, and check that it is one."""
+        self._holds = False
+        with ExitStack() as self._holding:
+            if is_leader() and self.folder.exists():
+                if not _is_run(self.folder):
+                    raise SrkdError(
+                        f"{shown(self.folder)} is there and is no run of srkd's; train under another name or --output"
+                    )
+                self._hold()
+            yield
+
+    def _hold(self) -> None:
+        if not self._holding.enter_context(locked_itself(self.folder)):
+            raise SrkdError(
+                f"{shown(self.folder)}: another process is training there; wait for it, or train under another name"
+            )
+        self._holds = True
+
+    def make_room(self) -> None:
+        """Make the run's folder, for the first stage that is checked and about to be trained; an older run's is moved
+        aside unless it is resumed."""
+        if self.folder.exists():
+            if not self._holds:  # it was not there when this training began
+                self._hold()
+            if self.resume:
+                return
+            self._check_later_stages()
+            moved = _free(f"{self.folder}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
             os.replace(self.folder, moved)
-            say(f"an older run of this name is now {moved}", self.quiet)
+            say(f"an older run of this name is now {shown(moved)}", self.quiet)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        self._hold()
+
+    def _check_later_stages(self) -> None:
+        """Dry-run the stages after the first, before an older run makes room for what would then fail.
+
+        One of several processes cannot do that alone.
+        """
+        state = random_state()
+        for recipe, _ in self.stages[1:] if int(os.environ.get("WORLD_SIZE", "1")) == 1 else []:
+            task = self.task_type(recipe)
+            task.rehearsal = True
+            task.setup(make_fabric(recipe))
+        restore_random_state(state)
 
 
 class _Stage:
@@ -188,6 +234,8 @@ class _Stage:
         if not self.fabric.is_global_zero:
             return
         self._say_notices()
+        if self.number == 1:
+            self.run.make_room()
         write_text(self.folder / "recipe.yml", dump(self.recipe))
         self.log = Log(self.folder, start, self.recipe.logger.use_tb_logger)
         if start == 0:
@@ -294,7 +342,7 @@ class _Stage:
             "fingerprint": self._fingerprint(),
         }
         checkpoint.save_state(folder / f"{done:09d}.pt", state)
-        for old in sorted(folder.glob("[0-9]*.pt"))[:-_KEPT_STATES]:
+        for old in sorted(folder.glob(f"{'[0-9]' * 9}.pt"))[:-_KEPT_STATES]:
             old.unlink()
 
     def _fingerprint(self) -> dict[str, str]:
@@ -323,6 +371,20 @@ class _Stage:
         self.ema.load_state_dict(state["ema"])
         restore_random_state(state["random"])
         return int(state["step"])
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run, or as good as empty: then it may be moved aside or written to."""
+    marks = ("recipe.yml", "training_states", "metrics.jsonl", "stage_1")
+    return folder.is_dir() and (
+        any((folder / mark).exists() for mark in marks) or all(path.name.startswith(".") for path in folder.iterdir())
+    )
+
+
+def _free(name: str) -> Path:
+    """A path of this name, or with a number after it, that does not exist."""
+    paths = (Path(name if not number else f"{name}_{number}") for number in itertools.count())
+    return next(path for path in paths if not os.path.lexists(path))
 
 
 def _last_validation(folder: Path) -> dict[str, float]:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ _REFUSED = {
     errno.EEXIST: "a part of the path is a file, not a folder",
     errno.EISDIR: "there is a folder of that name",
     errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "a symbolic link stands in its place",
 }
 
 
@@ -61,7 +63,7 @@ def shown(path: Path | str) -> str:
 
 def is_partial(path: Path) -> bool:
     """Whether a name is one that `atomic_path` gives to unfinished files."""
-    return path.name.startswith(".part-")
+    return re.fullmatch(r"\.part-[0-9a-f]{12}(\.[^/]*)?", path.name) is not None
 
 
 @contextmanager
@@ -153,13 +155,13 @@ def _made(temporary: Path, is_folder: bool) -> int:
 @cache
 def _clear(folder: Path) -> None:
     """Remove what is unfinished and nobody holds any more, once a process and folder."""
-    for path in folder.glob(".part-*"):
+    for path in filter(is_partial, folder.glob(".part-*")):
         with suppress(OSError):
             _remove_abandoned(path)
 
 
 def _remove_abandoned(path: Path) -> None:
-    held = os.open(path, os.O_RDONLY)
+    held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if path.is_dir():

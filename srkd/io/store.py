@@ -258,7 +258,7 @@ def build_store(
         "pictures": [asdict(e) for e in entries],
     }
     write_json(folder / _INDEX, index)
-    for old in folder.glob("pixels-*.u8"):
+    for old in folder.glob(f"pixels-{'[0-9a-f]' * 8}.u8"):
         if old != data:
             old.unlink(missing_ok=True)
     return PictureStore(folder, index)

@@ -69,8 +69,7 @@ def is_path(name: str) -> bool:
 
     A file that merely lies in the working folder must not stand in for a zoo model.
     """
-    known = name in zoo.names() or name in zoo.external()
-    return not known and (os.sep in name or Path(name).suffix != "")
+    return os.sep in name or (Path(name).suffix != "" and name not in zoo.names() and name not in zoo.external())
 
 
 def _from_file(path: Path) -> LoadedNetwork:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from srkd.engine.recipe import Optimiser, Recipe, Section, Train, line
+from srkd.engine.recipe import Name, Optimiser, Recipe, Section, Train, line
 from srkd.errors import SrkdError
 
 Paths = str | list[str]
@@ -62,7 +62,7 @@ class ValSet(Section):
     """Pictures to validate on."""
 
     ignored = frozenset({"type", "io_backend", "phase"})
-    name: str = pydantic.Field(description="of the set, in scores")
+    name: Name = pydantic.Field(description="of the set, in scores")
     dataroot_gt: str = pydantic.Field(description="a folder of HR pictures, or a data set by name")
     dataroot_lq: str | None = pydantic.Field(None, description="LR of the same names; else made by the protocol")
     filename_tmpl: Template = pydantic.Field("{}", description="name of an LR file from its HR's, e.g. '{}x2'")

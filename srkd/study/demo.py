@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from srkd.engine.run import Run, say
 from srkd.errors import SrkdError
 from srkd.io.atomic import write_bytes, write_json, write_text
 from srkd.io.images import Picture, list_images, read_rgb, write_picture
+from srkd.io.owned import claim, renewed
 from srkd.io.resize import imresize
 from srkd.report import crops, html, plots, tables
 from srkd.sr import report, zoo
@@ -53,8 +53,10 @@ def run(data: Path | None, out: Path, size: Size = FULL) -> dict[str, Any]:
         data: a folder of photographs; None takes those inside scikit-image. Every fifth is held out, two at least.
 
     Raises:
-        SrkdError: too few photographs, a teacher that cannot be fetched, or an output that cannot be written.
+        SrkdError: too few photographs, a teacher that cannot be fetched, or an output that cannot be written or is a
+            folder of the user's.
     """
+    claim(out)
     training, held_out = _photographs(data, out / "photographs", size.side)
     teacher = _teacher()
     say(f"teacher: {teacher}")
@@ -93,11 +95,10 @@ def _photographs(data: Path | None, folder: Path, side: int) -> tuple[Path, Path
         if len(found) - len(held) < 2:
             raise SrkdError(f"{data}: {len(found)} photographs are too few; the demonstration needs at least 4")
         split = [("training", [p for p in found if p not in held]), ("held-out", sorted(held))]
-    if folder.exists():
-        shutil.rmtree(folder)
     for name, paths in split:
+        place = renewed(folder / name, [f"{path.stem}.png" for path in paths])
         for path in paths:
-            write_picture(folder / name / f"{path.stem}.png", Picture(_at_most(read_rgb(path), side)))
+            write_picture(place / f"{path.stem}.png", Picture(_at_most(read_rgb(path), side)))
     return folder / "training", folder / "held-out"
 
 
@@ -135,7 +136,6 @@ def _train(name: str, pictures: Path, out: Path, size: Size, teacher: str | None
         },
         "logger": {"print_freq": max(size.steps // 100, 1), "use_tb_logger": False},
     }
-    shutil.rmtree(out / name, ignore_errors=True)
     result = Run(recipe, out).train()
     if not result["finished"]:
         raise KeyboardInterrupt

@@ -12,7 +12,7 @@ import pydantic
 from srkd.distill.objective import parse_terms
 from srkd.engine import recipe as recipes
 from srkd.engine import task as tasks
-from srkd.engine.recipe import Section
+from srkd.engine.recipe import Name, Section
 from srkd.errors import SrkdError
 from srkd.study.statistics import MIN_SEEDS
 
@@ -23,7 +23,7 @@ _MONITORED = 20  # how many times a run measures the gradients of its terms, unl
 class Variant(Section):
     """What one variant has of its own."""
 
-    name: str = pydantic.Field(pattern=r"^\w[\w.+-]*$")
+    name: Name = pydantic.Field(pattern=r"^\w[\w.+-]*$")
     losses: list[dict[str, Any]]
     stages: list[dict[str, Any]] | None = None
     set: dict[str, Any] = pydantic.Field({}, description="settings over the base recipe, by dotted key")
@@ -32,7 +32,7 @@ class Variant(Section):
 class Study(Section):
     """A study file."""
 
-    name: str = pydantic.Field(pattern=r"^\w[\w.+-]*$")
+    name: Name = pydantic.Field(pattern=r"^\w[\w.+-]*$")
     base: dict[str, Any] | str = pydantic.Field(description="the recipe, or its path from the study's folder")
     variants: list[Variant] = pydantic.Field(min_length=1)
     seeds: list[pydantic.NonNegativeInt] = pydantic.Field(

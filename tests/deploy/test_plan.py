@@ -101,3 +101,10 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     touch(Path(odd))
     (job,) = plan([str(tmp_path)], tmp_path / "out", suffix="_x2")
     assert os.fsencode(job.target).endswith(b"/out/\xff\xfe_x2.png")
+
+
+@pytest.mark.parametrize("suffix", ["/../../x", "/x", "a\\b", "\n", "\x1b[2J"])
+def test_a_suffix_stays_in_the_output_folder(suffix: str, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    with pytest.raises(SrkdError, match="the suffix"):
+        plan([str(tmp_path / "a.png")], tmp_path / "out", suffix=suffix)

@@ -12,8 +12,10 @@ import yaml
 
 from srkd.engine.checkpoint import load_weights
 from srkd.engine.log import read_metrics
+from srkd.engine.recipe import merge
 from srkd.engine.run import Run
 from srkd.errors import SrkdError
+from srkd.io.lock import locked_itself
 
 KD = [
     {"type": "L1Loss"},
@@ -145,6 +147,71 @@ def test_an_older_run_of_the_name_is_kept_aside(recipe: dict[str, Any], tmp_path
     for _ in range(2):
         Run(recipe, tmp_path, quiet=True).train()
     assert len(list(tmp_path.glob("tiny_archived_*/models/net_g_latest.safetensors"))) == 1
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("change", [
+    {"network_g": {"type": "EDRS"}}, {"network_g_teacher": {"file": "missing.pth"}},
+    {"stages": [{}, {"network_g": {"type": "EDRS"}}]}, {"stages": [{}, {"datasets": {"train": {"gt_size": 4096}}}]},
+])  # fmt: skip
+def test_a_mistake_moves_no_older_run_aside(change: dict[str, Any], recipe: dict[str, Any], tmp_path: Path) -> None:
+    Run(recipe, tmp_path, quiet=True).train()
+    with pytest.raises(SrkdError):
+        Run(merge({**recipe, "train": {**recipe["train"], "losses": KD}}, change), tmp_path, quiet=True).train()
+    assert names(tmp_path) == ["tiny"]
+
+
+def test_checking_later_stages_changes_no_training(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["stages"] = [{}, {"train": {"total_iter": 1}}]
+    for _ in range(2):
+        Run(recipe, tmp_path, quiet=True).train()
+    (older,) = tmp_path.glob("tiny_archived_*")
+    assert same(older / "stage_1", tmp_path / "tiny" / "stage_1")
+    assert same(older / "stage_2", tmp_path / "tiny" / "stage_2")
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_that_is_being_trained_is_left_alone(resume: bool, recipe: dict[str, Any], tmp_path: Path) -> None:
+    Run(recipe, tmp_path, quiet=True).train()
+    with locked_itself(tmp_path / "tiny"), pytest.raises(SrkdError, match="another process is training there"):
+        Run(recipe, tmp_path, resume=resume, quiet=True).train()
+    assert names(tmp_path) == ["tiny"]
+    Run(recipe, tmp_path, resume=True, quiet=True).train()
+
+
+def test_of_two_that_begin_together_one_trains(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, setup = [], Run.make_room
+
+    def second_begins(run: Run) -> None:
+        setup(run)
+        monkeypatch.setattr(Run, "make_room", setup)
+        with pytest.raises(SrkdError, match="another process is training there") as error:
+            Run(recipe, tmp_path, quiet=True).train()
+        said.append(error)
+
+    monkeypatch.setattr(Run, "make_room", second_begins)
+    assert Run(recipe, tmp_path, quiet=True).train()["finished"]
+    assert said and names(tmp_path) == ["tiny"]
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_folder_of_the_users_is_no_run(resume: bool, recipe: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "thesis.tex").write_text("x")
+    with pytest.raises(SrkdError, match="is no run of srkd's"):
+        Run(recipe, tmp_path, resume=resume, quiet=True).train()
+    assert names(tmp_path) == ["tiny"] and names(tmp_path / "tiny") == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("name", [".", "..", "a/b", "", ".git", "x\n"])
+def test_a_name_that_leaves_the_folder_is_refused(name: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(SrkdError, match="name"):
+        Run({**recipe, "name": name}, tmp_path)
 
 
 def test_stages_start_from_the_weights_of_the_one_before(recipe: dict[str, Any], tmp_path: Path) -> None:

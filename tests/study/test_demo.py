@@ -54,7 +54,7 @@ def test_ones_own_photographs_are_split_by_picture(teacher: str, tmp_path: Path)
         write_picture(tmp_path / "mine" / f"m{number}.jpg", Picture(textured(number, 150, 100)))
     demo.run(tmp_path / "mine", tmp_path / "demo", SMALL)
     folders = [
-        {p.stem for p in (tmp_path / "demo" / "photographs" / part).iterdir()} for part in ("training", "held-out")
+        {p.stem for p in (tmp_path / "demo" / "photographs" / part).glob("*.png")} for part in ("training", "held-out")
     ]
     assert folders[0] | folders[1] == {f"m{n}" for n in range(7)} and not folders[0] & folders[1]
     assert max(read_rgb(tmp_path / "demo" / "photographs" / "held-out" / "m0.png").shape) == 96
@@ -81,3 +81,25 @@ def test_a_seed_gives_the_same_demonstration(teacher: str, tmp_path: Path) -> No
         load_weights(tmp_path / n / "distilled" / "models" / "net_g_latest.safetensors")[0] for n in ("a", "b")
     )
     assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("name", ["photographs", "control", "distilled"])
+def test_folders_of_the_users_are_left_alone(name: str, teacher: str, tmp_path: Path) -> None:
+    out = tmp_path / "mine"
+    (out / name).mkdir(parents=True)
+    (out / name / "wedding.jpg").write_bytes(b"precious")
+    with pytest.raises(SrkdError, match="not empty and not of srkd"):
+        demo.run(None, out, SMALL)
+    assert [path.relative_to(out).as_posix() for path in sorted(out.rglob("*"))] == [name, f"{name}/wedding.jpg"]
+
+
+def test_photographs_of_the_users_among_those_of_the_demonstration_stay(teacher: str, tmp_path: Path) -> None:
+    demo.run(None, tmp_path / "demo", SMALL)
+    mine = tmp_path / "demo" / "photographs" / "training" / "wedding.jpg"
+    mine.write_bytes(b"precious")
+    with pytest.raises(SrkdError, match=r"wedding\.jpg: srkd did not write this"):
+        demo.run(None, tmp_path / "demo", SMALL)
+    mine.unlink()
+    (tmp_path / "demo" / "control" / "notes.txt").write_text("precious")
+    demo.run(None, tmp_path / "demo", SMALL)
+    assert len(list((tmp_path / "demo").glob("control*/notes.txt"))) == 1

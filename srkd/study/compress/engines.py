@@ -114,7 +114,7 @@ def open_student(path: Path, way: Way, training: Path) -> Engine:
 
 
 def _count(training: Path) -> int:
-    return min(len(list(training.iterdir())), _CALIBRATION)
+    return min(len(list(training.glob("*.png"))), _CALIBRATION)
 
 
 def deliver(student: Path, way: Way, training: Path, held_out: Path, say: Callable[[str], None]) -> list[Row]:

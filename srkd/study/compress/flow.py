@@ -10,6 +10,7 @@ from typing import Any
 from srkd.engine.checkpoint import load_weights
 from srkd.errors import SrkdError
 from srkd.io.lock import locked
+from srkd.io.owned import claim
 from srkd.study.compress import delivery, engines, plan, training
 from srkd.study.compress.effort import Effort
 from srkd.study.compress.halving import SLACK, choose
@@ -33,8 +34,9 @@ def compress(request: Request, out: Path, effort: Effort = _FULL) -> Compressed:
 
     Raises:
         SrkdError: what was asked for cannot be had, as `pictures.find`, `load_network`, `budget.nothing_fits` and
-            `plan.check` say; or the folder was begun with something else.
+            `plan.check` say; or the folder was begun with something else, or is not empty and not of srkd.
     """
+    claim(out)
     with locked(out / "work"):
         job = Job(request, out, effort)
         prepared = prepare(job)

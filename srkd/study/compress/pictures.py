@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +14,7 @@ import numpy as np
 from srkd.errors import SrkdError
 from srkd.io.atomic import shown
 from srkd.io.images import Picture, list_images, picture_size, read_rgb, write_picture
+from srkd.io.owned import renewed
 from srkd.io.store import Source
 from srkd.sr import datasets
 from srkd.sr.pictures import files_of
@@ -112,16 +112,22 @@ def _shuffled(parts: list[Box], rng: np.random.Generator) -> list[Box]:
 
 
 def write(chosen: Sequence[tuple[Photo, Box]], folder: Path, say: Callable[[int, str], None]) -> None:
-    """Write crops as PNG files into a folder of their own, each photograph read once."""
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Write crops as PNG files into a folder of their own, each photograph read once.
+
+    Raises:
+        SrkdError: as `read_rgb` and `write_picture`, or files in the folder that srkd did not write.
+    """
     by_photo: dict[Photo, list[Box]] = {}
     for photo, box in chosen:
         by_photo.setdefault(photo, []).append(box)
+    names = [
+        [f"{number:05d}_{part}_{photo.path.stem}.png" for part in range(len(found))]
+        for number, (photo, found) in enumerate(by_photo.items())
+    ]
+    renewed(folder, [name for together in names for name in together])
     for number, (photo, found) in enumerate(by_photo.items()):
         pixels = _read(photo)
-        for part, (top, left, height, width) in enumerate(found):
-            name = f"{number:05d}_{part}_{photo.path.stem}.png"
+        for name, (top, left, height, width) in zip(names[number], found, strict=True):
             write_picture(folder / name, Picture(np.ascontiguousarray(pixels[top : top + height, left : left + width])))
         say(number + 1, shown(photo.path.name))
 
