@@ -12,12 +12,15 @@ from srkd.docs.zoo import Content
 from srkd.study import comparison
 
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:]+)\)")
+_CHANGED = "verdicts_changed.md"  # beside the studies' folders
 
 
 def pages() -> Iterator[tuple[str, Content]]:
     """Path and content of each page, and of the files that pages refer to."""
-    folders = sorted(path.parent for path in (resources.folder("models") / "studies").glob("*/README.md"))
+    studies = resources.folder("models") / "studies"
+    folders = sorted(path.parent for path in studies.glob("*/README.md"))
     yield "studies/index.md", _index(folders)
+    yield f"studies/{_CHANGED}", (studies / _CHANGED).read_text(encoding="utf-8")
     for folder in folders:
         yield from _study(folder)
 
@@ -30,7 +33,7 @@ def _study(folder: Path) -> Iterator[tuple[str, Content]]:
     def link(found: re.Match[str]) -> str:
         _, words, target = found.groups()
         inside = (folder / target).resolve()
-        if target in generated:
+        if target in generated or target == f"../{_CHANGED}":
             return found[0]
         if inside.is_file() and folder.resolve() in inside.parents and inside.suffix != ".md":
             referred.add(target)
@@ -55,6 +58,7 @@ def _index(folders: list[Path]) -> str:
         lines.append(f"- [{title.lstrip('# ')}]({folder.name}/index.md)")
     said = (
         "Each compares variants with a control of the same steps, data and seeds. A page says what was run, what was "
-        "found, what was not, and the commands that run it again."
+        "found, what was not, and the commands that run it again. All were judged anew by a stricter rule: "
+        f"[verdicts that changed]({_CHANGED})."
     )
     return "\n\n".join(["# Studies", said, "\n".join(lines)]) + "\n"

@@ -63,8 +63,9 @@ class InternalExternal(Loss):
     summed over layers, D a learned map a layer: the encoder, t's projection and D learn from R alone, so that the
     targets A(t, t), which are detached, cannot collapse; the student's projections learn from the rest.
 
-    The paper's formulas are not public: this is a reading of its abstract (maps made by a transformer from correlations
-    within a network and between networks, used for feature matching); pooling, width and R are this project's.
+    The paper, open at its journal, was not read: this is made from its abstract (maps made by a transformer from
+    correlations within a network and between networks, used for feature matching) and may differ from the published
+    loss; pooling, width and R are this project's.
 
     Shapes: lists of maps (N, C, H, W) of any channels and sizes, any range; as many layers a side. Default weight:
     classification 3.0; SR 0.1 (positions are of unit scale, whatever the maps'). Cost: with L layers, n = L size^2

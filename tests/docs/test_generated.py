@@ -109,6 +109,8 @@ def test_a_studys_tables_are_those_of_its_json(pages: dict[str, Content]) -> Non
         assert all(f"{row['mean']:.4f}" in page for row in table_["rows"])
     assert "(results.md)" in text(pages, "studies/srgan_mutual/index.md")
     assert isinstance(pages["studies/srgan_mutual/contact_sheet.png"], bytes)
+    assert "(../verdicts_changed.md)" in text(pages, "studies/srgan_mutual/index.md")
+    assert "3 seeds: no verdict" in text(pages, "studies/verdicts_changed.md")
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,9 @@ import yaml
 from srkd.cli import main
 from srkd.errors import SrkdError
 from srkd.study import rejudge
-from srkd.study.statistics import NOT_SHOWN
+from srkd.study.statistics import MIN_SEEDS, NOT_SHOWN
+
+STUDIES = Path(__file__).parents[2] / "models" / "studies"
 
 
 def results(seeds: int = 5, **more: Any) -> dict[str, Any]:
@@ -79,3 +81,16 @@ def test_what_are_no_results_is_said(content: str, tmp_path: Path, capsys: pytes
     (tmp_path / "results.json").unlink()
     assert main.main(["compare", "--judge", str(tmp_path)]) == 1
     assert "no results of a study there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "path", sorted(STUDIES.rglob("*results.json")), ids=lambda path: str(path.relative_to(STUDIES))
+)
+def test_committed_results_are_judged_by_the_rule_of_today(path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "results.json"
+    copy.write_bytes(path.read_bytes())
+    assert rejudge.rejudge(copy) == []
+    page = path.with_suffix(".md").read_text(encoding="utf-8")
+    assert page == copy.with_suffix(".md").read_text(encoding="utf-8")
+    rows = [row for table in json.loads(copy.read_text(encoding="utf-8"))["scores"] for row in table["rows"]]
+    assert not any(row["seeds"] < MIN_SEEDS and row.get("verdict") in ("better", "worse") for row in rows)
