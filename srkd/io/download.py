@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import time
 import urllib.error
 import urllib.parse
@@ -22,6 +23,7 @@ from srkd.io.digest import file_sha256
 
 Progress = Callable[[int, "int | None"], None]
 
+MAX_BYTES = 4 * 2**30  # of a file of which nothing is known; DIV2K's archive has 3.3 GiB
 _BLOCK = 1 << 18
 _OURS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.EIO}
 _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
@@ -31,11 +33,16 @@ class _Again(Exception):
     """What went wrong with one try, and may not with the next."""
 
 
+class _TooLarge(Exception):
+    """A body that is larger than it may be."""
+
+
 def download(
     url: str,
     final: Path,
     sha256: str | None = None,
     progress: Progress | None = None,
+    max_bytes: int = MAX_BYTES,
     tries: int = 5,
     wait: float = 2.0,
     timeout: float = 30.0,
@@ -49,20 +56,25 @@ def download(
     Args:
         sha256: what the bytes must be; None takes them as they come.
         progress: called with the bytes that have arrived and the whole size, None where the server does not say.
+        max_bytes: a server that announces or sends more is not listened to any further.
 
     Raises:
-        SrkdError: not an http(s) address, a server that refuses, no more tries, another checksum (what arrived is
-            removed), a folder that cannot be written, a full disk.
+        SrkdError: not an http(s) address; http without `sha256`, but from this very machine, or a redirection to it;
+            more than `max_bytes`, or than the disk holds; a server that refuses, no more tries, another checksum (what
+            arrived is removed), a folder that cannot be written, a full disk.
     """
-    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise SrkdError(f"{url}: not an http or https address")
+    check_address(url, sha256)
+    opener = urllib.request.build_opener(_Redirections(sha256))
     partial = _Partial(final)
     left = tries
     while True:
         before = partial.size()
         try:
-            _try(url, partial, progress, timeout)
+            _try(url, partial, opener, max_bytes, progress, timeout)
             break
+        except _TooLarge as error:
+            partial.remove()
+            raise SrkdError(f"{url}: {error}; what arrived was removed") from error
         except _Again as error:
             left = tries - 1 if partial.size() > before else left - 1
             if left <= 0:
@@ -76,6 +88,26 @@ def download(
     os.replace(partial.path, final)
     partial.remove()
     return found
+
+
+def check_address(url: str, sha256: str | None) -> None:
+    """Raise SrkdError unless an address is https, or http with a known checksum or from this very machine."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise SrkdError(f"{url}: not an http or https address")
+    if parts.scheme == "http" and sha256 is None and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise SrkdError(f"{url}: what comes by http may be altered on its way; it takes https, or a known sha256")
+
+
+class _Redirections(urllib.request.HTTPRedirectHandler):
+    """Each address on the way is held to what the first is."""
+
+    def __init__(self, sha256: str | None) -> None:
+        self._sha256 = sha256
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        check_address(newurl, self._sha256)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class _Partial:
@@ -108,19 +140,21 @@ class _Partial:
         self._note.unlink(missing_ok=True)
 
 
-def _try(url: str, partial: _Partial, progress: Progress | None, timeout: float) -> None:
+def _try(url: str, partial: _Partial, opener: urllib.request.OpenerDirector, max_bytes: int,
+         progress: Progress | None, timeout: float) -> None:  # fmt: skip
     version = partial.version(url)
     headers = {"User-Agent": "srkd", "Accept-Encoding": "identity"}
     if version is not None:
         headers |= {"Range": f"bytes={partial.size()}-", "If-Range": version}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as answer:
             at, whole = _place(answer, partial)
+            _check_room(whole or 0, max_bytes, partial)
             if at == 0:
                 partial.begin(url, _version(answer))
             with partial.path.open("r+b" if at else "wb") as file:
                 file.seek(at)
-                _receive(answer, file, whole, progress)
+                _receive(answer, file, whole, max_bytes, progress)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing lies beyond what has arrived, or the file has shrunk
             partial.remove()
@@ -134,11 +168,20 @@ def _try(url: str, partial: _Partial, progress: Progress | None, timeout: float)
         raise _Again(f"the connection failed ({reason})") from error
 
 
+def _check_room(whole: int, max_bytes: int, partial: _Partial) -> None:
+    """Raise where a file of so many bytes is larger than it may be, or than what the disk has left."""
+    if whole > max_bytes:
+        raise _TooLarge(f"the server announces {whole:,} bytes, and {max_bytes:,} is what there may be")
+    missing, free = whole - partial.size(), shutil.disk_usage(partial.path.parent).free
+    if missing > free:
+        raise SrkdError(f"cannot write {shown(partial.path)}: {missing:,} bytes are missing, and the disk has {free:,}")
+
+
 def _place(answer: Any, partial: _Partial) -> tuple[int, int | None]:
-    """Where the bytes of this answer belong, and the size of the whole file."""
-    length = answer.headers.get("Content-Length")
+    """Where the bytes of this answer belong, and the size of the whole file, None where the server does not say."""
+    length = answer.headers.get("Content-Length", "").strip()
     if answer.status != 206:
-        return 0, int(length) if length else None
+        return 0, int(length) if length.isdecimal() else None
     match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", answer.headers.get("Content-Range", "").strip())
     if match is None or int(match[1]) != partial.size():
         partial.remove()
@@ -151,8 +194,11 @@ def _version(answer: Any) -> str | None:
     return etag if etag and not etag.startswith("W/") else answer.headers.get("Last-Modified")
 
 
-def _receive(answer: Any, file: BinaryIO, whole: int | None, progress: Progress | None) -> None:
+def _receive(answer: Any, file: BinaryIO, whole: int | None, max_bytes: int, progress: Progress | None) -> None:
     while block := answer.read(_BLOCK):
+        limit = max_bytes if whole is None else whole
+        if file.tell() + len(block) > limit:
+            raise _TooLarge(f"the server sends more than {limit:,} bytes")
         file.write(block)
         if progress:
             progress(file.tell(), whole)

@@ -3,14 +3,16 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from srkd.errors import SrkdError
-from srkd.io.download import download
+from srkd.io.download import check_address, download
 
 CONTENT = bytes(range(256)) * 3000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -28,6 +30,8 @@ class Server:
     asked: list[str | None] = field(default_factory=list)
     port: int = 0
     shift: int = 0
+    length: str | None = None  # a Content-Length that is not that of the body; "" for none
+    redirect: str | None = None
 
     @property
     def url(self) -> str:
@@ -38,6 +42,11 @@ class Server:
         self.asked.append(wanted)
         if self.codes:
             request.send_error(self.codes.pop(0))
+            return
+        if self.redirect is not None:
+            request.send_response(302)
+            request.send_header("Location", self.redirect)
+            request.end_headers()
             return
         start = 0
         fresh = request.headers.get("If-Range") == self.etag
@@ -53,11 +62,14 @@ class Server:
             request.send_header("Content-Range", f"bytes {start + self.shift}-{end}/{len(self.content)}")
         if self.etag:
             request.send_header("ETag", self.etag)
-        request.send_header("Content-Length", str(len(body)))
+        length = str(len(body)) if self.length is None else self.length
+        if length:
+            request.send_header("Content-Length", length)
         request.end_headers()
         if self.cut:
             body = body[: self.cut.pop(0)]
-        request.wfile.write(body)
+        with suppress(ConnectionError):  # the other side may have heard enough
+            request.wfile.write(body)
 
 
 @pytest.fixture
@@ -167,3 +179,46 @@ def test_what_cannot_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(SrkdError, match="cannot write"):
         download("http://127.0.0.1:1/x", tmp_path / "file" / "a")
+
+
+@pytest.mark.parametrize(
+    ("length", "words"),
+    [
+        ("", "the server sends more than 100,000 bytes"),
+        ("no number", "the server sends more than 100,000 bytes"),
+        ("-5", "the server sends more than 100,000 bytes"),
+        ("768000", "the server announces 768,000 bytes, and 100,000 is what there may be"),
+        ("99999999999999999999", "the server announces 99,999,999,999,999,999,999 bytes"),
+    ],
+)
+def test_endless_bodies_are_cut_off(server: Server, tmp_path: Path, length: str, words: str) -> None:
+    server.length = length
+    with pytest.raises(SrkdError, match=f"{words}.*; what arrived was removed"):
+        download(server.url, tmp_path / "data.bin", max_bytes=100_000, tries=1, wait=0, timeout=5)
+    assert list(tmp_path.iterdir()) == [] and len(server.asked) == 1
+
+
+def test_bodies_without_a_length_are_taken_up_to_the_limit(server: Server, tmp_path: Path) -> None:
+    server.length = ""
+    assert fetch(server, tmp_path / "data.bin") == SHA256
+
+
+def test_a_file_that_the_disk_cannot_hold_is_not_begun(server: Server, tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(SrkdError, match="768,000 bytes are missing, and the disk has 1,000"):
+        fetch(server, tmp_path / "data.bin")
+
+
+def test_http_is_taken_only_where_a_checksum_vouches_for_it(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(SrkdError, match="http may be altered on its way"):
+        download("http://example.org/data.bin", tmp_path / "a")
+    check_address("http://example.org/data.bin", SHA256)
+    check_address("https://example.org/data.bin", None)
+    server.redirect = "http://example.org/data.bin"
+    with pytest.raises(SrkdError, match=r"^http://example.org/data.bin: what comes by http may be altered"):
+        fetch(server, tmp_path / "a", sha256=None)
+    server.redirect = "file:///etc/passwd"
+    with pytest.raises(SrkdError):
+        fetch(server, tmp_path / "a", tries=1)
+    assert list(tmp_path.iterdir()) == []

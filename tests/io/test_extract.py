@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -102,6 +104,75 @@ def test_damaged_archives_are_said_to_be(tmp_path: Path, kind: str) -> None:
         with pytest.raises(SrkdError, match=r"archive: a damaged archive|archive: refused"):
             extract(path, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["archive"]
+
+
+def test_a_member_with_a_huge_name_is_refused_unread(tmp_path: Path) -> None:
+    """1.5 MB of gzip whose one member has a name of 1.5 GB: nothing of that size is ever in memory."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 1_500_000_000
+    attributes = tarfile.TarInfo("pax")
+    attributes.type, attributes.size = tarfile.XHDTYPE, 1_500_000_000
+    for info in (header, attributes):
+        with gzip.open(tmp_path / "a.tar.gz", "wb", 1) as file:
+            file.write(info.tobuf(tarfile.GNU_FORMAT))
+            for _ in range(20):
+                file.write(b"a" * 1_000_000)
+        tracemalloc.start()
+        try:
+            with pytest.raises(SrkdError, match="refused, since it gives a member a name or attributes of 1,500,000,"):
+                extract(tmp_path / "a.tar.gz", tmp_path / "out")
+            assert tracemalloc.get_traced_memory()[1] < 10e6
+        finally:
+            tracemalloc.stop()
+
+
+def test_names_as_long_as_paths_can_be_are_fine(tmp_path: Path) -> None:
+    name = "/".join(["a" * 200] * 10) + ".png"
+    for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        with tarfile.open(tmp_path / "a.tar", "w", format=form) as tar:
+            info = tarfile.TarInfo(name)
+            info.size = 1
+            tar.addfile(info, io.BytesIO(b"x"))
+        assert extract(tmp_path / "a.tar", tmp_path / f"out{form}") == [tmp_path / f"out{form}" / name]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_members_are_counted_folders_too(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("srkd.io.extract._MAX_MEMBERS", 20)
+    path, count = tmp_path / "archive", 21
+    if kind == "zip":
+        make_zip(path, [(f"{number}/", b"") for number in range(count)])
+    else:
+        folders = [tarfile.TarInfo(f"{number}") for number in range(count)]
+        for info in folders:
+            info.type = tarfile.DIRTYPE
+        make_tar(path, list(folders))
+    with pytest.raises(SrkdError, match="refused, since it holds more than 20 members"):
+        extract(path, tmp_path / "out")
+
+
+def test_what_is_not_wanted_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bomb in a member that is skipped would be unpacked to get behind it."""
+    monkeypatch.setattr("srkd.io.extract._ALWAYS_FINE", 1_000_000)
+    monkeypatch.setattr("srkd.io.extract._MAX_MEMBERS", 100)
+    path = make_tar(tmp_path / "a.tar.gz", [("big.bin", b"\0" * 5_000_000), ("a.png", b"x")])
+    with pytest.raises(SrkdError, match="unpacks to more than 1,000,000 bytes"):
+        extract(path, tmp_path / "out", (".png",))
+    info = tarfile.TarInfo("global")  # attributes for all members, which are no member themselves
+    info.type, info.size = tarfile.XGLTYPE, 60_000
+    with gzip.open(tmp_path / "b.tar.gz", "wb", 1) as file:
+        for _ in range(90):
+            file.write(info.tobuf() + b"\0" * 60_416)
+    with pytest.raises(SrkdError, match=r"b\.tar\.gz: refused, since it unpacks to more"):
+        extract(tmp_path / "b.tar.gz", tmp_path / "out")
+
+
+def test_a_zip_whose_list_of_members_is_huge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_zip(tmp_path / "a.zip", [(f"{number}.png", b"x") for number in range(50)])
+    assert len(extract(path, tmp_path / "out")) == 50
+    monkeypatch.setattr("srkd.io.extract._MAX_INDEX", 1000)
+    with pytest.raises(SrkdError, match="refused, since it has a list of members of 2,"):
+        extract(path, tmp_path / "out2")
 
 
 def test_a_zip_that_lies_about_its_size(tmp_path: Path) -> None:
