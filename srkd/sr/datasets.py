@@ -10,8 +10,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,7 @@ from srkd import resources
 from srkd.errors import SrkdError, unknown
 from srkd.io.atomic import shown, write_json
 from srkd.io.digest import file_sha256, parse_sums
-from srkd.io.download import download
+from srkd.io.download import MAX_BYTES, download
 from srkd.io.extract import extract
 from srkd.io.images import SUFFIXES, list_images
 from srkd.io.lock import locked
@@ -39,10 +40,12 @@ class _Strict(pydantic.BaseModel):
 
 
 class Source(_Strict):
-    """An archive on the web. `sha256` only where somebody computed it from the bytes; else what first came is noted."""
+    """An archive on the web. `sha256` only where somebody computed it from the bytes; else the first one that held the
+    expected images is noted."""
 
     url: str
     sha256: str | None
+    max_bytes: int = MAX_BYTES
 
 
 class Part(_Strict):
@@ -111,6 +114,17 @@ def checksums(name: str) -> dict[str, str]:
     return parse_sums(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
+def verified(what: str, store: PictureStore) -> bool | None:
+    """Whether the images of a store are, by their checksums, all those of the data set or part that `what` names; None
+    where it names none, False also where the checksums of that set are not known."""
+    title = what.partition("/")[0]
+    if title not in names():
+        return None
+    known = {key: value for key, value in checksums(title).items() if key.partition("/")[0] in find(what)[1]}
+    found = sorted(store.source(number).sha256 for number in range(len(store)))
+    return bool(known) and sorted(known.values()) == found
+
+
 def locate(name: str, part: str, mirror: Path | None = None, say: Progress = lambda *_: None) -> list[Path]:
     """The picture files of a part, fetched where they are not here yet.
 
@@ -141,17 +155,33 @@ def present(name: str) -> Path | None:
     """The folder where all of a data set is, as `locate` would find it without fetching; None where it is not here."""
     known = manifest(name)
     parts = [part for part in known.parts.values() if part.role != "refused"]
+    for root, mirrored in _places(known):
+        if all(len(_files_in(root, mirrored, part)) == part.count for part in parts):
+            return root
+    return None
+
+
+def at_hand(name: str, part: str, mirror: Path | None = None) -> list[Path]:
+    """The image files of a part that are on this machine; [] where not all of them are. Nothing is fetched."""
+    known = manifest(name)
+    wanted = known.parts[part]
+    places = [*([(mirror, True)] if mirror else []), *_places(known)]
+    found = (_files_in(root, mirrored, wanted) for root, mirrored in places)
+    return next((files for files in found if len(files) == wanted.count), [])
+
+
+def _places(known: Manifest) -> list[tuple[Path, bool]]:
+    """Folders where a data set may be without fetching it, and whether each is laid out as a mirror."""
     mirror, cached = os.environ.get("SRKD_DATA"), cache_folder() / "datasets"
     spec = importlib.util.find_spec(known.package) if known.package else None
     places = [(Path(mirror), True)] if mirror else []
     places += [(Path(spec.origin).parent, False)] if spec and spec.origin else []
-    places += [(cached / (known.name if known.manual else "unpacked"), False)]
-    for root, mirrored in places:
-        patterns = [(part.mirror or "") if mirrored else part.pictures for part in parts]
-        found = [_matching(root, p, part) if p else [] for p, part in zip(patterns, parts, strict=True)]
-        if [len(files) for files in found] == [part.count for part in parts]:
-            return root
-    return None
+    return [*places, (cached / (known.name if known.manual else "unpacked"), False)]
+
+
+def _files_in(root: Path, mirrored: bool, part: Part) -> list[Path]:
+    pattern = part.mirror if mirrored else part.pictures
+    return _matching(root, pattern, part) if pattern else []
 
 
 def _matching(root: Path | None, pattern: str, part: Part) -> list[Path]:
@@ -189,10 +219,47 @@ def _unpacked(known: Manifest, say: Progress) -> Path:
         for source in known.sources:
             target = folder / "unpacked" / _stem(source.url)
             if not target.is_dir():
-                archive = _fetched(source, folder, say)
-                extract(archive, target, SUFFIXES)
-                archive.unlink()
+                _fetch_and_unpack(known, source, target, folder, say)
     return folder / "unpacked"
+
+
+def _fetch_and_unpack(known: Manifest, source: Source, target: Path, folder: Path, say: Progress) -> None:
+    """Make `target` of a source's archive; its checksum is noted when the expected images were found in it, and then
+    holds for later downloads. An archive that was put there by hand stays, whatever it is."""
+    archive = folder / "archives" / source.url.rpartition("/")[2]
+    by_hand = archive.is_file()
+    noted = _noted(folder)
+    checksum = _fetched(source, archive, noted.get(source.url), say)
+    try:
+        extract(archive, target, SUFFIXES)
+        try:
+            _check_unpacked(known, target)
+        except SrkdError:
+            shutil.rmtree(target)  # made by the line above
+            raise
+    except SrkdError as error:
+        page = f"; it is a web page: does this network want a login first? ({source.url})" if _is_page(archive) else ""
+        if not by_hand:
+            archive.unlink()
+        left = "remove it and try again" if by_hand else "it was removed"
+        raise SrkdError(f"{error}{page}; {left}") from error
+    if not by_hand:
+        archive.unlink()
+    if source.url not in noted:
+        write_json(folder / "downloads.json", {**noted, source.url: checksum})
+
+
+def _check_unpacked(known: Manifest, target: Path) -> None:
+    """Raise SrkdError where an unpacked archive lacks images that the manifest expects there."""
+    for key, part in known.parts.items():
+        found = len(_files_in(target.parent, False, part))
+        if part.pictures.startswith(f"{target.name}/") and part.role != "refused" and found != part.count:
+            raise SrkdError(f"{known.name}/{key}: {found} images in the archive, but it should be {part.count}")
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(512).lstrip().startswith(b"<")
 
 
 def _stem(url: str) -> str:
@@ -203,25 +270,37 @@ def _stem(url: str) -> str:
     return name
 
 
-def _fetched(source: Source, folder: Path, say: Progress) -> Path:
-    """The archive of a source, downloaded unless it is there; its checksum is noted the first time and holds later."""
-    notes = folder / "downloads.json"
-    seen: dict[str, Any] = json.loads(notes.read_bytes()) if notes.is_file() else {}
-    expected = source.sha256 or seen.get(source.url, {}).get("sha256")
-    path = folder / "archives" / source.url.rpartition("/")[2]
-    found = file_sha256(path) if path.is_file() else None
-    if found is not None and expected is not None and found != expected:
-        raise SrkdError(f"{shown(path)}: its sha256 is {found}, but it should be {expected}; remove it and try again")
-    if found is None:
+def _noted(folder: Path) -> dict[str, Any]:
+    """{address: {"sha256", "bytes", "date"}} of archives that once held what they should."""
+    try:
+        found = json.loads((folder / "downloads.json").read_bytes())
+        return {url: note for url, note in found.items() if isinstance(note, dict)}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as error:
+        raise SrkdError(f"{shown(folder / 'downloads.json')}: damaged ({error}); remove it to trust anew") from error
+
+
+def _fetched(source: Source, path: Path, noted: dict[str, Any] | None, say: Progress) -> dict[str, Any]:
+    """Download a source's archive to `path` unless it is there; returns what is to be noted of it.
+
+    Raises:
+        SrkdError: as `download`; another checksum than the manifest's, or than was noted before.
+    """
+    expected = source.sha256 or (noted or {}).get("sha256")
+    if path.is_file():
+        found = file_sha256(path)
+        if expected not in (None, found):
+            raise SrkdError(
+                f"{shown(path)}: its sha256 is {found}, but it should be {expected}; remove it and try again"
+            )
+    else:
 
         def progress(done: int, whole: int | None) -> None:
             say(f"{path.name}, MB", done >> 20, None if whole is None else whole >> 20)
 
-        found = download(source.url, path, expected, progress)
-    if source.url not in seen:
-        entry = {"sha256": found, "bytes": path.stat().st_size, "date": time.strftime("%Y-%m-%d", time.gmtime())}
-        write_json(notes, {**seen, source.url: entry})
-    return path
+        found = download(source.url, path, expected, progress, source.max_bytes)
+    return {"sha256": found, "bytes": path.stat().st_size, "date": time.strftime("%Y-%m-%d", time.gmtime())}
 
 
 @dataclass(frozen=True)
@@ -252,12 +331,14 @@ def _folder(what: str) -> Path:
 
 
 def prepare(
-    what: str, scale: int | None, lr: str | None = None, mirror: Path | None = None, say: Progress = lambda *_: None
-) -> list[Prepared]:
+    what: str, scale: int | None, lr: str | None = None, mirror: Path | None = None, say: Progress = lambda *_: None,
+    exclude: Collection[str] = (),
+) -> list[Prepared]:  # fmt: skip
     """Decode a data set ("BSDS500", "BSDS500/train") or a folder of pictures into stores, one a part.
 
     Args:
         lr: a folder of LR pictures to pair with those of the folder; by default LR is made by the protocol.
+        exclude: stems of images that are left out, as a recipe's `datasets.train.exclude` has them.
         say: called with what is being done, how much of it is done, and of how much (None where that is unknown).
 
     Raises:
@@ -271,7 +352,8 @@ def prepare(
     else:
         located = [(shown(what), None, list_images(_folder(what)))]  # type: ignore[list-item]
     result = []
-    for name, role, files in located:
+    for name, role, found in located:
+        files = [path for path in found if path.stem not in exclude]
         pairs = pair_files(files, list_images(lr), scale) if lr is not None and scale is not None else None
         store = open_or_build(files, scale, pairs, progress=lambda done, whole, n=name: say(n, done, whole))  # type: ignore[misc]
         result.append(Prepared(name, role, store))

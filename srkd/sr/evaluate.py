@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from srkd.errors import SrkdError
 from srkd.io.resize import imresize
 from srkd.io.store import PictureStore, open_or_build, pair_files
+from srkd.sr import datasets
 from srkd.sr.infer import run, to_picture, to_tensor
 from srkd.sr.metrics import DEFAULT, METRICS, Protocol, check, score
 from srkd.sr.models import load_network
@@ -107,7 +108,17 @@ def evaluate(models: Sequence[str], folders: Sequence[str], scale: int | None = 
     names = [name for name, _ in sets]
     if len(set(names)) < len(names):
         raise SrkdError(f"two data sets have the same name: {', '.join(names)}; rename a folder")
-    return measure(opened, sets, common, self_ensemble, say, metrics, seen)
+    unverified = [
+        name for (name, store), folder in zip(sets, folders, strict=True) if _verified(folder, name, store) is False
+    ]
+    return measure(opened, sets, common, self_ensemble, say, metrics, seen, unverified)
+
+
+def _verified(folder: str, name: str, store: PictureStore) -> bool | None:
+    """Whether a set is the data set whose name it bears, as it was asked for or as its folder is called; None where
+    that is none."""
+    asked = folder.partition(":")[0]
+    return datasets.verified(name if Path(asked).is_dir() else asked, store)
 
 
 def told_apart(names: Sequence[str], paths: Sequence[str]) -> list[str]:
@@ -124,9 +135,13 @@ def told_apart(names: Sequence[str], paths: Sequence[str]) -> list[str]:
 
 def measure(opened: Sequence[Evaluated], sets: Sequence[tuple[str, PictureStore]], common: int,
             self_ensemble: bool = False, say: Say = lambda done, text: None, metrics: Sequence[str] = DEFAULT,
-            seen: Seen | None = None) -> dict[str, Any]:  # fmt: skip
-    """As `evaluate`, of models and sets that are open, all of one scale."""
-    protocols = {name: _protocol(store, common, self_ensemble) for name, store in sets}
+            seen: Seen | None = None, unverified: Collection[str] = ()) -> dict[str, Any]:  # fmt: skip
+    """As `evaluate`, of models and sets that are open, all of one scale.
+
+    Args:
+        unverified: names of sets whose images are not known to be those that the name stands for; their stamp says so.
+    """
+    protocols = {name: _protocol(store, common, self_ensemble, name not in unverified) for name, store in sets}
     rows, done = [], 0
     for model in opened:
         row: dict[str, Any] = {"model": model.name, "parameters": model.parameters, "sets": {}}
@@ -150,9 +165,9 @@ def count(models: Sequence[str], folders: Sequence[str]) -> int:
     return sum(len(_hr_files(folder)) for folder in folders) * len(models)
 
 
-def _protocol(store: PictureStore, scale: int, self_ensemble: bool) -> Protocol:
+def _protocol(store: PictureStore, scale: int, self_ensemble: bool, verified: bool) -> Protocol:
     low = "given" if store.lr_protocol and "read from" in store.lr_protocol else "matlab_bicubic"
-    return Protocol.default(scale, lr=low, self_ensemble=self_ensemble)
+    return Protocol.default(scale, lr=low, self_ensemble=self_ensemble, verified=verified)
 
 
 def _picture(

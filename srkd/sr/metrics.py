@@ -34,6 +34,7 @@ class Protocol:
         channel: "Y" (BT.601 luma) or "RGB" (mean over the three; about 2 dB lower).
         lr: how LR came about: "matlab_bicubic" from the HR picture, or "given".
         self_ensemble: output averaged over the 8 flips and rotations.
+        verified: false where the images bear a data set's name, and are not known to be that set's by their checksums.
     """
 
     scale: int
@@ -41,6 +42,7 @@ class Protocol:
     channel: str = "Y"
     lr: str = "matlab_bicubic"
     self_ensemble: bool = False
+    verified: bool = True
 
     @classmethod
     def default(cls, scale: int, **changes: Any) -> Protocol:
@@ -52,8 +54,9 @@ class Protocol:
         low = "MATLAB bicubic LR" if self.lr == "matlab_bicubic" else "LR as given"
         ensemble = ", self-ensemble x8" if self.self_ensemble else ""
         channel = "Y (BT.601)" if self.channel == "Y" else self.channel
+        images = "" if self.verified else ", images not verified"
         own = "".join(f"; {perception.STAMPS[name]}" for name in metrics if name in perception.STAMPS)
-        return f"x{self.scale}, {low}, uint8 output, {channel}, border {self.crop_border} px{ensemble}{own}"
+        return f"x{self.scale}, {low}, uint8 output, {channel}, border {self.crop_border} px{ensemble}{images}{own}"
 
     def as_dict(self, metrics: Sequence[str] = DEFAULT) -> dict[str, Any]:
         return {**asdict(self), "stamp": self.stamp(metrics)}

@@ -14,6 +14,7 @@ import pytest
 
 from srkd import resources
 from srkd.errors import SrkdError
+from srkd.io.download import check_address
 from srkd.io.images import Picture, write_picture
 from srkd.io.store import build_store
 from srkd.sr import datasets
@@ -116,6 +117,74 @@ def test_the_first_checksum_holds_afterwards(tiny: Path, tmp_path: Path) -> None
         tar.add(tmp_path / "src", "src")
     with pytest.raises(SrkdError, match=r"Tiny\.tar\.gz: its sha256 is .*, but it should be " + entry["sha256"]):
         datasets.locate("Tiny", "train")
+
+
+def test_a_login_page_is_neither_noted_nor_kept(tiny: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "web" / "Tiny.tar.gz"
+    true = archive.read_bytes()
+    archive.write_bytes(b"<!doctype html><title>Welcome to the hotel</title>")
+    with pytest.raises(SrkdError, match=r"Tiny\.tar\.gz: a damaged archive.*it is a web page: .*; it was removed"):
+        datasets.locate("Tiny", "train")
+    assert [p.name for p in (tmp_path / "cache" / "datasets").rglob("*") if p.is_file()] == [".lock"]
+    archive.write_bytes(true)
+    assert len(datasets.locate("Tiny", "train")) == 2
+
+
+def test_an_archive_of_other_images_is_neither_noted_nor_kept(tiny: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "web" / "Tiny.tar.gz"
+    true = archive.read_bytes()
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "src" / "train" / "a.png", "src/train/a.png")
+    with pytest.raises(SrkdError, match=r"Tiny/train: 1 images in the archive, but it should be 2; it was removed"):
+        datasets.locate("Tiny", "train")
+    assert [p.name for p in (tmp_path / "cache" / "datasets").rglob("*") if p.is_file()] == [".lock"]
+    archive.write_bytes(true)
+    assert len(datasets.locate("Tiny", "train")) == 2
+
+
+def test_an_archive_that_was_put_there_by_hand_stays(tiny: Path, tmp_path: Path) -> None:
+    own = tmp_path / "cache" / "datasets" / "archives" / "Tiny.tar.gz"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"no archive")
+    with pytest.raises(SrkdError, match=r"damaged archive.*; remove it and try again"):
+        datasets.locate("Tiny", "train")
+    assert own.read_bytes() == b"no archive"
+    (tmp_path / "web" / "Tiny.tar.gz").rename(own)
+    assert len(datasets.locate("Tiny", "train")) == 2 and own.is_file()
+
+
+def test_damaged_notes_are_said_to_be(tiny: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "cache" / "datasets" / "downloads.json"
+    notes.parent.mkdir(parents=True)
+    for damaged in ("{", "[]"):
+        notes.write_text(damaged)
+        with pytest.raises(SrkdError, match=r"downloads\.json: damaged .*; remove it"):
+            datasets.locate("Tiny", "train")
+
+
+def test_every_source_is_https_or_has_a_checksum() -> None:
+    for name in datasets.names():
+        for source in datasets.manifest(name).sources:
+            check_address(source.url, source.sha256)
+
+
+def test_images_at_hand_are_found_without_fetching(tiny: Path, tmp_path: Path) -> None:
+    assert datasets.at_hand("Tiny", "train") == [] and not (tmp_path / "cache").exists()
+    assert [p.stem for p in datasets.at_hand("Tiny", "train", tmp_path / "src")] == ["a", "c"]
+    assert datasets.at_hand("Tiny", "val", tmp_path / "src") == []
+    located = datasets.locate("Tiny", "train")
+    assert datasets.at_hand("Tiny", "train") == located
+
+
+def test_sets_are_verified_by_their_checksums(tiny: Path, tmp_path: Path) -> None:
+    test, train = (datasets.prepare(f"Tiny/{part}", None)[0].store for part in ("test", "train"))
+    assert datasets.verified("Tiny/test", test) is False  # no checksums are known
+    (tiny / "Tiny.sha256").write_text(f"{test.source(0).sha256}  test/another name.png\n")
+    assert datasets.verified("Tiny/test", test) is True
+    assert datasets.verified("Tiny/test", train) is False
+    assert datasets.verified("photos", test) is None
+    noise = build_store([picture(tmp_path / "x1.png")], tmp_path / "noise", 2)
+    assert datasets.verified("Tiny/test", noise) is False
 
 
 def test_a_mirror_is_used_and_checked(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,3 +114,11 @@ def test_networks_of_one_name_are_told_apart_by_their_paths(checkpoint: Path, ph
     second.write_bytes(checkpoint.read_bytes())
     results = evaluate.evaluate([str(checkpoint), str(second)], [str(photos)])
     assert len({row["model"] for row in results["models"]}) == 2
+
+
+def test_images_under_another_sets_name_are_said_to_be_unverified(tmp_path: Path, data: Path) -> None:
+    write_picture(tmp_path / "Set5" / "HR" / "woman.png", Picture(np.full((32, 32, 3), 128, np.uint8)))
+    fake = evaluate.evaluate(["bicubic"], [str(tmp_path / "Set5" / "HR")], 2)["models"][0]["sets"]["Set5"]["protocol"]
+    assert fake["stamp"].endswith("border 2 px, images not verified") and fake["verified"] is False
+    true = evaluate.evaluate(["bicubic"], [str(data / "sr" / "eval" / "Set5")], 2)["models"][0]["sets"]["Set5"]
+    assert "verified" not in true["protocol"]["stamp"] and true["protocol"]["verified"] is True
