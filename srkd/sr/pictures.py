@@ -10,7 +10,7 @@ from srkd.errors import SrkdError, nearest
 from srkd.io.atomic import shown
 from srkd.io.images import list_images
 from srkd.io.store import PictureStore, open_or_build, pair_files
-from srkd.sr import datasets
+from srkd.sr import datasets, near_duplicates
 from srkd.sr.copies import smaller
 from srkd.sr.recipe import Paths, TrainSet, ValSet
 
@@ -31,6 +31,7 @@ def training_pictures(spec: TrainSet, scale: int) -> PictureStore:
         raise SrkdError("datasets.train.copies: LR pictures that are given have no smaller copies; leave one out")
     store = _store(spec, kept, every, scale, spec.copies)
     datasets.refuse_unless_training(store)
+    near_duplicates.refuse_known(store)
     return store
 
 
