@@ -118,7 +118,7 @@ class Workbench:
     def __init__(self, model: Model, max_drop: float, say: Say) -> None:
         self._model, self._max_drop, self._say = model, max_drop, say
         self._folder = cache_folder() / "runtimes" / fingerprint(model)
-        self._facts = facts(model.name, model.scale, model.multiple, None, model.meta)
+        self._facts = facts(model.name, model.scale, model.multiple, None, model.meta, model.minimum)
         self._rows: dict[str, Row] = {}
         with suppress(OSError, ValueError):
             self._rows = json.loads((self._folder / "measured.json").read_bytes())

@@ -102,7 +102,8 @@ def export(model: Model, folder: Path, wanted: Wanted, say: Say = lambda line: N
     if "int8" in wanted.precisions:
         calibration = calibration_pictures(model.scale, wanted.calibration, wanted.calibration_count)
     judge = _Judge(model, wanted)
-    known = facts(model.name, model.scale, model.multiple, model.receptive_field.halo, model.meta)
+    halo = model.receptive_field.halo
+    known = facts(model.name, model.scale, model.multiple, halo, model.meta, model.minimum)
     result = Exported([judge.reference], {})
     graph = graph_of(model.network, wanted.uint8)
     for runtime in (TARGETS[target] for target in wanted.targets):

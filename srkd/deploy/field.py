@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from srkd.sr.infer import padded_side
 
 Run = Callable[[Tensor], Tensor]
 
@@ -24,10 +26,12 @@ class Field:
     `halo`: an output pixel depends on input pixels at most this far away; None: farther than measured, or not the same
     everywhere (attention, statistics of the whole picture), so that tiles can only be blended.
     `align`: moving the input by a multiple of this moves the output along; tiles begin at multiples of it.
+    `minimum`: the smallest side that the network takes without padding.
     """
 
     halo: int | None
     align: int = 1
+    minimum: int = 1
 
     @property
     def exact(self) -> bool:
@@ -36,20 +40,26 @@ class Field:
 
 
 @torch.inference_mode()
-def measure(run: Run, scale: int, device: torch.device | str = "cpu") -> Field:
+def measure(run: Run, scale: int, device: torch.device | str = "cpu", multiple: int = 1) -> Field:
     """Measure a network that takes (N, 3, H, W) of any size to `scale` times that.
 
-    The reach is that of a NaN: arithmetic passes it on whatever the weights are, where a gradient may vanish. Then
-    random pictures, moved by 1 to 16 pixels, must come out moved, away from the border by that reach: which also shows
-    that nothing farther away had a part in it. Strips do for both, once lying and once standing.
+    The reach is that of a NaN: arithmetic passes it on whatever the weights are, where a gradient may vanish. Where it
+    gets everywhere, the reach is that of other values: a window that is shifted round the edge keeps what it must not
+    see away by a weight of 0, which stops every value but that one. Then random pictures, moved by 1 to 16 times
+    `multiple`, must come out moved, away from the border by that reach: which also shows that nothing farther away had
+    a part in it. Strips do for both, once lying and once standing.
+
+    Args:
+        multiple: what `run` pads sides to; tiles begin at multiples of it.
     """
     directions = (run, lambda x: run(x.mT).mT)
-    for length in _LENGTHS:
-        halo = _largest(_reach(along, length, scale, device) for along in directions)
-        if halo is not None:
-            align = _largest(_alignment(along, halo, scale, device) for along in directions)
-            return Field(None) if align is None else Field(halo, align)
-    return Field(None)
+    for reach_of in (_nan_reach, _value_reach):
+        for length in (length for length in _LENGTHS if length >= 2 * multiple):
+            halo = _largest(reach_of(along, length, scale, device, multiple) for along in directions)
+            if halo is not None:
+                align = _largest(_alignment(along, halo, scale, device, multiple) for along in directions)
+                return Field(None, multiple) if align is None else Field(halo, align)
+    return Field(None, multiple)
 
 
 def _largest(measured: Iterable[int | None]) -> int | None:
@@ -62,28 +72,50 @@ def _largest(measured: Iterable[int | None]) -> int | None:
     return result
 
 
-def _reach(run: Run, length: int, scale: int, device: torch.device | str) -> int | None:
+def _nan_reach(run: Run, length: int, scale: int, device: torch.device | str, _: int) -> int | None:
     """How far a NaN near either end, in two phases, spreads along a strip; None where it meets the other end."""
     at = (0, 1, length - 1, length - 2)
     x = torch.full((len(at), 3, _THICK, length), 0.5, device=device)
     for strip, place in enumerate(at):
         x[strip, :, :, place] = float("nan")
-    touched = run(x).isnan().any(1).any(1).cpu()
+    return _farthest(run(x).isnan(), at, length, scale)
+
+
+def _value_reach(run: Run, length: int, scale: int, device: torch.device | str, multiple: int) -> int | None:
+    """As `_nan_reach`, of random values replaced by others, in every phase of `multiple`."""
+    ends = (0, length - 1)
+    phases = (*range(multiple), *range(length - multiple, length))
     reach = 0
-    for mask, place in zip(touched, at, strict=True):
-        cells = mask.nonzero() // scale
+    for at in (ends, phases):  # the two ends first, by themselves: of most networks that see everywhere they say so
+        picture = torch.rand(1, 3, _THICK, length, generator=torch.Generator().manual_seed(0)).to(device)
+        x = picture.repeat(len(at) + 1, 1, 1, 1)
+        for strip, place in enumerate(at):
+            x[strip, :, :, place] = (x[strip, :, :, place] < 0.5).float()
+        y = run(x)
+        found = _farthest(y[:-1] != y[-1:], at, length, scale)
+        if found is None:
+            return None
+        reach = max(reach, found)
+    return reach
+
+
+def _farthest(touched: Tensor, at: Sequence[int], length: int, scale: int) -> int | None:
+    """How far from `at` each strip was touched at most; None where one was not at all, or to its other end."""
+    reach = 0
+    for mask, place in zip(touched.any(1).any(1).cpu(), at, strict=True):
         if not mask.any():  # it has been replaced on its way, so nothing can be said
             return None
-        reach = max(reach, int((cells - place).abs().max()))
+        reach = max(reach, int((mask.nonzero() // scale - place).abs().max()))
     return reach if reach < length - 2 else None
 
 
-def _alignment(run: Run, reach: int, scale: int, device: torch.device | str) -> int | None:
+def _alignment(run: Run, reach: int, scale: int, device: torch.device | str, multiple: int) -> int | None:
     """The smallest shift of the input that shifts the output by as much; None where no tried one does."""
-    length = -(-(2 * reach + _THICK + _SHIFTS[-1]) // 16) * 16
-    strip = torch.rand(1, 3, _THICK, length + _SHIFTS[-1], generator=torch.Generator().manual_seed(0)).to(device)
+    shifts = [multiple * times for times in _SHIFTS]
+    length = padded_side(2 * reach + _THICK + shifts[-1], 16 * multiple)
+    strip = torch.rand(1, 3, _THICK, length + shifts[-1], generator=torch.Generator().manual_seed(0)).to(device)
     still = run(strip[..., :length])
-    for shift in _SHIFTS:
+    for shift in shifts:
         moved = run(strip[..., shift : length + shift])
         first, last = scale * (reach + shift), scale * (length - reach)
         here, there = still[..., first:last], moved[..., first - scale * shift : last - scale * shift]

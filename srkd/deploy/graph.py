@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from srkd.deploy.fuse import FusedEDSR, fuse
+from srkd.sr.infer import padded_side
 
 LEVELS = 255
 
@@ -56,9 +57,10 @@ def graph_of(network: nn.Module, uint8: bool = True) -> nn.Module:
     return (Pixels(fused) if uint8 else Floats(fused)).eval()
 
 
-def example(uint8: bool, multiple: int = 1) -> Tensor:
+def example(uint8: bool, multiple: int = 1, minimum: int = 1) -> Tensor:
     """An input to trace a graph with; its sides differ, so that neither is taken for the other."""
-    height, width = 32 * multiple, 40 * multiple
+    height = padded_side(32, multiple, minimum)
+    width = padded_side(height + 8, multiple)
     return torch.zeros(1, height, width, 3, dtype=torch.uint8) if uint8 else torch.zeros(1, 3, height, width)
 
 
@@ -67,12 +69,16 @@ def layers(graph: nn.Module) -> dict[str, nn.Conv2d]:
     return {name: module for name, module in graph.named_modules() if isinstance(module, nn.Conv2d)}
 
 
-def facts(name: str, scale: int, multiple: int, halo: int | None, meta: Mapping[str, Any]) -> dict[str, Any]:
+def facts(
+    name: str, scale: int, multiple: int, halo: int | None, meta: Mapping[str, Any], minimum: int = 1
+) -> dict[str, Any]:
     """What an exported file says of itself, as plain data.
 
     Args:
+        multiple, minimum: input sides are multiples of it, and at least so large.
         halo: how far an output pixel looks, in input pixels; None where that is everywhere.
         meta: a checkpoint's.
     """
     kept = {key: meta[key] for key in ("licence", "lineage", "network", "teacher") if meta.get(key) is not None}
-    return {"name": name, "scale": scale, "multiple": multiple, "colour": "RGB", "halo": halo, **kept}
+    sizes = {"multiple": multiple, "minimum": minimum}
+    return {"name": name, "scale": scale, **sizes, "colour": "RGB", "halo": halo, **kept}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from srkd.errors import SrkdError
 from srkd.io.images import read_picture
 from srkd.io.rows import RowResizer
 from srkd.sr.infer import device_of, require_finite, run
+from srkd.sr.sides import Padded
 from srkd.trust import trusting
 
 Pixels = NDArray[Any]
@@ -35,8 +36,8 @@ _WIDER = {np.dtype(np.uint16): np.int32}  # torch computes little in uint16
 class Model:
     """A network in eval mode, (N, 3, H, W) RGB in [0, 1] to `scale` times the size, and what is known of it.
 
-    Input sides must be multiples of `multiple`; that is seen to here. `engine` is what upscales 8-bit pictures where it
-    is not the network itself; deeper ones, and self-ensembles, always go through the network.
+    Input sides must be multiples of `multiple`, at least `minimum`; that is seen to here. `engine` is what upscales
+    8-bit pictures where it is not the network itself; deeper ones, and self-ensembles, always go through the network.
     """
 
     network: nn.Module
@@ -45,6 +46,7 @@ class Model:
     multiple: int = 1
     meta: dict[str, Any] = field(default_factory=dict)
     engine: Engine | None = None
+    minimum: int = 1
 
     @classmethod
     def load(
@@ -66,13 +68,18 @@ class Model:
 
         with trusting(trust_code):
             loaded = load_network(name, scale)
-        network = loaded.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(network.to(device), loaded.scale, loaded.name, loaded.multiple, loaded.meta)
+        network, multiple, minimum = loaded.network, loaded.multiple, loaded.minimum
+        if isinstance(network, Padded) and not network.sides.square:
+            # Padded here instead: other runtimes would take the amount for a constant, and tiles need to know of it.
+            multiple, minimum, network = network.sides.multiple, network.sides.minimum, network.network
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(network.to(device), loaded.scale, loaded.name, multiple, loaded.meta, minimum=minimum)
 
     @cached_property
     def receptive_field(self) -> Field:
         """The network's receptive field, measured when it is first needed: only tiles need it."""
-        return measure(self._whole, self.scale, self.device)
+        field = measure(self._whole, self.scale, self.device, self.multiple)
+        return replace(field, minimum=self.minimum)
 
     @cached_property
     def bytes_per_pixel(self) -> float:
@@ -192,7 +199,7 @@ class Model:
     def _whole(self, x: Tensor, self_ensemble: bool = False) -> Tensor:
         """The network on float32 (N, 3, H, W) of any size."""
         x = x.contiguous(memory_format=torch.channels_last)
-        return run(self.network, x, self.scale, self.multiple, self_ensemble)
+        return run(self.network, x, self.scale, self.multiple, self_ensemble, self.minimum)
 
 
 def check_tile(tile: int | None) -> None:

@@ -51,9 +51,11 @@ def spans(length: int, tile: int, field: Field) -> list[Span]:
     step = -(-step // field.align) * field.align
     margin = min(_OVERLAP, step // 2) if field.halo is None else field.halo
     margin = -(-margin // field.align) * field.align
-    starts = range(0, length, step)
+    # The last of exact tiles is padded as the whole is only if it is not too small for the network.
+    last = max(0, (length - field.minimum) // field.align * field.align) if field.exact else length
     return [
-        Span(s, min(s + step, length), max(0, s - margin), min(min(s + step, length) + margin, length)) for s in starts
+        Span(s, min(s + step, length), min(last, max(0, s - margin)), min(min(s + step, length) + margin, length))
+        for s in range(0, length, step)
     ]
 
 

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from srkd.engine import torchscript, weight_files
 from srkd.errors import SrkdError
 from srkd.io.atomic import atomic_path
 from srkd.safe_load import check_file, check_weights
@@ -38,24 +39,34 @@ def save_weights(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any
         temporary.write_bytes(save(tensors, metadata={"srkd": json.dumps(dict(meta), sort_keys=True)}))
 
 
-def load_weights(path: Path) -> tuple[State, dict[str, Any]]:
-    """Read weights from .safetensors, or from a .pth/.pt/.ckpt of tensors (`params_ema` before `params`).
+def load_weights(path: Path, key: str | None = None) -> tuple[State, dict[str, Any]]:
+    """Read weights from a file of any tool: safetensors, torch's (.pth, .pt, .ckpt) or TorchScript, told by content.
+
+    They are found under whatever key they have (averaged ones, `params_ema`, before others), and their names lose what
+    torch.compile and data parallelism put before them.
+
+    Args:
+        key: which table of a .pth to take, BasicSR's `param_key_g`; without it `params`, as there.
 
     Returns:
-        Tensors by name, and the description ({} where the file has none).
+        Tensors by name, and the description: {} where the file has none; of TorchScript {"torchscript": True}, as such
+        a file may hold more tensors than the network's state.
 
     Raises:
-        SrkdError: no such file, truncated, not a checkpoint, a pickle that holds more than tensors (never run), or as
-            `safe_load.check_file` and `safe_load.check_weights`.
+        SrkdError: no such file, truncated, not a checkpoint (what it is instead is said, if known), a pickle that holds
+            more than tensors (never run), or as `safe_load.check_file` and `safe_load.check_weights`.
     """
     path = Path(path)
-    if not path.is_file():
-        raise SrkdError(f"{path}: no such checkpoint")
+    format = weight_files.format_of(path)
     check_file(path)
-    is_safetensors = path.suffix == ".safetensors"
-    state, meta = _load_safetensors(path) if is_safetensors else (_weights_of(_load_torch(path), path), {})
+    if format == "safetensors":
+        state, meta = _load_safetensors(path)
+    elif format == "torchscript":
+        state, meta = torchscript.load(path), {"torchscript": True}
+    else:
+        state, meta = weight_files.table_of(_load_torch(path), path, key), {}
     check_weights(state, path)
-    return state, meta
+    return weight_files.without_wrappers(state), meta
 
 
 def _load_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
@@ -86,16 +97,6 @@ def _load_torch(path: Path) -> Any:
         raise SrkdError(f"{path}: truncated or not a checkpoint ({_first_line(error)})") from error
 
 
-def _weights_of(loaded: Any, path: Path) -> State:
-    for key in ("params_ema", "params", "state_dict", "model", "model_state_dict"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
-            break
-    if not isinstance(loaded, dict) or not loaded or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise SrkdError(f"{path}: holds no table of weights")
-    return {str(key).removeprefix("module."): tensor for key, tensor in loaded.items()}
-
-
 def load_into(network: torch.nn.Module, state: Mapping[str, Tensor], origin: str, strict: bool = True) -> str | None:
     """Load weights into a network; without `strict` those that fit, by name and shape.
 
@@ -107,8 +108,10 @@ def load_into(network: torch.nn.Module, state: Mapping[str, Tensor], origin: str
             (integers for floating-point numbers or the reverse) names are given. Not strict: not one of them fits.
     """
     own = network.state_dict()
-    missing = [key for key in own if key not in state]
-    unexpected = [key for key in state if key not in own]
+    state = max(weight_files.candidates(state), key=lambda below: len(own.keys() & below.keys()))
+    # Counters that tools add, or leave out of batch norm, say nothing of the network.
+    missing = [key for key in own if key not in state and not weight_files.is_counter(own[key])]
+    unexpected = [key for key in state if key not in own and not weight_files.is_counter(state[key])]
     shapes = {
         key: f"{key} is {tuple(state[key].shape)}, the network's {tuple(own[key].shape)}"
         for key in own

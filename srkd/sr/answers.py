@@ -59,7 +59,8 @@ def _outputs(teacher: LoadedNetwork | None, taps: Sequence[str], pictures: Subse
         title, quiet = f"outputs of {teacher.name}", (folder / "meta.json").exists()
         with locked(folder), Progress(title, len(pictures), quiet=quiet) as progress:
             outputs = cache.build_outputs(teacher.network, pictures, teacher.scale, folder, multiple=teacher.multiple,
-                                          self_ensemble=spec.self_ensemble, say=progress.update)  # fmt: skip
+                                          minimum=teacher.minimum, self_ensemble=spec.self_ensemble,
+                                          say=progress.update)  # fmt: skip
         return PictureSource(pictures, patches, outputs)
 
     return build

@@ -72,7 +72,8 @@ class OutputCache:
 
 
 def build_outputs(network: nn.Module, pictures: Pictures, scale: int, folder: Path, *, multiple: int = 1,
-                  self_ensemble: bool = False, say: Say = lambda done, name: None) -> OutputCache:  # fmt: skip
+                  minimum: int = 1, self_ensemble: bool = False,
+                  say: Say = lambda done, name: None) -> OutputCache:  # fmt: skip
     """Run the teacher over every picture, unless `folder` holds all of it; a run that was cut off goes on.
 
     Args:
@@ -90,7 +91,7 @@ def build_outputs(network: nn.Module, pictures: Pictures, scale: int, folder: Pa
         file.seek(sizes[done])
         for number in range(done, len(pictures)):
             lr = to_tensor(pictures.lr(number), device)
-            file.write(_steps(run(network, lr, scale, multiple, self_ensemble)).tobytes())
+            file.write(_steps(run(network, lr, scale, multiple, self_ensemble, minimum)).tobytes())
             file.flush()
             say(number + 1, pictures.name(number))
     unfinished.replace(folder / "outputs.i16")

@@ -48,7 +48,8 @@ def open_model(name: str, scale: int | None, self_ensemble: bool = False) -> Eva
     loaded.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def upscale(lr: np.ndarray) -> np.ndarray:
-        return to_picture(run(loaded.network, to_tensor(lr, device), loaded.scale, loaded.multiple, self_ensemble))
+        x = to_tensor(lr, device)
+        return to_picture(run(loaded.network, x, loaded.scale, loaded.multiple, self_ensemble, loaded.minimum))
 
     parameters = sum(p.numel() for p in loaded.network.parameters())
     return Evaluated(loaded.name, upscale, parameters, loaded.scale)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -12,35 +13,72 @@ State = Mapping[str, Tensor]
 
 
 def recognise(state: State) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """The network that these weights belong to, and the weights under srkd's names; None where none is known.
+    """The network that these weights seem to belong to, and the weights under srkd's names; None where none is known.
 
-    EDSR and MSRResNet with BasicSR's names (traiNNer's are the same), and EDSR with EDSR-PyTorch's. What shapes do not
-    tell is taken as those tools have it: img_range 255, DIV2K's mean, res_scale 0.1 for 256 features and 1 below.
+    EDSR and MSRResNet with BasicSR's names (traiNNer's are the same), and EDSR with EDSR-PyTorch's. Whether all names
+    and shapes are that network's is for the caller to see. What shapes do not tell is taken as those tools have it:
+    img_range 255 (EDSR-PyTorch's is read from its mean shift), DIV2K's mean, res_scale 0.1 for 256 features and 1
+    below.
     """
     weights = _from_edsr_pytorch(state) if "head.0.weight" in state else dict(state)
-    if "conv_first.weight" not in weights or "body.0.conv1.weight" not in weights or "conv_last.weight" not in weights:
+    first, last = weights.get("conv_first.weight"), weights.get("conv_last.weight")
+    if first is None or last is None or "body.0.conv1.weight" not in weights or not first.dim() == last.dim() == 4:
         return None
-    num_feat, num_in_ch = weights["conv_first.weight"].shape[:2]
+    num_feat = first.shape[0]
+    if num_feat == 0:
+        return None
     common = {
-        "num_in_ch": num_in_ch,
-        "num_out_ch": weights["conv_last.weight"].shape[0],
+        "num_in_ch": first.shape[1],
+        "num_out_ch": last.shape[0],
         "num_feat": num_feat,
-        "num_block": 1 + max(int(m[1]) for m in map(re.compile(r"body\.(\d+)\.").match, weights) if m),
+        "num_block": 1 + _last_number(r"body\.(\d+)\.", weights),
     }
     if "upconv1.weight" in weights:
-        upscale = 4 if "upconv2.weight" in weights else {4: 2, 9: 3}[len(weights["upconv1.weight"]) // num_feat]
-        return {"type": "MSRResNet", **common, "upscale": upscale}, weights
+        steps = _factors([weights[key] for key in ("upconv1.weight", "upconv2.weight") if key in weights], num_feat)
+        return _msrresnet(common, steps, weights)
     if "conv_after_body.weight" in weights and "upsample.0.weight" in weights:
-        stages = [key for key in weights if re.fullmatch(r"upsample\.\d+\.weight", key)]
-        upscale = 3 if len(weights["upsample.0.weight"]) == 9 * num_feat else 2 ** len(stages)
-        res_scale = 0.1 if num_feat >= 256 else 1.0
-        return {"type": "EDSR", **common, "upscale": upscale, "res_scale": res_scale}, weights
+        stages = [tensor for key, tensor in weights.items() if re.fullmatch(r"upsample\.\d+\.weight", key)]
+        return _edsr(common, _factors(stages, num_feat), weights, _img_range(state))
     return None
+
+
+def _msrresnet(
+    common: dict[str, Any], steps: list[int], weights: dict[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    spec = {"type": "MSRResNet", **common, "upscale": math.prod(steps)}
+    if steps in ([2], [3], [2, 2]):
+        return spec, weights
+    return (spec | {"one_step": True}, weights) if len(steps) == 1 and steps[0] > 3 else None
+
+
+def _edsr(
+    common: dict[str, Any], steps: list[int], weights: dict[str, Tensor], img_range: dict[str, float]
+) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    if steps != [3] and set(steps) != {2}:
+        return None
+    res_scale = 0.1 if common["num_feat"] >= 256 else 1.0
+    return {"type": "EDSR", **common, "upscale": math.prod(steps), "res_scale": res_scale, **img_range}, weights
+
+
+def _factors(widening: Iterable[Tensor], num_feat: int) -> list[int]:
+    """By how much each convolution before a pixel shuffle enlarges; 0 where its channels are for none."""
+    roots = ((len(tensor) // num_feat, math.isqrt(len(tensor) // num_feat)) for tensor in widening)
+    return [root if root * root == square else 0 for square, root in roots]
+
+
+def _last_number(pattern: str, names: Iterable[str]) -> int:
+    return max((int(found[1]) for found in map(re.compile(pattern).match, names) if found), default=-1)
+
+
+def _img_range(state: State) -> dict[str, float]:
+    """EDSR-PyTorch's rgb_range, which its mean shift has in its bias: nothing where that is as usual, or absent."""
+    bias = state.get("sub_mean.bias")
+    return {} if bias is None or bias.abs().max() > 1 else {"img_range": 1.0}
 
 
 def _from_edsr_pytorch(state: State) -> dict[str, Tensor]:
     """EDSR-PyTorch's names (head, body, tail) to BasicSR's; its mean shifts are not weights there."""
-    last = max(int(m[1]) for m in map(re.compile(r"body\.(\d+)\.").match, state) if m)
+    last = _last_number(r"body\.(\d+)\.", state)
     rules = [
         (r"head\.0\.", r"conv_first."),
         (rf"body\.{last}\.(weight|bias)", r"conv_after_body.\1"),

@@ -118,7 +118,7 @@ class Task(task.Task):
             with seeded(seed):
                 discriminator = gan_discriminators.build(spec)
             if path.pretrain_network_d:
-                weights, _ = load_weights(Path(path.pretrain_network_d))
+                weights, _ = load_weights(Path(path.pretrain_network_d), path.param_key_d)
                 self._start_from(weights, discriminator, path.pretrain_network_d, path.strict_load_d)
             self.discriminators.append(discriminator)
         suffix, name = (f"_{number}", f"pair {number}") if size > 1 else ("", "the GAN")

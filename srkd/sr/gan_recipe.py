@@ -15,7 +15,7 @@ class Path(sr.Path):
     """Where weights come from; in a cohort every pair starts from them."""
 
     pretrain_network_d: str | None = pydantic.Field(None, description="checkpoint that the discriminator starts from")
-    param_key_d: str | None = pydantic.Field(None, description="which weights of a .pth: params, params_ema")
+    param_key_d: str | None = pydantic.Field(None, description="which weights of a .pth, as param_key_g")
     strict_load_d: bool = pydantic.Field(True, description="whether every weight must be in it")
 
 

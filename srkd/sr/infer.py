@@ -47,29 +47,47 @@ def require_finite(output: Tensor) -> None:
 
 
 @torch.inference_mode()
-def run(network: Network, lr: Tensor, scale: int, multiple: int = 1, self_ensemble: bool = False) -> Tensor:
+def run(
+    network: Network, lr: Tensor, scale: int, multiple: int = 1, self_ensemble: bool = False, minimum: int = 1
+) -> Tensor:
     """A network's output for a whole picture.
 
     Args:
-        lr: float (N, 3, H, W) in [0, 1].
-        multiple: the network's input sides must be multiples of this; padded by reflection and cropped again.
+        lr: float (N, C, H, W) in [0, 1].
+        multiple, minimum: what the network's input sides must be multiples of, and at least; see `padded`.
         self_ensemble: average over the 8 flips and rotations (EDSR's "+", CVPRW 2017).
 
     Raises:
         SrkdError: the network gives something else than one tensor.
     """
     if self_ensemble:
-        outputs = [undo(run(network, view, scale, multiple)) for view, undo in eight_views(lr)]
+        outputs = [undo(run(network, view, scale, multiple, minimum=minimum)) for view, undo in eight_views(lr)]
         return torch.stack(outputs).mean(0)
     height, width = lr.shape[-2:]
-    down, right = -height % multiple, -width % multiple
-    if down or right:
-        mode = "reflect" if down < height and right < width else "replicate"
-        lr = F.pad(lr, (0, right, 0, down), mode)
-    output = network(lr)
+    sides = (padded_side(side, multiple, minimum) for side in (height, width))
+    output = network(padded(lr, *sides))
     if not isinstance(output, Tensor):
         raise SrkdError(f"{type(network).__name__} gives a {type(output).__name__}, not one tensor")
     return output[..., : height * scale, : width * scale]
+
+
+def padded_side(side: int, multiple: int, minimum: int = 1) -> int:
+    """The smallest side from `side` and `minimum` on that is a multiple of `multiple`."""
+    return -(-max(side, minimum) // multiple) * multiple
+
+
+def padded(lr: Tensor, height: int, width: int) -> Tensor:
+    """(N, C, H, W) enlarged at the bottom and on the right to (N, C, height, width).
+
+    By reflection, which reaches as far as the picture does; beyond that its last row and column are repeated.
+    """
+    bottom, right = height - lr.shape[-2], width - lr.shape[-1]
+    if not (bottom or right):
+        return lr
+    near = (0, min(right, lr.shape[-1] - 1), 0, min(bottom, lr.shape[-2] - 1))
+    far = (0, right - near[1], 0, bottom - near[3])
+    reflected = F.pad(lr, near, "reflect") if any(near) else lr
+    return F.pad(reflected, far, "replicate") if any(far) else reflected
 
 
 def eight_views(x: Tensor) -> Iterator[tuple[Tensor, Callable[[Tensor], Tensor]]]:

@@ -115,9 +115,12 @@ class Validation(Section):
 class Path(Section):
     """Where weights come from."""
 
-    ignored = frozenset({"resume_state", "root", "experiments_root", "param_key_g", "ignore_resume_networks"})
+    ignored = frozenset({"resume_state", "root", "experiments_root", "ignore_resume_networks"})
     aliases = {"pretrain_model_g": "pretrain_network_g", "strict_load": "strict_load_g"}
     pretrain_network_g: str | None = pydantic.Field(None, description="checkpoint that the network starts from")
+    param_key_g: str | None = pydantic.Field(
+        None, description="which weights of a .pth: params, params_ema; averaged ones where it is not given"
+    )
     strict_load_g: bool = pydantic.Field(True, description="whether every weight must be in it")
     pretrain_network_g_teacher: str | None = pydantic.Field(None, description="the teacher's checkpoint")
 

@@ -50,7 +50,8 @@ class Task(engine.Task):
         path = self.recipe.path
         built = build_or_load(spec, self.recipe.scale, "network_g")
         if path.pretrain_network_g:
-            weights = read_weights(path.pretrain_network_g, self.recipe.scale if path.strict_load_g else None)
+            scale = self.recipe.scale if path.strict_load_g else None
+            weights = read_weights(path.pretrain_network_g, scale, path.param_key_g)
             self._start_from(weights, built.network, path.pretrain_network_g, path.strict_load_g)
         if self.recipe.train.reparameterise:
             widen(built.network)

@@ -18,6 +18,7 @@ from srkd.sr.infer import device_of, run, to_picture, to_tensor
 from srkd.sr.metrics import Protocol, planes, psnr, ssim
 from srkd.sr.pictures import validation_pictures
 from srkd.sr.recipe import Metric, SRRecipe
+from srkd.sr.sides import Sides, probe
 
 # Each takes uint8 RGB output and ground truth, the protocol, and whether the picture is grey.
 Measure = Callable[[np.ndarray, np.ndarray, Protocol, bool], float]
@@ -53,6 +54,7 @@ class Validator:
 
     def __init__(self, recipe: SRRecipe, active: bool) -> None:
         self.scale, self.settings = recipe.scale, recipe.val
+        self._sides: Sides | None = None
         for metric in self.settings.metrics.values():
             if metric.type not in _METRICS:
                 raise unknown("metric", metric.type, _METRICS)
@@ -94,15 +96,24 @@ class Validator:
         """The network's output for an image, uint8 (H, W, 3), and its scores. Raises SrkdError that names the image."""
         lr, hr, grey = pictures.lr(number), pictures.hr(number), pictures.is_grey(number)
         what = f"{pictures.name(number)} (LR {lr.shape[1]}x{lr.shape[0]})"
+        sides = self._sides_of(network)
         try:
             with in_words("the network"):
-                tensor = run(network, to_tensor(lr, device_of(network)), self.scale)
+                x = to_tensor(lr, device_of(network))
+                tensor = run(network, x, self.scale, sides.multiple, minimum=sides.minimum)
                 if tensor.shape != (1, 3, *hr.shape[:2]):
                     raise SrkdError(f"the network gives {tuple(tensor.shape)}, and HR is {(1, 3, *hr.shape[:2])}")
             output = to_picture(tensor)
             return output, {m: self._measure(spec, output, hr, grey) for m, spec in self.settings.metrics.items()}
         except SrkdError as error:
             raise SrkdError(f"{what}: {error}") from error
+
+    def _sides_of(self, network: nn.Module) -> Sides:
+        """What input sides the network takes: found out once, before its first picture."""
+        if self._sides is None:
+            found = probe(network, self.scale) if self.sets else None
+            self._sides = Sides() if found is None else found.sides
+        return self._sides
 
     def _measure(self, spec: Metric, output: np.ndarray, hr: np.ndarray, grey: bool) -> float:
         border = self.scale if spec.crop_border is None else spec.crop_border

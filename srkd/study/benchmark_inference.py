@@ -119,7 +119,10 @@ def measure(model: str, way: tuple[str, str], size: Size, data: str | None, seco
     if way == STOCK:
         x = torch.from_numpy(picture).permute(0, 3, 1, 2).float().div(255).contiguous()
         timed = lambda: loaded.network(x)  # noqa: E731
-        answer = lambda lr: to_picture(run(loaded.network, to_tensor(lr), loaded.scale, loaded.multiple))  # noqa: E731
+        multiple, minimum = loaded.multiple, loaded.minimum
+        answer = lambda lr: to_picture(  # noqa: E731
+            run(loaded.network, to_tensor(lr), loaded.scale, multiple, minimum=minimum)
+        )
     else:
         engine = Workbench(loaded, _MAX_DROP, lambda line: None).engine(way)
         timed = lambda: engine(picture)  # noqa: E731

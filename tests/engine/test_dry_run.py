@@ -33,6 +33,12 @@ class Two(Eights):
         return super().forward(x), None
 
 
+class Small(Eights):
+    def forward(self, x: Tensor) -> Any:
+        assert x.shape[-2] <= 24
+        return super().forward(x)
+
+
 class FailsBackward(Eights):
     def forward(self, x: Tensor) -> Any:
         return _Fails.apply(super().forward(x))
@@ -99,9 +105,10 @@ def test_networks_that_cannot_be_trained_give_one_line(
 def test_an_error_in_the_users_own_code_says_where(recipe: dict[str, Any], tmp_path: Path) -> None:
     folder = images(tmp_path / "v", (32, 48), (52, 48))
     with pytest.raises(SrkdError, match=r'set "photos": 52x48 \(LR 24x26\): .*\(test_dry_run\.py, line \d+\)'):
-        check(recipe, tmp_path, own("Eights"), f"datasets.val.dataroot_gt={folder}")
+        check(recipe, tmp_path, own("Small"), f"datasets.val.dataroot_gt={folder}")
+    check(recipe, tmp_path, own("Eights"), f"datasets.val.dataroot_gt={folder}")  # padded to what it takes
     (folder / "52x48.png").unlink()
-    check(recipe, tmp_path, own("Eights"), f"datasets.val.dataroot_gt={folder}")
+    check(recipe, tmp_path, own("Small"), f"datasets.val.dataroot_gt={folder}")
 
 
 @pytest.mark.parametrize(

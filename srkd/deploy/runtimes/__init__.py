@@ -80,7 +80,7 @@ def open_engine(
             or that lacks an operator of this network (named); int8 without calibration pictures.
     """
     check(runtime, precision)
-    known = facts(model.name, model.scale, model.multiple, None, model.meta)
+    known = facts(model.name, model.scale, model.multiple, None, model.meta, model.minimum)
     if runtime == "torch":
         return pytorch.TorchEngine(model.network, precision, known, model.device)
     if precision == "int8" and not calibration:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
+from srkd.sr.infer import padded_side
 
 Bytes = NDArray[np.uint8]
 
@@ -19,7 +20,7 @@ class Engine(ABC):
     """A network on a runtime in a precision: `engine(pixels)`.
 
     Args:
-        facts: what `srkd.deploy.graph.facts` gives; `scale` and `multiple` are needed.
+        facts: what `srkd.deploy.graph.facts` gives: `scale`, and `multiple` and `minimum` of input sides if not 1.
     """
 
     runtime: str
@@ -27,22 +28,45 @@ class Engine(ABC):
     def __init__(self, precision: str, facts: Mapping[str, Any]) -> None:
         self.precision, self.facts = precision, dict(facts)
         self.scale, self.multiple = int(facts["scale"]), int(facts.get("multiple", 1))
+        self.minimum = int(facts.get("minimum", 1))
 
     def __str__(self) -> str:
         return f"{self.runtime} {self.precision}"
 
     def __call__(self, pixels: Bytes) -> Bytes:
-        """uint8 (N, H, W, 3) RGB to uint8 (N, scale H, scale W, 3), of any H and W."""
+        """uint8 (N, H, W, 3) RGB to uint8 (N, scale H, scale W, 3), of any H and W.
+
+        Raises:
+            SrkdError: the runtime cannot run this network, or not at this size.
+        """
         height, width = pixels.shape[1:3]
-        down, right = -height % self.multiple, -width % self.multiple
-        if down or right:
-            mode: Literal["reflect", "edge"] = "reflect" if down < height and right < width else "edge"
-            pixels = np.pad(pixels, ((0, 0), (0, down), (0, right), (0, 0)), mode)
-        return self._run(np.ascontiguousarray(pixels))[:, : height * self.scale, : width * self.scale]
+        sides = (padded_side(side, self.multiple, self.minimum) for side in (height, width))
+        try:
+            result = self._run(np.ascontiguousarray(_padded(pixels, *sides)))
+        except SrkdError:
+            raise
+        except Exception as error:  # each runtime has exceptions of its own for what it cannot compute
+            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise SrkdError(f"{self} cannot run this network at {width}x{height}: {said}") from error
+        expected = (len(pixels), *(side * self.scale for side in pixels.shape[1:3]), 3)
+        result = result[:, : expected[1], : expected[2]]
+        if result.shape != expected:
+            raise SrkdError(f"{self} cannot run this network at {width}x{height}: it gives {result.shape[1:]}")
+        return result
 
     @abstractmethod
     def _run(self, pixels: Bytes) -> Bytes:
         """As `__call__`, for sides that are multiples of `multiple`; the result is the caller's own."""
+
+
+def _padded(pixels: Bytes, height: int, width: int) -> Bytes:
+    """As `srkd.sr.infer.padded`, for (N, H, W, 3)."""
+    bottom, right = height - pixels.shape[1], width - pixels.shape[2]
+    if not (bottom or right):
+        return pixels
+    near = (min(bottom, pixels.shape[1] - 1), min(right, pixels.shape[2] - 1))
+    reflected = np.pad(pixels, ((0, 0), (0, near[0]), (0, near[1]), (0, 0)), "reflect")
+    return np.pad(reflected, ((0, 0), (0, bottom - near[0]), (0, right - near[1]), (0, 0)), "edge")
 
 
 def as_floats(pixels: Bytes) -> NDArray[np.float32]:

@@ -34,7 +34,8 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
     uint8 = isinstance(graph, Pixels)
     dynamic = torch.export.Dim.DYNAMIC
     axes = {0: dynamic, 1: dynamic, 2: dynamic} if uint8 else {0: dynamic, 2: dynamic, 3: dynamic}
-    picture = example(uint8, facts.get("multiple", 1)).repeat(2, 1, 1, 1)  # a batch of 1 is taken for a constant
+    picture = example(uint8, facts.get("multiple", 1), facts.get("minimum", 1))
+    picture = picture.repeat(2, 1, 1, 1)  # a batch of 1 is taken for a constant
     try:
         with _quietly():
             program = torch.onnx.export(

@@ -39,7 +39,8 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of the tracing that OpenVINO asks it for
-            model = openvino.convert_model(graph, example_input=example(uint8, facts.get("multiple", 1)))
+            picture = example(uint8, facts.get("multiple", 1), facts.get("minimum", 1))
+            model = openvino.convert_model(graph, example_input=picture)
     except Exception as error:  # its own exceptions are of many kinds, and not all of them are public
         raise SrkdError(f"OpenVINO cannot take this network: {_lacking(error)}; use torch or ONNX Runtime") from error
     model.reshape([-1, -1, -1, 3] if uint8 else [-1, 3, -1, -1])

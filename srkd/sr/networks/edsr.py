@@ -11,6 +11,7 @@ from srkd.sr.networks.blocks import ResidualBlock, Upsampler, inner_widths
 from srkd.sr.networks.registry import register
 
 DIV2K_MEAN = (0.4488, 0.4371, 0.4040)
+_DIV2K_GREY = (0.299 * 0.4488 + 0.587 * 0.4371 + 0.114 * 0.4040,)  # BT.601 luma of it
 
 
 @register("EDSR")
@@ -23,7 +24,7 @@ class EDSR(nn.Module):
     Args:
         upscale: 2, 3, 4 or another power of two.
         img_range: factor applied to the input after its mean is taken off; BasicSR's checkpoints use 255.
-        rgb_mean: mean of the pictures, in [0, 1].
+        rgb_mean: mean of the images by channel, in [0, 1]; DIV2K's where it is not given.
         num_mid: inner channels of each block, where they are not `num_feat`: a pruned network's.
     """
 
@@ -36,10 +37,15 @@ class EDSR(nn.Module):
         upscale: int = 4,
         res_scale: float = 1.0,
         img_range: float = 255.0,
-        rgb_mean: Sequence[float] = DIV2K_MEAN,
+        rgb_mean: Sequence[float] | None = None,
         num_mid: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
+        if rgb_mean is None:
+            rgb_mean = _DIV2K_GREY if num_in_ch == 1 else DIV2K_MEAN
+        if not num_in_ch == num_out_ch == len(rgb_mean):
+            raise ValueError(f"adds the mean that it took off: num_in_ch {num_in_ch}, num_out_ch {num_out_ch} and the "
+                             f"{len(rgb_mean)} of rgb_mean must be the same")  # fmt: skip
         widths = inner_widths(num_feat, num_block, num_mid)
         self.mean: Tensor
         self.img_range = img_range

@@ -19,8 +19,9 @@ class MSRResNet(nn.Module):
     parameters at x4.
 
     Args:
-        upscale: 2, 3 or 4.
+        upscale: 2, 3 or 4; any from 2 on with `one_step`.
         num_mid: inner channels of each block, where they are not `num_feat`: a pruned network's.
+        one_step: one pixel shuffle for the whole factor, where BasicSR's x4 makes two of 2.
     """
 
     def __init__(
@@ -31,31 +32,33 @@ class MSRResNet(nn.Module):
         num_block: int = 16,
         upscale: int = 4,
         num_mid: Sequence[int] | None = None,
+        one_step: bool = False,
     ) -> None:
         super().__init__()
-        if upscale not in (2, 3, 4):
+        if upscale not in (2, 3, 4) and not (one_step and upscale > 1):
             raise ValueError(f"upscale must be 2, 3 or 4, got {upscale}")
         self.upscale = upscale
         self.conv_first = nn.Conv2d(num_in_ch, num_feat, 3, 1, 1)
         widths = inner_widths(num_feat, num_block, num_mid)
         self.body = nn.Sequential(*(ResidualBlock(num_feat, small_init=True, num_mid=mid) for mid in widths))
-        factor = upscale if upscale == 3 else 2
+        two_steps = upscale == 4 and not one_step
+        factor = 2 if two_steps else upscale
         self.upconv1 = nn.Conv2d(num_feat, num_feat * factor**2, 3, 1, 1)
         self.pixel_shuffle = nn.PixelShuffle(factor)
-        if upscale == 4:
+        if two_steps:
             self.upconv2 = nn.Conv2d(num_feat, num_feat * 4, 3, 1, 1)
         self.conv_hr = nn.Conv2d(num_feat, num_feat, 3, 1, 1)
         self.conv_last = nn.Conv2d(num_feat, num_out_ch, 3, 1, 1)
         self.lrelu = nn.LeakyReLU(0.1, inplace=True)
         kaiming(0.1, self.conv_first, self.upconv1, self.conv_hr, self.conv_last)
-        if upscale == 4:
+        if two_steps:
             kaiming(0.1, self.upconv2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] to (N, 3, upscale H, upscale W), about [0, 1] (not clamped)."""
         feature = self.body(self.lrelu(self.conv_first(x)))
         feature = self.lrelu(self.pixel_shuffle(self.upconv1(feature)))
-        if self.upscale == 4:
+        if hasattr(self, "upconv2"):
             feature = self.lrelu(self.pixel_shuffle(self.upconv2(feature)))
         residue = self.conv_last(self.lrelu(self.conv_hr(feature)))
         return residue + F.interpolate(x, scale_factor=self.upscale, mode="bilinear", align_corners=False)

@@ -59,7 +59,7 @@ def _made(model: Model, way: Way) -> tuple[Engine, float]:
         if precision != "int8":
             store(Path(scratch) / "student.safetensors", model.network.state_dict(), {**model.meta, "scale": 1})
             return runtimes.open_engine(model, runtime, precision), _megabytes(Path(scratch))
-        known = facts(model.name, model.scale, model.multiple, None, model.meta)
+        known = facts(model.name, model.scale, model.multiple, None, model.meta, model.minimum)
         own = runtimes.converted(graph_of(model.network), runtime, precision, known)
         own = runtimes.quantised(own, runtime, [_noise(64, 64)[0]])
         runtimes.save(own, runtime, Path(scratch) / f"student{runtimes.SUFFIXES[runtime]}")
