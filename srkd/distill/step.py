@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from srkd.distill.objective import Objective
 from srkd.distill.taps import Taps
-from srkd.distill.teachers import Answer
+from srkd.distill.teachers import Answer, ask
 from srkd.errors import SrkdError
 
 
@@ -17,7 +17,7 @@ class Step(nn.Module):
     """Student and objective as one module, so that distributed training sees every parameter that learns.
 
     Args:
-        student: called with what the batch holds under `input`.
+        student: called with what the batch holds under `input` (see `ask`).
         objective: its taps must be resolved.
         input, target: names in a batch of the student's input and of the ground truth.
     """
@@ -35,7 +35,7 @@ class Step(nn.Module):
             SrkdError: the student gives something else than one tensor.
         """
         with self.taps:
-            output = self.student(batch[self.input])
+            output = ask(self.student, batch, self.input)
         if not isinstance(output, Tensor):
             raise SrkdError(
                 f"{type(self.student).__name__} gives a {type(output).__name__}, not one tensor; wrap it in a module "

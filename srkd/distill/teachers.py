@@ -21,6 +21,15 @@ class Answer:
     features: dict[str, Tensor] = field(default_factory=dict)
 
 
+def ask(network: nn.Module, batch: Mapping[str, Any], input: str) -> Any:
+    """A network's output for what the batch holds under `input`, or for the whole batch where it is `privileged`.
+
+    A network with a method of that name, which takes the batch, sees more in training than it is given afterwards.
+    """
+    privileged = getattr(network, "privileged", None)
+    return network(batch[input]) if privileged is None else privileged(batch)
+
+
 class Teacher(Protocol):
     """Answers a batch, a mapping of the names that the task's data have (`lr`, `hr`, `index`, ...)."""
 
@@ -44,7 +53,7 @@ class LiveTeacher:
     @torch.no_grad()
     def __call__(self, batch: Mapping[str, Any]) -> Answer:
         with self.taps:
-            output = self.network(batch[self.input])
+            output = ask(self.network, batch, self.input)
         # What is no tensor is nothing to compare with; features may be wanted all the same.
         return Answer(output if isinstance(output, Tensor) else None, self.taps.features)
 

@@ -69,7 +69,7 @@ class PrivilegedLaplace(Loss):
     code adds a constant, C log(2 pi) / 2, which has no gradient.)
 
     In the paper the teacher sees the HR image, through an encoder that squeezes it to the size of the LR image, and the
-    student starts from that teacher's weights.
+    student starts from that teacher's weights: the network PrivilegedEDSR, and the recipes in examples/pisr.
 
     Shapes: maps (N, C, H, W), outputs or vectors (N, C) of any channels, any range; maps of different size are
     average-pooled to the smaller. Default weight: SR 1e-6 beside L1 to the ground truth in [0, 1]; classification 0.1.

@@ -93,6 +93,7 @@ def _bank(teacher: LoadedNetwork | None, taps: Sequence[str], pictures: Subset, 
 
 
 def _shapes(live: LiveTeacher, source: PictureSource) -> dict[str, tuple[int, ...]]:
-    one = {"lr": source.draw(0)["lr"][:1]}
+    drawn = source.draw(0)
+    one = {side: drawn[side][:1] for side in ("lr", "hr")}
     answer = live(to_batch(one, cache.device_of(live.network)))
     return {tap: tuple(value.shape[1:]) for tap, value in answer.features.items()}

@@ -167,7 +167,7 @@ def _write_header(stream: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]
 def _answers(teacher: LiveTeacher | None, drawn: dict[str, Any], device: torch.device) -> dict[str, np.ndarray]:
     if teacher is None:
         return {}
-    answer = teacher(to_batch({"lr": drawn["lr"]}, device))
+    answer = teacher(to_batch({"lr": drawn["lr"], "hr": drawn["hr"]}, device))
     rows = {f"teacher_features/{tap}": _half(value, tap) for tap, value in answer.features.items()}
     assert answer.output is not None
     scaled = answer.output.float().mul(OUTPUT_STEPS).round().clamp(-32768, 32767).to(torch.int16)

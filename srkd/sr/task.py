@@ -131,7 +131,8 @@ class Task(engine.Task):
         cache, teacher = self.recipe.cache, self.teacher_network
         kind = cache.kind
         if kind == "auto":
-            kind = "live" if teacher is None or self.objective.teacher_taps else "outputs"
+            privileged = teacher is not None and hasattr(teacher.network, "privileged")
+            kind = "live" if teacher is None or privileged or self.objective.teacher_taps else "outputs"
         if kind == "outputs" and teacher is None:
             kind = "live"
         if kind == "outputs" and self.objective.teacher_taps:

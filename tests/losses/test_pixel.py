@@ -37,3 +37,14 @@ def test_task_losses_compare_with_the_ground_truth(name, norm):
 def test_outputs_of_different_shape_are_refused_in_words():
     with pytest.raises(SrkdError, match=r"one shape on both sides, got student \(2, 3, 4, 5\), teacher \(2, 3, 2, 5\)"):
         srkd.losses.build("output").prepare(S, T[:, :, :2])
+
+
+def test_lr_imitation_is_l1_to_the_lr_image_and_says_what_it_lacks():
+    """PISR's teacher_LR_constraint_loss."""
+    encoded, lr, hr = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4), torch.rand(2, 3, 8, 8)
+    loss = srkd.losses.build("lr_imitation")
+    expected = sum(abs(a - b) for a, b in zip(encoded.flatten().tolist(), lr.flatten().tolist(), strict=True)) / 96
+    assert loss(encoded, hr, hr, lr=lr).item() == pytest.approx(expected, rel=1e-6)
+    for wrong in (None, hr):
+        with pytest.raises(SrkdError, match=r"lr_imitation: needs lr of the shape \(2, 3, 4, 4\)"):
+            loss(encoded, hr, hr, lr=wrong)

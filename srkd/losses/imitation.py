@@ -1,0 +1,45 @@
+"""What a teacher that sees the HR image makes of it is kept close to the LR image."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from srkd.errors import SrkdError
+from srkd.losses.base import Example, Loss
+from srkd.losses.registry import register
+
+
+@register("lr_imitation")
+class LRImitation(Loss):
+    """mean |s - lr|: the encoder of a privileged teacher makes an image like the LR image, and no other code.
+
+    For the training of PISR's teacher: tap its `encoder`. Neither the teacher's side nor the ground truth is looked at.
+
+    Shapes: maps (N, 3, h, w) of the LR image's shape, [0, 1]. Default weight: SR 1e-4 beside L1 to the ground truth;
+    classification none. Cost: one pass over the LR image.
+    Source: Lee et al., "Learning with Privileged Information for Efficient Image Super-Resolution", ECCV 2020
+    (arXiv:2007.07524). Official code: cvlab-yonsei/PISR, losses/loss_factory.py (teacher_LR_constraint_loss).
+    """
+
+    reference: ClassVar[str] = "target"
+    needs = ("lr",)
+
+    def check(self, student: Tensor, teacher: Tensor | None) -> None:
+        """`lr`, which arrives by name, is what it is compared with."""
+
+    def forward(self, student: Tensor, teacher: Any = None, target: Tensor | None = None, **context: Any) -> Tensor:
+        lr = context.get("lr")
+        if lr is None or lr.shape != student.shape:
+            got = "nothing" if lr is None else tuple(lr.shape)
+            raise SrkdError(f"lr_imitation: needs lr of the shape {tuple(student.shape)} of its map, got {got}")
+        return F.l1_loss(student, lr.to(student.dtype))
+
+    @classmethod
+    def example(cls, seed: int) -> Example:
+        rng = torch.Generator().manual_seed(seed)
+        student, hr, lr = (torch.rand(4, 3, side, side, generator=rng) for side in (4, 8, 4))
+        return Example(student, hr, None, {"lr": lr})
