@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 
 from srkd.cli.main import add_trust
+from srkd.terminal import tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +57,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _upscale(args: argparse.Namespace) -> int:
-    import sys
     from pathlib import Path
 
     from srkd.deploy.choose import Wish
@@ -68,7 +68,7 @@ def _upscale(args: argparse.Namespace) -> int:
     size = size_named(args.size)
     wish = Wish(args.runtime, args.precision)
     result = benchmark.against_basicsr(
-        args.model, args.data, args.count, size, args.rounds, lambda line: print(line, file=sys.stderr), wish
+        args.model, args.data, args.count, size, args.rounds, tell, wish
     )
     closing = f"folder job: {result['ratio']:.1f}x BasicSR"
     if args.output:
@@ -79,7 +79,6 @@ def _upscale(args: argparse.Namespace) -> int:
 
 
 def _inference(args: argparse.Namespace) -> int:
-    import sys
     from pathlib import Path
 
     from srkd.report import tables
@@ -88,7 +87,7 @@ def _inference(args: argparse.Namespace) -> int:
     sizes = [benchmark.size_named(size) for size in args.size]
     wanted = benchmark.Wanted(args.runtime, args.precision)
     rows = benchmark.inference(
-        args.model, wanted, sizes, args.data, args.seconds, lambda line: print(line, file=sys.stderr)
+        args.model, wanted, sizes, args.data, args.seconds, tell
     )
     if args.output:
         benchmark.write(rows, Path(args.output))

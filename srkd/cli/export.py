@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 
 from srkd.cli.main import add_trust
+from srkd.terminal import tell
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import sys
     from pathlib import Path
 
     from srkd.deploy.export import COLUMNS, Wanted, export
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
 
     targets, precisions = args.to.split(","), args.precision.split(",")
     wanted = Wanted(targets, precisions, args.uint8, args.data, args.calibration, args.calibration_count, args.max_drop)
-    result = export(Model.load(args.model), Path(args.output), wanted, lambda line: print(line, file=sys.stderr))
+    result = export(Model.load(args.model), Path(args.output), wanted, tell)
     print(tables.as_json(result.rows, COLUMNS) if args.json else result.text())
     if result.refused:
         raise PartialFailure(f"{len(result.refused)} of {len(result.files)} files were refused; the table says why")

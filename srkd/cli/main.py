@@ -18,6 +18,7 @@ from types import FrameType
 
 from srkd.errors import SrkdError, unknown
 from srkd.interruption import handling
+from srkd.terminal import escaping, tell
 from srkd.trust import trusting
 
 EXIT_CODES = {
@@ -38,6 +39,11 @@ def commands() -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
+    with escaping():
+        return _main(argv)
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
@@ -60,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SrkdError as error:
         if debug:
             raise
-        print(f"srkd: {error}", file=sys.stderr)
+        tell(f"srkd: {error}")
         return _ended(error.exit_code)
     except KeyboardInterrupt:
         if debug:
@@ -75,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if isinstance(error, BrokenPipeError):
                 return 0
-        print(f"srkd: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+        tell(f"srkd: {error.filename or 'output'}: {error.strerror}")
         return _ended(1)
     except Exception:
         if signals and not debug:  # raised in the middle of Python's own locks, the interruption became another error
@@ -123,7 +129,7 @@ def _noting(signals: list[int]) -> Iterator[None]:
 def _interrupted(signals: list[int]) -> int:
     """Say that a signal ended the command; its exit code."""
     number = signals[0] if signals else signal.SIGINT
-    print(f"srkd: {'terminated' if number == signal.SIGTERM else 'interrupted'}", file=sys.stderr)
+    tell(f"srkd: {'terminated' if number == signal.SIGTERM else 'interrupted'}")
     return 128 + number
 
 

@@ -11,6 +11,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from srkd.cli.main import add_trust
+from srkd.terminal import tell
 
 if TYPE_CHECKING:
     from srkd.deploy.model import Model
@@ -43,7 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import sys
     from pathlib import Path
 
     from srkd.deploy.files import Options, device_named, preview, share, upscale_files
@@ -64,19 +64,14 @@ def run(args: argparse.Namespace) -> int:
         print(*preview(jobs, args.outscale or model.scale, args.skip_existing), sep="\n")
         return 0
     with Progress("upscaling", len(jobs)) as progress:
-        upscale_files(model, jobs, options, lambda line: print(line, file=sys.stderr), progress.update)
+        upscale_files(model, jobs, options, tell, progress.update)
     return 0
 
 
 def _engine(args: argparse.Namespace, model: Model) -> Engine | None:
-    import sys
-
     from srkd.deploy.choose import Wish, engine_for, remembered
 
-    def say(line: str) -> None:
-        print(line, file=sys.stderr)
-
     if args.runtime is None and args.precision is None:
-        return remembered(model, say)
+        return remembered(model, tell)
     runtime, precision = (None if name in (None, "auto") else name for name in (args.runtime, args.precision))
-    return engine_for(model, Wish(runtime, precision, args.max_drop), say)
+    return engine_for(model, Wish(runtime, precision, args.max_drop), tell)

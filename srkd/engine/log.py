@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from srkd.io.atomic import write_text, writing
+from srkd.terminal import printable, tell, unescaped
 
 
 class Log:
@@ -91,11 +92,12 @@ class Progress:
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                       TextColumn("{task.fields[text]}"))  # fmt: skip
-            self._bar = Bar(*columns, console=Console(stderr=True))
+            # Not as rich's markup, in which a name with brackets would be a style.
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+                       TimeRemainingColumn(), TextColumn("{task.fields[text]}", markup=False))  # fmt: skip
+            self._bar = Bar(*columns, console=Console(file=unescaped(sys.stderr)))
             self._bar.start()
-            self._row = self._bar.add_task(self.title, total=self.total, completed=self.done, text="")
+            self._row = self._bar.add_task(printable(self.title), total=self.total, completed=self.done, text="")
         return self
 
     def update(self, done: int, text: str = "") -> None:
@@ -103,10 +105,10 @@ class Progress:
         first_at_end = done == self.total > self.done
         self.done, self._text = done, text or self._text
         if self._bar is not None:
-            self._bar.update(self._row, completed=done, text=self._text)
+            self._bar.update(self._row, completed=done, text=printable(self._text))
         elif not self.quiet and (time.monotonic() - self._said > self.interval or first_at_end):
             self._said = time.monotonic()
-            print(self._line(), file=sys.stderr, flush=True)
+            tell(self._line())
 
     def _line(self) -> str:
         rate = (self.done - self._from) / max(time.monotonic() - self._began, 1e-9)

@@ -11,7 +11,6 @@ import itertools
 import json
 import os
 import random
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -32,6 +31,7 @@ from srkd.engine.task import Task
 from srkd.errors import SrkdError
 from srkd.io.atomic import shown, write_text, writing
 from srkd.io.lock import locked_itself
+from srkd.terminal import tell
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -412,7 +412,7 @@ def is_leader() -> bool:
 def say(text: str, quiet: bool = False) -> None:
     """One line for the user, on standard error, from the first process only."""
     if not quiet and is_leader():
-        print(text, file=sys.stderr, flush=True)
+        tell(text)
 
 
 def _is_of_a_lost_process(error: RuntimeError) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from srkd.errors import SrkdError
+from srkd.terminal import printable
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -57,8 +58,7 @@ def writing(final: Path | str) -> Iterator[None]:
 def shown(path: Path | str) -> str:
     """A path as text that can always be printed, on one line: bytes that are not UTF-8 appear as \\xNN, and so do
     control characters."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)
+    return printable(os.fsencode(path).decode("utf-8", "surrogateescape"))
 
 
 def is_partial(path: Path) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 
 def printable(value: Any) -> str:
-    """`str(value)` with control characters shown as U+FFFD and bytes that were no UTF-8 (as \\udcXX) as \\xXX."""
-    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "\ufffd", str(value))
+    """`str(value)` with control characters and marks that turn the direction of reading shown as U+FFFD, and bytes that
+    were no UTF-8 (as \\udcXX) as \\xXX."""
+    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "\ufffd", str(value))
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
