@@ -25,6 +25,7 @@ from srkd.engine.recipe import Optimiser, Recipe, Section, Train
 from srkd.engine.task import SetScores, Task
 from srkd.errors import SrkdError
 from srkd.io.atomic import write_json
+from srkd.io.digest import file_sha256
 from srkd.safe_load import building, check_spec
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Scoring(Section):
 class DistilledRecipe(Recipe):
     """The top of an adapter's recipe; the adapter adds `data:`."""
 
+    free = Recipe.free | {"pretrain_network", "batch_size"}
     network: dict[str, Any] = pydantic.Field(description="{type, options}")
     network_teacher: dict[str, Any] | None = pydantic.Field(
         None, description="{file: a checkpoint that this task wrote}"
@@ -189,6 +191,16 @@ class DistilledTask(Task):
     def epoch_length(self) -> int:
         size = min(self.recipe.batch_size * self.fabric.world_size, self.examples)
         return max(1, self.examples // size // self.recipe.train.accumulate)
+
+    @property
+    def global_batch(self) -> int:
+        return self.recipe.batch_size * self.fabric.world_size
+
+    def settings(self) -> dict[str, Any]:
+        """The teacher counts by what its file holds, wherever that lies."""
+        spec = self.recipe.network_teacher or {}
+        file = Path(str(spec.get("file", "")))
+        return super().settings() | ({"network_teacher": file_sha256(file)} if file.is_file() else {})
 
     def steps(self, batch: dict[str, Any], step: int) -> Iterator[tuple[Tensor, Optimizer]]:
         with self.autocast(step, self.device):

@@ -41,8 +41,8 @@ class Section(pydantic.BaseModel):
 
     `ignored` lists other tools' keys that mean nothing here: accepted, with a notice, and so are the values in
     `ignored_values`; `aliases` maps their other names for keys that mean something; `instead` says of those that are
-    refused what to write. A section that allows further keys may say by `extra_key` (a regular expression) and
-    `extra_section` what they look like.
+    refused what to write. No number depends on the keys in `free`, so that a resumed run may change them. A section
+    that allows further keys may say by `extra_key` (a regular expression) and `extra_section` what they look like.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", protected_namespaces=())
@@ -50,6 +50,7 @@ class Section(pydantic.BaseModel):
     ignored_values: ClassVar[Mapping[str, tuple[Any, ...]]] = {}
     aliases: ClassVar[Mapping[str, str]] = {}
     instead: ClassVar[Mapping[str, str]] = {}
+    free: ClassVar[frozenset[str]] = frozenset()
     extra_key: ClassVar[str] = ".*"
     extra_section: ClassVar[type[Section] | None] = None
 
@@ -77,6 +78,7 @@ class Scheduler(Section):
 class Train(Section):
     """What every task's `train:` section has."""
 
+    free = frozenset({"monitor_freq"})
     instead = {
         "grad_clip": "train.clip_grad_norm, the largest norm, e.g. 1.0",
         "accum_iter": "train.accumulate",
@@ -112,6 +114,7 @@ class Recipe(Section):
     """The top of every recipe."""
 
     ignored_values = {"num_gpu": ("auto", 1)}
+    free = frozenset({"name", "num_gpu", "logger", "stages", "find_unused_parameters", "val"})
     instead = {
         "use_amp": "train.precision",
         "amp_bf16": "train.precision: bf16",
@@ -130,6 +133,11 @@ class Recipe(Section):
     find_unused_parameters: bool = pydantic.Field(
         False, description="distributed training: some parameters get no gradient in some steps"
     )
+
+    @property
+    def resume_state(self) -> str | None:
+        """The training state that a run without own ones starts from, where the recipe names one."""
+        return None
 
 
 class Located(dict[Any, Any]):

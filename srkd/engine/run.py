@@ -6,9 +6,7 @@ recipe with stages has such a folder for each stage, stage_1/ and so on.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import os
 import random
 import time
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from srkd.engine import checkpoint, schedule
+from srkd.engine import checkpoint, resume, schedule
 from srkd.engine import task as tasks
 from srkd.engine.dry_run import try_step
 from srkd.engine.ema import Ema
@@ -45,8 +43,9 @@ class Run:
     Args:
         data: the recipe as read from YAML, overrides applied.
         root: folder that gets `<name>/`.
-        resume: continue from the newest whole training state, if there is one; else an older run of the same name is
-            moved aside to `<name>_archived_<time>`.
+        resume: continue from the newest whole training state, if there is one; else from the recipe's `resume_state`,
+            or, where it names none, at step 0. Without `resume` an older run of the same name is moved aside to
+            `<name>_archived_<time>`, unless `resume_state` is its newest one.
         budget: seconds after which training stops between two steps, state saved; None for no limit.
         quiet: no progress.
 
@@ -64,6 +63,8 @@ class Run:
         self.resume, self.quiet = resume, quiet
         self.deadline = None if budget is None else time.monotonic() + budget
         self.stages = self._stages()
+        if self.recipe.resume_state is not None and len(self.stages) > 1:
+            raise SrkdError("path.resume_state: a run with stages goes on by --auto_resume, which knows where it was")
 
     def _stages(self) -> list[tuple[Recipe, Path]]:
         if not self.recipe.stages:
@@ -88,7 +89,7 @@ class Run:
     def set_up(self, rehearsal: bool = False) -> list[Task]:
         """Build every stage's task, ready to train; a rehearsal builds nothing that takes long."""
         built = []
-        for recipe, _ in self.stages:
+        for recipe, folder in self.stages:
             fabric = make_fabric(recipe)
             _seed(recipe.manual_seed)
             task = self.task_type(recipe)
@@ -96,6 +97,8 @@ class Run:
             task.setup(fabric)
             if rehearsal:
                 try_step(task, recipe.train, fabric)
+                for path, state in _found_state(self, recipe, folder):
+                    _check_state(path, state, task, recipe)
             self.notices += task.notices
             built.append(task)
         return built
@@ -137,6 +140,27 @@ class Run:
             previous = stage.task.state_dict()
         return result
 
+    def _resumes(self, folder: Path) -> bool:
+        """Whether the recipe's `resume_state` is of this folder."""
+        named = self.recipe.resume_state
+        return named is not None and Path(named).absolute().parent == (folder / "training_states").absolute()
+
+    def states(self, folder: Path) -> list[Path]:
+        """The training states that a stage may go on from, best first.
+
+        Raises:
+            SrkdError: `resume_state` is of this run, but not its newest.
+        """
+        own, named = resume.states(folder), self.recipe.resume_state
+        if named is None or (self.resume and own):
+            return own if self.resume else []
+        if self._resumes(folder) and own and own[0].name != Path(named).name:
+            raise SrkdError(
+                f"path.resume_state: {named} is not the newest state of this run, which is {own[0].name}: leave it out "
+                "and give --auto_resume, or train under another name"
+            )
+        return [Path(named)]
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Hold the run's folder, which other trainings are refused for as long, and check that it is one."""
@@ -163,7 +187,7 @@ class Run:
         if self.folder.exists():
             if not self._holds:  # it was not there when this training began
                 self._hold()
-            if self.resume:
+            if self.resume or any(self._resumes(folder) for _, folder in self.stages):
                 return
             self._check_later_stages()
             moved = _free(f"{self.folder}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
@@ -201,6 +225,7 @@ class _Stage:
         self.task.setup(self.fabric)
         self.task.on_stage(self.number, previous)
         self.ema = Ema(self.task.trained(), self.recipe.train.ema_decay)
+        self.dependencies = self.task.dependencies()
         start = self._resume()
         total = self.recipe.train.total_iter
         self._begin(start)
@@ -339,29 +364,31 @@ class _Stage:
             "optimisers": {name: opt.state_dict() for name, opt in self.task.optimisers.items()},
             "ema": self.ema.state_dict(),
             "random": random_state(),
-            "fingerprint": self._fingerprint(),
+            "total": self.recipe.train.total_iter,
+            "settings": resume.text(self.task.settings()),
+            "fingerprint": self.dependencies,
         }
         checkpoint.save_state(folder / f"{done:09d}.pt", state)
         for old in sorted(folder.glob(f"{'[0-9]' * 9}.pt"))[:-_KEPT_STATES]:
             old.unlink()
 
-    def _fingerprint(self) -> dict[str, str]:
-        parts = {f"recipe.{key}": _hash(value) for key, value in self.task.settings().items()}
-        return {**parts, **self.task.fingerprint()}
-
     def _resume(self) -> int:
         """Load the newest whole state of this stage; returns the step to go on from."""
-        states = sorted((self.folder / "training_states").glob("[0-9]*.pt")) if self.run.resume else []
-        if not states:
-            return 0
-        state = checkpoint.load_state(states[-1])
-        mine, theirs = self._fingerprint(), state["fingerprint"]
-        changed = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
-        if changed:
-            raise SrkdError(
-                f"{states[-1]}: cannot go on from there, since {', '.join(changed)} changed; "
-                "restore it, or train under another name"
-            )
+        for path, state in _found_state(self.run, self.recipe, self.folder):
+            notice = _check_state(path, state, self.task, self.recipe)
+            later = any(resume.states(folder) for _, folder in self.run.stages[self.number :])
+            if later and int(state["step"]) < self.recipe.train.total_iter:
+                raise SrkdError(f"{path}: the next stage began from there, so that this one cannot get more steps")
+            self.run.notices += [notice] if notice else []
+            try:
+                self._load(state)
+            except (KeyError, RuntimeError, ValueError) as error:  # torch's, of tensors that are not this task's
+                text = (str(error).splitlines() or [""])[0]
+                raise SrkdError(f"{path}: does not fit the networks of this recipe: {text}") from error
+            return int(state["step"])
+        return 0
+
+    def _load(self, state: Mapping[str, Any]) -> None:
         self.task.load_state_dict(state["task"])
         for name, optimiser in self.task.optimisers.items():
             rates = [group["lr"] for group in optimiser.param_groups]
@@ -370,7 +397,18 @@ class _Stage:
                 group["lr"] = rate
         self.ema.load_state_dict(state["ema"])
         restore_random_state(state["random"])
-        return int(state["step"])
+
+
+def _found_state(run: Run, recipe: Recipe, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """The state that a stage goes on from, if any."""
+    paths = run.states(folder)
+    return [resume.newest_whole(paths, lambda text: say(text, run.quiet))] if paths else []
+
+
+def _check_state(path: Path, state: Mapping[str, Any], task: Task, recipe: Recipe) -> str | None:
+    progressing = any("progress" in getattr(module, "needs", ()) for module in task.modules())
+    needs_total = schedule.needs_total(recipe.train) or progressing
+    return resume.check(path, state, task.settings(), task.dependencies(), recipe.train.total_iter, needs_total)
 
 
 def _is_run(folder: Path) -> bool:
@@ -393,10 +431,6 @@ def _last_validation(folder: Path) -> dict[str, float]:
         if scores:
             return scores
     return {}
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _seed(seed: int) -> None:

@@ -65,6 +65,13 @@ def check(train: Train) -> None:
         raise SrkdError(f"train.scheduler.periods must be positive, got {scheduler.periods}")
 
 
+def needs_total(train: Train) -> bool:
+    """Whether the numbers of a step depend on how many steps there will be."""
+    whole_run = train.scheduler.type in ("cosine", "CosineAnnealingLR")
+    by_default = SCHEDULES[train.scheduler.type] is cosine_restarts and not train.scheduler.periods
+    return whole_run or by_default or train.fp32_after < 1
+
+
 def factor(step: int, train: Train, lr: float) -> float:
     """What the initial learning rate `lr` is multiplied by at `step` (counted from 0), warm-up included."""
     value = SCHEDULES[train.scheduler.type](step, train.scheduler, lr, train.total_iter)

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from srkd.engine.precision import bf16_is_fast
 from srkd.engine.recipe import Recipe
+from srkd.engine.resume import settings
 from srkd.errors import SrkdError, unknown
 from srkd.report import sections
 from srkd.report.html import Section
@@ -107,13 +108,22 @@ class Task(nn.Module, ABC):
         return torch.autocast(device.type, torch.bfloat16, enabled=half and step < train.fp32_after * train.total_iter)
 
     def settings(self) -> dict[str, Any]:
-        """The parts of the recipe that a resumed run must have in common with the one it resumes: all but those that
-        change what is written and not what is computed."""
-        return self.recipe.model_dump(mode="json", exclude={"name", "logger", "val", "stages"})
+        """The parts of the recipe that a resumed run must have in common with the one it resumes, by section: all that
+        a number depends on."""
+        return settings(self.recipe)
 
     def fingerprint(self) -> dict[str, str]:
         """What else a resumed run must have in common with the one it resumes: hashes by name."""
         return {}
+
+    @property
+    def global_batch(self) -> int | None:
+        """Examples a step over all processes, once the task is set up; None where the task does not say."""
+        return None
+
+    def dependencies(self) -> dict[str, str]:
+        """`fingerprint` and the global batch, which processes and their own batches make up together."""
+        return {**self.fingerprint(), "the global batch": str(self.global_batch)}
 
     @classmethod
     def shared_settings(cls, tasks: Sequence[Task]) -> dict[str, Any]:

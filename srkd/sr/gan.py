@@ -21,6 +21,7 @@ from srkd.engine.task import SetScores
 from srkd.errors import SrkdError
 from srkd.losses.adversarial import GANLoss, GANLossD
 from srkd.sr import evaluate, gan_discriminators, task
+from srkd.sr.cache import network_hash
 from srkd.sr.gan_discriminators import among, divergence
 from srkd.sr.gan_health import Watch, measure
 from srkd.sr.gan_pair import Judge, Pair, compared, gradient_norm, seeded, try_features
@@ -333,6 +334,10 @@ class Task(task.Task):
         for name, value in result["metrics"].items():
             scores.setdefault(name.partition("/")[2], []).append(value)
         return super().item_scores({"metrics": {name: fmean(values) for name, values in scores.items()}}, sets)
+
+    def fingerprint(self) -> dict[str, str]:
+        teacher = self.discriminator_teacher
+        return super().fingerprint() | ({} if teacher is None else {"network_d_teacher": network_hash(teacher)})
 
     def meta(self, name: str) -> dict[str, Any]:
         pair = next(p for p in self.pairs if name in (f"net_g{p.suffix}", f"net_d{p.suffix}"))

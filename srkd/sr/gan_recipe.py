@@ -102,6 +102,7 @@ def _perceptual(spec: dict[str, Any]) -> dict[str, Any]:
 class GANRecipe(sr.SRRecipe):
     """The top of a GAN recipe."""
 
+    free = sr.SRRecipe.free | {"network_d_teacher", "init_seed"}
     task: str = pydantic.Field("sr.gan", description="sr.gan")
     network_d: dict[str, Any] | None = pydantic.Field(None, description="{type, options} of the discriminator")
     network_d_teacher: dict[str, Any] | None = pydantic.Field(None, description="{file: net_d of a finished run}")

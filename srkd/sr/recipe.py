@@ -31,6 +31,9 @@ class TrainSet(Section):
 
     ignored = frozenset({"type", "io_backend", "use_shuffle", "num_worker_per_gpu", "dataset_enlarge_ratio",
                          "prefetch_mode", "num_prefetch_queue", "pin_memory", "phase", "bufsize"})  # fmt: skip
+    # Which images they are is in their fingerprint, and the batch is the processes' together.
+    free = frozenset({"name", "dataroot_gt", "dataroot_lq", "filename_tmpl", "meta_info_file", "exclude", "copies",
+                      "skip_small", "batch_size_per_gpu"})  # fmt: skip
     aliases = {"use_flip": "use_hflip"}  # BasicSR's EDSR and RCAN options still have the older name
     instead = {
         "lq_size": "gt_size, which is lq_size times the scale",
@@ -115,14 +118,17 @@ class Validation(Section):
 class Path(Section):
     """Where weights come from."""
 
-    ignored = frozenset({"resume_state", "root", "experiments_root", "ignore_resume_networks"})
+    ignored = frozenset({"root", "experiments_root", "ignore_resume_networks"})
     aliases = {"pretrain_model_g": "pretrain_network_g", "strict_load": "strict_load_g"}
     pretrain_network_g: str | None = pydantic.Field(None, description="checkpoint that the network starts from")
     param_key_g: str | None = pydantic.Field(
         None, description="which weights of a .pth: params, params_ema; averaged ones where it is not given"
     )
-    strict_load_g: bool = pydantic.Field(True, description="whether every weight must be in it")
+    strict_load_g: bool = pydantic.Field(True, description="whether every weight must fit; false loads those that do")
     pretrain_network_g_teacher: str | None = pydantic.Field(None, description="the teacher's checkpoint")
+    resume_state: str | None = pydantic.Field(
+        None, description="training state to go on from; --auto_resume finds the newest by itself"
+    )
 
 
 _GAN = "task: sr.gan, which has this key"
@@ -136,6 +142,7 @@ class Cache(Section):
     step.
     """
 
+    free = frozenset({"taps", "max_bytes", "dir"})  # what a bank holds beside what is looked at changes nothing
     kind: Literal["auto", "live", "outputs", "bank"] = pydantic.Field("auto", description="auto: what the losses need")
     patches: int = pydantic.Field(8000, gt=0, description="size of the bank")
     taps: list[str] = pydantic.Field(
@@ -190,6 +197,7 @@ class SRRecipe(Recipe):
 
     ignored = frozenset({"model_type", "dist_params", "dist", "rank", "world_size", "is_train", "auto_resume",
                          "use_static_graph"})  # fmt: skip
+    free = Recipe.free | {"path", "network_g_teacher"}  # of a teacher its weights count, wherever they lie
     instead = {**Recipe.instead, **dict.fromkeys(("network_d", "network_d_teacher", "mutual", "init_seed"), _GAN)}
     scale: int = pydantic.Field(ge=1, le=16, description="super-resolution factor")
     network_g: dict[str, Any] = pydantic.Field(description="{type, options}: srkd's, BasicSR's or package.module:Class")
@@ -201,3 +209,7 @@ class SRRecipe(Recipe):
     path: Path = Path()
     train: SRTrain
     val: Validation = Validation()
+
+    @property
+    def resume_state(self) -> str | None:
+        return self.path.resume_state

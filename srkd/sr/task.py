@@ -22,6 +22,7 @@ from srkd.errors import SrkdError
 from srkd.report.html import Section
 from srkd.sr import data, validation
 from srkd.sr.answers import cached_source, check_cache
+from srkd.sr.cache import network_hash
 from srkd.sr.models import LoadedNetwork, build_or_load, read_weights
 from srkd.sr.pictures import missing_lists, training_pictures
 from srkd.sr.quantisation_aware import imitate_int8, without_ranges
@@ -211,15 +212,14 @@ class Task(engine.Task):
         return self.validator.score(self.network_g, step, folder)
 
     def settings(self) -> dict[str, Any]:
-        # Where the pictures are does not matter, only which they are: `fingerprint` has that.
-        settings = super().settings()
-        for key in ("dataroot_gt", "dataroot_lq", "exclude", "meta_info_file", "filename_tmpl"):
-            del settings["datasets"]["train"][key]
-        for key in ("dir", "taps"):  # what a bank holds beside what is looked at changes nothing either
-            del settings["cache"][key]
-        if not self.recipe.train.quantisation_aware:  # states from before there was this can still be resumed
-            del settings["train"]["quantisation_aware"]
-        return settings
+        found = super().settings()
+        if "type" not in self.recipe.network_g:  # a checkpoint to start from, wherever it lies
+            del found["network_g"]
+        return found
+
+    @property
+    def global_batch(self) -> int:
+        return self.patches.batch
 
     @classmethod
     def shared_settings(cls, tasks: Sequence[engine.Task]) -> dict[str, Any]:
@@ -261,7 +261,11 @@ class Task(engine.Task):
         return compared(models, [of_study(text)[0] for text in sets])
 
     def fingerprint(self) -> dict[str, str]:
-        return {"the training pictures": self.pictures.fingerprint}
+        teacher = self.teacher_network
+        return {
+            "the training pictures": self.pictures.fingerprint,
+            **({} if teacher is None else {"the teacher": network_hash(teacher.network)}),
+        }
 
     def meta(self, name: str) -> dict[str, Any]:
         teacher = self.teacher_network

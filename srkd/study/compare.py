@@ -92,7 +92,7 @@ class Comparison:
         found = self.checked[variant.name]
         stages = Run(merge(recipe_of(self.study, variant, 0), self.shared), quiet=True).stages
         for number, ((recipe, _), task) in enumerate(zip(stages, found.tasks, strict=True), 1):
-            parts = {**self.task_type(recipe).settings(), **task.fingerprint()}
+            parts = {**self.task_type(recipe).settings(), **task.dependencies()}
             where = f"stage {number}: " if len(stages) > 1 else ""
             found.settings |= {where + key: _hash(value) for key, value in parts.items() if key != "manual_seed"}
         found.tasks.clear()  # they hold the networks and pictures of the whole study

@@ -1,4 +1,6 @@
 import copy
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +12,10 @@ import pytest
 import torch
 import yaml
 
+from srkd.engine import checkpoint
 from srkd.engine.checkpoint import load_weights
 from srkd.engine.log import read_metrics
-from srkd.engine.recipe import merge
+from srkd.engine.recipe import merge, override
 from srkd.engine.run import Run
 from srkd.errors import SrkdError
 from srkd.io.lock import locked_itself
@@ -129,18 +132,114 @@ def test_resuming_a_finished_run_trains_nothing(recipe: dict[str, Any], tmp_path
     assert (tmp_path / "tiny" / "models" / "net_g_latest.safetensors").stat().st_mtime_ns == before
 
 
-def test_resuming_with_another_recipe_or_other_pictures_is_refused(
-    recipe: dict[str, Any], tmp_path: Path, photos: Path
+CHANGES = [
+    (["train.optim_g.lr=5e-4"], r"recipe\.train changed \(train\.optim_g\.lr was 0\.001 and is 0\.0005\)"),
+    (["train.total_iter=9"], r"train\.total_iter was 6 and is 9"),
+    (["train.total_iter=4"], r"train\.total_iter was 6 and is 4"),
+    (["train.losses=[{type: MSELoss}]"], r"train\.losses was the default and is \[\{"),
+    (["datasets.train.gt_size=20"], r"datasets\.train\.gt_size was 16 and is 20"),
+    (["datasets.train.batch_size_per_gpu=2"], 'since the global batch changed .the global batch was "4" and is "2"'),
+    (["datasets.train.exclude=[p0]"], "since the training pictures changed"),
+    (["manual_seed=3"], "manual_seed was the default and is 3"),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), CHANGES, ids=[change[0][0] for change in CHANGES])
+def test_resuming_with_what_changes_the_numbers_is_refused_and_the_key_is_named(
+    recipe: dict[str, Any], tmp_path: Path, settings: list[str], message: str
 ) -> None:
     Run(recipe, tmp_path, budget=0, quiet=True).train()
-    changed = copy.deepcopy(recipe)
-    changed["train"]["optim_g"]["lr"] = 5e-4
-    with pytest.raises(SrkdError, match=r"recipe\.train changed"):
-        Run(changed, tmp_path, resume=True, quiet=True).train()
-    changed = copy.deepcopy(recipe)
-    changed["datasets"]["train"]["exclude"] = ["p0"]
-    with pytest.raises(SrkdError, match="since the training pictures changed"):
-        Run(changed, tmp_path, resume=True, quiet=True).train()
+    changed = override(recipe, settings)
+    for attempt in (Run.train, Run.dry_run):
+        with pytest.raises(SrkdError, match=message):
+            attempt(Run(changed, tmp_path, resume=True, quiet=True))
+
+
+def test_what_changes_no_number_may_change_before_a_run_is_resumed(
+    recipe: dict[str, Any], tmp_path: Path, photos: Path
+) -> None:
+    teacher = Run(recipe | {"name": "teacher"}, tmp_path, quiet=True).train()["models"]["net_g"]
+    recipe["train"]["losses"] = [{"type": "L1Loss"}, {"type": "output"}]
+    recipe["network_g_teacher"] = {"file": teacher}
+    recipe["path"] = {"pretrain_network_g": teacher}
+    Run(recipe | {"name": "whole"}, tmp_path, quiet=True).train()
+    Run(recipe, tmp_path, budget=0, quiet=True).train()
+    shutil.copytree(photos, tmp_path / "moved")
+    shutil.copy(teacher, tmp_path / "moved.safetensors")
+    changed = override(recipe, [
+        f"datasets.train.dataroot_gt={tmp_path / 'moved'}", f"network_g_teacher.file={tmp_path / 'moved.safetensors'}",
+        "path={}", "datasets.val={name: other, dataroot_gt: " + str(photos) + ", only: [p1]}", "val.val_freq=2",
+        "train.monitor_freq=1", "logger.print_freq=2", "cache.max_bytes=1e9", "find_unused_parameters=true",
+    ])  # fmt: skip
+    result = Run(changed, tmp_path, resume=True, quiet=True).train()
+    assert result["finished"] and "psnr_other" in result["metrics"]
+    assert same(tmp_path / "whole", tmp_path / "tiny")
+
+
+def test_a_damaged_newest_state_falls_back_to_the_one_before(
+    recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe["logger"]["save_checkpoint_freq"] = 3
+    Run(recipe | {"name": "whole"}, tmp_path, quiet=True).train()
+    Run(recipe, tmp_path, quiet=True).train()
+    states = sorted((tmp_path / "tiny" / "training_states").iterdir())
+    assert [path.name for path in states] == ["000000003.pt", "000000006.pt"]
+    os.truncate(states[1], 1000)
+    shutil.rmtree(tmp_path / "tiny" / "models")
+    Run(recipe, tmp_path, resume=True).train()
+    assert "000000006.pt: truncated or not a checkpoint" in (said := capsys.readouterr().err)
+    assert "the state before it is 000000003.pt" in said
+    assert same(tmp_path / "whole", tmp_path / "tiny")
+    for path in states:
+        os.truncate(path, 10)
+    with pytest.raises(SrkdError, match=r"000000003\.pt: truncated"):
+        Run(recipe, tmp_path, resume=True, quiet=True).train()
+
+
+def test_a_finished_run_goes_on_when_more_steps_are_planned(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": [7]}
+    Run(override(recipe, ["name=whole", "train.total_iter=9"]), tmp_path, quiet=True).train()
+    Run(recipe, tmp_path, quiet=True).train()
+    run = Run(override(recipe, ["train.total_iter=9"]), tmp_path, resume=True, quiet=True)
+    assert run.train()["step"] == 9 and not run.notices
+    assert same(tmp_path / "whole", tmp_path / "tiny")
+    recipe["train"]["scheduler"] = {"type": "cosine"}
+    Run(recipe | {"name": "cosine"}, tmp_path, quiet=True).train()
+    run = Run(override(recipe, ["name=cosine", "train.total_iter=9"]), tmp_path, resume=True, quiet=True)
+    assert run.train()["step"] == 9
+    assert any("goes on from step 6 with the learning rates of a run of 9 steps" in notice for notice in run.notices)
+    with pytest.raises(SrkdError, match=r"is at step 9, and train\.total_iter is 6"):
+        Run(recipe | {"name": "cosine"}, tmp_path, resume=True, quiet=True).train()
+
+
+def test_a_recipe_may_name_the_state_to_go_on_from(recipe: dict[str, Any], tmp_path: Path) -> None:
+    Run(recipe | {"name": "whole"}, tmp_path, quiet=True).train()
+    Run(recipe, tmp_path, budget=0, quiet=True).train()
+    state = tmp_path / "tiny" / "training_states" / "000000001.pt"
+    recipe["path"] = {"resume_state": str(state)}
+    other = Run(recipe | {"name": "other"}, tmp_path, quiet=True).train()
+    assert other["finished"] and same(tmp_path / "whole", tmp_path / "other")
+    steps = [r["step"] for r in read_metrics(tmp_path / "other" / "metrics.jsonl") if "l_L1Loss" in r]
+    assert steps == [2, 3, 4, 5, 6]
+    Run(recipe, tmp_path, quiet=True).train()
+    assert same(tmp_path / "whole", tmp_path / "tiny") and not list(tmp_path.glob("tiny_archived*"))
+    with pytest.raises(SrkdError, match=r"000000001\.pt is not the newest state of this run, which is 000000006\.pt"):
+        Run(recipe, tmp_path, quiet=True).train()
+    recipe["path"] = {"resume_state": "none.pt"}
+    with pytest.raises(SrkdError, match=r"none\.pt: no such training state"):
+        Run(recipe | {"name": "new"}, tmp_path, quiet=True).dry_run()
+
+
+def test_a_state_from_before_settings_were_kept_is_resumed(recipe: dict[str, Any], tmp_path: Path) -> None:
+    Run(recipe | {"name": "whole"}, tmp_path, quiet=True).train()
+    Run(recipe, tmp_path, budget=0, quiet=True).train()
+    path = tmp_path / "tiny" / "training_states" / "000000001.pt"
+    state = checkpoint.load_state(path)
+    del state["settings"], state["total"], state["fingerprint"]["the global batch"]
+    checkpoint.save_state(path, {**state, "fingerprint": {**state["fingerprint"], "recipe.train": "0123"}})
+    run = Run(recipe, tmp_path, resume=True, quiet=True)
+    run.train()
+    assert same(tmp_path / "whole", tmp_path / "tiny") and any("was not compared" in notice for notice in run.notices)
 
 
 def test_an_older_run_of_the_name_is_kept_aside(recipe: dict[str, Any], tmp_path: Path) -> None:
