@@ -28,11 +28,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-t", "--tile", type=int, metavar="N", help="side of tiles in input pixels, 0 for none (default: by memory)")
     add("--self-ensemble", action="store_true", help="average over 8 flips and rotations: slower, slightly better")
     add("-r", "--recursive", action="store_true", help="sub-folders too, kept in the output")
-    add("--format", metavar="F", help="png, jpeg, webp, tiff or bmp (default: as the input is named)")
+    add("--format", metavar="F", help="png, jpeg, webp, tiff or bmp (default: as the input is named; png for others)")
     add("--quality", type=int, metavar="Q", help="1 to 100, for jpeg and webp (default: 95; webp at 100 is lossless)")
     add("--suffix", default="", metavar="S", help="put before the extension of output names, e.g. _x2")
     add("--skip-existing", action="store_true", help="leave pictures whose output is there already")
-    add("--dry-run", action="store_true", help="print what would be done, from the pictures' headers")
+    add("--dry-run", action="store_true", help="read every image and print what would be done; write nothing")
+    add("--json", action="store_true", help="print what became of each image as JSON")
     add("--runtime", metavar="R", help="torch, openvino, onnxruntime, or auto: measures, once per model and machine, "
         "what is fastest and good enough (default: what was measured before, else torch)")  # fmt: skip
     add("--precision", metavar="P", help="fp32, bf16, int8 or auto; for 8-bit pictures, others take torch fp32")
@@ -46,25 +47,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from srkd.deploy.files import Options, device_named, preview, share, upscale_files
+    from srkd.deploy.files import Options, Outcome, device_named, preview, share, upscale_files
     from srkd.deploy.model import Model
-    from srkd.deploy.plan import plan
+    from srkd.deploy.plan import plan, unplanned
+    from srkd.deploy.summary import as_json, line, summary
     from srkd.engine.log import Progress
     from srkd.engine.malloc import keep_freed_memory
     from srkd.io.writers import check_quality
 
     check_quality(args.quality, args.format)
-    jobs = share(plan(args.inputs, Path(args.output), args.format, args.suffix, args.recursive))
+    output = Path(args.output)
+    jobs = share(plan(args.inputs, output, args.format, args.suffix, args.recursive))
+    left = unplanned(args.inputs, output, args.recursive)
     keep_freed_memory()
     model = Model.load(args.model, args.scale, device_named(args.device))
-    if not args.dry_run:
-        model.engine = _engine(args, model)
     options = Options(args.tile, args.self_ensemble, args.outscale, args.quality, args.skip_existing)
-    if args.dry_run:
-        print(*preview(jobs, args.outscale or model.scale, args.skip_existing), sep="\n")
-        return 0
-    with Progress("upscaling", len(jobs)) as progress:
-        upscale_files(model, jobs, options, tell, progress.update)
+    outcomes: list[Outcome] = []
+    try:
+        if args.dry_run:
+            for outcome in preview(jobs, args.outscale or model.scale, options):
+                outcomes.append(outcome)
+                (tell if args.json else print)(line(outcome))
+        else:
+            model.engine = _engine(args, model)
+            with Progress("upscaling", len(jobs)) as progress:
+                upscale_files(model, jobs, options, tell, progress.update, outcomes)
+    finally:
+        for text in summary(outcomes, left):
+            tell(text)
+        if args.json:
+            print(as_json(outcomes, left))
     return 0
 
 

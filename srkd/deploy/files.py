@@ -14,12 +14,13 @@ from srkd.deploy.pipeline import Steps, overlapped
 from srkd.deploy.plan import Job
 from srkd.errors import PartialFailure, SrkdError
 from srkd.io.atomic import shown
-from srkd.io.images import Picture, picture_size, read_picture
+from srkd.io.fit import fitted
+from srkd.io.formats import FORMATS, READ_ONLY, check_holds
+from srkd.io.images import Picture, read_picture
 from srkd.io.metadata import Metadata
-from srkd.io.writers import FORMATS, open_writer
+from srkd.io.writers import open_writer
 
 Say = Callable[[str], None]
-_FAILURES = (SrkdError, OSError, RuntimeError, ValueError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -38,27 +39,54 @@ class Options:
         output_size(1, 1, 1 if self.outscale is None else self.outscale)
 
 
-def upscale_files(model: Model, jobs: Sequence[Job], options: Options, say: Say, done: Callable[[int], None]) -> int:
-    """Do the jobs; returns how many pictures were written (others may have been skipped).
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: "written", "skipped" (its file is there already), "failed", or "planned" in a dry run.
 
-    `say` gets what is worth telling of a picture, `done` the number of jobs behind us.
+    `size` is (height, width) before and after; `error` says why it failed.
+    """
+
+    job: Job
+    status: str
+    size: tuple[tuple[int, int], tuple[int, int]] | None = None
+    notes: tuple[str, ...] = ()
+    error: str = ""
+
+
+def upscale_files(
+    model: Model,
+    jobs: Sequence[Job],
+    options: Options,
+    say: Say,
+    done: Callable[[int], None],
+    outcomes: list[Outcome] | None = None,
+) -> int:
+    """Do the jobs; returns how many images were written (others may have been skipped).
+
+    `say` gets what is worth telling of an image, `done` the number of jobs behind us, and `outcomes` what became of
+    each, whether this ends well or not.
 
     Raises:
         PartialFailure: some could not be done; each has been said, with its reason.
     """
-    todo = [job for job in jobs if not (options.skip_existing and job.target.exists())]
-    skipped, failures = len(jobs) - len(todo), []
-    done(skipped)
-    outcomes = overlapped(todo, _steps(model, options))
-    for number, (job, outcome) in enumerate(outcomes, 1):
-        if isinstance(outcome, Decoded):
-            for note in outcome.notes:
+    outcomes = [] if outcomes is None else outcomes
+    todo: list[Job] = []
+    skipped: list[Job] = []
+    for job in jobs:
+        (skipped if options.skip_existing and job.target.exists() else todo).append(job)
+    outcomes += [Outcome(job, "skipped") for job in skipped]
+    done(len(skipped))
+    steps = _steps(model, options)
+    results = overlapped(todo, steps)
+    for number, (job, result) in enumerate(results, 1):
+        if isinstance(result, Decoded):
+            outcomes.append(Outcome(job, "written", _sizes(model, result, options), tuple(result.notes)))
+            for note in result.notes:
                 say(f"{shown(job.source)}: {note}")
-        elif isinstance(outcome, _FAILURES):
-            failures.append(_reason(job, outcome))
         else:
-            raise outcome
-        done(skipped + number)
+            outcomes.append(Outcome(job, "failed", error=_reason(job, result)))
+        done(len(skipped) + number)
+    failures = [outcome.error for outcome in outcomes if outcome.status == "failed"]
     for failure in failures:
         say(f"failed: {failure}")
     written = len(todo) - len(failures)
@@ -71,7 +99,7 @@ def upscale_file(model: Model, job: Job, options: Options) -> list[str]:
     """Do one job, holding a few rows of tiles of the result at a time; returns notes on what was changed on the way.
 
     Raises:
-        SrkdError: a picture that cannot be read, or that the format cannot hold; an unwritable folder; a full disk.
+        SrkdError: an image that cannot be read, or that the format cannot hold; an unwritable folder; a full disk.
     """
     steps = _steps(model, options)
     decoded = steps.decode(job)
@@ -81,17 +109,32 @@ def upscale_file(model: Model, job: Job, options: Options) -> list[str]:
 
 @dataclass
 class Decoded:
-    """A picture that was read, as (H, W, C), and what is to be told of it."""
+    """An image that was read, as (H, W, C), how it is to be written, and what is to be told of it."""
 
     pixels: np.ndarray
     metadata: Metadata
+    quality: int | None
     notes: list[str]
+
+
+def _decode(job: Job, options: Options) -> Decoded:
+    """Read an image and tell what its target's format cannot hold of it."""
+    picture = read_picture(job.source)
+    pixels, notes, format = _as_held(picture, job), list(picture.notes), FORMATS[job.format]
+    if picture.format in READ_ONLY:
+        notes.append(f"{picture.format} is read and not written: saved as {job.format}")
+    if pixels.dtype == np.uint16 and not format.deep:
+        notes.append(f"16 bits rounded to the 8 that {job.format} holds")
+    metadata, lost = fitted(picture.metadata, format, pixels.shape[2] < 3)
+    if lost:
+        notes.append(f"{job.format} cannot hold its {', '.join(lost)}")
+    lossless = picture.lossless and picture.format == job.format and options.quality is None
+    return Decoded(pixels, metadata, 100 if lossless else options.quality, notes)
 
 
 def _steps(model: Model, options: Options) -> Steps[Job, Decoded]:
     def decode(job: Job) -> Decoded:
-        picture = read_picture(job.source)
-        return Decoded(_as_held(picture, job), picture.metadata, list(picture.notes))
+        return _decode(job, options)
 
     def compute(job: Job, decoded: Decoded) -> Iterator[np.ndarray]:
         pixels = decoded.pixels
@@ -102,14 +145,18 @@ def _steps(model: Model, options: Options) -> Steps[Job, Decoded]:
 
     def encode(job: Job, decoded: Decoded, rows: Iterator[np.ndarray]) -> None:
         pixels = decoded.pixels
-        if pixels.dtype == np.uint16 and not FORMATS[job.format].deep:
-            decoded.notes.append(f"16 bits rounded to the 8 that {job.format} holds")
         shape = model.output_shape(pixels, options.outscale)
-        with open_writer(job.target, shape, pixels.dtype, job.format, options.quality, decoded.metadata) as writer:
+        with open_writer(job.target, shape, pixels.dtype, job.format, decoded.quality, decoded.metadata) as writer:
             for block in rows:
                 writer.write(block)
 
     return Steps(decode, compute, encode)
+
+
+def _sizes(model: Model, decoded: Decoded, options: Options) -> tuple[tuple[int, int], tuple[int, int]]:
+    height, width = decoded.pixels.shape[:2]
+    tall, wide, _ = model.output_shape(decoded.pixels, options.outscale)
+    return (height, width), (tall, wide)
 
 
 def _as_held(picture: Picture, job: Job) -> np.ndarray:
@@ -141,18 +188,20 @@ def device_named(name: str) -> torch.device:
         raise SrkdError(f'no device "{name}" here: {str(error).splitlines()[0]}') from error
 
 
-def preview(jobs: Sequence[Job], scale: float, skip_existing: bool) -> Iterator[str]:
-    """What `upscale_files` would do, a line a picture, from the headers alone."""
+def preview(jobs: Sequence[Job], scale: float, options: Options) -> Iterator[Outcome]:
+    """What `upscale_files` would make of each job. Images are read in full, since only that shows damage."""
     for job in jobs:
-        if skip_existing and job.target.exists():
-            yield f"skip {shown(job.target)}: exists"
+        if options.skip_existing and job.target.exists():
+            yield Outcome(job, "skipped")
             continue
         try:
-            height, width = picture_size(job.source)
-            tall, wide = output_size(height, width, scale)
-            yield f"{shown(job.source)} {width}x{height} -> {shown(job.target)} {wide}x{tall}"
-        except SrkdError as error:
-            yield f"cannot be read: {error}"
+            decoded = _decode(job, options)
+            height, width, channels = decoded.pixels.shape
+            size = output_size(height, width, scale)
+            check_holds(job.target, (*size, channels), FORMATS[job.format])
+            yield Outcome(job, "planned", ((height, width), size), tuple(decoded.notes))
+        except Exception as error:
+            yield Outcome(job, "failed", error=_reason(job, error))
 
 
 def share(jobs: Sequence[Job]) -> list[Job]:

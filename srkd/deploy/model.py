@@ -135,12 +135,15 @@ class Model:
         side = self.tile_side(pixels.shape[0], pixels.shape[1], tile)
         parts = planes.split(pixels)
         colour = self._plane(parts.colour, side, self_ensemble, size)
-        if parts.constant_alpha is not None:
-            return (_with_alpha(rows, parts.constant_alpha) for rows in colour)
         if parts.alpha is None:
-            return colour
+            return (parts.joined(rows, None, None) for rows in colour)
         alpha = self._plane(parts.alpha, side, self_ensemble, size)
-        return (np.concatenate(both, axis=2) for both in zip(colour, alpha, strict=True))
+        if parts.below is None:
+            return (parts.joined(*rows, None) for rows in zip(colour, alpha, strict=True))
+        if parts.below_is_data:
+            below = self._plane(parts.below, side, self_ensemble, size)
+            return (parts.joined(*rows) for rows in zip(colour, alpha, below, strict=True))
+        return _with_nearest_below(parts, parts.below, size, zip(colour, alpha, strict=True))
 
     def tile_side(self, height: int, width: int, tile: int | None = None) -> int:
         """The side of the tiles that a picture is cut into; one that is no smaller than the picture where it is not.
@@ -251,5 +254,10 @@ def _in_bytes(engine: Engine, part: Pixels) -> Pixels:
     return answer if part.shape[2] == 3 else np.rint(answer @ planes.LUMA[:, None]).astype(np.uint8)
 
 
-def _with_alpha(colour: Pixels, alpha: Any) -> Pixels:
-    return np.concatenate([colour, np.full((*colour.shape[:2], 1), alpha, colour.dtype)], axis=2)
+def _with_nearest_below(
+    parts: planes.Planes, below: Pixels, size: tuple[int, int], blocks: Iterator[tuple[Pixels, Pixels]]
+) -> Iterator[Pixels]:
+    start = 0
+    for colour, alpha in blocks:
+        yield parts.joined(colour, alpha, planes.nearest(below, size, start, start + len(colour)))
+        start += len(colour)

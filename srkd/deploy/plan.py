@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from srkd.errors import SrkdError
 from srkd.io.atomic import shown
-from srkd.io.images import list_images
+from srkd.io.formats import FORMATS, READ_ONLY, SUFFIXES, format_named, is_image_name
+from srkd.io.images import list_images, walk
 from srkd.io.names import check_part
-from srkd.io.writers import FORMATS, format_named
 
 
 @dataclass(frozen=True)
@@ -29,28 +30,50 @@ def plan(
 ) -> list[Job]:
     """The jobs for files, folders and globs, sorted, the same on every process that asks.
 
-    `output` is a folder, made if need be, unless there is one input file and `output` ends like a picture. Targets are
-    named after their sources, with `suffix` before the extension, and have the format of the extension, or `format`.
+    `output` is a folder, made if need be, unless it ends like an image: then it is the file for the one input. Targets
+    are named after their sources, with `suffix` before the extension, and have the format of the extension, or
+    `format`; of formats that are only read, PNG.
     With `recursive`, sub-folders of input folders are kept. Where `output` is inside an input folder its pictures are
     no inputs, so that running twice upscales nothing twice; links to folders are not followed; an input named twice is
     done once.
 
     Raises:
         SrkdError: a suffix that is no part of a file's name, an input that does not exist or match, a folder without
-            pictures, two inputs with one target, a target that is an input, an output folder that is an input folder.
+            images, two inputs with one target, a target that is an input, an output folder that is an input folder, a
+            file for several inputs, an output file of a format that is not written or not the one asked for.
     """
     check_part(suffix, "the suffix")
+    format = format_named(format).name if format is not None else None
     found = _sources(inputs, output, recursive)
-    single = len(found) == 1 and not output.is_dir() and output.suffix.lower() in _SUFFIXES
-    if single:
-        jobs = [Job(found[0][0], output, format or format_named(output.suffix).name)]
+    if is_image_name(output) and not output.is_dir():
+        jobs = [Job(_only(found, output), output, _format_of(output, format))]
     else:
-        jobs = [_job(source, output / folder, format, suffix) for source, folder in found]
+        jobs = _told_apart([_job(source, output / folder, format, suffix) for source, folder in found])
     _refuse_collisions(jobs)
     return jobs
 
 
-_SUFFIXES = tuple(suffix for known in FORMATS.values() for suffix in known.suffixes)
+def unplanned(inputs: Sequence[str], output: Path, recursive: bool = False) -> list[Path]:
+    """The files of the input folders that are not named like an image that is read; hidden ones do not count."""
+    found: dict[Path, Path] = {}
+    for folder in (path for name in inputs for path in _expanded(name) if path.is_dir()):
+        for path in walk(folder, recursive):
+            if path.suffix.lower() not in SUFFIXES and not _is_below(path, output):
+                found.setdefault(_absolute(path), path)
+    return [found[key] for key in sorted(found)]
+
+
+def _only(found: Sequence[tuple[Path, Path]], output: Path) -> Path:
+    if len(found) != 1:
+        raise SrkdError(f"{shown(output)} is named like a file, but there are {len(found)} images; name a folder")
+    return found[0][0]
+
+
+def _format_of(output: Path, asked: str | None) -> str:
+    named = format_named(output.suffix).name
+    if asked not in (None, named):
+        raise SrkdError(f"{shown(output)} is named like {named}, but the format asked for is {asked}; make them agree")
+    return named
 
 
 def _sources(inputs: Sequence[str], output: Path, recursive: bool) -> list[tuple[Path, Path]]:
@@ -77,7 +100,7 @@ def _expanded(name: str) -> list[Path]:
         return [path]
     if glob.has_magic(name):
         matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
-        pictures = [m for m in matches if m.is_dir() or m.suffix.lower() in _SUFFIXES]
+        pictures = [m for m in matches if m.is_dir() or m.suffix.lower() in SUFFIXES]
         if pictures:
             return pictures
         raise SrkdError(f"{shown(name)}: no picture or folder matches")
@@ -85,15 +108,24 @@ def _expanded(name: str) -> list[Path]:
 
 
 def _job(source: Path, folder: Path, format: str | None, suffix: str) -> Job:
-    extension = source.suffix if source.suffix.lower() in _SUFFIXES else ""
-    if format is None:
-        known = format_named(extension) if extension else FORMATS["png"]
-        extension = extension or known.suffixes[0]
-    else:
-        known = format_named(format)
-        extension = extension if extension.lower() in known.suffixes else _usual(known.name)
-    stem = source.stem if source.suffix.lower() in _SUFFIXES else source.name
+    is_named = source.suffix.lower() in SUFFIXES
+    extension = source.suffix if is_named else ""
+    known = FORMATS[format or next((f.name for f in FORMATS.values() if extension.lower() in f.suffixes), "png")]
+    extension = extension if extension.lower() in known.suffixes else _usual(known.name)
+    stem = source.stem if is_named else source.name
     return Job(source, folder / f"{stem}{suffix}{extension}", known.name)
+
+
+def _told_apart(jobs: Sequence[Job]) -> list[Job]:
+    """With a.gif as a.gif.png where there is an a.png too: formats that are only read take another's name."""
+    by_target = Counter(_absolute(job.target) for job in jobs)
+    result = []
+    for job in jobs:
+        own = job.source.suffix.lower()
+        if by_target[_absolute(job.target)] > 1 and any(own in f.suffixes for f in READ_ONLY.values()):
+            job = replace(job, target=job.target.with_name(f"{job.target.stem}{job.source.suffix}{job.target.suffix}"))
+        result.append(job)
+    return result
 
 
 def _usual(format: str) -> str:

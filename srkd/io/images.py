@@ -6,19 +6,17 @@ Files are recognised by content, never by name. Pillow opens every file and deco
 * more than `MAX_PIXELS` declared: refused before anything is decoded;
 * animations and files of several pages (a JPEG's embedded previews do not count);
 * floating-point and 32-bit samples, whose range no file states;
-* truncated or corrupt data: never a half-grey picture.
+* truncated or corrupt data: never a half-grey image.
 
 CMYK is converted to sRGB, by the embedded profile where there is one, and `Picture.notes` says so. Palettes become RGB
-or RGBA, 1-bit pictures 8-bit grey. A colour declared transparent becomes an alpha channel. EXIF orientation is applied
-to the pixels and removed from the metadata.
+or RGBA, 1-bit images 8-bit grey. A colour declared transparent becomes an alpha channel. EXIF orientation is applied
+to the pixels, once, and the metadata say that they are upright.
 """
 
 from __future__ import annotations
 
 import io
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -27,53 +25,35 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
-from PIL.BmpImagePlugin import BmpImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from srkd.errors import SrkdError
-from srkd.io import metadata as meta
-from srkd.io import opencv, tiff
+from srkd.io import bmp, jpeg, jpeg2000, netpbm, pillow, pngreader, tiffreader, webp
 from srkd.io.atomic import shown
-from srkd.io.metadata import Metadata
-from srkd.io.png import SIGNATURE, carried_chunks
-from srkd.io.writers import FORMATS, format_named, open_writer
+from srkd.io.formats import SUFFIXES, format_named
+from srkd.io.metadata import Metadata, upright_exif
+from srkd.io.png import SIGNATURE
+from srkd.io.writers import open_writer
 
 Pixels = NDArray[Any]
 
 MAX_PIXELS = 150_000_000
-SUFFIXES = tuple(suffix for known in FORMATS.values() for suffix in known.suffixes)
-# Named by their classes: importing those registers the formats, which Pillow else does halfway through another thread.
-_PILLOW_NAMES = {
-    PngImageFile.format: "png",
-    JpegImageFile.format: "jpeg",
-    "MPO": "jpeg",
-    WebPImageFile.format: "webp",
-    TiffImageFile.format: "tiff",
-    BmpImageFile.format: "bmp",
-}
-_READABLE = ", ".join(FORMATS)
-# As Pillow calls them: L grey, P palette, A alpha, a alpha already multiplied in, X padding.
-_MODES = {"1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB",
-          "RGBA": "RGBA", "RGBa": "RGBA", "YCbCr": "RGB"}  # fmt: skip
-# What Pillow, tifffile and zlib raise on data that is cut or corrupt.
-_BROKEN = (ValueError, SyntaxError, EOFError, LookupError, TypeError, ArithmeticError, struct.error, zlib.error)
+_JPEG = b"\xff\xd8\xff"
 
 
 @dataclass(frozen=True)
 class Picture:
     """Pixels (H, W, C), uint8 or uint16, C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA, upright, alpha not multiplied in.
 
-    `format` is that of the file it came from; `notes` say what was changed or left out in reading it.
+    `format` is that of the file it came from, and `lossless` says that its encoding was, where its format knows both;
+    `notes` say what was changed or left out in reading it.
     """
 
     pixels: Pixels
     format: str = "png"
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
+    lossless: bool = False
 
     @property
     def alpha(self) -> Pixels | None:
@@ -103,8 +83,7 @@ def read_picture(path: Path | str) -> Picture:
     """
     with _in_words(path):
         _check_kind(path)
-        data = Path(path).read_bytes()
-        return _read_tiff(data) if tiff.is_tiff(data) else _read_other(data)
+        return _read(Path(path).read_bytes(), Path(path).suffix)
 
 
 def read_rgb(path: Path | str) -> Pixels:
@@ -127,16 +106,20 @@ def to_rgb(picture: Picture, path: Path | str) -> Pixels:
 
 
 def picture_size(path: Path | str) -> tuple[int, int]:
-    """(height, width) of a picture as it will be read, from its header alone. Raises SrkdError as `read_picture`."""
-    with _in_words(path), _check_kind(path).open("rb") as file:
-        if tiff.is_tiff(file.read(4)):
-            header = tiff.tiff_header(Path(path))
+    """(height, width) of a picture as it will be read, without its pixels. Raises SrkdError as `read_picture`."""
+    with _in_words(path), _check_kind(path).open("rb") as file, _decoding():
+        head = file.read(8)
+        file.seek(0)
+        if tiffreader.is_tiff(head):
+            header = tiffreader.tiff_header(Path(path))
             height, width, orientation = header.height, header.width, header.orientation
+        elif head == SIGNATURE:
+            png = pngreader.parse(file, headers_only=True)
+            (height, width), (orientation, *_) = (png.height, png.width), pngreader.metadata_of(png)
         else:
-            file.seek(0)
-            with _opened(file) as image:
-                (width, height), (orientation, *_) = image.size, meta.from_pillow(image)
-    _check_size(height, width)
+            with pillow.opened(file, Path(path).suffix) as image:
+                (width, height), (orientation, *_) = image.size, upright_exif(image.info.get("exif"))
+        _check_size(height, width)
     return (width, height) if orientation >= 5 else (height, width)
 
 
@@ -164,7 +147,7 @@ def list_images(folder: Path | str, recursive: bool = False) -> list[Path]:
     if not folder.is_dir():
         raise SrkdError(f"{shown(folder)}: {'not a folder' if folder.exists() else 'no such folder'}")
     try:
-        found = sorted(_walk(folder, recursive))
+        found = sorted(path for path in walk(folder, recursive) if path.suffix.lower() in SUFFIXES)
     except OSError as error:
         raise SrkdError(f"{shown(error.filename or folder)}: {error.strerror}") from error
     if not found:
@@ -173,14 +156,15 @@ def list_images(folder: Path | str, recursive: bool = False) -> list[Path]:
     return found
 
 
-def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
+def walk(folder: Path, recursive: bool) -> Iterator[Path]:
+    """The files of a folder that are not hidden, in no order, with `recursive` those of its sub-folders too."""
     for entry in folder.iterdir():
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
             if recursive and not entry.is_symlink():
-                yield from _walk(entry, recursive)
-        elif entry.suffix.lower() in SUFFIXES:
+                yield from walk(entry, recursive)
+        else:
             yield entry
 
 
@@ -195,16 +179,21 @@ def _in_words(path: Path | str) -> Iterator[None]:
         raise SrkdError(f"{shown(path)}: not enough memory to decode it") from error
     except OSError as error:
         raise SrkdError(f"{shown(path)}: {error.strerror or f'truncated or corrupt ({error})'}") from error
-    except _BROKEN as error:
-        raise SrkdError(f"{shown(path)}: {error}") from error
+    except ValueError as error:
+        raise SrkdError(f"{shown(path)}: {' '.join(str(error).split())}") from error
 
 
 @contextmanager
 def _decoding() -> Iterator[None]:
+    """Whatever a decoder raises on data that it cannot make sense of, as ValueError; each has errors of its own."""
     try:
         yield
-    except _BROKEN as error:
-        raise ValueError(f"truncated or corrupt ({error})") from error
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
+            raise
+        raise ValueError(f"truncated or corrupt ({type(error).__name__}: {error})") from error
 
 
 def _check_kind(path: Path | str) -> Path:
@@ -216,61 +205,94 @@ def _check_kind(path: Path | str) -> Path:
 
 
 def _check_size(height: int, width: int) -> None:
+    if height * width <= 0:
+        raise ValueError("truncated or corrupt (it has no pixels)")
     if height * width > MAX_PIXELS:
         raise ValueError(f"declares {width}x{height} pixels, more than the limit of {MAX_PIXELS:,}")
 
 
-def _opened(stream: Any) -> Image.Image:
-    """Open by content. Raises ValueError in words."""
-    try:
-        return Image.open(stream, formats=[f for f in _PILLOW_NAMES if f != "MPO"])  # the JPEG plugin opens MPO
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"declares more pixels than the limit of {MAX_PIXELS:,}") from error
-    except Image.UnidentifiedImageError as error:
-        stream.seek(0)
-        raise ValueError(_why_not_identified(stream.read(16))) from error
+def _read(data: bytes, suffix: str) -> Picture:
+    with _decoding():
+        if tiffreader.is_tiff(data):
+            return _read_tiff(data)
+        if data.startswith(SIGNATURE):
+            return _read_png(data)
+        if data.startswith(_JPEG):
+            return _read_jpeg(data)
+        return _read_other(data, suffix)
 
 
-def _why_not_identified(head: bytes) -> str:
-    if not head:
-        return "the file is empty"
-    if head.startswith((b"\x89PNG", b"\xff\xd8", b"BM", b"RIFF")):
-        return "a picture whose header is truncated or corrupt"
-    return f"not a picture that can be read ({_READABLE})"
-
-
-def _read_other(data: bytes) -> Picture:
-    with _opened(io.BytesIO(data)) as image:
-        name = _PILLOW_NAMES[image.format or ""]
-        _check_size(image.height, image.width)
-        if name != "jpeg" and getattr(image, "n_frames", 1) > 1:
-            raise ValueError("an animation; give its frames as single pictures")
-        with _decoding():
-            pixels, note = (_png16(image, data), None) if _is_png16(data) else _eight_bits(image)
-        orientation, metadata, notes = meta.from_pillow(image)
-        if name == "png":
-            metadata = replace(metadata, png_chunks=carried_chunks(data))
-    return _finished(pixels, orientation, name, metadata, notes, note)
+def _read_png(data: bytes) -> Picture:
+    png = pngreader.parse(io.BytesIO(data))
+    _check_size(png.height, png.width)
+    orientation, metadata, notes = pngreader.metadata_of(png)
+    return _finished(pngreader.decoded(png), orientation, "png", metadata, notes)
 
 
 def _read_tiff(data: bytes) -> Picture:
-    header = tiff.tiff_header(data)
+    header = tiffreader.tiff_header(data)
     _check_size(header.height, header.width)
-    _, metadata, notes = meta.from_tiff(data)
-    with _decoding():
-        if header.bits > 8:
-            return _finished(tiff.read_tiff16(data), header.orientation, "tiff", metadata, notes, None)
-        with _opened(io.BytesIO(data)) as image:
-            pixels, note = _eight_bits(image)  # already upright: Pillow turns TIFF files, and only those
-        return _finished(pixels, 1, "tiff", metadata, notes, note)
+    tiffreader.check_complete(data)
+    metadata, notes = tiffreader.metadata_of(data, header)
+    data = tiffreader.as_stored(data, header)
+    if header.bits > 8:
+        return _finished(tiffreader.read_tiff16(data), header.orientation, "tiff", metadata, notes)
+    with pillow.opened(io.BytesIO(data)) as image:
+        pixels, note = pillow.samples(image)
+    return _finished(pixels, header.orientation, "tiff", metadata, notes, note)
+
+
+def _read_jpeg(data: bytes) -> Picture:
+    parsed = jpeg.parse(data)
+    with JpegImageFile(io.BytesIO(parsed.data)) as image:
+        _check_size(image.height, image.width)
+        orientation, metadata, notes = jpeg.metadata_of(parsed, image)
+    note: str | None = None
+
+    def decode(stream: io.BytesIO) -> Pixels:
+        nonlocal note
+        with JpegImageFile(stream) as image:
+            pixels, note = pillow.samples(image)
+        return pixels
+
+    return _finished(jpeg.decoded(parsed, decode), orientation, "jpeg", metadata, notes, note)
+
+
+def _read_other(data: bytes, suffix: str) -> Picture:
+    with pillow.opened(io.BytesIO(data), suffix) as image:
+        name = pillow.NAMES[image.format or ""]
+        _check_size(image.height, image.width)
+        if getattr(image, "n_frames", 1) > 1:
+            raise ValueError("an animation; give its frames as single pictures")
+        orientation, metadata, notes = pillow.metadata_of(image)
+        if name == "ppm" and netpbm.is_deep(data):
+            pixels, note = netpbm.decoded(data), None
+        elif name == "jpeg2000":
+            pixels, note = jpeg2000.decoded(data, image)
+        else:
+            pixels, note = pillow.samples(image)
+    profile = {"bmp": bmp.profile, "jpeg2000": jpeg2000.profile}.get(name)
+    if profile is not None:
+        metadata = replace(metadata, icc=profile(data))
+    if name == "avif" and _is_deep_avif(data):
+        notes += ("more than 8 bits rounded to 8",)
+    picture = _finished(pixels, orientation, name, metadata, notes, note)
+    return replace(picture, lossless=name == "webp" and webp.is_lossless(data))
+
+
+def _is_deep_avif(data: bytes) -> bool:
+    """Whether the codec's configuration has its flag high_bitdepth set (AV1 in ISOBMFF, 2.3.3)."""
+    at = data.find(b"av1C")
+    return 0 <= at < len(data) - 6 and bool(data[at + 6] & 0x40)
 
 
 def _finished(
-    pixels: Pixels, orientation: int, name: str, metadata: Metadata, notes: tuple[str, ...], note: str | None
+    pixels: Pixels, orientation: int, name: str, metadata: Metadata, notes: tuple[str, ...], note: str | None = None
 ) -> Picture:
     if note:  # the colours are no longer those that the profile describes
         metadata, notes = replace(metadata, icc=None), (*notes, note)
-    return Picture(np.ascontiguousarray(_upright(pixels, orientation)), name, metadata, notes)
+    pixels = np.ascontiguousarray(_upright(pixels, orientation))
+    return Picture(pixels, name, replace(metadata, size=pixels.shape[:2]), notes)
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
@@ -282,45 +304,3 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return pixels
-
-
-def _is_png16(data: bytes) -> bool:
-    return data.startswith(SIGNATURE) and data[24] == 16
-
-
-def _png16(image: Image.Image, data: bytes) -> Pixels:
-    transparent = image.info.get("transparency")
-    image.verify()  # every chunk's checksum, which OpenCV does not insist on
-    pixels = opencv.decode(data)
-    if data[25] == 4:  # grey and alpha, which OpenCV expands to RGBA
-        pixels = pixels[..., [0, 3]]
-    if pixels.ndim == 2 and isinstance(transparent, int):
-        pixels = np.stack([pixels, np.where(pixels == transparent, 0, 65535).astype(np.uint16)], axis=-1)
-    return pixels.reshape(*pixels.shape[:2], -1)
-
-
-def _eight_bits(image: Image.Image) -> tuple[Pixels, str | None]:
-    note = None
-    if image.mode == "CMYK":
-        image, note = _from_cmyk(image)
-    if image.mode not in _MODES:
-        raise ValueError(f"samples of kind {image.mode} cannot be read; convert it to 8 or 16-bit grey or RGB")
-    mode = _MODES[image.mode]
-    if image.has_transparency_data and not mode.endswith("A"):
-        mode += "A"
-    image.load()
-    pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-    return pixels.reshape(*pixels.shape[:2], -1), note
-
-
-def _from_cmyk(image: Image.Image) -> tuple[Image.Image, str]:
-    profile = image.info.get("icc_profile")
-    if profile:
-        try:
-            source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
-            converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
-            if converted is not None:
-                return converted, "converted from CMYK to sRGB by its profile"
-        except (ImageCms.PyCMSError, OSError):
-            pass  # a profile that is broken, or not of CMYK
-    return image.convert("RGB"), "converted from CMYK to sRGB without a profile: colours are approximate"

@@ -1,4 +1,4 @@
-"""PNG files row by row, so that a picture is never whole in memory; and the chunks that Pillow does not give out.
+"""PNG files written row by row, so that a picture is never whole in memory.
 
 PNG Specification (Third Edition), W3C 2025. Written with filters and zlib only: 8 and 16 bits, with or without colour
 and alpha.
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from srkd.io.metadata import Metadata
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_CARRIED = (b"cHRM", b"gAMA", b"sRGB", b"cICP", b"tEXt", b"zTXt", b"iTXt")
 _COLOUR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}
 # Without isal, run lengths and Huffman codes only: on photographs 5 % larger than level 6 and 7 times faster.
 _LEVEL, _STRATEGY = 1, zlib.Z_RLE
@@ -25,23 +24,9 @@ _BLOCK_BYTES = 1 << 17  # stays in a core's cache: 9 % less time than 1 MB
 _INCHES_PER_METRE = 1 / 0.0254
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """A chunk with its length and checksum."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
-
-
-def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(type, content) of each chunk of a PNG file; stops quietly where the file is cut."""
-    at = len(SIGNATURE)
-    while at + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, at)
-        yield data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
-        at += 12 + length
-
-
-def carried_chunks(data: bytes) -> bytes:
-    """The chunks of a PNG file that another PNG of the same picture should have too: colour space and text, not XMP."""
-    wanted = (c for c in chunks(data) if c[0] in _CARRIED and not c[1].startswith(b"XML:com.adobe.xmp"))
-    return b"".join(_chunk(*c) for c in wanted)
 
 
 class PngWriter:
@@ -55,8 +40,8 @@ class PngWriter:
         self._above = np.zeros((1, width * self._step), np.uint8)
         self._deflate = _compressor()
         header = struct.pack(">IIBBBBB", width, height, 8 * dtype.itemsize, _COLOUR_TYPE[channels], 0, 0, 0)
-        stream.write(SIGNATURE + _chunk(b"IHDR", header))
-        stream.write(b"".join(_chunk(*c) for c in _ancillary(metadata, height, width)) + metadata.png_chunks)
+        stream.write(SIGNATURE + chunk(b"IHDR", header))
+        stream.write(b"".join(chunk(*c) for c in _ancillary(metadata, height, width)) + metadata.png_text)
 
     def write(self, rows: NDArray[Any]) -> None:
         block = max(1, _BLOCK_BYTES // self._above.size)
@@ -67,11 +52,11 @@ class PngWriter:
 
     def finish(self) -> None:
         self._emit(self._deflate.flush())
-        self._stream.write(_chunk(b"IEND", b""))
+        self._stream.write(chunk(b"IEND", b""))
 
     def _emit(self, data: bytes) -> None:
         if data:
-            self._stream.write(_chunk(b"IDAT", data))
+            self._stream.write(chunk(b"IDAT", data))
 
     def _filtered(self, raw: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Each row, after its filter byte, as the difference to the mean of its left and upper neighbour (filter 3).
@@ -101,6 +86,7 @@ def _compressor() -> Any:
 
 
 def _ancillary(metadata: Metadata, height: int, width: int) -> Iterator[tuple[bytes, bytes]]:
+    yield from metadata.png_colour.items()
     if metadata.icc:
         yield b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc)
     if metadata.dpi:
@@ -108,5 +94,6 @@ def _ancillary(metadata: Metadata, height: int, width: int) -> Iterator[tuple[by
     exif = metadata.exif_for(height, width)
     if exif:
         yield b"eXIf", exif.removeprefix(b"Exif\0\0")
-    if metadata.xmp:
-        yield b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp
+    xmp = metadata.xmp_for(height, width)
+    if xmp:
+        yield b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol
 
@@ -13,48 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from srkd.errors import SrkdError, unknown
+from srkd.errors import SrkdError
+from srkd.io import bmp, jpeg
 from srkd.io.atomic import atomic_path, shown
+from srkd.io.fit import fitted
+from srkd.io.formats import Format, check_holds, format_named
 from srkd.io.metadata import Metadata
 from srkd.io.png import PngWriter
 from srkd.io.tiff import TiffWriter
 
 DEFAULT_QUALITY = 95
 _IN_MEMORY = 64 * 2**20
-
-
-@dataclass(frozen=True)
-class Format:
-    """What a file format can hold."""
-
-    name: str
-    suffixes: tuple[str, ...]
-    deep: bool  # 16 bits
-    alpha: bool
-    lossy: bool
-    max_side: int
-    streams: bool
-
-
-FORMATS = {
-    f.name: f
-    for f in (
-        Format("png", (".png",), deep=True, alpha=True, lossy=False, max_side=2**31 - 1, streams=True),
-        Format("tiff", (".tif", ".tiff"), deep=True, alpha=True, lossy=False, max_side=2**31 - 1, streams=True),
-        Format("jpeg", (".jpg", ".jpeg"), deep=False, alpha=False, lossy=True, max_side=65500, streams=False),
-        Format("webp", (".webp",), deep=False, alpha=True, lossy=True, max_side=16383, streams=False),
-        Format("bmp", (".bmp",), deep=False, alpha=False, lossy=False, max_side=2**31 - 1, streams=False),
-    )
-}
-
-
-def format_named(name: str) -> Format:
-    """The format of a name such as "png", "jpg" or ".TIF". Raises SrkdError that names the nearest."""
-    suffix = "." + name.lower().lstrip(".")
-    for known in FORMATS.values():
-        if suffix in known.suffixes or suffix == "." + known.name:
-            return known
-    raise unknown("picture format", name, FORMATS)
 
 
 def check_quality(quality: int | None, format: str | None = None) -> None:
@@ -94,13 +62,9 @@ def open_writer(
         SrkdError: the format cannot hold the picture, a bad quality, an unwritable folder, a full disk.
     """
     chosen = format_named(format)
-    height, width, channels = shape
-    if channels in (2, 4) and not chosen.alpha:
-        raise SrkdError(f"{shown(path)}: {chosen.name} holds no transparency; choose png, tiff or webp")
-    if max(height, width) > chosen.max_side:
-        raise SrkdError(f"{shown(path)}: {width}x{height} passes the {chosen.max_side} a side of {chosen.name}")
+    check_holds(path, shape, chosen)
     check_quality(quality)
-    metadata = metadata or Metadata()
+    metadata, _ = fitted(metadata or Metadata(), chosen, shape[2] < 3)
     depth = np.dtype(dtype) if chosen.deep else np.dtype(np.uint8)
     with (
         atomic_path(path) as temporary,
@@ -161,27 +125,28 @@ class _WholeWriter:
         self._rows.write(np.ascontiguousarray(rows).data)
 
     def finish(self) -> None:
-        height, width, channels = self._shape
+        channels = self._shape[2]
         self._rows.seek(0)
         pixels = np.frombuffer(self._rows.read(), np.uint8).reshape(self._shape)
+        if self._format.name == "bmp" and channels in (2, 4):
+            rgba = pixels if channels == 4 else pixels[..., [0, 0, 0, 1]]
+            bmp.write_with_alpha(self._stream, rgba, self._metadata.dpi)
+            return
         image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
         del pixels
-        save = {"jpeg": self._save_jpeg, "webp": self._save_webp, "bmp": self._save_bmp}[self._format.name]
-        save(image, self._metadata.exif_for(height, width))
+        {"jpeg": self._save_jpeg, "webp": self._save_webp, "bmp": self._save_bmp}[self._format.name](image)
 
-    def _save_jpeg(self, image: Image.Image, exif: bytes | None) -> None:
-        known = _present(icc_profile=self._metadata.icc, exif=exif, xmp=self._metadata.xmp, dpi=self._metadata.dpi)
+    def _save_jpeg(self, image: Image.Image) -> None:
+        known = _present(**jpeg.saved_with(self._metadata, image.height, image.width))
         subsampling = 0 if self._quality >= 90 else 2
         image.save(self._stream, "JPEG", quality=self._quality, subsampling=subsampling, **known)
 
-    def _save_webp(self, image: Image.Image, exif: bytes | None) -> None:
-        icc = self._metadata.icc
-        if icc and icc[16:20] == b"GRAY":  # WebP has no grey pictures for a grey profile to describe
-            icc = None
-        known = _present(icc_profile=icc, exif=exif, xmp=self._metadata.xmp)
+    def _save_webp(self, image: Image.Image) -> None:
+        exif, xmp = (part(image.height, image.width) for part in (self._metadata.exif_for, self._metadata.xmp_for))
+        known = _present(icc_profile=self._metadata.icc, exif=exif, xmp=xmp)
         image.save(self._stream, "WEBP", quality=self._quality, lossless=self._quality == 100, exact=True, **known)
 
-    def _save_bmp(self, image: Image.Image, exif: bytes | None) -> None:
+    def _save_bmp(self, image: Image.Image) -> None:
         image.save(self._stream, "BMP", **_present(dpi=self._metadata.dpi))
 
 

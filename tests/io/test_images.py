@@ -13,9 +13,10 @@ import tifffile
 from PIL import Image, ImageCms
 
 from srkd.errors import SrkdError
+from srkd.io.formats import FORMATS
 from srkd.io.images import MAX_PIXELS, Picture, list_images, picture_size, read_picture, read_rgb, write_picture
 from srkd.io.metadata import Metadata
-from srkd.io.writers import FORMATS, open_writer
+from srkd.io.writers import open_writer
 
 RNG = np.random.default_rng(0)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -25,6 +26,7 @@ LOSSLESS = [
     for channels in (1, 2, 3, 4)
     for dtype in (np.uint8, np.uint16)
     if not f.lossy and (f.alpha or channels in (1, 3)) and (f.deep or dtype == np.uint8)
+    if (f.name, channels) != ("bmp", 2)  # which has grey and alpha as RGBA
 ]
 
 
@@ -256,9 +258,8 @@ def test_a_picture_that_ends_early_is_not_written(tmp_path: Path) -> None:
 
 
 def test_what_a_format_cannot_hold(tmp_path: Path) -> None:
-    for name in ("jpeg", "bmp"):
-        with pytest.raises(SrkdError, match=f"{name} holds no transparency; choose"):
-            write_picture(tmp_path / f"a.{name}", Picture(noise(4)))
+    with pytest.raises(SrkdError, match="jpeg holds no transparency; choose"):
+        write_picture(tmp_path / "a.jpeg", Picture(noise(4)))
     with pytest.raises(SrkdError, match="16384x1 passes the 16383 a side of webp"):
         write_picture(tmp_path / "a.webp", Picture(np.zeros((1, 16384, 3), np.uint8)))
     with pytest.raises(SrkdError, match="quality must be from 1 to 100"):
@@ -350,7 +351,7 @@ def bad_pictures() -> dict[str, tuple[bytes, str]]:
     return {
         "empty": (b"", "the file is empty"),
         "text": (b"hello, I am a text", "not a picture that can be read"),
-        "bomb": (png(100_000, 100_000, 8, 2, b""), f"more pixels than the limit of {MAX_PIXELS:,}"),
+        "bomb": (png(100_000, 100_000, 8, 2, b""), f"pixels, more than the limit of {MAX_PIXELS:,}"),
         "large": (png(15_000, 10_001, 8, 2, b""), f"15000x10001 pixels, more than the limit of {MAX_PIXELS:,}"),
         "webp animation": (stream.getvalue(), "an animation"),
         "png animation": (apng.getvalue(), "an animation"),

@@ -1,0 +1,197 @@
+"""TIFF files read: one image of integers, all of its strips there, with what its tags say besides.
+
+TIFF Revision 6.0, Adobe 1992. tifffile decodes 16 bits where no codec beyond zlib is needed; OpenCV the rest of
+them and 10, 12 and 14 bits; Pillow 8 bits.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+import zlib
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srkd.io import exif, geotiff, ifd, photoshop
+from srkd.io.geotiff import Georeference
+from srkd.io.ifd import Directory
+from srkd.io.metadata import Metadata, resolution, upright_xmp
+from srkd.io.tiff import ICC, IPTC, PHOTOSHOP, STORAGE, UNIT, X_RESOLUTION, XMP, Y_RESOLUTION
+
+# What tifffile says of a damaged file, Python prints where no program has set up logging; the error says it in a line.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_KINDS = {1: "unsigned integer", 2: "signed integer", 3: "floating-point"}
+_ORIENTATION = 274
+_MOST_PAGES = 64  # that are looked at: the image and smaller copies of it
+_NONE, _DEFLATE, _PACKBITS = (1,), (8, 32946), (32773,)
+
+
+@dataclass(frozen=True)
+class TiffHeader:
+    """What will be found: the size as stored, bits per sample, orientation 1-8."""
+
+    height: int
+    width: int
+    bits: int
+    orientation: int
+
+
+def is_tiff(head: bytes) -> bool:
+    return head[:4] in _MAGIC
+
+
+def tiff_header(source: bytes | Path) -> TiffHeader:
+    """The header of the one image in a TIFF file.
+
+    Raises:
+        ValueError: several pages, samples that are not integers of at most 16 bits, or not to be parsed.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(source) if isinstance(source, bytes) else source) as tif:
+        page = tif.pages.first
+        assert isinstance(page, tifffile.TiffPage)
+        found = islice(tif.pages, _MOST_PAGES)  # a damaged file may have pages without end
+        if sum(not p.is_reduced for p in found if isinstance(p, tifffile.TiffPage)) > 1:
+            raise ValueError("a TIFF file of several pages; give its pages as single pictures")
+        if page.bitspersample > 16 or page.sampleformat not in (1, 4):
+            kind = _KINDS.get(page.sampleformat, "unusual")
+            raise ValueError(f"{page.bitspersample}-bit {kind} samples; convert it to 8 or 16-bit integers")
+        tag = page.tags.get(_ORIENTATION)
+        orientation = int(tag.value) if tag and tag.value in range(1, 9) else 1
+        return TiffHeader(page.imagelength, page.imagewidth, int(page.bitspersample), orientation)
+
+
+def as_stored(data: bytes, header: TiffHeader) -> bytes:
+    """The file without an orientation, which some decoders apply and others do not."""
+    if header.orientation == 1:
+        return data
+    first = ifd.first_directory(data)
+    tag = first.tags[_ORIENTATION]
+    kind_at, one = tag.at + 2, struct.pack(first.order + ("HQH6x" if first.big else "HIH2x"), ifd.SHORT, 1, 1)
+    return b"".join([data[:kind_at], one, data[kind_at + len(one) :]])
+
+
+def check_complete(data: bytes) -> None:
+    """Raise ValueError where strips or tiles are missing, lie outside the file, or hold too little."""
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data)) as tif:
+        page = tif.pages.first
+        assert isinstance(page, tifffile.TiffPage)
+        offsets, sizes = page.dataoffsets, page.databytecounts
+        if len(offsets) < int(np.prod(page.chunked)) or len(sizes) < len(offsets):
+            raise ValueError("truncated or corrupt (strips or tiles are missing)")
+        for offset, size in zip(offsets, sizes, strict=False):
+            if not offset or not size or offset + size > len(data):
+                raise ValueError("truncated or corrupt (strips or tiles are missing)")
+        compression = int(page.compression)
+        if compression not in _NONE + _DEFLATE or page.is_subsampled:
+            return
+        for index, (offset, size) in enumerate(zip(offsets, sizes, strict=False)):
+            expected = _expected_bytes(page, index)
+            if compression in _NONE:
+                found = size
+            else:
+                found = len(zlib.decompressobj().decompress(data[offset : offset + size], max(expected, 1)))
+            if found < expected:
+                raise ValueError("truncated or corrupt (a strip or tile holds too little)")
+
+
+def _expected_bytes(page: Any, index: int) -> int:
+    """How many bytes a strip or tile has before compression, the last strip only the rows that are left."""
+    samples = page.samplesperpixel if int(page.planarconfig) == 1 else 1
+    if page.is_tiled:
+        return int(page.tilelength * ((page.tilewidth * samples * page.bitspersample + 7) // 8))
+    rows = min(page.rowsperstrip, page.imagelength) or page.imagelength
+    first = index % -(-page.imagelength // rows) * rows
+    return int(min(rows, page.imagelength - first) * ((page.imagewidth * samples * page.bitspersample + 7) // 8))
+
+
+def read_tiff16(data: bytes) -> NDArray[np.uint16]:
+    """The samples of more than 8 bits (H, W, C) of a TIFF file, scaled to 16 bits, C as in `Picture`, as stored; alpha
+    not multiplied in. Four channels of which nothing is said are RGB and alpha, as OpenCV writes them.
+
+    Raises:
+        ValueError: corrupt, or a colour space that is neither grey nor RGB.
+    """
+    import tifffile
+
+    from srkd.io import opencv
+
+    with tifffile.TiffFile(io.BytesIO(data)) as tif:
+        page = tif.pages.first
+        assert isinstance(page, tifffile.TiffPage)
+        photometric, extra, bits = int(page.photometric), tuple(page.extrasamples), int(page.bitspersample)
+        colours = {0: 1, 1: 1, 2: 3}.get(photometric)
+        if colours is None or page.samplesperpixel - colours not in (0, 1) or len(extra) > 1:
+            raise ValueError(f"{bits}-bit TIFF of {page.samplesperpixel} channels, photometric {photometric}; "
+                             "grey and RGB, with or without alpha, are read")  # fmt: skip
+        if bits == 16 and int(page.compression) in _NONE + _DEFLATE + _PACKBITS:
+            pixels = page.asarray()
+            pixels = np.moveaxis(pixels, 0, -1) if pixels.ndim == 3 and int(page.planarconfig) == 2 else pixels
+        elif bits in (10, 12, 14, 16):
+            pixels = opencv.decode(data)
+            photometric = max(photometric, 1)  # OpenCV has inverted it already
+        else:
+            raise ValueError(f"{bits}-bit samples; convert it to 8 or 16 bits")
+    if pixels.dtype != np.uint16:
+        raise ValueError(f"{bits}-bit samples that OpenCV cannot decode; convert it to 8 or 16 bits")
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    if bits < 16:  # OpenCV puts them into the upper bits
+        pixels = ((pixels >> (16 - bits)) * (65535.0 / ((1 << bits) - 1)) + 0.5).astype(np.uint16)
+    pixels = 65535 - pixels if photometric == 0 else pixels
+    return _unmultiplied(pixels) if extra and int(extra[0]) == 1 else pixels
+
+
+def _unmultiplied(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    alpha = pixels[..., -1:].astype(np.float64)
+    colour = np.divide(pixels[..., :-1] * 65535.0, alpha, out=np.zeros(pixels[..., :-1].shape), where=alpha > 0)
+    return np.concatenate([np.minimum(np.rint(colour), 65535).astype(np.uint16), pixels[..., -1:]], axis=-1)
+
+
+def metadata_of(data: bytes, header: TiffHeader) -> tuple[Metadata, tuple[str, ...]]:
+    """(metadata, notes) of a TIFF file, of any byte order and of 32 or 64-bit offsets."""
+    try:
+        first = ifd.first_directory(data)
+    except ValueError:
+        return Metadata(), ("its tags are corrupt and were left out",)
+    own, subs = exif.below_first(data, first)
+    described = {tag: v for tag, v in own.items() if tag not in STORAGE | geotiff.TAGS and v.kind != ifd.IFD}
+    packet, announced = upright_xmp(own[XMP].data if XMP in own else None)
+    notes = [f"its {what} was left out" for what in announced]
+    geo = None
+    if any(tag in own for tag in geotiff.TAGS):
+        if header.orientation == 1:
+            tags = {tag: own[tag].little() for tag in geotiff.TAGS & set(own)}
+            geo = Georeference(tags, header.height, header.width)
+        else:
+            notes.append("its georeference, which is of the image as stored, was left out")
+    dpi = _resolution(first)
+    if dpi is None and max(first.number(X_RESOLUTION), first.number(Y_RESOLUTION)) > 1:
+        notes += ["its resolution makes no sense and was left out"] if first.number(UNIT, 2) in (2, 3) else []
+    profile = own[ICC].data if ICC in own else None
+    return Metadata(profile, exif.made(described, subs), packet, dpi, _photoshop(first), geo=geo), tuple(notes)
+
+
+def _resolution(first: Directory) -> tuple[float, float] | None:
+    unit = {2: 1.0, 3: 2.54}.get(first.number(UNIT, 2))
+    if unit is None or X_RESOLUTION not in first.tags or Y_RESOLUTION not in first.tags:
+        return None
+    return resolution((first.tags[X_RESOLUTION].values()[0], first.tags[Y_RESOLUTION].values()[0]), unit)
+
+
+def _photoshop(first: Directory) -> bytes | None:
+    if PHOTOSHOP in first.tags:
+        return photoshop.without_thumbnails(first.tags[PHOTOSHOP].data) or None
+    if IPTC not in first.tags:
+        return None
+    records = first.tags[IPTC]  # often written as 32-bit numbers
+    return photoshop.made(records.data if records.data[:1] == b"\x1c" else records.little().data)
