@@ -22,6 +22,7 @@ from srkd.io.names import check_name
 S = TypeVar("S", bound="Section")
 
 NonNegative = Annotated[int, pydantic.Field(ge=0)]
+Positive = Annotated[int, pydantic.Field(gt=0)]
 _MOST_ITEMS, _DEEPEST = 100_000, 50
 
 
@@ -66,10 +67,16 @@ class Optimiser(Section):
 class Scheduler(Section):
     """How the learning rate falls; see `srkd.engine.schedule`. The default is one cosine over the whole run."""
 
-    type: str = pydantic.Field("cosine", description="cosine, constant, CosineAnnealingRestartLR or MultiStepLR")
+    type: str = pydantic.Field(
+        "cosine",
+        description="cosine, constant, or in the words of BasicSR and its forks MultiStepLR (MultiStepRestartLR), "
+        "CosineAnnealingRestartLR, CosineAnnealingRestartCyclicLR, TrueCosineAnnealingLR",
+    )
     milestones: list[int] = pydantic.Field([], description="MultiStepLR: steps at which the rate falls")
     gamma: float = pydantic.Field(0.5, description="MultiStepLR: factor at each milestone")
-    periods: list[int] = pydantic.Field([], description="CosineAnnealingRestartLR: steps of each cosine")
+    periods: list[int] = pydantic.Field([], description="CosineAnnealingRestart...LR: steps of each cosine")
+    eta_mins: list[float] = pydantic.Field([], description="CosineAnnealingRestartCyclicLR: lowest rate of each cosine")
+    T_max: Positive | None = pydantic.Field(None, description="steps of the cosine without restarts; the whole run")
     restarts: list[int] = pydantic.Field([], description="MultiStepLR: steps at which it starts again")
     restart_weights: list[float] = pydantic.Field([1.0], description="factor of the rate after each restart")
     eta_min: float = pydantic.Field(1e-7, ge=0, description="lowest learning rate of the cosine schedules")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from itertools import accumulate
 
@@ -12,18 +12,20 @@ from srkd.errors import SrkdError, unknown
 
 
 def cosine(step: int, scheduler: Scheduler, lr: float, total: int) -> float:
-    """One half cosine from 1 to eta_min / lr over the whole run."""
+    """One half cosine from 1 to eta_min / lr over the whole run, or over `T_max` steps, after which it rises again."""
     low = scheduler.eta_min / lr
-    return low + (1 - low) * (1 + math.cos(math.pi * min(step / total, 1.0))) / 2
+    done = step / scheduler.T_max if scheduler.T_max else min(step / total, 1.0)
+    return low + (1 - low) * (1 + math.cos(math.pi * done)) / 2
 
 
 def cosine_restarts(step: int, scheduler: Scheduler, lr: float, total: int) -> float:
-    """Half cosines one after another (BasicSR's CosineAnnealingRestartLR): `periods`, `restart_weights`, `eta_min`."""
+    """Half cosines one after another: `periods`, `restart_weights`, and `eta_min` (BasicSR's CosineAnnealingRestartLR)
+    or `eta_mins`, one for each (Restormer's CosineAnnealingRestartCyclicLR). A period ends at its lowest rate."""
     periods = scheduler.periods or [total]
     ends = list(accumulate(periods))
-    number = min(bisect_right(ends, step), len(periods) - 1)
+    number = min(bisect_left(ends, step), len(periods) - 1)
     done = (step - (ends[number] - periods[number])) / periods[number]
-    low = scheduler.eta_min / lr
+    low = _of(scheduler.eta_mins or [scheduler.eta_min], number) / lr
     weight = _of(scheduler.restart_weights, number)
     return low + weight * (1 - low) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
@@ -49,7 +51,9 @@ def _of(values: list[float], number: int) -> float:
 SCHEDULES: dict[str, Callable[[int, Scheduler, float, int], float]] = {
     "cosine": cosine,
     "CosineAnnealingLR": cosine,
+    "TrueCosineAnnealingLR": cosine,
     "CosineAnnealingRestartLR": cosine_restarts,
+    "CosineAnnealingRestartCyclicLR": cosine_restarts,
     "MultiStepLR": multistep,
     "MultiStepRestartLR": multistep,
     "constant": constant,
@@ -63,13 +67,21 @@ def check(train: Train) -> None:
         raise unknown("scheduler", scheduler.type, SCHEDULES)
     if any(period <= 0 for period in scheduler.periods):
         raise SrkdError(f"train.scheduler.periods must be positive, got {scheduler.periods}")
+    count = len(scheduler.periods)
+    for key in ("restart_weights", "eta_mins"):
+        given = getattr(scheduler, key)
+        if count and SCHEDULES[scheduler.type] is cosine_restarts and len(given) not in (0, 1, count):
+            raise SrkdError(f"train.scheduler.{key}: {len(given)} values for {count} periods")
+    if len(scheduler.restarts) and len(scheduler.restart_weights) not in (0, 1, len(scheduler.restarts)):
+        values = f"{len(scheduler.restart_weights)} values for {len(scheduler.restarts)} restarts"
+        raise SrkdError(f"train.scheduler.restart_weights: {values}")
 
 
 def needs_total(train: Train) -> bool:
     """Whether the numbers of a step depend on how many steps there will be."""
-    whole_run = train.scheduler.type in ("cosine", "CosineAnnealingLR")
-    by_default = SCHEDULES[train.scheduler.type] is cosine_restarts and not train.scheduler.periods
-    return whole_run or by_default or train.fp32_after < 1
+    scheduler, kind = train.scheduler, SCHEDULES[train.scheduler.type]
+    by_total = (kind is cosine and not scheduler.T_max) or (kind is cosine_restarts and not scheduler.periods)
+    return by_total or train.fp32_after < 1
 
 
 def factor(step: int, train: Train, lr: float) -> float:

@@ -1,9 +1,10 @@
-"""Outputs compared by frequency band: the Haar wavelet's high bands."""
+"""Outputs compared by frequency: the Haar wavelet's high bands, and the Fourier transform."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from srkd.losses.base import Example, Loss, said, whole
@@ -51,6 +52,35 @@ class Wavelet(Loss):
         from srkd.losses.pixel import Output
 
         return Output.example(seed)
+
+
+@register("FFTLoss")
+class FFTLoss(Loss):
+    """Mean of |Re F(s - g)| and |Im F(s - g)| over the half spectrum of the two-dimensional Fourier transform F.
+
+    F is not normalised (torch's rfft2), so that the value grows with the patch: about the square root of its pixels.
+
+    Shapes: outputs (N, C, H, W), usually in [0, 1], or maps of equal shape. Default weight: SR 0.05 beside L1 to the
+    ground truth (ShuffleMixer's 0.1, SAFMN's 0.05), classification none. Cost: one FFT of the output and its gradient.
+    Source: Cho et al., "Rethinking Coarse-to-Fine Approach in Single Image Deblurring", ICCV 2021 (arXiv:2108.05054);
+    ShuffleMixer (Sun et al., NeurIPS 2022) and SAFMN (Sun et al., ICCV 2023), whose BasicSR options name it so.
+    """
+
+    kind: ClassVar[str] = "output"
+    reference: ClassVar[str] = "target"
+    zero_at_equal = True
+
+    def check(self, student: Tensor, teacher: Tensor) -> None:
+        super().check(student, teacher)
+        if student.ndim != 4:
+            raise ValueError(f"needs outputs (N, C, H, W), got {said(student, teacher)}")
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+        return torch.view_as_real(torch.fft.rfft2(student - teacher)).abs().mean()
+
+    @classmethod
+    def example(cls, seed: int) -> Example:
+        return Wavelet.example(seed)
 
 
 def haar(picture: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkd.losses.base import Example, Loss, choice, positive
+from srkd.losses.base import Example, Loss, choice, positive, said
 from srkd.losses.registry import register
 
 
@@ -88,3 +89,34 @@ class CharbonnierLoss(Output):
 
     def __init__(self, eps: float = 1e-6) -> None:
         super().__init__("charbonnier", eps)
+
+
+@register("PSNRLoss")
+class PSNRLoss(_Pixel):
+    """Minus the PSNR in dB: the mean over images of 10 log10(mean (s - g)^2 + 1e-8), which is negative, -80 at least.
+
+    With `toY` the squared difference is that of BT.601's Y, divided by 255.
+
+    Shapes: (N, C, H, W) in [0, 1], C = 3 with `toY`. Default weight: SR 1.0 as the only task loss (its gradient grows
+    as the error falls), classification none. Cost: one pass over the output.
+    Source: HINet (Chen et al., CVPRW 2021) and NAFNet (Chen et al., ECCV 2022), whose BasicSR options name it so.
+    """
+
+    reference: ClassVar[str] = "target"
+    zero_at_equal = False
+
+    def __init__(self, toY: bool = False) -> None:
+        super().__init__()
+        self.to_y = toY
+
+    def check(self, student: Tensor, teacher: Tensor) -> None:
+        super().check(student, teacher)
+        if student.ndim != 4 or (self.to_y and student.shape[1] != 3):
+            raise ValueError(f"needs images (N, {3 if self.to_y else 'C'}, H, W), got {said(student, teacher)}")
+
+    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+        difference = student - teacher
+        if self.to_y:
+            weights = difference.new_tensor([65.481, 128.553, 24.966]) / 255
+            difference = (difference * weights.view(1, 3, 1, 1)).sum(1, keepdim=True)
+        return 10 / math.log(10) * (difference.square().mean((1, 2, 3)) + 1e-8).log().mean()

@@ -84,7 +84,7 @@ class GANTrain(sr.SRTrain):
         if self.perceptual_opt is None:
             return super().all_losses()
         # Where BasicSR's recipe has a perceptual loss, no pixel loss is implied.
-        terms = super().all_losses() if self.losses or self.pixel_opt else []
+        terms = super().all_losses() if self.losses or self.pixel_opt or self.fft_opt else []
         return [*terms, _perceptual(self.perceptual_opt)]
 
 

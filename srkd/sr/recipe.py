@@ -154,6 +154,14 @@ class Cache(Section):
     dir: str | None = pydantic.Field(None, description="folder of caches; the user's cache folder by default")
 
 
+def _term(key: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """One of BasicSR's `..._opt` as a loss term."""
+    if spec.get("reduction", "mean") != "mean":
+        raise SrkdError(f"train.{key}.reduction: srkd's losses are means; scale the weight instead")
+    options = {k: v for k, v in spec.items() if k not in ("loss_weight", "reduction")}
+    return {**options, "target": "gt", "weight": spec.get("loss_weight", 1.0)}
+
+
 class SRTrain(Train):
     """`train:` of an SR recipe."""
 
@@ -165,6 +173,7 @@ class SRTrain(Train):
     optim_g: Optimiser = Optimiser()
     losses: list[dict[str, Any]] = pydantic.Field([], description="loss terms; L1 to the ground truth without any")
     pixel_opt: dict[str, Any] | None = pydantic.Field(None, description="a term to the ground truth, as BasicSR's")
+    fft_opt: dict[str, Any] | None = pydantic.Field(None, description="another, FFTLoss, as SAFMN's options have it")
     use_grad_clip: bool = pydantic.Field(
         False, description="NAFNet's and Restormer's word for clip_grad_norm: 0.01, where that is not set"
     )
@@ -182,13 +191,9 @@ class SRTrain(Train):
         return self
 
     def all_losses(self) -> list[dict[str, Any]]:
-        """The loss terms, BasicSR's `pixel_opt` among them."""
-        terms = list(self.losses)
-        if self.pixel_opt is not None:
-            pixel = {k: v for k, v in self.pixel_opt.items() if k not in ("loss_weight", "reduction")}
-            if self.pixel_opt.get("reduction", "mean") != "mean":
-                raise SrkdError("train.pixel_opt.reduction: srkd's losses are means; scale the weight instead")
-            terms.insert(0, {**pixel, "target": "gt", "weight": self.pixel_opt.get("loss_weight", 1.0)})
+        """The loss terms, BasicSR's `pixel_opt` and `fft_opt` among them."""
+        given = {key: spec for key in ("pixel_opt", "fft_opt") if (spec := getattr(self, key)) is not None}
+        terms = [_term(key, spec) for key, spec in given.items()] + list(self.losses)
         return terms or [{"type": "L1Loss", "target": "gt", "weight": 1.0}]
 
 

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 from typing import Any
 
@@ -5,7 +6,7 @@ import pytest
 
 from srkd.distill.objective import parse_terms
 from srkd.engine.recipe import Section, dump, merge, override, parse, read, validate
-from srkd.engine.schedule import factor
+from srkd.engine.schedule import check, factor
 from srkd.errors import SrkdError
 from srkd.sr.recipe import SRRecipe
 
@@ -237,7 +238,62 @@ def test_schedules_equal_torch_step_by_step() -> None:
 def test_cosine_restarts_start_again_at_their_weights() -> None:
     spec = {"type": "CosineAnnealingRestartLR", "periods": [40, 60], "restart_weights": [1, 0.5], "eta_min": 0}
     train = _train(scheduler=spec)
-    assert [factor(s, train, 1.0) for s in (0, 20, 40, 70)] == pytest.approx([1, 0.5, 0.5, 0.25])
+    # As in BasicSR, the last step of a period is at its lowest rate and the next one starts again.
+    assert [factor(s, train, 1.0) for s in (0, 20, 40, 70)] == pytest.approx([1, 0.5, 0, 0.25])
+    assert factor(41, train, 1.0) == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("MultiStepRestartLR", {"milestones": [10, 20, 20, 60], "gamma": 0.5, "restarts": [0, 50],
+                                "restart_weights": [1, 0.5]}),
+        ("MultiStepRestartLR", {"milestones": [30, 50], "gamma": 0.1, "restarts": [50], "restart_weights": [2]}),
+        ("CosineAnnealingRestartLR", {"periods": [30, 20, 50], "restart_weights": [1, 0.5, 0.25], "eta_min": 1e-5}),
+    ],
+)  # fmt: skip
+def test_schedules_equal_basicsrs_step_by_step(kind: str, spec: dict[str, Any]) -> None:
+    from importlib import import_module
+
+    import torch
+
+    from srkd.integrations import basicsr
+
+    basicsr.package()
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1e-3)
+    reference = getattr(import_module("basicsr.models.lr_scheduler"), kind)(optimiser, **spec)
+    train = _train(scheduler={"type": kind, **spec})
+    for step in range(100):
+        assert 1e-3 * factor(step, train, 1e-3) == pytest.approx(optimiser.param_groups[0]["lr"]), step
+        optimiser.step()
+        reference.step()
+
+
+def test_the_cyclic_cosine_has_a_lowest_rate_for_each_period() -> None:
+    """Restormer's formula, with its own settings scaled down."""
+    periods, weights, lows, lr = [92, 208], [1, 1], [3e-4, 1e-6], 3e-4
+    spec = {"type": "CosineAnnealingRestartCyclicLR", "periods": periods, "restart_weights": weights, "eta_mins": lows}
+    train = _train(scheduler=spec, total_iter=300)
+    for step in range(301):
+        i = 0 if step <= 92 else 1
+        wave = 1 + math.cos(math.pi * (step - 92 * i) / periods[i])
+        assert lr * factor(step, train, lr) == pytest.approx(lows[i] + weights[i] * 0.5 * (lr - lows[i]) * wave), step
+
+
+def test_the_cosine_may_have_its_own_length() -> None:
+    train = _train(scheduler={"type": "TrueCosineAnnealingLR", "T_max": 40, "eta_min": 0})
+    assert [factor(s, train, 1.0) for s in (0, 20, 40, 60, 80)] == pytest.approx([1, 0.5, 0, 0.5, 1])
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [({"type": "CosineAnnealingRestartCyclicLR", "periods": [5, 5, 5], "eta_mins": [0, 1]}, "eta_mins: 2 values for 3"),
+     ({"type": "MultiStepLR", "restarts": [1, 2, 3], "restart_weights": [1, 1]}, "restart_weights: 2 values for 3"),
+     ({"type": "CosineAnnealingRestartLR", "periods": [0]}, "periods must be positive")],
+)  # fmt: skip
+def test_lists_of_a_schedule_that_do_not_fit_together(spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(SrkdError, match=message):
+        check(_train(scheduler=spec))
 
 
 def test_warm_up_rises_in_a_line() -> None:

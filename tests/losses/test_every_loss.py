@@ -136,7 +136,10 @@ def test_edge_inputs_give_finite_values_and_gradients(name):
 FREE = {"GANLoss", "lr_imitation"}
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if srkd.losses.get(n).example(0).teacher is not None and n not in FREE])
+COMPARING = [n for n in NAMES if srkd.losses.get(n).example(0).teacher is not None and n not in FREE]
+
+
+@pytest.mark.parametrize("name", COMPARING)
 def test_sides_that_do_not_go_together_are_told_in_a_loop_of_ones_own(name):
     """No teacher of one image for a batch of many is broadcast, and no other shape where the loss does not resize."""
     loss, example = ready(name)

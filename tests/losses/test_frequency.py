@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -68,3 +69,18 @@ def test_pictures_too_small_for_the_levels_are_refused_in_words():
         srkd.losses.build("wavelet", levels=4).prepare(pictures(1, 3, 16, 8), pictures(1, 3, 16, 8))
     with pytest.raises(srkd.errors.SrkdError, match="levels must be a whole number from 1 to 4, got 5"):
         srkd.losses.build("wavelet", levels=5)
+
+
+def test_the_fft_loss_is_its_formula() -> None:
+    """L1 between real and imaginary parts stacked, as ShuffleMixer's and SAFMN's code has it, by a written-out DFT."""
+    rng = np.random.default_rng(0)
+    s, t = rng.random((2, 1, 2, 4, 6))
+    total, count = 0.0, 0
+    for channel in s[0] - t[0]:
+        for u in range(4):
+            for v in range(6 // 2 + 1):
+                waves = [np.exp(-2j * np.pi * (u * y / 4 + v * x / 6)) for y in range(4) for x in range(6)]
+                value = sum(wave * pixel for wave, pixel in zip(waves, channel.flatten(), strict=True))
+                total, count = total + abs(value.real) + abs(value.imag), count + 2
+    loss = srkd.losses.build("FFTLoss")
+    assert loss(torch.from_numpy(s), torch.from_numpy(t)).item() == pytest.approx(total / count, rel=1e-9)

@@ -48,3 +48,19 @@ def test_lr_imitation_is_l1_to_the_lr_image_and_says_what_it_lacks():
     for wrong in (None, hr):
         with pytest.raises(SrkdError, match=r"lr_imitation: needs lr of the shape \(2, 3, 4, 4\)"):
             loss(encoded, hr, hr, lr=wrong)
+
+
+@pytest.mark.parametrize("to_y", [False, True])
+def test_the_psnr_loss_is_nafnets_formula(to_y: bool) -> None:
+    def mse(a: torch.Tensor, b: torch.Tensor) -> float:
+        if to_y:
+            weights = (65.481, 128.553, 24.966)
+            a, b = ((16 + sum(w * x[c] for c, w in enumerate(weights))) / 255 for x in (a, b))
+        return ((a - b) ** 2).mean().item()
+
+    expected = sum(10 * math.log10(mse(a, b) + 1e-8) for a, b in zip(S, T, strict=True)) / len(S)
+    assert srkd.losses.build("PSNRLoss", toY=to_y)(S, T).item() == pytest.approx(expected, rel=1e-9)
+    assert srkd.losses.build("PSNRLoss", toY=to_y)(S, S).item() == pytest.approx(-80)
+    if to_y:
+        with pytest.raises(SrkdError, match=r"needs images \(N, 3, H, W\)"):
+            srkd.losses.build("PSNRLoss", toY=True)(S[:, :1], T[:, :1])

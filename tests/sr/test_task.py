@@ -117,6 +117,14 @@ def test_option_files_of_basicsr_train_as_they_are(kind: str, photos: Path, tmp_
     basicsr.network(kind, **options).load_state_dict(state)
 
 
+def test_losses_of_basicsrs_forks_train_by_their_names(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["train"] |= {"pixel_opt": {"type": "PSNRLoss", "loss_weight": 0.5, "reduction": "mean", "toY": True},
+                        "fft_opt": {"type": "FFTLoss", "loss_weight": 0.05, "reduction": "mean"}}  # fmt: skip
+    (task,) = Run(recipe, tmp_path, quiet=True).dry_run()
+    assert [(t.name, t.weight.first, t.against) for t in task.objective.terms] == [
+        ("PSNRLoss", 0.5, "target"), ("FFTLoss", 0.05, "target")]  # fmt: skip
+
+
 def test_training_starts_from_a_checkpoint_of_basicsr(recipe: dict[str, Any], tmp_path: Path) -> None:
     options = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 2}
     theirs = basicsr.network("EDSR", upscale=2, img_range=1.0, **options)
