@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from srkd.study import comparison
+from srkd.study import comparison, rejudge
 from srkd.study.compare import Comparison
 from srkd.study.plan import CONTROL, Study
 from srkd.study.statistics import NOT_SHOWN
@@ -225,3 +225,15 @@ def test_the_tables_say_it_in_words(tmp_path: Path) -> None:
     study = Recorded({(n, s): run(m=side[s]) for n, side in ((CONTROL, BASE), ("v", CLEAR)) for s in range(3)})
     page = comparison.markdown(comparison.summarise(study))
     assert "3 seeds: no verdict" in page and "Fewer than 5 seeds give no verdict" in page and "p (exact)" in page
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_a_study_with_a_broken_score_is_written_whole(broken: float, tmp_path: Path) -> None:
+    sides = {CONTROL: BASE, "v": {**CLEAR, 2: {"a": broken}}, "w": CLEAR}
+    study = Recorded({(name, seed): run(m=side[seed], k=BASE[seed]) for name, side in sides.items() for seed in BASE})
+    study.folder = tmp_path / "made"
+    found = comparison.write(study)
+    note = "1 of 1 items left out: infinite" if broken > 0 else "NaN: seed 2"
+    for said in (comparison.text(study.folder, found), (study.folder / "report.html").read_text(encoding="utf-8")):
+        assert note in said and "better" in said
+    assert rejudge.rejudge(study.folder / "results.json") == []
