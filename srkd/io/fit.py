@@ -41,7 +41,7 @@ def _coloured(metadata: Metadata, format: Format, grey: bool) -> tuple[Metadata,
         try:
             profile = icc.of_png(chunks.get(b"gAMA"), chunks.get(b"cHRM"), chunks.get(b"cICP"), grey)
         except (ValueError, struct.error) as error:
-            lost.append(str(error) if isinstance(error, ValueError) else "its colour space")
+            lost.append(str(error) if isinstance(error, ValueError) else "colour space")
     if profile is not None and profile[16:20] == b"GRAY" and format.name == "webp":
-        profile, lost = None, [*lost, "a grey colour profile"]  # WebP has no grey images for it to describe
+        profile, lost = None, [*lost, "grey colour profile"]  # WebP has no grey images for it to describe
     return replace(metadata, icc=profile, png_colour={}), lost

@@ -38,7 +38,7 @@ def of_png(gamma: bytes | None, chromaticities: bytes | None, code_points: bytes
         if (primaries, transfer) == (1, 13) and matrix == 0:
             return None
         if primaries not in _PRIMARIES or transfer not in _CURVES or matrix or not whole:
-            raise ValueError(f"its colour space (cICP {primaries}/{transfer}/{matrix})")
+            raise ValueError(f"colour space (cICP {primaries}/{transfer}/{matrix})")
         return _profile(_PRIMARIES[primaries], _CURVES[transfer], grey)
     power = struct.unpack(">I", gamma)[0] / 1e5 if gamma else _SRGB_GAMMA
     corners = tuple(v / 1e5 for v in struct.unpack(">8I", chromaticities)) if chromaticities else _SRGB
@@ -46,7 +46,7 @@ def of_png(gamma: bytes | None, chromaticities: bytes | None, code_points: bytes
     if (usual or grey) and abs(power - _SRGB_GAMMA) < _NEAR:
         return None
     if not 0.1 <= power <= 10 or min(corners[1::2]) <= 0:
-        raise ValueError("its gamma or chromaticities")
+        raise ValueError("gamma or chromaticities")
     return _profile(corners, _CURVES[13] if abs(power - _SRGB_GAMMA) < _NEAR else (1 / power,), grey)
 
 
@@ -76,7 +76,7 @@ def _adapted(corners: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     try:
         scaled = primaries * np.linalg.solve(primaries, white)
     except np.linalg.LinAlgError as error:
-        raise ValueError("its chromaticities") from error
+        raise ValueError("chromaticities") from error
     gains = (_BRADFORD @ _D50) / (_BRADFORD @ white)
     adapted = np.linalg.inv(_BRADFORD) @ np.diag(gains) @ _BRADFORD
     return adapted, adapted @ scaled

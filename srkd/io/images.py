@@ -31,7 +31,7 @@ from srkd.errors import SrkdError
 from srkd.io import bmp, jpeg, jpeg2000, netpbm, pillow, pngreader, tiffreader, webp
 from srkd.io.atomic import shown
 from srkd.io.formats import SUFFIXES, format_named
-from srkd.io.metadata import Metadata, upright_exif
+from srkd.io.metadata import Metadata, resolution, upright_exif
 from srkd.io.png import SIGNATURE
 from srkd.io.writers import open_writer
 
@@ -116,7 +116,10 @@ def picture_size(path: Path | str) -> tuple[int, int]:
         elif head == SIGNATURE:
             png = pngreader.parse(file, headers_only=True)
             (height, width), (orientation, *_) = (png.height, png.width), pngreader.metadata_of(png)
+        elif bmp.has_bit_fields(head := file.read(64)):
+            (height, width), orientation = bmp.size(head), 1
         else:
+            file.seek(0)
             with pillow.opened(file, Path(path).suffix) as image:
                 (width, height), (orientation, *_) = image.size, upright_exif(image.info.get("exif"))
         _check_size(height, width)
@@ -219,6 +222,8 @@ def _read(data: bytes, suffix: str) -> Picture:
             return _read_png(data)
         if data.startswith(_JPEG):
             return _read_jpeg(data)
+        if bmp.has_bit_fields(data):
+            return _read_bit_fields(data)
         return _read_other(data, suffix)
 
 
@@ -235,8 +240,8 @@ def _read_tiff(data: bytes) -> Picture:
     tiffreader.check_complete(data)
     metadata, notes = tiffreader.metadata_of(data, header)
     data = tiffreader.as_stored(data, header)
-    if header.bits > 8:
-        return _finished(tiffreader.read_tiff16(data), header.orientation, "tiff", metadata, notes)
+    if not tiffreader.is_for_pillow(data, header):
+        return _finished(tiffreader.read_tiff(data), header.orientation, "tiff", metadata, notes)
     with pillow.opened(io.BytesIO(data)) as image:
         pixels, note = pillow.samples(image)
     return _finished(pixels, header.orientation, "tiff", metadata, notes, note)
@@ -258,6 +263,12 @@ def _read_jpeg(data: bytes) -> Picture:
     return _finished(jpeg.decoded(parsed, decode), orientation, "jpeg", metadata, notes, note)
 
 
+def _read_bit_fields(data: bytes) -> Picture:
+    _check_size(*bmp.size(data))
+    metadata = Metadata(bmp.profile(data), dpi=resolution(bmp.dots_per_metre(data), 0.0254))
+    return _finished(bmp.decoded(data), 1, "bmp", metadata, ())
+
+
 def _read_other(data: bytes, suffix: str) -> Picture:
     with pillow.opened(io.BytesIO(data), suffix) as image:
         name = pillow.NAMES[image.format or ""]
@@ -271,9 +282,8 @@ def _read_other(data: bytes, suffix: str) -> Picture:
             pixels, note = jpeg2000.decoded(data, image)
         else:
             pixels, note = pillow.samples(image)
-    profile = {"bmp": bmp.profile, "jpeg2000": jpeg2000.profile}.get(name)
-    if profile is not None:
-        metadata = replace(metadata, icc=profile(data))
+    if name in ("bmp", "jpeg2000"):
+        metadata = replace(metadata, icc=(bmp if name == "bmp" else jpeg2000).profile(data))
     if name == "avif" and _is_deep_avif(data):
         notes += ("more than 8 bits rounded to 8",)
     picture = _finished(pixels, orientation, name, metadata, notes, note)

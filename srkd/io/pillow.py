@@ -46,6 +46,8 @@ def _why_not_identified(head: bytes) -> str:
         return "the file is empty"
     if head.startswith((b"\x89PNG", b"\xff\xd8", b"BM", b"RIFF", b"GIF8")):
         return "a picture whose header is truncated or corrupt"
+    if head.startswith((b"II", b"MM")):
+        return "a TIFF file of a kind that cannot be read; convert it to 8 or 16-bit grey or RGB"
     return f"not a picture that can be read ({', '.join(READABLE)})"
 
 

@@ -1,7 +1,7 @@
 """TIFF files read: one image of integers, all of its strips there, with what its tags say besides.
 
-TIFF Revision 6.0, Adobe 1992. tifffile decodes 16 bits where no codec beyond zlib is needed; OpenCV the rest of
-them and 10, 12 and 14 bits; Pillow 8 bits.
+TIFF Revision 6.0, Adobe 1992. tifffile decodes 16 bits where no codec beyond zlib is needed, OpenCV the rest of
+them and 10, 12 and 14 bits, Pillow 8 bits but for big-endian BigTIFF, which it does not know.
 """
 
 from __future__ import annotations
@@ -115,9 +115,13 @@ def _expected_bytes(page: Any, index: int) -> int:
     return int(min(rows, page.imagelength - first) * ((page.imagewidth * samples * page.bitspersample + 7) // 8))
 
 
-def read_tiff16(data: bytes) -> NDArray[np.uint16]:
-    """The samples of more than 8 bits (H, W, C) of a TIFF file, scaled to 16 bits, C as in `Picture`, as stored; alpha
-    not multiplied in. Four channels of which nothing is said are RGB and alpha, as OpenCV writes them.
+def is_for_pillow(data: bytes, header: TiffHeader) -> bool:
+    return header.bits <= 8 and data[:4] != b"MM\0+"
+
+
+def read_tiff(data: bytes) -> NDArray[Any]:
+    """The samples (H, W, C) of a TIFF file of at least 8 bits, more of them scaled to 16, C as in `Picture`, as stored;
+    alpha not multiplied in. Four channels of which nothing is said are RGB and alpha, as OpenCV writes them.
 
     Raises:
         ValueError: corrupt, or a colour space that is neither grey nor RGB.
@@ -134,7 +138,7 @@ def read_tiff16(data: bytes) -> NDArray[np.uint16]:
         if colours is None or page.samplesperpixel - colours not in (0, 1) or len(extra) > 1:
             raise ValueError(f"{bits}-bit TIFF of {page.samplesperpixel} channels, photometric {photometric}; "
                              "grey and RGB, with or without alpha, are read")  # fmt: skip
-        if bits == 16 and int(page.compression) in _NONE + _DEFLATE + _PACKBITS:
+        if bits in (8, 16) and int(page.compression) in _NONE + _DEFLATE + _PACKBITS:
             pixels = page.asarray()
             pixels = np.moveaxis(pixels, 0, -1) if pixels.ndim == 3 and int(page.planarconfig) == 2 else pixels
         elif bits in (10, 12, 14, 16):
@@ -142,19 +146,20 @@ def read_tiff16(data: bytes) -> NDArray[np.uint16]:
             photometric = max(photometric, 1)  # OpenCV has inverted it already
         else:
             raise ValueError(f"{bits}-bit samples; convert it to 8 or 16 bits")
-    if pixels.dtype != np.uint16:
+    if pixels.dtype != (np.uint8 if bits == 8 else np.uint16):
         raise ValueError(f"{bits}-bit samples that OpenCV cannot decode; convert it to 8 or 16 bits")
     pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if bits < 16:  # OpenCV puts them into the upper bits
+    if 8 < bits < 16:  # OpenCV puts them into the upper bits
         pixels = ((pixels >> (16 - bits)) * (65535.0 / ((1 << bits) - 1)) + 0.5).astype(np.uint16)
-    pixels = 65535 - pixels if photometric == 0 else pixels
+    pixels = np.iinfo(pixels.dtype).max - pixels if photometric == 0 else pixels
     return _unmultiplied(pixels) if extra and int(extra[0]) == 1 else pixels
 
 
-def _unmultiplied(pixels: NDArray[np.uint16]) -> NDArray[np.uint16]:
+def _unmultiplied(pixels: NDArray[Any]) -> NDArray[Any]:
+    most = np.iinfo(pixels.dtype).max
     alpha = pixels[..., -1:].astype(np.float64)
-    colour = np.divide(pixels[..., :-1] * 65535.0, alpha, out=np.zeros(pixels[..., :-1].shape), where=alpha > 0)
-    return np.concatenate([np.minimum(np.rint(colour), 65535).astype(np.uint16), pixels[..., -1:]], axis=-1)
+    colour = np.divide(pixels[..., :-1] * float(most), alpha, out=np.zeros(pixels[..., :-1].shape), where=alpha > 0)
+    return np.concatenate([np.minimum(np.rint(colour), most).astype(pixels.dtype), pixels[..., -1:]], axis=-1)
 
 
 def metadata_of(data: bytes, header: TiffHeader) -> tuple[Metadata, tuple[str, ...]]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -100,6 +101,23 @@ def test_mistakes_are_one_line(
     error = capsys.readouterr().err
     assert words in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_json_and_the_summary(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures(tmp_path / "in", 2)
+    (tmp_path / "in" / "x.heic").write_bytes(b"x")
+    whole = (tmp_path / "in" / "01.png").read_bytes()
+    (tmp_path / "in" / "01.png").write_bytes(whole[:-60])  # its header is whole
+    arguments = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(checkpoint)]
+    assert main([*arguments, "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert "cannot be read" in said.out and "1 image would be upscaled" in said.err
+    assert main([*arguments, "--json"]) == 2
+    said = capsys.readouterr()
+    report = json.loads(said.out)
+    assert [image["status"] for image in report["images"]] == ["written", "failed"]
+    assert [Path(path).name for path in report["left"]] == ["x.heic"]
+    assert f"1 image upscaled from {tmp_path / 'in'} to {tmp_path / 'out'}\n1 image failed\n1 file left" in said.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -199,3 +199,36 @@ print(peaks[1] - peaks[0])
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
     assert picture_size(tmp_path / "large_x4.png") == (6000, 6000)
     assert int(done.stdout) < 150
+
+
+def test_what_a_format_cannot_hold_is_said_in_one_line(tmp_path: Path) -> None:
+    meta = Metadata(dpi=(300, 300), comment=b"words", exif=b"Exif\0\0II*\0\x08\0\0\0" + bytes(6))
+    write_picture(tmp_path / "a.jpg", Picture(noise(), metadata=meta))
+    Image.fromarray(noise()).save(tmp_path / "b.gif")
+    said, written = do(SAME, plan([str(tmp_path)], tmp_path / "out", format="bmp"))
+    assert written == 2
+    assert said == [f"{tmp_path / 'a.jpg'}: bmp cannot hold its EXIF, comment",
+                    f"{tmp_path / 'b.gif'}: gif is read and not written: saved as bmp"]  # fmt: skip
+
+
+def test_lossless_webp_stays_lossless(tmp_path: Path) -> None:
+    pixels = noise()
+    write_picture(tmp_path / "a.webp", Picture(pixels), quality=100)
+    job = Job(tmp_path / "a.webp", tmp_path / "b.webp", "webp")
+    upscale_file(SAME, job, Options())
+    np.testing.assert_array_equal(read_picture(job.target).pixels, pixels)
+    upscale_file(SAME, job, Options(quality=50))
+    assert not np.array_equal(read_picture(job.target).pixels, pixels)
+
+
+def test_an_error_of_any_kind_is_one_image_and_not_the_batch(tmp_path: Path) -> None:
+    class Odd(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.shape[-1] == 14:
+                raise KeyError("14")
+            return x
+
+    for name, width in (("a", 14), ("b", 15)):
+        write_picture(tmp_path / f"{name}.png", Picture(noise(width=width)))
+    said, _ = do(Model(Odd(), 1), plan([str(tmp_path)], tmp_path / "out"), tile=0)
+    assert said == [f"failed: {tmp_path / 'a.png'}: KeyError: '14'", "1 of 2 pictures failed, 1 were written"]

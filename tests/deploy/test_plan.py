@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from srkd.deploy.plan import Job, plan
+from srkd.deploy.plan import Job, plan, unplanned
 from srkd.errors import SrkdError
 
 
@@ -108,3 +108,43 @@ def test_a_suffix_stays_in_the_output_folder(suffix: str, tmp_path: Path) -> Non
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(SrkdError, match="the suffix"):
         plan([str(tmp_path / "a.png")], tmp_path / "out", suffix=suffix)
+
+
+def test_formats_that_are_only_read_become_png(tmp_path: Path) -> None:
+    touch(*(tmp_path / "in" / name for name in ("a.gif", "a.png", "b.AVIF", "c.jfif", "d.ppm")))
+    out = tmp_path / "out"
+    jobs = plan([str(tmp_path / "in")], out)
+    assert targets(jobs, out) == ["a.gif.png", "a.png", "b.png", "c.jfif", "d.png"]
+    assert [job.format for job in jobs] == ["png", "png", "png", "jpeg", "png"]
+    assert targets(plan([str(tmp_path / "in" / "a.gif")], out), out) == ["a.png"]
+
+
+@pytest.mark.parametrize(("name", "format"), [("jpg", "jpg"), ("JPG", "JPEG"), ("tif", "tif"), ("TIFF", "TIF"),
+                                              ("PNG", "PNG"), ("jfif", "jpeg")])  # fmt: skip
+def test_a_file_as_output_with_its_format(tmp_path: Path, name: str, format: str) -> None:
+    touch(tmp_path / "a.png")
+    (job,) = plan([str(tmp_path / "a.png")], tmp_path / f"b.{name}", format)
+    assert job.format == {"j": "jpeg", "t": "tiff", "p": "png"}[format[0].lower()]
+    assert job.target == tmp_path / f"b.{name}"
+
+
+@pytest.mark.parametrize(("output", "format", "words"), [
+    ("two.png", None, "named like a file, but there are 2 images"), ("x.gif", None, "gif is read and not written"),
+    ("x.heic", None, 'unknown picture format ".heic"'), ("x.png", "jpg", "named like png, but the format asked for is"),
+])  # fmt: skip
+def test_outputs_that_are_no_folder_and_no_file_to_be_had(
+    tmp_path: Path, output: str, format: str | None, words: str
+) -> None:
+    touch(tmp_path / "a.png", tmp_path / "b.png")
+    inputs = [str(tmp_path / "a.png"), str(tmp_path / "b.png")][: 2 if output == "two.png" else 1]
+    with pytest.raises(SrkdError, match=words):
+        plan(inputs, tmp_path / output, format)
+    assert not (tmp_path / output).exists()
+
+
+def test_files_that_are_left_are_known(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    touch(*(folder / name for name in ("a.png", "b.heic", ".hidden", "sub/c.txt", "out/d.txt")))
+    assert unplanned([str(folder)], folder / "out") == [folder / "b.heic"]
+    assert unplanned([str(folder)], folder / "out", recursive=True) == [folder / "b.heic", folder / "sub/c.txt"]
+    assert unplanned([str(folder / "a.png")], folder / "out") == []

@@ -16,7 +16,7 @@ from io_files import directory, exif_block, png, tiff_block
 from PIL import Image
 
 from srkd.errors import SrkdError
-from srkd.io.images import picture_size, read_picture
+from srkd.io.images import Picture, picture_size, read_picture, write_picture
 from support import textured
 
 ENDS_EARLY = "truncated or corrupt"
@@ -282,6 +282,46 @@ def test_deep_formats_that_are_only_read(tmp_path: Path) -> None:
     (tmp_path / "b.pgm").write_bytes(b"P5 2 2 1023\n" + struct.pack(">2H", 1023, 512))
     with pytest.raises(SrkdError, match=ENDS_EARLY):
         read_picture(tmp_path / "b.pgm")
+
+
+@pytest.mark.parametrize("bits", [16, 32])
+@pytest.mark.parametrize("top_down", [False, True])
+def test_bmp_with_masks(tmp_path: Path, bits: int, top_down: bool) -> None:
+    widths = (4, 5, 3, 4) if bits == 16 else (10, 8, 6, 8)
+    rng = np.random.default_rng(0)
+    planes = [rng.integers(0, 1 << width, (3, 5)) for width in widths]
+    stored, masks, shift = np.zeros((3, 5), np.int64), [], 0
+    for plane, width in zip(planes, widths, strict=True):
+        masks.append(((1 << width) - 1) << shift)
+        stored |= plane << shift
+        shift += width
+    rows = [row.astype(f"<u{bits // 8}").tobytes() for row in (stored if top_down else stored[::-1])]
+    pixels = b"".join(row + bytes(-len(row) % 4) for row in rows)
+    height = -3 if top_down else 3
+    head = struct.pack("<IiiHHIIiiII", 56, 5, height, 1, bits, 3, len(pixels), 11811, 5906, 0, 0)
+    data = b"BM" + struct.pack("<IHHI", 70 + len(pixels), 0, 0, 70) + head + struct.pack("<4I", *masks) + pixels
+    (tmp_path / "a.bmp").write_bytes(data)
+    picture = read_picture(tmp_path / "a.bmp")
+    expected = [np.floor(plane * 255 / ((1 << width) - 1) + 0.5) for plane, width in zip(planes, widths, strict=True)]
+    np.testing.assert_array_equal(picture.pixels, np.stack(expected, -1))
+    assert picture_size(tmp_path / "a.bmp") == (3, 5) and picture.metadata.dpi == pytest.approx((300, 150), rel=1e-3)
+    refused(tmp_path / "a.bmp", data[:-1])
+
+
+def test_alpha_of_a_bmp(tmp_path: Path) -> None:
+    rgba = np.dstack([textured(0, 9, 11), textured(1, 9, 11)[..., :1]])
+    write_picture(tmp_path / "a.bmp", Picture(rgba))
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.bmp").pixels, rgba)
+    with Image.open(tmp_path / "a.bmp") as image:
+        np.testing.assert_array_equal(np.asarray(image), rgba)
+
+
+def test_big_endian_bigtiff(tmp_path: Path) -> None:
+    for dtype in (np.uint8, np.uint16):
+        pixels = np.dstack([textured(0, 9, 11)] * 2)[..., :4].astype(dtype)
+        tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", bigtiff=True, byteorder=">",
+                         extrasamples=["unassalpha"], extratags=[(274, 3, 1, 6, True)])  # fmt: skip
+        np.testing.assert_array_equal(read_picture(tmp_path / "a.tif").pixels, np.rot90(pixels, -1))
 
 
 ODD = {
