@@ -167,3 +167,32 @@ def test_mistakes_in_schedules_and_balances_are_found_in_words() -> None:
         assert message in str(error.value) and "losses[2]: output: " in str(error.value)
     with pytest.raises(SrkdError, match="output: balance needs a term against the ground truth"):
         parse_terms([{"type": "output", "balance": {"share": 0.3}}])
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_losses_hear_whether_the_student_has_batch_norm(norm: bool) -> None:
+    def network(width: int) -> torch.nn.Module:
+        layers = [torch.nn.Conv2d(3, width, 3, padding=1), torch.nn.BatchNorm2d(width)]
+        return torch.nn.Sequential(*layers[: 1 + norm], torch.nn.Conv2d(width, 3, 3, padding=1))
+
+    student, teacher = network(4), network(6)
+    objective = Objective(parse_terms([{"type": "review", "at": "0"}, {"type": "ofd", "at": "0"}]))
+    objective.resolve_taps(student, teacher)
+    batch, taps = {"lr": torch.rand(4, 3, 8, 8)}, Taps(student, ["0"])
+    with taps:
+        output = student(batch["lr"])
+    theirs = LiveTeacher(teacher, ["0"])(batch)
+    objective.dry_run(Answer(output, taps.features), theirs, output.detach(), {"step": 0}, list(student.parameters()))
+    found = [any(isinstance(m, torch.nn.BatchNorm2d) for m in objective.modules_of[name].modules())
+             for name in objective.modules_of]  # fmt: skip
+    assert found == [norm, norm]
+
+
+def test_what_a_loss_merely_uses_is_given_where_the_task_has_it() -> None:
+    specs = [{"type": "crd", "at": "body.1", "dim": 8, "queue": 16, "negatives": 4}]
+    for examples, banks in ((0, 0), (9, 1)):
+        student, objective, ours, theirs, hr, context = prepared(specs)
+        context |= {"examples": examples} if examples else {}
+        objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
+        assert sum(name.endswith("bank_s") for name in objective.state_dict()) == banks
+        assert objective(ours, theirs, hr, context)[0].isfinite()
