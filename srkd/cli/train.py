@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
         return stopped(result["signal"])
     for name, path in result["models"].items():
         say(f"{name}: {path}")
+    if best := result.get("best"):
+        say(f"best: {best['score']} {best['value']:.4f} at step {best['step']}: {', '.join(best['models'].values())}")
     _report(training, result)
     return 0
 

@@ -7,7 +7,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import pydantic
@@ -18,10 +18,11 @@ from torch.optim import Optimizer
 from srkd.distill.objective import Objective, parse_terms
 from srkd.distill.step import Step
 from srkd.distill.teachers import CachedTeacher, LiveTeacher, Teacher
+from srkd.engine.best import Best, Judging
 from srkd.engine.checkpoint import load_into, load_weights
 from srkd.engine.dry_run import in_words
 from srkd.engine.optimisers import make_optimiser
-from srkd.engine.recipe import Optimiser, Recipe, Section, Train
+from srkd.engine.recipe import Optimiser, Recipe, Train
 from srkd.engine.task import SetScores, Task
 from srkd.errors import SrkdError
 from srkd.io.atomic import write_json
@@ -41,10 +42,11 @@ class DistilledTrain(Train):
     losses: list[dict[str, Any]] = pydantic.Field(min_length=1, description="loss terms")
 
 
-class Scoring(Section):
-    """`val:` of an adapter's recipe."""
+class Scoring(Judging):
+    """`val:` of an adapter's recipe. Without `best` none is kept."""
 
     val_freq: int = pydantic.Field(0, ge=0, description="steps between validations; 0: at the end only")
+    better: Literal["higher", "lower"] = pydantic.Field("higher", description="which values of the best score are")
 
 
 class DistilledRecipe(Recipe):
@@ -218,6 +220,12 @@ class DistilledTask(Task):
     @property
     def validate_every(self) -> int:
         return self.recipe.val.val_freq
+
+    def judged_by(self) -> Best | None:
+        val = self.recipe.val
+        if val.patience and (not val.best or not val.val_freq):
+            raise SrkdError("val.patience: needs val.best, the score that decides, and val.val_freq")
+        return Best(val.best, val.better == "higher", val.patience) if val.best else None
 
     def validate(self, step: int, folder: Path) -> dict[str, float]:
         """Means of what `evaluate` finds; the scores themselves are kept in scores.json beside the run's models."""

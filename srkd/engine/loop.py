@@ -27,6 +27,10 @@ class Stop(Exception):
     """Training was asked to stop before its end: by a signal, or because its time is up."""
 
 
+class EarlyStop(Stop):
+    """Training is over before its last step, since validation has found nothing better for too long."""
+
+
 class AfterStep(Protocol):
     """Called after each step with the number of steps done and the values to be logged (numbers, on request)."""
 

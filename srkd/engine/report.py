@@ -30,7 +30,7 @@ def write(run: Run, result: Mapping[str, Any]) -> Path:
     recipes = [(folder / "recipe.yml").read_text(encoding="utf-8") for _, folder in run.stages]
     found.append({"heading": "Recipe", "recipe": "\n---\n".join(recipes)})
     networks = ", ".join(result["models"].values())
-    lead = f"{result['total']:,} steps, seed {recipe.manual_seed}. {networks}"
+    lead = f"{result['step']:,} steps, seed {recipe.manual_seed}. {networks}"
     path = run.folder / "report.html"
     write_text(path, html.page(run.recipe.name, found, lead, "train"))
     return path

@@ -22,11 +22,11 @@ from srkd.engine import task as tasks
 from srkd.engine.dry_run import try_step
 from srkd.engine.ema import Ema
 from srkd.engine.log import Log, Progress, read_metrics
-from srkd.engine.loop import Clock, Stop, fit, random_state, restore_random_state, stop_on_signals
+from srkd.engine.loop import Clock, EarlyStop, Stop, fit, random_state, restore_random_state, stop_on_signals
 from srkd.engine.malloc import keep_freed_memory
 from srkd.engine.recipe import Recipe, dump, merge, validate
 from srkd.engine.task import Task
-from srkd.errors import SrkdError
+from srkd.errors import SrkdError, unknown
 from srkd.io.atomic import shown, write_text, writing
 from srkd.io.lock import locked_itself
 from srkd.terminal import tell
@@ -95,6 +95,7 @@ class Run:
             task = self.task_type(recipe)
             task.rehearsal = rehearsal
             task.setup(fabric)
+            task.judged_by()
             if rehearsal:
                 try_step(task, recipe.train, fabric)
                 for path, state in _found_state(self, recipe, folder):
@@ -108,7 +109,8 @@ class Run:
 
         Returns:
             {"step", "total", "finished", "signal": that which stopped it, or 0, "metrics": last validation's scores,
-            "models": paths by network name}.
+            "models": paths by network name}, and, where the task has a score that decides, "best": {"step", "score",
+            "value", "models"} of its best validation. A run that stopped for want of a better one is finished too.
 
         Raises:
             SrkdError: training diverged; a disk is full; another of several processes ended early; another training
@@ -223,6 +225,7 @@ class _Stage:
 
     def train(self, previous: dict[str, torch.Tensor] | None) -> dict[str, Any]:
         self.task.setup(self.fabric)
+        self.best = self.task.judged_by()
         self.task.on_stage(self.number, previous)
         self.ema = Ema(self.task.trained(), self.recipe.train.ema_decay)
         self.dependencies = self.task.dependencies()
@@ -235,23 +238,46 @@ class _Stage:
         quiet = self.run.quiet or not self.fabric.is_global_zero
         try:
             with stop_on_signals() as self.asked, Progress(title, total, start, quiet=quiet) as self.progress:
-                try:
-                    fit(self.task, self.recipe.train, self.fabric, self.ema, start, self._after_step)
-                    done = total
-                except Stop as stop:
-                    done = stop.args[0]
-            if done < total:
+                done, early = self._fit(start, total)
+            if early:
+                assert self.best is not None
+                say(f"stopped at step {done} of {total}: {self.best.score} has not been better than "
+                    f"{self.best.value} since step {self.best.step}", self.run.quiet)  # fmt: skip
+            elif done < total:
                 say(f"stopped at step {done} of {total}; --auto_resume goes on from there", self.run.quiet)
-            elif start < total or not self.metrics:
-                self._finish(total)
+            if (early or done == total) and (start < done or not self.metrics):
+                if not early:  # then it was validated just now
+                    self._validate(done)
+                self._finish(done)
         finally:
             if self.log is not None:
                 self.log.close()
         self.fabric.barrier()
-        models = {name: str(self._model_path(name, "latest")) for name in self.task.trained()}
-        signal = self.asked() if done < total else 0
-        return {"step": done, "total": total, "finished": done == total, "signal": signal, "metrics": self.metrics,
-                "models": models}  # fmt: skip
+        signal = self.asked() if done < total and not early else 0
+        result = {"step": done, "total": total, "finished": early or done == total, "signal": signal,
+                  "metrics": self.metrics, "models": self._model_paths("latest")}  # fmt: skip
+        if self.best is not None and self.best.value is not None:
+            result["best"] = {"step": self.best.step, "score": self.best.score, "value": self.best.value,
+                              "models": self._model_paths("best")}  # fmt: skip
+        return result
+
+    def _fit(self, start: int, total: int) -> tuple[int, bool]:
+        """Train from step `start`; returns the steps done, and whether no better score was to be waited for."""
+        if self._exhausted():  # when it was resumed
+            return start, True
+        try:
+            fit(self.task, self.recipe.train, self.fabric, self.ema, start, self._after_step)
+        except EarlyStop as stop:
+            return stop.args[0], True
+        except Stop as stop:
+            return stop.args[0], False
+        return total, False
+
+    def _exhausted(self) -> bool:
+        return self.best is not None and self.best.patience > 0 and self._agreed(self.best.exhausted)
+
+    def _model_paths(self, label: str) -> dict[str, str]:
+        return {name: str(self._model_path(name, label)) for name in self.task.trained()}
 
     def _begin(self, start: int) -> None:
         """Write what a run writes at its start, and say what the user should know."""
@@ -266,7 +292,11 @@ class _Stage:
         if start == 0:
             # A state at step 0 lets even the earliest kill be resumed to the same bits.
             self._save_state(0)
-        self.metrics = _last_validation(self.folder)
+        for record in read_metrics(self.folder / "metrics.jsonl"):
+            scores = {key.removeprefix("val/"): value for key, value in record.items() if key.startswith("val/")}
+            self.metrics = scores or self.metrics
+            if self.best is not None:
+                self.best.see(record["step"], scores)
 
     def _say_notices(self) -> list[str]:
         """Say, once, what the user should know; a task may learn more of it while it trains."""
@@ -285,6 +315,8 @@ class _Stage:
         self.progress.update(done)
         if every and done % every == 0 and done < total:
             self._validate(done)
+            if self._exhausted():
+                raise EarlyStop(done)
         if done % logger.save_checkpoint_freq == 0 and done < total:
             self._save_models(str(done))
             self._save_state(done)
@@ -337,21 +369,24 @@ class _Stage:
             self.log.write(done, {f"val/{name}": value for name, value in self.metrics.items()})
             shown = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
             say(f"step {done}: {shown}", self.run.quiet)
+            if self.best is not None and self.best.score not in self.metrics:
+                raise unknown("score in val.best", self.best.score, self.metrics)
+            if self.best is not None and self.best.see(done, self.metrics):
+                self._save_models("best", step=done)
 
-    def _finish(self, total: int) -> None:
-        self._validate(total)
+    def _finish(self, done: int) -> None:
         self._save_models("latest")
-        self._save_state(total)
+        self._save_state(done)
 
     def _model_path(self, name: str, label: str) -> Path:
         return self.folder / "models" / f"{name}_{label}.safetensors"
 
-    def _save_models(self, label: str) -> None:
+    def _save_models(self, label: str, **more: Any) -> None:
         if not self.fabric.is_global_zero:
             return
         with self.ema.swapped():
             for name in self.task.trained():
-                meta = {**self.task.meta(name), "metrics": self.metrics}
+                meta = {**self.task.meta(name), "metrics": self.metrics, **more}
                 checkpoint.save_weights(self._model_path(name, label), self.task.weights(name), meta)
 
     def _save_state(self, done: int) -> None:
@@ -423,14 +458,6 @@ def _free(name: str) -> Path:
     """A path of this name, or with a number after it, that does not exist."""
     paths = (Path(name if not number else f"{name}_{number}") for number in itertools.count())
     return next(path for path in paths if not os.path.lexists(path))
-
-
-def _last_validation(folder: Path) -> dict[str, float]:
-    for record in reversed(read_metrics(folder / "metrics.jsonl")):
-        scores = {key.removeprefix("val/"): value for key, value in record.items() if key.startswith("val/")}
-        if scores:
-            return scores
-    return {}
 
 
 def _seed(seed: int) -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from srkd.engine.best import Best
 from srkd.engine.precision import bf16_is_fast
 from srkd.engine.recipe import Recipe
 from srkd.engine.resume import settings
@@ -96,6 +97,14 @@ class Task(nn.Module, ABC):
     def validate_every(self) -> int:
         """Steps between validations; 0 validates at the end only."""
         return 0
+
+    def judged_by(self) -> Best | None:
+        """The score whose best validation is kept and may end the training; None where there is none.
+
+        Raises:
+            SrkdError: the recipe names a score that validations do not have.
+        """
+        return None
 
     @abstractmethod
     def meta(self, name: str) -> dict[str, Any]:

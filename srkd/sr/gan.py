@@ -308,6 +308,13 @@ class Task(task.Task):
             previous = {**previous, **peers}
         super().on_stage(number, previous)
 
+    def _scores(self) -> dict[str, bool]:
+        """Of a cohort each generator has its own; where val.best names none, the first one's decides for all."""
+        scores = super()._scores()
+        if len(self.pairs) == 1:
+            return scores
+        return {f"net_g{pair.suffix}/{name}": higher for pair in self.pairs for name, higher in scores.items()}
+
     def validate(self, step: int, folder: Path) -> dict[str, float]:
         if len(self.pairs) == 1:
             return super().validate(step, folder)

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
+from srkd.engine.best import Judging
 from srkd.engine.recipe import Name, Optimiser, Recipe, Section, Train, line
 from srkd.errors import SrkdError
 
@@ -100,14 +101,22 @@ class Datasets(Section):
 class Metric(Section):
     """One validation score, in BasicSR's words."""
 
-    ignored = frozenset({"better", "input_order"})
+    ignored = frozenset({"input_order"})
     type: str = pydantic.Field(description="calculate_psnr, calculate_ssim or calculate_niqe")
     crop_border: int | None = pydantic.Field(None, ge=0, description="pixels; the scale where it is not given")
     test_y_channel: bool = pydantic.Field(True, description="on Y of BT.601; otherwise the mean over RGB")
+    better: Literal["higher", "lower"] | None = pydantic.Field(
+        None, description="which values are; by its type where it is not given"
+    )
+
+    @property
+    def higher(self) -> bool:
+        """Whether higher is better."""
+        return self.better == "higher" if self.better else self.type != "calculate_niqe"
 
 
-class Validation(Section):
-    """When and how to validate."""
+class Validation(Judging):
+    """When and how to validate. The best of several validations is kept as models/net_g_best.safetensors."""
 
     ignored = frozenset({"pbar", "suffix", "use_pbar"})
     val_freq: int = pydantic.Field(0, ge=0, description="steps between validations; 0: at the end only")

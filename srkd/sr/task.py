@@ -15,10 +15,11 @@ from srkd.distill.objective import Objective, parse_terms
 from srkd.distill.step import Step
 from srkd.distill.teachers import CachedTeacher, LiveTeacher, Teacher
 from srkd.engine import task as engine
+from srkd.engine.best import Best
 from srkd.engine.checkpoint import load_into
 from srkd.engine.dry_run import in_words
 from srkd.engine.optimisers import make_optimiser
-from srkd.errors import SrkdError
+from srkd.errors import SrkdError, unknown
 from srkd.report.html import Section
 from srkd.sr import data, validation
 from srkd.sr.answers import cached_source, check_cache
@@ -207,6 +208,23 @@ class Task(engine.Task):
     @property
     def validate_every(self) -> int:
         return self.recipe.val.val_freq
+
+    def _scores(self) -> dict[str, bool]:
+        """The names of a validation's scores, and whether higher is better."""
+        sets = self.recipe.datasets.validation()
+        return {f"{metric}_{spec.name}": settings.higher
+                for spec in sets for metric, settings in self.recipe.val.metrics.items()}  # fmt: skip
+
+    def judged_by(self) -> Best | None:
+        val, scores = self.recipe.val, self._scores()
+        if val.patience and not (scores and val.val_freq):
+            raise SrkdError("val.patience: needs val.val_freq, and a validation set whose score decides")
+        if val.best is not None and val.best not in scores:
+            raise unknown("score in val.best", val.best, scores)
+        if not scores or not val.val_freq:
+            return None
+        name = val.best or next(iter(scores))
+        return Best(name, scores[name], val.patience)
 
     def validate(self, step: int, folder: Path) -> dict[str, float]:
         return self.validator.score(self.network_g, step, folder)

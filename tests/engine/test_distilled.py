@@ -69,6 +69,18 @@ def test_it_learns_and_its_checkpoint_says_what_it_is(tmp_path: Any) -> None:
     assert meta["task"] == "test_distilled:Points" and meta["network"] == {"width": 4}
 
 
+def test_the_best_network_by_a_score_is_kept_and_ends_the_training(tmp_path: Any) -> None:
+    data = recipe(val={"val_freq": 2, "best": "accuracy", "patience": 2})
+    data["train"]["optim"]["lr"] = 1e-9
+    result = train(data, tmp_path)
+    assert (result["step"], result["finished"], result["best"]["step"]) == (6, True, 2)
+    assert load_weights(result["best"]["models"]["net"])[1]["step"] == 2
+    with pytest.raises(SrkdError, match=r'unknown score in val\.best "acuracy" .did you mean "accuracy"'):
+        train(recipe(val={"val_freq": 2, "best": "acuracy"}), tmp_path / "typo")
+    with pytest.raises(SrkdError, match=r"val\.patience: needs val\.best"):
+        Run(recipe(val={"val_freq": 2, "patience": 2}), tmp_path, quiet=True).dry_run()
+
+
 def test_a_run_cut_in_two_ends_with_the_same_bits(tmp_path: Any) -> None:
     whole = train(recipe(), tmp_path / "a")
     assert not train(recipe(), tmp_path / "b", budget=0.0)["finished"]
