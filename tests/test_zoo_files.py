@@ -1,9 +1,15 @@
 """The zoo's own files: recipes that are valid, facts that cards need, weights that are those of their cards."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from srkd import resources
 from srkd.engine.recipe import read, validate
-from srkd.sr import zoo
+from srkd.io.digest import file_sha256
+from srkd.sr import datasets, zoo
+from srkd.sr.evaluate import evaluate
 from srkd.sr.models import load_network
 from srkd.sr.recipe import SRRecipe
 
@@ -23,6 +29,43 @@ def test_trained_models_load_and_say_what_they_are(name: str) -> None:
         p.numel() for p in loaded.network.parameters()
     )
     assert (zoo.folder(name) / "README.md").is_file()
+
+
+@pytest.mark.parametrize("name", zoo.trained())
+def test_weights_are_those_of_their_card(name: str) -> None:
+    assert file_sha256(zoo.weights(name)[0]) == zoo.metrics(name)["sha256"]
+
+
+@pytest.mark.parametrize("name", zoo.trained())
+def test_weights_give_the_stated_psnr(name: str, data: Path) -> None:
+    """On Set5 alone, which takes EDSR-baseline some five seconds of a core and the others less than one."""
+    (measured,) = evaluate([name], [str(data / "sr" / "eval" / "Set5")])["models"]
+    stated, found = zoo.metrics(name)["sets"]["Set5"], measured["sets"]["Set5"]
+    assert found["psnr"] == pytest.approx(stated["psnr"], abs=0.002)
+    assert found["ssim"] == pytest.approx(stated["ssim"], abs=0.0002)
+    assert found["protocol"]["stamp"] == stated["protocol"]
+
+
+def validation_sets(recipe: Any) -> list[str]:
+    """The `dataroot_gt` of every validation set anywhere in a recipe, its stages and a study's base."""
+    if isinstance(recipe, list):
+        return [root for item in recipe for root in validation_sets(item)]
+    if not isinstance(recipe, dict):
+        return []
+    own = recipe.get("datasets") if isinstance(recipe.get("datasets"), dict) else {}
+    roots = [str(spec.get("dataroot_gt")) for key, spec in own.items() if key.startswith("val") and spec]
+    return roots + [root for key, item in recipe.items() for root in validation_sets(item)]
+
+
+def test_no_study_chooses_by_a_test_set() -> None:
+    """Set5, Set14 and B100 are for reporting; what training validates on is for choosing."""
+    paths = sorted((resources.folder("models") / "studies").rglob("*.yml"))
+    found = [(path, root) for path in paths for root in validation_sets(read(path))]
+    assert any(root == "BSDS500/validation" for _, root in found)
+    for path, root in found:
+        if root.partition("/")[0] in datasets.names():
+            known, parts = datasets.find(root)
+            assert {known.parts[part].role for part in parts} == {"validation"}, path
 
 
 def test_the_zoo_stays_small() -> None:

@@ -19,7 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--to", default="onnx,openvino", metavar="T,...", help="onnx, openvino or both (default: %(default)s)")
     add("--precision", default="fp32", metavar="P,...", help="fp32, int8 or both (default: %(default)s)")
     add("--uint8", action="store_true", help="uint8 NHWC in and out, scaling and clamp inside (default: float32 NCHW)")
-    add("--data", default="Set5", metavar="D", help="evaluation set: a name or a folder of HR (default: %(default)s)")
+    add("--data", default="BSDS500/validation", metavar="D",
+        help="what the files are compared on: a name or a folder of HR (default: %(default)s)")  # fmt: skip
     add("--calibration", default="scikit_image", metavar="D", help="pictures for int8 (default: %(default)s)")
     add("--calibration-count", type=int, metavar="N", help="the first N of them (default: all)")
     add("--json", action="store_true", help="print JSON instead of the table")

@@ -42,14 +42,15 @@ class Wanted:
     Args:
         targets: of `TARGETS`; precisions: of `PRECISIONS`.
         uint8: the files take and give uint8 NHWC, scaling and clamp inside; else float32 NCHW in [0, 1].
-        data: the evaluation set; calibration: what int8 is calibrated on, and how many pictures of it (None: all).
+        data: the evaluation set, by default one to choose by and not to report on.
+        calibration: what int8 is calibrated on, and how many images of it (None: all).
         max_drop: dB that int8 may lose on the evaluation set; a file that loses more is refused.
     """
 
     targets: Sequence[str] = ("onnx", "openvino")
     precisions: Sequence[str] = ("fp32",)
     uint8: bool = False
-    data: str = "Set5"
+    data: str = "BSDS500/validation"
     calibration: str = DEFAULT
     calibration_count: int | None = None
     max_drop: float = 0.1
