@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from srkd.errors import SrkdError
 from srkd.io.atomic import shown
 
 Numbers = NDArray[np.int64]
+# Letters of the columns' names in public data sets: MovieLens, Amazon, Yelp, Goodreads, Book-Crossing, Last.fm, Steam.
 _NAMES = {
-    "user": ("user", "userid", "user_id", "uid"),
-    "item": ("item", "itemid", "item_id", "movieid", "movie_id", "iid"),
-    "rating": ("rating", "score", "value"),
-    "time": ("time", "timestamp"),
-}
+    "user": ("user", "userid", "uid", "reviewerid", "customerid", "memberid", "visitorid"),
+    "item": ("item", "itemid", "iid", "movieid", "bookid", "isbn", "businessid", "asin", "parentasin", "productid",
+             "artistid", "trackid", "songid", "gameid", "appid", "animeid", "recipeid", "newsid", "poiid", "venueid"),
+    "rating": ("rating", "score", "value", "stars", "overall", "bookrating", "preference"),
+    "time": ("time", "timestamp", "unixtime", "unixreviewtime"),
+}  # fmt: skip
 
 
 @dataclass
@@ -61,35 +64,48 @@ def _numbered(ids: list[str]) -> tuple[Numbers, list[str]]:
 def read_table(path: Path) -> Lines:
     """Ratings from text: comma, semicolon, tab, `::` or blank between columns, with or without a header.
 
-    Without a header the columns are user, item, rating and, if there is a fourth, time.
+    Headers are those of public data sets, RecBole's atomic files (`user_id:token`) among them. Without a header the
+    columns are user, item and, if there are more, rating and time. Without ratings every one is 1.
 
     Raises:
         SrkdError: no text file, columns missing, a rating or time that is no finite number: with the line.
     """
     rows = _rows(path)
-    header = [cell.strip().lower() for cell in rows[0][1]]
-    named = {key: next((header.index(n) for n in names if n in header), None) for key, names in _NAMES.items()}
+    header = rows[0][1]
+    named = _columns(header)
     if named["user"] is not None or named["item"] is not None:
-        missing = [key for key in ("user", "item", "rating") if named[key] is None]
+        missing = [key for key in ("user", "item") if named[key] is None]
         if missing:
-            raise SrkdError(f"{shown(path)}: the header has no column {', '.join(missing)}: it is {', '.join(header)}")
+            shown_here = ", ".join(cell.strip().lower() for cell in header)
+            raise SrkdError(f"{shown(path)}: the header has no column {', '.join(missing)}: it is {shown_here}")
         rows = rows[1:]
     else:
-        named = {"user": 0, "item": 1, "rating": 2, "time": 3 if len(header) > 3 else None}
+        named = {key: place if place < len(header) else None for place, key in enumerate(_NAMES)}
     if not rows:
         raise SrkdError(f"{shown(path)}: has no ratings")
     width = 1 + max(place for place in named.values() if place is not None)
     for line, row in rows:
-        if len(row) < width:
+        if len(row) < max(width, 2):
             raise SrkdError(f"{shown(path)}, line {line}: has {len(row)} columns, not {width}: user, item, rating")
     columns = {key: [row[place].strip() for _, row in rows] for key, place in named.items() if place is not None}
     lines = [line for line, _ in rows]
     for key in ("user", "item"):
         if "" in columns[key]:
             raise SrkdError(f"{shown(path)}, line {lines[columns[key].index('')]}: has no {key}")
-    ratings = _numbers(path, lines, "rating", columns["rating"])
+    ratings = _numbers(path, lines, "rating", columns["rating"]) if "rating" in columns else np.ones(len(rows))
     times = _numbers(path, lines, "time", columns["time"]) if "time" in columns else np.zeros(len(rows))
     return lines_of(columns["user"], columns["item"], ratings, times)
+
+
+def _columns(header: list[str]) -> dict[str, int | None]:
+    """The place of each column that a header names; for items also a lone other column of ids."""
+    # RecBole writes name:type.
+    names = [re.sub("[^a-z]", "", cell.lower().partition(":")[0]) for cell in header]
+    found = {key: next((names.index(n) for n in known if n in names), None) for key, known in _NAMES.items()}
+    if found["user"] is not None and found["item"] is None:
+        ids = [place for place, name in enumerate(names) if name.endswith("id") and place not in found.values()]
+        found["item"] = ids[0] if len(ids) == 1 else None
+    return found
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:

@@ -25,14 +25,25 @@ def write(folder: Path, text: str) -> Path:
         "userId,movieId,rating,timestamp\n196,Kolya,3,881250949\n186,Été,4.5,891717742\n",
         "Rating;Item;User;Time\n3;Kolya;196;881250949\n4.5;Été;186;891717742\n",
         '\ufeffuser,item,rating,time\n196,"Kolya",3,881250949\n186,Été,4.5,891717742\n',
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n196\tKolya\t3\t881250949\n186\tÉté\t4.5\t891717742\n",
+        "user_id,book_id,rating,timestamp\n196,Kolya,3,881250949\n186,Été,4.5,891717742\n",
+        "review_text,user_id,business_id,stars,time\n-,196,Kolya,3,881250949\n-,186,Été,4.5,891717742\n",
+        "User-ID;hotel_id;Book-Rating;timestamp\n196;Kolya;3;881250949\n186;Été;4.5;891717742\n",
     ],
-    ids=["tabs", "colons", "blanks", "header", "columns in another order", "byte order mark and quotes"],
+    ids=["tabs", "colons", "blanks", "header", "columns in another order", "byte order mark and quotes", "RecBole",
+         "Goodreads", "Yelp", "ids of something else"],
 )
 def test_one_table_in_many_forms(text: str, tmp_path: Path) -> None:
     lines = read_table(write(tmp_path, text))
     assert [lines.user_ids[u] for u in lines.users] == ["196", "186"]
     assert [lines.item_ids[i] for i in lines.items] == ["Kolya", "Été"]
     assert lines.ratings.tolist() == [3, 4.5] and lines.times.tolist() == [881250949, 891717742]
+
+
+@pytest.mark.parametrize("text", ["user,item\n1,b\n2,c\n", "user_id:token\titem_id:token\n1\tb\n2\tc\n", "1 b\n2 c\n"])
+def test_without_ratings_every_one_is_1(text: str, tmp_path: Path) -> None:
+    lines = read_table(write(tmp_path, text))
+    assert lines.ratings.tolist() == [1, 1] and [lines.item_ids[i] for i in lines.items] == ["b", "c"]
 
 
 def test_times_are_zero_where_there_are_none(tmp_path: Path) -> None:
@@ -48,6 +59,8 @@ def test_times_are_zero_where_there_are_none(tmp_path: Path) -> None:
         ("1 2 3 x\n", 'line 1: the time "x" is no number'),
         ("1,2,3\n1,2\n", "line 2: has 2 columns, not 3"),
         ("1,2,3\n,2,3\n", "line 2: has no user"),
+        ("user,shop_id,brand_id,rating\n1,2,3,4\n", "the header has no column item: it is user, shop_id, brand_id"),
+        ("1\n2\n", "line 1: has 1 columns"),
         ("user,rating\n1,2\n", "the header has no column item: it is user, rating"),
         ("user,item,rating\n", "has no ratings"),
         ("\n\n", "is empty"),
