@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from srkd.io.resize import imresize
 from srkd.sr.data import Patches
@@ -115,3 +118,30 @@ def replicating_edsr(strong: float = 1.0) -> Any:
             made.upsample[0].weight[4 * colour : 4 * colour + 4, colour, 1, 1] = 1
         made.conv_first.weight[3, 0, 1, 1] = strong
     return made
+
+
+class KillsItsExporter(nn.Module):
+    """Nearest neighbours x2; torch's exporter dies of it, as of some networks of others."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return nn.functional.interpolate(x, scale_factor=2.0)
+
+
+class ExactOnly(nn.Module):
+    """Nearest neighbours x2 by a table in float32, as windowed networks have masks: no other precision runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.interpolate(nn.functional.conv2d(x, torch.eye(3)[..., None, None]), scale_factor=2.0)
+
+
+class FixedSize(nn.Module):
+    """Nearest neighbours x2; an exporter that traces takes the size for a constant."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.interpolate(x, size=(2 * int(x.shape[-2]), 2 * int(x.shape[-1])))

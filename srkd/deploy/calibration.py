@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from srkd.deploy.runtimes.engine import Bytes, Engine
+from srkd.deploy.runtimes.engine import Bytes, CannotRunError, Engine
 from srkd.errors import SrkdError
 from srkd.sr.evaluate import open_set
 from srkd.sr.metrics import Protocol, psnr, score
 
 DEFAULT = "scikit_image"  # free photographs that come with an installed package: nothing is downloaded
 _SIDE = 160
+FP32_DIFFERENCE = 1  # levels of 255: another order of summation rounds differently
+_OTHER_SIZES = ((37, 51), (72, 46))  # height and width
+_ALIKE = 25.0  # dB, which any reduced precision that is of use surpasses
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,23 @@ def closeness(answers: list[Bytes], reference: list[Bytes]) -> tuple[float, int]
     """(lowest PSNR of a picture in dB, largest difference in levels) between two engines' answers, all channels."""
     pairs = [(a.astype(np.float64), b.astype(np.float64)) for a, b in zip(answers, reference, strict=True)]
     return min(psnr(a, b) for a, b in pairs), int(max(np.abs(a - b).max() for a, b in pairs))
+
+
+def check_sizes(engine: Engine, exact: Engine, picture: Bytes) -> None:
+    """Try an engine at two sizes that it was not made with: an exporter may have taken those for constants.
+
+    Args:
+        exact: torch's fp32; a reduced precision need only be near it.
+        picture: (H, W, 3) of which inputs are made.
+
+    Raises:
+        CannotRunError: it fails at one of them, or gives something else there.
+    """
+    for height, width in _OTHER_SIZES:
+        x = tiled(picture, height, width)
+        lowest, largest = closeness([engine(x)[0]], [exact(x)[0]])
+        if (engine.precision == "fp32" and largest > FP32_DIFFERENCE) or lowest < _ALIKE:
+            raise CannotRunError(f"{engine} differs by {largest} levels at {width}x{height}: sizes are constants in it")
 
 
 def tiled(picture: Bytes, height: int, width: int) -> Bytes:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from srkd.deploy import runtimes
-from srkd.deploy.calibration import Pictures, calibration_pictures, closeness, tiled
+from srkd.deploy.calibration import Pictures, calibration_pictures, check_sizes, closeness, tiled
 from srkd.deploy.cost import median_ms
 from srkd.deploy.fingerprint import fingerprint
 from srkd.deploy.graph import facts, graph_of
@@ -65,7 +65,8 @@ def engine_for(model: Model, wish: Wish, say: Say = lambda line: None) -> Engine
     it is named, or where OpenVINO, which was faster wherever both were tried, is not installed.
 
     Raises:
-        SrkdError: a runtime that is not installed (with the command) or lacks an operator; int8 that loses too much.
+        SrkdError: a runtime that is not installed (with the command); nothing of what is wished for takes this network,
+            or all of it loses too much.
     """
     if wish.runtime is not None:
         runtimes.check_installed(wish.runtime)
@@ -76,10 +77,11 @@ def engine_for(model: Model, wish: Wish, say: Say = lambda line: None) -> Engine
     rows: list[Row] = []
     for way in ways if ways != [EXACT] else []:
         to_beat = min((row["ms"] for row in rows if row["good"]), default=None)
-        rows.append(shop.measured(way, wish.runtime is not None, to_beat))
+        rows.append(shop.measured(way, len(ways) == 1, to_beat))
     good = [row for row in rows if row["good"]]
     if rows and not good:
-        raise SrkdError(f"{model.name}: {'; '.join(row['why'] for row in rows)}; take another --precision")
+        reasons = "; ".join(dict.fromkeys(row["why"] for row in rows))
+        raise SrkdError(f"{model.name}: {reasons}; take another --runtime or --precision")
     if not rows:
         return None
     best = min(good, key=lambda row: row["ms"])
@@ -129,7 +131,7 @@ class Workbench:
         return row is not None and (among_others or not row.get("left"))
 
     def measured(self, way: Way, named: bool, to_beat: float | None) -> Row:
-        """What was measured of a way, now or before; a runtime that was not named and cannot do it is not good.
+        """What was measured of a way, now or before; one that cannot do it is not good, and an error if it was `named`.
 
         `to_beat` is the ms of the fastest good one among others, if any: int8 that is slower is left at that.
         """
@@ -157,6 +159,7 @@ class Workbench:
 
     def _measure(self, way: Way) -> Row:
         engine = self.engine(way)
+        check_sizes(engine, self._torch, self._pictures.pairs[0].lr)
         answers = self._pictures.answers(engine)
         drop = self._pictures.pooled_psnr(self._exact) - self._pictures.pooled_psnr(answers)
         lowest, _ = closeness([np.concatenate(answers, None)], [np.concatenate(self._exact, None)])
@@ -175,7 +178,11 @@ class Workbench:
 
     @cached_property
     def _exact(self) -> list[Any]:
-        return self._pictures.answers(runtimes.open_engine(self._model, *EXACT))
+        return self._pictures.answers(self._torch)
+
+    @cached_property
+    def _torch(self) -> Engine:
+        return runtimes.open_engine(self._model, *EXACT)
 
     def engine(self, way: Way) -> Engine:
         """The engine of a way, from the cache folder where it has been made before."""

@@ -10,8 +10,10 @@ from typing import Any
 from srkd.deploy import runtimes
 from srkd.deploy.calibration import (
     DEFAULT,
+    FP32_DIFFERENCE,
     Pictures,
     calibration_pictures,
+    check_sizes,
     closeness,
     evaluation_pictures,
     tiled,
@@ -31,7 +33,6 @@ COLUMNS = ["file", "runtime", "precision", "largest difference", "PSNR to torch 
            "MB", "kept"]  # fmt: skip
 TARGETS = {"onnx": "onnxruntime", "openvino": "openvino"}  # each to the runtime that runs it
 PRECISIONS = ("fp32", "int8")
-_FP32_DIFFERENCE = 1  # levels of 255: another order of summation rounds differently
 _LATENCY_SIDE = 256
 
 
@@ -75,7 +76,7 @@ class Exported:
     @property
     def files(self) -> list[Row]:
         """The rows of files, written or refused: neither torch nor what is only there to compare with."""
-        return [row for row in self.rows[1:] if row["MB"] is not None]
+        return [row for row in self.rows[1:] if row["file"].endswith(tuple(runtimes.SUFFIXES.values()))]
 
     @property
     def refused(self) -> list[Row]:
@@ -91,11 +92,12 @@ def export(model: Model, folder: Path, wanted: Wanted, say: Say = lambda line: N
     """Write `<model>.onnx`, `<model>.xml` with its .bin, and the same with `_int8`, plus export.md and export.json.
 
     A file appears when it has been read back, run on every picture of the evaluation set and found good enough; what is
-    not stays out, and its row says why. Each carries name, scale, colour, halo, licence and lineage.
+    not, or cannot be made because a runtime lacks an operator (named), stays out, and its row says why. Each carries
+    name, scale, colour, halo, licence and lineage.
 
     Raises:
-        SrkdError: a runtime's package is missing, it lacks an operator (named), too few calibration pictures, as
-            `evaluation_pictures`, or the folder cannot be written to.
+        SrkdError: a runtime's package is missing, too few calibration pictures, as `evaluation_pictures`, or the folder
+            cannot be written to.
     """
     for target in wanted.targets:
         runtimes.check_installed(TARGETS[target])
@@ -111,16 +113,26 @@ def export(model: Model, folder: Path, wanted: Wanted, say: Say = lambda line: N
         for precision in wanted.precisions:
             name = f"{model.name}{'' if precision == 'fp32' else f'_{precision}'}{runtimes.SUFFIXES[runtime]}"
             say(f"{name}: writing and comparing")
-            if precision == "fp32":
-                own = runtimes.converted(graph, runtime, precision, known)
-            else:
-                assert calibration is not None
-                found = quantise(graph, runtime, known, calibration, wanted.max_drop, say)
-                _tell(found, name, judge, result)
-                own = found.converted
-            result.rows.append(_write(own, runtime, folder / name, judge))
+            try:
+                if precision == "fp32":
+                    own = runtimes.converted(graph, runtime, precision, known)
+                else:
+                    assert calibration is not None
+                    found = quantise(graph, runtime, known, calibration, wanted.max_drop, say)
+                    _tell(found, name, judge, result)
+                    own = found.converted
+                result.rows.append(_write(own, runtime, folder / name, judge))
+            except runtimes.CannotRunError as error:
+                result.rows.append(_refused(name, runtime, precision, error, judge))
     _write_table(result, folder)
     return result
+
+
+def _refused(name: str, runtime: str, precision: str, error: SrkdError, judge: _Judge) -> Row:
+    """The row of a file that could not be made, or not be run."""
+    row: Row = dict.fromkeys(COLUMNS)
+    row |= {"file": name, "runtime": runtime, "precision": precision, "kept": f"no: {error}"}
+    return row | {"protocol": judge.reference["protocol"]}
 
 
 def _tell(found: Quantised, name: str, judge: _Judge, result: Exported) -> None:
@@ -137,7 +149,7 @@ class _Judge:
     def __init__(self, model: Model, wanted: Wanted) -> None:
         self._pictures: Pictures = evaluation_pictures(wanted.data, model.scale)
         self._max_drop, self._seconds = wanted.max_drop, wanted.seconds
-        engine = runtimes.open_engine(model, "torch", "fp32")
+        engine = self._engine = runtimes.open_engine(model, "torch", "fp32")
         self._exact = self._pictures.answers(engine)
         self._psnr = self._pictures.psnr(self._exact)
         self._picture = tiled(self._pictures.pairs[0].lr, _LATENCY_SIDE, _LATENCY_SIDE)
@@ -145,14 +157,19 @@ class _Judge:
         self.reference = self._row(model.name, engine, self._exact, megabytes)
 
     def row(self, name: str, engine: Engine, megabytes: float | None) -> Row:
-        """A row of `COLUMNS`; `kept` is "yes", or why not."""
+        """A row of `COLUMNS`; `kept` is "yes", or why not.
+
+        Raises:
+            CannotRunError: the engine cannot run the network, or not at every size.
+        """
+        check_sizes(engine, self._engine, self._pictures.pairs[0].lr)
         return self._row(name, engine, self._pictures.answers(engine), megabytes)
 
     def _row(self, name: str, engine: Engine, answers: list[Any], megabytes: float | None) -> Row:
         lowest, largest = closeness(answers, self._exact)
         psnr = self._pictures.psnr(answers)
         kept = "yes"
-        if engine.precision == "fp32" and largest > _FP32_DIFFERENCE:
+        if engine.precision == "fp32" and largest > FP32_DIFFERENCE:
             kept = f"no: differs by {largest} levels"
         elif self._psnr - psnr > self._max_drop:
             kept = f"no: loses {self._psnr - psnr:.3f} dB, more than {self._max_drop:g}"

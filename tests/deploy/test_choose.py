@@ -18,7 +18,7 @@ from srkd.errors import SrkdError
 from srkd.io.images import Picture, read_picture, write_picture
 from srkd.io.store import cache_folder
 from srkd.sr.networks import build
-from support import replicating_edsr, textured
+from support import ExactOnly, replicating_edsr, textured
 
 SPEC = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2, "img_range": 1.0}
 
@@ -84,7 +84,7 @@ def test_the_fastest_good_one_is_measured_once_and_remembered(model: Model, monk
     table.write_text(json.dumps(rows))
     assert str(engine_for(model, Wish())) == "openvino fp32"
     assert engine_for(model, Wish("torch")) is None  # the network itself
-    with pytest.raises(SrkdError, match=r"tiny: loses .* dB from fp32; take another --precision"):
+    with pytest.raises(SrkdError, match=r"tiny: loses .* dB from fp32; take another --runtime or --precision"):
         engine_for(model, Wish("openvino", "int8"))
     table.write_text("{")  # a broken cache is made anew
     assert remembered(model) is None
@@ -139,3 +139,14 @@ def test_a_missing_extra_is_named_with_its_command(model: Model, monkeypatch: py
     ):
         engine_for(model, Wish("openvino"))
     assert all(runtime != "openvino" for runtime, _ in runtimes.ways())
+
+
+def test_what_a_runtime_cannot_do_is_left_for_what_can(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = Model(ExactOnly().eval(), 2, "exact")
+    monkeypatch.setattr(choose, "_candidates", lambda *_: [("torch", "fp32"), ("torch", "bf16")])
+    said: list[str] = []
+    assert engine_for(exact, Wish(), said.append) is None and engine_for(exact, Wish("torch")) is None
+    assert re.search(r"torch bf16 not \(torch bf16 cannot run this network at .*\)", said[-1])
+    with pytest.raises(SrkdError, match="torch bf16 cannot run this network") as caught:
+        engine_for(exact, Wish("torch", "bf16"))
+    assert "\n" not in str(caught.value)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from srkd.deploy.model import Model
 from srkd.engine.checkpoint import save_weights
 from srkd.errors import SrkdError
 from srkd.io.images import Picture, write_picture
-from support import replicating_edsr, textured
+from support import FixedSize, replicating_edsr, textured
 
 SPEC = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2, "img_range": 1.0}
 META = {"network": SPEC, "scale": 2, "licence": "CC0 1.0", "lineage": {"recipe": "tiny"}}
@@ -91,3 +92,11 @@ def test_mistakes_are_named(checkpoint: Path, photos: Path, tmp_path: Path) -> N
     (tmp_path / "file").write_text("")
     with pytest.raises(SrkdError, match="cannot write"):
         export(Model.load(checkpoint), tmp_path / "file", Wanted(["openvino"], data=str(photos), seconds=0))
+
+
+def test_what_a_runtime_cannot_take_is_refused_in_the_table(photos: Path, tmp_path: Path) -> None:
+    fixed = Model(FixedSize().eval(), 2, "fixed")
+    result = export(fixed, tmp_path / "out", Wanted(["openvino"], data=str(photos), seconds=0))
+    (row,) = result.refused
+    assert row["file"] == "fixed.xml" and re.match(r"no: openvino fp32 .*at 51x37", row["kept"])
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["export.json", "export.md"]

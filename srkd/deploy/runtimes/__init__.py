@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from srkd.deploy.graph import facts, graph_of
-from srkd.deploy.runtimes import onnx, openvino, pytorch
-from srkd.deploy.runtimes.engine import Bytes, Engine, require
+from srkd.deploy.runtimes import isolated, onnx, openvino, pytorch
+from srkd.deploy.runtimes.engine import Bytes, CannotRunError, Engine, in_one_line, require
 from srkd.errors import SrkdError, unknown
 from srkd.io.atomic import scratch, shown
 
@@ -35,6 +35,8 @@ PRECISIONS: dict[str, Sequence[str]] = {
 _PACKAGES = {"torch": ["torch"], "openvino": ["openvino"], "onnxruntime": ["onnx", "onnxruntime", "onnxscript"]}
 _MODULES: dict[str, ModuleType] = {"openvino": openvino, "onnxruntime": onnx}
 _ENGINES: dict[str, Any] = {"openvino": openvino.OpenVinoEngine, "onnxruntime": onnx.OnnxEngine}
+__all__ = ["CannotRunError", "Engine", "check", "check_installed", "converted", "installed", "open_engine", "open_file",
+           "quantised", "save", "ways", "wrap"]  # fmt: skip
 SUFFIXES = {"openvino": ".xml", "onnxruntime": ".onnx"}
 
 
@@ -94,17 +96,26 @@ def converted(graph: nn.Module, runtime: str, precision: str, known: Mapping[str
 
     For int8 it is still to be `quantised`. Raises SrkdError as `open_engine`.
     """
-    return _MODULES[runtime].convert(graph, {**known, "precision": precision})
+    facts = {**known, "precision": precision}
+    if runtime == "onnxruntime" and isolated.needed(graph):
+        return isolated.convert(graph, runtime, facts)
+    return _MODULES[runtime].convert(graph, facts)
 
 
 def quantised(own: Any, runtime: str, calibration: Sequence[Bytes], keep: Collection[str] = ()) -> Any:
     """The static int8 form of what `converted` gave; arguments as `open_engine`."""
-    return _MODULES[runtime].quantise(own, calibration, keep)
+    with in_one_line(f"{runtime} cannot quantise this network"):
+        return _MODULES[runtime].quantise(own, calibration, keep)
 
 
 def wrap(own: Any, runtime: str, precision: str, known: Mapping[str, Any]) -> Engine:
-    """An engine of what `converted` or `quantised` gave."""
-    return _ENGINES[runtime](own, precision, known)
+    """An engine of what `converted` or `quantised` gave.
+
+    Raises:
+        CannotRunError: the runtime cannot compile it.
+    """
+    with in_one_line(f"{runtime} cannot run this network"):
+        return _ENGINES[runtime](own, precision, known)
 
 
 def open_file(path: Path, precision: str | None = None) -> Engine:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,10 @@ from srkd.errors import SrkdError
 from srkd.sr.infer import padded_side
 
 Bytes = NDArray[np.uint8]
+
+
+class CannotRunError(SrkdError):
+    """A runtime that does not take a network, or not at some size; another one may."""
 
 
 class Engine(ABC):
@@ -37,26 +42,43 @@ class Engine(ABC):
         """uint8 (N, H, W, 3) RGB to uint8 (N, scale H, scale W, 3), of any H and W.
 
         Raises:
-            SrkdError: the runtime cannot run this network, or not at this size.
+            CannotRunError: the runtime cannot run this network, or not at this size.
         """
         height, width = pixels.shape[1:3]
         sides = (padded_side(side, self.multiple, self.minimum) for side in (height, width))
-        try:
+        with in_one_line(f"{self} cannot run this network at {width}x{height}"):
             result = self._run(np.ascontiguousarray(_padded(pixels, *sides)))
-        except SrkdError:
-            raise
-        except Exception as error:  # each runtime has exceptions of its own for what it cannot compute
-            said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise SrkdError(f"{self} cannot run this network at {width}x{height}: {said}") from error
         expected = (len(pixels), *(side * self.scale for side in pixels.shape[1:3]), 3)
         result = result[:, : expected[1], : expected[2]]
         if result.shape != expected:
-            raise SrkdError(f"{self} cannot run this network at {width}x{height}: it gives {result.shape[1:]}")
+            raise CannotRunError(f"{self} cannot run this network at {width}x{height}: it gives {result.shape[1:]}")
         return result
 
     @abstractmethod
     def _run(self, pixels: Bytes) -> Bytes:
         """As `__call__`, for sides that are multiples of `multiple`; the result is the caller's own."""
+
+
+@contextmanager
+def in_one_line(what: str) -> Iterator[None]:
+    """Within the block whatever a runtime raises, each having exceptions of its own, becomes one line after `what`.
+
+    Raises:
+        CannotRunError: in place of any other exception.
+    """
+    try:
+        yield
+    except SrkdError:
+        raise
+    except Exception as error:
+        raise CannotRunError(f"{what}: {reason(error)}") from error
+
+
+def reason(error: BaseException) -> str:
+    """The line of an exception's text that says most: not the places in its source that OpenVINO starts with."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith(("Exception from", "While executing", "File "))]
+    return (telling or lines or [type(error).__name__])[0][:200].rstrip(":")
 
 
 def _padded(pixels: Bytes, height: int, width: int) -> Bytes:

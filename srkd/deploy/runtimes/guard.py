@@ -1,4 +1,4 @@
-"""A reduced precision that breaks on some picture: noticed, said, and done again in fp32."""
+"""An engine that fails or breaks on some picture: noticed, said, and done again in torch's fp32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from srkd.deploy.runtimes.engine import Bytes, Engine
+from srkd.deploy.runtimes.engine import Bytes, CannotRunError, Engine
 
 _BLOCK = 16
 _DARK, _FAR = 8, 64  # levels
@@ -28,7 +28,13 @@ class Guarded(Engine):
         self._trusted = engine.precision == "fp32"
 
     def _run(self, pixels: Bytes) -> Bytes:
-        answer = self._engine(pixels)
+        try:
+            answer = self._engine(pixels)
+        except CannotRunError as error:
+            exact = self._make_exact()
+            right = exact(pixels)
+            self._go_on_with(exact, str(error))
+            return right
         if self._trusted or not broken(pixels, answer):
             return answer
         exact = self._make_exact()
@@ -36,9 +42,12 @@ class Guarded(Engine):
         self._trusted = True
         if broken(pixels, right):  # then that is what the network does, and not the precision
             return answer
-        self._say(f"{self._engine} gave NaN or black for a picture of this network: going on with {exact}")
-        self._engine, self.runtime, self.precision = exact, exact.runtime, exact.precision
+        self._go_on_with(exact, f"{self._engine} gave NaN or black for a picture of this network")
         return right
+
+    def _go_on_with(self, exact: Engine, why: str) -> None:
+        self._say(f"{why}: going on with {exact}")
+        self._engine, self.runtime, self.precision, self._trusted = exact, exact.runtime, exact.precision, True
 
 
 def broken(pixels: Bytes, answer: Bytes) -> bool:

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from srkd.deploy.graph import Pixels, example
-from srkd.deploy.runtimes.engine import Bytes, Engine, as_bytes, as_floats, require
+from srkd.deploy.runtimes.engine import Bytes, CannotRunError, Engine, as_bytes, as_floats, reason, require
 from srkd.errors import SrkdError
 
 PRECISIONS = ("fp32", "int8")
@@ -48,7 +48,7 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
                 verbose=False,
             )
     except Exception as error:  # torch's exporter raises whatever the step that failed does
-        raise SrkdError(f"ONNX cannot take this network: {_lacking(error)}; use torch or OpenVINO") from error
+        raise CannotRunError(f"ONNX cannot take this network: {_lacking(error)}; use torch or OpenVINO") from error
     assert program is not None
     model = program.model_proto
     del model.graph.value_info[:]  # torch's sizes in between hold for pictures of two pixels and more
@@ -73,7 +73,7 @@ def _quietly() -> Iterator[None]:
 def _lacking(error: BaseException) -> str:
     said = f"{error} {error.__cause__ or ''}"
     names = sorted(set(re.findall(r"aten[.:]+\w+(?:\.\w+)?", said)))
-    return f"it lacks {', '.join(names)}" if names else (said.strip().splitlines() or [type(error).__name__])[0]
+    return f"it lacks {', '.join(names)}" if names else reason(error)
 
 
 def quantise(model: Any, pictures: Sequence[Bytes], keep: Collection[str] = ()) -> Any:
@@ -132,12 +132,12 @@ class OnnxEngine(Engine):
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # what it cannot run is raised, and said once
         content = model.SerializeToString() if not isinstance(model, bytes) else model
         try:
             self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise SrkdError(f"ONNX Runtime cannot run this network: {str(error).splitlines()[0]}") from error
+            raise CannotRunError(f"ONNX Runtime cannot run this network: {reason(error)}") from error
         self._input = self._session.get_inputs()[0]
 
     def _run(self, pixels: Bytes) -> Bytes:

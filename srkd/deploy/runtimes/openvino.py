@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from srkd.deploy.graph import Pixels, example
-from srkd.deploy.runtimes.engine import Bytes, Engine, as_bytes, as_floats, require
+from srkd.deploy.runtimes.engine import Bytes, CannotRunError, Engine, as_bytes, as_floats, reason, require
 from srkd.engine.precision import bf16_is_fast, int8_saturates
 from srkd.errors import SrkdError
 
@@ -39,20 +39,22 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of the tracing that OpenVINO asks it for
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of sizes taken for constants: tried out later
             picture = example(uint8, facts.get("multiple", 1), facts.get("minimum", 1))
             model = openvino.convert_model(graph, example_input=picture)
+        model.reshape([-1, -1, -1, 3] if uint8 else [-1, 3, -1, -1])
+        model.input(0).get_tensor().set_names({"pixels" if uint8 else "picture"})
+        model.output(0).get_tensor().set_names({"upscaled"})
     except Exception as error:  # its own exceptions are of many kinds, and not all of them are public
-        raise SrkdError(f"OpenVINO cannot take this network: {_lacking(error)}; use torch or ONNX Runtime") from error
-    model.reshape([-1, -1, -1, 3] if uint8 else [-1, 3, -1, -1])
-    model.input(0).get_tensor().set_names({"pixels" if uint8 else "picture"})
-    model.output(0).get_tensor().set_names({"upscaled"})
+        said = _lacking(error)
+        raise CannotRunError(f"OpenVINO cannot take this network: {said}; use torch or ONNX Runtime") from error
     model.set_rt_info(json.dumps(dict(facts)), _KEY)
     return model
 
 
 def _lacking(error: Exception) -> str:
     names = sorted(set(re.findall(r"(?:aten|prim|torchvision)::\w+", str(error))))
-    return f"it lacks {', '.join(names)}" if names else (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return f"it lacks {', '.join(names)}" if names else reason(error)
 
 
 def quantise(model: Any, pictures: Sequence[Bytes], keep: Collection[str] = ()) -> Any:

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from srkd.deploy.runtimes.engine import Bytes, Engine
+from srkd.deploy.calibration import check_sizes
+from srkd.deploy.runtimes.engine import Bytes, CannotRunError, Engine
 from srkd.deploy.runtimes.guard import Guarded, broken
 from support import textured
 
@@ -52,3 +53,33 @@ def test_good_answers_are_not_called_broken(shape: tuple[int, int]) -> None:
     assert not broken(picture[None], np.clip(sharp, 0, 255).astype(np.uint8)[None])
     black = np.zeros((1, *shape, 3), np.uint8)
     assert not broken(black, black.repeat(2, 1).repeat(2, 2))
+
+
+def test_an_engine_that_cannot_run_gives_way_to_the_exact_one() -> None:
+    class Fails(Repeats):
+        def _run(self, pixels: np.ndarray) -> np.ndarray:
+            raise IndexError("no such size\nand more")
+
+    said: list[str] = []
+    guarded = Guarded(Fails("fp32"), lambda: Repeats("fp32"), said.append)
+    picture = np.full((1, 20, 20, 3), 90, np.uint8)
+    for _ in range(2):
+        assert (guarded(picture) == 90).all()
+    (line,) = said
+    assert line.endswith("cannot run this network at 20x20: no such size: going on with torch fp32")
+    with pytest.raises(CannotRunError, match=r"at 20x20: no such size$"):
+        Fails("fp32")(picture)
+
+
+def test_sizes_that_a_runtime_takes_for_constants_are_found() -> None:
+    class Baked(Repeats):
+        """Right at sides that are multiples of 8."""
+
+        def _run(self, pixels: np.ndarray) -> np.ndarray:
+            return super()._run(pixels) // (1 if pixels.shape[2] % 8 == 0 else 2)
+
+    picture = textured(0, 40, 50)
+    check_sizes(Repeats("fp32"), Repeats("fp32"), picture)
+    for precision in ("fp32", "int8"):
+        with pytest.raises(CannotRunError, match=r"differs by .* levels at 51x37: sizes are constants in it"):
+            check_sizes(Baked(precision), Repeats("fp32"), picture)
