@@ -54,12 +54,15 @@ def plan(
 
 
 def unplanned(inputs: Sequence[str], output: Path, recursive: bool = False) -> list[Path]:
-    """The files of the input folders that are not named like an image that is read; hidden ones do not count."""
+    """The files of folders and globs that are not named like an image that is read; hidden ones do not count."""
     found: dict[Path, Path] = {}
-    for folder in (path for name in inputs for path in _expanded(name) if path.is_dir()):
-        for path in walk(folder, recursive):
-            if path.suffix.lower() not in SUFFIXES and not _is_below(path, output):
-                found.setdefault(_absolute(path), path)
+    for name in inputs:
+        named = os.path.lexists(name)  # and so meant, whatever its suffix
+        for match in [Path(name)] if named else _matches(name):
+            files = walk(match, recursive) if match.is_dir() else () if named else (match,)
+            for path in files:
+                if path.suffix.lower() not in SUFFIXES and not _is_below(path, output):
+                    found.setdefault(_absolute(path), path)
     return [found[key] for key in sorted(found)]
 
 
@@ -99,12 +102,15 @@ def _expanded(name: str) -> list[Path]:
     if os.path.lexists(path):
         return [path]
     if glob.has_magic(name):
-        matches = [Path(match) for match in sorted(glob.glob(name, recursive=True))]
-        pictures = [m for m in matches if m.is_dir() or m.suffix.lower() in SUFFIXES]
+        pictures = [m for m in _matches(name) if m.is_dir() or m.suffix.lower() in SUFFIXES]
         if pictures:
             return pictures
         raise SrkdError(f"{shown(name)}: no picture or folder matches")
     raise SrkdError(f"{shown(name)}: no such file or folder")
+
+
+def _matches(name: str) -> list[Path]:
+    return [Path(match) for match in sorted(glob.glob(name, recursive=True))]
 
 
 def _job(source: Path, folder: Path, format: str | None, suffix: str) -> Job:

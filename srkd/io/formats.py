@@ -32,7 +32,7 @@ FORMATS = {
     f.name: f
     for f in (
         Format("png", (".png", ".apng"), ("PNG",), deep=True, alpha=True, streams=True,
-               kept=frozenset({ICC, EXIF, XMP, DPI, TEXT})),
+               kept=frozenset({ICC, EXIF, XMP, DPI, TEXT, COMMENT})),
         Format("tiff", (".tif", ".tiff"), ("TIFF",), deep=True, alpha=True, streams=True,
                kept=frozenset({ICC, EXIF, XMP, DPI, IPTC, GEO})),
         Format("jpeg", (".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg"), ("JPEG", "MPO"), lossy=True, max_side=65500,

@@ -55,7 +55,9 @@ def upright_exif(block: bytes | None) -> tuple[int, bytes | None, tuple[str, ...
 
 def upright_xmp(packet: Any) -> tuple[bytes | None, tuple[str, ...]]:
     """(the packet of the image turned upright and alone in its file, what it announced that is no longer there)."""
-    raw = packet.encode() if isinstance(packet, str) else bytes(packet) if packet else b""
+    if not packet:
+        return None, ()
+    raw = packet.encode() if isinstance(packet, str) else bytes(packet)
     raw, announced = xmp.without_attachments(xmp.upright(raw))
     return raw or None, announced
 

@@ -88,4 +88,6 @@ def metadata_of(image: Image.Image) -> tuple[int, Metadata, tuple[str, ...]]:
     orientation, block, notes = upright_exif(info.get("exif"))
     packet, announced = upright_xmp(info.get("xmp"))
     notes += tuple(f"its {what} was left out" for what in announced)
-    return orientation, Metadata(info.get("icc_profile"), block, packet, resolution(info.get("dpi"))), notes
+    comment = info.get("comment") if image.format == "GIF" else None  # others' name the program that wrote them
+    metadata = Metadata(info.get("icc_profile"), block, packet, resolution(info.get("dpi")), comment=comment)
+    return orientation, metadata, notes

@@ -94,6 +94,8 @@ def _ancillary(metadata: Metadata, height: int, width: int) -> Iterator[tuple[by
     exif = metadata.exif_for(height, width)
     if exif:
         yield b"eXIf", exif.removeprefix(b"Exif\0\0")
+    if metadata.comment:
+        yield b"tEXt", b"Comment\0" + metadata.comment.replace(b"\0", b"")
     xmp = metadata.xmp_for(height, width)
     if xmp:
         yield b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from srkd.io import opencv
+from srkd.io.inflate import inflated_length
 from srkd.io.metadata import Metadata, resolution, upright_exif, upright_xmp
 from srkd.io.png import SIGNATURE, chunk
 
@@ -156,11 +157,7 @@ def _check_stream(png: Png) -> None:
         rows, columns = -(-(png.height - top) // down), -(-(png.width - left) // across)
         if rows > 0 and columns > 0:
             expected += rows * (1 + (columns * bits + 7) // 8)
-    inflating, found = zlib.decompressobj(), 0
-    for kind, data in png.pixels:
-        while kind == b"IDAT" and data and found < expected:
-            found += len(inflating.decompress(data, 1 << 20))
-            data = inflating.unconsumed_tail
+    found = inflated_length((data for kind, data in png.pixels if kind == b"IDAT"), expected)
     if found < expected:
         raise ValueError(f"truncated or corrupt (its pixels end after {found / expected:.0%})")
 

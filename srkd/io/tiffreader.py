@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import logging
 import struct
-import zlib
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -21,6 +20,7 @@ from numpy.typing import NDArray
 from srkd.io import exif, geotiff, ifd, photoshop
 from srkd.io.geotiff import Georeference
 from srkd.io.ifd import Directory
+from srkd.io.inflate import inflated_length
 from srkd.io.metadata import Metadata, resolution, upright_xmp
 from srkd.io.tiff import ICC, IPTC, PHOTOSHOP, STORAGE, UNIT, X_RESOLUTION, XMP, Y_RESOLUTION
 
@@ -97,10 +97,8 @@ def check_complete(data: bytes) -> None:
             return
         for index, (offset, size) in enumerate(zip(offsets, sizes, strict=False)):
             expected = _expected_bytes(page, index)
-            if compression in _NONE:
-                found = size
-            else:
-                found = len(zlib.decompressobj().decompress(data[offset : offset + size], max(expected, 1)))
+            strip = data[offset : offset + size]
+            found = size if compression in _NONE else inflated_length([strip], expected)
             if found < expected:
                 raise ValueError("truncated or corrupt (a strip or tile holds too little)")
 

@@ -147,4 +147,6 @@ def test_files_that_are_left_are_known(tmp_path: Path) -> None:
     touch(*(folder / name for name in ("a.png", "b.heic", ".hidden", "sub/c.txt", "out/d.txt")))
     assert unplanned([str(folder)], folder / "out") == [folder / "b.heic"]
     assert unplanned([str(folder)], folder / "out", recursive=True) == [folder / "b.heic", folder / "sub/c.txt"]
-    assert unplanned([str(folder / "a.png")], folder / "out") == []
+    in_glob = [folder / name for name in ("b.heic", "out/d.txt", "sub/c.txt")]
+    assert unplanned([str(folder / "*")], tmp_path / "out") == in_glob
+    assert unplanned([str(folder / "a.png"), str(folder / "b.heic")], folder / "out") == []

@@ -116,7 +116,10 @@ def test_iptc_and_comments(tmp_path: Path) -> None:
         assert metadata.photoshop is not None and IPTC in metadata.photoshop and b"thumbs" not in metadata.photoshop
     with tifffile.TiffFile(tmp_path / "b.tif") as tif:
         assert bytes(tif.pages.first.tags[33723].value) == IPTC
-    assert fitted(picture.metadata, FORMATS["png"], False)[1] == ("IPTC", "comment")
+    assert fitted(picture.metadata, FORMATS["png"], False)[1] == ("IPTC",)
+    write_picture(tmp_path / "b.png", picture)
+    with Image.open(tmp_path / "b.png") as image:
+        assert image.info["Comment"] == "one\ntwo"
 
 
 @pytest.mark.parametrize("is_point", [False, True])

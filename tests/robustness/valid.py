@@ -60,7 +60,9 @@ def pictures(folder: Path) -> list[bytes]:
         (image.convert("CMYK"), {"format": "JPEG"}), (image, {"format": "JPEG", "progressive": True}),
         (image, {"format": "WEBP", "lossless": True}), (image, {"format": "TIFF", "compression": "tiff_lzw"}),
         (image.convert("L"), {"format": "TIFF", "compression": "jpeg"}), (image.convert("P"), {"format": "BMP"}),
-        (image, {"format": "GIF"}),
+        (image, {"format": "GIF"}), (image, {"format": "PPM"}), (image, {"format": "TGA"}),
+        (image, {"format": "JPEG", "restart_marker_rows": 1, "comment": b"words"}),
+        (image.resize((80, 80)), {"format": "JPEG2000", "irreversible": False}),
     ]:  # fmt: skip
         stream = io.BytesIO()
         converted.save(stream, **options)
