@@ -31,7 +31,7 @@ from srkd.errors import SrkdError
 from srkd.io import bmp, jpeg, jpeg2000, netpbm, pillow, pngreader, tiffreader, webp
 from srkd.io.atomic import shown
 from srkd.io.formats import SUFFIXES, format_named
-from srkd.io.metadata import Metadata, resolution, upright_exif
+from srkd.io.metadata import Metadata, resolution, upright_exif, upright_xmp
 from srkd.io.png import SIGNATURE
 from srkd.io.writers import open_writer
 
@@ -282,8 +282,10 @@ def _read_other(data: bytes, suffix: str) -> Picture:
             pixels, note = jpeg2000.decoded(data, image)
         else:
             pixels, note = pillow.samples(image)
-    if name in ("bmp", "jpeg2000"):
-        metadata = replace(metadata, icc=(bmp if name == "bmp" else jpeg2000).profile(data))
+    if name == "bmp":
+        metadata = replace(metadata, icc=bmp.profile(data))
+    if name == "jpeg2000":
+        metadata = replace(metadata, icc=jpeg2000.profile(data), xmp=upright_xmp(jpeg2000.xmp(data))[0])
     if name == "avif" and _is_deep_avif(data):
         notes += ("more than 8 bits rounded to 8",)
     picture = _finished(pixels, orientation, name, metadata, notes, note)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from srkd.io import photoshop
+from srkd.io import mpf, photoshop
 from srkd.io.metadata import Metadata, resolution, upright_exif, upright_xmp
 
 Pixels = NDArray[Any]
@@ -139,7 +139,7 @@ def _check_scans(jpeg: Jpeg) -> None:
 def metadata_of(jpeg: Jpeg, image: Image.Image) -> tuple[int, Metadata, tuple[str, ...]]:
     """(EXIF orientation, metadata, notes); Pillow, which opened it as `image`, puts profiles together."""
     first: dict[bytes, bytes] = {}
-    resources, comments, attached = b"", [], set()
+    resources, comments, attached, further = b"", [], set(), 0
     for marker, content in jpeg.segments:
         for prefix in (b"Exif\0", _XMP):
             if marker == 0xE1 and content.startswith(prefix):
@@ -150,11 +150,15 @@ def metadata_of(jpeg: Jpeg, image: Image.Image) -> tuple[int, Metadata, tuple[st
             comments.append(content)
         if content.startswith(_ISO_GAIN_MAP):
             attached.add("gain map")
+        if marker == 0xE2 and content.startswith(mpf.PREFIX):
+            further = mpf.further_images(content)
     block = first.get(b"Exif\0")
     orientation, block, notes = upright_exif(b"Exif\0\0" + block[1:] if block else None)
     packet, announced = upright_xmp(first.get(_XMP))
     attached |= set(announced) | ({"video"} if b"ftyp" in jpeg.trailer[:64] else set())
     notes += tuple(f"its {what} was left out" for what in sorted(attached))
+    if further and "gain map" not in attached:
+        notes += (f"{further} further {'image' if further == 1 else 'images'} in the file left out",)
     return orientation, Metadata(
         image.info.get("icc_profile"), block, packet, resolution(image.info.get("dpi")),
         photoshop.without_thumbnails(resources) or None, b"\n".join(comments) or None,

@@ -1,4 +1,4 @@
-"""JPEG 2000: what Pillow leaves out, which is more than 8 bits of colour and the colour profile.
+"""JPEG 2000: what Pillow leaves out, which is more than 8 bits of colour, the colour profile and XMP.
 
 ITU-T T.800, A.5.1 (SIZ) and I.5.3.3 (colour specification box).
 """
@@ -15,6 +15,7 @@ from srkd.io import opencv, pillow
 
 _SIZ, _COLOUR = b"\xff\x4f\xff\x51", b"colr"
 _RESTRICTED_ICC = 2
+_XMP_BOX = b"uuid" + bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP Specification Part 3, 1.1.4
 
 
 def decoded(data: bytes, image: Image.Image) -> tuple[NDArray[Any], str | None]:
@@ -37,3 +38,11 @@ def profile(data: bytes) -> bytes | None:
     if at < 4 or data[at + 4 : at + 5] != bytes([_RESTRICTED_ICC]):
         return None
     return data[at + 7 : at - 4 + int.from_bytes(data[at - 4 : at], "big")] or None
+
+
+def xmp(data: bytes) -> bytes | None:
+    """The XMP packet."""
+    at = data.find(_XMP_BOX)
+    if at < 4:
+        return None
+    return data[at + len(_XMP_BOX) : at - 4 + int.from_bytes(data[at - 4 : at], "big")] or None

@@ -28,7 +28,7 @@ from srkd.io.tiff import ICC, IPTC, PHOTOSHOP, STORAGE, UNIT, X_RESOLUTION, XMP,
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _KINDS = {1: "unsigned integer", 2: "signed integer", 3: "floating-point"}
-_ORIENTATION = 274
+_ORIENTATION, _LAYERS = 274, 37724
 _MOST_PAGES = 64  # that are looked at: the image and smaller copies of it
 _NONE, _DEFLATE, _PACKBITS = (1,), (8, 32946), (32773,)
 
@@ -170,6 +170,7 @@ def metadata_of(data: bytes, header: TiffHeader) -> tuple[Metadata, tuple[str, .
     described = {tag: v for tag, v in own.items() if tag not in STORAGE | geotiff.TAGS and v.kind != ifd.IFD}
     packet, announced = upright_xmp(own[XMP].data if XMP in own else None)
     notes = [f"its {what} was left out" for what in announced]
+    notes += ["its layers were left out"] if _LAYERS in own else []
     geo = None
     if any(tag in own for tag in geotiff.TAGS):
         if header.orientation == 1:

@@ -14,8 +14,8 @@ _NAME = rb"[\w.-]+"
 # Namespaces, and which of their names speak of another image or a video in the same file.
 _GAIN_MAPS = {b"http://ns.adobe.com/hdr-gain-map/1.0/": _NAME, b"http://ns.apple.com/HDRGainMap/1.0/": _NAME}
 _VIDEOS = {b"http://ns.google.com/photos/1.0/camera/": rb"(?:MotionPhoto|MicroVideo)[\w.-]*"}
-_LISTS = {b"http://ns.google.com/photos/1.0/container/": rb"Directory", b"http://ns.adobe.com/xmp/note/":
-          rb"HasExtendedXMP"}  # fmt: skip
+_FURTHER = {b"http://ns.adobe.com/xmp/note/": rb"HasExtendedXMP"}
+_LISTS = {b"http://ns.google.com/photos/1.0/container/": rb"Directory"}
 _SIZES = {b"http://ns.adobe.com/tiff/1.0/": (rb"ImageWidth", rb"ImageLength"),
           b"http://ns.adobe.com/exif/1.0/": (rb"PixelXDimension", rb"PixelYDimension")}  # fmt: skip
 _PANORAMA = {b"http://ns.google.com/photos/1.0/panorama/": rb"(?:CroppedArea|FullPano)\w+Pixels"}
@@ -29,7 +29,7 @@ def upright(xmp: bytes) -> bytes:
 def without_attachments(xmp: bytes) -> tuple[bytes, tuple[str, ...]]:
     """(the packet without what announces gain maps, videos and further packets; what it announced, in words)."""
     announced = []
-    for what, spaces in (("gain map", _GAIN_MAPS), ("video", _VIDEOS)):
+    for what, spaces in (("gain map", _GAIN_MAPS), ("video", _VIDEOS), ("extended XMP", _FURTHER)):
         before, xmp = xmp, _without(xmp, spaces)
         named = what == "gain map" and re.search(rb"Semantic\s*=\s*[\"']GainMap", before)
         if xmp != before or named:

@@ -264,3 +264,28 @@ def test_exif_of_imagemagick_turns_a_png(tmp_path: Path) -> None:
     picture = read_picture(tmp_path / "a.png")
     np.testing.assert_array_equal(picture.pixels, np.rot90(PIXELS, -1))
     assert b"Raw profile" not in picture.metadata.png_text and b"Title" in picture.metadata.png_text
+
+
+def test_what_else_is_left_out_is_said(tmp_path: Path) -> None:
+    other = Image.fromarray(PIXELS)
+    other.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[other], quality=95)  # as stereo cameras write
+    picture = read_picture(tmp_path / "a.jpg")
+    assert picture.pixels.shape == PIXELS.shape
+    assert picture.notes == ("1 further image in the file left out",)
+    note = b"<rdf:Description xmlns:n='http://ns.adobe.com/xmp/note/' n:HasExtendedXMP='0123'/>"
+    (tmp_path / "b.jpg").write_bytes(jpeg((0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP % note)))
+    picture = read_picture(tmp_path / "b.jpg")
+    assert picture.notes == ("its extended XMP was left out",) and b"0123" not in (picture.metadata.xmp or b"0123")
+    tifffile.imwrite(tmp_path / "c.tif", PIXELS, photometric="rgb", extratags=[(37724, 7, 5, b"layer", True)])
+    assert read_picture(tmp_path / "c.tif").notes == ("its layers were left out",)
+
+
+def test_profile_and_xmp_of_a_jpeg_2000(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS.repeat(4, 0).repeat(4, 1)).save(tmp_path / "a.jp2", irreversible=False)
+    packet = XMP % b""
+    box = b"uuid" + bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + packet
+    data = (tmp_path / "a.jp2").read_bytes()
+    at = data.index(b"jp2c") - 4
+    (tmp_path / "a.jp2").write_bytes(data[:at] + struct.pack(">I", len(box) + 4) + box + data[at:])
+    metadata = read_picture(tmp_path / "a.jp2").metadata
+    assert metadata.xmp == packet and metadata.icc is None
