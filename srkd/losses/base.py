@@ -71,7 +71,8 @@ class Loss(nn.Module):
         """The loss of one batch.
 
         Raises:
-            SrkdError: sides that cannot be compared, in batch, shape or number of layers; the message gives them.
+            SrkdError: sides that cannot be compared, in batch, shape or number of layers, which the message gives; or a
+                keyword of `needs` that is missing.
         """
         self._check(student, teacher)
         if self._prepared_for is not None and self._prepared_for != _channels(student, teacher):
@@ -80,7 +81,13 @@ class Loss(nn.Module):
                 "prepare(student, teacher) anew"
             )
         with nullcontext() if self.keeps_autocast else _no_autocast(student):
-            return super().__call__(exact(student), detached(exact(teacher)), target, **context)
+            try:
+                return super().__call__(exact(student), detached(exact(teacher)), target, **context)
+            except KeyError as error:
+                missing = str(error.args[0]) if error.args else ""
+                if missing not in self.needs or missing in context:
+                    raise
+                raise SrkdError(f"{self.name}: needs the keyword {missing}: call it with {missing}=...") from error
 
     def prepare(self, student: Maps, teacher: Maps, **context: Any) -> None:
         """Check the shapes of a dry run and make learned parts from them; called once, before the optimiser is built.

@@ -41,7 +41,7 @@ class CollaborativeDistillation(_SoftLabels):
         self.decay = positive("decay", decay)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
-        mask = context["mask"]
+        mask = self.observed(student, context["mask"])
         log_weights = -places(teacher, mask).to(teacher) / self.decay
         return self.cross_entropy(student, teacher, *draw(log_weights.masked_fill(mask, -torch.inf), self.count))
 
@@ -69,7 +69,7 @@ class BidirectionalDistillation(_SoftLabels):
         self.eps, self.direction = positive("eps", eps), choice("direction", direction, ("to_student", "to_teacher"))
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
-        mask = context["mask"]
+        mask = self.observed(student, context["mask"])
         behind = self.eps * (places(student.detach(), mask) - places(teacher, mask))
         if self.direction == "to_student":
             weights = behind.tanh().clamp_min(0)

@@ -44,7 +44,7 @@ class RankingDistillation(OfScores):
             self.needs = ("mask", "progress")
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
-        mask = context["mask"]
+        mask = self.observed(student, context["mask"])
         best = teacher.masked_fill(mask, -torch.inf).topk(min(self.top, teacher.shape[1]), 1)
         numbers = torch.arange(best.indices.shape[1]).to(student)
         weight = (-numbers / self.decay).softmax(0) * best.values.isfinite()
@@ -90,7 +90,8 @@ class RelaxedRankingDistillation(OfScores):
         self.decay, self.top = positive("decay", decay), whole("top", top)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
-        mask, rank = context["mask"], places(teacher, context["mask"])
+        mask = self.observed(student, context["mask"])
+        rank = places(teacher, mask)
         length = (((~mask).sum(1, keepdim=True) + 1) // 2).clamp_max(self.top)
         high = rank < length
         chosen, real = draw((-rank.to(teacher) / self.decay).masked_fill(mask | ~high, -torch.inf), self.interesting)

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from srkd.errors import SrkdError
 from srkd.losses.base import Example, Loss, said
 
 
@@ -25,6 +26,17 @@ class OfScores(Loss):
         super().check(student, teacher)
         if student.ndim != 2:
             raise ValueError(f"needs scores (users, items), got {said(student, teacher)}")
+
+    def observed(self, scores: Tensor, mask: Tensor) -> Tensor:
+        """The mask, if it goes with the scores: it would be broadcast otherwise.
+
+        Raises:
+            SrkdError: no booleans, or another shape.
+        """
+        if mask.dtype != torch.bool or mask.shape != scores.shape:
+            got = f"{mask.dtype} of shape {tuple(mask.shape)}"
+            raise SrkdError(f"{self.name}: needs a boolean mask of shape {tuple(scores.shape)}, got {got}")
+        return mask
 
     @classmethod
     def example(cls, seed: int) -> Example:

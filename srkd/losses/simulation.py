@@ -41,6 +41,9 @@ class Simulation(Loss):
             raise SrkdError(f"simulation: needs the truth as target and progress from 0 to 1, got progress {progress}")
         if mask is None:
             mask = torch.ones_like(student, dtype=torch.bool)
+        if target.shape != student.shape or mask.shape != student.shape:
+            shapes = f"target {tuple(target.shape)} and mask {tuple(mask.shape)}"
+            raise SrkdError(f"simulation: needs the shape {tuple(student.shape)} of the forecasts, got {shapes}")
         trust = torch.exp(-(teacher - target).abs() / self.tolerance)
         squares = torch.where(mask, trust * torch.where(mask, student - teacher, 0).square(), 0)
         return squares.sum() / mask.sum().clamp_min(1) * (1 - progress) ** self.fade

@@ -48,3 +48,9 @@ def test_truth_and_progress_are_needed(progress):
         srkd.losses.build("simulation")(S, T, TRUTH, mask=None, progress=progress)
     with pytest.raises(SrkdError, match="needs the truth"):
         srkd.losses.build("simulation")(S, T, None, mask=None, progress=0.5)
+
+
+@pytest.mark.parametrize(("truth", "mask"), [(TRUTH[:1], MASK), (TRUTH, MASK[:1])])
+def test_a_truth_or_mask_of_another_shape_is_not_broadcast(truth, mask):
+    with pytest.raises(SrkdError, match="simulation: needs the shape .* of the forecasts"):
+        srkd.losses.build("simulation")(S, T, truth, mask=mask, progress=0.5)
