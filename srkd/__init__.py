@@ -13,21 +13,30 @@ from typing import TYPE_CHECKING, Any
 
 from srkd.version import __version__
 
-__all__ = ["SrkdError", "__version__", "compress", "load"]
+__all__ = ["SrkdError", "__version__", "compress", "load", "upscale"]
 
 if TYPE_CHECKING:
+    import torch
+
     from srkd.deploy.model import Model
     from srkd.errors import SrkdError
     from srkd.study.compress.result import Compressed
 
 
-def load(name: str | Path, scale: int | None = None, *, trust_code: bool = False) -> Model:
+def load(
+    name: str | Path,
+    scale: int | None = None,
+    *,
+    device: str | torch.device | None = None,
+    trust_code: bool = False,
+) -> Model:
     """A trained model by its zoo name or from a checkpoint file.
 
     Args:
         name: a zoo name, `auto` (the zoo's default for `scale`), or a path: srkd's safetensors, a checkpoint of
             BasicSR, EDSR-PyTorch or traiNNer, or anything spandrel detects.
         scale: the factor that is needed; None takes the model's own.
+        device: where it runs: `cpu`, `cuda`, `cuda:1`, or `auto`, a GPU if there is one; the CPU by default.
         trust_code: whether the checkpoint may name a network class outside srkd, `package.module:Class`, whose code
             then runs. Without it a checkpoint is data and runs nothing.
 
@@ -36,11 +45,40 @@ def load(name: str | Path, scale: int | None = None, *, trust_code: bool = False
 
     Raises:
         SrkdError: no such model, a file that is no checkpoint or not a sound one (NaN, far larger than it is), a class
-            outside srkd without `trust_code`, or another scale.
+            outside srkd without `trust_code`, another scale, or no such device here.
     """
+    from srkd.deploy.files import device_named
     from srkd.deploy.model import Model
 
-    return Model.load(name, scale, trust_code=trust_code)
+    return Model.load(name, scale, None if device is None else device_named(str(device)), trust_code=trust_code)
+
+
+def upscale(
+    image: Any,
+    model: str | Path | Model = "auto",
+    scale: int | None = None,
+    *,
+    tile: int | None = None,
+    self_ensemble: bool = False,
+    outscale: float | None = None,
+    device: str | torch.device | None = None,
+) -> Any:
+    """Upscale an image, or several: `Model.upscale` of a model that is loaded for it.
+
+    Args:
+        image: a path, an array, a Pillow image, or a list of these; see `srkd.deploy.model.Model.upscale`.
+        model: as `load` takes it, or a loaded model.
+        scale, device: as `load`.
+        tile, self_ensemble, outscale: as `Model.upscale`.
+
+    Returns:
+        An array, or a list of them where a list was given.
+
+    Raises:
+        SrkdError: as `load` and `Model.upscale`.
+    """
+    loaded = load(model, scale, device=device) if isinstance(model, (str, Path)) else model
+    return loaded.upscale(image, tile, self_ensemble, outscale)
 
 
 def compress(

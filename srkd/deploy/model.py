@@ -7,19 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from srkd.deploy import planes
+from srkd.deploy import inputs, planes
 from srkd.deploy.field import Field, bytes_per_pixel, measure
 from srkd.deploy.runtimes.engine import Engine
 from srkd.deploy.tiles import MEMORY, Floats, tile_side, upscale_rows
 from srkd.errors import SrkdError
-from srkd.io.images import read_picture
 from srkd.io.rows import RowResizer
 from srkd.sr.infer import device_of, require_finite, run
 from srkd.sr.sides import Padded
@@ -27,7 +26,6 @@ from srkd.trust import trusting
 
 Pixels = NDArray[Any]
 _LEVELS = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
-_FLOATS = (-0.25, 1.25)  # float32 is in [0, 1], and resampling may have overshot
 _NATIVE_BELOW = 20480
 _WIDER = {np.dtype(np.uint16): np.int32}  # torch computes little in uint16
 
@@ -90,37 +88,59 @@ class Model:
     def device(self) -> torch.device:
         return device_of(self.network)
 
+    @overload
+    def upscale(self, image: inputs.Input, tile: int | None = ..., self_ensemble: bool = ...,
+                outscale: float | None = ...) -> Pixels: ...  # fmt: skip
+
+    @overload
+    def upscale(self, image: inputs.Several, tile: int | None = ..., self_ensemble: bool = ...,
+                outscale: float | None = ...) -> list[Pixels]: ...  # fmt: skip
+
     def upscale(
         self,
-        image: Pixels | Path | str,
+        image: inputs.Input | inputs.Several,
         tile: int | None = None,
         self_ensemble: bool = False,
         outscale: float | None = None,
-    ) -> Pixels:
-        """Upscale a picture.
+    ) -> Pixels | list[Pixels]:
+        """Upscale an image, or each of a list.
 
         Args:
-            image: (H, W), (H, W, 1) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB or (H, W, 4) RGBA, of uint8, uint16
-                or float32 in [0, 1]; or the path of a picture file.
+            image: an array, (H, W), (H, W, 1) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB or (H, W, 4) RGBA, of
+                uint8, uint16, or float32 or float64 in [0, 1] (computed in float32); the path of an image file; a
+                Pillow image, which is turned upright as a file is; or a list of any of these.
             tile: side of the tiles in input pixels, 0 for none; None lets memory decide.
             self_ensemble: average over the 8 flips and rotations: a little better, 8 times slower.
             outscale: the factor of the result, if not the network's: bicubic resizing after the network.
 
         Returns:
-            `scale` (or `outscale`) times the size, of the same dtype, dimensions and channels.
+            An array, `scale` (or `outscale`) times the size, of the same dtype, dimensions and channels; of a list a
+            list of them.
 
         Raises:
-            SrkdError: an array of another dtype or shape, float32 values far outside [0, 1] or NaN, a file that cannot
-                be read, a bad tile or outscale; an output that is not finite.
+            SrkdError: None or something else that is no image, an array of another dtype or shape, NaN or floats far
+                outside [0, 1], a file that cannot be read, a bad tile or outscale; an output that is not finite.
         """
-        pixels = read_picture(image).pixels if isinstance(image, (str, Path)) else _checked(image)
+        if isinstance(image, (list, tuple)):
+            return [self._one_of(number, each, tile, self_ensemble, outscale) for number, each in enumerate(image)]
+        given = inputs.read(image)
+        pixels = given.pixels
         shape = self.output_shape(pixels, outscale)
         result = np.empty(shape, pixels.dtype)
         filled = 0
         for rows in self.upscale_rows(pixels, tile, self_ensemble, outscale):
             result[filled : filled + len(rows)] = rows
             filled += len(rows)
-        return result[..., 0] if not isinstance(image, (str, Path)) and image.ndim == 2 else result
+        return given.like(result)
+
+    def _one_of(self, number: int, image: Any, *options: Any) -> Pixels:
+        """One image of a list. Raises SrkdError that says which."""
+        try:
+            if isinstance(image, (list, tuple)):
+                raise SrkdError("a list within a list; give arrays, paths or Pillow images")
+            return self.upscale(image, *options)
+        except SrkdError as error:
+            raise SrkdError(f"image {number} of the list: {error}") from error
 
     def output_shape(self, pixels: Pixels, outscale: float | None = None) -> tuple[int, int, int]:
         """(H, W, C) of what `upscale` makes of (h, w, C)."""
@@ -220,23 +240,6 @@ def output_size(height: int, width: int, factor: float) -> tuple[int, int]:
     if not 0 < factor < math.inf:
         raise SrkdError(f"outscale must be a positive number, got {factor}")
     return max(1, round(height * factor)), max(1, round(width * factor))
-
-
-def _checked(image: Pixels) -> Pixels:
-    """The array as (H, W, C). Raises SrkdError as `Model.upscale`."""
-    pixels = image[..., None] if image.ndim == 2 else image
-    if pixels.dtype not in _LEVELS:
-        raise SrkdError(f"pictures are arrays of uint8, uint16 or float32 in [0, 1], got {pixels.dtype}")
-    if pixels.ndim != 3 or 0 in pixels.shape or pixels.shape[2] > 4:
-        raise SrkdError(f"pictures are (H, W) or (H, W, 1 to 4), got shape {image.shape}")
-    if pixels.dtype == np.float32:
-        least, most = float(pixels.min()), float(pixels.max())
-        if not (_FLOATS[0] <= least and most <= _FLOATS[1]):  # also where there is NaN
-            found = "holds NaN" if least != least else f"reaches from {least:.4g} to {most:.4g}"
-            raise SrkdError(
-                f"float32 images are in [0, 1], and this one {found}; divide values of 0 to 255 by 255, or give uint8"
-            )
-    return pixels
 
 
 def _quantised(rows: Floats, dtype: np.dtype[Any]) -> Pixels:

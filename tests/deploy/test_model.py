@@ -123,8 +123,8 @@ def test_rows_resized_in_blocks_equal_the_whole(size: tuple[int, int], block: in
 
 
 def test_what_is_no_picture_or_option() -> None:
-    with pytest.raises(SrkdError, match=r"uint8, uint16 or float32 in .*, got float64"):
-        identity().upscale(np.zeros((4, 4, 3)))
+    with pytest.raises(SrkdError, match=r"uint8, uint16, or float32 or float64 in .*; got int64"):
+        identity().upscale(np.zeros((4, 4, 3), np.int64))
     with pytest.raises(SrkdError, match=r"got shape \(4, 4, 5\)"):
         identity().upscale(np.zeros((4, 4, 5), np.uint8))
     with pytest.raises(SrkdError, match=r"got shape \(0, 4, 3\)"):
