@@ -52,5 +52,5 @@ def test_truth_and_progress_are_needed(progress):
 
 @pytest.mark.parametrize(("truth", "mask"), [(TRUTH[:1], MASK), (TRUTH, MASK[:1])])
 def test_a_truth_or_mask_of_another_shape_is_not_broadcast(truth, mask):
-    with pytest.raises(SrkdError, match="simulation: needs the shape .* of the forecasts"):
+    with pytest.raises(SrkdError, match=r"simulation: needs the shape .* of the forecasts"):
         srkd.losses.build("simulation")(S, T, truth, mask=mask, progress=0.5)
