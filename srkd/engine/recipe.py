@@ -17,6 +17,7 @@ import yaml
 
 from srkd.errors import SrkdError, nearest
 from srkd.io.atomic import shown
+from srkd.io.bounded import read_bytes
 from srkd.io.names import check_name
 
 S = TypeVar("S", bound="Section")
@@ -24,6 +25,8 @@ S = TypeVar("S", bound="Section")
 NonNegative = Annotated[int, pydantic.Field(ge=0)]
 Positive = Annotated[int, pydantic.Field(gt=0)]
 _MOST_ITEMS, _DEEPEST = 100_000, 50
+_MOST_BYTES = 1 << 20  # of a recipe
+_MOST_MERGED, _MOST_KEYS = 100, 10_000  # of one mapping
 
 
 def _named(text: str) -> str:
@@ -164,6 +167,17 @@ def line(data: Any, key: Any) -> str:
 class _Loader(yaml.SafeLoader):
     """YAML 1.1 reads 1e-4 as a string; this reads it as the number that everybody means. A repeated key is an error."""
 
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Resolve `<<`, which older versions of PyYAML copy as often as it is named: ten mappings that each merge ten
+        of the one before are ten billion keys."""
+        merged = [value for key, value in node.value if key.tag == "tag:yaml.org,2002:merge"]
+        count = sum(len(value.value) if isinstance(value, yaml.SequenceNode) else 1 for value in merged)
+        if count <= _MOST_MERGED:
+            super().flatten_mapping(node)
+        if count > _MOST_MERGED or len(node.value) > _MOST_KEYS:
+            text = f"`<<` merges more than {_MOST_MERGED} mappings or {_MOST_KEYS:,} keys"
+            raise yaml.constructor.ConstructorError(problem=text, problem_mark=node.start_mark)
+
     def mapping(self, node: yaml.MappingNode) -> Iterator[Located]:
         lines: dict[Any, int] = {}
         for key_node, _ in node.value:
@@ -232,15 +246,18 @@ def read(path: Path | str) -> dict[str, Any]:
     """Read a recipe file.
 
     Raises:
-        SrkdError: no such file, not text, not YAML (TOML is named), or not a mapping.
+        SrkdError: no such file, a pipe or device, larger than 1 MiB, not text, not YAML (TOML is named), or not a
+            mapping.
     """
     path = Path(path).expanduser()
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bytes(path, _MOST_BYTES).decode("utf-8")
     except OSError as error:
         raise SrkdError(f"{shown(path)}: cannot read the recipe: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SrkdError(f"{shown(path)}: not a text file") from error
+    except ValueError as error:
+        raise SrkdError(f"{shown(path)}: not a recipe: {error}") from error
     try:
         data = parse(text, shown(path))
         if not isinstance(data, dict):

@@ -66,6 +66,8 @@ def load(
         with warnings.catch_warnings(), building(state, origin):
             warnings.filterwarnings("ignore", message="torch.meshgrid")  # of several architectures, about the future
             found = _built(spandrel, spandrel.canonicalize_state_dict(dict(state)), spare)
+    except SrkdError:
+        raise
     except spandrel.UnsupportedModelError:
         raise NotRecognisedError(
             f"{origin}: not recognised: neither srkd nor spandrel {spandrel.__version__} knows a network with these "

@@ -3,7 +3,7 @@
 Files are recognised by content, never by name. Pillow opens every file and decodes 8 bits; OpenCV and tifffile decode
 16 bits, which Pillow would cut to 8. What cannot be read rightly is refused in words:
 
-* more than `MAX_PIXELS` declared: refused before anything is decoded;
+* more than `MAX_PIXELS` declared, or `MAX_BYTES` in the file: refused before anything is decoded;
 * animations and files of several pages (a JPEG's embedded previews do not count);
 * floating-point and 32-bit samples, whose range no file states;
 * truncated or corrupt data: never a half-grey image.
@@ -38,6 +38,8 @@ from srkd.io.writers import open_writer
 Pixels = NDArray[Any]
 
 MAX_PIXELS = 150_000_000
+MAX_BYTES = 2 << 30  # of a file
+_LOOKED_INTO_FIRST = 16 << 20  # bytes: larger files are read only when their header is that of an image
 _JPEG = b"\xff\xd8\xff"
 
 
@@ -82,8 +84,7 @@ def read_picture(path: Path | str) -> Picture:
         SrkdError: one line naming the file and what is wrong with it.
     """
     with _in_words(path):
-        _check_kind(path)
-        return _read(Path(path).read_bytes(), Path(path).suffix)
+        return _read(_whole(_check_kind(path)), Path(path).suffix)
 
 
 def read_rgb(path: Path | str) -> Pixels:
@@ -205,6 +206,16 @@ def _check_kind(path: Path | str) -> Path:
     if path.exists() and not path.is_file() and not path.is_dir():
         raise ValueError("a pipe or a device and not a file")
     return path
+
+
+def _whole(path: Path) -> bytes:
+    """The content of a file. Raises ValueError where it is larger than `MAX_BYTES`, or large and no image."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"{size:,} bytes, more than the limit of {MAX_BYTES:,}")
+    if size > _LOOKED_INTO_FIRST:
+        picture_size(path)
+    return path.read_bytes()
 
 
 def _check_size(height: int, width: int) -> None:

@@ -30,6 +30,8 @@ _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _KINDS = {1: "unsigned integer", 2: "signed integer", 3: "floating-point"}
 _ORIENTATION, _LAYERS = 274, 37724
 _MOST_PAGES = 64  # that are looked at: the image and smaller copies of it
+_LARGEST_TILE = 1 << 24  # pixels; larger ones only where the image is as large
+_PADDING = 1 << 20  # bytes that a strip may hold beyond its rows
 _NONE, _DEFLATE, _PACKBITS = (1,), (8, 32946), (32773,)
 
 
@@ -51,7 +53,8 @@ def tiff_header(source: bytes | Path) -> TiffHeader:
     """The header of the one image in a TIFF file.
 
     Raises:
-        ValueError: several pages, samples that are not integers of at most 16 bits, or not to be parsed.
+        ValueError: several pages, samples that are not integers of at most 16 bits, tiles far larger than the image, or
+            not to be parsed.
     """
     import tifffile
 
@@ -64,6 +67,10 @@ def tiff_header(source: bytes | Path) -> TiffHeader:
         if page.bitspersample > 16 or page.sampleformat not in (1, 4):
             kind = _KINDS.get(page.sampleformat, "unusual")
             raise ValueError(f"{page.bitspersample}-bit {kind} samples; convert it to 8 or 16-bit integers")
+        area = page.imagewidth * page.imagelength
+        if page.is_tiled and page.tilewidth * page.tilelength > max(_LARGEST_TILE, 4 * area):
+            size = f"{page.imagewidth}x{page.imagelength}"
+            raise ValueError(f"tiles of {page.tilewidth}x{page.tilelength} pixels in an image of {size}")
         tag = page.tags.get(_ORIENTATION)
         orientation = int(tag.value) if tag and tag.value in range(1, 9) else 1
         return TiffHeader(page.imagelength, page.imagewidth, int(page.bitspersample), orientation)
@@ -80,7 +87,7 @@ def as_stored(data: bytes, header: TiffHeader) -> bytes:
 
 
 def check_complete(data: bytes) -> None:
-    """Raise ValueError where strips or tiles are missing, lie outside the file, or hold too little."""
+    """Raise ValueError where strips or tiles are missing, lie outside the file, or hold too little or far too much."""
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as tif:
@@ -97,8 +104,11 @@ def check_complete(data: bytes) -> None:
             return
         for index, (offset, size) in enumerate(zip(offsets, sizes, strict=False)):
             expected = _expected_bytes(page, index)
+            most = _expected_bytes(page, 0) + _PADDING
             strip = data[offset : offset + size]
-            found = size if compression in _NONE else inflated_length([strip], expected)
+            found = size if compression in _NONE else inflated_length([strip], most)
+            if compression in _DEFLATE and found >= most:
+                raise ValueError("a strip or tile inflates to far more than its part of the image")
             if found < expected:
                 raise ValueError("truncated or corrupt (a strip or tile holds too little)")
 

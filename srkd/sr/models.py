@@ -14,7 +14,7 @@ from srkd import trust
 from srkd.engine import weight_files
 from srkd.engine.checkpoint import load_into, load_weights
 from srkd.errors import SrkdError, unknown
-from srkd.safe_load import building, check_weights
+from srkd.safe_load import building, check_file, check_weights
 from srkd.sr import foreign, networks, zoo
 from srkd.sr.luma import Luma
 from srkd.sr.probe import check_output
@@ -93,6 +93,8 @@ def _ncnn(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     from srkd.integrations import ncnn
 
     beside = path.with_suffix(".bin")
+    if beside.is_file():
+        check_file(beside)
     state = dict(ncnn.state_dict(path, beside))
     check_weights(state, beside)
     return state, {}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from srkd.errors import SrkdError, nearest
 from srkd.io.atomic import shown
+from srkd.io.bounded import read_bytes
 from srkd.io.images import list_images
 from srkd.io.store import PictureStore, open_or_build, pair_files
 from srkd.sr import datasets, near_duplicates
@@ -15,6 +16,7 @@ from srkd.sr.copies import smaller
 from srkd.sr.recipe import Paths, TrainSet, ValSet
 
 Folders = list[list[Path]]
+_LARGEST_LIST = 64 << 20  # bytes of a meta_info_file
 
 
 def training_pictures(spec: TrainSet, scale: int) -> PictureStore:
@@ -106,11 +108,13 @@ def _name_in(root: str, file: Path) -> str:
 def _names_in(path: Path) -> dict[str, int]:
     """Names in one of BasicSR's lists, with their lines: each is a file name and perhaps its shape, `a.png (8,8,3)`."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_bytes(path, _LARGEST_LIST).decode("utf-8").splitlines()
     except OSError as error:
         raise SrkdError(f"{shown(path)}: cannot read the meta_info_file: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SrkdError(f"{shown(path)}: a meta_info_file is text, a file name a line") from error
+    except ValueError as error:
+        raise SrkdError(f"{shown(path)}: not a meta_info_file: {error}") from error
     found: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         name = re.sub(r"\s+\([\d, ]*\)$", "", line.strip())

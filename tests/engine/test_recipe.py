@@ -1,4 +1,5 @@
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -299,3 +300,24 @@ def test_lists_of_a_schedule_that_do_not_fit_together(spec: dict[str, Any], mess
 def test_warm_up_rises_in_a_line() -> None:
     train = _train(scheduler={"type": "constant"}, warmup_iter=4)
     assert [factor(s, train, 1.0) for s in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+
+
+def test_merge_keys_that_grow_without_end_are_refused() -> None:
+    rows = ["a0: &a0 {" + ", ".join(f"k{n}: {n}" for n in range(10)) + "}"]
+    rows += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 12)]
+    try:  # PyYAML from 6.0.3 merges each key once, older ones as often as it is named
+        assert len(parse("\n".join(rows))["a11"]) == 10
+    except SrkdError as error:
+        assert "merges more than" in str(error)
+    with pytest.raises(SrkdError, match="merges more than"):
+        parse("a: &a {x: 1}\nb: {<<: [" + ", ".join(["*a"] * 1000) + "]}")
+    assert parse("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}")["b"] == {"x": 3, "y": 2}
+
+
+def test_only_a_file_of_the_size_of_a_recipe_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yml")
+    (tmp_path / "large.yml").write_text("name: x\n" * 200_000)
+    (tmp_path / "link.yml").symlink_to("/dev/zero")
+    for name, why in (("pipe.yml", "pipe"), ("large.yml", "limit of 1,048,576"), ("link.yml", "device"), (".", "dir")):
+        with pytest.raises(SrkdError, match=why):
+            read(tmp_path / name)

@@ -16,6 +16,8 @@ from srkd.sr.infer import padded_side
 
 Bytes = NDArray[np.uint8]
 
+MOST_NUMBERS = 1 << 28  # of one value in a file from elsewhere whose size no image decides
+
 
 class CannotRunError(SrkdError):
     """A runtime that does not take a network, or not at some size; another one may."""

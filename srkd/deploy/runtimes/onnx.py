@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import logging
+import math
 import re
 import tempfile
 import warnings
@@ -17,7 +18,16 @@ import torch
 from torch import nn
 
 from srkd.deploy.graph import Pixels, example
-from srkd.deploy.runtimes.engine import Bytes, CannotRunError, Engine, as_bytes, as_floats, reason, require
+from srkd.deploy.runtimes.engine import (
+    MOST_NUMBERS,
+    Bytes,
+    CannotRunError,
+    Engine,
+    as_bytes,
+    as_floats,
+    reason,
+    require,
+)
 from srkd.errors import SrkdError
 
 PRECISIONS = ("fp32", "int8")
@@ -157,6 +167,15 @@ def _has_weights_elsewhere(message: Any) -> bool:
     return False
 
 
+def _check_constants(model: Any) -> None:
+    """Raise ValueError for a value of known size that is too large: a shape of two numbers can ask for terabytes."""
+    inferred = require("onnx").shape_inference.infer_shapes(model, data_prop=True)
+    for value in [*inferred.graph.value_info, *inferred.graph.output]:
+        sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
+        if math.prod(sides) > MOST_NUMBERS:  # 0 where a side is not known before the image is
+            raise ValueError(f"{value.name} of {sides}")
+
+
 def save(model: Any, path: Path) -> None:
     """Write `path` (.onnx), weights included."""
     require("onnx").save(model, path)
@@ -172,6 +191,7 @@ def load(path: Path) -> tuple[Any, dict[str, Any]]:
         model = onnx.load(path, load_external_data=False)
         if _has_weights_elsewhere(model):
             raise ValueError("weights in another file")
+        _check_constants(model)
         return model, json.loads({entry.key: entry.value for entry in model.metadata_props}[_KEY])
     except Exception as error:
         raise SrkdError(f"{path}: not an ONNX model that srkd exported, or not whole") from error

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import logging
+import math
 import re
 import warnings
 from collections import OrderedDict
@@ -17,7 +18,16 @@ import torch
 from torch import nn
 
 from srkd.deploy.graph import Pixels, example
-from srkd.deploy.runtimes.engine import Bytes, CannotRunError, Engine, as_bytes, as_floats, reason, require
+from srkd.deploy.runtimes.engine import (
+    MOST_NUMBERS,
+    Bytes,
+    CannotRunError,
+    Engine,
+    as_bytes,
+    as_floats,
+    reason,
+    require,
+)
 from srkd.engine.precision import bf16_is_fast, int8_saturates
 from srkd.errors import SrkdError
 
@@ -136,11 +146,21 @@ def save(model: Any, path: Path) -> None:
     require("openvino").save_model(model, path, compress_to_fp16=False)
 
 
+def _check_constants(model: Any) -> None:
+    """Raise ValueError for a value of known size that is too large: a shape of two numbers can ask for terabytes."""
+    for operator in model.get_ops():
+        for output in operator.outputs():
+            shape = output.get_partial_shape()
+            if shape.is_static and math.prod(shape.to_shape()) > MOST_NUMBERS:
+                raise ValueError(f"{operator.get_friendly_name()} of {shape}")
+
+
 def load(path: Path) -> tuple[Any, dict[str, Any]]:
     """An OpenVINO model that srkd wrote, and its facts. Raises SrkdError for any other file."""
     openvino = require("openvino")
     try:
         model = openvino.Core().read_model(path)
+        _check_constants(model)
         return model, json.loads(model.get_rt_info(_KEY).astype(str))
     except Exception as error:
         raise SrkdError(f"{path}: not an OpenVINO model that srkd exported, or not whole") from error

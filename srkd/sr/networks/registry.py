@@ -102,7 +102,7 @@ def build_described(spec: Mapping[str, Any], state: Mapping[str, Tensor], origin
         return _made(spec)
     check_spec(spec, origin)
     if isinstance(kind, str) and kind not in _NETWORKS and kind not in _PLAIN_OF_BASICSR:
-        raise SrkdError(f"{origin}: {unknown('network', kind, [*_NETWORKS, *_PLAIN_OF_BASICSR])}")
+        raise SrkdError(f"{origin}: {unknown('network', kind, {*_NETWORKS, *_PLAIN_OF_BASICSR})}")
     with building(state, origin):
         return _made(spec)
 
