@@ -53,6 +53,8 @@ def reference(name: str, task: type[tasks.Task]) -> str:
             parts.append("Further keys are handed on as they are.")
         if model.ignored:
             parts.append(f"Accepted and ignored, with a notice: {', '.join(map(code, sorted(model.ignored)))}.")
+        if free := sorted(model.free & model.model_fields.keys()):
+            parts.append(f"A resumed run may change {', '.join(map(code, free))}.")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -148,8 +150,17 @@ _TERM = (
 _READING = """\
 ## How a recipe is read
 
-- `1e-4` is a number. Object tags (`!!python/...`) are refused.
-- All mistakes are reported at once, in words, before anything is built: `srkd train -opt recipe.yml --dry-run`.
+- `1e-4` is a number. Object tags (`!!python/...`) are refused, and so is a key that is there twice. Text that starts
+  with `~/` is a path below your home folder.
+- All mistakes are reported at once, in words and with their line, before anything is built:
+  `srkd train -opt recipe.yml --dry-run`. It also tries one step of each stage, and of each validation set the smallest
+  image and that of the oddest sides.
 - `--set train.total_iter=100` overrides a key, `--set datasets.val.name=x` a deeper one; items of lists go by number.
 - `stages:` is a list of overrides; each stage starts from the weights of the one before.
+- `--auto_resume` goes on from the newest training state that can be read, if all that numbers depend on is what it
+  was: data, teachers and other files may move, and validation may change; the batch over all processes may not. A
+  finished run goes on when `train.total_iter` is raised.
+- Where a recipe validates while it trains (`val.val_freq`), the best networks are kept beside `..._latest` as
+  `models/net_g_best.safetensors`: `val.best` names the score that decides, and with `val.patience` training stops once
+  nothing better comes.
 - The resolved recipe, every default filled in, is saved with the run as `recipe.yml` and trains the same again."""

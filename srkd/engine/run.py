@@ -59,6 +59,10 @@ class Run:
         self.task_type = tasks.find(str(self.data.get("task", "sr"))).of(self.data)
         self.recipe, ignored = validate(self.task_type.recipe_type, self.data)
         self.notices = [f"ignored, since they mean nothing here: {', '.join(ignored)}"] if ignored else []
+        wanted, processes = self.recipe.num_gpu, int(os.environ.get("WORLD_SIZE", "1"))
+        if isinstance(wanted, int) and wanted > 1 and wanted != processes:
+            text = f"num_gpu is {wanted}, and a process has one: torchrun --nproc_per_node {wanted} starts as many"
+            self.notices.append(text)
         self.folder = Path(root) / self.recipe.name
         self.resume, self.quiet = resume, quiet
         self.deadline = None if budget is None else time.monotonic() + budget

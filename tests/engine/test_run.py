@@ -16,7 +16,7 @@ from srkd.engine import checkpoint
 from srkd.engine.checkpoint import load_weights
 from srkd.engine.log import read_metrics
 from srkd.engine.recipe import merge, override
-from srkd.engine.run import Run
+from srkd.engine.run import Run, make_fabric
 from srkd.errors import SrkdError
 from srkd.io.lock import locked_itself
 
@@ -42,6 +42,15 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def same(a: Path, b: Path) -> bool:
     one, other = weights(a), weights(b)
     return all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_num_gpu_0_trains_on_the_cpu_and_more_than_there_are_processes_gives_a_notice(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert make_fabric(Run(recipe | {"num_gpu": 0}, tmp_path).recipe).device.type == "cpu"
+    assert any("torchrun --nproc_per_node 4" in text for text in Run(recipe | {"num_gpu": 4}, tmp_path).notices)
+    assert not Run(recipe | {"num_gpu": 0}, tmp_path).notices
 
 
 def test_a_run_writes_what_it_promises_and_learns(recipe: dict[str, Any], tmp_path: Path) -> None:

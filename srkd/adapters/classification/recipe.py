@@ -11,6 +11,7 @@ from srkd.engine.recipe import Section
 class Data(Section):
     """`data:` which pictures, and how they are shown to the network."""
 
+    free = frozenset({"root"})  # the fingerprint says what was read from there
     root: str = pydantic.Field(description="a folder or tar archive: CIFAR, (Fashion-)MNIST, or <split>/<class>/*")
     train: int | None = pydantic.Field(None, gt=0, description="pictures to train on; all by default")
     held_out: int = pydantic.Field(0, ge=0, description="training pictures kept apart, to fit the temperature on")

@@ -17,6 +17,7 @@ class Data(Section):
     strongest.
     """
 
+    free = frozenset({"root"})  # the fingerprint says what was read from there
     root: str = pydantic.Field(description="a table of ratings (a file), or a folder of pair lists")
     behaviours: list[str] = pydantic.Field(
         [], description="of a folder: files to train on, weakest behaviour first; it also has validation.txt, test.txt"

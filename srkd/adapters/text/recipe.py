@@ -29,6 +29,7 @@ class Tokens(Section):
 class Data(Section):
     """`data:` which documents, their families, and what of them is shown to the network."""
 
+    free = frozenset({"root"})  # the fingerprint says what was read from there
     root: str = pydantic.Field(description="20news-bydate.tar.gz, a CSV of text,label,split, or <split>/<class>/*")
     encodings: list[str] = pydantic.Field(["utf-8"], min_length=1, description="tried in order, a file or line at once")
     remove: list[Literal["headers", "footers", "quotes"]] = pydantic.Field([], description="parts of letters")

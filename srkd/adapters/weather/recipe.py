@@ -22,6 +22,7 @@ class Quantity(Section):
 class Table(Section):
     """Forecasts and observations: a CSV file with a row for each station and day, which holds the next day's truth."""
 
+    free = frozenset({"root"})  # the fingerprint says what was read from there
     root: str = pydantic.Field(description="the CSV file, also below SRKD_DATA")
     station: str = pydantic.Field("station", description="column of the station")
     time: str = pydantic.Field("Date", description="column of the day on which the forecast is made")
