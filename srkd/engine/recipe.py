@@ -113,7 +113,7 @@ class Train(Section):
 class Logger(Section):
     """What is written while training, and how often (in steps)."""
 
-    ignored = frozenset({"wandb"})
+    ignored = frozenset({"wandb", "save_checkpoint_format"})
     print_freq: int = pydantic.Field(100, gt=0, description="steps between records of losses in metrics.jsonl")
     save_checkpoint_freq: int = pydantic.Field(5000, gt=0, description="steps between checkpoints that are kept")
     save_state_seconds: float = pydantic.Field(60.0, ge=0, description="longest time that a killed run loses")

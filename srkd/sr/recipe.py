@@ -119,6 +119,7 @@ class Validation(Judging):
     """When and how to validate. The best of several validations is kept as models/net_g_best.safetensors."""
 
     ignored = frozenset({"pbar", "suffix", "use_pbar"})
+    instead = {"val_enabled": "val_freq, and no validation set for none", "metrics_enabled": "metrics, {} for none"}
     val_freq: int = pydantic.Field(0, ge=0, description="steps between validations; 0: at the end only")
     save_img: bool = pydantic.Field(False, description="keep the outputs under visualization/")
     metrics: dict[str, Metric] = {"psnr": Metric(type="calculate_psnr"), "ssim": Metric(type="calculate_ssim")}
@@ -201,6 +202,11 @@ class SRTrain(Train):
 
     def all_losses(self) -> list[dict[str, Any]]:
         """The loss terms, BasicSR's `pixel_opt` and `fft_opt` among them."""
+        if any(spec.get("type") in ("GANLoss", "GANLossD") for spec in self.losses):
+            raise SrkdError(
+                "train.losses: a GANLoss is no term of an image, but of a discriminator's logits; task: sr.gan has "
+                "train.gan_opt for it"
+            )
         given = {key: spec for key in ("pixel_opt", "fft_opt") if (spec := getattr(self, key)) is not None}
         terms = [_term(key, spec) for key, spec in given.items()] + list(self.losses)
         return terms or [{"type": "L1Loss", "target": "gt", "weight": 1.0}]
@@ -210,7 +216,8 @@ class SRRecipe(Recipe):
     """The top of an SR recipe."""
 
     ignored = frozenset({"model_type", "dist_params", "dist", "rank", "world_size", "is_train", "auto_resume",
-                         "use_static_graph"})  # fmt: skip
+                         "use_static_graph", "deterministic", "launcher", "watch", "fast_matmul", "use_compile",
+                         "detect_anomaly"})  # fmt: skip
     free = Recipe.free | {"path", "network_g_teacher"}  # of a teacher its weights count, wherever they lie
     instead = {**Recipe.instead, **dict.fromkeys(("network_d", "network_d_teacher", "mutual", "init_seed"), _GAN)}
     scale: int = pydantic.Field(ge=1, le=16, description="super-resolution factor")
