@@ -6,6 +6,7 @@ within `trusting()`: `--trust-code`, `srkd.load(..., trust_code=True)`, a recipe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,6 +27,12 @@ def allows(path: str) -> bool:
 def granted() -> bool:
     """Whether every class may be, here and now."""
     return _granted > 0
+
+
+def environment() -> dict[str, str]:
+    """This process's environment for a Python process with `-m`, which then imports nothing that lies in the working
+    folder (as of Python 3.11)."""
+    return {**os.environ, "PYTHONSAFEPATH": "1"}
 
 
 @contextmanager

@@ -6,7 +6,6 @@ what it would pin does not matter, and nothing of it runs.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from srkd import resources
 from srkd.errors import SrkdError, unknown
 from srkd.io.atomic import atomic_path
 from srkd.io.digest import file_sha256
+from srkd.trust import environment
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def _download(name: str, entry: External, folder: Path) -> Path:
     # Nothing is built or installed, so neither the Python that the package asks for nor constraints (whose relative
     # paths and pins are about installations) have a say.
     command += ["--only-binary=:all:", "--ignore-requires-python", "--no-input", "--disable-pip-version-check"]
-    environment = {k: v for k, v in os.environ.items() if k not in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    variables = {k: v for k, v in environment().items() if k not in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")}
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
         said = done.stderr.strip().splitlines() or ["pip said nothing"]

@@ -21,6 +21,7 @@ from torch import nn
 
 from srkd.deploy.runtimes.engine import CannotRunError
 from srkd.errors import SrkdError
+from srkd.trust import environment
 
 _OWN = ("srkd", "torch")
 _MODULES = {"onnxruntime": "srkd.deploy.runtimes.onnx", "openvino": "srkd.deploy.runtimes.openvino"}
@@ -56,8 +57,9 @@ def convert(graph: nn.Module, runtime: str, facts: Mapping[str, Any]) -> Any:
 
 def _child(*paths: Path) -> int:
     command = [sys.executable, "-m", __name__, *map(str, paths)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
-    return subprocess.run(command, env=environment, capture_output=True, check=False).returncode
+    paths_of_modules = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    variables = {**environment(), "PYTHONPATH": paths_of_modules}
+    return subprocess.run(command, env=variables, capture_output=True, check=False).returncode
 
 
 def _main(asked: Path, made: Path, refused: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from srkd.errors import SrkdError
 from srkd.study.compress import engines
-from srkd.trust import granted, trusting
+from srkd.trust import environment, granted, trusting
 
 
 def measure(model: str, way: engines.Way, at: tuple[int, int], seconds: float) -> dict[str, Any]:
@@ -25,7 +25,8 @@ def measure(model: str, way: engines.Way, at: tuple[int, int], seconds: float) -
         SrkdError: it could not be measured there; says why.
     """
     arguments = json.dumps([model, list(way), list(at), seconds, granted()])
-    done = subprocess.run([sys.executable, "-m", __name__, arguments], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", __name__, arguments]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise SrkdError(f"{model} could not be measured in a process of its own: {said[-1]}")
