@@ -1,0 +1,181 @@
+"""Every command line of README and docs runs, in order, a page in a folder, on small stand-ins; or it says why not."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from srkd.cli.main import main
+from srkd.deploy import calibration
+from srkd.integrations.torchvision_mend import import_torchvision
+from srkd.sr import datasets, zoo
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+HOURS = "trains and measures for as long as --time says; here its plan alone"
+
+# What is added to a line so that it is short; its words stay. A text is why a line is not run.
+LINES: dict[str, list[str] | str] = {
+    "make demo": "the demonstration: tests/study/test_demo.py runs it, made small",
+    "make test": "this suite",
+    ". /path/to/srkd/.venv/bin/activate": "the shell's, of a checkout's environment",
+    "python -m pytest tests/losses/test_every_loss.py -k gram": "of a loss that the page writes: test_written.py",
+    "srkd --version": [],
+    "srkd doctor": [],
+    "srkd zoo list": [],
+    "srkd train --list-losses": [],
+    "srkd upscale photos/ -o large/": [],
+    "srkd upscale photos/ -o large/ --scale 2": [],
+    "srkd upscale photos/ -o large/ --dry-run": [],
+    "srkd upscale x.png -o o -m dat_light_x2": [],
+    "srkd upscale held_out/chelsea.png -o large.png": [],
+    "srkd upscale held_out -o large -m experiments/distilled/models/net_g_latest.safetensors --format png": [],
+    "srkd compress teacher.pth --data photos/ --max-ms 30 --at 256x256 --max-mb 0.5 --time 60m -o out/":
+        f"{HOURS}: tests/cli/test_compress.py",
+    "srkd train -opt recipe.yml --set train.total_iter=1000 --auto_resume": ["--set", "train.total_iter=2"],
+    "srkd train -opt alone.yml --dry-run": [],
+    "srkd train -opt alone.yml": [],
+    "srkd train -opt alone.yml --auto_resume": [],
+    "srkd train -opt distilled.yml": [],
+    "srkd train -opt my_student.yml --dry-run": [],
+    "srkd train -opt my_student.yml": [],
+    "srkd train -opt teacher.yml": [],
+    "srkd train -opt student.yml": [],
+    "srkd compare study.yml --dry-run": [],
+    "srkd compare study.yml": [],
+    "srkd compare study.yml --shard 1/2": [],
+    "srkd compare --judge experiments/my_methods/results.json": [],
+    "srkd evaluate --model bicubic dat_light_x2 --data Set5 Set14 B100 --output scores/": [],
+    "srkd evaluate --model bicubic edsr_16x8_x2_cc0 --data held_out --output scores": [],
+    "srkd evaluate --data held_out --output scores --model bicubic edsr_16x8_x2_cc0 "
+    "experiments/alone/models/net_g_latest.safetensors experiments/distilled/models/net_g_latest.safetensors": [],
+    "srkd evaluate --model bicubic teacher.safetensors experiments/my_student/models/net_g_latest.safetensors "
+    "--data held_out --output scores": [],
+    "srkd export edsr_16x8_x2_cc0 -o files/ --precision fp32,int8": ["--precision", "fp32", "--to", "openvino"],
+    "srkd prune edsr_16x8_x2_cc0 --keep 0.5 -o half.safetensors": [],
+    "srkd prepare_data Set5 BSDS500/train --scale 2": [],
+    "srkd benchmark training --data folder/of/pictures": "two minutes of timing: tests/study/test_benchmark.py",
+    "srkd benchmark inference -m teacher.safetensors experiments/my_student/models/net_g_latest.safetensors "
+    "--size 256x256 --data held_out -o speed": "every runtime in turn: tests/study/test_benchmark_inference.py",
+    "python tools/benchmark.py upscale --data CC0_photos -m edsr_16x8_x2_cc0 --precision bf16 --rounds 5":
+        "minutes of timing: tests/study/test_benchmark_upscale.py",
+    "python tools/benchmark.py inference -m edsr_16x8_x2_cc0 --size 1280x720 --data Set5 --seconds 2 -o DIR":
+        "every runtime in turn: tests/study/test_benchmark_inference.py",
+}  # fmt: skip
+
+
+def lines_of(page: Path) -> Iterator[str]:
+    """The command lines in a page's blocks, and those of srkd in its text that have options; comments taken off."""
+    text = page.read_text(encoding="utf-8")
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            if words := shlex.split(re.sub(r"^(\w+=\S+ )+", "", line), comments=True):
+                yield " ".join(words)
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    yield from (" ".join(line.split()) for line in re.findall(r"`(srkd \w+ [^`]*-[^`]*)`", prose))
+
+
+def dat_like(path: Path) -> Path:
+    """A network of DAT's kind, small and random: 1x1 kernels, batch norm, windows."""
+    import_torchvision()
+    from spandrel.architectures.DAT import DAT
+
+    torch.manual_seed(0)
+    network: nn.Module = DAT(img_size=8, embed_dim=32, split_size=[4, 4], depth=[1], num_heads=[2], expansion_factor=2,
+                             resi_connection="1conv", upscale=2, img_range=1.0,
+                             upsampler="pixelshuffledirect")  # fmt: skip
+    torch.save({"params": network.state_dict()}, path)
+    return path
+
+
+@pytest.fixture
+def folder(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of a page: photographs under each name that pages use, a teacher, and data sets of two."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("photos", "held_out", "training"):
+        shutil.copytree(photos, tmp_path / name)
+    shutil.copy(photos / "p0.png", "x.png")
+    shutil.copy(photos / "p0.png", "held_out/chelsea.png")
+    for name in ("teacher.safetensors", "teacher.pth"):
+        shutil.copy(zoo.weights("edsr_16x8_x2_cc0")[0], name)
+    few = sorted(photos.iterdir())[:2]
+    monkeypatch.setattr(datasets, "locate", lambda *_: few)
+    monkeypatch.setattr(calibration, "DEFAULT", str(photos))
+    monkeypatch.setattr(zoo, "fetch", lambda name: dat_like(tmp_path / f"{name}.pth"))
+    return tmp_path
+
+
+def write_files(page: Path) -> None:
+    """The YAML and Python files that a page has its reader save, trainings and studies cut short."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"([^\n]*(?:\n[^\n]+)*)\n\n```(yaml|python)\n(.*?)```", text, re.DOTALL)
+    unnamed = iter({"compress.md": ["my_student.yml"], "compare.md": ["study.yml"], "README.md": ["recipe.yml"],
+                    "another-domain.md": ["teacher.yml", "student.yml"]}.get(page.name, []))  # fmt: skip
+    for words, language, content in blocks:
+        named = re.findall(r"`(\w+\.(?:yml|py))`", words)
+        name = named[-1] if named else next(unnamed, None) if language == "yaml" else None
+        if name and name.endswith(".py") and name != "photographs.py":
+            Path(name).write_text(content)
+        elif name and name.endswith(".yml"):
+            Path(name).write_text(yaml.safe_dump(short(yaml.safe_load(content))))
+
+
+def short(data: dict[str, Any]) -> dict[str, Any]:
+    if "variants" in data:
+        return data | {"seeds": data["seeds"][:2], "variants": data["variants"][:1], "sets": ["held_out"]}
+    data["train"] |= {"total_iter": 2}
+    if "datasets" in data:
+        data["datasets"]["train"] |= {"dataroot_gt": "training", "gt_size": 16, "batch_size_per_gpu": 2}
+        data["logger"] = {"use_tb_logger": False}
+    return data
+
+
+def base_of_a_study() -> None:
+    """The recipe and study that README and the page on comparing name and do not show."""
+    recipe = {
+        "name": "base", "scale": 2, "network_g": {"type": "EDSR", "num_feat": 4, "num_block": 4, "img_range": 1.0},
+        "network_g_teacher": {"zoo": "edsr_16x8_x2_cc0"}, "train": {"total_iter": 2, "losses": [{"type": "output"}]},
+        "datasets": {"train": {}, "val": {"name": "held_out", "dataroot_gt": "held_out"}},
+    }  # fmt: skip
+    study = {"name": "short", "base": "recipe.yml", "seeds": [0, 1], "sets": ["held_out"],
+             "variants": [{"name": "output", "losses": [{"type": "L1Loss"}, {"type": "output"}]}]}  # fmt: skip
+    contents: Mapping[str, dict[str, Any]] = {"recipe.yml": short(recipe), "study.yml": study}
+    for name, content in contents.items():
+        if not Path(name).exists() or name == "recipe.yml":
+            Path(name).write_text(yaml.safe_dump(content))
+
+
+@pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES if any(lines_of(page))])
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")
+def test_every_command_line_runs(page: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_files(ROOT / page)
+    base_of_a_study()
+    for line in lines_of(ROOT / page):
+        assert line in LINES, f"{page}: say in LINES how `{line}` is run in a test, or why it is not"
+        added = LINES[line]
+        if isinstance(added, str):
+            continue
+        code = main([*shlex.split(line)[1:], *added])
+        captured = capsys.readouterr()
+        assert code == 0, f"`{line}` ended with {code}: {captured.err[-500:]}"
+
+
+def test_the_example_of_another_model(folder: Path) -> None:
+    assert "`-m dat_light_x2`" in (ROOT / "docs" / "how-to" / "upscale.md").read_text(encoding="utf-8")
+    assert main(["upscale", "x.png", "-o", "o", "-m", "dat_light_x2"]) == 0
+    assert (folder / "o" / "x.png").is_file()
+
+
+def test_no_line_is_left_of_what_pages_no_longer_have() -> None:
+    there = {line for page in PAGES for line in lines_of(page)} | {"srkd upscale x.png -o o -m dat_light_x2"}
+    assert set(LINES) <= there
