@@ -194,14 +194,16 @@ def preview(jobs: Sequence[Job], scale: float, options: Options) -> Iterator[Out
         if options.skip_existing and job.target.exists():
             yield Outcome(job, "skipped")
             continue
+        step = "read"
         try:
             decoded = _decode(job, options)
+            step = "written"
             height, width, channels = decoded.pixels.shape
             size = output_size(height, width, scale)
             check_holds(job.target, (*size, channels), FORMATS[job.format])
             yield Outcome(job, "planned", ((height, width), size), tuple(decoded.notes))
         except Exception as error:
-            yield Outcome(job, "failed", error=_reason(job, error))
+            yield Outcome(job, "failed", error=f"cannot be {step}: {_reason(job, error)}")
 
 
 def share(jobs: Sequence[Job]) -> list[Job]:

@@ -16,8 +16,8 @@ _MOST_FOLDERS = 5
 def line(outcome: Outcome) -> str:
     """One line of a dry run."""
     source, target = shown(outcome.job.source), shown(outcome.job.target)
-    if outcome.status == "skipped" or outcome.size is None:
-        return f"skip {target}: exists" if outcome.status == "skipped" else f"cannot be read: {outcome.error}"
+    if outcome.size is None:
+        return f"skip {target}: exists" if outcome.status == "skipped" else outcome.error
     (height, width), (tall, wide) = outcome.size
     return f"{source} {width}x{height} -> {target} {wide}x{tall}"
 

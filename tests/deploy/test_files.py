@@ -84,7 +84,10 @@ def test_alpha_into_a_format_without(tmp_path: Path) -> None:
     opaque[..., 3] = 255
     write_picture(tmp_path / "opaque.png", Picture(opaque))
     write_picture(tmp_path / "clear.png", Picture(clear))
-    said, _ = do(SAME, plan([str(tmp_path)], tmp_path / "out", format="jpeg"))
+    jobs = plan([str(tmp_path)], tmp_path / "out", format="jpeg")
+    planned = [line(outcome) for outcome in preview(jobs, 1, Options())]
+    assert planned[0].startswith("cannot be written: ") and "jpeg holds no transparency" in planned[0]
+    said, _ = do(SAME, jobs)
     assert said[0].startswith("failed:") and "clear.jpg: jpeg holds no transparency; choose png" in said[0]
     np.testing.assert_allclose(read_picture(tmp_path / "out" / "opaque.jpg").pixels, opaque[..., :3], atol=40)
     assert os.listdir(tmp_path / "out") == ["opaque.jpg"]

@@ -44,4 +44,5 @@ def test_json_holds_everything() -> None:
 def test_lines_of_a_dry_run() -> None:
     assert line(Outcome(job("a.png"), "planned", SIZE)) == "in/a.png 4x3 -> out/in/a.png 8x6"
     assert line(Outcome(job("a.png"), "skipped")) == "skip out/in/a.png: exists"
-    assert line(Outcome(job("a.png"), "failed", error="in/a.png: cut")) == "cannot be read: in/a.png: cut"
+    failed = Outcome(job("a.png"), "failed", error="cannot be read: in/a.png: cut")
+    assert line(failed) == "cannot be read: in/a.png: cut"
