@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from srkd.docs.figures import Page, cards, pages, typed
+from srkd.docs.figures import Page, cards, pages
+from srkd.docs.typed import typed
 from srkd.errors import SrkdError
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +31,7 @@ def page(folder: Path, text: str) -> Page:
         ("s/sets/Set5/psnr - 37 : +.3f", "+0.504"),
         ('"s/rows/way=a,at=1/my ms" / "s/rows/1/my ms" : .1f', "4.0"),
         ("s/rows/way=b/way : s", "b"),
+        ("( s/sets/Set5/psnr - 37 ) / ( s/rows/1/at * 2 ) * 100 : .1f", "25.2"),
     ],
 )
 def test_a_figure_is_what_its_file_says(what: str, value: str, tmp_path: Path) -> None:
@@ -63,6 +65,51 @@ def test_a_study_stands_beside_its_control(tmp_path: Path) -> None:
     assert "| control |     5 | 37.00 |" in filled and "at " not in filled
 
 
+# Two variants, two seeds each, whose items are averaged first.
+SCORES = {"control": [[36.0, 38.0], [37.0, 38.0]], "rkd": [[36.5, 38.1], [37.5, 38.5]]}
+
+
+def results(folder: Path, scores: dict[str, list[list[float]]]) -> Page:
+    runs = [
+        {"variant": variant, "seed": seed,
+         "scores": {"Set5": {"metrics": {"psnr": dict(zip(("baby", "bird"), items, strict=True))}}}}
+        for variant, seeds in scores.items() for seed, items in reversed(list(enumerate(seeds)))
+    ]  # fmt: skip
+    row = {"variant": "rkd", "mean": 37.65, "SD": 0.49, "difference": 0.4, "low": -0.9, "high": 1.7, "p": 0.1560}
+    rows = [{"variant": "control", "mean": 37.25, "SD": 0.3536}, row]
+    (folder / "results.json").write_text(json.dumps({"runs": runs, "scores": rows}))
+    (folder / "page.md").write_text("")
+    return Page(folder / "page.md", folder)
+
+
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("r#seeds/Set5/psnr/rkd - r#seeds/Set5/psnr/control : each .2f", "0.30 and 0.50"),
+        ("r#seeds/Set5/psnr/rkd - r#seeds/Set5/psnr/control : range .2f", "0.30 to 0.50"),
+        ("r#seeds/Set5/psnr/rkd - r#seeds/Set5/psnr/control : mean .2f", "0.40"),
+        # t = 0.4 / 0.1 with one degree of freedom: p = 1 - 2 / pi atan 4.
+        ("r#seeds/Set5/psnr/rkd - r#seeds/Set5/psnr/control : p .3f", "0.156"),
+        ("r#seeds/Set5/psnr/rkd/1 : .2f", "38.00"),
+        ("r#scores/variant=rkd : mean .1f", "37.6 ± 0.5"),
+        ("r#scores/variant=rkd : mean .0%", "3765 ± 49"),
+        ("r#scores/variant=rkd : difference .1f", "+0.4 (-0.9 to +1.7)"),
+        ("r#scores/variant=control : difference .1f", "-"),
+        ("r#scores/variant=rkd : p", "0.16"),
+    ],
+)
+def test_a_study_is_told_seed_by_seed(what: str, value: str, tmp_path: Path) -> None:
+    assert results(tmp_path, SCORES)._value(what.replace("r#", "results.json#"), {}) == value
+
+
+def test_a_grid_is_made_of_figures(tmp_path: Path) -> None:
+    grid = """grid method "RKD (0.1)=rkd,0.1" control=control,-
+      -- "weight={1} : g" "PSNR (dB)=s/variant={0} : mean .2f" "change (%)=s/variant={0}/mean / 37.25 * 100 : .1f" """
+    table = results(tmp_path, SCORES)._value(grid, {"s": "results.json#scores"})
+    assert "| RKD (0.1) |    0.1 | 37.65 ± 0.49 |      101.1 |" in table
+    assert "| control   |      - | 37.25 ± 0.35 |      100.0 |" in table
+
+
 @pytest.mark.parametrize(
     ("what", "words"),
     [
@@ -72,6 +119,10 @@ def test_a_study_stands_beside_its_control(tmp_path: Path) -> None:
         ("scores.json#steps/more : s", "no keys below a int"),
         ("scores.json#steps scores.json#steps : s", "a figure is a source, or sources"),
         ("scores.json#sets : .2f", 'cannot be written as ".2f"'),
+        ("( scores.json#steps : d", '")" not found'),
+        ("scores.json#steps ) : d", '")": a figure is a source'),
+        ("grid way a=1", 'a grid is its heading, rows, "--" and columns'),
+        ('grid way a=1 -- "x=scores.json#none/{0} : d"', 'unknown key "none"'),
         ("scores 2 Set5 -- published:DAT-lite", "DAT-light"),
     ],
 )
@@ -81,12 +132,41 @@ def test_a_mistake_is_named_with_its_line(what: str, words: str, tmp_path: Path)
     assert words in str(raised.value)
 
 
-def test_what_is_typed_by_hand_is_found(tmp_path: Path) -> None:
-    text = "Gains 0.17 dB.\n\n`--max-ms 15` and 27 times<!--given-->, in\n\n```sh\nsrkd --time 1.25\n```\n\n12 ms\n"
-    assert [line.partition(", ")[2] for line in typed(page(tmp_path, text))] == [
-        'line 1: "0.17 dB" is typed by hand',
-        'line 9: "12 ms" is typed by hand',
-    ]
+def hand_typed(folder: Path, text: str, name: str = "page.md") -> list[str]:
+    (folder / name).write_text(text)
+    return [line.split('"')[1] for line in typed(folder / name)]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Gains 0.17 dB, an accuracy of 52.9 ± 0.1 (p 0.031), 12 ms.",
+         ["0.17 dB", "52.9 ± 0.1", "0.031", "12 ms"]),
+        ("It is 2.5 times as fast, +0.4 better, 94 % of it, 4.3x faster, 1,369,859 parameters.",
+         ["2.5 times", "+0.4", "94 %", "4.3x", "1,369,859 parameters"]),
+        ("| a | 37.5 |\n|---|---|\n| b | 49,603 | 7 |", ["37.5", "49,603"]),
+        ("`--max-ms 15` and 27 times<!--given-->, in\n\n```sh\nsrkd --time 1.25\n```\n\n    sleep 0.25\n", []),
+        ("| 70 %<!--given--> | 71.5 |", ["71.5"]),
+        ("Python 3.10 to 3.12, version 1.26.4, arXiv:2308.03364, v0.12.1", []),
+        ("Adam 0.01, weight decay 0.05, label smoothing of 0.05, momentum 0.95, shares 0.25, 0.35 and 1", []),
+        ("40,000 steps of 128 users, 8 x 8 windows, T = 2, 1e-3, forcing 10", []),
+        ("3 <!--= file#key : .2f -->0.25 dB<!--/--> % <!-- 0.25 dB -->", []),
+    ],
+)  # fmt: skip
+def test_what_is_typed_by_hand_is_found(text: str, found: list[str], tmp_path: Path) -> None:
+    assert hand_typed(tmp_path, text) == found
+
+
+def test_a_typed_figure_is_named_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text("# Page\n\nGains 0.17 dB.\n")
+    assert typed(tmp_path / "page.md") == [f'{tmp_path / "page.md"}, line 3: "0.17 dB" is typed by hand']
+
+
+def test_what_a_program_writes_may_hold_figures(tmp_path: Path) -> None:
+    assert all(not hand_typed(tmp_path, "0.17 dB", name) for name in ("results.md", "a_results.md", "steps.md"))
+    assert hand_typed(tmp_path, "0.17 dB", "README.md") == ["0.17 dB"]
+    (tmp_path / "metrics.json").write_text("{}")
+    assert hand_typed(tmp_path, "0.17 dB", "README.md") == []  # a model card
 
 
 @pytest.mark.parametrize("path", [str(page.path.relative_to(ROOT)) for page in pages(ROOT)])

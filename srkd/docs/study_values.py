@@ -1,0 +1,123 @@
+"""What follows from a study's results JSON: scores of each seed, epochs and steps; and how values are written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from srkd.adapters.ner import history
+from srkd.adapters.weather import epochs
+from srkd.errors import SrkdError
+from srkd.study.statistics import t_test
+
+
+def _seeds(path: Path, results: Mapping[str, Any]) -> dict[str, Any]:
+    """{set: {metric: {variant: array (seeds,)}}}: each seed's mean over items, in the order of seeds."""
+    found: dict[str, Any] = {}
+    for run in sorted(results["runs"], key=lambda run: run["seed"]):
+        for name, scores in run.get("scores", {}).items():
+            for metric, items in scores["metrics"].items():
+                means = found.setdefault(name, {}).setdefault(metric, {}).setdefault(run["variant"], [])
+                means.append(float(np.mean(list(items.values()))))
+    return {
+        name: {metric: {v: np.array(means) for v, means in variants.items()} for metric, variants in metrics.items()}
+        for name, metrics in found.items()
+    }
+
+
+def _epochs(path: Path, results: Mapping[str, Any]) -> dict[str, Any]:
+    """{quantity, or "all": rows {"variant", "best", "epochs", "share", "each"}} of the adapter of weather: the best
+    epoch, that in which the control's best is reached, its share of the control's, and the same seed by seed."""
+    names = {
+        "variant": "variant",
+        "best": "at epoch",
+        "epochs": "epochs to the control's best",
+        "share": "share of its epochs",
+        "each": "seed by seed",
+    }
+    return {
+        quantity or "all": [{name: row[long] for name, long in names.items()} for row in epochs.reached(curves)]
+        for quantity, curves in epochs.read(path).items()
+    }
+
+
+def _steps(path: Path, results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of `srkd.adapters.ner.history.steps`, a mean as {"mean", "SD"}."""
+    rows = history.steps(results["runs"])
+    return [
+        {key: {"mean": value, "SD": row[f"{key} SD"]} if f"{key} SD" in row else value for key, value in row.items()}
+        for row in rows
+    ]
+
+
+# Keys of a results file that are computed from its runs.
+COMPUTED: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {"seeds": _seeds, "epochs": _epochs, "steps": _steps}
+
+
+def _number(value: float, form: str) -> str:
+    """Without the sign of a percentage, which stands once, in the text or the heading."""
+    return format(value, form).removesuffix("%")
+
+
+def _mean(value: Any, form: str) -> str:
+    if isinstance(value, np.ndarray):
+        return _number(value.mean(), form)
+    return f"{_number(value['mean'], form)} ± {_number(value['SD'], form)}"
+
+
+def _difference(value: Any, form: str) -> str:
+    """`+0.12 (-0.01 to +0.25)` of a study's row, a dash for the control."""
+    if value.get("difference") is None:
+        return "-"
+    numbers = [_number(value[key], f"+{form}") for key in ("difference", "low", "high") if value.get(key) is not None]
+    return numbers[0] + (f" ({numbers[1]} to {numbers[2]})" if len(numbers) == 3 else "")
+
+
+def _each(value: Any, form: str) -> str:
+    numbers = [_number(number, form) for number in value]
+    return f"{', '.join(numbers[:-1])} and {numbers[-1]}" if len(numbers) > 1 else numbers[0]
+
+
+def _range(value: Any, form: str) -> str:
+    return f"{_number(min(value), form)} to {_number(max(value), form)}"
+
+
+def _p(value: Any, form: str) -> str:
+    """The paired t test's p, not corrected: of a study's row, or of differences seed by seed."""
+    p = t_test(value) if isinstance(value, np.ndarray) else value.get("p")
+    return "-" if p is None else format(p, form or ".2g")
+
+
+def _ssim(value: Any, form: str) -> str:
+    return f"{value:+.4f}".replace("0.", ".") if form == "+" else f"{value:.4f}".removeprefix("0")
+
+
+FORMS: dict[str, Callable[[Any, str], str]] = {
+    "mean": _mean,
+    "difference": _difference,
+    "each": _each,
+    "range": _range,
+    "p": _p,
+    "ssim": _ssim,
+}
+
+
+def written(value: Any, form: str) -> str:
+    """A value as `form` says: one of Python's formats, or a name of `FORMS` and the format of its numbers.
+
+    Raises:
+        SrkdError: the value cannot be written so.
+    """
+    name, _, numbers = form.partition(" ")
+    try:
+        return FORMS[name](value, numbers) if name in FORMS else format(value, form)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise SrkdError(f'{_short(value)} cannot be written as "{form}"') from error
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,55 @@
+"""Figures of written pages that no file stands behind."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+# Measured units and comparisons; two decimals and more; a mean with its spread; a signed decimal.
+_UNITS = (
+    r"dB|ms|milliseconds|[MGK]B|steps/s|images/s|times|%|s|seconds|minutes|min|hours|points|parameters"
+    r"|(?:above|below|higher|lower) (?:the|it|that|its)"
+)
+_FIGURE = re.compile(
+    rf"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?:\s+(?:{_UNITS})(?!\w)|%|x(?=[\s.,;)]))"
+    r"|(?<![\w.])[-+]?\d+\.\d{2,}\b"
+    r"|(?<![\w.])\d+(?:\.\d+)? ± \d+(?:\.\d+)?"
+    r"|(?<![\w.,])[-+]\d+\.\d+\b"
+)
+# In a table every decimal, and every number of thousands, is a result.
+_IN_TABLE = re.compile(r"(?<![\w.])[-+]?(?:\d+\.\d+|\d{1,3}(?:,\d{3})+)(?![\w.])")
+_EXEMPT = re.compile(
+    r"```.*?```|<!--= .*?<!--/-->|<!--.*?-->|`[^`\n]*`|^ {4,}\S[^\n]*"
+    r"|\bPython \d+\.\d+(?: (?:to|or|and) \d+\.\d+)?|\bv?\d+\.\d+\.\d[\w.]*|arXiv:[\d.]+|https?://\S+"
+    # What somebody chose: hyper-parameters after their name.
+    r"|\b(?:Adam|AdamW|SGD|decay|rate|smoothing|gamma|alpha|eps|momentum|temperature|tolerances?|shares?|weights?)"
+    r"(?:\s(?:of|at|to))?(?:\s\d+(?:\.\d+)?(?:,|\sand)?)+(?!\.\d)",
+    re.DOTALL | re.MULTILINE,
+)
+_GIVEN = re.compile(r"[^\n|]*<!--given-->")
+_GENERATED = re.compile(r"(?:.*_)?results\.md|steps\.md|verdicts_changed\.md")
+
+
+def generated(path: Path) -> bool:
+    """Whether a program writes the page as a whole: the tables of `srkd compare` and of the adapters, known by their
+    names, and model cards, which have metrics.json beside them."""
+    card = path.name == "README.md" and (path.parent / "metrics.json").is_file()
+    return card or bool(_GENERATED.fullmatch(path.name))
+
+
+def typed(path: Path) -> list[str]:
+    """Figures of a page that were typed by hand: a line for each.
+
+    Left out are code, markers, versions, settings that follow their name (Adam 0.01), and what stands before
+    `<!--given-->` on its line, or in its cell: limits that somebody set, and what a source that the page names reports.
+    """
+    if generated(path):
+        return []
+    text = path.read_text(encoding="utf-8")
+    for exempt in (_GIVEN, _EXEMPT):
+        text = exempt.sub(lambda found: re.sub(r"[^\n]", "·", found[0]), text)
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        rule = _IN_TABLE if line.lstrip().startswith("|") else _FIGURE
+        found += [f'{path}, line {number}: "{figure[0].strip()}" is typed by hand' for figure in rule.finditer(line)]
+    return found
