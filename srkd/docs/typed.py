@@ -19,7 +19,7 @@ _FIGURE = re.compile(
 # In a table every decimal, and every number of thousands, is a result.
 _IN_TABLE = re.compile(r"(?<![\w.])[-+]?(?:\d+\.\d+|\d{1,3}(?:,\d{3})+)(?![\w.])")
 _EXEMPT = re.compile(
-    r"```.*?```|<!--= .*?<!--/-->|<!--.*?-->|`[^`\n]*`|^ {4,}\S[^\n]*"
+    r"```.*?```|<!--= .*?<!--/-->|<!--.*?-->|`[^`\n]*`|(?<=\n\n)(?: {4}[^\n]*\n)+"
     r"|\bPython \d+\.\d+(?: (?:to|or|and) \d+\.\d+)?|\bv?\d+\.\d+\.\d[\w.]*|arXiv:[\d.]+|https?://\S+"
     # What somebody chose: hyper-parameters after their name.
     r"|\b(?:Adam|AdamW|SGD|decay|rate|smoothing|gamma|alpha|eps|momentum|temperature|tolerances?|shares?|weights?)"
