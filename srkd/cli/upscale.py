@@ -68,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
             for outcome in preview(jobs, args.outscale or model.scale, options):
                 outcomes.append(outcome)
                 (tell if args.json else print)(line(outcome))
+                for note in outcome.notes:
+                    tell(f"{outcome.job.source}: {note}")
         else:
             model.engine = _engine(args, model)
             with Progress("upscaling", len(jobs)) as progress:

@@ -182,7 +182,8 @@ def _in_words(path: Path | str) -> Iterator[None]:
     except MemoryError as error:
         raise SrkdError(f"{shown(path)}: not enough memory to decode it") from error
     except OSError as error:
-        raise SrkdError(f"{shown(path)}: {error.strerror or f'truncated or corrupt ({error})'}") from error
+        decoder = str(error) if "nsupported" in str(error) else f"truncated or corrupt ({error})"
+        raise SrkdError(f"{shown(path)}: {error.strerror or decoder}") from error
     except ValueError as error:
         raise SrkdError(f"{shown(path)}: {' '.join(str(error).split())}") from error
 

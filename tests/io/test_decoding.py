@@ -284,6 +284,22 @@ def test_deep_formats_that_are_only_read(tmp_path: Path) -> None:
         read_picture(tmp_path / "b.pgm")
 
 
+def test_depth_that_avif_loses_is_said(tmp_path: Path) -> None:
+    if ".avif" not in Image.registered_extensions() or not cv2.haveImageWriter("a.avif"):
+        pytest.skip("no AVIF here")
+    pixels = textured(0, 64, 64)
+    for depth, stored in ((8, pixels), (10, pixels.astype(np.uint16) * 4)):
+        cv2.imwrite(str(tmp_path / "a.avif"), stored, [cv2.IMWRITE_AVIF_DEPTH, depth])
+        assert read_picture(tmp_path / "a.avif").notes == ("more than 8 bits rounded to 8",) * (depth > 8)
+
+
+def test_kinds_that_are_not_read_are_not_called_corrupt(tmp_path: Path) -> None:
+    head = struct.pack("<IiiHHIIiiII", 40, 4, 4, 1, 2, 0, 16, 0, 0, 4, 4)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 86, 0, 0, 70) + head + bytes(32))
+    with pytest.raises(SrkdError, match=r"a\.bmp: Unsupported BMP pixel depth"):
+        read_picture(tmp_path / "a.bmp")
+
+
 @pytest.mark.parametrize("bits", [16, 32])
 @pytest.mark.parametrize("top_down", [False, True])
 def test_bmp_with_masks(tmp_path: Path, bits: int, top_down: bool) -> None:
