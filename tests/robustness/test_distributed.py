@@ -68,7 +68,10 @@ def test_one_that_is_killed(place: Path) -> None:
     assert ended.code == 1, ended.said
     assert "another process" in ended.said and "--auto_resume" in ended.said and "Traceback" not in ended.said
     whole.check(place)
-    resumed = run(command("train", "-opt", "r.yml", "--auto_resume", "--budget", "0"), place)
+    go_on = ("train", "-opt", "r.yml", "--auto_resume", "--budget", "0")
+    refused = run(command(*go_on), place)
+    assert refused.code == 1 and "since the global batch" in refused.said and "Traceback" not in refused.said
+    resumed = run(command(*go_on, "--set", "datasets.train.batch_size_per_gpu=4"), place)
     assert resumed.code == 0 and "stopped at step" in resumed.said
 
 
