@@ -170,6 +170,7 @@ def test_every_command_line_runs(page: str, folder: Path, capsys: pytest.Capture
         assert code == 0, f"`{line}` ended with {code}: {captured.err[-500:]}"
 
 
+@pytest.mark.filterwarnings("ignore:torch.meshgrid")
 def test_the_example_of_another_model(folder: Path) -> None:
     assert "`-m dat_light_x2`" in (ROOT / "docs" / "how-to" / "upscale.md").read_text(encoding="utf-8")
     assert main(["upscale", "x.png", "-o", "o", "-m", "dat_light_x2"]) == 0

@@ -97,6 +97,14 @@ def test_colours_are_never_lost(tmp_path: Path, takes: int, gives: int, suffix: 
         load_network(path)
 
 
+def test_an_edsr_that_loses_colours_is_refused(tmp_path: Path) -> None:
+    network = networks.build({**EDSR, "num_out_ch": 1})  # its forward pass would broadcast the mean to three channels
+    with pytest.raises(SrkdError, match="takes 3 channels and gives 1"):
+        load_network(saved(tmp_path / "net.pth", network.state_dict()))
+    with pytest.raises(SrkdError, match="rgb_mean has 3 values for 1 input channels"):
+        networks.build({**GREY, "rgb_mean": [0.4, 0.4, 0.4]})
+
+
 def test_a_network_of_one_channel_upscales_grey_itself_and_the_luma_of_colours(tmp_path: Path) -> None:
     network = built(GREY)
     save_weights(tmp_path / "net.safetensors", network.state_dict(), {"network": GREY, "scale": 2})

@@ -43,9 +43,8 @@ class EDSR(nn.Module):
         super().__init__()
         if rgb_mean is None:
             rgb_mean = _DIV2K_GREY if num_in_ch == 1 else DIV2K_MEAN
-        if not num_in_ch == num_out_ch == len(rgb_mean):
-            raise ValueError(f"adds the mean that it took off: num_in_ch {num_in_ch}, num_out_ch {num_out_ch} and the "
-                             f"{len(rgb_mean)} of rgb_mean must be the same")  # fmt: skip
+        if len(rgb_mean) != num_in_ch:
+            raise ValueError(f"rgb_mean has {len(rgb_mean)} values for {num_in_ch} input channels")
         widths = inner_widths(num_feat, num_block, num_mid)
         self.mean: Tensor
         self.img_range = img_range
