@@ -1,6 +1,6 @@
 """Fill in the figures of README.md, docs/ and models/, and write the model cards (see srkd/docs/figures.py).
 
---check changes nothing, prints every figure that differs from its file, and exits with 1 if there is one.
+--check changes nothing, prints every figure that differs from its file or has none, and exits with 1 if there is one.
 """
 
 import argparse
@@ -10,14 +10,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from srkd.docs.figures import cards, pages
+from srkd.docs.typed import typed, written_by_hand
 from srkd.errors import SrkdError
 from srkd.io.atomic import write_text
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing, exit with 1 where a figure is stale")
-    check = parser.parse_args().check
+    parser.add_argument("--check", action="store_true", help="change nothing, exit with 1 where a figure is wrong")
+    check, root = parser.parse_args().check, Path(__file__).parents[1]
     stale: list[str] = []
     try:
         for path, text in cards():
@@ -25,7 +26,7 @@ def main() -> int:
                 stale.append(f"{path}: not what metrics.json and the recipe say")
                 if not check:
                     write_text(path, text)
-        for page in pages(Path(__file__).parents[1]):
+        for page in pages(root):
             if wrong := page.stale():
                 stale += wrong
                 if not check:
@@ -33,9 +34,10 @@ def main() -> int:
     except SrkdError as error:
         print(f"figures: {error}", file=sys.stderr)
         return 1
-    for line in stale:
+    by_hand = [line for path in written_by_hand(root) for line in typed(path)]
+    for line in [*stale, *by_hand]:
         print(line, file=sys.stderr if check else sys.stdout)
-    return int(check and bool(stale))
+    return int(bool(by_hand) or (check and bool(stale)))
 
 
 if __name__ == "__main__":

@@ -39,6 +39,13 @@ def rows(sources: Sources, words: Sequence[str]) -> str:
     return tables.markdown(found, [title or key for key, title in columns])
 
 
+def printed(sources: Sources, words: Sequence[str]) -> str:
+    """`printed file#keys column...`: {"title" (if any), "rows"} as a command prints it on a terminal."""
+    found = sources.value(words[0])
+    title = [found["title"]] if "title" in found else []
+    return "\n".join(["```text", *title, tables.text(found["rows"], words[1:]), "```"])
+
+
 def _plain(value: Any) -> Any:
     return written(value, "mean .1f") if isinstance(value, Mapping) else value
 
@@ -113,6 +120,7 @@ def _cell(sources: Sources, figure: str, words: Sequence[str]) -> str:
 
 BLOCKS: dict[str, Callable[[Sources, Sequence[str]], str]] = {
     "rows": rows,
+    "printed": printed,
     "scores": scores,
     "study": study,
     "grid": grid,

@@ -37,14 +37,19 @@ def generated(path: Path) -> bool:
     return card or bool(_GENERATED.fullmatch(path.name))
 
 
+def written_by_hand(root: Path) -> list[Path]:
+    """What people write and readers see: README.md, docs/, the studies' pages, and the notes that model cards print."""
+    models = [*(root / "models").rglob("*.md"), *(root / "models").glob("*/about.yml")]
+    found = [root / "README.md", *(root / "docs").rglob("*.md"), *models]
+    return sorted(path for path in found if path.is_file() and not generated(path))
+
+
 def typed(path: Path) -> list[str]:
     """Figures of a page that were typed by hand: a line for each.
 
     Left out are code, markers, versions, settings that follow their name (Adam 0.01), and what stands before
     `<!--given-->` on its line, or in its cell: limits that somebody set, and what a source that the page names reports.
     """
-    if generated(path):
-        return []
     text = path.read_text(encoding="utf-8")
     for exempt in (_GIVEN, _EXEMPT):
         text = exempt.sub(lambda found: re.sub(r"[^\n]", "·", found[0]), text)

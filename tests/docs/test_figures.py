@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from srkd.docs.figures import Page, cards, pages
-from srkd.docs.typed import typed
+from srkd.docs.typed import generated, typed, written_by_hand
 from srkd.errors import SrkdError
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +102,13 @@ def test_a_study_is_told_seed_by_seed(what: str, value: str, tmp_path: Path) -> 
     assert results(tmp_path, SCORES)._value(what.replace("r#", "results.json#"), {}) == value
 
 
+def test_a_table_stands_as_a_command_prints_it(tmp_path: Path) -> None:
+    (tmp_path / "table.json").write_text(json.dumps({"title": "psnr", "rows": [{"model": "a", "PSNR": 37.25}]}))
+    assert page(tmp_path, "")._value("printed table.json model PSNR", {}).strip().splitlines() == [
+        "```text", "psnr", "model   PSNR", "-----  -----", "a      37.25", "```"
+    ]  # fmt: skip
+
+
 def test_a_grid_is_made_of_figures(tmp_path: Path) -> None:
     grid = """grid method "RKD (0.1)=rkd,0.1" control=control,-
       -- "weight={1} : g" "PSNR (dB)=s/variant={0} : mean .2f" "change (%)=s/variant={0}/mean / 37.25 * 100 : .1f" """
@@ -163,10 +170,21 @@ def test_a_typed_figure_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 def test_what_a_program_writes_may_hold_figures(tmp_path: Path) -> None:
-    assert all(not hand_typed(tmp_path, "0.17 dB", name) for name in ("results.md", "a_results.md", "steps.md"))
-    assert hand_typed(tmp_path, "0.17 dB", "README.md") == ["0.17 dB"]
+    assert all(generated(tmp_path / name) for name in ("results.md", "a_results.md", "steps.md", "verdicts_changed.md"))
+    assert not generated(tmp_path / "README.md") and not generated(tmp_path / "results.md.md")
     (tmp_path / "metrics.json").write_text("{}")
-    assert hand_typed(tmp_path, "0.17 dB", "README.md") == []  # a model card
+    assert generated(tmp_path / "README.md")  # a model card
+
+
+@pytest.mark.parametrize("path", [str(path.relative_to(ROOT)) for path in written_by_hand(ROOT)])
+def test_no_figure_is_typed_by_hand(path: str) -> None:
+    assert typed(ROOT / path) == []
+
+
+def test_the_pages_are_looked_at() -> None:
+    found = {str(path.relative_to(ROOT)) for path in written_by_hand(ROOT)}
+    assert {"README.md", "docs/speed.md", "models/studies/kd_x2/README.md", "models/edsr_16x8_x2/about.yml"} <= found
+    assert not any(path.endswith("_results.md") for path in found) and "models/compact_x2/README.md" not in found
 
 
 @pytest.mark.parametrize("path", [str(page.path.relative_to(ROOT)) for page in pages(ROOT)])
