@@ -13,7 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from srkd.errors import SrkdError, unknown
@@ -39,30 +39,43 @@ def commands() -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
+    _open_closed_streams()
     with escaping():
         return _main(argv)
 
 
+def _open_closed_streams() -> None:
+    """Standard streams that were closed before Python began (`>&-`) lead nowhere from now on.
+
+    Left closed, their numbers go to the next files that are opened, into which libraries then write their messages.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            with suppress(OSError):
+                os.fstat(number)
+                continue  # the number is another file's by now
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
 def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(_overview())
-        return 0 if arguments else 2
-    if arguments[0] == "--version":
-        import srkd
-
-        print(f"srkd {srkd.__version__}")
-        return 0
-    name = arguments[0].replace("-", "_")
     debug = "--debug" in arguments
     signals: list[int] = []
     try:
-        if name not in commands():
-            raise unknown("command", arguments[0], commands())
         with _noting(signals):
-            code = _run(name, arguments[1:])
+            code = _do(arguments)
             sys.stdout.flush()
         return code
+    except SystemExit:  # argparse's, which has printed its help
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _forget_output()
+        raise
     except SrkdError as error:
         if debug:
             raise
@@ -76,10 +89,8 @@ def _main(argv: Sequence[str] | None) -> int:
         if debug or error.strerror is None:
             raise
         if error.filename is None:
-            # Standard output: what it still holds must not be tried again at the end. Where its reader went away
-            # (`| head`), nothing is wrong.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if isinstance(error, BrokenPipeError):
+            _forget_output()
+            if isinstance(error, BrokenPipeError):  # its reader went away (`| head`): nothing is wrong
                 return 0
         tell(f"srkd: {error.filename or 'output'}: {error.strerror}")
         return _ended(1)
@@ -90,6 +101,26 @@ def _main(argv: Sequence[str] | None) -> int:
             raise
         traceback.print_exc()
         return _ended(1)
+
+
+def _forget_output() -> None:
+    """What standard output could not write and still holds is not tried again when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _do(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        import srkd
+
+        print(f"srkd {srkd.__version__}")
+        return 0
+    name = arguments[0].replace("-", "_")
+    if name not in commands():
+        raise unknown("command", arguments[0], commands())
+    return _run(name, arguments[1:])
 
 
 def _run(name: str, arguments: Sequence[str]) -> int:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from srkd.deploy.model import Model
+from srkd.engine.precision import cpu_flags
 
 _PACKAGES = ("srkd", "torch", "openvino", "nncf", "onnxruntime")
 
@@ -42,11 +42,8 @@ def _raw(value: torch.Tensor) -> bytes:
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return "\n".join(sorted({line for line in lines if line.startswith(("model name", "flags"))}))
+    lines = {line for line in cpu_flags().splitlines() if line.startswith(("model name", "flags"))}
+    return "\n".join(sorted(lines)) or platform.processor()
 
 
 def _version(package: str) -> str:

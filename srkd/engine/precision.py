@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 from functools import cache
 from pathlib import Path
 
 import torch
+
+# What each of oneDNN's caps (https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html) leaves out.
+_AMX = r"\bamx_\w+"
+_BF16 = rf"{_AMX}|\bavx512_(bf16|fp16)\b"
+_VNNI = rf"{_BF16}|\bavx512_vnni\b|\bavx_vnni\w*"
+_BEYOND = {
+    "AVX512_CORE_FP16": _AMX,
+    "AVX512_CORE_BF16": rf"{_AMX}|\bavx512_fp16\b",
+    "AVX512_CORE_VNNI": _BF16,
+    "AVX512_CORE": _VNNI,
+    "AVX2_VNNI_2": rf"{_AMX}|\bavx512\w*",
+    "AVX2_VNNI": rf"{_AMX}|\bavx512\w*",
+    "AVX2": rf"{_VNNI}|\bavx512\w*",
+    "AVX": rf"{_VNNI}|\bavx512\w*|\bavx2\b",
+    "SSE41": rf"{_VNNI}|\bavx\w*",
+}
 
 
 @cache
@@ -23,14 +40,25 @@ def bf16_is_fast(device: str) -> bool:
 
 
 def int8_saturates() -> bool:
-    """Whether sums of int8 products overflow here: on an x86 CPU without VNNI or AMX two are added in 16 bits."""
+    """Whether sums of int8 products overflow here: on an x86 CPU without VNNI or AMX two are added in 16 bits.
+
+    A product of an unsigned and a signed byte is at most 255 x 127, and two of them exceed 32767. With 7 bits in the
+    weights, 2 x 255 x 64, they cannot.
+    """
     has_vnni = re.search(r"\b(avx512_vnni|avx_vnni|amx_int8)\b", cpu_flags())
     return platform.machine() in ("x86_64", "AMD64") and not has_vnni
 
 
-def cpu_flags() -> str:
-    """The text that has the processor's features in it as words; empty where there is none."""
+def cpu_flags(capped: bool = True) -> str:
+    """The text that has the processor's features in it as words; empty where there is none.
+
+    Args:
+        capped: leave out what oneDNN, which computes for PyTorch and OpenVINO, was told not to use.
+    """
     try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return ""
+    cap = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
+    beyond = _BEYOND.get(cap.upper())
+    return re.sub(beyond, "", text) if capped and beyond else text

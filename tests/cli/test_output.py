@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from srkd.cli import main
-from srkd.io.images import Picture, write_picture
+from srkd.io.images import Picture, read_picture, write_picture
 
 ROOT = Path(__file__).parents[2]
 
@@ -128,3 +128,26 @@ def test_no_color(wanted: bool) -> None:
     os.close(leader)
     colours = [code for codes in re.findall(rb"\x1b\[([\d;]*)m", said) for code in codes.split(b";") if code]
     assert any(3 <= int(code) // 10 <= 4 or 9 <= int(code) // 10 <= 10 for code in colours) is wanted
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-", "| true"])
+def test_streams_that_are_closed_change_nothing_else(redirection: str, photos: Path, tmp_path: Path) -> None:
+    """Nobody reads what is said: the files are written, the exit code is theirs, and no message ends up in a file."""
+    name = os.fsdecode(b"odd\xff.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / name).write_bytes((photos / "p0.png").read_bytes())
+    command = f'set -o pipefail; "$0" -m srkd "$@" {redirection}'
+    arguments = ["upscale", "in", "-o", "out", "-m", "edsr_16x8_x2_cc0", "--runtime", "torch", "--precision", "fp32"]
+    done = subprocess.run(["bash", "-c", command, sys.executable, *arguments], cwd=tmp_path, capture_output=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)  # fmt: skip
+    assert done.returncode == 0 and b"Traceback" not in done.stderr
+    assert os.listdir(tmp_path / "out") == [name] and read_picture(tmp_path / "out" / name).pixels.shape[1] == 120
+
+
+@pytest.mark.parametrize("arguments", ["--help", "upscale --help", "zoo list", "no_such"])
+def test_output_that_nobody_reads_is_no_error(arguments: str) -> None:
+    for redirection in (">&-", "| true"):
+        command = f'set -o pipefail; "$0" -m srkd {arguments} {redirection}'
+        done = subprocess.run(["bash", "-c", command, sys.executable], cwd=ROOT, capture_output=True, check=False)
+        assert done.returncode == (1 if arguments == "no_such" else 0), done.stderr
+        assert b"Traceback" not in done.stderr and b"Exception ignored" not in done.stderr

@@ -13,6 +13,7 @@ from srkd.deploy import runtimes
 from srkd.deploy.graph import graph_of, layers
 from srkd.deploy.model import Model
 from srkd.deploy.runtimes import openvino
+from srkd.engine.precision import int8_saturates
 from srkd.engine.run import Run
 from srkd.errors import SrkdError
 from srkd.sr.models import load_network
@@ -89,16 +90,25 @@ def test_training_learns_back_some_of_what_rounding_loses() -> None:
     assert sum(values[-5:]) < 0.85 * sum(values[:5])
 
 
+@pytest.mark.isa
 @pytest.mark.parametrize("layer, part", [("conv_first", "conv_first"), ("upsample.0", "tail"), ("body.3.conv1",) * 2])
 def test_a_layer_is_rounded_as_the_runtime_rounds_it(layer: str, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One at a time: small differences in one layer's values change which way the next one's are rounded."""
+    """One at a time: small differences in one layer's values change which way the next one's are rounded.
+
+    The runtime gives bytes: it may differ by half a level. Each processor sums floats in its own order, and an input of
+    the layer that lies on a tie, to the last bit, goes the other way there: that one step of the input is allowed too.
+    Few do. A tie is a matter of 255 levels x 2 x 2^-23; 400 inputs meet in a pixel of the tail: one in 40 has a tie in
+    sight, and one in five of those is moved beyond half a level by it.
+    """
     pytest.importorskip("nncf")
+    if int8_saturates() or not openvino.int8_is_sound():
+        pytest.skip("what is imitated are weights of 8 bits, which int8 without VNNI does not have")
     monkeypatch.setattr(openvino, "bf16_is_fast", lambda device: False)
     model = Model.load("edsr_16x8_x2_cc0")
     pictures = [textured(seed, 64, 48) for seed in range(4)]
     keep = [name for name in layers(graph_of(model.network)) if not name.startswith(f"network.{part}")]
     engine = runtimes.open_engine(model, "openvino", "int8", pictures, keep)
-    theirs = torch.stack([torch.from_numpy(engine(picture[None])[0]).permute(2, 0, 1) / 255 for picture in pictures])
+    theirs = torch.stack([torch.from_numpy(engine(picture[None])[0]).permute(2, 0, 1) for picture in pictures])
     imitated = deepcopy(model.network).train()
     imitate_int8(imitated)
     for name, module in imitated.named_modules():
@@ -109,9 +119,32 @@ def test_a_layer_is_rounded_as_the_runtime_rounds_it(layer: str, part: str, monk
     floats = torch.stack([torch.from_numpy(picture).permute(2, 0, 1) / 255 for picture in pictures])
     with torch.no_grad():
         imitated(floats)
-        ours, exact = (network(floats).clamp(0, 1) for network in (imitated.eval(), model.network))
+        ours, exact = (255 * network(floats).clamp(0, 1) for network in (imitated.eval(), model.network))
     inside = (..., slice(4, -4), slice(4, -4))  # the outermost pixels are not what is imitated
-    assert (ours - theirs)[inside].abs().max() < 0.55 / 255 < (exact - theirs)[inside].abs().max()
+    difference = (ours - theirs)[inside].abs()
+    allowed = 0.505 + _of_one_step(imitated, layer, floats)
+    assert difference.max() < allowed < (exact - theirs)[inside].abs().max()
+    assert (difference > 0.505).float().mean() < 1 / 40 / 5
+    assert difference.square().mean().sqrt() < 1.04 / 12**0.5  # that of rounding to bytes
+
+
+def _of_one_step(network: nn.Module, layer: str, x: torch.Tensor) -> float:
+    """By how many levels the output changes, at most, when one input of a layer is rounded to the next value."""
+    rounding = network.get_submodule(layer)
+    assert isinstance(rounding, Int8Conv2d)
+    before, changes = rounding.rounded_input, []
+    with torch.no_grad():
+        plain = network(x[:1])
+        for channel in range(rounding.in_channels):
+
+            def shifted(x: torch.Tensor, channel: int = channel) -> torch.Tensor:
+                rounded = before(x).clone()
+                rounded[:, channel, x.shape[2] // 2, x.shape[3] // 2] += rounding.largest_input / 127
+                return rounded
+
+            rounding.rounded_input = shifted  # type: ignore[method-assign]
+            changes.append((network(x[:1]) - plain).abs().max().item())
+    return 255 * max(changes)
 
 
 def test_a_stage_of_it_leaves_a_plain_checkpoint(recipe: dict[str, Any], tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from torch import nn
 from srkd.deploy.graph import facts, graph_of
 from srkd.deploy.runtimes import isolated, onnx, openvino, pytorch
 from srkd.deploy.runtimes.engine import Bytes, CannotRunError, Engine, in_one_line, require
+from srkd.engine.precision import int8_saturates
 from srkd.errors import SrkdError, unknown
 from srkd.io.atomic import scratch, shown
 
@@ -37,6 +38,7 @@ _MODULES: dict[str, ModuleType] = {"openvino": openvino, "onnxruntime": onnx}
 _ENGINES: dict[str, Any] = {"openvino": openvino.OpenVinoEngine, "onnxruntime": onnx.OnnxEngine}
 __all__ = ["CannotRunError", "Engine", "check", "check_installed", "converted", "installed", "open_engine", "open_file",
            "quantised", "save", "ways", "wrap"]  # fmt: skip
+_BITS = "weight_bits"
 SUFFIXES = {"openvino": ".xml", "onnxruntime": ".onnx"}
 
 
@@ -44,7 +46,8 @@ def ways(device: str = "cpu") -> list[tuple[str, str]]:
     """Each (runtime, precision) that can be had here; on a GPU that is torch alone."""
     runtimes = [name for name in PRECISIONS if installed(name)] if device == "cpu" else ["torch"]
     found = [(runtime, precision) for runtime in runtimes for precision in PRECISIONS[runtime]]
-    return [way for way in found if way != ("openvino", "int8") or importlib.util.find_spec("nncf")]
+    has_int8 = importlib.util.find_spec("nncf") and openvino.int8_is_sound()
+    return [way for way in found if way != ("openvino", "int8") or has_int8]
 
 
 def installed(runtime: str) -> bool:
@@ -96,7 +99,9 @@ def converted(graph: nn.Module, runtime: str, precision: str, known: Mapping[str
 
     For int8 it is still to be `quantised`. Raises SrkdError as `open_engine`.
     """
-    facts = {**known, "precision": precision}
+    facts: dict[str, Any] = {**known, "precision": precision}
+    if precision == "int8":
+        facts[_BITS] = 7 if int8_saturates() else 8
     if runtime == "onnxruntime" and isolated.needed(graph):
         return isolated.convert(graph, runtime, facts)
     return _MODULES[runtime].convert(graph, facts)
@@ -122,7 +127,8 @@ def open_file(path: Path, precision: str | None = None) -> Engine:
     """An exported file (.onnx or .xml) as an engine, by default in the precision that it was exported in.
 
     Raises:
-        SrkdError: another kind of file, one that srkd did not write or that is not whole; a missing package.
+        SrkdError: another kind of file, one that srkd did not write or that is not whole; a missing package; int8 that
+            was made for other processors.
     """
     runtime = next((name for name, suffix in SUFFIXES.items() if suffix == path.suffix), None)
     if runtime is None:
@@ -130,6 +136,8 @@ def open_file(path: Path, precision: str | None = None) -> Engine:
     if not path.is_file():
         raise SrkdError(f"{path}: no such file")
     own, known = _MODULES[runtime].load(path)
+    if known["precision"] == "int8" and known.get(_BITS, 8) == 8 and int8_saturates():
+        raise SrkdError(f"{shown(path)}: its int8 sums overflow on this processor, which lacks VNNI: export it here")
     return wrap(own, runtime, precision or known["precision"], known)
 
 

@@ -28,6 +28,7 @@ from srkd.deploy.runtimes.engine import (
     reason,
     require,
 )
+from srkd.engine.precision import int8_saturates
 from srkd.errors import SrkdError
 
 PRECISIONS = ("fp32", "int8")
@@ -89,7 +90,8 @@ def _lacking(error: BaseException) -> str:
 def quantise(model: Any, pictures: Sequence[Bytes], keep: Collection[str] = ()) -> Any:
     """Static int8 as QuantizeLinear/DequantizeLinear pairs (QDQ) by ONNX Runtime; arguments as for OpenVINO.
 
-    Only convolutions are quantised: their inputs by tensor, their weights by channel.
+    Only convolutions are quantised: their inputs by tensor, their weights by channel, in 7 bits where sums of 8 would
+    overflow.
     """
     quantization = require("onnxruntime.quantization")
     onnx = require("onnx")
@@ -106,6 +108,7 @@ def quantise(model: Any, pictures: Sequence[Bytes], keep: Collection[str] = ()) 
             op_types_to_quantize=["Conv"],
             nodes_to_exclude=left_out,
             per_channel=True,
+            reduce_range=int8_saturates(),
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )

@@ -28,7 +28,7 @@ from srkd.deploy.runtimes.engine import (
     reason,
     require,
 )
-from srkd.engine.precision import bf16_is_fast, int8_saturates
+from srkd.engine.precision import bf16_is_fast, cpu_flags, int8_saturates
 from srkd.errors import SrkdError
 
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -72,7 +72,8 @@ def quantise(model: Any, pictures: Sequence[Bytes], keep: Collection[str] = ()) 
 
     Ranges are those of the largest values seen: NNCF's usual ones, means over pictures, cut the brightest and darkest
     pixels off (0.8 dB of a small EDSR). Weights use all of their 8 bits where the CPU's sums do not overflow; NNCF's
-    usual 7 in the first layer cost 0.1 dB. The trunk's additions stay as they are, which costs no time. NNCF's bias
+    usual 7 in the first layer cost 0.1 dB. Where they do, all layers' have 7: with 7 in the first layer alone, others
+    overflowed by up to 30 levels. The trunk's additions stay as they are, which costs no time. NNCF's bias
     correction loses 0.05 dB there and is left out.
 
     Args:
@@ -82,7 +83,7 @@ def quantise(model: Any, pictures: Sequence[Bytes], keep: Collection[str] = ()) 
     nncf = require("nncf")
     nncf.set_log_level(logging.ERROR)
     ranges = require("nncf.quantization.range_estimator").RangeEstimatorParametersSet.MINMAX
-    bits = nncf.OverflowFix.FIRST_LAYER if int8_saturates() else nncf.OverflowFix.DISABLE
+    bits = nncf.OverflowFix.ENABLE if int8_saturates() else nncf.OverflowFix.DISABLE
     names = [op.friendly_name for op in model.get_ops()]
     kept = [name for name in names if any(name.startswith(f"__module.{layer}/") for layer in keep)]
     uint8 = model.input(0).element_type == require("openvino").Type.u8
@@ -102,19 +103,38 @@ def quantise(model: Any, pictures: Sequence[Bytes], keep: Collection[str] = ()) 
     return result
 
 
+def int8_is_sound() -> bool:
+    """Whether OpenVINO computes int8 rightly here: not where oneDNN is told to leave out an AVX-512 that there is.
+
+    OpenVINO itself goes on seeing it, and the two (2026.4, ONEDNN_MAX_CPU_ISA=AVX2) then crash or give images that are
+    off by 240 levels. A processor without AVX-512 is no such case.
+    """
+    return "avx512f" in cpu_flags() or "avx512f" not in cpu_flags(capped=False)
+
+
 class OpenVinoEngine(Engine):
-    """An OpenVINO model. A size that comes a second time is compiled for itself, which is some 15 % faster."""
+    """An OpenVINO model. A size that comes a second time is compiled for itself, which is some 15 % faster.
+
+    In int8 with AMX each size is, at once: there OpenVINO's kernels for any size crash on small images
+    (https://github.com/openvinotoolkit/openvino/issues/37577).
+
+    Raises:
+        SrkdError: int8 where that is not sound.
+    """
 
     runtime = "openvino"
 
     def __init__(self, model: Any, precision: str, facts: Mapping[str, Any]) -> None:
         super().__init__(precision, facts)
         openvino = require("openvino")
+        if precision == "int8" and not int8_is_sound():
+            raise SrkdError("OpenVINO's int8 fails with ONEDNN_MAX_CPU_ISA below AVX512_CORE: unset it, or take fp32")
         self.model, self._core = model, openvino.Core()
         self._uint8 = model.input(0).element_type == openvino.Type.u8
         reduced = precision == "bf16" or (precision == "int8" and bf16_is_fast("cpu"))
         self._options = {"INFERENCE_PRECISION_HINT": "bf16" if reduced else "f32", "PERFORMANCE_HINT": "LATENCY",
                          "INFERENCE_NUM_THREADS": torch.get_num_threads()}  # fmt: skip
+        self._each_size = precision == "int8" and "amx_int8" in cpu_flags()
         self._any_size = self._request(model)
         self._seen: set[tuple[int, ...]] = set()
         self._sized: OrderedDict[tuple[int, ...], Any] = OrderedDict()
@@ -128,7 +148,7 @@ class OpenVinoEngine(Engine):
         return result if self._uint8 else as_bytes(result)
 
     def _for(self, shape: tuple[int, ...]) -> Any:
-        if shape not in self._seen:
+        if shape not in self._seen and not self._each_size:
             self._seen.add(shape)
             return self._any_size
         if shape not in self._sized:

@@ -29,6 +29,7 @@ def tiny() -> Model:
     return Model(build(SPEC).eval(), 2, "tiny", meta={"network": SPEC, "licence": "CC0 1.0"})
 
 
+@pytest.mark.isa
 @pytest.mark.parametrize(("runtime", "precision"), WAYS)
 def test_every_runtime_gives_what_the_network_does(tiny: Model, runtime: str, precision: str) -> None:
     picture = textured(0, 37, 50)
@@ -57,8 +58,41 @@ def test_pictures_of_a_few_pixels_are_all_border(tiny: Model, runtime: str) -> N
         assert answer.shape == expected.shape and np.abs(answer - expected).max() <= 1
 
 
+def needs_int8(runtime: str) -> None:
+    """Skip where a runtime computes no int8."""
+    if (runtime, "int8") not in runtimes.ways():
+        pytest.skip(f"{runtime} has no sound int8 here")
+
+
+class White(nn.Module):
+    """The mean of 9 pixels, four times: every weight and, on white, every input of its convolution is the largest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 3, padding=1, padding_mode="zeros")
+        with torch.no_grad():
+            self.conv.weight.fill_(1 / 27)
+            self.conv.bias.fill_(1e-4)  # type: ignore[union-attr]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.pixel_shuffle(self.conv(x), 2)
+
+
+@pytest.mark.isa
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_sums_of_int8_products_do_not_overflow(runtime: str) -> None:
+    """Without VNNI two products are added in 16 bits, which take no two of 255 x 127: then weights have 7 bits."""
+    needs_int8(runtime)
+    white = np.full((16, 18, 3), 255, np.uint8)
+    opened = runtimes.open_engine(Model(White().eval(), 2), runtime, "int8", [white])
+    for _ in range(2):  # for any size, then for this one
+        assert opened(white[None])[0, 2:-2, 2:-2].min() >= 253
+
+
+@pytest.mark.isa
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_int8_stays_close_and_kept_layers_bring_it_closer(tiny: Model, runtime: str) -> None:
+    needs_int8(runtime)
     pictures = calibration_pictures(2, count=2)
     exact = pictures.answers(runtimes.open_engine(tiny, "torch", "fp32"))
     names = list(layers(graph_of(tiny.network)))
@@ -69,6 +103,28 @@ def test_int8_stays_close_and_kept_layers_bring_it_closer(tiny: Model, runtime: 
 
     whole, most_kept = lowest([]), lowest(names[2:])
     assert 35 < whole < most_kept - 1
+
+
+@pytest.mark.isa
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_int8_made_for_processors_with_vnni_is_refused_on_others(
+    runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_int8(runtime)
+    path = tmp_path / f"white{runtimes.SUFFIXES[runtime]}"
+    for saturates in (True, False):
+        monkeypatch.setattr(runtimes, "int8_saturates", lambda here=saturates: here)
+        known = facts("white", 2, 1, None, {})
+        converted = runtimes.converted(graph_of(White().eval()), runtime, "int8", known)
+        own = runtimes.quantised(converted, runtime, [np.full((16, 18, 3), 255, np.uint8)])
+        runtimes.save(own, runtime, path)
+        assert runtimes.open_file(path).precision == "int8"
+        monkeypatch.setattr(runtimes, "int8_saturates", lambda: True)
+        if saturates:
+            assert runtimes.open_file(path).precision == "int8"
+        else:
+            with pytest.raises(SrkdError, match=r"white\..* its int8 sums overflow on this processor"):
+                runtimes.open_file(path)
 
 
 def test_sides_that_the_network_does_not_take_are_padded_and_cut() -> None:
