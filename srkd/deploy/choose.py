@@ -23,7 +23,8 @@ from srkd.deploy.runtimes.engine import Engine
 from srkd.deploy.runtimes.guard import Guarded
 from srkd.errors import SrkdError
 from srkd.io.atomic import write_json
-from srkd.io.store import cache_folder
+from srkd.io.cache import cache_place, trusted
+from srkd.io.digest import file_sha256
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -114,16 +115,23 @@ def _told(row: Row) -> str:
     return f"{name} {row['ms']:.1f} ms" if row["good"] else f"{name} not ({row['why']})"
 
 
+def _kept(path: Path) -> dict[str, Any]:
+    """What a JSON file of the cache holds by name, each a mapping; nothing where it is damaged or may be another's."""
+    with suppress(OSError, ValueError):
+        found = json.loads(path.read_bytes()) if trusted(path.parent, path) else {}
+        if isinstance(found, dict) and all(isinstance(row, dict) for row in found.values()):
+            return found
+    return {}
+
+
 class Workbench:
     """Makes engines of a model, measures them, and keeps both in the cache folder for the next time."""
 
     def __init__(self, model: Model, max_drop: float, say: Say) -> None:
         self._model, self._max_drop, self._say = model, max_drop, say
-        self._folder = cache_folder() / "runtimes" / fingerprint(model)
+        self._folder = cache_place("runtimes", fingerprint(model))
         self._facts = facts(model.name, model.scale, model.multiple, None, model.meta, model.minimum)
-        self._rows: dict[str, Row] = {}
-        with suppress(OSError, ValueError):
-            self._rows = json.loads((self._folder / "measured.json").read_bytes())
+        self._rows: dict[str, Row] = _kept(self._folder / "measured.json")
 
     def known(self, way: Way, among_others: bool = True) -> bool:
         """Whether a way was measured; alone, not if it was left when another turned out to be faster."""
@@ -190,12 +198,25 @@ class Workbench:
         if runtime == "torch":
             return runtimes.open_engine(self._model, runtime, precision)
         path = self._stored(way)
-        with suppress(SrkdError):
-            return runtimes.open_file(path, precision)
+        if self._intact(path):
+            with suppress(SrkdError):
+                return runtimes.open_file(path, precision)
         own = self._made(runtime, precision)
         with suppress(SrkdError, OSError):
             runtimes.save(own, runtime, path)
+            write_json(path.with_suffix(".json"), {"sha256": {f.name: file_sha256(f) for f in self._files(path)}})
         return runtimes.wrap(own, runtime, precision, self._facts)
+
+    def _files(self, path: Path) -> list[Path]:
+        """The files of a stored engine: an .onnx, or an .xml and its .bin."""
+        return [f for f in (path, path.with_suffix(".bin")) if f.is_file()]
+
+    def _intact(self, path: Path) -> bool:
+        """Whether a stored engine is there, nobody else's, and what was written; it is run, so all of it is read."""
+        files, note = self._files(path), path.with_suffix(".json")
+        if not trusted(path.parent, path, note, *files):
+            return False
+        return _kept(note).get("sha256") == {file.name: file_sha256(file) for file in files}
 
     def _stored(self, way: Way) -> Path:
         runtime, precision = way

@@ -15,6 +15,26 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+_PIECES, _PIECE = 256, 4096
+
+
+def sampled_sha256(path: Path) -> str:
+    """The SHA-256, in hexadecimal, of a file's size and of 256 pieces of 4 KiB spread evenly over it, ends included.
+
+    It reads no more of gigabytes, and tells files that were cut, filled with zeros or exchanged; not a single bit.
+    """
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        if size <= _PIECES * _PIECE:
+            digest.update(file.read())
+            return digest.hexdigest()
+        for number in range(_PIECES):
+            file.seek((size - _PIECE) * number // (_PIECES - 1))
+            digest.update(file.read(_PIECE))
+    return digest.hexdigest()
+
+
 def parse_sums(text: str) -> dict[str, str]:
     """{name: checksum} of lines "checksum  name".
 

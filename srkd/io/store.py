@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from srkd.errors import SrkdError
 from srkd.interruption import result, submitted
 from srkd.io.atomic import atomic_path, shown, write_json
-from srkd.io.digest import file_sha256
+from srkd.io.cache import cache_place, trusted_inside
+from srkd.io.digest import file_sha256, sampled_sha256
 from srkd.io.images import read_picture, read_rgb, to_rgb
 from srkd.io.lock import locked
 from srkd.io.resize import imresize, modcrop
@@ -36,7 +37,7 @@ from srkd.io.writers import to_depth
 Pixels = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 
-_VERSION = 1
+_VERSION = 2
 _INDEX = "index.json"
 MATLAB_BICUBIC = "imresize(1/scale, bicubic), uint8 after each pass"
 GIVEN = "read from files"
@@ -90,12 +91,6 @@ class Entry:
         return cls(**{**raw, "sources": tuple(Source(**s) for s in raw["sources"])})
 
 
-def cache_folder() -> Path:
-    """Where srkd keeps what it can make or fetch again: $SRKD_CACHE, or srkd in $XDG_CACHE_HOME or ~/.cache."""
-    own, user = os.environ.get("SRKD_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own or Path(user or "~/.cache") / "srkd").expanduser()
-
-
 class PictureStore:
     """Read-only access to a store. Pickles as its folder, so worker processes map the files themselves."""
 
@@ -119,7 +114,11 @@ class PictureStore:
             index = json.loads((folder / _INDEX).read_bytes())
             if index.get("version") != _VERSION:
                 raise SrkdError(f"{shown(folder)}: a store of another version of srkd; run prepare_data again")
+            if index.pop("digest") != _digest(index):
+                raise ValueError("its index was changed")
             store = cls(folder, index)
+            if check and sampled_sha256(folder / index["file"]) != index["sampled_sha256"]:
+                raise ValueError(f"{index['file']} was changed")
         except FileNotFoundError as error:
             raise SrkdError(f"{shown(folder)}: no picture store there; make one with prepare_data") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -180,6 +179,10 @@ class PictureStore:
         return PictureStore.open, (self.folder, False)
 
 
+def _digest(index: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
+
+
 def _mapped(path: Path, size: int) -> NDArray[np.uint8]:
     if path.stat().st_size != size:
         raise ValueError(f"{path.name} has {path.stat().st_size} bytes, the index says {size}")
@@ -208,9 +211,9 @@ def open_or_build(
     wanted = [os.path.abspath(path) for together in zip(*groups, strict=False) for path in together]
     if folder is None:
         key = hashlib.sha256(os.fsencode("\0".join([str(scale), *wanted]))).hexdigest()[:16]
-        folder = cache_folder() / "stores" / key
+        folder = cache_place("stores", key)
     with locked(folder):
-        if all(map(os.path.exists, wanted)):
+        if all(map(os.path.exists, wanted)) and trusted_inside(folder):
             with suppress(SrkdError):
                 store = PictureStore.open(folder)
                 if wanted == [source.path for source in store.sources()] and store.scale == scale:
@@ -255,9 +258,10 @@ def build_store(
         "fingerprint": digest.hexdigest(),
         "file": data.name,
         "bytes": data.stat().st_size,
+        "sampled_sha256": sampled_sha256(data),
         "pictures": [asdict(e) for e in entries],
     }
-    write_json(folder / _INDEX, index)
+    write_json(folder / _INDEX, {**index, "digest": _digest(index)})
     for old in folder.glob(f"pixels-{'[0-9a-f]' * 8}.u8"):
         if old != data:
             old.unlink(missing_ok=True)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srkd import resources
 from srkd.distill.taps import resolve
 from srkd.distill.teachers import LiveTeacher
 from srkd.engine.log import Progress
 from srkd.engine.run import say
+from srkd.io.cache import cache_place, own_place
 from srkd.io.lock import locked
 from srkd.sr import cache
 from srkd.sr.data import BankSource, Patches, PictureSource, Source, Subset, to_batch
@@ -41,8 +41,8 @@ def check_cache(kind: str, teacher: LoadedNetwork | None, taps: Sequence[str], p
     (_outputs if kind == "outputs" else _bank)(teacher, taps, pictures, fingerprint, patches, spec)
 
 
-def _root(spec: Cache) -> Path:
-    return Path(spec.dir) if spec.dir else resources.cache() / "teachers"
+def _place(spec: Cache, name: str) -> Path:
+    return own_place(Path(spec.dir) / name) if spec.dir else cache_place("teachers", name)
 
 
 def _outputs(teacher: LoadedNetwork | None, taps: Sequence[str], pictures: Subset, fingerprint: str, patches: Patches,
@@ -50,13 +50,13 @@ def _outputs(teacher: LoadedNetwork | None, taps: Sequence[str], pictures: Subse
     assert teacher is not None
     name = cache.key(network=cache.network_hash(teacher.network), pictures=fingerprint, numbers=pictures.numbers,
                      self_ensemble=spec.self_ensemble)  # fmt: skip
-    folder = _root(spec) / f"outputs-{name}"
-    if not (folder / "meta.json").exists():
+    folder = _place(spec, f"outputs-{name}")
+    if cache.complete(folder) is None:
         size = sum(pictures.hr(i).size for i in range(len(pictures))) * 2
         say(cache.check_size(size, spec.max_bytes, folder, f"{teacher.name}'s outputs"))
 
     def build() -> Source:
-        title, quiet = f"outputs of {teacher.name}", (folder / "meta.json").exists()
+        title, quiet = f"outputs of {teacher.name}", cache.complete(folder) is not None
         with locked(folder), Progress(title, len(pictures), quiet=quiet) as progress:
             outputs = cache.build_outputs(teacher.network, pictures, teacher.scale, folder, multiple=teacher.multiple,
                                           minimum=teacher.minimum, self_ensemble=spec.self_ensemble,
@@ -73,15 +73,15 @@ def _bank(teacher: LoadedNetwork | None, taps: Sequence[str], pictures: Subset, 
     held = [] if teacher is None else list(dict.fromkeys([*resolve(teacher.network, spec.taps), *taps]))
     name = cache.key(network=network, pictures=fingerprint, numbers=pictures.numbers, taps=held, cut=vars(cut),
                      patches=spec.patches)  # fmt: skip
-    folder = _root(spec) / f"bank-{name}"
+    folder = _place(spec, f"bank-{name}")
     live = None if teacher is None else LiveTeacher(teacher.network, held)
-    if not (folder / "meta.json").exists():
+    if cache.complete(folder) is None:
         shapes = {} if live is None else _shapes(live, PictureSource(pictures, cut))
         size = cache.bank_bytes(cut, spec.patches, shapes, live is not None)
         say(cache.check_size(size, spec.max_bytes, folder, f"{spec.patches} patches"))
 
     def build() -> Source:
-        quiet = (folder / "meta.json").exists()
+        quiet = cache.complete(folder) is not None
         with locked(folder), Progress("patch bank", spec.patches, quiet=quiet) as progress:
             bank = cache.build_bank(live, pictures, cut, spec.patches, folder, progress.update)
         if held:

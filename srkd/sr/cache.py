@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,10 +21,14 @@ from torch import Tensor, nn
 from srkd.distill.teachers import LiveTeacher
 from srkd.errors import SrkdError
 from srkd.io.atomic import write_json, writing
+from srkd.io.cache import trusted_inside
+from srkd.io.digest import sampled_sha256
 from srkd.sr.data import OUTPUT_STEPS, Patches, Pictures, PictureSource, to_batch
 from srkd.sr.infer import device_of, run, to_tensor
 
 Say = Callable[[int, str], None]
+
+_META, _OUTPUTS = "meta.json", "outputs.i16"
 
 
 def network_hash(network: nn.Module) -> str:
@@ -55,16 +59,32 @@ def check_size(size: float, limit: float, folder: Path, what: str) -> str:
     return f"cache of {what}: {size / 1e9:.2f} GB in {folder}"
 
 
+def complete(folder: Path) -> dict[str, Any] | None:
+    """What `meta.json` of a cache says, where all of the cache is there as it was written, and by nobody else.
+
+    Its files are compared by size and samples: they may have many gigabytes.
+    """
+    with suppress(OSError, ValueError, AttributeError, TypeError):
+        meta: dict[str, Any] = json.loads((folder / _META).read_bytes())
+        files = meta.get("files", {})  # caches of earlier versions, which cost hours, have no digests
+        if trusted_inside(folder) and all(sampled_sha256(folder / name) == digest for name, digest in files.items()):
+            return meta
+    return None
+
+
+def _write_meta(folder: Path, meta: dict[str, Any], files: Iterable[str]) -> None:
+    write_json(folder / _META, {**meta, "files": {name: sampled_sha256(folder / name) for name in files}})
+
+
 class OutputCache:
     """A teacher's outputs for whole pictures as one mapped int16 file; `picture(i)` is (H, W, 3)."""
 
     dtype = np.dtype(np.int16)
 
-    def __init__(self, folder: Path) -> None:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
+    def __init__(self, folder: Path, meta: Mapping[str, Any]) -> None:
         self.shapes = [tuple(shape) for shape in meta["shapes"]]
         self._offsets = np.cumsum([0, *(int(np.prod(shape)) for shape in self.shapes)])
-        self._data = np.memmap(folder / "outputs.i16", np.int16, "r")
+        self._data = np.memmap(folder / _OUTPUTS, np.int16, "r")
 
     def picture(self, number: int) -> np.ndarray:
         start, end = self._offsets[number], self._offsets[number + 1]
@@ -79,8 +99,8 @@ def build_outputs(network: nn.Module, pictures: Pictures, scale: int, folder: Pa
     Args:
         say: called after each picture with the number done and its name.
     """
-    if (folder / "meta.json").exists():
-        return OutputCache(folder)
+    if known := complete(folder):
+        return OutputCache(folder, known)
     folder.mkdir(parents=True, exist_ok=True)
     shapes = [list(pictures.hr(i).shape) for i in range(len(pictures))]
     device, unfinished = device_of(network), folder / "outputs.part"
@@ -94,9 +114,9 @@ def build_outputs(network: nn.Module, pictures: Pictures, scale: int, folder: Pa
             file.write(_steps(run(network, lr, scale, multiple, self_ensemble, minimum)).tobytes())
             file.flush()
             say(number + 1, pictures.name(number))
-    unfinished.replace(folder / "outputs.i16")
-    write_json(folder / "meta.json", {"shapes": shapes})
-    return OutputCache(folder)
+    unfinished.replace(folder / _OUTPUTS)
+    _write_meta(folder, {"shapes": shapes}, [_OUTPUTS])
+    return OutputCache(folder, {"shapes": shapes})
 
 
 def _steps(output: Tensor) -> np.ndarray:
@@ -121,14 +141,13 @@ def build_bank(teacher: LiveTeacher | None, pictures: Pictures, patches: Patches
         Mapped arrays: lr, hr (uint8, (N, H, W, 3)); with a teacher teacher_output (int16) and teacher_features (by tap,
         float16, (N, H, W, C)).
     """
-    marker = folder / "meta.json"
-    if not marker.exists():
+    meta = complete(folder)
+    if meta is None:
         folder.mkdir(parents=True, exist_ok=True)
-        files = _write_bank(teacher, PictureSource(pictures, patches), count, folder, say)
-        write_json(marker, files)
-    files = json.loads(marker.read_text(encoding="utf-8"))
+        meta = {"arrays": _write_bank(teacher, PictureSource(pictures, patches), count, folder, say)}
+        _write_meta(folder, meta, meta["arrays"].values())
     bank: dict[str, Any] = {}
-    for name, file in files.items():
+    for name, file in meta.get("arrays", meta).items():
         array = np.load(folder / file, mmap_mode="r")
         if name.startswith("teacher_features/"):
             bank.setdefault("teacher_features", {})[name.partition("/")[2]] = array

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from srkd import resources
+from srkd.io.cache import cache_place, trusted
 from srkd.io.digest import file_sha256
 from srkd.io.images import Picture, read_picture, write_picture
 from srkd.io.lock import locked
@@ -23,13 +23,13 @@ def smaller(pictures: Sequence[Path], sizes: Sequence[float]) -> list[Path]:
     """
     if not sizes:
         return []
-    folder = resources.cache() / "copies"
+    folder = cache_place("copies")
     with locked(folder):
         return [_copy(picture, size, folder) for size in sizes for picture in pictures]
 
 
 def _copy(path: Path, size: float, folder: Path) -> Path:
     copy = folder / f"{file_sha256(path)[:16]}_{size:g}.png"
-    if not copy.is_file():
+    if not trusted(copy):
         write_picture(copy, Picture(imresize(read_picture(path).pixels, size)))
     return copy

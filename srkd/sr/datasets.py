@@ -24,12 +24,13 @@ import yaml
 from srkd import resources
 from srkd.errors import SrkdError, unknown
 from srkd.io.atomic import shown, write_json
+from srkd.io.cache import cache_place
 from srkd.io.digest import file_sha256, parse_sums
 from srkd.io.download import MAX_BYTES, download
 from srkd.io.extract import extract
 from srkd.io.images import SUFFIXES, list_images
 from srkd.io.lock import locked
-from srkd.io.store import PictureStore, cache_folder, open_or_build, pair_files
+from srkd.io.store import PictureStore, open_or_build, pair_files
 
 Role = Literal["train", "validation", "test", "refused"]
 Progress = Callable[[str, int, "int | None"], None]
@@ -172,7 +173,7 @@ def at_hand(name: str, part: str, mirror: Path | None = None) -> list[Path]:
 
 def _places(known: Manifest) -> list[tuple[Path, bool]]:
     """Folders where a data set may be without fetching it, and whether each is laid out as a mirror."""
-    mirror, cached = os.environ.get("SRKD_DATA"), cache_folder() / "datasets"
+    mirror, cached = os.environ.get("SRKD_DATA"), cache_place("datasets")
     spec = importlib.util.find_spec(known.package) if known.package else None
     places = [(Path(mirror), True)] if mirror else []
     places += [(Path(spec.origin).parent, False)] if spec and spec.origin else []
@@ -208,7 +209,7 @@ def _unpacked(known: Manifest, say: Progress) -> Path:
         if spec is None or spec.origin is None:
             raise SrkdError(f"{known.name}: its pictures come with the package {known.package}, which is not installed")
         return Path(spec.origin).parent
-    folder = cache_folder() / "datasets"
+    folder = cache_place("datasets")
     if known.manual is not None:
         if not (folder / known.name).is_dir():
             raise SrkdError(

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,10 +30,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from srkd import resources
 from srkd.errors import SrkdError
 from srkd.interruption import result, submitted
 from srkd.io.atomic import atomic_path, shown, write_json
+from srkd.io.cache import cache_place, trusted
 from srkd.io.digest import file_sha256
 from srkd.io.images import Picture, read_picture, write_picture
 from srkd.io.store import PictureStore
@@ -162,11 +163,12 @@ class Index:
             self._forest.train()
 
     def _read_or_describe(self) -> list[Features]:
-        path = resources.cache() / "near_duplicates" / f"{self.key}.npz"
-        with suppress(OSError, ValueError, KeyError), np.load(path) as kept:
-            ends = np.cumsum(kept["counts"])[:-1]
-            parts = zip(np.split(kept["points"], ends), np.split(kept["descriptors"], ends), kept["sizes"], strict=True)
-            return [Features(points, descriptors, *map(int, size)) for points, descriptors, size in parts]
+        path = cache_place("near_duplicates") / f"{self.key}.npz"
+        if trusted(path):
+            with suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(path) as kept:
+                ends = np.cumsum(kept["counts"])[:-1]
+                split = (np.split(kept[name], ends) for name in ("points", "descriptors"))
+                return [Features(*values, *map(int, size)) for *values, size in zip(*split, kept["sizes"], strict=True)]
         made = [describe(_grey_of(r.path, _REFERENCE_SIDE), _REFERENCE_FEATURES) for r in self.references]
         if made:
             with suppress(SrkdError), atomic_path(path) as temporary:
@@ -307,13 +309,14 @@ def _described(store: PictureStore, numbers: Sequence[int]) -> Iterator[tuple[in
 
 
 def _verdict_file() -> Path:
-    return resources.cache() / "near_duplicates" / "verdicts.json"
+    return cache_place("near_duplicates") / "verdicts.json"
 
 
 def _verdicts() -> dict[str, dict[str, Any]]:
     """What was found before, by the SHA-256 of the training image's file."""
+    path = _verdict_file()
     with suppress(OSError, ValueError):
-        kept = json.loads(_verdict_file().read_bytes())
+        kept = json.loads(path.read_bytes()) if trusted(path) else None
         if isinstance(kept, dict):
             return kept
     return {}

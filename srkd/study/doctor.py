@@ -19,7 +19,7 @@ import srkd
 from srkd.deploy import cost
 from srkd.engine.precision import bf16_is_fast, cpu_flags
 from srkd.errors import SrkdError
-from srkd.io.store import cache_folder
+from srkd.io.cache import configured_cache
 from srkd.sr import datasets, networks, zoo
 from srkd.study.zoo import machine
 
@@ -158,7 +158,7 @@ def _gpu() -> Iterator[Finding]:
 
 
 def _folders() -> Iterator[Finding]:
-    for title, folder, elsewhere in (("cache folder", cache_folder(), "set SRKD_CACHE to another folder"),
+    for title, folder, elsewhere in (("cache folder", configured_cache(), "set SRKD_CACHE to another folder"),
                                      ("this folder", Path.cwd(), "give commands another one for output")):  # fmt: skip
         place = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
         try:

@@ -15,8 +15,8 @@ from srkd.deploy.fingerprint import fingerprint
 from srkd.deploy.model import Model
 from srkd.engine.checkpoint import save_weights
 from srkd.errors import SrkdError
+from srkd.io.cache import cache_folder
 from srkd.io.images import Picture, read_picture, write_picture
-from srkd.io.store import cache_folder
 from srkd.sr.networks import build
 from support import ExactOnly, replicating_edsr, textured
 
@@ -88,6 +88,38 @@ def test_the_fastest_good_one_is_measured_once_and_remembered(model: Model, monk
         engine_for(model, Wish("openvino", "int8"))
     table.write_text("{")  # a broken cache is made anew
     assert remembered(model) is None
+
+
+@pytest.mark.parametrize("damage", ["exchanged", "writable", "no note"])
+def test_a_damaged_or_foreign_engine_is_made_anew(model: Model, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    speeds(monkeypatch, {"openvino fp32": 1.0})
+    wish = Wish("openvino", "fp32")
+    assert engine_for(model, wish) is not None
+    folder = cache_folder() / "runtimes" / fingerprint(model)
+    weights = folder / "openvino.bin"
+    if damage == "exchanged":
+        weights.write_bytes(bytes(weights.stat().st_size))
+    elif damage == "writable":
+        weights.chmod(0o666)
+    else:
+        (folder / "openvino.json").unlink()
+    again = engine_for(model, wish)
+    assert again is not None
+    picture = textured(0, 30, 40)
+    assert np.abs(again(picture[None])[0].astype(int) - picture.repeat(2, 0).repeat(2, 1)).max() <= 6
+    assert weights.stat().st_mode & 0o002 == 0 and any(weights.read_bytes())
+    monkeypatch.setattr(runtimes, "converted", lambda *_: pytest.fail("converted again"))
+    assert engine_for(model, wish) is not None
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"openvino-fp32": 3}', "\x00", "{"])
+def test_damaged_measurements_are_made_anew(model: Model, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    speeds(monkeypatch, {"openvino fp32": 1.0})
+    assert engine_for(model, Wish("openvino", "fp32")) is not None
+    (cache_folder() / "runtimes" / fingerprint(model) / "measured.json").write_text(text)
+    said: list[str] = []
+    assert engine_for(model, Wish("openvino", "fp32"), said.append) is not None
+    assert any("measuring" in line for line in said)
 
 
 def test_int8_that_is_no_faster_is_left_unless_it_is_named(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from srkd.errors import SrkdError
 from srkd.io.images import Picture, write_picture
 from srkd.io.resize import imresize, modcrop
-from srkd.io.store import GIVEN, MATLAB_BICUBIC, PictureStore, build_store, cache_folder, open_or_build, pair_files
+from srkd.io.store import GIVEN, MATLAB_BICUBIC, PictureStore, build_store, open_or_build, pair_files
 
 RNG = np.random.default_rng(0)
 
@@ -90,8 +91,47 @@ def test_another_scale_or_order_is_another_store(tmp_path: Path, monkeypatch: py
     save(a), save(b)
     stores = [open_or_build(pictures, scale) for pictures, scale in (([a, b], 2), ([b, a], 2), ([a, b], 4))]
     assert len({store.folder for store in stores}) == 3
-    assert cache_folder() == tmp_path / "cache"
+    assert all(store.folder.is_relative_to(tmp_path / "cache" / "stores") for store in stores)
     assert [stores[1].name(i) for i in range(2)] == ["b", "a"]
+
+
+def _zeros(folder: Path) -> None:
+    (pixels,) = folder.glob("pixels-*")
+    pixels.write_bytes(bytes(pixels.stat().st_size))
+
+
+def _edited(folder: Path) -> None:
+    index = folder / "index.json"
+    index.write_text(index.read_text().replace('"name": "a"', '"name": "b"'))
+
+
+def _writable(folder: Path) -> None:
+    (folder / "index.json").chmod(0o666)
+
+
+@pytest.mark.parametrize("damage", [_zeros, _edited, _writable])
+def test_a_damaged_or_foreign_store_is_built_anew(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    picture = save(tmp_path / "a.png")
+    for folder in (None, tmp_path / "store"):
+        place = open_or_build([tmp_path / "a.png"], 2, folder=folder).folder
+        damage(place)
+        store = open_or_build([tmp_path / "a.png"], 2, folder=folder)
+        np.testing.assert_array_equal(store.hr(0), modcrop(picture, 2))
+        assert store.name(0) == "a" and (place / "index.json").stat().st_mode & 0o002 == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+def test_a_store_of_another_user_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SRKD_CACHE", str(tmp_path / "cache"))
+    picture = save(tmp_path / "a.png")
+    theirs = open_or_build([tmp_path / "a.png"], 2)
+    _zeros(theirs.folder)
+    for path in (theirs.folder, *theirs.folder.iterdir()):
+        os.chown(path, 4321, -1)
+    ours = open_or_build([tmp_path / "a.png"], 2)
+    assert ours.folder == theirs.folder.with_name(f"{theirs.folder.name}-0")
+    np.testing.assert_array_equal(ours.hr(0), modcrop(picture, 2))
+    assert open_or_build([tmp_path / "a.png"], 2).folder == ours.folder
 
 
 def test_several_at_once_build_one_store(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -54,6 +56,44 @@ def test_an_interrupted_output_cache_goes_on_and_ends_the_same(tmp_path: Path) -
     again = cache.build_outputs(teacher(), PICTURES, 2, tmp_path / "cut", say=lambda n, name: done.append(name))
     assert done == ["p2"]
     assert all((whole.picture(i) == again.picture(i)).all() for i in range(3))
+
+
+@pytest.mark.parametrize("damage", ["zeros", "cut", "writable", "meta"])
+def test_damaged_or_foreign_caches_are_made_anew(tmp_path: Path, damage: str) -> None:
+    live = LiveTeacher(teacher(), ["body.*"])
+    whole = cache.build_outputs(teacher(), PICTURES, 2, tmp_path / "o")
+    expected = [whole.picture(i).copy() for i in range(3)]
+    built = cache.build_bank(live, PICTURES, PATCHES, 20, tmp_path / "b")
+    bank = {name: values.copy() for name, values in built.items() if name != "teacher_features"}
+    for folder in (tmp_path / "o", tmp_path / "b"):
+        assert cache.complete(folder) is not None
+        largest = max(folder.iterdir(), key=lambda path: path.stat().st_size)
+        if damage == "zeros":
+            largest.write_bytes(largest.read_bytes()[:200] + bytes(largest.stat().st_size - 200))
+        elif damage == "cut":
+            os.truncate(largest, largest.stat().st_size - 10)
+        elif damage == "writable":
+            largest.chmod(0o666)
+        else:
+            (folder / "meta.json").write_text("[]")
+        assert cache.complete(folder) is None
+    again = cache.build_outputs(teacher(), PICTURES, 2, tmp_path / "o")
+    assert all((again.picture(i) == expected[i]).all() for i in range(3))
+    rebuilt = cache.build_bank(live, PICTURES, PATCHES, 20, tmp_path / "b")
+    assert all((rebuilt[name] == values).all() for name, values in bank.items())
+
+
+def test_caches_of_earlier_versions_are_still_used(tmp_path: Path) -> None:
+    """They have no digests of their files, and a teacher's outputs may have cost hours."""
+    cache.build_outputs(teacher(), PICTURES, 2, tmp_path / "o")
+    cache.build_bank(None, PICTURES, PATCHES, 20, tmp_path / "b")
+    outputs, bank = (json.loads((tmp_path / name / "meta.json").read_text()) for name in "ob")
+    (tmp_path / "o" / "meta.json").write_text(json.dumps({"shapes": outputs["shapes"]}))
+    (tmp_path / "b" / "meta.json").write_text(json.dumps(bank["arrays"]))
+    seen: list[str] = []
+    cache.build_outputs(teacher(), PICTURES, 2, tmp_path / "o", say=lambda n, name: seen.append(name))
+    kept = cache.build_bank(None, PICTURES, PATCHES, 20, tmp_path / "b", lambda n, name: seen.append(name))
+    assert seen == [] and set(kept) == {"lr", "hr"}
 
 
 def test_a_cache_over_the_limit_is_refused_with_both_sizes() -> None:

@@ -17,8 +17,8 @@ from srkd.adapters.classification.formats import Labelled
 from srkd.adapters.order import stratified
 from srkd.errors import SrkdError
 from srkd.io.atomic import atomic_path, shown, write_json
+from srkd.io.cache import cache_place, trusted_inside
 from srkd.io.lock import locked
-from srkd.io.store import cache_folder
 
 _VERSION = 1
 
@@ -79,9 +79,9 @@ def _decoded(root: Path) -> tuple[list[str], dict[str, Labelled]]:
     paths = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
     stats = [(os.path.abspath(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
     key = hashlib.sha256(os.fsencode(repr((_VERSION, stats)))).hexdigest()[:16]
-    folder = cache_folder() / "classification" / key
+    folder = cache_place("classification", key)
     with locked(folder):
-        if not (folder / "classes.json").is_file():
+        if not ((folder / "classes.json").is_file() and trusted_inside(folder)):
             _save(folder, *formats.decode(root))
     classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
     return classes, {

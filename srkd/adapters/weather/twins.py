@@ -25,7 +25,7 @@ from srkd.adapters.weather.recipe import Twin
 from srkd.adapters.weather.stepping import Model, advance, steps_of
 from srkd.errors import SrkdError
 from srkd.io.atomic import atomic_path
-from srkd.io.store import cache_folder
+from srkd.io.cache import cache_place, trusted
 
 _AT_ONCE = 64  # forecasts of the teacher made together
 
@@ -99,9 +99,10 @@ def in_parts(simulate: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
 def _series(pair: _Pair, section: Twin) -> Tensor:
     """The truth on the student's grid, (members, times + 1, ...), float32; kept in srkd's cache folder."""
     settings = json.dumps([type(section).__name__, section.model_dump(exclude={"noise", "teacher"})], sort_keys=True)
-    path = cache_folder() / "weather" / f"{hashlib.sha256(settings.encode()).hexdigest()[:16]}.pt"
+    path = cache_place("weather") / f"{hashlib.sha256(settings.encode()).hexdigest()[:16]}.pt"
     with contextlib.suppress(OSError, RuntimeError, EOFError, pickle.UnpicklingError):  # none yet, or a damaged one
-        return torch.load(path, weights_only=True)
+        if trusted(path):
+            return torch.load(path, weights_only=True)
     every = steps_of(section.lead, pair.truth.dt, "lead")
     state = advance(pair.truth, pair.states, steps_of(section.spin_up, pair.truth.dt, "spin_up"))
     seen = [pair.seen(state)]
