@@ -29,7 +29,7 @@ def test_help_comes_without_importing_torch(name: str) -> None:
         f"try: main(['{name}', '--help'])\nexcept SystemExit: pass\n"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"
     )
-    assert min(_cpu_seconds([sys.executable, "-c", code]) for _ in range(3)) < 0.5
+    assert _cpu_seconds([sys.executable, "-c", code]) < 1
 
 
 def _cpu_seconds(command: list[str]) -> float:

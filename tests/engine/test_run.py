@@ -103,7 +103,7 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_bits(recipe: dict[str, A
     metrics = tmp_path / "cut" / "metrics.jsonl"
     for wanted in (3, 17):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while time.monotonic() < deadline and process.poll() is None:
             if metrics.exists() and metrics.read_bytes().count(b"\n") > wanted:
                 break
@@ -378,7 +378,7 @@ def test_two_processes_equal_one_with_the_same_global_batch(recipe: dict[str, An
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone", "-m", "srkd", "train",
          "-opt", str(tmp_path / "two.yml"), "--output", str(tmp_path)],
-        capture_output=True, text=True, check=False, timeout=100,
+        capture_output=True, text=True, check=False, timeout=250,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")

@@ -7,7 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -81,15 +80,13 @@ def test_interrupt_leaves_no_file(tmp_path: Path) -> None:
         "import signal, sys, time; from srkd.io.atomic import atomic_path\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "with atomic_path(sys.argv[1]) as path:\n"
-        "    path.write_text('half'); print('ready', flush=True); time.sleep(30)"
+        "    path.write_text('half'); print('ready', flush=True); time.sleep(300)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "a.txt")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
         assert child.stdout is not None and child.stdout.readline() == b"ready\n"
         child.send_signal(signal.SIGINT)
-        started = time.monotonic()
-        assert child.wait(20) != 0
-    assert time.monotonic() - started < 20
+        assert child.wait(200) != 0
     assert os.listdir(tmp_path) == []
 
 
@@ -97,7 +94,7 @@ def test_what_a_killed_process_left_goes_and_what_another_is_writing_stays(tmp_p
     code = (
         "import sys, time; from srkd.io.atomic import atomic_path\n"
         "with atomic_path(sys.argv[1]) as path:\n"
-        "    print('ready', flush=True); time.sleep(30)"
+        "    print('ready', flush=True); time.sleep(300)"
     )
     for end in (signal.SIGKILL, None):
         command = [sys.executable, "-c", code, str(tmp_path / "a" / "x.txt")]

@@ -26,7 +26,7 @@ from srkd.io.images import picture_size, read_picture
 from srkd.sr.models import load_network
 from srkd.study import plan
 
-PATIENCE = 10  # seconds an input
+PATIENCE = 10  # seconds of processor an input
 MEMORY = 4 << 30  # bytes, for all of them
 
 
@@ -75,7 +75,7 @@ def fuzz(target: str, seeds: list[bytes], count: int, seed: int) -> int:
         rng = random.Random(f"{target} {seed} {number}")
         path = Path.cwd() / rng.choice(names)
         path.write_bytes(mutate(rng, seeds))
-        signal.alarm(PATIENCE)  # ends the process, wherever it hangs
+        signal.setitimer(signal.ITIMER_PROF, PATIENCE)  # ends the process, wherever it loops
         try:
             reader(path)
         except SrkdError as error:
@@ -83,7 +83,7 @@ def fuzz(target: str, seeds: list[bytes], count: int, seed: int) -> int:
             assert "\n" not in str(error), f"input {number}: {error}"
         except BaseException as error:
             raise AssertionError(f"input {number}: {type(error).__name__}: {error}") from error
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
     print(f"{count} inputs, {refused} refused, {count - refused} read", flush=True)
     return 0
 

@@ -76,7 +76,7 @@ class Victim:
         if self._process.pid is not None and self._process.exitcode is None:
             os.kill(self._process.pid, number)
 
-    def end(self, patience: float = 100) -> Ended:
+    def end(self, patience: float = 250) -> Ended:
         """Wait for its end. One that hangs is killed, and that is a failure."""
         if not self.wait(patience):
             self.signal(signal.SIGKILL)
@@ -94,7 +94,7 @@ def command(*arguments: str) -> Callable[[], int | None]:
     return partial(main, arguments)
 
 
-def run(call: Callable[[], int | None], folder: Path, patience: float = 100, **options: Any) -> Ended:
+def run(call: Callable[[], int | None], folder: Path, patience: float = 250, **options: Any) -> Ended:
     """A call from beginning to end, within so many seconds; options as `Victim`."""
     return Victim(call, folder, **options).end(patience)
 

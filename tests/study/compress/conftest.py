@@ -10,7 +10,7 @@ from srkd.deploy import runtimes
 from srkd.engine.checkpoint import save_weights
 from srkd.io.images import Picture, write_picture
 from srkd.sr import networks
-from srkd.study.compress import afresh, engines, ladder
+from srkd.study.compress import afresh, engines, ladder, training
 from srkd.study.compress.effort import Effort
 from srkd.study.compress.request import Budget, Request
 from srkd.study.compress.stages import Stages
@@ -53,6 +53,8 @@ def _shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtimes, "installed", lambda runtime: runtime == "torch")
     monkeypatch.setattr(afresh, "measure", _in_this_process)
     monkeypatch.setattr(Stages, "spent", 0.0)
+    monkeypatch.setattr(training, "steps_per_second", lambda *_: 60.0)
+    monkeypatch.setattr(training, "pace", lambda run: 60.0)
 
 
 def _in_this_process(model: str, way: engines.Way, at: tuple[int, int], seconds: float) -> dict[str, float]:
