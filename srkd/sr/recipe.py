@@ -86,10 +86,12 @@ class Datasets(Section):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _different_names(cls, data: Any) -> Any:
-        seen: dict[Any, str] = {}
+        seen: dict[str, str] = {}
         for key, value in data.items() if isinstance(data, Mapping) else ():
             name = value.get("name") if key != "train" and isinstance(value, Mapping) else None
-            if isinstance(name, str) and name in seen:
+            if not isinstance(name, str):  # train has none to speak of, and what is no name is refused later
+                continue
+            if name in seen:
                 raise ValueError(f'{seen[name]} and {key}{line(value, "name")} are both named "{name}"')
             seen[name] = f"{key}{line(value, 'name')}"
         return data
