@@ -19,7 +19,8 @@ one of Python's:
 
 `<!--let x2 = models/edsr_16x8_x2/metrics.json#sets-->` gives the beginning of a source a short name within its page, so
 that `x2/Set5/psnr` is the source above; a source with spaces stands in quotes. Where a marker starts with the name of a
-function of `srkd.docs.blocks`, that function's Markdown stands between the comments. A marker may take several lines.
+function of `srkd.docs.blocks`, that function's Markdown stands between the comments. A marker may take several
+lines; one within a paragraph must not begin a line, which Markdown would take for HTML.
 
 `python tools/figures.py` fills the pages in; `make docs` fails where one differs from its files.
 """

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from srkd.docs.blocks import BLOCKS
 from srkd.docs.figures import Page, cards, pages
 from srkd.docs.typed import generated, typed, written_by_hand
 from srkd.errors import SrkdError
+from srkd.study import comparison
 
 ROOT = Path(__file__).parents[2]
 
@@ -176,6 +179,14 @@ def test_what_a_program_writes_may_hold_figures(tmp_path: Path) -> None:
     assert generated(tmp_path / "README.md")  # a model card
 
 
+@pytest.mark.parametrize(
+    "path", [str(path.relative_to(ROOT)) for path in sorted((ROOT / "models/studies").glob("*/*results.json"))]
+)
+def test_the_tables_of_a_study_are_those_of_its_results(path: str) -> None:
+    found = json.loads((ROOT / path).read_text(encoding="utf-8"))
+    assert (ROOT / path).with_suffix(".md").read_text(encoding="utf-8") == comparison.markdown(found)
+
+
 @pytest.mark.parametrize("path", [str(path.relative_to(ROOT)) for path in written_by_hand(ROOT)])
 def test_no_figure_is_typed_by_hand(path: str) -> None:
     assert typed(ROOT / path) == []
@@ -190,6 +201,13 @@ def test_the_pages_are_looked_at() -> None:
 @pytest.mark.parametrize("path", [str(page.path.relative_to(ROOT)) for page in pages(ROOT)])
 def test_the_pages_say_what_their_files_say(path: str) -> None:
     assert Page(ROOT / path, ROOT).stale() == []
+
+
+@pytest.mark.parametrize("path", [str(page.path.relative_to(ROOT)) for page in pages(ROOT)])
+def test_no_marker_of_a_paragraph_begins_a_line(path: str) -> None:
+    """Markdown would take the line for HTML, and end the paragraph before it. Tables stand alone, as they should."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    assert re.findall(rf"^ *<!--= (?!(?:{'|'.join(BLOCKS)})\b)[^\n]*", text, re.MULTILINE) == []
 
 
 def test_the_cards_say_what_was_measured() -> None:
