@@ -7,9 +7,11 @@ import signal
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
+from srkd.deploy import runtimes
 from srkd.io.resize import imresize
 from srkd.sr.data import Patches
 from srkd.sr.networks import build
@@ -145,3 +147,9 @@ class FixedSize(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.interpolate(x, size=(2 * int(x.shape[-2]), 2 * int(x.shape[-1])))
+
+
+def needs_int8(runtime: str) -> None:
+    """Skip where a runtime computes no int8 that is sound: OpenVINO with oneDNN capped below AVX-512."""
+    if (runtime, "int8") not in runtimes.ways():
+        pytest.skip(f"{runtime} has no sound int8 here")

@@ -18,7 +18,7 @@ from srkd.errors import SrkdError
 from srkd.io.cache import cache_folder
 from srkd.io.images import Picture, read_picture, write_picture
 from srkd.sr.networks import build
-from support import ExactOnly, replicating_edsr, textured
+from support import ExactOnly, needs_int8, replicating_edsr, textured
 
 SPEC = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2, "img_range": 1.0}
 
@@ -63,7 +63,9 @@ def speeds(monkeypatch: pytest.MonkeyPatch, times: dict[str, float]) -> None:
     monkeypatch.setattr(choose, "median_ms", pretended)
 
 
+@pytest.mark.isa
 def test_the_fastest_good_one_is_measured_once_and_remembered(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_int8("openvino")
     times = {"torch fp32": 9.0, "torch bf16": 8.0, "openvino fp32": 4.0, "openvino bf16": 2.0, "openvino int8": 1.0}
     speeds(monkeypatch, times)
     said: list[str] = []
@@ -122,7 +124,9 @@ def test_damaged_measurements_are_made_anew(model: Model, monkeypatch: pytest.Mo
     assert any("measuring" in line for line in said)
 
 
+@pytest.mark.isa
 def test_int8_that_is_no_faster_is_left_unless_it_is_named(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_int8("openvino")
     speeds(monkeypatch, {f"{runtime} {precision}": 2.0 for runtime, precision in runtimes.ways()} | {"torch bf16": 1.0})
     with monkeypatch.context() as patched:
         patched.setattr(choose, "quantise", lambda *_: pytest.fail("layers were looked for"))

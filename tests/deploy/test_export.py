@@ -15,7 +15,7 @@ from srkd.deploy.model import Model
 from srkd.engine.checkpoint import save_weights
 from srkd.errors import SrkdError
 from srkd.io.images import Picture, write_picture
-from support import FixedSize, replicating_edsr, textured
+from support import FixedSize, needs_int8, replicating_edsr, textured
 
 SPEC = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2, "img_range": 1.0}
 META = {"network": SPEC, "scale": 2, "licence": "CC0 1.0", "lineage": {"recipe": "tiny"}}
@@ -44,9 +44,11 @@ def test_files_are_compared_and_say_what_they_are(checkpoint: Path, photos: Path
             "scale": 2, "colour": "RGB", "licence": "CC0 1.0", "lineage": {"recipe": "tiny"}, "halo": 6}  # fmt: skip
 
 
+@pytest.mark.isa
 def test_int8_that_loses_too_much_is_refused_and_the_table_says_why(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    needs_int8("openvino")
     out, photos = tmp_path / "out", tmp_path / "photos"
     for seed in range(2):  # pictures that this network upscales well
         pixels = textured(seed, 30, 40).repeat(2, 0).repeat(2, 1)

@@ -5,12 +5,14 @@ import pytest
 from srkd.deploy.calibration import calibration_pictures
 from srkd.deploy.graph import facts, graph_of, layers
 from srkd.deploy.quantise import SENSITIVITY_COLUMNS, _counts, quantise
-from support import replicating_edsr
+from support import needs_int8, replicating_edsr
 
 KNOWN = facts("tiny", 2, 1, None, {})
 
 
+@pytest.mark.isa
 def test_the_layer_that_int8_hurts_is_kept_out() -> None:
+    needs_int8("openvino")
     # The strong feature stretches the range of what the upsampler's convolution takes in, one for all channels.
     graph = graph_of(replicating_edsr(50.0))
     found = quantise(graph, "openvino", KNOWN, calibration_pictures(2, count=2), 0.1)
@@ -20,7 +22,9 @@ def test_the_layer_that_int8_hurts_is_kept_out() -> None:
     assert [row["kept"] for row in found.sensitivity] == [row["layer"] in found.kept for row in found.sensitivity]
 
 
+@pytest.mark.isa
 def test_nothing_is_kept_where_nothing_has_to_be() -> None:
+    needs_int8("openvino")
     found = quantise(graph_of(replicating_edsr()), "openvino", KNOWN, calibration_pictures(2, count=1), 1.0)
     assert not found.kept and not found.sensitivity and found.engine.precision == "int8"
 

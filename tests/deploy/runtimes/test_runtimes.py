@@ -17,7 +17,7 @@ from srkd.deploy.runtimes import engine, onnx, openvino
 from srkd.errors import SrkdError
 from srkd.sr.infer import to_picture, to_tensor
 from srkd.sr.networks import build
-from support import textured
+from support import needs_int8, textured
 
 SPEC = {"type": "EDSR", "num_feat": 8, "num_block": 1, "upscale": 2}
 WAYS = [("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"), ("onnxruntime", "fp32")]
@@ -56,12 +56,6 @@ def test_pictures_of_a_few_pixels_are_all_border(tiny: Model, runtime: str) -> N
             expected = to_picture(tiny.network(to_tensor(picture)))
         answer = opened(picture[None])[0].astype(int)
         assert answer.shape == expected.shape and np.abs(answer - expected).max() <= 1
-
-
-def needs_int8(runtime: str) -> None:
-    """Skip where a runtime computes no int8."""
-    if (runtime, "int8") not in runtimes.ways():
-        pytest.skip(f"{runtime} has no sound int8 here")
 
 
 class White(nn.Module):
