@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ def models(recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (folder / "tiny" / "recipe.yml").write_text(yaml.safe_dump(recipe))
     about = {"default": True, "licence": "CC0", "notes": "For tests."}
     (folder / "tiny" / "about.yml").write_text(yaml.safe_dump(about))
+    shutil.copy(resources.folder("models") / "published.yml", folder)
     monkeypatch.setattr(resources, "folder", lambda name: folder)
     monkeypatch.setattr(shelf, "external", lambda: [])
     monkeypatch.chdir(tmp_path)
