@@ -23,7 +23,7 @@ def models(recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPat
     about = {"default": True, "licence": "CC0", "notes": "For tests."}
     (folder / "tiny" / "about.yml").write_text(yaml.safe_dump(about))
     shutil.copy(resources.folder("models") / "published.yml", folder)
-    monkeypatch.setattr(resources, "folder", lambda name: folder)
+    monkeypatch.setattr(resources, "folder", lambda name: tmp_path / name)
     monkeypatch.setattr(shelf, "external", lambda: [])
     monkeypatch.chdir(tmp_path)
     return folder
