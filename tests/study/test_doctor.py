@@ -50,7 +50,7 @@ def test_packages_that_are_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     rows = {finding.check: finding for finding in found("packages")}
-    assert rows["torch"].state == "problem" and rows["torch"].advice == "pip install 'torch>=2.4'"
+    assert rows["torch"].state == "problem" and rows["torch"].advice == "pip install 'torch>=2.6'"
     assert _package("mkdocs>=1.6,<2").state == rows["rich"].state == "ok" and rows["extra report"].state == "ok"
     assert (rows["extra deploy"].state, rows["extra deploy"].advice) == ("note", "pip install 'srkd[deploy]'")
     assert "onnx" in rows["extra deploy"].found
