@@ -20,7 +20,7 @@ test: $(VENV)/.installed
 test-capped: $(VENV)/.installed
 	ONEDNN_MAX_CPU_ISA=AVX512_CORE $(BIN)/python tests/run_folders.py -m isa
 
-# The long forms of tests/robustness (10,000 fuzzed inputs a reader, 2,000 mixed pictures, hundreds of kills), and then
+# The long forms of tests/robustness (10,000 fuzzed inputs a reader, 2,000 mixed images, hundreds of kills), and then
 # the whole suite over and over. Hours.
 TIMES ?= 20
 soak: $(VENV)/.installed
@@ -29,6 +29,7 @@ soak: $(VENV)/.installed
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

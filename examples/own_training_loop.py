@@ -2,9 +2,8 @@
 
 import torch
 
-from srkd import losses
+from srkd import losses, networks
 from srkd.distill.taps import Taps
-from srkd.sr import networks
 
 torch.manual_seed(0)
 teacher = networks.build({"type": "EDSR", "num_feat": 32, "num_block": 4}, scale=2).eval().requires_grad_(False)

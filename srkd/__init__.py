@@ -1,4 +1,4 @@
-"""srkd: super-resolution compression. Distil a good, slow network into a small, fast one; measure; upscale pictures.
+"""srkd: super-resolution compression. Distil a good, slow network into a small, fast one; measure; upscale images.
 
 `srkd.load(name_or_path)` gives a trained model, `srkd.compress(...)` makes one, `srkd.losses` is the loss core.
 Submodules are imported when first used.
@@ -15,12 +15,27 @@ from srkd.version import __version__
 
 __all__ = ["SrkdError", "__version__", "compress", "load", "upscale"]
 
+_PACKAGES = (
+    "adapters",
+    "data",
+    "distill",
+    "images",
+    "inference",
+    "losses",
+    "metrics",
+    "networks",
+    "report",
+    "sr",
+    "studies",
+    "training",
+)
+
 if TYPE_CHECKING:
     import torch
 
-    from srkd.deploy.model import Model
+    from srkd.compression.result import Compressed
     from srkd.errors import SrkdError
-    from srkd.study.compress.result import Compressed
+    from srkd.inference.model import Model
 
 
 def load(
@@ -47,8 +62,8 @@ def load(
         SrkdError: no such model, a file that is no checkpoint or not a sound one (NaN, far larger than it is), a class
             outside srkd without `trust_code`, another scale, or no such device here.
     """
-    from srkd.deploy.files import device_named
-    from srkd.deploy.model import Model
+    from srkd.inference.files import device_named
+    from srkd.inference.model import Model
 
     return Model.load(name, scale, None if device is None else device_named(str(device)), trust_code=trust_code)
 
@@ -66,7 +81,7 @@ def upscale(
     """Upscale an image, or several: `Model.upscale` of a model that is loaded for it.
 
     Args:
-        image: a path, an array, a Pillow image, or a list of these; see `srkd.deploy.model.Model.upscale`.
+        image: a path, an array, a Pillow image, or a list of these; see `srkd.inference.model.Model.upscale`.
         model: as `load` takes it, or a loaded model.
         scale, device: as `load`.
         tile, self_ensemble, outscale: as `Model.upscale`.
@@ -116,9 +131,9 @@ def compress(
         SrkdError: a budget that nothing meets (the nearest that can be met is named), too few or too small photographs,
             a teacher of another scale, too short a time, a runtime that is not installed.
     """
-    from srkd.study.benchmark_inference import size_named
-    from srkd.study.compress import flow
-    from srkd.study.compress.request import Budget, Request
+    from srkd.benchmarks.inference import size_named
+    from srkd.compression import flow
+    from srkd.compression.request import Budget, Request
     from srkd.values import seconds
 
     folders = [data] if isinstance(data, str) else list(data)
@@ -132,6 +147,6 @@ def __getattr__(name: str) -> Any:
         from srkd.errors import SrkdError
 
         return SrkdError
-    if name in ("losses", "io", "distill", "engine", "sr", "deploy", "report", "study", "adapters"):
+    if name in _PACKAGES:
         return importlib.import_module(f"srkd.{name}")
     raise AttributeError(f"module 'srkd' has no attribute {name!r}")

@@ -13,7 +13,7 @@ def folder(name: str) -> Path:
 
 
 def cache() -> Path:
-    """The user's cache folder of srkd, as `srkd.io.cache.cache_folder` has it."""
-    from srkd.io.cache import cache_folder
+    """The user's cache folder of srkd, as `srkd.files.cache.cache_folder` has it."""
+    from srkd.files.cache import cache_folder
 
     return cache_folder()

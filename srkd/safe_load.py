@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from srkd.errors import SrkdError
-from srkd.io.atomic import shown
+from srkd.files.atomic import shown
 
 MAX_FILE = 8 << 30  # bytes of a checkpoint
 _SLACK = 64 << 20  # bytes that anything may take, whatever the file holds

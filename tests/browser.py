@@ -15,9 +15,17 @@ from typing import Any
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
 )
-_FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync",
-          "--disable-component-update", "--disable-dev-shm-usage", "--no-first-run",
-          "--remote-debugging-pipe"]  # fmt: skip
+_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--disable-component-update",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--remote-debugging-pipe",
+]
 _KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
 
 
@@ -33,10 +41,10 @@ class Browser:
 
     def __init__(self, profile: Path) -> None:
         commands, self._commands = os.pipe()
-        self._answers, answers = os.pipe()
+        self._predictions, predictions = os.pipe()
 
         def place() -> None:  # Chromium reads commands from descriptor 3 and answers on 4.
-            kept = os.dup(commands), os.dup(answers)
+            kept = os.dup(commands), os.dup(predictions)
             os.dup2(kept[0], 3)
             os.dup2(kept[1], 4)
 
@@ -45,7 +53,7 @@ class Browser:
             command, preexec_fn=place, close_fds=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         os.close(commands)
-        os.close(answers)
+        os.close(predictions)
         self._number, self._buffer, self._session = 0, b"", ""
         self.complaints: list[str] = []
         self.requests: list[str] = []
@@ -59,12 +67,13 @@ class Browser:
         self._process.terminate()
         self._process.wait(timeout=20)
         os.close(self._commands)
-        os.close(self._answers)
+        os.close(self._predictions)
 
     def open(self, page: Path, width: int = 1280, height: int = 900) -> None:
         """Load a file in a window of that size, on a telephone's terms where it is narrow."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1,
-                  mobile=width < 600)  # fmt: skip
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
         self._events.clear()
         self.call("Page.navigate", url=page.as_uri())
         while "Page.loadEventFired" not in self._events:
@@ -108,17 +117,17 @@ class Browser:
             message["sessionId"] = self._session
         os.write(self._commands, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self._receive()
-            if answer.get("id") == number:
-                if "error" in answer:
-                    raise AssertionError(f"{method}: {answer['error']}")
-                return dict(answer["result"])
+            prediction = self._receive()
+            if prediction.get("id") == number:
+                if "error" in prediction:
+                    raise AssertionError(f"{method}: {prediction['error']}")
+                return dict(prediction["result"])
 
     def _receive(self, patience: float = 60.0) -> dict[str, Any]:
         deadline = time.monotonic() + patience
         while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._answers], [], [], max(0, deadline - time.monotonic()))
-            read = os.read(self._answers, 1 << 20) if ready else b""
+            ready, _, _ = select.select([self._predictions], [], [], max(0, deadline - time.monotonic()))
+            read = os.read(self._predictions, 1 << 20) if ready else b""
             if not read:
                 raise AssertionError(f"Chromium does not answer (exit code {self._process.poll()})")
             self._buffer += read

@@ -1,4 +1,4 @@
-"""What tests share: small pictures that look like pictures, recipes for them, and the real data where there is any."""
+"""What tests share: small images that look like images, recipes for them, and the real data where there is any."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from srkd.io.images import Picture, write_picture
+from srkd.images.read import ImageData, write_image
 from support import textured
 
 ROOT = Path(__file__).parent.parent
@@ -26,10 +26,10 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of four pictures of about 60x50."""
+    """A folder of four images of about 60x50."""
     folder = tmp_path_factory.mktemp("photos")
     for number in range(4):
-        write_picture(folder / f"p{number}.png", Picture(textured(number, 48 + 2 * number, 60)))
+        write_image(folder / f"p{number}.png", ImageData(textured(number, 48 + 2 * number, 60)))
     return folder
 
 

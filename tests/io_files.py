@@ -14,9 +14,15 @@ def png_chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(
-    width: int, height: int, depth: int, colour: int, raw: bytes, *before: tuple[bytes, bytes],
-    after: Sequence[tuple[bytes, bytes]] = (), interlaced: bool = False,
-) -> bytes:  # fmt: skip
+    width: int,
+    height: int,
+    depth: int,
+    colour: int,
+    raw: bytes,
+    *before: tuple[bytes, bytes],
+    after: Sequence[tuple[bytes, bytes]] = (),
+    interlaced: bool = False,
+) -> bytes:
     """A PNG file of filtered rows `raw`, with chunks before and after its pixels."""
     head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced))
     pixels = png_chunk(b"IDAT", zlib.compress(raw))

@@ -1,6 +1,6 @@
 """Run every folder of tests, each by a pytest process of its own: `python tests/run_folders.py [pytest's options]`.
 
-A process for each folder, because the int8 kernels that tests/deploy runs leave a process on a machine with AMX to
+A process for each folder, because the int8 kernels that tests/inference runs leave a process on a machine with AMX to
 which the kernel could not deliver a signal any more (a worker that ends, Ctrl-C), and which it ended. Tests compute in
 one thread, so as many folders run at a time as there are cores. All of them run, whichever fail.
 """
@@ -18,7 +18,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 MOST_AT_A_TIME = 4  # each may take 2 GB of memory
-LONGEST = ("study", "robustness", "deploy", "sr")  # first, so that none of them is left to run alone at the end
+# First, so that none of them is left to run alone at the end.
+LONGEST = ("inference", "robustness", "compression", "studies", "sr")
 NO_TESTS = 5  # pytest's exit code where the options select nothing
 
 
@@ -60,8 +61,9 @@ def run(part: Part, options: Sequence[str], root: Path = ROOT) -> Outcome:
     """One pytest process, its output kept."""
     began = time.monotonic()
     command = [sys.executable, "-m", "pytest", *part.paths, *options]
-    done = subprocess.run(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          errors="replace", check=False)  # fmt: skip
+    done = subprocess.run(
+        command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False
+    )
     return Outcome(part, done.returncode, time.monotonic() - began, done.stdout)
 
 

@@ -1,4 +1,4 @@
-"""Pictures for tests that look like pictures."""
+"""Images for tests that look like images."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from srkd.deploy import runtimes
-from srkd.io.resize import imresize
-from srkd.sr.data import Patches
-from srkd.sr.networks import build
+from srkd.data.patches import Patches
+from srkd.images.resize import imresize
+from srkd.inference import backends
+from srkd.networks import build
 
 
 def textured(seed: int, height: int, width: int) -> np.ndarray:
-    """A uint8 RGB picture of edges, gradients and a little noise."""
+    """A uint8 RGB image of edges, gradients and a little noise."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width].astype(float)
     waves = [np.sin(x * a + y * b + c) for a, b, c in rng.uniform(-0.6, 0.6, (3, 3))]
@@ -27,17 +27,17 @@ def textured(seed: int, height: int, width: int) -> np.ndarray:
 
 
 class Memory:
-    """Pictures held in memory."""
+    """Images held in memory."""
 
     def __init__(self, sizes: list[tuple[int, int]], scale: int = 2) -> None:
-        self.pictures = [textured(seed, *size) for seed, size in enumerate(sizes)]
-        self.small = [imresize(p, 1 / scale) for p in self.pictures]
+        self.images = [textured(seed, *size) for seed, size in enumerate(sizes)]
+        self.small = [imresize(p, 1 / scale) for p in self.images]
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def hr(self, i: int) -> np.ndarray:
-        return self.pictures[i]
+        return self.images[i]
 
     def lr(self, i: int) -> np.ndarray:
         return self.small[i]
@@ -46,7 +46,7 @@ class Memory:
         return f"p{i}"
 
 
-PICTURES = Memory([(40, 60), (48, 44), (64, 80)])
+IMAGES = Memory([(40, 60), (48, 44), (64, 80)])
 PATCHES = Patches(gt_size=16, batch=6, scale=2, seed=3)
 
 # The keys of BasicSR's own option files, for `format`.
@@ -151,5 +151,5 @@ class FixedSize(nn.Module):
 
 def needs_int8(runtime: str) -> None:
     """Skip where a runtime computes no int8 that is sound: OpenVINO with oneDNN capped below AVX-512."""
-    if (runtime, "int8") not in runtimes.ways():
+    if (runtime, "int8") not in backends.available():
         pytest.skip(f"{runtime} has no sound int8 here")

@@ -12,8 +12,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def python(code: str, **environment: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False,
-                          env={**os.environ, **environment})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -36,16 +37,17 @@ def test_training_an_edsr_needs_no_basicsr() -> None:
 import sys
 sys.modules["basicsr"] = sys.modules["torchvision"] = None
 from srkd.sr.task import Task
-from srkd.sr import networks
+from srkd import networks
 networks.build({"type": "EDSR", "num_feat": 4, "num_block": 1}, 2)
-from srkd.engine.run import Run
+from srkd.training.run import Run
 """
     python(code)
 
 
 def test_the_example_of_losses_in_ones_own_loop_learns() -> None:
-    done = subprocess.run([sys.executable, str(ROOT / "examples" / "own_training_loop.py")], capture_output=True,
-                          text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "own_training_loop.py")], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     values = [float(line.rpartition(" ")[2]) for line in done.stdout.splitlines()]
     assert len(values) == 20 and values[-1] < values[0]
@@ -55,16 +57,21 @@ def test_the_example_of_losses_in_ones_own_loop_learns() -> None:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's wheel, built from what git tracks or would track, so that no build leftovers get in."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True,
-                            check=False)  # fmt: skip
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if listed.returncode:
         pytest.skip("not a git checkout: cannot tell the project's files from leftovers")
     for name in listed.stdout.splitlines():
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    done = subprocess.run([sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(out), str(source)],
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", str(out), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-2000:]
     (built,) = out.glob("*.whl")
     return built
@@ -75,8 +82,11 @@ def test_the_wheel_carries_recipes_manifests_weights_and_types(wheel: Path) -> N
     expected = {"srkd/py.typed", "srkd/models/external.yml", "srkd/datasets/Set5.yml", "srkd/datasets/Set5.sha256"}
     for recipe in ROOT.glob("models/*/recipe.yml"):
         folder = recipe.parent
-        expected |= {f"srkd/models/{folder.name}/{p.name}" for p in folder.iterdir()
-                     if p.suffix in (".yml", ".safetensors", ".json", ".md")}  # fmt: skip
+        expected |= {
+            f"srkd/models/{folder.name}/{p.name}"
+            for p in folder.iterdir()
+            if p.suffix in (".yml", ".safetensors", ".json", ".md")
+        }
     assert expected <= names
     assert not [n for n in names if n.startswith(("models/", "datasets/", "tests/")) or n.endswith("state.pt")]
 
@@ -85,13 +95,20 @@ def test_the_installed_wheel_works_from_another_folder(wheel: Path, tmp_path: Pa
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     code = """
 import srkd, pathlib
-from srkd.sr import zoo, datasets
+from srkd.networks import zoo
+from srkd.data import manifests as datasets
 assert "site" in srkd.__file__, srkd.__file__
 assert "edsr_baseline_x2" in zoo.names() and "Set5" in datasets.names()
 from srkd.cli.main import main
 raise SystemExit(main(["zoo", "list"]))
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
-                          env={**os.environ, "PYTHONPATH": str(tmp_path / "site")})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "edsr_baseline_x2" in done.stdout

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from srkd import trust
-from srkd.engine.checkpoint import load_into, load_weights, save_weights
+from srkd import networks, trust
 from srkd.errors import SrkdError
+from srkd.networks import zoo
+from srkd.networks.loading import load_network
 from srkd.safe_load import building, check_spec
-from srkd.sr import networks, zoo
-from srkd.sr.models import load_network
+from srkd.training.checkpoint import load_into, load_weights, save_weights
 
 TINY = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}
 
@@ -53,11 +53,20 @@ def test_a_class_that_a_recipe_has_named_is_known(own: Path) -> None:
     assert load_network(own).scale == 2
 
 
-@pytest.mark.parametrize("spec", [
-    {"type": "VGGFeatureExtractor", "layer_name_list": ["conv1_1"]}, {"type": "SpyNet", "load_path": "x.pth"},
-    {"type": "DFDNet"}, {"type": "EDVR"}, {**TINY, "num_feat": "/etc/passwd"}, {**TINY, "img_range": "http://x"},
-    {**TINY, "num_block": 10**9}, {**TINY, "img_range": float("inf")}, {**TINY, "rgb_mean": [0.1] * 2000},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"type": "VGGFeatureExtractor", "layer_name_list": ["conv1_1"]},
+        {"type": "SpyNet", "load_path": "x.pth"},
+        {"type": "DFDNet"},
+        {"type": "EDVR"},
+        {**TINY, "num_feat": "/etc/passwd"},
+        {**TINY, "img_range": "http://x"},
+        {**TINY, "num_block": 10**9},
+        {**TINY, "img_range": float("inf")},
+        {**TINY, "rgb_mean": [0.1] * 2000},
+    ],
+)
 def test_what_a_checkpoint_may_not_say_of_its_network(spec: dict[str, Any], tmp_path: Path) -> None:
     save_weights(tmp_path / "w.safetensors", {"w": torch.zeros(1)}, {"network": spec, "scale": 2})
     with pytest.raises(SrkdError, match=r"w\.safetensors") as error:
@@ -65,20 +74,37 @@ def test_what_a_checkpoint_may_not_say_of_its_network(spec: dict[str, Any], tmp_
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("spec", [
-    {**TINY, "num_feat": 8000}, {**TINY, "num_block": 90_000}, {"type": "SwinIR", "img_size": 40_000, "upscale": 2},
-    {"type": "SwinIR", "window_size": 8000, "upscale": 2},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {**TINY, "num_feat": 8000},
+        {**TINY, "num_block": 90_000},
+        {"type": "SwinIR", "img_size": 40_000, "upscale": 2},
+        {"type": "SwinIR", "window_size": 8000, "upscale": 2},
+    ],
+)
 def test_a_network_far_larger_than_its_weights_is_not_built(spec: dict[str, Any], tmp_path: Path) -> None:
     save_weights(tmp_path / "w.safetensors", networks.build(TINY).state_dict(), {"network": spec, "scale": 2})
     with pytest.raises(SrkdError, match="far larger than the weights"):
         load_network(tmp_path / "w.safetensors")
 
 
-@pytest.mark.parametrize("spec", [
-    TINY, {"type": "SwinIR", "upscale": 2, "img_size": 16, "embed_dim": 12, "depths": [1], "num_heads": [2],
-           "window_size": 8, "upsampler": "pixelshuffledirect"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spec",
+    [
+        TINY,
+        {
+            "type": "SwinIR",
+            "upscale": 2,
+            "img_size": 16,
+            "embed_dim": 12,
+            "depths": [1],
+            "num_heads": [2],
+            "window_size": 8,
+            "upsampler": "pixelshuffledirect",
+        },
+    ],
+)
 def test_a_network_of_its_weights_size_is_built(spec: dict[str, Any], tmp_path: Path) -> None:
     made = networks.build(spec).eval()
     save_weights(tmp_path / "w.safetensors", made.state_dict(), {"network": spec, "scale": 2})
@@ -93,8 +119,18 @@ def test_building_leaves_no_hook_behind() -> None:
 
 
 def test_options_of_networks_pass() -> None:
-    check_spec({"type": "SwinIR", "depths": [6, 6], "mlp_ratio": 2.0, "upsampler": "pixelshuffledirect",
-                "resi_connection": "1conv", "ape": False, "norm": None}, "here")  # fmt: skip
+    check_spec(
+        {
+            "type": "SwinIR",
+            "depths": [6, 6],
+            "mlp_ratio": 2.0,
+            "upsampler": "pixelshuffledirect",
+            "resi_connection": "1conv",
+            "ape": False,
+            "norm": None,
+        },
+        "here",
+    )
 
 
 def _view() -> dict[str, Any]:
@@ -110,15 +146,19 @@ def _many_views() -> dict[str, Any]:
     return {f"w{number}": one for number in range(100)}
 
 
-@pytest.mark.parametrize(("state", "said"), [
-    (_view, "far more than what is stored"), (_numbered, "numbered beyond"),
-    (_many_views, "far more than the file has"),
-    (lambda: {"w": torch.zeros(3, dtype=torch.complex64)}, "no dense tensor of real numbers"),
-    (lambda: {"w": torch.zeros(3).to_sparse()}, "no dense tensor of real numbers"),
-    (lambda: {"w": torch.tensor([1.0, float("nan")])}, "NaN, infinity"),
-    (lambda: {"w": torch.tensor([1.0, float("inf")]).half()}, "NaN, infinity"),
-    (lambda: {"w": torch.tensor([1e300], dtype=torch.float64)}, "beyond float32"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (_view, "far more than what is stored"),
+        (_numbered, "numbered beyond"),
+        (_many_views, "far more than the file has"),
+        (lambda: {"w": torch.zeros(3, dtype=torch.complex64)}, "no dense tensor of real numbers"),
+        (lambda: {"w": torch.zeros(3).to_sparse()}, "no dense tensor of real numbers"),
+        (lambda: {"w": torch.tensor([1.0, float("nan")])}, "NaN, infinity"),
+        (lambda: {"w": torch.tensor([1.0, float("inf")]).half()}, "NaN, infinity"),
+        (lambda: {"w": torch.tensor([1e300], dtype=torch.float64)}, "beyond float32"),
+    ],
+)
 def test_weights_that_no_network_has(state: Any, said: str, tmp_path: Path) -> None:
     torch.save(state(), tmp_path / "w.pth")
     with pytest.raises(SrkdError, match=said):

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from srkd import networks
 from srkd.cli.main import main
-from srkd.engine.checkpoint import save_weights
-from srkd.engine.log import Progress
-from srkd.engine.run import say
-from srkd.io.images import Picture, write_picture
-from srkd.sr import networks
+from srkd.images.read import ImageData, write_image
 from srkd.terminal import escaping, printable, tell
+from srkd.training.checkpoint import save_weights
+from srkd.training.log import Progress
+from srkd.training.run import say
 from support import textured
 
 EVIL = "a\x1b]0;pwned\x07\x1b[2Jb\nsrkd: all is well\r\x9b2J\u202egnp.exe"
@@ -28,9 +28,7 @@ def test_ordinary_text_of_any_script_stays() -> None:
 
 
 def test_what_steers_a_terminal_is_shown() -> None:
-    assert printable("a\x1b[2Jb\nc\x7f\x9b\u202ed\ud83d\udcff") == (
-        "a\\x1b[2Jb\\nc\\u007f\\u009b\\u202ed\\ud83d\\xff"
-    )
+    assert printable("a\x1b[2Jb\nc\x7f\x9b\u202ed\ud83d\udcff") == ("a\\x1b[2Jb\\nc\\u007f\\u009b\\u202ed\\ud83d\\xff")
     assert printable(EVIL).isprintable()
 
 
@@ -57,16 +55,18 @@ def test_json_stays_the_same(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_names_of_files_and_metadata(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "in"
-    write_picture(folder / "good.png", Picture(textured(0, 8, 8)))
+    write_image(folder / "good.png", ImageData(textured(0, 8, 8)))
     (folder / "e\x1b[2J\nsrkd: done\r.png").write_bytes(b"no image")
     spec = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}
     save_weights(tmp_path / "n\x1b[2Jet.safetensors", networks.build(spec).state_dict(), {"network": spec, "scale": 2})
     named = {**spec, "type": "E\x1b[2J\nSR:X"}
     save_weights(tmp_path / "evil.safetensors", networks.build(spec).state_dict(), {"network": named, "scale": 2})
     for model in ("n\x1b[2Jet.safetensors", "evil.safetensors", "no\x1b[2J\nne.pth"):
-        for arguments in (["upscale", str(folder), "-o", str(tmp_path / "out"), "-m", str(tmp_path / model)],
-                          ["evaluate", "--model", str(tmp_path / model), "--data", str(folder)],
-                          ["upscale", "\x1b[2J\nx", "-o", "o"]):  # fmt: skip
+        for arguments in (
+            ["upscale", str(folder), "-o", str(tmp_path / "out"), "-m", str(tmp_path / model)],
+            ["evaluate", "--model", str(tmp_path / model), "--data", str(folder)],
+            ["upscale", "\x1b[2J\nx", "-o", "o"],
+        ):
             assert main(arguments) in (1, 2)
             out, err = capsys.readouterr()
             assert plain(out) and plain(err) and "\nsrkd: done" not in err

@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 
 from srkd import resources
-from srkd.engine.recipe import read, validate
-from srkd.io.digest import file_sha256
-from srkd.sr import datasets, zoo
-from srkd.sr.evaluate import evaluate
-from srkd.sr.models import load_network
+from srkd.data import manifests
+from srkd.files.digest import file_sha256
+from srkd.metrics.evaluation import evaluate
+from srkd.networks import zoo
+from srkd.networks.loading import load_network
 from srkd.sr.recipe import SRRecipe
+from srkd.training.recipe import read, validate
 
 
 @pytest.mark.parametrize("name", zoo.names())
@@ -63,8 +64,8 @@ def test_no_study_chooses_by_a_test_set() -> None:
     found = [(path, root) for path in paths for root in validation_sets(read(path))]
     assert any(root == "BSDS500/validation" for _, root in found)
     for path, root in found:
-        if root.partition("/")[0] in datasets.names():
-            known, parts = datasets.find(root)
+        if root.partition("/")[0] in manifests.names():
+            known, parts = manifests.find(root)
             assert {known.parts[part].role for part in parts} == {"validation"}, path
 
 

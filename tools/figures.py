@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from srkd.docs.figures import cards, pages
 from srkd.docs.typed import typed, written_by_hand
 from srkd.errors import SrkdError
-from srkd.io.atomic import write_text
+from srkd.files.atomic import write_text
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""`srkd upscale`: upscale pictures."""
+"""`srkd upscale`: upscale images."""
 
 import sys
 

@@ -14,10 +14,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     training = actions.add_parser("training", help="training steps per second beside BasicSR's")
     losses = actions.add_parser("losses", help="what each loss adds to a training step")
     for parser_, seconds in ((training, 20.0), (losses, 3.0)):
-        parser_.add_argument("--data", required=True, metavar="FOLDER", help="HR pictures to train on")
+        parser_.add_argument("--data", required=True, metavar="FOLDER", help="HR images to train on")
         parser_.add_argument("--seconds", type=float, default=seconds, help="time of each (default: %(default)s)")
         _add_output(parser_)
-    _add_upscale(actions.add_parser("upscale", help="a folder of pictures, from files to files, beside BasicSR"))
+    _add_upscale(actions.add_parser("upscale", help="a folder of images, from files to files, beside BasicSR"))
     _add_inference(actions.add_parser("inference", help="models x runtimes x precisions x sizes"))
 
 
@@ -30,9 +30,9 @@ def _add_upscale(parser: argparse.ArgumentParser) -> None:
     add_trust(parser)
     add = parser.add_argument
     add("--against", choices=["basicsr"], default="basicsr", help="the other way (default: %(default)s)")
-    add("--data", required=True, metavar="D", help="data set or folder of pictures, whose middle is cut out")
+    add("--data", required=True, metavar="D", help="data set or folder of images, whose middle is cut out")
     add("-m", "--model", default="auto", help="zoo name or checkpoint (default: the zoo's for x2)")
-    add("--count", type=int, default=20, help="number of pictures (default: %(default)s)")
+    add("--count", type=int, default=20, help="number of images (default: %(default)s)")
     add("--size", default="510x340", metavar="WxH", help="what is cut out of each (default: %(default)s)")
     add("--runtime", metavar="R", help="torch, openvino or onnxruntime (default: the fastest that is good enough)")
     add("--precision", metavar="P", help="fp32, bf16 or int8 (default: likewise)")
@@ -47,7 +47,7 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
     add("--runtime", nargs="+", metavar="R", help="only these (default: all that are installed)")
     add("--precision", nargs="+", metavar="P", help="only these (default: all that a runtime has)")
     add("--size", nargs="+", default=["1280x720"], metavar="WxH", help="input sizes (default: 1280x720)")
-    add("--data", metavar="D", help="evaluation set for PSNR, e.g. a folder of HR pictures")
+    add("--data", metavar="D", help="evaluation set for PSNR, e.g. a folder of HR images")
     add("--seconds", type=float, default=3.0, help="time of each measurement (default: %(default)s)")
     _add_output(parser)
 
@@ -59,17 +59,15 @@ def run(args: argparse.Namespace) -> int:
 def _upscale(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from srkd.deploy.choose import Wish
+    from srkd.benchmarks import upscale as benchmark
+    from srkd.benchmarks.inference import size_named
+    from srkd.benchmarks.report import write
+    from srkd.inference.autotune import BackendSpec
     from srkd.report import tables
-    from srkd.study import benchmark_upscale as benchmark
-    from srkd.study.benchmark_inference import size_named
-    from srkd.study.benchmark_report import write
 
     size = size_named(args.size)
-    wish = Wish(args.runtime, args.precision)
-    result = benchmark.against_basicsr(
-        args.model, args.data, args.count, size, args.rounds, tell, wish
-    )
+    spec = BackendSpec(args.runtime, args.precision)
+    result = benchmark.against_basicsr(args.model, args.data, args.count, size, args.rounds, tell, spec)
     closing = f"folder job: {result['ratio']:.1f}x BasicSR"
     if args.output:
         write(Path(args.output), "upscale", result["rows"], benchmark.COLUMNS, result=result, remarks=[closing])
@@ -81,14 +79,12 @@ def _upscale(args: argparse.Namespace) -> int:
 def _inference(args: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from srkd.benchmarks import inference as benchmark
     from srkd.report import tables
-    from srkd.study import benchmark_inference as benchmark
 
     sizes = [benchmark.size_named(size) for size in args.size]
     wanted = benchmark.Wanted(args.runtime, args.precision)
-    rows = benchmark.inference(
-        args.model, wanted, sizes, args.data, args.seconds, tell
-    )
+    rows = benchmark.inference(args.model, wanted, sizes, args.data, args.seconds, tell)
     if args.output:
         benchmark.write(rows, Path(args.output))
     print(tables.as_json(rows, benchmark.COLUMNS) if args.json else tables.text(rows, benchmark.COLUMNS))
@@ -98,9 +94,9 @@ def _inference(args: argparse.Namespace) -> int:
 def _training(args: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from srkd.benchmarks import training as benchmark
+    from srkd.benchmarks.report import write
     from srkd.report import tables
-    from srkd.study import benchmark
-    from srkd.study.benchmark_report import write
 
     if args.action == "training":
         result = benchmark.training(Path(args.data), args.seconds)
@@ -109,8 +105,10 @@ def _training(args: argparse.Namespace) -> int:
     else:
         result = benchmark.loss_costs(Path(args.data), args.seconds)
         columns = benchmark.LOSS_COLUMNS
-        closing = [f"a supervised step takes {result['supervised_ms']:.1f} ms",
-                   *(f"left out: {name}: {why}" for name, why in result["left_out"].items())]  # fmt: skip
+        closing = [
+            f"a supervised step takes {result['supervised_ms']:.1f} ms",
+            *(f"left out: {name}: {why}" for name, why in result["left_out"].items()),
+        ]
     if args.output:
         write(Path(args.output), args.action, result["rows"], columns, result=result, remarks=closing)
     table = "\n".join([tables.text(result["rows"], columns), "", *closing])

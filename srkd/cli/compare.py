@@ -24,11 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from srkd.cli.main import stopped
-    from srkd.engine.run import say
     from srkd.report import tables
-    from srkd.study import comparison, plan
-    from srkd.study.compare import Comparison
-    from srkd.study.statistics import MIN_SEEDS, too_few
+    from srkd.studies import comparison, plan
+    from srkd.studies.compare import Comparison
+    from srkd.studies.statistics import MIN_SEEDS, too_few
+    from srkd.training.run import say
     from srkd.values import seconds, shard
 
     if args.judge:
@@ -53,9 +53,9 @@ def run(args: argparse.Namespace) -> int:
 def _judge(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from srkd.engine.run import say
     from srkd.report import tables
-    from srkd.study import rejudge
+    from srkd.studies import rejudge
+    from srkd.training.run import say
 
     files = rejudge.results_files(Path(args.study))
     changed = [row for path in files for row in rejudge.rejudge(path)]

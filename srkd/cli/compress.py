@@ -35,16 +35,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from srkd.benchmarks.inference import size_named
+    from srkd.compression import flow, page
+    from srkd.compression.request import Budget, Request
     from srkd.errors import PartialFailure
     from srkd.report import tables
-    from srkd.study.benchmark_inference import size_named
-    from srkd.study.compress import flow, page
-    from srkd.study.compress.request import Budget, Request
     from srkd.values import seconds
 
     budget = Budget(args.max_ms, args.max_mb, size_named(args.at))
-    request = Request(args.teacher, args.data, args.scale, budget, seconds(args.time), args.target_runtime,
-                      args.precision, not args.no_control, args.seed)  # fmt: skip
+    request = Request(
+        args.teacher,
+        args.data,
+        args.scale,
+        budget,
+        seconds(args.time),
+        args.target_runtime,
+        args.precision,
+        not args.no_control,
+        args.seed,
+    )
     show = tables.as_json if args.json else tables.text
     if args.dry_run:
         print(show(flow.rehearse(request), flow.PLAN_COLUMNS))

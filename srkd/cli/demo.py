@@ -9,15 +9,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="FOLDER", help="photographs to use (default: those inside scikit-image)")
     parser.add_argument("-o", "--output", default="demo", help="folder for everything (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    parser.add_argument("--quick", action="store_true", help="small pictures and few steps: shows that it works")
+    parser.add_argument("--quick", action="store_true", help="small images and few steps: shows that it works")
 
 
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from srkd.engine.malloc import keep_freed_memory
+    from srkd.commands import demo
     from srkd.report import tables
-    from srkd.study import demo
+    from srkd.training.malloc import keep_freed_memory
 
     keep_freed_memory()
     out = Path(args.output)

@@ -13,9 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from srkd.engine.malloc import keep_freed_memory
+    from srkd.commands import doctor
     from srkd.report import tables
-    from srkd.study import doctor
+    from srkd.training.malloc import keep_freed_memory
 
     keep_freed_memory()
     findings = doctor.examine()

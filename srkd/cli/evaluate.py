@@ -1,6 +1,6 @@
-"""PSNR and SSIM of models on data sets, per picture and mean; NIQE and LPIPS where asked for.
+"""PSNR and SSIM of models on data sets, per image and mean; NIQE and LPIPS where asked for.
 
-A model is a zoo name, a checkpoint file, or `bicubic`. A data set is a folder of HR pictures (LR is made by the
+A model is a zoo name, a checkpoint file, or `bicubic`. A data set is a folder of HR images (LR is made by the
 protocol), HR:LR folders of pairs, or the name of a manifest. Writes results.json, results.md and report.html.
 """
 
@@ -19,9 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", type=int, help="needed for bicubic alone; otherwise the models'")
     parser.add_argument("--self-ensemble", action="store_true", help="average over the 8 flips and rotations")
     parser.add_argument(
-        "--metrics", nargs="+", default=["psnr", "ssim"], metavar="S",
+        "--metrics",
+        nargs="+",
+        default=["psnr", "ssim"],
+        metavar="S",
         help="of psnr, ssim, niqe (needs basicsr), lpips (needs lpips and AlexNet's weights); default psnr ssim",
-    )  # fmt: skip
+    )
     parser.add_argument("--output", metavar="DIR", help="folder for results.json, results.md, report.html")
     parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
     add_trust(parser)
@@ -30,11 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from srkd.engine.log import Progress
-    from srkd.engine.malloc import keep_freed_memory
+    from srkd.metrics.evaluation import count, evaluate, table
     from srkd.report import tables
     from srkd.sr import report
-    from srkd.sr.evaluate import count, evaluate, table
+    from srkd.training.log import Progress
+    from srkd.training.malloc import keep_freed_memory
 
     keep_freed_memory()
     details = report.Details()

@@ -19,9 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--to", default="onnx,openvino", metavar="T,...", help="onnx, openvino or both (default: %(default)s)")
     add("--precision", default="fp32", metavar="P,...", help="fp32, int8 or both (default: %(default)s)")
     add("--uint8", action="store_true", help="uint8 NHWC in and out, scaling and clamp inside (default: float32 NCHW)")
-    add("--data", default="BSDS500/validation", metavar="D",
-        help="what the files are compared on: a name or a folder of HR (default: %(default)s)")  # fmt: skip
-    add("--calibration", default="scikit_image", metavar="D", help="pictures for int8 (default: %(default)s)")
+    add(
+        "--data",
+        default="BSDS500/validation",
+        metavar="D",
+        help="what the files are compared on: a name or a folder of HR (default: %(default)s)",
+    )
+    add("--calibration", default="scikit_image", metavar="D", help="images for int8 (default: %(default)s)")
     add("--calibration-count", type=int, metavar="N", help="the first N of them (default: all)")
     add("--json", action="store_true", help="print JSON instead of the table")
     add("--max-drop", type=float, default=0.1, metavar="DB", help="dB that int8 may lose (default: %(default)s)")
@@ -31,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from srkd.deploy.export import COLUMNS, Wanted, export
-    from srkd.deploy.model import Model
     from srkd.errors import PartialFailure
+    from srkd.inference.export import COLUMNS, Wanted, export
+    from srkd.inference.model import Model
     from srkd.report import tables
 
     targets, precisions = args.to.split(","), args.precision.split(",")

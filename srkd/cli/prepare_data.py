@@ -1,6 +1,6 @@
 """Get data sets ready: fetch, check, and decode once into memory-mapped arrays.
 
-WHAT is a folder of pictures, or a data set (--list shows them), or one part of it: BSDS500/train. Pictures come from a
+WHAT is a folder of images, or a data set (--list shows them), or one part of it: BSDS500/train. Images come from a
 local mirror (--source, or the environment variable SRKD_DATA), an installed package or the web. Training and evaluation
 find what was prepared here by themselves.
 
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from srkd.sr.datasets import Prepared, Progress
-    from srkd.sr.near_duplicates import Duplicate, Index
+    from srkd.data.manifests import Prepared, Progress
+    from srkd.data.near_duplicates import Duplicate, Index
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("what", nargs="*", metavar="WHAT", help="a folder, a data set or a part of one")
     add("-s", "--scale", type=int, help="crop HR to a multiple of it, and make LR by the protocol (imresize)")
     add("--lr", metavar="FOLDER", help="take LR from this folder, paired by name with the folder WHAT")
-    add("--source", metavar="DIR", help="a local mirror that must hold the pictures")
+    add("--source", metavar="DIR", help="a local mirror that must hold the images")
     add("--exclude", nargs="+", default=[], metavar="STEM", help="leave images out, as a recipe's `exclude` does")
     add("--evaluation", action="store_true", help="a folder to evaluate on: do not look for near-duplicates")
     add("--pairs", metavar="DIR", help="write each near-duplicate beside its original into this folder, as PNG")
@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from srkd.data.manifests import describe, names, prepare, report
+    from srkd.data.near_duplicates import Index, references, refuse
     from srkd.errors import SrkdError
-    from srkd.sr.datasets import describe, names, prepare, report
-    from srkd.sr.near_duplicates import Index, references, refuse
 
     if args.list:
         print("\n\n".join(describe(name) for name in names()))
@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _near_duplicates(item: Prepared, index: Index, pairs: Path | None, say: Progress) -> list[Duplicate]:
     """The near-duplicates of evaluation images in what is to be trained on; what was compared is printed."""
-    from srkd.io.atomic import shown
-    from srkd.sr.near_duplicates import check, write_pair
+    from srkd.data.near_duplicates import check, write_pair
+    from srkd.files.atomic import shown
 
     if not index.references:
         print(f"{item.name}: not compared with evaluation images, since none are here: prepare_data Set5 Set14 B100")
@@ -80,7 +80,7 @@ def _near_duplicates(item: Prepared, index: Index, pairs: Path | None, say: Prog
 
 def _bars(stack: ExitStack) -> Progress:
     """A progress bar for each thing that is worked on, one after the other."""
-    from srkd.engine.log import Progress as Bar
+    from srkd.training.log import Progress as Bar
 
     bars: dict[str, Bar] = {}
 

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from srkd.deploy.prune import prune_file
+    from srkd.inference.prune import prune_file
 
     print(prune_file(args.model, Path(args.output), args.keep, args.blocks))
     return 0

@@ -1,6 +1,6 @@
 """Train or distil what a recipe describes.
 
-Writes experiments/<name>/: the resolved recipe, checkpoints, metrics.jsonl, a TensorBoard log, validation pictures
+Writes experiments/<name>/: the resolved recipe, checkpoints, metrics.jsonl, a TensorBoard log, validation images
 and, at the end, report.html.
 Runs on a GPU if there is one; several processes by torchrun (torchrun --nproc_per_node 2 tools/train.py -opt ...).
 """
@@ -12,13 +12,19 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from srkd.engine.run import Run
+    from srkd.training.run import Run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-opt", "--opt", metavar="RECIPE", help="the recipe, a YAML file")
-    parser.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE",
-                        help="override keys of the recipe, e.g. train.total_iter=100")  # fmt: skip
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override keys of the recipe, e.g. train.total_iter=100",
+    )
     parser.add_argument("--auto_resume", action="store_true", help="go on from the newest training state, if any")
     parser.add_argument("--seed", type=int, help="override manual_seed")
     parser.add_argument("--output", default="experiments", help="folder of runs (default: %(default)s)")
@@ -26,8 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="check every name, shape and path without training")
     parser.add_argument("--list-losses", action="store_true", help="print every loss: formula, shapes, cost, source")
     parser.add_argument("--list-networks", action="store_true", help="print the networks a recipe may name")
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none",
-                        help="accepted for BasicSR's command lines; found by itself")  # fmt: skip
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm"],
+        default="none",
+        help="accepted for BasicSR's command lines; found by itself",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,8 +49,8 @@ def run(args: argparse.Namespace) -> int:
     if args.opt is None:
         raise SrkdError("train needs -opt RECIPE, a YAML file")
     from srkd.cli.main import stopped
-    from srkd.engine.recipe import override, read
-    from srkd.engine.run import Run, say
+    from srkd.training.recipe import override, read
+    from srkd.training.run import Run, say
     from srkd.values import seconds
 
     seed = [] if args.seed is None else [f"manual_seed={args.seed}"]
@@ -66,9 +76,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _report(training: Run, result: dict[str, Any]) -> None:
     """The run's page, made by the first process; what was trained stands without it."""
-    from srkd.engine import report
-    from srkd.engine.run import is_leader, say
     from srkd.errors import SrkdError
+    from srkd.training import report
+    from srkd.training.run import is_leader, say
 
     if is_leader():
         try:
@@ -78,8 +88,7 @@ def _report(training: Run, result: dict[str, Any]) -> None:
 
 
 def _print_lists(show_losses: bool, show_networks: bool) -> None:
-    from srkd import losses
-    from srkd.sr import networks
+    from srkd import losses, networks
 
     if show_losses:
         for name in losses.names():

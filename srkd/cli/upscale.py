@@ -1,8 +1,8 @@
-"""Upscale pictures: files, folders and globs.
+"""Upscale images: files, folders and globs.
 
-Depth, transparency, orientation, colour profile and metadata are kept. Large pictures are done in tiles; those of
-convolutional networks give exactly the picture that the whole would. Several processes share the pictures out under
-torchrun. A picture that fails is named at the end (exit code 2) and stops no other.
+Depth, transparency, orientation, colour profile and metadata are kept. Large images are done in tiles; those of
+convolutional networks give exactly the image that the whole would. Several processes share the images out under
+torchrun. An image that fails is named at the end (exit code 2) and stops no other.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from srkd.cli.main import add_trust
 from srkd.terminal import tell
 
 if TYPE_CHECKING:
-    from srkd.deploy.model import Model
-    from srkd.deploy.runtimes.engine import Engine
+    from srkd.inference.backends.engine import Engine
+    from srkd.inference.model import Model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("inputs", nargs="+", metavar="INPUT", help="a picture, a folder, or a glob (in quotes)")
-    add("-o", "--output", required=True, metavar="OUT", help="folder to write to, or the file for a single picture")
+    add("inputs", nargs="+", metavar="INPUT", help="an image, a folder, or a glob (in quotes)")
+    add("-o", "--output", required=True, metavar="OUT", help="folder to write to, or the file for a single image")
     add("-m", "--model", default="auto", help="zoo name or checkpoint (default: the zoo's for the scale)")
     add("-s", "--scale", type=int, help="the model's scale: chooses the default model, checks a named one")
     add("--outscale", type=float, metavar="F", help="factor of the result; bicubic resizing after the network")
@@ -31,12 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--format", metavar="F", help="png, jpeg, webp, tiff or bmp (default: as the input is named; png for others)")
     add("--quality", type=int, metavar="Q", help="1 to 100, for jpeg and webp (default: 95; webp at 100 is lossless)")
     add("--suffix", default="", metavar="S", help="put before the extension of output names, e.g. _x2")
-    add("--skip-existing", action="store_true", help="leave pictures whose output is there already")
+    add("--skip-existing", action="store_true", help="leave images whose output is there already")
     add("--dry-run", action="store_true", help="read every image and print what would be done; write nothing")
     add("--json", action="store_true", help="print what became of each image as JSON")
-    add("--runtime", metavar="R", help="torch, openvino, onnxruntime, or auto: measures, once per model and machine, "
-        "what is fastest and good enough (default: what was measured before, else torch)")  # fmt: skip
-    add("--precision", metavar="P", help="fp32, bf16, int8 or auto; for 8-bit pictures, others take torch fp32")
+    add(
+        "--runtime",
+        metavar="R",
+        help="torch, openvino, onnxruntime, or auto: measures, once per model and machine, "
+        "what is fastest and good enough (default: what was measured before, else torch)",
+    )
+    add("--precision", metavar="P", help="fp32, bf16, int8 or auto; for 8-bit images, others take torch fp32")
     add(
         "--max-drop", type=float, default=0.1, metavar="DB", help="dB that bf16 or int8 may lose (default: %(default)s)"
     )
@@ -47,13 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from srkd.deploy.files import Options, Outcome, device_named, preview, share, upscale_files
-    from srkd.deploy.model import Model
-    from srkd.deploy.plan import plan, unplanned
-    from srkd.deploy.summary import as_json, line, summary
-    from srkd.engine.log import Progress
-    from srkd.engine.malloc import keep_freed_memory
-    from srkd.io.writers import check_quality
+    from srkd.images.write import check_quality
+    from srkd.inference.files import Options, Outcome, device_named, preview, share, upscale_files
+    from srkd.inference.jobs import plan, unplanned
+    from srkd.inference.model import Model
+    from srkd.inference.summary import as_json, line, summary
+    from srkd.training.log import Progress
+    from srkd.training.malloc import keep_freed_memory
 
     check_quality(args.quality, args.format)
     output = Path(args.output)
@@ -83,9 +87,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _engine(args: argparse.Namespace, model: Model) -> Engine | None:
-    from srkd.deploy.choose import Wish, engine_for, remembered
+    from srkd.inference.autotune import BackendSpec, engine_for, remembered
 
     if args.runtime is None and args.precision is None:
         return remembered(model, tell)
     runtime, precision = (None if name in (None, "auto") else name for name in (args.runtime, args.precision))
-    return engine_for(model, Wish(runtime, precision, args.max_drop), tell)
+    return engine_for(model, BackendSpec(runtime, precision, args.max_drop), tell)

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from srkd.cli.main import stopped
+    from srkd.commands import zoo
     from srkd.report import tables
-    from srkd.study import zoo
     from srkd.values import seconds
 
     columns = ["model", "scale", "status", "parameters", "Set5", "B100"]

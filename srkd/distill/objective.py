@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from srkd import losses
 from srkd.distill.taps import resolve
-from srkd.distill.teachers import Answer
+from srkd.distill.teachers import Prediction
 from srkd.distill.weights import Balance, Weight
 from srkd.errors import SrkdError, unknown
 from srkd.losses import Loss
@@ -76,8 +76,16 @@ class Term:
             if key not in losses.options(kind):
                 raise SrkdError(f"{kind}: {unknown('option', key, [*losses.options(kind), *_WORDS])}")
         losses.build(kind, **options)
-        return cls(kind, str(spec.get("name") or name or kind), weight, _list(sides["student"]),
-                   _list(sides["teacher"]), target, options, balance)  # fmt: skip
+        return cls(
+            kind,
+            str(spec.get("name") or name or kind),
+            weight,
+            _list(sides["student"]),
+            _list(sides["teacher"]),
+            target,
+            options,
+            balance,
+        )
 
     @property
     def is_task(self) -> bool:
@@ -195,7 +203,9 @@ class Objective(nn.Module):
     def _losses(self, term: Term) -> list[Loss]:
         return list(cast("nn.ModuleList", self.modules_of[_key(term)]))  # type: ignore[arg-type]
 
-    def _pairs(self, term: Term, student: Answer, teacher: Answer, target: Tensor | None) -> list[tuple[Any, Any]]:
+    def _pairs(
+        self, term: Term, student: Prediction, teacher: Prediction, target: Tensor | None
+    ) -> list[tuple[Any, Any]]:
         """What each loss module of the term compares: one (student, reference) pair a module."""
         ours: list[Tensor | None] = [student.output]
         if term.student_at:
@@ -216,7 +226,7 @@ class Objective(nn.Module):
         return list(zip(ours, theirs, strict=True))
 
     def term_value(
-        self, term: Term, student: Answer, teacher: Answer, target: Tensor | None, context: Mapping[str, Any]
+        self, term: Term, student: Prediction, teacher: Prediction, target: Tensor | None, context: Mapping[str, Any]
     ) -> Tensor:
         """The unweighted value of one term: the sum over its layers."""
         values = []
@@ -226,7 +236,7 @@ class Objective(nn.Module):
         return torch.stack(values).sum() if len(values) > 1 else values[0]
 
     def forward(
-        self, student: Answer, teacher: Answer, target: Tensor | None, context: Mapping[str, Any]
+        self, student: Prediction, teacher: Prediction, target: Tensor | None, context: Mapping[str, Any]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum, and each term's unweighted value by name (both with their graph).
 
@@ -275,8 +285,14 @@ class Objective(nn.Module):
             norm /= torch.distributed.get_world_size()
         return norm
 
-    def dry_run(self, student: Answer, teacher: Answer, target: Tensor | None, context: Mapping[str, Any],
-                parameters: Sequence[nn.Parameter]) -> None:  # fmt: skip
+    def dry_run(
+        self,
+        student: Prediction,
+        teacher: Prediction,
+        target: Tensor | None,
+        context: Mapping[str, Any],
+        parameters: Sequence[nn.Parameter],
+    ) -> None:
         """Build every loss's learned parts and try every term once at weight 1.
 
         Args:
@@ -298,8 +314,15 @@ class Objective(nn.Module):
         if mistakes:
             raise SrkdError("; ".join(mistakes))
 
-    def _try(self, term: Term, student: Answer, teacher: Answer, target: Tensor | None, context: Mapping[str, Any],
-             parameters: Sequence[nn.Parameter]) -> None:  # fmt: skip
+    def _try(
+        self,
+        term: Term,
+        student: Prediction,
+        teacher: Prediction,
+        target: Tensor | None,
+        context: Mapping[str, Any],
+        parameters: Sequence[nn.Parameter],
+    ) -> None:
         pairs = self._pairs(term, student, teacher, target)
         for loss, (ours, theirs) in zip(self._losses(term), pairs, strict=True):
             missing = [key for key in loss.needs if key not in context]

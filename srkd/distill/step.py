@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from srkd.distill.objective import Objective
 from srkd.distill.taps import Taps
-from srkd.distill.teachers import Answer, ask
+from srkd.distill.teachers import Prediction, ask
 from srkd.errors import SrkdError
 
 
@@ -28,7 +28,7 @@ class Step(nn.Module):
         self.input, self.target = input, target
         self.taps = Taps(student, objective.student_taps)
 
-    def answer(self, batch: Mapping[str, Any]) -> Answer:
+    def predict(self, batch: Mapping[str, Any]) -> Prediction:
         """The student's float32 output and its features.
 
         Raises:
@@ -41,12 +41,12 @@ class Step(nn.Module):
                 f"{type(self.student).__name__} gives a {type(output).__name__}, not one tensor; wrap it in a module "
                 "that returns the tensor to train"
             )
-        return Answer(output.float(), self.taps.features)
+        return Prediction(output.float(), self.taps.features)
 
     def forward(
-        self, batch: Mapping[str, Any], teacher: Answer, context: Mapping[str, Any]
+        self, batch: Mapping[str, Any], teacher: Prediction, context: Mapping[str, Any]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         """The student's output, the objective's total and each term's own value."""
-        student = self.answer(batch)
+        student = self.predict(batch)
         assert student.output is not None
         return student.output, *self.objective(student, teacher, batch[self.target], context)

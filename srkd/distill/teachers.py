@@ -14,7 +14,7 @@ from srkd.errors import SrkdError
 
 
 @dataclass
-class Answer:
+class Prediction:
     """What a network, or whatever stands for it, says to a batch: its output and the features at its taps."""
 
     output: Tensor | None = None
@@ -33,7 +33,7 @@ def ask(network: nn.Module, batch: Mapping[str, Any], input: str) -> Any:
 class Teacher(Protocol):
     """Answers a batch, a mapping of the names that the task's data have (`lr`, `hr`, `index`, ...)."""
 
-    def __call__(self, batch: Mapping[str, Any]) -> Answer: ...
+    def __call__(self, batch: Mapping[str, Any]) -> Prediction: ...
 
 
 class LiveTeacher:
@@ -51,11 +51,11 @@ class LiveTeacher:
         self.input = input
 
     @torch.no_grad()
-    def __call__(self, batch: Mapping[str, Any]) -> Answer:
+    def __call__(self, batch: Mapping[str, Any]) -> Prediction:
         with self.taps:
             output = ask(self.network, batch, self.input)
         # What is no tensor is nothing to compare with; features may be wanted all the same.
-        return Answer(output if isinstance(output, Tensor) else None, self.taps.features)
+        return Prediction(output if isinstance(output, Tensor) else None, self.taps.features)
 
 
 class MeanOfTeachers:
@@ -66,11 +66,11 @@ class MeanOfTeachers:
             raise SrkdError("a mean of teachers needs at least one teacher")
         self.teachers = list(teachers)
 
-    def __call__(self, batch: Mapping[str, Any]) -> Answer:
-        outputs = [answer.output for answer in (teacher(batch) for teacher in self.teachers)]
+    def __call__(self, batch: Mapping[str, Any]) -> Prediction:
+        outputs = [prediction.output for prediction in (teacher(batch) for teacher in self.teachers)]
         if any(output is None for output in outputs):
             raise SrkdError("a mean of teachers needs every teacher to answer with an output")
-        return Answer(torch.stack([output for output in outputs if output is not None]).mean(0))
+        return Prediction(torch.stack([output for output in outputs if output is not None]).mean(0))
 
 
 class CachedTeacher:
@@ -79,5 +79,5 @@ class CachedTeacher:
     The data pipeline puts the output under `teacher_output` and each tap's features under `teacher_features`.
     """
 
-    def __call__(self, batch: Mapping[str, Any]) -> Answer:
-        return Answer(batch.get("teacher_output"), dict(batch.get("teacher_features", {})))
+    def __call__(self, batch: Mapping[str, Any]) -> Prediction:
+        return Prediction(batch.get("teacher_output"), dict(batch.get("teacher_features", {})))

@@ -8,8 +8,8 @@ from typing import Any
 
 from srkd.docs.study_values import written
 from srkd.errors import SrkdError
+from srkd.networks import published
 from srkd.report import tables
-from srkd.sr import published
 
 
 @dataclass(frozen=True)

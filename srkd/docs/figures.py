@@ -39,12 +39,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from srkd.commands.cards import card
 from srkd.docs.blocks import BLOCKS, Sources
 from srkd.docs.study_values import COMPUTED, written
-from srkd.engine.recipe import read
 from srkd.errors import SrkdError, unknown
-from srkd.sr import zoo
-from srkd.study.cards import card
+from srkd.networks import zoo
+from srkd.training.recipe import read
 
 _MARKER = re.compile(r"<!--= (?P<what>(?:(?!-->).)*?)\s-->(?P<text>.*?)<!--/-->", re.DOTALL)
 _SHORT_NAME = re.compile(r"<!--let (?P<name>\w+) = (?P<source>[^\n]+?)-->")

@@ -8,7 +8,7 @@ from srkd import losses
 from srkd.docs.markdown import cell, code, prose, table
 
 _KINDS = {
-    "output": "Pictures and other outputs",
+    "output": "Images and other outputs",
     "logits": "Logits of classifiers",
     "feature": "Features",
 }

@@ -16,9 +16,9 @@ from pydantic_core import PydanticUndefined
 
 from srkd.distill.objective import Term
 from srkd.docs.markdown import cell, code, prose, table
-from srkd.engine import task as tasks
-from srkd.engine.recipe import Section
 from srkd.errors import SrkdError
+from srkd.training import task as tasks
+from srkd.training.recipe import Section
 
 _WORDS = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "none", Any: "anything"}
 _BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "min_length": "at least", "pattern": "matches"}
@@ -88,8 +88,12 @@ def _sections_in(annotation: Any, place: str = "") -> Iterator[tuple[type[Sectio
 
 
 def _row(field: FieldInfo) -> list[str]:
-    bounds = [f"{sign} {code(str(limit)) if name == 'pattern' else limit}" for constraint in field.metadata
-              for name, sign in _BOUNDS.items() if (limit := getattr(constraint, name, None)) is not None]  # fmt: skip
+    bounds = [
+        f"{sign} {code(str(limit)) if name == 'pattern' else limit}"
+        for constraint in field.metadata
+        for name, sign in _BOUNDS.items()
+        if (limit := getattr(constraint, name, None)) is not None
+    ]
     kind = _type(field.annotation)
     return [f"{kind} {', '.join(bounds)}".strip(), _default(field), cell(meaning(field))]
 

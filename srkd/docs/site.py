@@ -7,7 +7,7 @@ from srkd.docs.zoo import Content
 
 
 def pages() -> dict[str, Content]:
-    """Path to Markdown text, or to the bytes of a picture; the same for the same tree, without any network."""
+    """Path to Markdown text, or to the bytes of an image; the same for the same tree, without any network."""
     tasks = recipes.tasks_by_name()
     found: dict[str, Content] = {
         "reference/recipes.md": recipes.index(list(tasks)),

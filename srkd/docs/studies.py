@@ -9,7 +9,7 @@ from pathlib import Path
 
 from srkd import resources
 from srkd.docs.zoo import Content
-from srkd.study import comparison
+from srkd.studies import comparison
 
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:]+)\)")
 _CHANGED = "verdicts_changed.md"  # beside the studies' folders

@@ -11,7 +11,7 @@ import numpy as np
 from srkd.adapters.ner import history
 from srkd.adapters.weather import epochs
 from srkd.errors import SrkdError
-from srkd.study.statistics import t_test
+from srkd.studies.statistics import t_test
 
 
 def _seeds(path: Path, results: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from srkd.commands.cards import card
 from srkd.docs.markdown import cell, code, table
-from srkd.engine.recipe import read
 from srkd.integrations import external
+from srkd.networks import published, zoo
 from srkd.report import plots
-from srkd.sr import published, zoo
-from srkd.study.cards import card
+from srkd.training.recipe import read
 
 Content = str | bytes
 
@@ -28,11 +28,11 @@ def pages() -> Iterator[tuple[str, Content]]:
 def _model(name: str) -> Iterator[tuple[str, Content]]:
     folder, place = zoo.folder(name), f"zoo/{name}"
     page = card(name, read(folder / "recipe.yml"), zoo.metrics(name))
-    picture, curve = folder / "picture.png", folder / "curve.json"
-    if picture.is_file():
-        yield f"{place}/picture.png", picture.read_bytes()
+    image, curve = folder / "picture.png", folder / "curve.json"
+    if image.is_file():
+        yield f"{place}/image.png", image.read_bytes()
     else:
-        page = re.sub(r"!\[[^\]]*\]\(picture\.png\)\n*", "", page)
+        page = re.sub(r"!\[[^\]]*\]\(image\.png\)\n*", "", page)
     if curve.is_file() and (drawn := _curve(json.loads(curve.read_text(encoding="utf-8")))):
         page += "\n## While training\n\n![PSNR over the steps of training](curve.svg)\n"
         yield f"{place}/curve.svg", drawn

@@ -25,7 +25,7 @@ from torch import nn
 from torch.torch_version import TorchVersion
 
 from srkd.errors import SrkdError, unknown
-from srkd.integrations.torchvision_mend import import_torchvision
+from srkd.integrations.torchvision_compat import import_torchvision
 
 
 def available() -> bool:
@@ -82,36 +82,36 @@ def network_class(type: str) -> builtins.type[nn.Module]:
     return found
 
 
-def psnr(picture: np.ndarray, reference: np.ndarray, crop_border: int, y_channel: bool = True) -> float:
-    """BasicSR's PSNR in dB of two RGB pictures, (H, W, 3) in [0, 255], `crop_border` pixels removed on every side."""
-    return float(_metric("calculate_psnr")(_bgr(picture), _bgr(reference), crop_border, test_y_channel=y_channel))
+def psnr(image: np.ndarray, reference: np.ndarray, crop_border: int, y_channel: bool = True) -> float:
+    """BasicSR's PSNR in dB of two RGB images, (H, W, 3) in [0, 255], `crop_border` pixels removed on every side."""
+    return float(_metric("calculate_psnr")(_bgr(image), _bgr(reference), crop_border, test_y_channel=y_channel))
 
 
-def ssim(picture: np.ndarray, reference: np.ndarray, crop_border: int, y_channel: bool = True) -> float:
-    """BasicSR's SSIM of two RGB pictures, (H, W, 3) in [0, 255]; in RGB the mean of the three channels'."""
-    return float(_metric("calculate_ssim")(_bgr(picture), _bgr(reference), crop_border, test_y_channel=y_channel))
+def ssim(image: np.ndarray, reference: np.ndarray, crop_border: int, y_channel: bool = True) -> float:
+    """BasicSR's SSIM of two RGB images, (H, W, 3) in [0, 255]; in RGB the mean of the three channels'."""
+    return float(_metric("calculate_ssim")(_bgr(image), _bgr(reference), crop_border, test_y_channel=y_channel))
 
 
-def niqe(picture: np.ndarray, crop_border: int) -> float:
-    """BasicSR's NIQE of an RGB picture, (H, W, 3) in [0, 255], on its Y channel; lower is better.
+def niqe(image: np.ndarray, crop_border: int) -> float:
+    """BasicSR's NIQE of an RGB image, (H, W, 3) in [0, 255], on its Y channel; lower is better.
 
-    No reference is needed: the picture is compared with statistics of natural ones (Mittal et al., SPL 2013). It is cut
-    into blocks of 96 x 96, so smaller pictures are refused.
+    No reference is needed: the image is compared with statistics of natural ones (Mittal et al., SPL 2013). It is cut
+    into blocks of 96 x 96, so smaller images are refused.
 
     Raises:
-        SrkdError: the picture is smaller than one block after the border is removed.
+        SrkdError: the image is smaller than one block after the border is removed.
     """
-    height, width = (side - 2 * crop_border for side in picture.shape[:2])
+    height, width = (side - 2 * crop_border for side in image.shape[:2])
     if min(height, width) < 96:
-        raise SrkdError(f"NIQE needs a picture of at least 96 x 96 pixels, got {width} x {height} without its border")
+        raise SrkdError(f"NIQE needs an image of at least 96 x 96 pixels, got {width} x {height} without its border")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, of flat blocks: they have no half to take a mean of
-        return float(np.squeeze(_metric("calculate_niqe")(_bgr(picture), crop_border)))
+        return float(np.squeeze(_metric("calculate_niqe")(_bgr(image), crop_border)))
 
 
-def _bgr(picture: np.ndarray) -> np.ndarray:
-    # BasicSR reads pictures with OpenCV, so its Y channel is computed from BGR: RGB would give another, wrong Y.
-    return np.ascontiguousarray(picture[..., ::-1])
+def _bgr(image: np.ndarray) -> np.ndarray:
+    # BasicSR reads images with OpenCV, so its Y channel is computed from BGR: RGB would give another, wrong Y.
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def _metric(name: str) -> Any:

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from srkd import resources
 from srkd.errors import SrkdError, unknown
-from srkd.io.atomic import atomic_path
-from srkd.io.digest import file_sha256
+from srkd.files.atomic import atomic_path
+from srkd.files.digest import file_sha256
 from srkd.trust import environment
 
 

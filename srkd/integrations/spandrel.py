@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from srkd.errors import SrkdError
-from srkd.integrations.torchvision_mend import import_torchvision
+from srkd.integrations.torchvision_compat import import_torchvision
 from srkd.safe_load import building
 
 
@@ -58,7 +58,7 @@ def load(
 
     Raises:
         NotRecognisedError: no architecture that spandrel knows.
-        SrkdError: spandrel is not installed; it cannot build the network; that needs a mask beside the picture; or as
+        SrkdError: spandrel is not installed; it cannot build the network; that needs a mask beside the image; or as
             `srkd.safe_load.building`.
     """
     spandrel = _import()
@@ -78,7 +78,7 @@ def load(
             f"{origin}: spandrel takes it for a network it knows, but cannot build it: {_first_line(error)}"
         ) from error
     if not isinstance(found, spandrel.ImageModelDescriptor):
-        raise SrkdError(f"{origin}: {found.architecture.name} needs a mask beside the picture; srkd has none to give")
+        raise SrkdError(f"{origin}: {found.architecture.name} needs a mask beside the image; srkd has none to give")
     return _describe(found.eval())
 
 
@@ -116,7 +116,7 @@ def _plainly_called(found: Any) -> bool:
 
 
 class _Called(nn.Module):
-    """A network with the way spandrel calls it, for the few whose forward is not picture in, picture out."""
+    """A network with the way spandrel calls it, for the few whose forward is not image in, image out."""
 
     def __init__(self, network: nn.Module, call: Callable[[nn.Module, Tensor], Tensor]) -> None:
         super().__init__()

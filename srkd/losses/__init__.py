@@ -1,6 +1,6 @@
 """The loss core: every knowledge-distillation and task loss, one file a family, found by name.
 
-Tensors in, scalar out; nothing here knows about pictures, recipes or training loops.
+Tensors in, scalar out; nothing here knows about images, recipes or training loops.
 
     >>> import torch, srkd.losses
     >>> loss = srkd.losses.build("output", norm="l1")

@@ -19,8 +19,13 @@ class _Adversarial(Loss):
     kind: ClassVar[str] = "logits"
     reference: ClassVar[str] = "target"
 
-    def __init__(self, gan_type: str = "vanilla", real_label_val: float = 1.0, fake_label_val: float = 0.0,
-                 relativistic: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self,
+        gan_type: str = "vanilla",
+        real_label_val: float = 1.0,
+        fake_label_val: float = 0.0,
+        relativistic: bool = False,
+    ) -> None:
         super().__init__()
         self.gan_type = choice("gan_type", gan_type, KINDS)
         self.real, self.fake = float(real_label_val), float(fake_label_val)
@@ -41,13 +46,13 @@ class _Adversarial(Loss):
 
 @register("GANLoss")
 class GANLoss(_Adversarial):
-    """The generator's side. f, r are the logits of fakes and of real pictures, y its labels (real 1, fake 0).
+    """The generator's side. f, r are the logits of fakes and of real images, y its labels (real 1, fake 0).
 
     `vanilla`: BCE(f, y_real), the non-saturating form; `lsgan`: mean (f - y_real)^2; `hinge`: -mean f; `ragan`, the
     relativistic average: (BCE(r - mean f, y_fake) + BCE(f - mean r, y_real)) / 2. `relativistic` makes `vanilla` that,
     and `lsgan` the same with squares: BasicSR's ESRGANModel. Only relativistic kinds look at r.
 
-    Shapes: logits (N, 1) or any, of fakes as `student`, of real pictures as `teacher`. Default weight: SR 5e-3 beside
+    Shapes: logits (N, 1) or any, of fakes as `student`, of real images as `teacher`. Default weight: SR 5e-3 beside
     VGG's content loss (BasicSR; 1e-3 in SRGAN), classification none. Cost: none beyond the discriminator's pass.
     Source: Goodfellow et al., NeurIPS 2014; Mao et al., LSGAN, ICCV 2017; Lim & Ye, "Geometric GAN", 2017;
     Jolicoeur-Martineau, "The relativistic discriminator", ICLR 2019.
@@ -67,13 +72,14 @@ class GANLoss(_Adversarial):
     @classmethod
     def example(cls, seed: int) -> Example:
         rng = torch.Generator().manual_seed(seed)
-        return Example(torch.randn(6, 1, generator=rng), torch.randn(6, 1, generator=rng), None, {},
-                       {"gan_type": "ragan"})  # fmt: skip
+        return Example(
+            torch.randn(6, 1, generator=rng), torch.randn(6, 1, generator=rng), None, {}, {"gan_type": "ragan"}
+        )
 
 
 @register("GANLossD")
 class GANLossD(_Adversarial):
-    """The discriminator's side. r, f are its logits of real pictures and of fakes, y the labels (real 1, fake 0).
+    """The discriminator's side. r, f are its logits of real images and of fakes, y the labels (real 1, fake 0).
 
     `vanilla`: BCE(r, y_real) + BCE(f, y_fake); `lsgan`: mean (r - y_real)^2 + mean (f - y_fake)^2; `hinge`:
     mean max(0, 1 - r) + mean max(0, 1 + f); `ragan`: (BCE(r - mean f, y_real) + BCE(f - mean r, y_fake)) / 2.

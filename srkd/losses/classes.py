@@ -43,8 +43,9 @@ class CrossEntropyLoss(Loss):
         if teacher is not None and teacher.is_floating_point() and teacher.shape == student.shape:
             return F.cross_entropy(student, teacher, label_smoothing=smoothing)
         labels = labels_of(self, teacher, student).view(student.shape[:1] + student.shape[2:])
-        total = F.cross_entropy(student, labels, ignore_index=self.ignore_index, reduction="sum",
-                                label_smoothing=smoothing)  # fmt: skip
+        total = F.cross_entropy(
+            student, labels, ignore_index=self.ignore_index, reduction="sum", label_smoothing=smoothing
+        )
         return total / (labels != self.ignore_index).sum().clamp_min(1)
 
     @classmethod

@@ -46,8 +46,10 @@ class Mutual(Loss):
         if len(set(shapes)) > 1:
             raise ValueError(f"the networks' outputs differ in shape: {', '.join(map(str, shapes))}")
         if self.divergence == "kl" and (len(shapes[0]) < 2 or shapes[0][1] < 2):
-            raise ValueError(f"divergence kl needs logits of at least 2 classes, got {shapes[0]}: of one logit use "
-                             "divergence bernoulli (probabilities) or l2 (scores)")  # fmt: skip
+            raise ValueError(
+                f"divergence kl needs logits of at least 2 classes, got {shapes[0]}: of one logit use "
+                "divergence bernoulli (probabilities) or l2 (scores)"
+            )
 
     def forward(
         self, student: Sequence[Tensor], teacher: Any = None, target: Tensor | None = None, **context: Any

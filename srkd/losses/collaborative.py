@@ -63,8 +63,9 @@ class BidirectionalDistillation(_SoftLabels):
     Official code: WonbinKweon/BD_WWW2021, BD_WWW2021_CDAE_CiteULike.ipynb: eps 1e-4, temperature 2.
     """
 
-    def __init__(self, count: int = 50, eps: float = 1e-4, temperature: float = 2.0,
-                 direction: str = "to_student") -> None:  # fmt: skip
+    def __init__(
+        self, count: int = 50, eps: float = 1e-4, temperature: float = 2.0, direction: str = "to_student"
+    ) -> None:
         super().__init__(count, temperature)
         self.eps, self.direction = positive("eps", eps), choice("direction", direction, ("to_student", "to_teacher"))
 

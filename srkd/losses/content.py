@@ -1,4 +1,4 @@
-"""Content loss: pictures compared at named layers of a VGG network, as SRGAN and BasicSR do."""
+"""Content loss: images compared at named layers of a VGG network, as SRGAN and BasicSR do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PerceptualLoss(Loss):
     activation. SRGAN's VGG54 is {relu5_4: 1} with l2, VGG22 {relu2_2: 1}; BasicSR takes {conv5_4: 1} with l1.
     `vgg_path` is `hub` for torchvision's VGG-19 or the path of a state dict with its names; options are BasicSR's.
 
-    Shapes: pictures (N, 3, H, W) in [0, 1]. Default weight: SR 1.0 (SRGAN scales squares by 0.006), classification
+    Shapes: images (N, 3, H, W) in [0, 1]. Default weight: SR 1.0 (SRGAN scales squares by 0.006), classification
     none. Cost: two passes of VGG-19 to the deepest layer, one with backward: many times a light student's step.
     Source: Johnson et al., ECCV 2016; Ledig et al., SRGAN, CVPR 2017.
     """
@@ -63,9 +63,9 @@ class PerceptualLoss(Loss):
         values = [w * self.distance(found[name], wanted[name]) for name, w in self.layer_weights.items()]
         return torch.stack(values).sum()
 
-    def _features(self, pictures: Tensor) -> dict[str, Tensor]:
-        vgg = self._vgg[0] = self._vgg[0].to(pictures.device)
-        x = (pictures + 1) / 2 if self.range_norm else pictures
+    def _features(self, images: Tensor) -> dict[str, Tensor]:
+        vgg = self._vgg[0] = self._vgg[0].to(images.device)
+        x = (images + 1) / 2 if self.range_norm else images
         x, maps = (x - vgg.mean) / vgg.deviation, {}
         for number, (name, layer) in enumerate(_layers(vgg)):
             x = layer(x)

@@ -45,9 +45,17 @@ class ContrastiveRepresentation(Relation):
     bank_t: Tensor
     constants: Tensor
 
-    def __init__(self, dim: int = 128, tau: float = 0.07, queue: int = 4096, bank: int | None = None,
-                 negatives: int = 16384, instances: str = "image", patch: int = 8,
-                 samples: int = 256) -> None:  # fmt: skip
+    def __init__(
+        self,
+        dim: int = 128,
+        tau: float = 0.07,
+        queue: int = 4096,
+        bank: int | None = None,
+        negatives: int = 16384,
+        instances: str = "image",
+        patch: int = 8,
+        samples: int = 256,
+    ) -> None:
         super().__init__(instances, patch, samples)
         self.dim, self.tau, self.queue = whole("dim", dim), positive("tau", tau), whole("queue", queue)
         self.bank = None if bank is None else whole("bank", bank, low=0)

@@ -57,8 +57,16 @@ class CorrelationCongruence(Relation):
 
     zero_at_equal = True
 
-    def __init__(self, gamma: float = 0.4, order: int = 2, neighbour: bool = False, instances: str = "image",
-                 patch: int = 8, samples: int = 256, dim: int = 128) -> None:  # fmt: skip
+    def __init__(
+        self,
+        gamma: float = 0.4,
+        order: int = 2,
+        neighbour: bool = False,
+        instances: str = "image",
+        patch: int = 8,
+        samples: int = 256,
+        dim: int = 128,
+    ) -> None:
         super().__init__(instances, patch, samples)
         self.gamma, self.order, self.neighbour = positive("gamma", gamma), whole("order", order), neighbour
         self.dim = whole("dim", dim)

@@ -55,8 +55,8 @@ class DistillationExperts(Loss):
         # -log of an exponential draw is a Gumbel draw; drawn on the CPU, so that its global state decides.
         noise = -torch.empty(odds.shape).exponential_().clamp_min(1e-20).log().to(odds)
         share = F.softmax((odds + noise) / temperature, 1)
-        answers = torch.stack([expert(student) for expert in self.experts], 1)
-        return (teacher - (share[:, :, None] * answers).sum(1)).square().sum()
+        predictions = torch.stack([expert(student) for expert in self.experts], 1)
+        return (teacher - (share[:, :, None] * predictions).sum(1)).square().sum()
 
     @classmethod
     def example(cls, seed: int) -> Example:

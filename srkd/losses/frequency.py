@@ -83,10 +83,10 @@ class FFTLoss(Loss):
         return Wavelet.example(seed)
 
 
-def haar(picture: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+def haar(image: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
     """One level of the orthonormal Haar transform of (..., H, W): LL, and (LH, HL, HH), each (..., H // 2, W // 2)."""
-    height, width = (side // 2 * 2 for side in picture.shape[-2:])
-    top, bottom = picture[..., 0:height:2, :width], picture[..., 1:height:2, :width]
+    height, width = (side // 2 * 2 for side in image.shape[-2:])
+    top, bottom = image[..., 0:height:2, :width], image[..., 1:height:2, :width]
     total, step = top + bottom, top - bottom
     (a, b), (c, d) = ((rows[..., 0::2], rows[..., 1::2]) for rows in (total, step))
     return (a + b) / 2, ((c + d) / 2, (a - b) / 2, (c - d) / 2)

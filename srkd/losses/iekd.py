@@ -79,12 +79,22 @@ class InternalExternal(Loss):
     shapes: ClassVar[str] = "maps"
     keeps_autocast: ClassVar[bool] = True
 
-    def __init__(self, internal: float = 1.0, external: float = 1.0, matching: float = 1.0, size: int = 4,
-                 dim: int = 128, heads: int = 4) -> None:  # fmt: skip
+    def __init__(
+        self,
+        internal: float = 1.0,
+        external: float = 1.0,
+        matching: float = 1.0,
+        size: int = 4,
+        dim: int = 128,
+        heads: int = 4,
+    ) -> None:
         super().__init__()
-        self.weights = {"internal": positive("internal", internal, zero=True),
-                        "external": positive("external", external, zero=True),
-                        "matching": positive("matching", matching, zero=True), "rebuilding": 1.0}  # fmt: skip
+        self.weights = {
+            "internal": positive("internal", internal, zero=True),
+            "external": positive("external", external, zero=True),
+            "matching": positive("matching", matching, zero=True),
+            "rebuilding": 1.0,
+        }
         if not internal and not external and not matching:
             raise ValueError("internal, external and matching are all 0: nothing is left to learn from")
         self.size, self.dim, self.heads = whole("size", size), whole("dim", dim), whole("heads", heads)

@@ -134,8 +134,9 @@ class DecoupledKD(Logits):
 
     zero_at_equal = True
 
-    def __init__(self, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0,
-                 ignore_index: int | None = -100) -> None:  # fmt: skip
+    def __init__(
+        self, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0, ignore_index: int | None = -100
+    ) -> None:
         super().__init__(ignore_index)
         self.alpha, self.beta = positive("alpha", alpha, zero=True), positive("beta", beta, zero=True)
         self.temperature = positive("temperature", temperature)

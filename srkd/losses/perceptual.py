@@ -23,7 +23,7 @@ class VGGFeatures(nn.Module):
             (`features.0.weight` ...), or its path. Built from the names and shapes: a gap of 2 between the
             numbers of two convolutions is a ReLU, one of 3 a ReLU and a pooling.
 
-    Frozen, in eval mode. Pictures (N, 3, H, W) in [0, 1] are normalised with ImageNet's mean and deviation.
+    Frozen, in eval mode. Images (N, 3, H, W) in [0, 1] are normalised with ImageNet's mean and deviation.
 
     Raises:
         SrkdError: the weights cannot be had, or are no VGG's.
@@ -52,9 +52,9 @@ class VGGFeatures(nn.Module):
     def train(self, mode: bool = True) -> VGGFeatures:
         return super().train(False)
 
-    def forward(self, picture: Tensor) -> list[Tensor]:
+    def forward(self, image: Tensor) -> list[Tensor]:
         maps: list[Tensor] = []
-        x = (picture - self.mean) / self.deviation
+        x = (image - self.mean) / self.deviation
         for depth, block in enumerate(self.blocks):
             for layer in block.children():
                 x = layer(x)
@@ -102,10 +102,10 @@ class ContrastiveSelfDistillation(Loss):
     """mean over images of the sum over layers of w_l d_l(s, t) / sum over negatives of d_l(s, n); d = mean |phi - phi|.
 
     phi are the layers of a perceptual network, w_l = 2^-(L-l), times 1/2 more for all but the last (1/32, 1/16, 1/8,
-    1/4, 1 for five). Negatives are LR pictures upsampled bicubically: an image's own, then those of the next
+    1/4, 1 for five). Negatives are LR images upsampled bicubically: an image's own, then those of the next
     `negatives` - 1 in the batch.
 
-    Option `features`: `hub` for torchvision's VGG-19, the path of such weights, or a module from pictures to a list of
+    Option `features`: `hub` for torchvision's VGG-19, the path of such weights, or a module from images to a list of
     maps (frozen by the caller).
 
     Shapes: outputs (N, 3, H, W) in [0, 1], `lr` (N, 3, h, w) in [0, 1]. Default weight: SR 200 (the paper's, for its
@@ -137,7 +137,7 @@ class ContrastiveSelfDistillation(Loss):
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         lr = context.get("lr")
         if lr is None:
-            raise SrkdError("csd: needs the LR pictures (lr), from which its negatives are made")
+            raise SrkdError("csd: needs the LR images (lr), from which its negatives are made")
         with torch.no_grad():
             bicubic = F.interpolate(lr.to(student), student.shape[2:], mode="bicubic", align_corners=False).clamp(0, 1)
             positives, negatives = self.features(teacher), self.features(bicubic)
@@ -161,8 +161,8 @@ class ContrastiveSelfDistillation(Loss):
 class _Edges(nn.Module):
     """Differences to the neighbours to the right and below: the smallest perceptual space there is, for tests."""
 
-    def forward(self, picture: Tensor) -> list[Tensor]:
-        return [picture.diff(dim=3), picture.diff(dim=2)]
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return [image.diff(dim=3), image.diff(dim=2)]
 
 
 def _edges() -> nn.Module:

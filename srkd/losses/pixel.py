@@ -1,4 +1,4 @@
-"""Distances between pictures, element by element: to the ground truth, or to the teacher's output."""
+"""Distances between images, element by element: to the ground truth, or to the teacher's output."""
 
 from __future__ import annotations
 

@@ -141,8 +141,14 @@ class RelationalKD(Relation):
     fewest = 3
     most = 256
 
-    def __init__(self, distance_weight: float = 25.0, angle_weight: float = 50.0, instances: str = "image",
-                 patch: int = 8, samples: int = 256) -> None:  # fmt: skip
+    def __init__(
+        self,
+        distance_weight: float = 25.0,
+        angle_weight: float = 50.0,
+        instances: str = "image",
+        patch: int = 8,
+        samples: int = 256,
+    ) -> None:
         super().__init__(instances, patch, samples)
         self.distance_weight = positive("distance_weight", distance_weight, zero=True)
         self.angle_weight = positive("angle_weight", angle_weight, zero=True)

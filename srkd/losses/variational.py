@@ -43,10 +43,12 @@ class VariationalInformation(Loss):
     def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
         ours, theirs, where = student.shape[1], teacher.shape[1], like(student)
         self.mean = nn.Sequential(
-            nn.Conv2d(ours, theirs, 1, bias=False, **where), nn.ReLU(inplace=True),
-            nn.Conv2d(theirs, theirs, 1, bias=False, **where), nn.ReLU(inplace=True),
+            nn.Conv2d(ours, theirs, 1, bias=False, **where),
+            nn.ReLU(inplace=True),
             nn.Conv2d(theirs, theirs, 1, bias=False, **where),
-        )  # fmt: skip
+            nn.ReLU(inplace=True),
+            nn.Conv2d(theirs, theirs, 1, bias=False, **where),
+        )
         start = self.start - 1e-5
         self.raw_variance = nn.Parameter(torch.full((theirs,), start + math.log(-math.expm1(-start)), **where))
 

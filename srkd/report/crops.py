@@ -1,4 +1,4 @@
-"""Details side by side: the same region cut from several versions of one picture, as a PNG sheet or for the HTML page.
+"""Details side by side: the same region cut from several versions of one image, as a PNG sheet or for the HTML page.
 
 The region is where the choice of method shows: where bicubic differs most from the ground truth, unless one is given.
 """
@@ -15,26 +15,26 @@ from numpy.typing import NDArray
 from srkd.errors import SrkdError
 from srkd.report.text import printable
 
-Picture = NDArray[np.uint8]
+ImageData = NDArray[np.uint8]
 _INK, _SOFT, _PAPER = (27, 31, 36), (92, 99, 110), (255, 255, 255)
 _GAP, _TILE, _LABEL, _NOTE = 12, 240, 17, 14  # pixels of the sheet: between tiles, a tile's side, sizes of letters
 
 
 class Box(NamedTuple):
-    """A region of a picture, in pixels of the high resolution."""
+    """A region of an image, in pixels of the high resolution."""
 
     top: int
     left: int
     height: int
     width: int
 
-    def cut(self, picture: Picture) -> Picture:
+    def cut(self, image: ImageData) -> ImageData:
         """That region of an array (H, W, ...)."""
-        return picture[self.top : self.top + self.height, self.left : self.left + self.width]
+        return image[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
-def busiest(hr: Picture, bicubic: Picture, size: int = 64) -> Box:
-    """The square of `size` pixels (or all of a smaller picture) where two pictures differ most, in sum of |difference|.
+def busiest(hr: ImageData, bicubic: ImageData, size: int = 64) -> Box:
+    """The square of `size` pixels (or all of a smaller image) where two images differ most, in sum of |difference|.
 
     Args:
         hr, bicubic: uint8 (H, W, 3) of the same size.
@@ -51,54 +51,54 @@ def busiest(hr: Picture, bicubic: Picture, size: int = 64) -> Box:
     return Box(int(top), int(left), height, width)
 
 
-def section(pictures: Mapping[str, Picture], box: Box, notes: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What the HTML page takes as `crops`: every picture's region as a base64 PNG, by its label, with a note each.
+def section(images: Mapping[str, ImageData], box: Box, notes: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What the HTML page takes as `crops`: every image's region as a base64 PNG, by its label, with a note each.
 
     Args:
-        pictures: label to uint8 (H, W, 3) RGB, all of one size.
+        images: label to uint8 (H, W, 3) RGB, all of one size.
         notes: label to a short text, e.g. its PSNR.
 
     Raises:
-        SrkdError: the pictures differ in size, or the box lies outside them.
+        SrkdError: the images differ in size, or the box lies outside them.
     """
-    _check(pictures, box)
+    _check(images, box)
     items = [
         {"label": label, "note": (notes or {}).get(label, ""), "png": base64.b64encode(_png(box.cut(p))).decode()}
-        for label, p in pictures.items()
+        for label, p in images.items()
     ]
     return {"items": items}
 
 
 def sheet(
-    pictures: Mapping[str, Picture],
+    images: Mapping[str, ImageData],
     box: Box | None = None,
     notes: Mapping[str, str] | None = None,
     reference: tuple[str, str] = ("HR", "bicubic"),
 ) -> bytes:
-    """One PNG: the whole picture with the region marked, and beside it the region of every version, labelled.
+    """One PNG: the whole image with the region marked, and beside it the region of every version, labelled.
 
     Args:
-        pictures: label to uint8 (H, W, 3) RGB, all of one size; the first is the one that is shown whole.
-        box: the region; by default the `busiest` between the two pictures that `reference` names.
+        images: label to uint8 (H, W, 3) RGB, all of one size; the first is the one that is shown whole.
+        box: the region; by default the `busiest` between the two images that `reference` names.
         notes: label to a short text under it, e.g. its PSNR.
 
     Raises:
-        SrkdError: the pictures differ in size, the box lies outside them, or there is no box and no reference.
+        SrkdError: the images differ in size, the box lies outside them, or there is no box and no reference.
     """
     if box is None:
-        missing = [name for name in reference if name not in pictures]
+        missing = [name for name in reference if name not in images]
         if missing:
-            raise SrkdError(f"no region given, and no picture called {' and '.join(missing)} to find one by")
-        box = busiest(pictures[reference[0]], pictures[reference[1]])
-    _check(pictures, box)
-    tiles = [_tile(box.cut(p), label, (notes or {}).get(label, "")) for label, p in pictures.items()]
+            raise SrkdError(f"no region given, and no image called {' and '.join(missing)} to find one by")
+        box = busiest(images[reference[0]], images[reference[1]])
+    _check(images, box)
+    tiles = [_tile(box.cut(p), label, (notes or {}).get(label, "")) for label, p in images.items()]
     columns = max(2, -(-len(tiles) // 2)) if len(tiles) > 3 else len(tiles)
     grid = _grid(tiles, columns)
-    whole = _overview(next(iter(pictures.values())), box, grid.shape[0])
+    whole = _overview(next(iter(images.values())), box, grid.shape[0])
     return _png(np.pad(np.concatenate([whole, grid], axis=1), ((_GAP, 0), (_GAP, 0), (0, 0)), constant_values=255))
 
 
-def _tile(detail: Picture, label: str, note: str) -> Picture:
+def _tile(detail: ImageData, label: str, note: str) -> ImageData:
     """A detail magnified by a whole number (pixels stay square) over its label, on white."""
     zoom = max(1, round(_TILE / max(detail.shape[:2])))
     large = detail.repeat(zoom, axis=0).repeat(zoom, axis=1)
@@ -109,33 +109,33 @@ def _tile(detail: Picture, label: str, note: str) -> Picture:
     return _write(canvas, note, (0, large.shape[0] + 10 + _LABEL), _NOTE, _SOFT, width)
 
 
-def _grid(tiles: list[Picture], columns: int) -> Picture:
+def _grid(tiles: list[ImageData], columns: int) -> ImageData:
     blank = np.full_like(tiles[0], 255)
     tiles = tiles + [blank] * (-len(tiles) % columns)
     rows = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
     return np.concatenate(rows)
 
 
-def _overview(picture: Picture, box: Box, height: int) -> Picture:
-    """The whole picture, at most `height` high, the box outlined in it, on white of exactly that height."""
+def _overview(image: ImageData, box: Box, height: int) -> ImageData:
+    """The whole image, at most `height` high, the box outlined in it, on white of exactly that height."""
     from PIL import Image, ImageDraw
 
     room = height - _LABEL - _NOTE - 2 * _GAP
-    factor = min(room / picture.shape[0], 1.5 * room / picture.shape[1])
-    size = max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor))
-    small = Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
+    factor = min(room / image.shape[0], 1.5 * room / image.shape[1])
+    size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
+    small = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)
     canvas = Image.new("RGB", (size[0] + _GAP, height), _PAPER)
     canvas.paste(small, (0, 0))
     edges = [round(e * factor) for e in (box.left, box.top, box.left + box.width, box.top + box.height)]
     draw = ImageDraw.Draw(canvas)
-    draw.rectangle(edges, outline=_INK, width=4)  # dark around light shows on any picture
+    draw.rectangle(edges, outline=_INK, width=4)  # dark around light shows on any image
     draw.rectangle([edges[0] + 1, edges[1] + 1, edges[2] - 1, edges[3] - 1], outline=_PAPER, width=2)
     return np.asarray(canvas)
 
 
 def _write(
-    canvas: Picture, words: str, at: tuple[int, int], size: int, ink: tuple[int, int, int], room: int
-) -> Picture:
+    canvas: ImageData, words: str, at: tuple[int, int], size: int, ink: tuple[int, int, int], room: int
+) -> ImageData:
     """Letters drawn on an array; what does not fit into `room` pixels ends in an ellipsis."""
     from PIL import Image, ImageDraw, ImageFont
 
@@ -149,25 +149,23 @@ def _write(
     return np.asarray(image)
 
 
-def _png(picture: Picture) -> bytes:
+def _png(image: ImageData) -> bytes:
     import cv2
 
-    return bytes(cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))[1])
+    return bytes(cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1])
 
 
-def _check(pictures: Mapping[str, Picture], box: Box) -> None:
-    height, width = _same_size(pictures)
+def _check(images: Mapping[str, ImageData], box: Box) -> None:
+    height, width = _same_size(images)
     inside = 0 <= box.top <= box.top + box.height <= height and 0 <= box.left <= box.left + box.width <= width
     if not inside or not box.height * box.width:
-        raise SrkdError(
-            f"the region {tuple(box)} (top, left, height, width) is not inside pictures of {width}x{height}"
-        )
+        raise SrkdError(f"the region {tuple(box)} (top, left, height, width) is not inside images of {width}x{height}")
 
 
-def _same_size(pictures: Mapping[str, Picture]) -> tuple[int, int]:
-    sizes = {label: f"{p.shape[1]}x{p.shape[0]}" for label, p in pictures.items()}
+def _same_size(images: Mapping[str, ImageData]) -> tuple[int, int]:
+    sizes = {label: f"{p.shape[1]}x{p.shape[0]}" for label, p in images.items()}
     if len(set(sizes.values())) != 1:
         said = ", ".join(f"{label} {size}" for label, size in sizes.items()) or "none"
-        raise SrkdError(f"pictures to compare must be of one size: {said}")
-    height, width = next(iter(pictures.values())).shape[:2]
+        raise SrkdError(f"images to compare must be of one size: {said}")
+    height, width = next(iter(images.values())).shape[:2]
     return height, width

@@ -65,10 +65,13 @@ def items(scores: Mapping[str, Mapping[str, Any]]) -> list[Section]:
         metrics = found["metrics"]
         each = dict.fromkeys(item for values in metrics.values() for item in values)
         rows = [
-            {"item": item, **{m: _rounded(values.get(item)) for m, values in metrics.items()},
-             "protocol": found["protocol"]}
+            {
+                "item": item,
+                **{m: _rounded(values.get(item)) for m, values in metrics.items()},
+                "protocol": found["protocol"],
+            }
             for item in each
-        ]  # fmt: skip
+        ]
         if rows:
             sections.append({"heading": f"Scores on {name}", "table": {"rows": rows, "columns": ["item", *metrics]}})
     return sections

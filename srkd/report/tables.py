@@ -55,7 +55,7 @@ def text(rows: Sequence[Row], columns: Sequence[str]) -> str:
 def as_json(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """The table as JSON: {"protocol": line or null, "columns": [...], "rows": [{column: value}]}.
 
-    Values are as given, save that an infinite one (PSNR of equal pictures) is the text "inf": JSON has no such number.
+    Values are as given, save that an infinite one (PSNR of equal images) is the text "inf": JSON has no such number.
 
     Raises:
         SrkdError: as `markdown`.
@@ -70,8 +70,8 @@ def as_json(rows: Sequence[Row], columns: Sequence[str]) -> str:
 def results_json(results: Any) -> str:
     """Results of any nesting as JSON that every reader takes: an infinite number is the text "inf".
 
-        >>> print(results_json({"psnr": [math.inf, 37.25]}).replace("\\n", ""))
-        {  "psnr": [    "inf",    37.25  ]}
+    >>> print(results_json({"psnr": [math.inf, 37.25]}).replace("\\n", ""))
+    {  "psnr": [    "inf",    37.25  ]}
     """
     return json.dumps(_all_in_json(results), indent=2, ensure_ascii=False, allow_nan=False)
 

@@ -14,19 +14,20 @@ from torch.optim import Optimizer
 from srkd import losses
 from srkd.distill.objective import Objective, parse_terms
 from srkd.distill.taps import Taps
-from srkd.engine import task as engine
-from srkd.engine.checkpoint import load_weights
-from srkd.engine.optimisers import make_optimiser
-from srkd.engine.task import SetScores
 from srkd.errors import SrkdError
 from srkd.losses.adversarial import GANLoss, GANLossD
-from srkd.sr import evaluate, gan_discriminators, task
-from srkd.sr.cache import network_hash
+from srkd.metrics import evaluation
+from srkd.sr import gan_discriminators, task
 from srkd.sr.gan_discriminators import among, divergence
 from srkd.sr.gan_health import Watch, measure
 from srkd.sr.gan_pair import Judge, Pair, compared, gradient_norm, seeded, try_features
 from srkd.sr.gan_recipe import ESRGANRecipe, GANRecipe, Peer
 from srkd.sr.task import Step
+from srkd.sr.teacher_cache import network_hash
+from srkd.training import task as engine
+from srkd.training.checkpoint import load_weights
+from srkd.training.optimisers import make_optimiser
+from srkd.training.task import SetScores
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -183,16 +184,16 @@ class Task(task.Task):
         return (train.net_d_init_iters // train.net_d_iters + 1) * train.net_d_iters - 1
 
     def _generators(self, batch: dict[str, Any], step: int) -> Updates:
-        """A step of each generator; returns their pictures, made before it and cut off the graph."""
+        """A step of each generator; returns their images, made before it and cut off the graph."""
         with self.autocast(step, self.device):
             teacher, context = self.teacher(batch), self._context(batch, step)
-            answers, shown = [], []
+            predictions, shown = [], []
             for pair in self.pairs:
                 with pair.taps:
-                    answers.append(pair.step(batch, teacher, context))
-                shown.append(compared(pair.taps, answers[-1][0]))
+                    predictions.append(pair.step(batch, teacher, context))
+                shown.append(compared(pair.taps, predictions[-1][0]))
         mutual = self.recipe.mutual
-        for number, (pair, (output, total, values)) in enumerate(zip(self.pairs, answers, strict=True)):
+        for number, (pair, (output, total, values)) in enumerate(zip(self.pairs, predictions, strict=True)):
             parameters = [p for p in pair.generator.parameters() if p.requires_grad]
             self._note(pair, {f"l_{name}": value for name, value in values.items()})
             if self._monitored(step):
@@ -209,10 +210,10 @@ class Task(task.Task):
                 self._note(pair, {"l_g_mutual": term / len(self.pairs)})
                 total = total + mutual.weight * term
             yield total, self.optimisers[f"g{pair.suffix}"]
-        return [output.detach() for output, _, _ in answers]
+        return [output.detach() for output, _, _ in predictions]
 
     def _adversarial_term(self, discriminator: nn.Module, output: Tensor, hr: Tensor, step: int) -> Tensor:
-        """What the discriminator says to the generator's pictures; its own parameters get no gradient from it."""
+        """What the discriminator says to the generator's images; its own parameters get no gradient from it."""
         assert self.adversarial is not None
         discriminator.requires_grad_(False)
         try:
@@ -256,16 +257,16 @@ class Task(task.Task):
             yield total, self.optimisers[f"d{pair.suffix}"]
 
     @staticmethod
-    def _mutual(between: nn.Module, answers: Sequence[Sequence[Tensor]], number: int) -> Tensor:
+    def _mutual(between: nn.Module, predictions: Sequence[Sequence[Tensor]], number: int) -> Tensor:
         """The cohort's divergence as network `number` minimises it, summed over what each shows."""
-        terms = [among(between, list(layer), number) for layer in zip(*answers, strict=True)]
+        terms = [among(between, list(layer), number) for layer in zip(*predictions, strict=True)]
         return torch.stack(terms).sum()
 
     def _distilled(self, pair: Pair, own: Sequence[Tensor], batches: Sequence[Tensor], step: int) -> Tensor:
         """How far the discriminator is from its teacher on each batch, summed."""
         assert self.discriminator_teacher is not None
         with torch.no_grad(), self.autocast(step, self.device):
-            theirs = [self.discriminator_teacher(pictures).float() for pictures in batches]
+            theirs = [self.discriminator_teacher(images).float() for images in batches]
         term = torch.stack([among(self.from_teacher, [a, b], 0) for a, b in zip(own, theirs, strict=True)]).sum()
         self._note(pair, {"l_d_teacher": term / 2})
         return term
@@ -327,7 +328,7 @@ class Task(task.Task):
 
     @classmethod
     def item_scores(cls, result: Mapping[str, Any], sets: Sequence[str]) -> dict[str, SetScores]:
-        """As of one network; of a cohort, each picture's score is the mean over its generators.
+        """As of one network; of a cohort, each image's score is the mean over its generators.
 
         The mean says what to expect of one of them, where the best would be chosen on the test set. Its fair control is
         the same cohort with weight 0, which is its pairs trained alone: both sides average the same initial weights.
@@ -336,7 +337,7 @@ class Task(task.Task):
             return super().item_scores(result, sets)
         generators = [path for name, path in result["models"].items() if name.startswith("net_g_")]
         if sets:
-            return evaluate.item_scores(generators, sets)
+            return evaluation.item_scores(generators, sets)
         scores: dict[str, list[float]] = {}
         for name, value in result["metrics"].items():
             scores.setdefault(name.partition("/")[2], []).append(value)

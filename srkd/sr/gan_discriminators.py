@@ -9,13 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srkd import losses
-from srkd.engine.checkpoint import load_into, load_weights
-from srkd.engine.dry_run import in_words
+from srkd import losses, networks
 from srkd.errors import SrkdError
-from srkd.sr import networks
 from srkd.sr.gan_pair import unchanged
 from srkd.sr.gan_recipe import GANRecipe
+from srkd.training.checkpoint import load_into, load_weights
+from srkd.training.dry_run import in_words
 
 
 def build(spec: Mapping[str, Any]) -> nn.Module:
@@ -51,15 +50,15 @@ def teacher(recipe: GANRecipe) -> nn.Module | None:
     return network.eval().requires_grad_(False)
 
 
-def attempt(discriminator: nn.Module, pictures: Tensor, role: str) -> None:
+def attempt(discriminator: nn.Module, images: Tensor, role: str) -> None:
     """One look at a batch (N, 3, H, W) without an update, so that a size it cannot take is found before training.
 
     Raises:
-        SrkdError: it does not take the pictures, or what it answers is no tensor of finite numbers.
+        SrkdError: it does not take the images, or what it answers is no tensor of finite numbers.
     """
     try:
         with in_words("on a batch of patches"), torch.no_grad(), unchanged(discriminator):
-            logits = discriminator(pictures)
+            logits = discriminator(images)
     except SrkdError as error:
         raise SrkdError(f"{role}: {error}") from error
     if not isinstance(logits, Tensor) or not torch.isfinite(logits).all():
@@ -72,12 +71,12 @@ def divergence(gan_type: str | None, temperature: float, features: bool = False)
     return losses.build("mutual", divergence=kind, temperature=temperature)
 
 
-def among(mutual: nn.Module, answers: list[Tensor], number: int) -> Tensor:
+def among(mutual: nn.Module, predictions: list[Tensor], number: int) -> Tensor:
     """The sum of a cohort's divergences, whose gradient reaches network `number` alone and is that of its own term.
 
     The loss is the mean over N networks of their terms, so that N times it is their sum; only this one's answer has
     its graph.
     """
-    own = [z if i == number else z.detach() for i, z in enumerate(answers)]
-    total: Tensor = mutual(own) * len(answers)
+    own = [z if i == number else z.detach() for i, z in enumerate(predictions)]
+    total: Tensor = mutual(own) * len(predictions)
     return total

@@ -10,7 +10,7 @@ _PATIENCE = 5
 
 
 def measure(output: Tensor, hr: Tensor) -> dict[str, Tensor]:
-    """What the generator's pictures look like beside the real ones, both (N, 3, H, W) in [0, 1].
+    """What the generator's images look like beside the real ones, both (N, 3, H, W) in [0, 1].
 
     `health/spread` is the ratio of their standard deviations, `health/error` the mean absolute difference.
     """
@@ -35,7 +35,7 @@ class Watch:
         """The troubles that have lasted since the last few looks, each said once while it lasts.
 
         Args:
-            values: `p_real`, `p_fake` (how real the discriminator holds pictures to be), `health/spread` and
+            values: `p_real`, `p_fake` (how real the discriminator holds images to be), `health/spread` and
                 `health/error`.
             step: steps done.
         """
@@ -49,12 +49,12 @@ class Watch:
     @staticmethod
     def _troubles(values: Mapping[str, float]) -> dict[str, bool]:
         return {
-            "has collapsed: the discriminator tells every picture, and the generator learns little from it; lower "
+            "has collapsed: the discriminator tells every image, and the generator learns little from it; lower "
             "train.optim_d.lr or gan_opt.loss_weight": values["p_real"] > 0.99 and values["p_fake"] < 0.01,
-            "has collapsed: the discriminator takes fakes for more real than real pictures; raise train.optim_d.lr": (
+            "has collapsed: the discriminator takes fakes for more real than real images; raise train.optim_d.lr": (
                 values["p_fake"] > values["p_real"] + 0.2
             ),
-            "has collapsed: the generator's pictures are nearly of one colour": values["health/spread"] < 0.1,
-            "is diverging: the generator's pictures are further from the real ones than plain grey; lower "
+            "has collapsed: the generator's images are nearly of one colour": values["health/spread"] < 0.1,
+            "is diverging: the generator's images are further from the real ones than plain grey; lower "
             "train.optim_g.lr": values["health/error"] > 0.5,
         }

@@ -15,12 +15,12 @@ from srkd.distill.taps import Taps
 from srkd.errors import SrkdError
 from srkd.sr.gan_health import Watch
 
-# Of one batch of pictures: the logits (N, 1), and what peers compare: them, or features.
+# Of one batch of images: the logits (N, 1), and what peers compare: them, or features.
 Verdict = tuple[Tensor, list[Tensor]]
 
 
 class Judge(nn.Module):
-    """A discriminator over several batches of pictures at once, so that distributed training sees one forward pass.
+    """A discriminator over several batches of images at once, so that distributed training sees one forward pass.
 
     Each batch is normalised by its own statistics, as published.
 
@@ -33,11 +33,11 @@ class Judge(nn.Module):
         self.discriminator, self.taps = discriminator, Taps(discriminator, at)
 
     def forward(self, batches: Sequence[Tensor]) -> list[Verdict]:
-        return [self._verdict(pictures) for pictures in batches]
+        return [self._verdict(images) for images in batches]
 
-    def _verdict(self, pictures: Tensor) -> Verdict:
+    def _verdict(self, images: Tensor) -> Verdict:
         with self.taps:
-            logits = self.discriminator(pictures).float()
+            logits = self.discriminator(images).float()
         return logits, compared(self.taps, logits)
 
 
@@ -82,7 +82,7 @@ def unchanged(network: nn.Module) -> Iterator[None]:
     network.load_state_dict(state)
 
 
-def try_features(networks: Sequence[nn.Module], at: Sequence[str], pictures: Tensor) -> None:
+def try_features(networks: Sequence[nn.Module], at: Sequence[str], images: Tensor) -> None:
     """Check that the modules `at` give features of one shape in all networks of a cohort.
 
     Raises:
@@ -91,7 +91,7 @@ def try_features(networks: Sequence[nn.Module], at: Sequence[str], pictures: Ten
     found = []
     for network in networks:
         with torch.no_grad(), unchanged(network), (taps := Taps(network, at)):
-            network(pictures)
+            network(images)
         found.append({name: tuple(taps.features[name].shape) for name in taps.names})
     for other in found[1:]:
         if list(other.values()) != list(found[0].values()):

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import pydantic
 
-from srkd.engine.recipe import Optimiser, Section
 from srkd.errors import SrkdError
 from srkd.sr import recipe as sr
+from srkd.training.recipe import Optimiser, Section
 
 
 class Path(sr.Path):

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from srkd.engine.best import Judging
-from srkd.engine.recipe import Name, Optimiser, Recipe, Section, Train, line
 from srkd.errors import SrkdError
+from srkd.training.best import Judging
+from srkd.training.recipe import Name, Optimiser, Recipe, Section, Train, line
 
 Paths = str | list[str]
 
@@ -28,13 +28,36 @@ Template = Annotated[str, pydantic.AfterValidator(_of_one_name)]
 
 
 class TrainSet(Section):
-    """Pictures to train on: HR folders (LR is made by the protocol), or HR and LR folders of the same names."""
+    """Images to train on: HR folders (LR is made by the protocol), or HR and LR folders of the same names."""
 
-    ignored = frozenset({"type", "io_backend", "use_shuffle", "num_worker_per_gpu", "dataset_enlarge_ratio",
-                         "prefetch_mode", "num_prefetch_queue", "pin_memory", "phase", "bufsize"})  # fmt: skip
+    ignored = frozenset(
+        {
+            "type",
+            "io_backend",
+            "use_shuffle",
+            "num_worker_per_gpu",
+            "dataset_enlarge_ratio",
+            "prefetch_mode",
+            "num_prefetch_queue",
+            "pin_memory",
+            "phase",
+            "bufsize",
+        }
+    )
     # Which images they are is in their fingerprint, and the batch is the processes' together.
-    free = frozenset({"name", "dataroot_gt", "dataroot_lq", "filename_tmpl", "meta_info_file", "exclude", "copies",
-                      "skip_small", "batch_size_per_gpu"})  # fmt: skip
+    free = frozenset(
+        {
+            "name",
+            "dataroot_gt",
+            "dataroot_lq",
+            "filename_tmpl",
+            "meta_info_file",
+            "exclude",
+            "copies",
+            "skip_small",
+            "batch_size_per_gpu",
+        }
+    )
     aliases = {"use_flip": "use_hflip"}  # BasicSR's EDSR and RCAN options still have the older name
     instead = {
         "lq_size": "gt_size, which is lq_size times the scale",
@@ -42,7 +65,7 @@ class TrainSet(Section):
         "batch_size": "batch_size_per_gpu",
     }
     name: str = pydantic.Field("train", description="only for the reader")
-    dataroot_gt: Paths = pydantic.Field(description="folders of HR pictures, or data sets by name")
+    dataroot_gt: Paths = pydantic.Field(description="folders of HR images, or data sets by name")
     dataroot_lq: Paths | None = pydantic.Field(
         None, description="LR folders, one for all or one for each HR folder; else LR is made by the protocol"
     )
@@ -50,24 +73,24 @@ class TrainSet(Section):
     meta_info_file: str | None = pydantic.Field(None, description="text file of the images to use, a name a line")
     exclude: list[str] = pydantic.Field([], description="file stems that are left out, e.g. those held out")
     copies: list[Annotated[float, pydantic.Field(gt=0, lt=1)]] = pydantic.Field(
-        [], description="sizes at which every picture is trained on once more, e.g. [0.5]"
+        [], description="sizes at which every image is trained on once more, e.g. [0.5]"
     )
     gt_size: int = pydantic.Field(96, gt=0, description="side of an HR patch in pixels")
     batch_size_per_gpu: int = pydantic.Field(16, gt=0, description="patches a step and process")
     use_hflip: bool = pydantic.Field(True, description="mirror half of the patches")
     use_rot: bool = pydantic.Field(True, description="turn patches by multiples of 90 degrees")
     sampling: Literal["picture", "area"] = pydantic.Field(
-        "picture", description="each picture as likely as another, or each position in them"
+        "picture", description="each image as likely as another, or each position in them"
     )
-    skip_small: bool = pydantic.Field(False, description="leave out pictures smaller than a patch")
+    skip_small: bool = pydantic.Field(False, description="leave out images smaller than a patch")
 
 
 class ValSet(Section):
-    """Pictures to validate on."""
+    """Images to validate on."""
 
     ignored = frozenset({"type", "io_backend", "phase"})
     name: Name = pydantic.Field(description="of the set, in scores")
-    dataroot_gt: str = pydantic.Field(description="a folder of HR pictures, or a data set by name")
+    dataroot_gt: str = pydantic.Field(description="a folder of HR images, or a data set by name")
     dataroot_lq: str | None = pydantic.Field(None, description="LR of the same names; else made by the protocol")
     filename_tmpl: Template = pydantic.Field("{}", description="name of an LR file from its HR's, e.g. '{}x2'")
     meta_info_file: str | None = pydantic.Field(None, description="text file of the images to use, a name a line")
@@ -149,7 +172,7 @@ _GAN = "task: sr.gan, which has this key"
 class Cache(Section):
     """A teacher's answers, computed before training.
 
-    `outputs`: its outputs for whole pictures, cropped with them. `bank`: a fixed set of augmented patches with its
+    `outputs`: its outputs for whole images, cropped with them. `bank`: a fixed set of augmented patches with its
     outputs and features on those very patches; the only cache that features allow. `live`: the teacher runs in every
     step.
     """
@@ -217,9 +240,24 @@ class SRTrain(Train):
 class SRRecipe(Recipe):
     """The top of an SR recipe."""
 
-    ignored = frozenset({"model_type", "dist_params", "dist", "rank", "world_size", "is_train", "auto_resume",
-                         "use_static_graph", "deterministic", "launcher", "watch", "fast_matmul", "use_compile",
-                         "detect_anomaly"})  # fmt: skip
+    ignored = frozenset(
+        {
+            "model_type",
+            "dist_params",
+            "dist",
+            "rank",
+            "world_size",
+            "is_train",
+            "auto_resume",
+            "use_static_graph",
+            "deterministic",
+            "launcher",
+            "watch",
+            "fast_matmul",
+            "use_compile",
+            "detect_anomaly",
+        }
+    )
     free = Recipe.free | {"path", "network_g_teacher"}  # of a teacher its weights count, wherever they lie
     instead = {**Recipe.instead, **dict.fromkeys(("network_d", "network_d_teacher", "mutual", "init_seed"), _GAN)}
     scale: int = pydantic.Field(ge=1, le=16, description="super-resolution factor")

@@ -1,4 +1,4 @@
-"""What a report shows of super-resolution networks: scores, every picture's too, and details side by side."""
+"""What a report shows of super-resolution networks: scores, every image's too, and details side by side."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from srkd.engine.log import Progress
-from srkd.io.atomic import write_json, write_text
-from srkd.io.resize import imresize
-from srkd.io.store import PictureStore
+from srkd.data.store import ImageStore
+from srkd.files.atomic import write_json, write_text
+from srkd.images.resize import imresize
+from srkd.metrics.evaluation import Evaluated, measure, open_model, open_set, table
+from srkd.metrics.scores import METRICS
 from srkd.report import crops, html, sections, tables
 from srkd.report.html import Section
-from srkd.sr.evaluate import Evaluated, measure, open_model, open_set, table
-from srkd.sr.metrics import METRICS
-from srkd.sr.pictures import validation_pictures
 from srkd.sr.recipe import SRRecipe
+from srkd.sr.training_images import validation_images
+from srkd.training.log import Progress
 
 
 class Details:
-    """Keeps of each set's first picture, while it is evaluated, the region where bicubic is furthest from the truth.
+    """Keeps of each set's first image, while it is evaluated, the region where bicubic is furthest from the truth.
 
-    The first, so that nobody chose a picture on which one of the models happens to win.
+    The first, so that nobody chose an image on which one of the models happens to win.
     """
 
     def __init__(self) -> None:
         self.found: dict[str, dict[str, np.ndarray]] = {}
         self.titles: dict[str, str] = {}
 
-    def __call__(self, model: str, name: str, store: PictureStore, number: int, output: np.ndarray) -> None:
-        """See the output of a model for a picture of the set `name`."""
+    def __call__(self, model: str, name: str, store: ImageStore, number: int, output: np.ndarray) -> None:
+        """See the output of a model for an image of the set `name`."""
         if number == 0:
             first = {"HR": store.hr(0), "bicubic": imresize(store.lr(0), store.hr(0).shape[0] / store.lr(0).shape[0])}
             self.found.setdefault(name, first)[model] = output
@@ -44,21 +44,21 @@ class Details:
             notes: of each set, by model, what is said under its detail.
         """
         shown: list[Section] = []
-        for name, pictures in self.found.items():
-            box = crops.busiest(pictures["HR"], pictures["bicubic"])
-            labels = list(pictures)
+        for name, images in self.found.items():
+            box = crops.busiest(images["HR"], images["bicubic"])
+            labels = list(images)
             caption = (
-                f"{self.titles[name]}, the first picture of {name}: {box.width}x{box.height} pixels from "
+                f"{self.titles[name]}, the first image of {name}: {box.width}x{box.height} pixels from "
                 f"({box.left}, {box.top}), where bicubic is furthest from the ground truth."
             )
             slider = {"left": "bicubic", "right": labels[-1], "caption": caption}
-            cut = crops.section(pictures, box, (notes or {}).get(name))
+            cut = crops.section(images, box, (notes or {}).get(name))
             shown.append({"heading": f"Details of {name}", "crops": {**cut, **slider}})
         return shown
 
 
 def evaluation(results: Mapping[str, Any], details: Details) -> list[Section]:
-    """Summary, quality against size, details and every picture's scores of what `srkd.sr.evaluate` returned."""
+    """Summary, quality against size, details and every image's scores of what `srkd.metrics.evaluation` returned."""
     rows, columns = table(results)
     found: list[Section] = [{"heading": "Scores", "table": {"rows": rows, "columns": columns}}]
     quality = columns[3]
@@ -66,7 +66,7 @@ def evaluation(results: Mapping[str, Any], details: Details) -> list[Section]:
         of_set = [row for row in rows if row["set"] == name]
         if quality == METRICS["psnr"][0]:
             found += sections.pareto(of_set, ["model"], "parameters", quality, f"On {name}.")
-    return [*found, *details.sections(_notes(results)), pictures(results)]
+    return [*found, *details.sections(_notes(results)), images(results)]
 
 
 def write(folder: Path, results: Mapping[str, Any], details: Details) -> None:
@@ -84,7 +84,7 @@ def write(folder: Path, results: Mapping[str, Any], details: Details) -> None:
 
 
 def _notes(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """The PSNR of each set's first picture, by set and model."""
+    """The PSNR of each set's first image, by set and model."""
     notes: dict[str, dict[str, str]] = {}
     for row in results["models"]:
         for name, scores in row["sets"].items():
@@ -93,23 +93,27 @@ def _notes(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return notes
 
 
-def pictures(results: Mapping[str, Any], labels: Sequence[str] = ()) -> Section:
-    """Every picture's scores of what `srkd.sr.evaluate` returned.
+def images(results: Mapping[str, Any], labels: Sequence[str] = ()) -> Section:
+    """Every image's scores of what `srkd.metrics.evaluation` returned.
 
     Args:
         labels: what the models are called here, by default their names.
     """
     names = labels or [row["model"] for row in results["models"]]
     rows = [
-        {"picture": picture["name"], "set": name, "model": label,
-         **{title: round(picture[m], digits) for m, (title, digits) in METRICS.items() if m in picture},
-         "protocol": scores["protocol"]["stamp"]}
+        {
+            "picture": image["name"],
+            "set": name,
+            "model": label,
+            **{title: round(image[m], digits) for m, (title, digits) in METRICS.items() if m in image},
+            "protocol": scores["protocol"]["stamp"],
+        }
         for label, row in zip(names, results["models"], strict=True)
         for name, scores in row["sets"].items()
-        for picture in scores["pictures"]
-    ]  # fmt: skip
+        for image in scores["pictures"]
+    ]
     columns = ["picture", "set", "model", *(title for title, _ in METRICS.values() if title in rows[0])]
-    return {"heading": "Every picture", "table": {"rows": rows, "columns": columns}}
+    return {"heading": "Every image", "table": {"rows": rows, "columns": columns}}
 
 
 def of_run(recipe: SRRecipe, models: Mapping[str, str]) -> list[Section]:
@@ -118,7 +122,7 @@ def of_run(recipe: SRRecipe, models: Mapping[str, str]) -> list[Section]:
     Args:
         models: checkpoints by network name; those that are no `net_g` are left out.
     """
-    sets = [(spec.name, validation_pictures(spec, recipe.scale)) for spec in recipe.datasets.validation()]
+    sets = [(spec.name, validation_images(spec, recipe.scale)) for spec in recipe.datasets.validation()]
     if not sets:
         return []
     details, scale = Details(), recipe.scale
@@ -134,7 +138,7 @@ def _called(name: str, model: Evaluated) -> Evaluated:
 
 
 def compared(models: Mapping[str, str], folders: Sequence[str]) -> list[Section]:
-    """The first picture of every set by several models, side by side.
+    """The first image of every set by several models, side by side.
 
     Args:
         models: checkpoints by the label that each gets.

@@ -11,24 +11,25 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from srkd.data import patches
 from srkd.distill.objective import Objective, parse_terms
 from srkd.distill.step import Step
 from srkd.distill.teachers import CachedTeacher, LiveTeacher, Teacher
-from srkd.engine import task as engine
-from srkd.engine.best import Best
-from srkd.engine.checkpoint import load_into
-from srkd.engine.dry_run import in_words
-from srkd.engine.optimisers import make_optimiser
 from srkd.errors import SrkdError, unknown
+from srkd.networks.loading import LoadedNetwork, build_or_load, read_weights
+from srkd.networks.quantisation_aware import imitate_int8, without_ranges
+from srkd.networks.reparameterise import folded, widen
 from srkd.report.html import Section
-from srkd.sr import data, validation
-from srkd.sr.answers import cached_source, check_cache
-from srkd.sr.cache import network_hash
-from srkd.sr.models import LoadedNetwork, build_or_load, read_weights
-from srkd.sr.pictures import missing_lists, training_pictures
-from srkd.sr.quantisation_aware import imitate_int8, without_ranges
+from srkd.sr import validation
+from srkd.sr.cached_source import cached_source, check_cache
 from srkd.sr.recipe import SRRecipe
-from srkd.sr.reparameterise import folded, widen
+from srkd.sr.teacher_cache import network_hash
+from srkd.sr.training_images import missing_lists, training_images
+from srkd.training import task as engine
+from srkd.training.best import Best
+from srkd.training.checkpoint import load_into
+from srkd.training.dry_run import in_words
+from srkd.training.optimisers import make_optimiser
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -39,7 +40,7 @@ class Task(engine.Task):
 
     recipe_type = SRRecipe
     recipe: SRRecipe
-    check_settings = {"cache": {"kind": "live"}}
+    dry_run_settings = {"cache": {"kind": "live"}}
     _step: Callable[..., tuple[Tensor, Tensor, dict[str, Tensor]]]
 
     def __init__(self, recipe: SRRecipe) -> None:
@@ -87,27 +88,34 @@ class Task(engine.Task):
         self.optimisers = {"g": wrapped}
 
     def _gather(self, fabric: Fabric) -> None:
-        """Read the pictures, load the teacher, and decide where batches and its answers come from."""
+        """Read the images, load the teacher, and decide where batches and its answers come from."""
         recipe, train = self.recipe, self.recipe.train
         self.fabric, self.device = fabric, fabric.device
-        self.pictures = training_pictures(recipe.datasets.train, recipe.scale)
+        self.images = training_images(recipe.datasets.train, recipe.scale)
         self.notices += missing_lists([recipe.datasets.train, *recipe.datasets.validation()])
         self.patches = self._patches(fabric.world_size)
-        kept = data.usable(self.pictures, self.patches.gt_size, recipe.scale, recipe.datasets.train.skip_small)
+        kept = patches.usable(self.images, self.patches.gt_size, recipe.scale, recipe.datasets.train.skip_small)
         self.teacher_network = self._load_teacher()
         network = None if self.teacher_network is None else self.teacher_network.network
         self.objective.resolve_taps(self.network_g, network)
         if train.channels_last:
             self.network_g.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network_g.to(self.device)
-        self.source, self.teacher = self._answers(data.Subset(self.pictures, kept))
+        self.source, self.teacher = self._predictions(patches.Subset(self.images, kept))
         self.epoch_steps = math.ceil(len(kept) / self.patches.batch)
         self.validator = validation.Validator(recipe, fabric.is_global_zero)
 
-    def _patches(self, world: int) -> data.Patches:
+    def _patches(self, world: int) -> patches.Patches:
         train = self.recipe.datasets.train
-        return data.Patches(train.gt_size, train.batch_size_per_gpu * world, self.recipe.scale, train.use_hflip,
-                            train.use_rot, train.sampling, self.recipe.manual_seed)  # fmt: skip
+        return patches.Patches(
+            train.gt_size,
+            train.batch_size_per_gpu * world,
+            self.recipe.scale,
+            train.use_hflip,
+            train.use_rot,
+            train.sampling,
+            self.recipe.manual_seed,
+        )
 
     def _load_teacher(self) -> LoadedNetwork | None:
         spec, path = self.recipe.network_g_teacher, self.recipe.path.pretrain_network_g_teacher
@@ -128,7 +136,7 @@ class Task(engine.Task):
         teacher.network.to(self.device)
         return teacher
 
-    def _answers(self, pictures: data.Subset) -> tuple[data.Source, Teacher]:
+    def _predictions(self, images: patches.Subset) -> tuple[patches.Source, Teacher]:
         """Where batches come from and who answers them, by the recipe's cache."""
         cache, teacher = self.recipe.cache, self.teacher_network
         kind = cache.kind
@@ -142,13 +150,13 @@ class Task(engine.Task):
                 f"cache.kind outputs holds no features, but losses look at {', '.join(self.objective.teacher_taps)}; "
                 "use bank or live"
             )
-        wanted = (kind, teacher, self.objective.teacher_taps, pictures, self.pictures.fingerprint, self.patches, cache)
-        if kind != "live" and not self.rehearsal:
+        wanted = (kind, teacher, self.objective.teacher_taps, images, self.images.fingerprint, self.patches, cache)
+        if kind != "live" and not self.dry:
             return cached_source(*wanted, self.fabric), CachedTeacher()
         if kind != "live":
             check_cache(*wanted)
         live = CachedTeacher() if teacher is None else LiveTeacher(teacher.network, self.objective.teacher_taps)
-        return data.PictureSource(pictures, self.patches), live
+        return patches.PatchSource(images, self.patches), live
 
     def _dry_run(self, network: nn.Module, objective: Objective) -> None:
         """One step without an update: builds the losses' learned parts and finds every mistake before training."""
@@ -156,7 +164,7 @@ class Task(engine.Task):
         step = Step(network, objective)
         with self.autocast(0, self.device):
             with in_words(f"network_g on a batch of LR patches {tuple(batch['lr'].shape)}"):
-                student = step.answer(batch)
+                student = step.predict(batch)
             with in_words("the teacher"):
                 teacher = self.teacher(batch)
         assert student.output is not None
@@ -177,7 +185,7 @@ class Task(engine.Task):
 
     def batch(self, number: int) -> dict[str, Any]:
         arrays = self.source.draw(number, self.fabric.global_rank, self.fabric.world_size)
-        return data.to_batch(arrays, self.device)
+        return patches.to_batch(arrays, self.device)
 
     def steps(self, batch: dict[str, Any], step: int) -> Iterator[tuple[Tensor, Optimizer]]:
         with self.autocast(step, self.device):
@@ -212,8 +220,11 @@ class Task(engine.Task):
     def _scores(self) -> dict[str, bool]:
         """The names of a validation's scores, and whether higher is better."""
         sets = self.recipe.datasets.validation()
-        return {f"{metric}_{spec.name}": settings.higher
-                for spec in sets for metric, settings in self.recipe.val.metrics.items()}  # fmt: skip
+        return {
+            f"{metric}_{spec.name}": settings.higher
+            for spec in sets
+            for metric, settings in self.recipe.val.metrics.items()
+        }
 
     def judged_by(self) -> Best | None:
         val, scores = self.recipe.val, self._scores()
@@ -247,33 +258,33 @@ class Task(engine.Task):
 
     @classmethod
     def check_sets(cls, sets: Sequence[str]) -> None:
-        from srkd.sr.evaluate import count, of_study
+        from srkd.metrics.evaluation import count, of_study
 
         count(["the student"], [of_study(text)[0] for text in sets])
 
     @classmethod
     def item_scores(cls, result: Mapping[str, Any], sets: Sequence[str]) -> dict[str, engine.SetScores]:
-        """Each picture's scores by the field's protocol; without sets, the last validation's means.
+        """Each image's scores by the field's protocol; without sets, the last validation's means.
 
         A set may name its metrics: `Set5@psnr,ssim,niqe`. They are PSNR and SSIM where it does not.
         """
         if not sets:
             return super().item_scores(result, sets)
-        from srkd.sr.evaluate import item_scores
+        from srkd.metrics.evaluation import item_scores
 
         return item_scores([result["models"]["net_g"]], sets)
 
     @classmethod
     def findings(cls, recipe: SRRecipe, result: Mapping[str, Any]) -> list[Section]:
-        """The trained network beside bicubic on the recipe's validation sets: scores, pictures, details."""
+        """The trained network beside bicubic on the recipe's validation sets: scores, images, details."""
         from srkd.sr.report import of_run
 
         return of_run(recipe, result["models"])
 
     @classmethod
     def compared(cls, models: Mapping[str, str], sets: Sequence[str]) -> list[Section]:
-        """Details of each set's first picture."""
-        from srkd.sr.evaluate import of_study
+        """Details of each set's first image."""
+        from srkd.metrics.evaluation import of_study
         from srkd.sr.report import compared
 
         return compared(models, [of_study(text)[0] for text in sets])
@@ -281,7 +292,7 @@ class Task(engine.Task):
     def fingerprint(self) -> dict[str, str]:
         teacher = self.teacher_network
         return {
-            "the training pictures": self.pictures.fingerprint,
+            "the training images": self.images.fingerprint,
             **({} if teacher is None else {"the teacher": network_hash(teacher.network)}),
         }
 
@@ -295,7 +306,7 @@ class Task(engine.Task):
                 "recipe": self.recipe.name,
                 "seed": self.recipe.manual_seed,
                 "steps": self.recipe.train.total_iter,
-                "data": self.pictures.fingerprint,
+                "data": self.images.fingerprint,
                 "teacher": None if teacher is None else teacher.name,
             },
         }

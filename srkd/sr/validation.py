@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from srkd.engine.dry_run import in_words
+from srkd.data.store import ImageStore
 from srkd.errors import SrkdError, unknown
-from srkd.io.images import Picture, write_picture
-from srkd.io.store import PictureStore
-from srkd.sr.infer import device_of, run, to_picture, to_tensor
-from srkd.sr.metrics import Protocol, planes, psnr, ssim
-from srkd.sr.pictures import validation_pictures
+from srkd.images.read import ImageData, write_image
+from srkd.metrics.scores import Protocol, planes, psnr, ssim
+from srkd.networks.infer import device_of, run, to_image, to_tensor
+from srkd.networks.sides import Sides, probe
 from srkd.sr.recipe import Metric, SRRecipe
-from srkd.sr.sides import Sides, probe
+from srkd.sr.training_images import validation_images
+from srkd.training.dry_run import in_words
 
-# Each takes uint8 RGB output and ground truth, the protocol, and whether the picture is grey.
+# Each takes uint8 RGB output and ground truth, the protocol, and whether the image is grey.
 Measure = Callable[[np.ndarray, np.ndarray, Protocol, bool], float]
 
 
@@ -49,7 +49,7 @@ class Validator:
         active: whether this process does it; the others return no scores.
 
     Raises:
-        SrkdError: a metric that does not exist, or pictures that cannot be read.
+        SrkdError: a metric that does not exist, or images that cannot be read.
     """
 
     def __init__(self, recipe: SRRecipe, active: bool) -> None:
@@ -59,7 +59,7 @@ class Validator:
             if metric.type not in _METRICS:
                 raise unknown("metric", metric.type, _METRICS)
         sets = recipe.datasets.validation() if active else []
-        self.sets = {spec.name: validation_pictures(spec, recipe.scale) for spec in sets}
+        self.sets = {spec.name: validation_images(spec, recipe.scale) for spec in sets}
 
     def dry_run(self, network: nn.Module) -> None:
         """Score the two images of each set that are likeliest to fail: the smallest, and that of the oddest sides.
@@ -69,33 +69,33 @@ class Validator:
         """
         mistakes = []
         with evaluating(network):
-            for name, pictures in self.sets.items():
+            for name, images in self.sets.items():
                 try:
-                    for number in _likeliest_to_fail(pictures):
-                        self._scores(network, pictures, number)
+                    for number in _likeliest_to_fail(images):
+                        self._scores(network, images, number)
                 except SrkdError as error:
                     mistakes.append(f'validation set "{name}": {error}')
         if mistakes:
             raise SrkdError("; ".join(mistakes))
 
     def score(self, network: nn.Module, step: int, folder: Path) -> dict[str, float]:
-        """Mean of each metric over each set, by `<metric>_<set>`; pictures go to `folder` where the recipe says so."""
+        """Mean of each metric over each set, by `<metric>_<set>`; images go to `folder` where the recipe says so."""
         scores: dict[str, float] = {}
-        for name, pictures in self.sets.items():
+        for name, images in self.sets.items():
             rows: list[dict[str, float]] = []
-            for number in range(len(pictures)):
-                output, found = self._scores(network, pictures, number)
+            for number in range(len(images)):
+                output, found = self._scores(network, images, number)
                 rows.append(found)
                 if self.settings.save_img:
-                    path = folder / name / f"{Path(pictures.name(number)).stem}_{step}.png"
-                    write_picture(path, Picture(output))
+                    path = folder / name / f"{Path(images.name(number)).stem}_{step}.png"
+                    write_image(path, ImageData(output))
             scores.update({f"{m}_{name}": float(np.mean([row[m] for row in rows])) for m in self.settings.metrics})
         return scores
 
-    def _scores(self, network: nn.Module, pictures: PictureStore, number: int) -> tuple[np.ndarray, dict[str, float]]:
+    def _scores(self, network: nn.Module, images: ImageStore, number: int) -> tuple[np.ndarray, dict[str, float]]:
         """The network's output for an image, uint8 (H, W, 3), and its scores. Raises SrkdError that names the image."""
-        lr, hr, grey = pictures.lr(number), pictures.hr(number), pictures.is_grey(number)
-        what = f"{pictures.name(number)} (LR {lr.shape[1]}x{lr.shape[0]})"
+        lr, hr, grey = images.lr(number), images.hr(number), images.is_grey(number)
+        what = f"{images.name(number)} (LR {lr.shape[1]}x{lr.shape[0]})"
         sides = self._sides_of(network)
         try:
             with in_words("the network"):
@@ -103,13 +103,13 @@ class Validator:
                 tensor = run(network, x, self.scale, sides.multiple, minimum=sides.minimum)
                 if tensor.shape != (1, 3, *hr.shape[:2]):
                     raise SrkdError(f"the network gives {tuple(tensor.shape)}, and HR is {(1, 3, *hr.shape[:2])}")
-            output = to_picture(tensor)
+            output = to_image(tensor)
             return output, {m: self._measure(spec, output, hr, grey) for m, spec in self.settings.metrics.items()}
         except SrkdError as error:
             raise SrkdError(f"{what}: {error}") from error
 
     def _sides_of(self, network: nn.Module) -> Sides:
-        """What input sides the network takes: found out once, before its first picture."""
+        """What input sides the network takes: found out once, before its first image."""
         if self._sides is None:
             found = probe(network, self.scale) if self.sets else None
             self._sides = Sides() if found is None else found.sides
@@ -122,9 +122,9 @@ class Validator:
             return _METRICS[spec.type](output, hr, protocol, grey)
 
 
-def _likeliest_to_fail(pictures: PictureStore) -> set[int]:
+def _likeliest_to_fail(images: ImageStore) -> set[int]:
     """The smallest image, and the smallest of those that the lowest power of two divides in a side of LR."""
-    sides = {number: pictures.lr(number).shape[:2] for number in range(len(pictures))}
+    sides = {number: images.lr(number).shape[:2] for number in range(len(images))}
     smallest = min(sides, key=lambda i: (min(sides[i]), max(sides[i])))
     oddest = min(sides, key=lambda i: (min(side & -side for side in sides[i]), min(sides[i]), max(sides[i])))
     return {smallest, oddest}

@@ -6,12 +6,14 @@ import pytest
 
 import srkd
 from srkd.cli.main import main
-from srkd.study.compress import flow, page
-from srkd.study.compress.request import Request
-from srkd.study.compress.result import Compressed
+from srkd.compression import flow, page
+from srkd.compression.request import Request
+from srkd.compression.result import Compressed
 
-ROWS = [{"model": name, "PSNR (dB)": psnr, **dict.fromkeys(page.COLUMNS[3:]), "runs on": "torch fp32"}
-        for name, psnr in (("bicubic", 30.0), ("teacher (t)", 34.0), ("student (s)", 33.5))]  # fmt: skip
+ROWS = [
+    {"model": name, "PSNR (dB)": psnr, **dict.fromkeys(page.COLUMNS[3:]), "runs on": "torch fp32"}
+    for name, psnr in (("bicubic", 30.0), ("teacher (t)", 34.0), ("student (s)", 33.5))
+]
 RESULTS = {
     "rows": ROWS,
     "missed": "",
@@ -60,8 +62,18 @@ def test_the_command_and_the_function_ask_for_the_same(
 ) -> None:
     assert main(arguments("--no-control", "--seed", "3", "--target-runtime", "torch", "--precision", "fp32")) == 0
     assert "within its budget of 15 ms" in capsys.readouterr().out
-    result = srkd.compress("t.pth", ["a", "b"], "out", max_ms=15, at="64x48", time="10m", control=False, seed=3,
-                           runtime="torch", precision="fp32")  # fmt: skip
+    result = srkd.compress(
+        "t.pth",
+        ["a", "b"],
+        "out",
+        max_ms=15,
+        at="64x48",
+        time="10m",
+        control=False,
+        seed=3,
+        runtime="torch",
+        precision="fp32",
+    )
     assert asked[0] == asked[1] and asked[0].seconds == 600 and asked[0].budget.at == (64, 48)
     assert result.rows == ROWS and result.folder == Path("out")
 
@@ -85,9 +97,13 @@ def test_a_student_beyond_its_budget_is_exit_code_2(
 
 @pytest.mark.parametrize(
     ("more", "message"),
-    [(["--at", "big"], "a size is WIDTHxHEIGHT"), (["--time", "soon"], "is not a time"),
-     (["--precision", "int4"], "is installed here has int4"), (["--target-runtime", "tensorrt"], "unknown runtime")],
-)  # fmt: skip
+    [
+        (["--at", "big"], "a size is WIDTHxHEIGHT"),
+        (["--time", "soon"], "is not a time"),
+        (["--precision", "int4"], "is installed here has int4"),
+        (["--target-runtime", "tensorrt"], "unknown runtime"),
+    ],
+)
 def test_wrong_arguments_are_one_line(more: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments(*more)) == 1
     error = capsys.readouterr().err

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from srkd.cli import main
-from srkd.io.images import Picture, read_picture, write_picture
+from srkd.images.read import ImageData, read_image, write_image
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,7 +47,7 @@ def strictly(text: str) -> Any:
 
 
 def test_an_infinite_psnr_is_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_picture(tmp_path / "flat.png", Picture(np.full((24, 24, 3), 7, np.uint8)))
+    write_image(tmp_path / "flat.png", ImageData(np.full((24, 24, 3), 7, np.uint8)))
     assert main.main(["evaluate", "--model", "bicubic", "--scale", "2", "--data", str(tmp_path), "--json"]) == 0
     found = strictly(capsys.readouterr().out)
     assert "inf" in json.dumps(found) and found["models"]
@@ -60,9 +60,18 @@ def test_the_zoo_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
-    [(["--help"], 0), (["--version"], 0), ([], 2), (["zoo"], 2), (["evaluate"], 2), (["zoo", "list", "--no"], 2),
-     (["trian"], 1), (["train"], 1), (["upscale", "nowhere", "-o", "x"], 1)],
-)  # fmt: skip
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        ([], 2),
+        (["zoo"], 2),
+        (["evaluate"], 2),
+        (["zoo", "list", "--no"], 2),
+        (["trian"], 1),
+        (["train"], 1),
+        (["upscale", "nowhere", "-o", "x"], 1),
+    ],
+)
 def test_exit_codes(arguments: list[str], code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     try:
@@ -75,9 +84,12 @@ def test_exit_codes(arguments: list[str], code: int, tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated")])
 @pytest.mark.parametrize("becomes", [None, RuntimeError("cannot release un-acquired lock")])
 def test_signals(
-    number: signal.Signals, word: str, becomes: Exception | None, monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    word: str,
+    becomes: Exception | None,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     """Also where the interruption falls into one of Python's own locks, which then raises something else."""
 
     def run(args: argparse.Namespace) -> int:
@@ -107,8 +119,10 @@ def test_every_exit_code_is_in_the_overview(capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("wanted", [True, False])
 def test_no_color(wanted: bool) -> None:
     """On a terminal a progress bar is coloured, unless NO_COLOR says otherwise (no-color.org)."""
-    code = ("import time; from srkd.engine.log import Progress\n"
-            "with Progress('training', 3) as p:\n    p.update(1); time.sleep(0.3); p.update(3)")  # fmt: skip
+    code = (
+        "import time; from srkd.training.log import Progress\n"
+        "with Progress('training', 3) as p:\n    p.update(1); time.sleep(0.3); p.update(3)"
+    )
     leader, follower = pty.openpty()
     environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"TERM": "xterm-256color"}
     if not wanted:
@@ -138,10 +152,15 @@ def test_streams_that_are_closed_change_nothing_else(redirection: str, photos: P
     (tmp_path / "in" / name).write_bytes((photos / "p0.png").read_bytes())
     command = f'set -o pipefail; "$0" -m srkd "$@" {redirection}'
     arguments = ["upscale", "in", "-o", "out", "-m", "edsr_16x8_x2_cc0", "--runtime", "torch", "--precision", "fp32"]
-    done = subprocess.run(["bash", "-c", command, sys.executable, *arguments], cwd=tmp_path, capture_output=True,
-                          env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False)  # fmt: skip
+    done = subprocess.run(
+        ["bash", "-c", command, sys.executable, *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
     assert done.returncode == 0 and b"Traceback" not in done.stderr
-    assert os.listdir(tmp_path / "out") == [name] and read_picture(tmp_path / "out" / name).pixels.shape[1] == 120
+    assert os.listdir(tmp_path / "out") == [name] and read_image(tmp_path / "out" / name).pixels.shape[1] == 120
 
 
 @pytest.mark.parametrize("arguments", ["--help", "upscale --help", "zoo list", "no_such"])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from srkd.cli.main import main
-from srkd.io.images import Picture, write_picture
-from srkd.io.store import open_or_build
+from srkd.data.store import open_or_build
+from srkd.images.read import ImageData, write_image
 
 TOOL = Path(__file__).parents[2] / "tools" / "prepare_data.py"
 
@@ -21,30 +21,30 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def pictures(folder: Path, side: int, suffix: str = "") -> None:
+def images(folder: Path, side: int, suffix: str = "") -> None:
     rng = np.random.default_rng(0)
     for number in range(3):
         pixels = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
-        write_picture(folder / f"{number}{suffix}.png", Picture(pixels))
+        write_image(folder / f"{number}{suffix}.png", ImageData(pixels))
 
 
 def test_a_folder_becomes_the_store_that_training_opens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pictures(tmp_path / "in", 9)
+    images(tmp_path / "in", 9)
     assert main(["prepare_data", str(tmp_path / "in"), "--scale", "2"]) == 0
     printed = capsys.readouterr().out
     store = open_or_build(sorted((tmp_path / "in").iterdir()), 2)
     assert str(store.folder) in printed
-    assert "3 pictures, x2" in printed
+    assert "3 images, x2" in printed
     assert len(list((tmp_path / "cache" / "stores").iterdir())) == 1
 
 
 def test_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pictures(tmp_path / "hr", 8)
-    pictures(tmp_path / "lr", 4, "x2")
+    images(tmp_path / "hr", 8)
+    images(tmp_path / "lr", 4, "x2")
     assert main(["prepare_data", str(tmp_path / "hr"), "--lr", str(tmp_path / "lr"), "-s", "2"]) == 0
     assert "read from files" in capsys.readouterr().out
     assert main(["prepare_data", str(tmp_path / "hr"), "--lr", str(tmp_path / "lr"), "-s", "4"]) == 1
-    assert "no LR picture of its name" in capsys.readouterr().err
+    assert "no LR image of its name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -53,8 +53,8 @@ def test_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([], "needs a folder or a data set"),
         (["Set55"], 'unknown data set "Set55" (did you mean "Set5"?)'),
         (["{tmp}", "--lr", "{tmp}"], "--lr needs --scale"),
-        (["{tmp}"], "no pictures"),
-        (["Set5", "--source", "{tmp}"], "Set5/test: no pictures in"),
+        (["{tmp}"], "no images"),
+        (["Set5", "--source", "{tmp}"], "Set5/test: no images in"),
         (["Manga109"], "has to be fetched by hand"),
     ],
 )
@@ -70,5 +70,5 @@ def test_the_tool_lists_what_it_knows(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, str(TOOL), "--list"], capture_output=True, text=True, check=True, cwd=tmp_path
     )
-    assert "BSDS500/validation: 20 pictures, validation" in done.stdout
-    assert "Set5/test: 5 pictures, test" in done.stdout
+    assert "BSDS500/validation: 20 images, validation" in done.stdout
+    assert "Set5/test: 5 images, test" in done.stdout

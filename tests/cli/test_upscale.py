@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from srkd.cli.main import main
-from srkd.deploy.model import Model
-from srkd.engine.checkpoint import save_weights
-from srkd.io.images import Picture, list_images, read_picture, write_picture
-from srkd.sr.networks import build
+from srkd.images.read import ImageData, list_images, read_image, write_image
+from srkd.inference.model import Model
+from srkd.networks import build
+from srkd.training.checkpoint import save_weights
 
 RNG = np.random.default_rng(0)
 TOOL = Path(__file__).parents[2] / "tools" / "upscale.py"
@@ -32,37 +32,37 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def pictures(folder: Path, count: int, side: int = 12) -> None:
+def images(folder: Path, count: int, side: int = 12) -> None:
     for number in range(count):
         pixels = RNG.integers(0, 256, (side, side + number % 3, 3), dtype=np.uint8)
-        write_picture(folder / f"{number:02d}.png", Picture(pixels))
+        write_image(folder / f"{number:02d}.png", ImageData(pixels))
 
 
 def test_a_folder(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pictures(tmp_path / "in", 3)
+    images(tmp_path / "in", 3)
     assert main(["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--model", str(checkpoint)]) == 0
     model = Model.load(checkpoint)
     for path in list_images(tmp_path / "in"):
-        result = read_picture(tmp_path / "out" / path.name).pixels
+        result = read_image(tmp_path / "out" / path.name).pixels
         np.testing.assert_array_equal(result, model.upscale(path))
     assert "3/3" in capsys.readouterr().err
 
 
 def test_options_reach_the_pipeline(tmp_path: Path, checkpoint: Path) -> None:
-    pictures(tmp_path, 1)
+    images(tmp_path, 1)
     out = tmp_path / "out"
     arguments = ["upscale", str(tmp_path / "*.png"), "-o", str(out), "-m", str(checkpoint), "-s", "2", "--tile", "8"]
     arguments += ["--outscale", "1.5", "--self-ensemble", "--format", "jpg", "--quality", "80", "--suffix", "_big"]
     assert main(arguments) == 0
     assert os.listdir(out) == ["00_big.jpg"]
-    assert read_picture(out / "00_big.jpg").pixels.shape == (18, 18, 3)
+    assert read_image(out / "00_big.jpg").pixels.shape == (18, 18, 3)
     (out / "00_big.jpg").write_bytes(b"kept")
     assert main([*arguments, "--skip-existing"]) == 0
     assert (out / "00_big.jpg").read_bytes() == b"kept"
 
 
-def test_one_bad_picture_of_three(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pictures(tmp_path / "in", 3)
+def test_one_bad_image_of_three(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images(tmp_path / "in", 3)
     (tmp_path / "in" / "01.png").write_bytes(b"")
     arguments = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(checkpoint)]
     assert main([*arguments, "--dry-run"]) == 0
@@ -72,7 +72,7 @@ def test_one_bad_picture_of_three(tmp_path: Path, checkpoint: Path, capsys: pyte
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert "failed: " in error and "01.png: the file is empty" in error
-    assert "srkd: 1 of 3 pictures failed, 2 were written" in error
+    assert "srkd: 1 of 3 images failed, 2 were written" in error
     assert sorted(os.listdir(tmp_path / "out")) == ["00.png", "02.png"]
 
 
@@ -83,7 +83,7 @@ def test_one_bad_picture_of_three(tmp_path: Path, checkpoint: Path, capsys: pyte
         (["{in}", "--quality", "200"], "quality must be from 1 to 100"),
         (["{in}", "--quality", "80", "--format", "png"], "png is lossless"),
         (["{in}", "--format", "gif"], "gif is read and not written"),
-        (["{in}", "--format", "heic"], 'unknown picture format "heic"'),
+        (["{in}", "--format", "heic"], 'unknown image format "heic"'),
         (["{in}", "--tile", "-1"], "tile must be 0"),
         (["{in}", "--outscale", "0"], "outscale must be a positive number"),
         (["{in}", "--device", "abacus"], 'no device "abacus" here'),
@@ -94,7 +94,7 @@ def test_one_bad_picture_of_three(tmp_path: Path, checkpoint: Path, capsys: pyte
 def test_mistakes_are_one_line(
     tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    pictures(tmp_path / "in", 1)
+    images(tmp_path / "in", 1)
     given = [argument.format_map({"in": str(tmp_path / "in")}) for argument in arguments]
     model = [] if "--model" in given else ["--model", str(checkpoint)]
     assert main(["upscale", *given, "-o", str(tmp_path / "out"), *model]) == 1
@@ -104,7 +104,7 @@ def test_mistakes_are_one_line(
 
 
 def test_json_and_the_summary(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pictures(tmp_path / "in", 2)
+    images(tmp_path / "in", 2)
     (tmp_path / "in" / "x.heic").write_bytes(b"x")
     whole = (tmp_path / "in" / "01.png").read_bytes()
     (tmp_path / "in" / "01.png").write_bytes(whole[:-60])  # its header is whole
@@ -122,7 +122,7 @@ def test_json_and_the_summary(tmp_path: Path, checkpoint: Path, capsys: pytest.C
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_leave_whole_files_only(tmp_path: Path, checkpoint: Path, number: signal.Signals) -> None:
-    pictures(tmp_path / "in", 40, side=300)
+    images(tmp_path / "in", 40, side=300)
     command = [sys.executable, str(TOOL), str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(checkpoint)]
     child = subprocess.Popen([*command, "--tile", "64"], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 200
@@ -133,7 +133,7 @@ def test_signals_leave_whole_files_only(tmp_path: Path, checkpoint: Path, number
     written = list((tmp_path / "out").iterdir())
     assert 3 <= len(written) < 40
     for path in written:
-        assert read_picture(path).pixels.shape[0] == 600
+        assert read_image(path).pixels.shape[0] == 600
 
 
 def test_help_is_quick_and_complete(tmp_path: Path) -> None:
@@ -142,13 +142,25 @@ def test_help_is_quick_and_complete(tmp_path: Path) -> None:
         [sys.executable, str(TOOL), "--help"], capture_output=True, text=True, check=True, cwd=tmp_path
     )
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1  # importing torch takes 2
-    for option in ("--model", "--scale", "--tile", "--outscale", "--self-ensemble", "--format", "--quality", "--suffix",
-                   "--skip-existing", "--dry-run", "--recursive", "--output"):  # fmt: skip
+    for option in (
+        "--model",
+        "--scale",
+        "--tile",
+        "--outscale",
+        "--self-ensemble",
+        "--format",
+        "--quality",
+        "--suffix",
+        "--skip-existing",
+        "--dry-run",
+        "--recursive",
+        "--output",
+    ):
         assert option in done.stdout
 
 
 def test_two_processes_share_a_folder(tmp_path: Path, checkpoint: Path) -> None:
-    pictures(tmp_path / "in", 5)
+    images(tmp_path / "in", 5)
     command = [sys.executable, str(TOOL), str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(checkpoint)]
     children = []
     for rank in (0, 1):

@@ -1,11 +1,11 @@
 import pytest
 import torch
 
+from srkd import networks
 from srkd.distill.objective import Objective, parse_terms
 from srkd.distill.taps import Taps
-from srkd.distill.teachers import Answer, CachedTeacher, LiveTeacher, MeanOfTeachers
+from srkd.distill.teachers import CachedTeacher, LiveTeacher, MeanOfTeachers, Prediction
 from srkd.errors import SrkdError
-from srkd.sr import networks
 
 
 def net(features: int, seed: int = 0) -> torch.nn.Module:
@@ -21,9 +21,9 @@ def prepared(specs: list, teacher_features: int = 6):
     taps = Taps(student, objective.student_taps)
     with taps:
         output = student(batch["lr"])
-    answer, theirs = Answer(output, taps.features), LiveTeacher(teacher, objective.teacher_taps)(batch)
+    prediction, theirs = Prediction(output, taps.features), LiveTeacher(teacher, objective.teacher_taps)(batch)
     context = {"lr": batch["lr"], "hr": batch["hr"], "step": 0, "progress": 0.0, "index": torch.arange(4)}
-    return student, objective, answer, theirs, batch["hr"], context
+    return student, objective, prediction, theirs, batch["hr"], context
 
 
 def test_the_total_is_the_weighted_sum_over_terms_and_layers() -> None:
@@ -49,16 +49,26 @@ def test_learned_parts_exist_after_the_dry_run_one_for_each_layer() -> None:
 
 
 def test_all_mistakes_in_the_list_come_in_one_line() -> None:
-    specs = [{"type": "outputt"}, {"type": "output", "nrm": 1}, {"type": "L1Loss", "weight": -1},
-             {"type": "L1Loss", "weight": "1"}, {"type": "fitnet"}, {"type": "output", "target": "grass"}]  # fmt: skip
+    specs = [
+        {"type": "outputt"},
+        {"type": "output", "nrm": 1},
+        {"type": "L1Loss", "weight": -1},
+        {"type": "L1Loss", "weight": "1"},
+        {"type": "fitnet"},
+        {"type": "output", "target": "grass"},
+    ]
     with pytest.raises(SrkdError) as error:
         parse_terms(specs)
     text = str(error.value)
     assert "\n" not in text
-    for part in ('losses[1]: unknown loss "outputt" (did you mean "output"?)',
-                 'losses[2]: output: unknown option "nrm"',
-                 "losses[3]: L1Loss: weight", "losses[4]: L1Loss: weight", "losses[5]: fitnet: compares",
-                 "losses[6]: output: target must be gt or teacher"):  # fmt: skip
+    for part in (
+        'losses[1]: unknown loss "outputt" (did you mean "output"?)',
+        'losses[2]: output: unknown option "nrm"',
+        "losses[3]: L1Loss: weight",
+        "losses[4]: L1Loss: weight",
+        "losses[5]: fitnet: compares",
+        "losses[6]: output: target must be gt or teacher",
+    ):
         assert part in text
 
 
@@ -69,7 +79,7 @@ def test_taps_that_match_nothing_or_do_not_pair_are_found_together() -> None:
         objective.resolve_taps(net(4), net(6))
 
 
-def test_a_teacher_that_answers_nan_is_found_by_the_dry_run() -> None:
+def test_a_teacher_that_predictions_nan_is_found_by_the_dry_run() -> None:
     student, objective, ours, theirs, hr, context = prepared([{"type": "output"}])
     theirs.output[0, 0, 0, 0] = float("nan")
     with pytest.raises(SrkdError, match="output: the teacher's answer holds NaN"):
@@ -94,20 +104,20 @@ def test_the_monitor_reports_norms_and_cosines_to_the_task() -> None:
     assert -1 <= report["cos/output"] <= 1
 
 
-def test_a_cached_teacher_answers_what_the_batch_holds_and_several_give_their_mean() -> None:
+def test_a_cached_teacher_predictions_what_the_batch_holds_and_several_give_their_mean() -> None:
     lr = torch.rand(2, 3, 8, 8)
     one, two = LiveTeacher(net(4, 1)), LiveTeacher(net(4, 2))
     mean = MeanOfTeachers([one, two])({"lr": lr}).output
     torch.testing.assert_close(mean, (one({"lr": lr}).output + two({"lr": lr}).output) / 2)
-    answer = CachedTeacher()({"teacher_output": mean, "teacher_features": {"body.0": lr}})
-    assert answer.output is mean and answer.features["body.0"] is lr
+    prediction = CachedTeacher()({"teacher_output": mean, "teacher_features": {"body.0": lr}})
+    assert prediction.output is mean and prediction.features["body.0"] is lr
 
 
 def test_a_live_teacher_is_frozen_and_in_eval_mode() -> None:
     network = networks.build({"type": "SRResNet", "num_feat": 4, "num_block": 1, "upscale": 2}).train()
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    answer = LiveTeacher(network, ["body.0"])({"lr": torch.rand(2, 3, 8, 8)})
-    assert not answer.output.requires_grad and not answer.features["body.0"].requires_grad
+    prediction = LiveTeacher(network, ["body.0"])({"lr": torch.rand(2, 3, 8, 8)})
+    assert not prediction.output.requires_grad and not prediction.features["body.0"].requires_grad
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
 
 
@@ -133,8 +143,10 @@ def test_a_learned_part_takes_part_in_steps_where_its_weight_is_zero() -> None:
 
 @pytest.mark.parametrize("weight", [1, 0.5])
 def test_a_balanced_term_has_its_share_of_the_gradient_and_goes_on_after_a_resume(weight: float) -> None:
-    specs = [{"type": "L1Loss", "weight": 2}, {"type": "at", "at": "body.*", "balance": {"share": 0.3, "every": 4},
-                                               "weight": weight}]  # fmt: skip
+    specs = [
+        {"type": "L1Loss", "weight": 2},
+        {"type": "at", "at": "body.*", "balance": {"share": 0.3, "every": 4}, "weight": weight},
+    ]
     student, objective, ours, theirs, hr, context = prepared(specs)
     parameters = list(student.parameters())
     objective.dry_run(ours, theirs, hr, context, parameters)
@@ -142,7 +154,7 @@ def test_a_balanced_term_has_its_share_of_the_gradient_and_goes_on_after_a_resum
     report = objective.monitor(values, parameters)
     assert report["grad/at"] == pytest.approx(0.3 * weight * report["grad/L1Loss"], rel=1e-4)
     scale = objective.weights["at"].item()
-    darker = Answer(theirs.output, {name: value + 3 for name, value in theirs.features.items()})
+    darker = Prediction(theirs.output, {name: value + 3 for name, value in theirs.features.items()})
     totals = []
     for step in (1, 4):
         totals.append(objective(ours, darker, hr, {**context, "step": step})[0].item())
@@ -155,12 +167,15 @@ def test_a_balanced_term_has_its_share_of_the_gradient_and_goes_on_after_a_resum
 
 
 def test_mistakes_in_schedules_and_balances_are_found_in_words() -> None:
-    wrong = [({"weight": {"from": 1, "to": 0}}, "schedule needs from, to and end; end is missing"),
-             ({"weight": {"from": 1, "to": -1, "end": 5}}, "weight.to must be a finite number >= 0, got -1"),
-             ({"weight": {"from": 1, "to": 0, "end": 5, "strat": 1}}, 'unknown key of a weight\'s schedule "strat"'),
-             ({"weight": {"from": 1, "to": 0, "start": 5, "end": 5}}, "steps with 0 <= start < end, got 5 and 5"),
-             ({"balance": 0.3}, "balance must be {share: ...}"), ({"balance": {"share": 0}}, "share must be above 0"),
-             ({"balance": {"share": 1, "every": 0}}, "balance.every must be a number of steps, got 0")]  # fmt: skip
+    wrong = [
+        ({"weight": {"from": 1, "to": 0}}, "schedule needs from, to and end; end is missing"),
+        ({"weight": {"from": 1, "to": -1, "end": 5}}, "weight.to must be a finite number >= 0, got -1"),
+        ({"weight": {"from": 1, "to": 0, "end": 5, "strat": 1}}, 'unknown key of a weight\'s schedule "strat"'),
+        ({"weight": {"from": 1, "to": 0, "start": 5, "end": 5}}, "steps with 0 <= start < end, got 5 and 5"),
+        ({"balance": 0.3}, "balance must be {share: ...}"),
+        ({"balance": {"share": 0}}, "share must be above 0"),
+        ({"balance": {"share": 1, "every": 0}}, "balance.every must be a number of steps, got 0"),
+    ]
     for extra, message in wrong:
         with pytest.raises(SrkdError) as error:
             parse_terms([{"type": "L1Loss"}, {"type": "output", **extra}])
@@ -182,9 +197,13 @@ def test_losses_hear_whether_the_student_has_batch_norm(norm: bool) -> None:
     with taps:
         output = student(batch["lr"])
     theirs = LiveTeacher(teacher, ["0"])(batch)
-    objective.dry_run(Answer(output, taps.features), theirs, output.detach(), {"step": 0}, list(student.parameters()))
-    found = [any(isinstance(m, torch.nn.BatchNorm2d) for m in objective.modules_of[name].modules())
-             for name in objective.modules_of]  # fmt: skip
+    objective.dry_run(
+        Prediction(output, taps.features), theirs, output.detach(), {"step": 0}, list(student.parameters())
+    )
+    found = [
+        any(isinstance(m, torch.nn.BatchNorm2d) for m in objective.modules_of[name].modules())
+        for name in objective.modules_of
+    ]
     assert found == [norm, norm]
 
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from srkd import networks
 from srkd.distill.taps import Taps, resolve
 from srkd.errors import SrkdError
-from srkd.sr import networks
 
 
 def tiny() -> nn.Module:

@@ -15,9 +15,10 @@ import yaml
 from torch import nn
 
 from srkd.cli.main import main
-from srkd.deploy import calibration
-from srkd.integrations.torchvision_mend import import_torchvision
-from srkd.sr import datasets, zoo
+from srkd.data import manifests
+from srkd.inference import calibration
+from srkd.integrations.torchvision_compat import import_torchvision
+from srkd.networks import zoo
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -25,7 +26,7 @@ HOURS = "trains and measures for as long as --time says; here its plan alone"
 
 # What is added to a line so that it is short; its words stay. A text is why a line is not run.
 LINES: dict[str, list[str] | str] = {
-    "make demo": "the demonstration: tests/study/test_demo.py runs it, made small",
+    "make demo": "the demonstration: tests/studies/test_demo.py runs it, made small",
     "make test": "this suite",
     ". /path/to/srkd/.venv/bin/activate": "the shell's, of a checkout's environment",
     "python -m pytest tests/losses/test_every_loss.py -k gram": "of a loss that the page writes: test_written.py",
@@ -39,8 +40,9 @@ LINES: dict[str, list[str] | str] = {
     "srkd upscale x.png -o o -m dat_light_x2": [],
     "srkd upscale held_out/chelsea.png -o large.png": [],
     "srkd upscale held_out -o large -m experiments/distilled/models/net_g_latest.safetensors --format png": [],
-    "srkd compress teacher.pth --data photos/ --max-ms 30 --at 256x256 --max-mb 0.5 --time 60m -o out/":
-        f"{HOURS}: tests/cli/test_compress.py",
+    "srkd compress teacher.pth --data photos/ --max-ms 30 --at 256x256 --max-mb 0.5 --time 60m -o out/": (
+        f"{HOURS}: tests/cli/test_compress.py"
+    ),
     "srkd train -opt recipe.yml --set train.total_iter=1000 --auto_resume": ["--set", "train.total_iter=2"],
     "srkd train -opt alone.yml --dry-run": [],
     "srkd train -opt alone.yml": [],
@@ -63,14 +65,16 @@ LINES: dict[str, list[str] | str] = {
     "srkd export edsr_16x8_x2_cc0 -o files/ --precision fp32,int8": ["--precision", "fp32", "--to", "openvino"],
     "srkd prune edsr_16x8_x2_cc0 --keep 0.5 -o half.safetensors": [],
     "srkd prepare_data Set5 BSDS500/train --scale 2": [],
-    "srkd benchmark training --data folder/of/pictures": "two minutes of timing: tests/study/test_benchmark.py",
+    "srkd benchmark training --data folder/of/images": "two minutes of timing: tests/studies/test_benchmark.py",
     "srkd benchmark inference -m teacher.safetensors experiments/my_student/models/net_g_latest.safetensors "
-    "--size 256x256 --data held_out -o speed": "every runtime in turn: tests/study/test_benchmark_inference.py",
-    "python tools/benchmark.py upscale --data CC0_photos -m edsr_16x8_x2_cc0 --precision bf16 --rounds 5":
-        "minutes of timing: tests/study/test_benchmark_upscale.py",
-    "python tools/benchmark.py inference -m edsr_16x8_x2_cc0 --size 1280x720 --data Set5 --seconds 2 -o DIR":
-        "every runtime in turn: tests/study/test_benchmark_inference.py",
-}  # fmt: skip
+    "--size 256x256 --data held_out -o speed": "every runtime in turn: tests/benchmarks/test_inference.py",
+    "python tools/benchmark.py upscale --data CC0_photos -m edsr_16x8_x2_cc0 --precision bf16 --rounds 5": (
+        "minutes of timing: tests/benchmarks/test_upscale.py"
+    ),
+    "python tools/benchmark.py inference -m edsr_16x8_x2_cc0 --size 1280x720 --data Set5 --seconds 2 -o DIR": (
+        "every runtime in turn: tests/benchmarks/test_inference.py"
+    ),
+}
 
 
 def lines_of(page: Path) -> Iterator[str]:
@@ -90,9 +94,18 @@ def dat_like(path: Path) -> Path:
     from spandrel.architectures.DAT import DAT
 
     torch.manual_seed(0)
-    network: nn.Module = DAT(img_size=8, embed_dim=32, split_size=[4, 4], depth=[1], num_heads=[2], expansion_factor=2,
-                             resi_connection="1conv", upscale=2, img_range=1.0,
-                             upsampler="pixelshuffledirect")  # fmt: skip
+    network: nn.Module = DAT(
+        img_size=8,
+        embed_dim=32,
+        split_size=[4, 4],
+        depth=[1],
+        num_heads=[2],
+        expansion_factor=2,
+        resi_connection="1conv",
+        upscale=2,
+        img_range=1.0,
+        upsampler="pixelshuffledirect",
+    )
     torch.save({"params": network.state_dict()}, path)
     return path
 
@@ -109,7 +122,7 @@ def folder(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     for name in ("teacher.safetensors", "teacher.pth"):
         shutil.copy(zoo.weights("edsr_16x8_x2_cc0")[0], name)
     few = sorted(photos.iterdir())[:2]
-    monkeypatch.setattr(datasets, "locate", lambda *_: few)
+    monkeypatch.setattr(manifests, "locate", lambda *_: few)
     monkeypatch.setattr(calibration, "DEFAULT", str(photos))
     monkeypatch.setattr(zoo, "fetch", lambda name: dat_like(tmp_path / f"{name}.pth"))
     return tmp_path
@@ -119,8 +132,14 @@ def write_files(page: Path) -> None:
     """The YAML and Python files that a page has its reader save, trainings and studies cut short."""
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"([^\n]*(?:\n[^\n]+)*)\n\n```(yaml|python)\n(.*?)```", text, re.DOTALL)
-    unnamed = iter({"compress.md": ["my_student.yml"], "compare.md": ["study.yml"], "README.md": ["recipe.yml"],
-                    "another-domain.md": ["teacher.yml", "student.yml"]}.get(page.name, []))  # fmt: skip
+    unnamed = iter(
+        {
+            "compress.md": ["my_student.yml"],
+            "compare.md": ["study.yml"],
+            "README.md": ["recipe.yml"],
+            "another-domain.md": ["teacher.yml", "student.yml"],
+        }.get(page.name, [])
+    )
     for words, language, content in blocks:
         named = re.findall(r"`(\w+\.(?:yml|py))`", words)
         name = named[-1] if named else next(unnamed, None) if language == "yaml" else None
@@ -143,12 +162,20 @@ def short(data: dict[str, Any]) -> dict[str, Any]:
 def base_of_a_study() -> None:
     """The recipe and study that README and the page on comparing name and do not show."""
     recipe = {
-        "name": "base", "scale": 2, "network_g": {"type": "EDSR", "num_feat": 4, "num_block": 4, "img_range": 1.0},
-        "network_g_teacher": {"zoo": "edsr_16x8_x2_cc0"}, "train": {"total_iter": 2, "losses": [{"type": "output"}]},
+        "name": "base",
+        "scale": 2,
+        "network_g": {"type": "EDSR", "num_feat": 4, "num_block": 4, "img_range": 1.0},
+        "network_g_teacher": {"zoo": "edsr_16x8_x2_cc0"},
+        "train": {"total_iter": 2, "losses": [{"type": "output"}]},
         "datasets": {"train": {}, "val": {"name": "held_out", "dataroot_gt": "held_out"}},
-    }  # fmt: skip
-    study = {"name": "short", "base": "recipe.yml", "seeds": [0, 1], "sets": ["held_out"],
-             "variants": [{"name": "output", "losses": [{"type": "L1Loss"}, {"type": "output"}]}]}  # fmt: skip
+    }
+    study = {
+        "name": "short",
+        "base": "recipe.yml",
+        "seeds": [0, 1],
+        "sets": ["held_out"],
+        "variants": [{"name": "output", "losses": [{"type": "L1Loss"}, {"type": "output"}]}],
+    }
     contents: Mapping[str, dict[str, Any]] = {"recipe.yml": short(recipe), "study.yml": study}
     for name, content in contents.items():
         if not Path(name).exists() or name == "recipe.yml":

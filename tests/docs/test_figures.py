@@ -12,7 +12,7 @@ from srkd.docs.blocks import BLOCKS
 from srkd.docs.figures import Page, cards, pages
 from srkd.docs.typed import generated, typed, written_by_hand
 from srkd.errors import SrkdError
-from srkd.study import comparison
+from srkd.studies import comparison
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,10 +74,14 @@ SCORES = {"control": [[36.0, 38.0], [37.0, 38.0]], "rkd": [[36.5, 38.1], [37.5, 
 
 def results(folder: Path, scores: dict[str, list[list[float]]]) -> Page:
     runs = [
-        {"variant": variant, "seed": seed,
-         "scores": {"Set5": {"metrics": {"psnr": dict(zip(("baby", "bird"), items, strict=True))}}}}
-        for variant, seeds in scores.items() for seed, items in reversed(list(enumerate(seeds)))
-    ]  # fmt: skip
+        {
+            "variant": variant,
+            "seed": seed,
+            "scores": {"Set5": {"metrics": {"psnr": dict(zip(("baby", "bird"), items, strict=True))}}},
+        }
+        for variant, seeds in scores.items()
+        for seed, items in reversed(list(enumerate(seeds)))
+    ]
     row = {"variant": "rkd", "mean": 37.65, "SD": 0.49, "difference": 0.4, "low": -0.9, "high": 1.7, "p": 0.1560}
     rows = [{"variant": "control", "mean": 37.25, "SD": 0.3536}, row]
     (folder / "results.json").write_text(json.dumps({"runs": runs, "scores": rows}))
@@ -108,8 +112,13 @@ def test_a_study_is_told_seed_by_seed(what: str, value: str, tmp_path: Path) -> 
 def test_a_table_stands_as_a_command_prints_it(tmp_path: Path) -> None:
     (tmp_path / "table.json").write_text(json.dumps({"title": "psnr", "rows": [{"model": "a", "PSNR": 37.25}]}))
     assert page(tmp_path, "")._value("printed table.json model PSNR", {}).strip().splitlines() == [
-        "```text", "psnr", "model   PSNR", "-----  -----", "a      37.25", "```"
-    ]  # fmt: skip
+        "```text",
+        "psnr",
+        "model   PSNR",
+        "-----  -----",
+        "a      37.25",
+        "```",
+    ]
 
 
 def test_a_grid_is_made_of_figures(tmp_path: Path) -> None:
@@ -150,10 +159,11 @@ def hand_typed(folder: Path, text: str, name: str = "page.md") -> list[str]:
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("Gains 0.17 dB, an accuracy of 52.9 ± 0.1 (p 0.031), 12 ms.",
-         ["0.17 dB", "52.9 ± 0.1", "0.031", "12 ms"]),
-        ("It is 2.5 times as fast, +0.4 better, 94 % of it, 4.3x faster, 1,369,859 parameters.",
-         ["2.5 times", "+0.4", "94 %", "4.3x", "1,369,859 parameters"]),
+        ("Gains 0.17 dB, an accuracy of 52.9 ± 0.1 (p 0.031), 12 ms.", ["0.17 dB", "52.9 ± 0.1", "0.031", "12 ms"]),
+        (
+            "It is 2.5 times as fast, +0.4 better, 94 % of it, 4.3x faster, 1,369,859 parameters.",
+            ["2.5 times", "+0.4", "94 %", "4.3x", "1,369,859 parameters"],
+        ),
         ("| a | 37.5 |\n|---|---|\n| b | 49,603 | 7 |", ["37.5", "49,603"]),
         ("`--max-ms 15` and 27 times<!--given-->, in\n\n```sh\nsrkd --time 1.25\n```\n\n    sleep 0.25\n", []),
         ("| 70 %<!--given--> | 71.5 |", ["71.5"]),
@@ -162,7 +172,7 @@ def hand_typed(folder: Path, text: str, name: str = "page.md") -> list[str]:
         ("40,000 steps of 128 users, 8 x 8 windows, T = 2, 1e-3, forcing 10", []),
         ("3 <!--= file#key : .2f -->0.25 dB<!--/--> % <!-- 0.25 dB -->", []),
     ],
-)  # fmt: skip
+)
 def test_what_is_typed_by_hand_is_found(text: str, found: list[str], tmp_path: Path) -> None:
     assert hand_typed(tmp_path, text) == found
 

@@ -15,7 +15,7 @@ from srkd.cli import main
 from srkd.docs import recipes, site
 from srkd.docs.markdown import cell, code, prose, table
 from srkd.docs.zoo import Content
-from srkd.sr import zoo
+from srkd.networks import zoo
 
 markdown = pytest.importorskip("markdown", reason="MkDocs brings it: pip install 'srkd[docs]'")
 ROOT = Path(__file__).parents[2]
@@ -117,8 +117,13 @@ def test_a_studys_tables_are_those_of_its_json(pages: dict[str, Content]) -> Non
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("mkdocs", reason="the documentation is built with mkdocs: pip install 'srkd[docs]'")
     out = tmp_path_factory.mktemp("site")
-    done = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)], cwd=ROOT,
-                          capture_output=True, text=True, check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(out)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0 and "WARNING" not in done.stderr, done.stderr[-3000:]
     return out
 

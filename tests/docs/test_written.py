@@ -18,12 +18,12 @@ import yaml
 
 from srkd import losses
 from srkd.cli.main import commands
-from srkd.engine import recipe as recipes
-from srkd.engine.run import Run
-from srkd.io.images import read_rgb
+from srkd.images.read import read_rgb
 from srkd.losses import registry
-from srkd.sr import zoo
-from srkd.study import plan
+from srkd.networks import zoo
+from srkd.studies import plan
+from srkd.training import recipe as recipes
+from srkd.training.run import Run
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
@@ -67,8 +67,11 @@ def test_the_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photographs, use = of_language("tutorial.md", "python")
     exec(photographs, {})
     assert {path.parent.name for path in tmp_path.glob("*/*")} == {"training", "held_out"}
-    written = {re.findall(r"`(\w+\.yml)`", block.words)[-1]: block.text
-               for block in blocks("tutorial.md") if block.language == "yaml"}  # fmt: skip
+    written = {
+        re.findall(r"`(\w+\.yml)`", block.words)[-1]: block.text
+        for block in blocks("tutorial.md")
+        if block.language == "yaml"
+    }
     assert list(written) == ["alone.yml", "distilled.yml", "study.yml"]
     for name, text in written.items():
         Path(name).write_text(text)
@@ -103,8 +106,10 @@ def test_the_loss_that_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
     example = losses.get("gram").example(0)
     loss = losses.build("gram")
     loss.prepare(example.student, example.teacher)
-    gram = [np.einsum("ncp,ndp->ncd", *[maps.flatten(2).double().numpy()] * 2) / 36
-            for maps in (example.student, example.teacher)]  # fmt: skip
+    gram = [
+        np.einsum("ncp,ndp->ncd", *[maps.flatten(2).double().numpy()] * 2) / 36
+        for maps in (example.student, example.teacher)
+    ]
     assert float(loss(example.student, example.teacher)) == pytest.approx(float(((gram[0] - gram[1]) ** 2).mean()))
 
 

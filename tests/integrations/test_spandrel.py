@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from srkd import resources
-from srkd.engine.checkpoint import load_weights
 from srkd.errors import SrkdError
 from srkd.integrations import basicsr, spandrel
-from srkd.sr import published
+from srkd.networks import published
+from srkd.training.checkpoint import load_weights
 
 DAT_LIGHT = resources.cache() / "models" / "dat_light_x4.pth"  # the user's own cache, which tests do not see
 RRDB = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 1, "num_grow_ch": 32}
@@ -133,16 +133,16 @@ def test_a_missing_package_says_how_to_install_it(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.skipif(not DAT_LIGHT.is_file(), reason="dat_light_x4 has not been fetched here")
 def test_dat_light_x4_scores_what_its_authors_published(data: Path) -> None:
-    """Set5, whole pictures, Y PSNR by BasicSR; only where the checkpoint has been fetched before."""
+    """Set5, whole images, Y PSNR by BasicSR; only where the checkpoint has been fetched before."""
     import cv2
 
-    from srkd.io.resize import imresize, modcrop
-    from srkd.sr.infer import run, to_picture
+    from srkd.images.resize import imresize, modcrop
+    from srkd.networks.infer import run, to_image
 
     found, scores = loaded(DAT_LIGHT), []
     for path in sorted((data / "sr" / "eval" / "Set5" / "HR").glob("*.png")):
         hr = modcrop(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), 4)
         lr = torch.from_numpy(imresize(hr, 1 / 4)).permute(2, 0, 1)[None].float() / 255
-        sr = to_picture(run(found.network, lr, 4, found.multiple, minimum=found.minimum))
+        sr = to_image(run(found.network, lr, 4, found.multiple, minimum=found.minimum))
         scores.append(basicsr.psnr(sr, hr, crop_border=4))
     assert np.mean(scores) == pytest.approx(published.entry("DAT-light").scores(4)["Set5"]["psnr"], abs=0.01)

@@ -25,9 +25,11 @@ def test_ab(margin):
     s, t = maps(2, 3, 4, 4).requires_grad_(), maps(2, 3, 4, 4, seed=1)
     t[0, 0] = 0
     agree(
-        srkd.losses.build("ab", margin=margin), s, t,
+        srkd.losses.build("ab", margin=margin),
+        s,
+        t,
         lambda a, b: (margin - a if b > 0 else margin + a).clamp_min(0) ** 2,
-    )  # fmt: skip
+    )
 
 
 def test_ofd():

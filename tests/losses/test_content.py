@@ -30,7 +30,7 @@ def vgg(tmp_path_factory: pytest.TempPathFactory) -> tuple[nn.Sequential, Path]:
     return features, path
 
 
-def pictures() -> tuple[Tensor, Tensor]:
+def images() -> tuple[Tensor, Tensor]:
     rng = torch.Generator().manual_seed(1)
     return torch.rand(2, 3, 32, 32, generator=rng), torch.rand(2, 3, 32, 32, generator=rng)
 
@@ -39,14 +39,12 @@ def pictures() -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize(("name", "last"), [("conv1_1", 0), ("relu2_2", 8), ("conv3_4", 16), ("conv5_4", 34)])
 def test_layers_are_the_named_ones(vgg: tuple[nn.Sequential, Path], name: str, last: int) -> None:
     features, path = vgg
-    student, target = pictures()
+    student, target = images()
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None]
     deviation = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     ours = [features[: last + 1]((x - mean) / deviation) for x in (student, target)]
     for criterion, power in (("l1", 1), ("l2", 2)):
-        loss = srkd.losses.build(
-            "PerceptualLoss", layer_weights={name: 2.0}, vgg_path=str(path), criterion=criterion
-        )
+        loss = srkd.losses.build("PerceptualLoss", layer_weights={name: 2.0}, vgg_path=str(path), criterion=criterion)
         expected = 2 * (ours[0] - ours[1]).abs().pow(power).mean()
         torch.testing.assert_close(loss(student, target), expected)
 

@@ -75,14 +75,27 @@ def test_zero_at_equal(name):
 
 
 EDGES = {  # what a side holds: a factor of its noise, and a constant beside it
-    "zero": (0.0, 0.0), "one": (0.0, 1.0), "constant": (0.0, 1e4), "negative": (0.0, -1e4), "noise": (1.0, 0.0),
+    "zero": (0.0, 0.0),
+    "one": (0.0, 1.0),
+    "constant": (0.0, 1e4),
+    "negative": (0.0, -1e4),
+    "noise": (1.0, 0.0),
     "large noise": (1e4, 0.0),
-}  # fmt: skip
+}
 PAIRS = [
-    ("zero", "zero"), ("one", "zero"), ("zero", "constant"), ("constant", "zero"), ("negative", "constant"),
-    ("constant", "constant"), ("noise", "zero"), ("noise", "large noise"), ("large noise", "noise"),
-    ("zero", "large noise"), ("large noise", "large noise"), ("constant", "large noise"),
-]  # fmt: skip
+    ("zero", "zero"),
+    ("one", "zero"),
+    ("zero", "constant"),
+    ("constant", "zero"),
+    ("negative", "constant"),
+    ("constant", "constant"),
+    ("noise", "zero"),
+    ("noise", "large noise"),
+    ("large noise", "noise"),
+    ("zero", "large noise"),
+    ("large noise", "large noise"),
+    ("constant", "large noise"),
+]
 
 
 def filled(kind: str, seed: int, dtype: torch.dtype):
@@ -143,6 +156,7 @@ COMPARING = [n for n in NAMES if srkd.losses.get(n).example(0).teacher is not No
 def test_sides_that_do_not_go_together_are_told_in_a_loop_of_ones_own(name):
     """No teacher of one image for a batch of many is broadcast, and no other shape where the loss does not resize."""
     loss, example = ready(name)
+
     def refused(teacher, words):
         with pytest.raises(SrkdError, match=f"^{name}: .*{words}"):
             loss(example.student, teacher, example.target, **example.context)

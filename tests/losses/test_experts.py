@@ -34,14 +34,14 @@ def test_de(progress: float) -> None:
     assert loss(s, t, progress=progress).item() == pytest.approx(slow, rel=1e-9)
 
 
-def test_in_the_end_one_expert_answers() -> None:
+def test_in_the_end_one_expert_predictions() -> None:
     s, t = vectors(7, 3, seed=0), vectors(7, 6, seed=1)
     torch.manual_seed(0)
     loss = srkd.losses.build("de", experts=3)
     loss.prepare(s, t, progress=0.0)
     value = loss(s, t, progress=1.0).item()
-    answers = torch.stack([expert(s) for expert in loss.experts], 1)
-    errors = (t[:, None] - answers).square().sum(2)
+    predictions = torch.stack([expert(s) for expert in loss.experts], 1)
+    errors = (t[:, None] - predictions).square().sum(2)
     totals = [sum(errors[n, k].item() for n, k in enumerate(choice)) for choice in product(range(3), repeat=7)]
     assert min(abs(value - total) for total in totals) < 1e-9
 

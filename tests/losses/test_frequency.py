@@ -11,7 +11,7 @@ from srkd.errors import SrkdError
 from srkd.losses.frequency import haar
 
 
-def pictures(*shape, seed=0):
+def images(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
@@ -31,7 +31,7 @@ def bands(x):
 
 
 def test_haar_is_the_orthonormal_transform():
-    x = pictures(2, 3, 4, 6)
+    x = images(2, 3, 4, 6)
     low, high = haar(x)
     expected_low, expected_high = bands(x)
     torch.testing.assert_close(low, expected_low)
@@ -43,7 +43,7 @@ def test_haar_is_the_orthonormal_transform():
 @pytest.mark.parametrize("levels", [1, 2, 3, 4])
 @pytest.mark.parametrize("low", [False, True])
 def test_wavelet_sums_levels_of_mean_high_bands(levels, low):
-    s, t = pictures(1, 3, 16, 32), pictures(1, 3, 16, 32, seed=1)
+    s, t = images(1, 3, 16, 32), images(1, 3, 16, 32, seed=1)
     ours, theirs, expected = s, t, 0.0
     for _ in range(levels):
         (ours, high_s), (theirs, high_t) = bands(ours), bands(theirs)
@@ -54,19 +54,19 @@ def test_wavelet_sums_levels_of_mean_high_bands(levels, low):
 
 
 def test_a_shift_of_brightness_has_no_high_bands():
-    s = pictures(1, 3, 8, 8)
+    s = images(1, 3, 8, 8)
     assert srkd.losses.build("wavelet", levels=3)(s, s + 0.5).item() == pytest.approx(0, abs=1e-12)
 
 
 def test_odd_sides_leave_out_the_last_row_and_column():
-    s, t = pictures(1, 3, 9, 11), pictures(1, 3, 9, 11, seed=1)
+    s, t = images(1, 3, 9, 11), images(1, 3, 9, 11, seed=1)
     loss = srkd.losses.build("wavelet")
     assert loss(s, t).item() == pytest.approx(loss(s[..., :8, :10], t[..., :8, :10]).item(), rel=1e-12)
 
 
-def test_pictures_too_small_for_the_levels_are_refused_in_words():
+def test_images_too_small_for_the_levels_are_refused_in_words():
     with pytest.raises(SrkdError, match="4 levels need sides of at least 16"):
-        srkd.losses.build("wavelet", levels=4).prepare(pictures(1, 3, 16, 8), pictures(1, 3, 16, 8))
+        srkd.losses.build("wavelet", levels=4).prepare(images(1, 3, 16, 8), images(1, 3, 16, 8))
     with pytest.raises(srkd.errors.SrkdError, match="levels must be a whole number from 1 to 4, got 5"):
         srkd.losses.build("wavelet", levels=5)
 

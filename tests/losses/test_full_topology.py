@@ -40,12 +40,15 @@ def test_rotating_and_scaling_the_student_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", ["ftd", "htd"])
-@pytest.mark.parametrize(("student", "teacher", "words"), [
-    ([torch.zeros(2, 3, 4, 4)], [torch.zeros(2, 3, 4, 4)], r"needs vectors \(N, D\) of the same N entities"),
-    ([torch.ones(2, 3)], [torch.ones(3, 3)], r"student \(2, 3\), teacher \(3, 3\)"),
-    ([torch.ones(1, 3)], [torch.ones(1, 3)], "at least 2 entities"),
-    ([torch.ones(2, 3), torch.ones(2, 4)], [torch.ones(2, 5)] * 2, r"the student's vectors have \[3, 4\] numbers"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("student", "teacher", "words"),
+    [
+        ([torch.zeros(2, 3, 4, 4)], [torch.zeros(2, 3, 4, 4)], r"needs vectors \(N, D\) of the same N entities"),
+        ([torch.ones(2, 3)], [torch.ones(3, 3)], r"student \(2, 3\), teacher \(3, 3\)"),
+        ([torch.ones(1, 3)], [torch.ones(1, 3)], "at least 2 entities"),
+        ([torch.ones(2, 3), torch.ones(2, 4)], [torch.ones(2, 5)] * 2, r"the student's vectors have \[3, 4\] numbers"),
+    ],
+)
 def test_what_are_no_entities_is_refused_in_words(name: str, student: object, teacher: object, words: str) -> None:
     with pytest.raises(SrkdError, match=words):
         srkd.losses.build(name).prepare(student, teacher)

@@ -27,8 +27,10 @@ def kl(p, q):
 def test_masked_kl_over_the_old_labels_of_marked_tokens():
     terms = [
         kl(softmax(T[n, i].tolist(), 2), softmax(S[n, i, :3].tolist(), 2))
-        for n in range(2) for i in range(3) if MASK[n, i]
-    ]  # fmt: skip
+        for n in range(2)
+        for i in range(3)
+        if MASK[n, i]
+    ]
     assert srkd.losses.build("masked_kl")(S, T, mask=MASK).item() == pytest.approx(sum(terms) / 4 * 4, rel=1e-9)
 
 

@@ -123,9 +123,13 @@ def maps_of_logits():
     return torch.randn(2, 5, 3, 3, generator=RNG)
 
 
-@pytest.mark.parametrize(("given", "name"), [
-    ({"target": torch.zeros(2, 7, dtype=torch.long)}, "labels"), ({"mask": torch.ones(2, 7)}, "mask"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({"target": torch.zeros(2, 7, dtype=torch.long)}, "labels"),
+        ({"mask": torch.ones(2, 7)}, "mask"),
+    ],
+)
 def test_classes_in_the_last_dimension_are_told_by_labels_and_mask(given, name):
     s, t = torch.randn(2, 7, 5), torch.randn(2, 7, 5)
     words = rf"kd: needs {name} of shape \(2, 5\) for logits \(2, 7, 5\).*got \(2, 7\): transpose"
@@ -149,5 +153,3 @@ def test_one_logit_is_an_error_that_says_what_to_use(name):
 def test_dkd_says_which_labels_it_needs(labels):
     with pytest.raises(SrkdError, match=r"dkd: needs labels, whole numbers of shape \(4,\)"):
         srkd.losses.build("dkd")(S, T, labels)
-
-

@@ -17,27 +17,38 @@ def vgg_like(channels=(4, 6), seed=0):
     torch.manual_seed(seed)
     a, b = channels
     return nn.Sequential(
-        nn.Conv2d(3, a, 3, padding=1), nn.ReLU(), nn.Conv2d(a, a, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(a, b, 3, padding=1), nn.ReLU(), nn.Conv2d(b, b, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-    )  # fmt: skip
+        nn.Conv2d(3, a, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(a, a, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(a, b, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(b, b, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    )
 
 
 @pytest.fixture
 def weights(tmp_path):
     network = vgg_like()
     path = tmp_path / "vgg.pth"
-    torch.save({f"features.{key}": value for key, value in network.state_dict().items()}
-               | {"classifier.0.weight": torch.zeros(2, 2)}, path)  # fmt: skip
+    torch.save(
+        {f"features.{key}": value for key, value in network.state_dict().items()}
+        | {"classifier.0.weight": torch.zeros(2, 2)},
+        path,
+    )
     return network, str(path)
 
 
 def test_vgg_is_built_from_the_file_and_gives_the_first_activation_of_each_resolution(weights):
     network, path = weights
-    picture = torch.rand(2, 3, 8, 8)
+    image = torch.rand(2, 3, 8, 8)
     mean, deviation = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    x = (picture - torch.tensor(mean)[:, None, None]) / torch.tensor(deviation)[:, None, None]
+    x = (image - torch.tensor(mean)[:, None, None]) / torch.tensor(deviation)[:, None, None]
     features = VGGFeatures(path)
-    first, second = features(picture)
+    first, second = features(image)
     torch.testing.assert_close(first, network[:2](x))
     torch.testing.assert_close(second, network[:7](x))
     assert not any(p.requires_grad for p in features.parameters())
@@ -60,7 +71,7 @@ def test_csd(weights):
 def test_csd_needs_lr_and_a_batch_as_large_as_its_negatives(weights):
     s = torch.rand(2, 3, 8, 8)
     loss = srkd.losses.build("csd", features=weights[1], negatives=3)
-    with pytest.raises(SrkdError, match="csd: needs the LR pictures"):
+    with pytest.raises(SrkdError, match="csd: needs the LR images"):
         loss(s, s)
     with pytest.raises(SrkdError, match="negatives: 3 needs as large a batch, got 2"):
         loss.prepare(s, s)

@@ -96,11 +96,14 @@ def test_a_user_who_rated_everything_counts_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["rd", "rrd", "cd", "bd"])
-@pytest.mark.parametrize(("given", "words"), [
-    ({}, r"needs the keyword mask: call it with mask=\.\.\."),
-    ({"mask": MASK[:1]}, r"needs a boolean mask of shape \(5, 9\), got torch.bool of shape \(1, 9\)"),
-    ({"mask": MASK.float()}, r"needs a boolean mask of shape \(5, 9\), got torch.float32"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, r"needs the keyword mask: call it with mask=\.\.\."),
+        ({"mask": MASK[:1]}, r"needs a boolean mask of shape \(5, 9\), got torch.bool of shape \(1, 9\)"),
+        ({"mask": MASK.float()}, r"needs a boolean mask of shape \(5, 9\), got torch.float32"),
+    ],
+)
 def test_a_missing_or_wrong_mask_is_told(name: str, given: dict[str, torch.Tensor], words: str) -> None:
     with pytest.raises(SrkdError, match=f"^{name}: {words}"):
         srkd.losses.build(name)(S, T, **given)

@@ -48,8 +48,10 @@ def test_value_is_the_official_one(norm):
 
 
 @pytest.mark.parametrize("name", ["review", "ofd"])
-@pytest.mark.parametrize(("option", "student", "wanted"), [
-    (None, False, False), (None, True, True), (False, True, False), (True, False, True)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("option", "student", "wanted"),
+    [(None, False, False), (None, True, True), (False, True, False), (True, False, True)],
+)
 def test_batch_norm_is_the_networks_unless_the_option_says(name, option, student, wanted):
     s, t = maps(2, 3, 8, 8), maps(2, 5, 8, 8)
     loss = srkd.losses.build(name, batch_norm=option)

@@ -51,15 +51,19 @@ def hint(state, layer, s, t, noise):
 
 def relations(state):
     """HTD.get_TD_loss2: pairs of one group whose teacher similarity is positive, and prototypes to entities."""
-    z = [k * 3 + max(range(3), key=lambda g, row=row: row[g].item())
-         for k, t in enumerate(T) for row in linear(t, state, f"groups.{k}.assignment")]  # fmt: skip
+    z = [
+        k * 3 + max(range(3), key=lambda g, row=row: row[g].item())
+        for k, t in enumerate(T)
+        for row in linear(t, state, f"groups.{k}.assignment")
+    ]
     a, b = ([row.tolist() for layer in side for row in layer] for side in (S, T))
     pairs = [(i, j) for i in range(11) for j in range(11) if z[i] == z[j]]
     total = sum((cosine(a[i], a[j]) - cosine(b[i], b[j])) ** 2 for i, j in pairs if cosine(b[i], b[j]) > 0)
     assert len(set(z)) > 2 and any(cosine(b[i], b[j]) <= 0 for i, j in pairs)
     for k in set(z):
-        ours, theirs = ([sum(col) / z.count(k) for col in zip(*(x[i] for i in range(11) if z[i] == k), strict=True)]
-                        for x in (a, b))  # fmt: skip
+        ours, theirs = (
+            [sum(col) / z.count(k) for col in zip(*(x[i] for i in range(11) if z[i] == k), strict=True)] for x in (a, b)
+        )
         total += sum((cosine(ours, a[j]) - cosine(theirs, b[j])) ** 2 for j in range(11))
     return total
 

@@ -32,17 +32,23 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of every part, with long names and a long table."""
     rows = [
-        {"picture": f"a_picture_with_a_long_name_{n:02}", "set": "Set14", "model": "edsr_16x8_x2_cc0",
-         "PSNR (dB)": None if n == 7 else 30 + n * 7 % 40 / 10, "SSIM": 0.9 + n / 1000, "protocol": "x2, Y"}
+        {
+            "picture": f"a_image_with_a_long_name_{n:02}",
+            "set": "Set14",
+            "model": "edsr_16x8_x2_cc0",
+            "PSNR (dB)": None if n == 7 else 30 + n * 7 % 40 / 10,
+            "SSIM": 0.9 + n / 1000,
+            "protocol": "x2, Y",
+        }
         for n in range(40)
-    ]  # fmt: skip
+    ]
     lines = [{"label": f"edsr_16x8_x2_cc0 torch fp32 128x12{n}", "x": [1, 2, 3], "y": [3, 2, 1 + n]} for n in range(14)]
     items = [{"label": label, "note": "30 dB", "png": _png(60 * n)} for n, label in enumerate(["HR", "bicubic", "new"])]
     path = tmp_path_factory.mktemp("page") / "report.html"
     columns = ["picture", "set", "model", "PSNR (dB)", "SSIM"]
     sections: list[html.Section] = [
         {"heading": "Scores", "facts": [{"value": "37.2", "label": "PSNR (dB)"}], "paragraphs": ["Words."]},
-        {"heading": "Every picture", "table": {"rows": rows, "columns": columns}},
+        {"heading": "Every image", "table": {"rows": rows, "columns": columns}},
         {"heading": "Losses", "plot": plots.curves(lines, "step", "loss", log=True)},
         {"heading": "Details", "crops": {"items": items, "left": "bicubic", "right": "new"}},
         {"heading": "Recipe", "recipe": "name: x\n" * 60},

@@ -87,8 +87,13 @@ def test_cells(values: list[object], said: list[str]) -> None:
 
 def test_numbers_in_text_sort_as_numbers() -> None:
     assert [tables.sort_value(v) for v in ("1,369,859", "98.6 %", 3, "edsr", None, True)] == [
-        1369859.0, 98.6, 3.0, None, None, None,
-    ]  # fmt: skip
+        1369859.0,
+        98.6,
+        3.0,
+        None,
+        None,
+        None,
+    ]
     assert tables.numeric(ROWS, "parameters") and not tables.numeric(ROWS, "model")
     assert not tables.numeric([{"a": None}], "a")
 

@@ -13,10 +13,10 @@ import yaml
 
 from robustness.victims import Ended, command, run
 from srkd import resources
-from srkd.engine.checkpoint import load_weights
-from srkd.engine.log import read_metrics
-from srkd.io.images import Picture, write_picture
-from srkd.io.store import PictureStore
+from srkd.data.store import ImageStore
+from srkd.images.read import ImageData, write_image
+from srkd.training.checkpoint import load_weights
+from srkd.training.log import read_metrics
 from support import textured
 
 TINY = {"type": "EDSR", "num_feat": 4, "num_block": 2, "upscale": 2, "img_range": 1.0}
@@ -38,26 +38,31 @@ class Case:
         return place
 
 
-def _pictures(folder: Path) -> None:
+def _images(folder: Path) -> None:
     for number in range(3):
-        write_picture(folder / "photos" / f"p{number}.png", Picture(textured(number, 24 + 2 * number, 28)))
+        write_image(folder / "photos" / f"p{number}.png", ImageData(textured(number, 24 + 2 * number, 28)))
 
 
 def _recipe(teacher: Path) -> dict[str, Any]:
     """Distillation with a cached teacher, a loss that learns, an averaged student, validation, a state every step."""
     return {
-        "name": "tiny", "scale": 2, "network_g": {key: value for key, value in TINY.items() if key != "upscale"},
-        "network_g_teacher": {"file": str(teacher)}, "cache": {"kind": "bank", "patches": 8},
-        "datasets": {"train": {"dataroot_gt": "photos", "gt_size": 16, "batch_size_per_gpu": 4},
-                     "val": {"name": "photos", "dataroot_gt": "photos"}},
+        "name": "tiny",
+        "scale": 2,
+        "network_g": {key: value for key, value in TINY.items() if key != "upscale"},
+        "network_g_teacher": {"file": str(teacher)},
+        "cache": {"kind": "bank", "patches": 8},
+        "datasets": {
+            "train": {"dataroot_gt": "photos", "gt_size": 16, "batch_size_per_gpu": 4},
+            "val": {"name": "photos", "dataroot_gt": "photos"},
+        },
         "val": {"val_freq": 3},
         "train": {"total_iter": 5, "losses": LOSSES, "ema_decay": 0.9, "precision": "fp32"},
         "logger": {"print_freq": 1, "save_checkpoint_freq": 2, "save_state_seconds": 0, "use_tb_logger": False},
-    }  # fmt: skip
+    }
 
 
 def _lay_out(folder: Path, files: dict[str, Any]) -> None:
-    _pictures(folder)
+    _images(folder)
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(yaml.safe_dump(content))
@@ -79,8 +84,11 @@ def _trained(run_folder: Path) -> Any:
 
 def _train(teacher: Path) -> Case:
     lay_out = partial(_lay_out, files={"r.yml": _recipe(teacher)})
-    return Case(command("train", "-opt", "r.yml", "--auto_resume"), lay_out,
-                lambda folder: _trained(folder / "experiments" / "tiny"))  # fmt: skip
+    return Case(
+        command("train", "-opt", "r.yml", "--auto_resume"),
+        lay_out,
+        lambda folder: _trained(folder / "experiments" / "tiny"),
+    )
 
 
 def _compare(teacher: Path) -> Case:
@@ -119,15 +127,18 @@ def _zoo(teacher: Path) -> Case:
 def _prepare_data(teacher: Path) -> Case:
     def results(folder: Path) -> Any:
         (place,) = (folder / "cache" / "stores").iterdir()
-        store = PictureStore.open(place)
+        store = ImageStore.open(place)
         return store.fingerprint, [store.hr(i).tolist() + store.lr(i).tolist() for i in range(len(store))]
 
-    return Case(command("prepare_data", "photos", "--scale", "2"), _pictures, results)
+    return Case(command("prepare_data", "photos", "--scale", "2"), _images, results)
 
 
 def _upscale(teacher: Path) -> Case:
-    return Case(command("upscale", "photos", "-o", "large", "-m", str(teacher), "--skip-existing"), _pictures,
-                lambda folder: {p.name: p.read_bytes() for p in (folder / "large").iterdir()})  # fmt: skip
+    return Case(
+        command("upscale", "photos", "-o", "large", "-m", str(teacher), "--skip-existing"),
+        _images,
+        lambda folder: {p.name: p.read_bytes() for p in (folder / "large").iterdir()},
+    )
 
 
 def _export(teacher: Path) -> Case:
@@ -138,11 +149,17 @@ def _export(teacher: Path) -> Case:
         return sorted(p.name for p in (folder / "out").iterdir()), weights.read_bytes(), kept
 
     call = command("export", str(teacher), "-o", "out", "--to", "openvino", "--data", "photos")
-    return Case(call, _pictures, results)
+    return Case(call, _images, results)
 
 
-CASES = {"train": _train, "compare": _compare, "zoo": _zoo, "prepare_data": _prepare_data, "upscale": _upscale,
-         "export": _export}  # fmt: skip
+CASES = {
+    "train": _train,
+    "compare": _compare,
+    "zoo": _zoo,
+    "prepare_data": _prepare_data,
+    "upscale": _upscale,
+    "export": _export,
+}
 
 
 @dataclass(frozen=True)

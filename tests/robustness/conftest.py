@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from robustness.cases import CASES, TINY, Undisturbed
-from srkd.engine.checkpoint import save_weights
-from srkd.sr.networks import build
+from srkd.networks import build
+from srkd.training.checkpoint import save_weights
 
 
 @pytest.fixture

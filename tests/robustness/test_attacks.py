@@ -13,10 +13,11 @@ import torch
 import yaml
 
 from robustness.cases import TINY
+from srkd import networks
 from srkd.cli.main import main
-from srkd.engine.checkpoint import save_weights
-from srkd.io.images import Picture, write_picture
-from srkd.sr import networks, zoo
+from srkd.images.read import ImageData, write_image
+from srkd.networks import zoo
+from srkd.training.checkpoint import save_weights
 from support import textured
 
 OWN = "from torch import nn\nopen('sprung', 'w').close()\nclass Net(nn.Module):\n    pass\n"
@@ -27,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with photo.png, which is on the path of modules as with `python -m srkd`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    write_picture(tmp_path / "photo.png", Picture(textured(0, 24, 24)))
+    write_image(tmp_path / "photo.png", ImageData(textured(0, 24, 24)))
     return tmp_path
 
 
@@ -55,13 +56,17 @@ def test_a_module_beside_a_checkpoint_is_not_imported(
 ) -> None:
     (folder / "evilmod.py").write_text(OWN)
     model = checkpoint(folder / "evil.safetensors", {"type": "evilmod:Net"})
-    arguments = {"upscale": ["photo.png", "-o", "out", "-m", model], "prune": [model, "-o", "x.safetensors"],
-                 "evaluate": ["--model", model, "--data", "."], "export": [model, "-o", "out"],
-                 "compress": [model, "--data", ".", "--max-mb", "1", "-o", "out"]}[command]  # fmt: skip
+    arguments = {
+        "upscale": ["photo.png", "-o", "out", "-m", model],
+        "prune": [model, "-o", "x.safetensors"],
+        "evaluate": ["--model", model, "--data", "."],
+        "export": [model, "-o", "out"],
+        "compress": [model, "--data", ".", "--max-mb", "1", "-o", "out"],
+    }[command]
     if command == "compress":
         for number in range(4):
             rng = np.random.default_rng(number)
-            write_picture(folder / f"{number}.png", Picture(rng.integers(0, 255, (256, 256, 3), np.uint8)))
+            write_image(folder / f"{number}.png", ImageData(rng.integers(0, 255, (256, 256, 3), np.uint8)))
     assert "--trust-code" in refused([command, *arguments], capsys)
     assert not (folder / "sprung").exists() and "evilmod" not in sys.modules
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from srkd.deploy import runtimes
-from srkd.engine.recipe import read
 from srkd.errors import SrkdError
-from srkd.io.images import Picture, picture_size, read_picture, write_picture
-from srkd.sr.models import load_network
+from srkd.images.read import ImageData, image_size, read_image, write_image
+from srkd.inference import backends
+from srkd.networks.loading import load_network
+from srkd.training.recipe import read
 from support import textured
 
 _MOST = 512 << 20  # bytes that refusing may add to what the process has mapped
@@ -58,21 +58,21 @@ def inflating(size: int) -> bytes:
 
 
 def test_a_tiff_that_this_file_makes_is_read(tmp_path: Path) -> None:
-    assert read_picture(tiff(tmp_path / "x.tif", zlib.compress(bytes(20_000)))).pixels.shape == (100, 100, 1)
+    assert read_image(tiff(tmp_path / "x.tif", zlib.compress(bytes(20_000)))).pixels.shape == (100, 100, 1)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_tiff_whose_strip_inflates(bits: int, tmp_path: Path) -> None:
     path = tiff(tmp_path / "x.tif", inflating(1 << 30), t258=(bits,))
     with pytest.raises(SrkdError, match="inflates to far more"):
-        read_picture(path)
+        read_image(path)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_tiff_of_tiles_larger_than_itself(bits: int, tmp_path: Path) -> None:
     data = zlib.compress(bytes(1000))
     path = tiff(tmp_path / "x.tif", data, t258=(bits,), t322=(32768,), t323=(32768,), t325=(len(data),))
-    for look in (read_picture, picture_size):
+    for look in (read_image, image_size):
         with pytest.raises(SrkdError, match="tiles of 32768x32768 pixels in an image of 100x100"):
             look(path)
 
@@ -85,16 +85,16 @@ def test_a_sparse_file_that_is_no_image(head: bytes, size: int, tmp_path: Path) 
         file.write(head)
         file.truncate(size)
     with pytest.raises(SrkdError, match=r"x\.png") as error:
-        read_picture(path)
+        read_image(path)
     assert "memory" not in str(error.value)
 
 
 def test_an_image_with_much_behind_it(tmp_path: Path) -> None:
-    write_picture(tmp_path / "x.png", Picture(textured(0, 8, 8)))
+    write_image(tmp_path / "x.png", ImageData(textured(0, 8, 8)))
     with (tmp_path / "x.png").open("r+b") as file:
         file.truncate(8 << 30)
     with pytest.raises(SrkdError, match="more than the limit of 2,147,483,648"):
-        read_picture(tmp_path / "x.png")
+        read_image(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -115,14 +115,16 @@ def test_a_recipe_without_end() -> None:
 def test_an_onnx_file_that_asks_for_a_constant(shape: list[int], tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     numbers = onnx.helper.make_tensor("shape", onnx.TensorProto.INT64, [len(shape)], shape)
-    nodes = [onnx.helper.make_node("ConstantOfShape", ["shape"], ["large"]),
-             onnx.helper.make_node("ReduceSum", ["large"], ["y"], keepdims=0)]  # fmt: skip
+    nodes = [
+        onnx.helper.make_node("ConstantOfShape", ["shape"], ["large"]),
+        onnx.helper.make_node("ReduceSum", ["large"], ["y"], keepdims=0),
+    ]
     output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [])
     model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], [output], [numbers]))
     model.metadata_props.add(key="srkd", value=json.dumps({"name": "x", "scale": 2, "precision": "fp32"}))
     (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(SrkdError, match=r"x\.onnx: not an ONNX model that srkd exported"):
-        runtimes.open_file(tmp_path / "x.onnx")
+        backends.open_file(tmp_path / "x.onnx")
 
 
 def test_an_openvino_file_that_asks_for_a_constant(tmp_path: Path) -> None:
@@ -135,7 +137,7 @@ def test_an_openvino_file_that_asks_for_a_constant(tmp_path: Path) -> None:
     model.set_rt_info(json.dumps({"name": "x", "scale": 2, "precision": "fp32"}), "srkd")
     openvino.save_model(model, tmp_path / "x.xml")
     with pytest.raises(SrkdError, match="not an OpenVINO model that srkd exported"):
-        runtimes.open_file(tmp_path / "x.xml")
+        backends.open_file(tmp_path / "x.xml")
 
 
 def test_a_tensor_of_few_bytes_and_many_numbers(tmp_path: Path) -> None:
@@ -144,12 +146,17 @@ def test_a_tensor_of_few_bytes_and_many_numbers(tmp_path: Path) -> None:
         load_network(tmp_path / "x.pth")
 
 
-@pytest.mark.parametrize("network", [
-    {"type": "EDSR", "num_feat": 8000}, {"type": "EDSR", "num_block": 10**9}, {"type": "MSRResNet", "num_block": 10**5},
-    {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 30_000},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"type": "EDSR", "num_feat": 8000},
+        {"type": "EDSR", "num_block": 10**9},
+        {"type": "MSRResNet", "num_block": 10**5},
+        {"type": "RRDBNet", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 30_000},
+    ],
+)
 def test_a_description_of_few_bytes_and_a_large_network(network: dict[str, Any], tmp_path: Path) -> None:
-    from srkd.engine.checkpoint import save_weights
+    from srkd.training.checkpoint import save_weights
 
     save_weights(tmp_path / "x.safetensors", {"w": torch.zeros(1)}, {"network": network, "scale": 2})
     with pytest.raises(SrkdError, match=r"far larger than the weights it holds|no size that a network has"):

@@ -58,9 +58,12 @@ def _sizes(folder: Path) -> list[int]:
 
 @cases("train", "compare", "upscale")
 def test_files_that_may_not_grow(
-    name: str, undisturbed: Callable[[str], Undisturbed], tmp_path: Path, rounds: Callable[[int, int], int],
+    name: str,
+    undisturbed: Callable[[str], Undisturbed],
+    tmp_path: Path,
+    rounds: Callable[[int, int], int],
     tell: Callable[[str], None],
-) -> None:  # fmt: skip
+) -> None:
     whole_run, rng = undisturbed(name), random.Random(name)
     case, largest = whole_run.case, max(_sizes(whole_run.folder))
     for attempt in range(rounds(1, 25)):

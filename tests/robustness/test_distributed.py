@@ -13,8 +13,8 @@ import yaml
 
 from robustness import whole
 from robustness.victims import Victim, command, run
-from srkd.engine.log import read_metrics
 from srkd.sr.task import Task
+from srkd.training.log import read_metrics
 
 
 @pytest.fixture
@@ -32,8 +32,14 @@ def pair(place: Path, *calls: Any) -> list[Victim]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-              "TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0"}  # fmt: skip
+    common = {
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "TORCHELASTIC_RUN_ID": "test",
+        "GROUP_RANK": "0",
+    }
     victims = []
     for rank, call in enumerate(calls):
         environment = {**common, "RANK": str(rank), "LOCAL_RANK": str(rank)}

@@ -18,20 +18,20 @@ import pytest
 from robustness import valid
 from robustness.mutations import mutated, reworded
 from robustness.victims import run
-from srkd.engine.checkpoint import load_state
-from srkd.engine.recipe import override, read
-from srkd.engine.run import Run
 from srkd.errors import SrkdError
-from srkd.io.images import picture_size, read_picture
-from srkd.sr.models import load_network
-from srkd.study import plan
+from srkd.images.read import image_size, read_image
+from srkd.networks.loading import load_network
+from srkd.studies import plan
+from srkd.training.checkpoint import load_state
+from srkd.training.recipe import override, read
+from srkd.training.run import Run
 
 PATIENCE = 10  # seconds of processor an input
 MEMORY = 4 << 30  # bytes, for all of them
 
 
 def read_recipe(path: Path) -> None:
-    """As `srkd train` and `srkd compare` read it, up to the point where networks are built and pictures opened."""
+    """As `srkd train` and `srkd compare` read it, up to the point where networks are built and images opened."""
     Run(override(read(path), ["logger.use_tb_logger=false"]), path.parent, quiet=True)
 
 
@@ -39,10 +39,10 @@ def read_study(path: Path) -> None:
     plan.read(path)
 
 
-def read_any_picture(path: Path) -> None:
-    picture = read_picture(path)
-    assert picture.pixels.ndim == 3 and picture.pixels.dtype in (np.uint8, np.uint16)
-    assert picture_size(path) == picture.pixels.shape[:2]
+def read_any_image(path: Path) -> None:
+    image = read_image(path)
+    assert image.pixels.ndim == 3 and image.pixels.dtype in (np.uint8, np.uint16)
+    assert image_size(path) == image.pixels.shape[:2]
 
 
 def read_checkpoint(path: Path) -> None:
@@ -59,7 +59,7 @@ Mutate = Callable[[random.Random, Sequence[bytes]], bytes]
 TARGETS: dict[str, tuple[Callable[[Path], None], Callable[[Path], list[bytes]], Mutate, tuple[str, ...]]] = {
     "recipe": (read_recipe, valid.recipes, reworded, ("r.yml",)),
     "study": (read_study, valid.studies, reworded, ("s.yml",)),
-    "picture": (read_any_picture, valid.pictures, mutated, ("p.png", "p.tga")),
+    "picture": (read_any_image, valid.images, mutated, ("p.png", "p.tga")),
     "checkpoint": (read_checkpoint, valid.checkpoints, mutated, ("c.safetensors", "c.pth")),
     "state": (read_state, valid.states, mutated, ("000000003.pt",)),
 }

@@ -15,10 +15,10 @@ import yaml
 from safetensors.torch import save_file
 
 from srkd.cli.main import main
-from srkd.deploy import runtimes
-from srkd.engine.checkpoint import load_weights, save_weights
 from srkd.errors import SrkdError
-from srkd.sr.models import load_network
+from srkd.inference import backends
+from srkd.networks.loading import load_network
+from srkd.training.checkpoint import load_weights, save_weights
 
 
 class _Canary:
@@ -53,9 +53,14 @@ def with_network(recipe: dict[str, Any], spec: Any, path: Path, key: str = "netw
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".safetensors"])
 @pytest.mark.parametrize("legacy", [True, False])
 def test_no_command_runs_a_pickle(
-    suffix: str, legacy: bool, recipe: dict[str, Any], photos: Path, sprung: Path, tmp_path: Path,
+    suffix: str,
+    legacy: bool,
+    recipe: dict[str, Any],
+    photos: Path,
+    sprung: Path,
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     bomb = tmp_path / f"bomb{suffix}"
     if legacy:
         bomb.write_bytes(pickle.dumps({"params": _Canary(sprung)}))
@@ -145,11 +150,24 @@ def test_false_headers_of_safetensors_are_refused(kind: str, tmp_path: Path) -> 
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("network", [
-    {"type": "EDSR", "num_feat": -1}, {"type": "EDSR", "num_feat": "many"}, {"type": "EDSR", "num_block": None},
-    {"type": "EDSR", "upscale": 0}, {"type": ["EDSR"]}, {"type": ""}, {"type": ":"}, {"type": "os:"}, {"type": ".x:Y"},
-    {"type": "SwinIR", "window_size": 0}, {}, "EDSR", None,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"type": "EDSR", "num_feat": -1},
+        {"type": "EDSR", "num_feat": "many"},
+        {"type": "EDSR", "num_block": None},
+        {"type": "EDSR", "upscale": 0},
+        {"type": ["EDSR"]},
+        {"type": ""},
+        {"type": ":"},
+        {"type": "os:"},
+        {"type": ".x:Y"},
+        {"type": "SwinIR", "window_size": 0},
+        {},
+        "EDSR",
+        None,
+    ],
+)
 def test_descriptions_that_no_network_has_are_refused(network: Any, tmp_path: Path) -> None:
     save_weights(tmp_path / "w.safetensors", {"w": torch.zeros(1)}, {"network": network, "scale": 2})
     with pytest.raises(SrkdError) as error:
@@ -184,7 +202,7 @@ def test_onnx_weights_in_another_file_are_refused(place: str, where: str, tmp_pa
     model.metadata_props.add(key="srkd", value=json.dumps({"name": "x", "scale": 2, "precision": "fp32"}))
     (folder / "x.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(SrkdError, match=r"x\.onnx: not an ONNX model that srkd exported"):
-        runtimes.open_file(folder / "x.onnx")
+        backends.open_file(folder / "x.onnx")
 
 
 @pytest.mark.parametrize(
@@ -196,11 +214,17 @@ def test_files_that_are_no_exported_network_are_refused(content: bytes, suffix: 
     (tmp_path / f"x{suffix}").write_bytes(content)
     (tmp_path / "x.bin").write_bytes(b"")
     with pytest.raises(SrkdError, match=r"not an \w+ model that srkd exported"):
-        runtimes.open_file(tmp_path / f"x{suffix}")
+        backends.open_file(tmp_path / f"x{suffix}")
 
 
-TAGS = ["!!python/object/apply:os.mkdir ['{}']", "!!python/object/new:os.mkdir ['{}']", "!!python/name:os.mkdir '{}'",
-        "!!python/module:os '{}'", "!!python/tuple ['{}']", "!os.mkdir '{}'"]  # fmt: skip
+TAGS = [
+    "!!python/object/apply:os.mkdir ['{}']",
+    "!!python/object/new:os.mkdir ['{}']",
+    "!!python/name:os.mkdir '{}'",
+    "!!python/module:os '{}'",
+    "!!python/tuple ['{}']",
+    "!os.mkdir '{}'",
+]
 
 
 @pytest.mark.parametrize("tag", TAGS)
@@ -230,7 +254,7 @@ BOMBS = {
     "deep and closed": "a: " + "[" * 300 + "]" * 300,
     "a long number": "scale: " + "9" * 10_000,
     "an endless float": "scale: 1" + "e9" * 5_000,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", list(BOMBS))

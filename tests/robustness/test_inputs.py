@@ -11,75 +11,75 @@ import numpy as np
 import pytest
 
 from srkd.cli.main import main
-from srkd.deploy.files import Options, upscale_files
-from srkd.deploy.model import Model
-from srkd.deploy.plan import plan
-from srkd.engine.checkpoint import load_weights
-from srkd.engine.run import Run
+from srkd.data import store
+from srkd.data.patches import Subset
 from srkd.errors import PartialFailure, SrkdError
-from srkd.io import store
-from srkd.io.images import Picture, read_picture, write_picture
-from srkd.sr.data import Subset
+from srkd.images.read import ImageData, read_image, write_image
+from srkd.inference.files import Options, upscale_files
+from srkd.inference.jobs import plan
+from srkd.inference.model import Model
+from srkd.training.checkpoint import load_weights
+from srkd.training.run import Run
 from support import textured
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> list[Path]:
+def images(tmp_path: Path) -> list[Path]:
     paths = [tmp_path / "in" / f"{number}.png" for number in range(5)]
     for number, path in enumerate(paths):
-        write_picture(path, Picture(textured(number, 12, 14)))
+        write_image(path, ImageData(textured(number, 12, 14)))
     return paths
 
 
 def after_reading(monkeypatch: pytest.MonkeyPatch, victim: Path, change: Callable[[Path], Any]) -> None:
     """Have something done to a file as soon as its pixels were read for a store."""
 
-    def reading(path: Path) -> Picture:
-        picture = read_picture(path)
+    def reading(path: Path) -> ImageData:
+        image = read_image(path)
         if Path(path) == victim:
             change(victim)
-        return picture
+        return image
 
-    monkeypatch.setattr(store, "read_picture", reading)
+    monkeypatch.setattr(store, "read_image", reading)
 
 
-def test_a_picture_that_changes_while_a_store_is_built(
-    pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_image_that_changes_while_a_store_is_built(
+    images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    after_reading(monkeypatch, pictures[2], lambda path: write_picture(path, Picture(textured(9, 12, 14))))
-    with pytest.raises(SrkdError, match=r"1 of 5 pictures cannot be used: .*2\.png: changed while it was read"):
-        store.build_store(pictures, tmp_path / "store", 2)
+    after_reading(monkeypatch, images[2], lambda path: write_image(path, ImageData(textured(9, 12, 14))))
+    with pytest.raises(SrkdError, match=r"1 of 5 images cannot be used: .*2\.png: changed while it was read"):
+        store.build_store(images, tmp_path / "store", 2)
     assert os.listdir(tmp_path / "store") == []
     # The next time it is what it is now.
     monkeypatch.undo()
-    np.testing.assert_array_equal(store.build_store(pictures, tmp_path / "store", 2).hr(2), textured(9, 12, 14))
+    np.testing.assert_array_equal(store.build_store(images, tmp_path / "store", 2).hr(2), textured(9, 12, 14))
 
 
-def test_a_picture_that_vanishes_before_it_is_read(pictures: list[Path], tmp_path: Path) -> None:
-    pictures[1].unlink()
-    with pytest.raises(SrkdError, match=r"1 of 5 pictures cannot be used: .*1\.png: No such file"):
-        store.build_store(pictures, tmp_path / "store", 2)
+def test_a_image_that_vanishes_before_it_is_read(images: list[Path], tmp_path: Path) -> None:
+    images[1].unlink()
+    with pytest.raises(SrkdError, match=r"1 of 5 images cannot be used: .*1\.png: No such file"):
+        store.build_store(images, tmp_path / "store", 2)
 
 
-def test_pictures_that_vanish_or_are_cut_short_while_others_are_upscaled(
-    pictures: list[Path], tiny: Path, tmp_path: Path
+def test_images_that_vanish_or_are_cut_short_while_others_are_upscaled(
+    images: list[Path], tiny: Path, tmp_path: Path
 ) -> None:
     jobs = plan([str(tmp_path / "in")], tmp_path / "out")
     said: list[str] = []
 
     def done(number: int) -> None:
         if number == 1:
-            pictures[3].unlink()
-            pictures[4].write_bytes(pictures[4].read_bytes()[:100])
+            images[3].unlink()
+            images[4].write_bytes(images[4].read_bytes()[:100])
 
-    with pytest.raises(PartialFailure, match="2 of 5 pictures failed, 3 were written"):
+    with pytest.raises(PartialFailure, match="2 of 5 images failed, 3 were written"):
         upscale_files(Model.load(str(tiny)), jobs, Options(), said.append, done)
-    assert [line.split(": ")[1] for line in said] == [str(pictures[3]), str(pictures[4])]
+    assert [line.split(": ")[1] for line in said] == [str(images[3]), str(images[4])]
     assert sorted(os.listdir(tmp_path / "out")) == ["0.png", "1.png", "2.png"]
 
 
-def test_training_goes_on_where_its_pictures_vanish(
-    recipe: dict[str, Any], pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_training_goes_on_where_its_images_vanish(
+    recipe: dict[str, Any], images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe["datasets"] = {"train": {"dataroot_gt": str(tmp_path / "in"), "gt_size": 8, "batch_size_per_gpu": 2}}
     Run(recipe | {"name": "whole"}, tmp_path, quiet=True).train()
@@ -88,14 +88,14 @@ def test_training_goes_on_where_its_pictures_vanish(
     def reading(self: Subset, number: int) -> np.ndarray:
         batch["left"] -= 1
         if batch["left"] == 0:
-            for path in pictures:
+            for path in images:
                 path.write_bytes(b"")
                 path.unlink()
         return cut(self, number)
 
     monkeypatch.setattr(Subset, "hr", reading)
     Run(recipe | {"name": "cut"}, tmp_path, quiet=True).train()
-    assert not pictures[0].exists()
+    assert not images[0].exists()
     files = [tmp_path / name / "models" / "net_g_latest.safetensors" for name in ("whole", "cut")]
     whole, other = (load_weights(path)[0] for path in files)
     assert all(bool((whole[key] == other[key]).all()) for key in whole)

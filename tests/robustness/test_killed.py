@@ -19,9 +19,12 @@ from robustness.victims import Victim, run
 
 @cases("train", "compare", "zoo", "prepare_data", "upscale", "export")
 def test_killed_at_any_moment_a_command_ends_as_if_undisturbed(
-    name: str, undisturbed: Callable[[str], Undisturbed], tmp_path: Path, rounds: Callable[[int, int], int],
+    name: str,
+    undisturbed: Callable[[str], Undisturbed],
+    tmp_path: Path,
+    rounds: Callable[[int, int], int],
     tell: Callable[[str], None],
-) -> None:  # fmt: skip
+) -> None:
     whole_run, rng, kills = undisturbed(name), random.Random(name), 0
     case, changes = whole_run.case, whole_run.ended.changes
     for number in range(rounds(1, 25)):

@@ -19,9 +19,13 @@ from robustness.victims import Victim, run
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @cases("train", "prepare_data", "upscale")
 def test_signals(
-    name: str, number: signal.Signals, undisturbed: Callable[[str], Undisturbed], tmp_path: Path,
-    rounds: Callable[[int, int], int], tell: Callable[[str], None],
-) -> None:  # fmt: skip
+    name: str,
+    number: signal.Signals,
+    undisturbed: Callable[[str], Undisturbed],
+    tmp_path: Path,
+    rounds: Callable[[int, int], int],
+    tell: Callable[[str], None],
+) -> None:
     whole_run, rng, stopped = undisturbed(name), random.Random(f"{name} {number}"), 0
     case, changes = whole_run.case, whole_run.ended.changes
     for attempt in range(rounds(1, 25)):

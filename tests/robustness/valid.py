@@ -13,32 +13,49 @@ import yaml
 from PIL import Image
 
 from robustness.cases import TINY
-from srkd.engine.checkpoint import save_state, save_weights
-from srkd.io.images import Picture, write_picture
-from srkd.io.metadata import Metadata
-from srkd.sr.networks import build
+from srkd.images.metadata import Metadata
+from srkd.images.read import ImageData, write_image
+from srkd.networks import build
+from srkd.training.checkpoint import save_state, save_weights
 from support import BASICSR_OPTIONS, textured
 
 MODELS = Path(__file__).parents[2] / "models"
 
 
 def recipes(folder: Path) -> list[bytes]:
-    options = BASICSR_OPTIONS.format(name="x", model="SRModel", scale=2, hr="hr", lr="lr", gt_size=32, batch=4, val="v",
-                                     networks="network_g: {type: EDSR, num_feat: 8}", pretrained="~",
-                                     scheduler="{type: MultiStepLR, milestones: [10], gamma: 0.5}",
-                                     losses="pixel_opt: {type: L1Loss, loss_weight: 1.0, reduction: mean}")  # fmt: skip
+    options = BASICSR_OPTIONS.format(
+        name="x",
+        model="SRModel",
+        scale=2,
+        hr="hr",
+        lr="lr",
+        gt_size=32,
+        batch=4,
+        val="v",
+        networks="network_g: {type: EDSR, num_feat: 8}",
+        pretrained="~",
+        scheduler="{type: MultiStepLR, milestones: [10], gamma: 0.5}",
+        losses="pixel_opt: {type: L1Loss, loss_weight: 1.0, reduction: mean}",
+    )
     return [options.encode(), *(path.read_bytes() for path in sorted(MODELS.glob("*/recipe.yml")))]
 
 
 def studies(folder: Path) -> list[bytes]:
-    variants = [{"name": "kd", "losses": [{"type": "L1Loss"}, {"type": "rkd", "at": "body.1", "weight": 0.1}]},
-                {"name": "clipped", "losses": [{"type": "L1Loss"}], "set": {"train.clip_grad_norm": 1.0}}]  # fmt: skip
-    base = {"name": "x", "scale": 2, "network_g": TINY, "train": {"total_iter": 5},
-            "datasets": {"train": {"dataroot_gt": "x"}}}  # fmt: skip
+    variants = [
+        {"name": "kd", "losses": [{"type": "L1Loss"}, {"type": "rkd", "at": "body.1", "weight": 0.1}]},
+        {"name": "clipped", "losses": [{"type": "L1Loss"}], "set": {"train.clip_grad_norm": 1.0}},
+    ]
+    base = {
+        "name": "x",
+        "scale": 2,
+        "network_g": TINY,
+        "train": {"total_iter": 5},
+        "datasets": {"train": {"dataroot_gt": "x"}},
+    }
     return [yaml.safe_dump({"name": "s", "seeds": [0, 1], "base": base, "variants": variants, "sets": ["x"]}).encode()]
 
 
-def pictures(folder: Path) -> list[bytes]:
+def images(folder: Path) -> list[bytes]:
     """Small ones of every kind: formats, depths, channels, compressions, with and without metadata."""
     colour = textured(0, 20, 24)
     deep = colour.astype(np.uint16) * 257
@@ -47,23 +64,37 @@ def pictures(folder: Path) -> list[bytes]:
     meta = Metadata(dpi=(72, 72), exif=exif.tobytes(), xmp=b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>")
     files: list[bytes] = []
     for number, (suffix, pixels) in enumerate(
-        [("png", colour), ("png", colour[..., :1]), ("png", deep), ("png", np.dstack([deep, deep[..., :1]])),
-         ("jpg", colour), ("webp", np.dstack([colour, colour[..., :1]])), ("tif", deep), ("tif", colour),
-         ("bmp", colour)]
-    ):  # fmt: skip
+        [
+            ("png", colour),
+            ("png", colour[..., :1]),
+            ("png", deep),
+            ("png", np.dstack([deep, deep[..., :1]])),
+            ("jpg", colour),
+            ("webp", np.dstack([colour, colour[..., :1]])),
+            ("tif", deep),
+            ("tif", colour),
+            ("bmp", colour),
+        ]
+    ):
         path = folder / f"{number}.{suffix}"
-        write_picture(path, Picture(pixels, metadata=meta))
+        write_image(path, ImageData(pixels, metadata=meta))
         files.append(path.read_bytes())
     image = Image.fromarray(colour)
     for converted, options in [
-        (image.convert("P"), {"format": "PNG", "transparency": 3}), (image.convert("1"), {"format": "PNG"}),
-        (image.convert("CMYK"), {"format": "JPEG"}), (image, {"format": "JPEG", "progressive": True}),
-        (image, {"format": "WEBP", "lossless": True}), (image, {"format": "TIFF", "compression": "tiff_lzw"}),
-        (image.convert("L"), {"format": "TIFF", "compression": "jpeg"}), (image.convert("P"), {"format": "BMP"}),
-        (image, {"format": "GIF"}), (image, {"format": "PPM"}), (image, {"format": "TGA"}),
+        (image.convert("P"), {"format": "PNG", "transparency": 3}),
+        (image.convert("1"), {"format": "PNG"}),
+        (image.convert("CMYK"), {"format": "JPEG"}),
+        (image, {"format": "JPEG", "progressive": True}),
+        (image, {"format": "WEBP", "lossless": True}),
+        (image, {"format": "TIFF", "compression": "tiff_lzw"}),
+        (image.convert("L"), {"format": "TIFF", "compression": "jpeg"}),
+        (image.convert("P"), {"format": "BMP"}),
+        (image, {"format": "GIF"}),
+        (image, {"format": "PPM"}),
+        (image, {"format": "TGA"}),
         (image, {"format": "JPEG", "restart_marker_rows": 1, "comment": b"words"}),
         (image.resize((80, 80)), {"format": "JPEG2000", "irreversible": False}),
-    ]:  # fmt: skip
+    ]:
         stream = io.BytesIO()
         converted.save(stream, **options)
         files.append(stream.getvalue())

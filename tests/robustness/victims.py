@@ -21,7 +21,9 @@ from typing import Any
 from srkd.cli.main import main
 
 _SERVER = multiprocessing.get_context("forkserver")
-_NEEDED = "lightning_fabric srkd.deploy.files srkd.sr.task srkd.study.comparison srkd.study.zoo robustness.victims"
+_NEEDED = (
+    "lightning_fabric srkd.inference.files srkd.sr.task srkd.studies.comparison srkd.commands.zoo robustness.victims"
+)
 _SERVER.set_forkserver_preload(_NEEDED.split())
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
@@ -50,9 +52,13 @@ class Victim:
     """
 
     def __init__(
-        self, call: Callable[[], int | None], folder: Path, kill_at: int = 0, environment: Mapping[str, str] = {},
+        self,
+        call: Callable[[], int | None],
+        folder: Path,
+        kill_at: int = 0,
+        environment: Mapping[str, str] = {},
         log: Path | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         (log or folder).parent.mkdir(exist_ok=True)
         self.log, self.strays = ((log or folder).with_name(f"{folder.name}.{suffix}") for suffix in ("log", "strays"))
         self._count = _SERVER.Value("i", 0)

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from srkd.engine.checkpoint import load_state, load_weights
-from srkd.engine.recipe import read
-from srkd.io.atomic import is_partial
-from srkd.io.images import SUFFIXES, read_picture
-from srkd.io.store import PictureStore
+from srkd.data.store import ImageStore
+from srkd.files.atomic import is_partial
+from srkd.images.read import SUFFIXES, read_image
+from srkd.training.checkpoint import load_state, load_weights
+from srkd.training.recipe import read
 
 
 def _index(path: Path) -> Any:
-    return PictureStore.open(path.parent) if path.name == "index.json" else json.loads(path.read_text())
+    return ImageStore.open(path.parent) if path.name == "index.json" else json.loads(path.read_text())
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {
@@ -24,7 +24,7 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     ".pt": load_state,
     ".safetensors": load_weights,
     ".yml": read,
-    **dict.fromkeys(SUFFIXES, read_picture),
+    **dict.fromkeys(SUFFIXES, read_image),
 }
 
 

@@ -6,19 +6,22 @@ from typing import Any
 import pytest
 import torch
 
-from srkd.engine.checkpoint import load_weights
-from srkd.engine.log import read_metrics
-from srkd.engine.run import Run
+from srkd.training.checkpoint import load_weights
+from srkd.training.log import read_metrics
+from srkd.training.run import Run
 
 
 def test_stopped_and_resumed_equals_uninterrupted(recipe: dict[str, Any], tmp_path: Path) -> None:
     teacher = Run(recipe | {"name": "teacher"}, tmp_path, quiet=True).train()["models"]["net_g"]
     recipe["network_g_teacher"] = {"file": teacher}
-    recipe["train"] |= {"monitor_freq": 1, "losses": [
-        {"type": "L1Loss"},
-        {"type": "vid", "at": "body.1", "balance": {"share": 0.3, "every": 4}},
-        {"type": "output", "weight": {"from": 1, "to": 0, "start": 1, "end": 5}},
-    ]}  # fmt: skip
+    recipe["train"] |= {
+        "monitor_freq": 1,
+        "losses": [
+            {"type": "L1Loss"},
+            {"type": "vid", "at": "body.1", "balance": {"share": 0.3, "every": 4}},
+            {"type": "output", "weight": {"from": 1, "to": 0, "start": 1, "end": 5}},
+        ],
+    }
     whole = Run(recipe | {"name": "whole"}, tmp_path, quiet=True).train()
     while not (cut := Run(recipe | {"name": "cut"}, tmp_path, resume=True, budget=0, quiet=True).train())["finished"]:
         pass

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from srkd import networks
 from srkd.errors import SrkdError
 from srkd.integrations import basicsr
-from srkd.sr import networks
 
 
 def test_the_published_discriminator() -> None:
@@ -52,5 +52,5 @@ def test_sizes_that_no_such_discriminator_has(kind: str, side: int, message: str
 @pytest.mark.parametrize(("kind", "side"), [("SRGANDiscriminator", 32), ("VGGStyleDiscriminator", 128)])
 def test_another_patch_size_is_refused_in_words(kind: str, side: int) -> None:
     network = networks.build({"type": kind, "num_feat": 2, "input_size": side})
-    with pytest.raises(SrkdError, match=f"{kind} takes pictures of {side}x{side}, got {side}x{side - 16}: set"):
+    with pytest.raises(SrkdError, match=f"{kind} takes images of {side}x{side}, got {side}x{side - 16}: set"):
         network(torch.rand(2, 3, side, side - 16))

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from srkd.distill.taps import Taps
-from srkd.engine.checkpoint import load_weights
-from srkd.engine.log import read_metrics
-from srkd.engine.recipe import override, parse
-from srkd.engine.run import Run
 from srkd.errors import SrkdError
+from srkd.networks.loading import load_network
 from srkd.sr.gan import Task
 from srkd.sr.gan_discriminators import among
 from srkd.sr.gan_health import Watch
-from srkd.sr.models import load_network
+from srkd.training.checkpoint import load_weights
+from srkd.training.log import read_metrics
+from srkd.training.recipe import override, parse
+from srkd.training.run import Run
 from support import BASICSR_OPTIONS, textured
 
 
@@ -136,15 +136,19 @@ def test_a_cohort_of_weight_0_trains_as_its_pairs_would_alone(gan: dict[str, Any
 
 
 @pytest.mark.parametrize("kind", ["vanilla", "lsgan", "hinge", "ragan"])
-def test_the_divergence_reaches_each_network_and_none_its_peers(
-    gan: dict[str, Any], tmp_path: Path, kind: str
-) -> None:
+def test_the_divergence_reaches_each_network_and_none_its_peers(gan: dict[str, Any], tmp_path: Path, kind: str) -> None:
     settings = [COHORT, "mutual.networks=both", f"train.gan_opt.gan_type={kind}"]
     task, plain = (ready(gan, tmp_path, *settings, f"mutual.weight={weight}") for weight in (1.0, 0.0))
-    named = {f"{side}_{i}": net for i, pair in enumerate(task.pairs)
-             for side, net in (("g", pair.generator), ("d", pair.discriminator))}  # fmt: skip
-    twins = {f"{side}_{i}": net for i, pair in enumerate(plain.pairs)
-             for side, net in (("g", pair.generator), ("d", pair.discriminator))}  # fmt: skip
+    named = {
+        f"{side}_{i}": net
+        for i, pair in enumerate(task.pairs)
+        for side, net in (("g", pair.generator), ("d", pair.discriminator))
+    }
+    twins = {
+        f"{side}_{i}": net
+        for i, pair in enumerate(plain.pairs)
+        for side, net in (("g", pair.generator), ("d", pair.discriminator))
+    }
     names = {id(optimiser): name for name, optimiser in task.optimisers.items()}
     batch = task.batch(0)
     order = []
@@ -166,10 +170,14 @@ def test_the_divergence_is_the_formula(gan: dict[str, Any], tmp_path: Path) -> N
     for number in range(3):
         p = [torch.sigmoid(x / 2) for x in z]
         q = p[number]
-        expected = 4 / 2 * sum(
-            (r * (r / q).log() + (1 - r) * ((1 - r) / (1 - q)).log()).mean()
-            for r in (p[j].detach() for j in range(3) if j != number)
-        )  # fmt: skip
+        expected = (
+            4
+            / 2
+            * sum(
+                (r * (r / q).log() + (1 - r) * ((1 - r) / (1 - q)).log()).mean()
+                for r in (p[j].detach() for j in range(3) if j != number)
+            )
+        )
         wanted = torch.autograd.grad(expected, z[number])[0]
         term = among(task.between_discriminators, z, number)
         found = torch.autograd.grad(term, z, allow_unused=True)
@@ -187,9 +195,7 @@ def test_a_resumed_cohort_ends_with_the_same_bits(gan: dict[str, Any], tmp_path:
         assert same(weights(whole, name), weights(resumed, name))
 
 
-def test_a_cohorts_scores_are_the_mean_over_its_generators(
-    gan: dict[str, Any], photos: Path, tmp_path: Path
-) -> None:
+def test_a_cohorts_scores_are_the_mean_over_its_generators(gan: dict[str, Any], photos: Path, tmp_path: Path) -> None:
     result = train(gan, tmp_path, "cohort", COHORT, "train.optim_g.lr=0.05")
     alone = [
         Task.item_scores({"models": {"net_g": result["models"][f"net_g_{i}"]}}, [f"{photos}@ssim,psnr"])[photos.name]
@@ -197,9 +203,9 @@ def test_a_cohorts_scores_are_the_mean_over_its_generators(
     ]
     both = Task.item_scores(result, [f"{photos}@ssim,psnr"])[photos.name]
     assert both["protocol"] == alone[0]["protocol"] and list(both["metrics"]) == ["ssim", "psnr"]
-    for metric, pictures in both["metrics"].items():
-        assert list(pictures) == ["p0", "p1", "p2", "p3"]
-        for name, score in pictures.items():
+    for metric, images in both["metrics"].items():
+        assert list(images) == ["p0", "p1", "p2", "p3"]
+        for name, score in images.items():
             one, other = (scores["metrics"][metric][name] for scores in alone)
             assert one != other and score == pytest.approx((one + other) / 2)
     validated = Task.item_scores(result, [])["validation"]["metrics"]["psnr_photos"]["all"]
@@ -272,21 +278,32 @@ LOSSES = """
 
 def msrgan(folder: Path, vgg: Path | str) -> dict[str, Any]:
     schedule = "{type: MultiStepLR, milestones: [50000, 100000, 200000, 300000], gamma: 0.5}"
-    return parse(BASICSR_OPTIONS.format(
-        name="MSRGAN", model="SRGANModel", scale=4, hr=folder / "hr", lr=folder / "lr", gt_size=128, batch=2,
-        val="Set14", networks=NETWORKS, pretrained=folder / "pretrained.pth", scheduler=schedule,
-        losses=LOSSES.format(vgg=vgg),
-    ))  # fmt: skip
+    return parse(
+        BASICSR_OPTIONS.format(
+            name="MSRGAN",
+            model="SRGANModel",
+            scale=4,
+            hr=folder / "hr",
+            lr=folder / "lr",
+            gt_size=128,
+            batch=2,
+            val="Set14",
+            networks=NETWORKS,
+            pretrained=folder / "pretrained.pth",
+            scheduler=schedule,
+            losses=LOSSES.format(vgg=vgg),
+        )
+    )
 
 
 def test_basicsrs_option_file_trains_with_only_its_paths_changed(vgg: Path, tmp_path: Path) -> None:
+    from srkd.images.read import ImageData, write_image
+    from srkd.images.resize import imresize
     from srkd.integrations import basicsr
-    from srkd.io.images import Picture, write_picture
-    from srkd.io.resize import imresize
 
-    picture = textured(1, 132, 136)
-    write_picture(tmp_path / "hr" / "a.png", Picture(picture))
-    write_picture(tmp_path / "lr" / "a.png", Picture(imresize(picture, 0.25)))
+    image = textured(1, 132, 136)
+    write_image(tmp_path / "hr" / "a.png", ImageData(image))
+    write_image(tmp_path / "lr" / "a.png", ImageData(imresize(image, 0.25)))
     generator = basicsr.network("MSRResNet", num_in_ch=3, num_out_ch=3, num_feat=4, num_block=1, upscale=4)
     torch.save({"params": generator.state_dict()}, tmp_path / "pretrained.pth")
     result = Run(msrgan(tmp_path, vgg), tmp_path, quiet=True).train()
@@ -325,8 +342,8 @@ MISTAKES = [
     (["mutual={at: [body.0], peers: [{network_d: {num_feat: 3}}]}"], r"features differ in shape: .'body.0': \(4, 2"),
     (["mutual={networks: generator, at: ['body.*'], peers: [{network_g: {num_block: 1}}]}"], "peers' features differ"),
     (["mutual={peers: [{network_g: {upscale: 4}}]}"], "upscale is 4 but the recipe's scale is 2"),
-    (["network_d={type: VGGStyleDiscriminator, num_feat: 2}"], "takes pictures of 128x128, got 16x16"),
-    (["network_d.input_size=32"], "network_d: SRGANDiscriminator takes pictures of 32x32, got 16x16"),
+    (["network_d={type: VGGStyleDiscriminator, num_feat: 2}"], "takes images of 128x128, got 16x16"),
+    (["network_d.input_size=32"], "network_d: SRGANDiscriminator takes images of 32x32, got 16x16"),
     (["network_d.input_size=24"], "network_d: network SRGANDiscriminator: input_size must be a positive multiple"),
     (["network_d={type: SRGANDiscriminatr}"], 'network_d: unknown network "SRGANDiscriminatr"'),
     (["network_d=null"], "gan_opt needs a discriminator: the recipe has no network_d"),
@@ -376,7 +393,7 @@ GOOD = {"p_real": 0.6, "p_fake": 0.4, "health/spread": 1.0, "health/error": 0.1}
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"p_real": 1.0, "p_fake": 0.0}, "step 5: pair 1 has collapsed: the discriminator tells every picture"),
+        ({"p_real": 1.0, "p_fake": 0.0}, "step 5: pair 1 has collapsed: the discriminator tells every image"),
         ({"p_real": 0.1, "p_fake": 0.9}, "takes fakes for more real"),
         ({"health/spread": 0.01}, "nearly of one colour"),
         ({"health/error": 2.0}, "is diverging"),

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 import torch
 
-from srkd.engine.checkpoint import save_weights
-from srkd.engine.recipe import override, read
-from srkd.engine.run import Run
+from srkd import networks
 from srkd.errors import SrkdError
-from srkd.io.images import Picture, write_picture
-from srkd.sr import networks
+from srkd.images.read import ImageData, write_image
 from srkd.sr.gan import Task
-from srkd.study import plan
+from srkd.studies import plan
+from srkd.training.checkpoint import save_weights
+from srkd.training.recipe import override, read
+from srkd.training.run import Run
 from support import textured
 
 STUDY = Path(__file__).parents[2] / "models" / "studies" / "srgan_lightening"
@@ -33,10 +33,10 @@ def ready(recipe: dict[str, Any], root: Path, *settings: str) -> Task:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of what the recipes start from, random, and of pictures to train on."""
+    """The folder of what the recipes start from, random, and of images to train on."""
     root = tmp_path_factory.mktemp("lightening")
     for number in range(2):
-        write_picture(root / "hr" / f"{number}.png", Picture(textured(number, 100, 104)))
+        write_image(root / "hr" / f"{number}.png", ImageData(textured(number, 100, 104)))
     save(root / "net_d.safetensors", {"type": "SRGANDiscriminator", "num_feat": 64, "input_size": 96})
     for name, width, depth in (("teacher", 64, 16), ("pretrain", 32, 8)):
         spec = {"type": "SRResNet", "num_feat": width, "num_block": depth, "upscale": 4}
@@ -108,13 +108,14 @@ def test_the_discriminator_learns_its_teachers_verdicts(gan: dict[str, Any], tmp
 def test_distilling_brings_the_discriminator_nearer_to_its_teacher(gan: dict[str, Any], tmp_path: Path) -> None:
     data = with_teacher(gan, tmp_path)
     data["train"] |= {"total_iter": 60, "optim_d": {"type": "Adam", "lr": 5e-3}}
-    from srkd.engine.log import read_metrics
+    from srkd.training.log import read_metrics
 
     ends = {}
     for weight in (0, 3):
         Run(override(data, [f"name=w{weight}", f"train.distill_d.weight={weight}"]), tmp_path, quiet=True).train()
-        ends[weight] = [r["l_d_teacher"] for r in read_metrics(tmp_path / f"w{weight}" / "metrics.jsonl")
-                        if "l_d_teacher" in r][-10:]  # fmt: skip
+        ends[weight] = [
+            r["l_d_teacher"] for r in read_metrics(tmp_path / f"w{weight}" / "metrics.jsonl") if "l_d_teacher" in r
+        ][-10:]
     assert sum(ends[3]) < 0.5 * sum(ends[0])
 
 
@@ -128,7 +129,7 @@ def test_mistakes_about_a_discriminators_teacher(gan: dict[str, Any], tmp_path: 
         (["network_d_teacher={type: SRGANDiscriminator}"], "must be {file: a checkpoint of a run's net_d}"),
         (["network_d_teacher.file=none.pth"], "none.pth: no such checkpoint"),
         ([f"network_d_teacher.file={generator}"], "is not the net_d that a run of sr.gan saved"),
-        ([f"network_d_teacher.file={large}"], "network_d_teacher: .* takes pictures of 32x32, got 16x16"),
+        ([f"network_d_teacher.file={large}"], "network_d_teacher: .* takes images of 32x32, got 16x16"),
     ]:
         with pytest.raises(SrkdError, match=message):
             ready(data, tmp_path, *settings)

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from srkd import networks
 from srkd.distill.teachers import LiveTeacher
-from srkd.engine import recipe as recipes
-from srkd.engine.checkpoint import load_weights
-from srkd.engine.recipe import merge
-from srkd.engine.run import Run
-from srkd.sr import networks
-from srkd.sr.models import load_network
+from srkd.networks.loading import load_network
 from srkd.sr.recipe import SRRecipe
+from srkd.training import recipe as recipes
+from srkd.training.checkpoint import load_weights
+from srkd.training.recipe import merge
+from srkd.training.run import Run
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "pisr"
 TEACHER = {"type": "PrivilegedEDSR", "num_feat": 4, "num_block": 2, "img_range": 1.0, "num_wide": 6, "num_narrow": 5}
@@ -25,9 +25,9 @@ TEACHER = {"type": "PrivilegedEDSR", "num_feat": 4, "num_block": 2, "img_range":
 def test_it_teaches_on_hr_and_runs_on_lr(scale: int) -> None:
     network = networks.build(TEACHER, scale)
     batch = {"lr": torch.rand(2, 3, 6, 5), "hr": torch.rand(2, 3, 6 * scale, 5 * scale)}
-    answer = LiveTeacher(network, ["encoder", "body.1"])(batch)
-    assert answer.features["encoder"].shape == batch["lr"].shape and answer.output.shape == batch["hr"].shape
-    assert torch.equal(answer.output, network(network.encoder(batch["hr"])))
+    prediction = LiveTeacher(network, ["encoder", "body.1"])(batch)
+    assert prediction.features["encoder"].shape == batch["lr"].shape and prediction.output.shape == batch["hr"].shape
+    assert torch.equal(prediction.output, network(network.encoder(batch["hr"])))
     plain = networks.build({**{k: TEACHER[k] for k in ("num_feat", "num_block", "img_range")}, "type": "EDSR"}, scale)
     missing, extra = plain.load_state_dict(network.state_dict(), strict=False)
     assert not missing and all(key.startswith("encoder.") for key in extra)

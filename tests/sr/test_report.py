@@ -4,27 +4,28 @@ from pathlib import Path
 
 import numpy as np
 
-from srkd.engine.checkpoint import save_weights
-from srkd.io.resize import imresize
-from srkd.sr import networks, report
-from srkd.sr.evaluate import Evaluated, evaluate, measure, open_set
+from srkd import networks
+from srkd.images.resize import imresize
+from srkd.metrics.evaluation import Evaluated, evaluate, measure, open_set
+from srkd.sr import report
 from srkd.sr.recipe import SRRecipe
+from srkd.training.checkpoint import save_weights
 
 
-def test_an_evaluations_page_holds_scores_pictures_and_details(photos: Path, tmp_path: Path) -> None:
+def test_an_evaluations_page_holds_scores_images_and_details(photos: Path, tmp_path: Path) -> None:
     details = report.Details()
     results = evaluate(["bicubic"], [str(photos)], 2, seen=details)
     report.write(tmp_path, results, details)
     page = (tmp_path / "report.html").read_text()
-    headings = ["Scores", f"Details of {photos.name}", "Every picture"]
+    headings = ["Scores", f"Details of {photos.name}", "Every image"]
     assert [page.count(f"<h2>{heading}</h2>") for heading in headings] == [1, 1, 1]
     scores = results["models"][0]["sets"][photos.name]
-    assert all(f'data-sort="{round(picture["psnr"], 3)!r}"' in page for picture in scores["pictures"])
+    assert all(f'data-sort="{round(image["psnr"], 3)!r}"' in page for image in scores["pictures"])
     assert page.count("Protocol: x2, MATLAB bicubic LR") == 2
     assert (tmp_path / "results.json").is_file() and "| bicubic" in (tmp_path / "results.md").read_text()
 
 
-def test_details_are_those_of_the_first_picture_where_bicubic_fails(photos: Path) -> None:
+def test_details_are_those_of_the_first_image_where_bicubic_fails(photos: Path) -> None:
     name, store = open_set(str(photos), 2)
     perfect = Evaluated("perfect", lambda lr: imresize(lr, 2.0), 7, 2)
     details = report.Details()
@@ -39,18 +40,26 @@ def test_details_are_those_of_the_first_picture_where_bicubic_fails(photos: Path
 def test_size_against_quality_needs_two_networks(photos: Path) -> None:
     name, store = open_set(str(photos), 2)
     ways = [Evaluated(f"m{n}", lambda lr: np.repeat(np.repeat(lr, 2, 0), 2, 1), n, 2) for n in (0, 10, 20)]
-    headings = [[section["heading"] for section in report.evaluation(measure(opened, [(name, store)], 2),
-                                                                     report.Details())]
-                for opened in (ways[:2], ways)]  # fmt: skip
+    headings = [
+        [section["heading"] for section in report.evaluation(measure(opened, [(name, store)], 2), report.Details())]
+        for opened in (ways[:2], ways)
+    ]
     assert [("PSNR (dB) against parameters" in found) for found in headings] == [False, True]
 
 
 def test_of_a_cohort_every_generator_is_shown_and_no_discriminator(photos: Path, tmp_path: Path) -> None:
-    recipe = SRRecipe.model_validate({
-        "name": "cohort", "scale": 2, "network_g": {"type": "EDSR"}, "train": {"total_iter": 1},
-        "datasets": {"train": {"dataroot_gt": str(photos)},
-                     "val": {"name": "two", "dataroot_gt": str(photos), "only": ["p1", "p3"]}},
-    })  # fmt: skip
+    recipe = SRRecipe.model_validate(
+        {
+            "name": "cohort",
+            "scale": 2,
+            "network_g": {"type": "EDSR"},
+            "train": {"total_iter": 1},
+            "datasets": {
+                "train": {"dataroot_gt": str(photos)},
+                "val": {"name": "two", "dataroot_gt": str(photos), "only": ["p1", "p3"]},
+            },
+        }
+    )
     spec = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}
     models = {}
     for name in ("net_g_0", "net_d_0", "net_g_1"):
@@ -58,5 +67,5 @@ def test_of_a_cohort_every_generator_is_shown_and_no_discriminator(photos: Path,
         save_weights(Path(models[name]), networks.build(spec).state_dict(), {"network": spec, "scale": 2})
     shown = {section["heading"]: section for section in report.of_run(recipe, models)}
     assert [row["model"] for row in shown["Scores"]["table"]["rows"]] == ["bicubic", "net_g_0", "net_g_1"]
-    pictures = {row["picture"] for row in shown["Every picture"]["table"]["rows"]}
-    assert pictures == {"p1", "p3"}, "the recipe's choice of validation pictures holds here too"
+    images = {row["picture"] for row in shown["Every image"]["table"]["rows"]}
+    assert images == {"p1", "p3"}, "the recipe's choice of validation images holds here too"

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from srkd.engine.checkpoint import load_weights
-from srkd.engine.recipe import override, parse
-from srkd.engine.run import Run
 from srkd.errors import SrkdError
 from srkd.integrations import basicsr
+from srkd.training.checkpoint import load_weights
+from srkd.training.recipe import override, parse
+from srkd.training.run import Run
 from support import BASICSR_OPTIONS
 
 
@@ -55,11 +55,11 @@ def test_mistakes_are_found_before_training(
 
 
 def test_an_empty_folder_is_refused(recipe: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(SrkdError, match="no pictures"):
+    with pytest.raises(SrkdError, match="no images"):
         check(recipe, tmp_path, f"datasets.train.dataroot_gt={tmp_path}")
 
 
-def test_features_cannot_come_from_whole_picture_outputs(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_features_cannot_come_from_whole_image_outputs(recipe: dict[str, Any], tmp_path: Path) -> None:
     trained = Run(recipe, tmp_path, quiet=True).train()["models"]["net_g"]
     settings = ["train.losses=[{type: at, at: body.0}]", f"network_g_teacher={{file: {trained}}}"]
     check(recipe, tmp_path, *settings)
@@ -77,7 +77,7 @@ def test_distilling_with_cached_outputs_brings_the_student_nearer_to_its_teacher
     recipe |= {"network_g_teacher": {"file": teacher}, "manual_seed": 5}
     run = Run(recipe, tmp_path, quiet=True)
     run.train()
-    from srkd.engine.log import read_metrics
+    from srkd.training.log import read_metrics
 
     values = [r["l_output"] for r in read_metrics(tmp_path / "tiny" / "metrics.jsonl") if "l_output" in r]
     assert sum(values[-5:]) < 0.5 * sum(values[:5])
@@ -97,22 +97,36 @@ NETWORKS = {
 
 @pytest.mark.parametrize("kind", list(NETWORKS))
 def test_option_files_of_basicsr_train_as_they_are(kind: str, photos: Path, tmp_path: Path) -> None:
-    from srkd.io.images import Picture, read_rgb, write_picture
-    from srkd.io.resize import imresize
+    from srkd.images.read import ImageData, read_rgb, write_image
+    from srkd.images.resize import imresize
 
     for path in photos.iterdir():
-        write_picture(tmp_path / "lr" / f"{path.stem}x2.png", Picture(imresize(read_rgb(path), 0.5)))
+        write_image(tmp_path / "lr" / f"{path.stem}x2.png", ImageData(imresize(read_rgb(path), 0.5)))
     template = BASICSR_OPTIONS
     scheduler = "{type: MultiStepLR, milestones: [200000], gamma: 0.5}"
     if kind == "EDSR":
-        for ours, older in (("use_hflip", "use_flip"), ("pretrain_network_g", "pretrain_model_g"),
-                            ("strict_load_g", "strict_load")):  # fmt: skip
+        for ours, older in (
+            ("use_hflip", "use_flip"),
+            ("pretrain_network_g", "pretrain_model_g"),
+            ("strict_load_g", "strict_load"),
+        ):
             template = template.replace(ours, older)
     if kind == "MSRResNet":
         scheduler = "{type: CosineAnnealingRestartLR, periods: [2, 1], restart_weights: [1, 1], eta_min: !!float 1e-7}"
-    text = template.format(name=kind, model="SRModel", scale=2, hr=photos, lr=tmp_path / "lr", gt_size=16, batch=4,
-                           val="Set5", networks=f"network_g: {NETWORKS[kind]}", pretrained="~", scheduler=scheduler,
-                           losses="pixel_opt: {type: L1Loss, loss_weight: 1.0, reduction: mean}")  # fmt: skip
+    text = template.format(
+        name=kind,
+        model="SRModel",
+        scale=2,
+        hr=photos,
+        lr=tmp_path / "lr",
+        gt_size=16,
+        batch=4,
+        val="Set5",
+        networks=f"network_g: {NETWORKS[kind]}",
+        pretrained="~",
+        scheduler=scheduler,
+        losses="pixel_opt: {type: L1Loss, loss_weight: 1.0, reduction: mean}",
+    )
     result = Run(parse(text), tmp_path, quiet=True).train()
     assert result["finished"] and 5 < result["metrics"]["psnr_Set5"] < 60
     state, meta = load_weights(Path(result["models"]["net_g"]))
@@ -121,11 +135,15 @@ def test_option_files_of_basicsr_train_as_they_are(kind: str, photos: Path, tmp_
 
 
 def test_losses_of_basicsrs_forks_train_by_their_names(recipe: dict[str, Any], tmp_path: Path) -> None:
-    recipe["train"] |= {"pixel_opt": {"type": "PSNRLoss", "loss_weight": 0.5, "reduction": "mean", "toY": True},
-                        "fft_opt": {"type": "FFTLoss", "loss_weight": 0.05, "reduction": "mean"}}  # fmt: skip
+    recipe["train"] |= {
+        "pixel_opt": {"type": "PSNRLoss", "loss_weight": 0.5, "reduction": "mean", "toY": True},
+        "fft_opt": {"type": "FFTLoss", "loss_weight": 0.05, "reduction": "mean"},
+    }
     (task,) = Run(recipe, tmp_path, quiet=True).dry_run()
     assert [(t.name, t.weight.first, t.against) for t in task.objective.terms] == [
-        ("PSNRLoss", 0.5, "target"), ("FFTLoss", 0.05, "target")]  # fmt: skip
+        ("PSNRLoss", 0.5, "target"),
+        ("FFTLoss", 0.05, "target"),
+    ]
 
 
 def test_training_starts_from_a_checkpoint_of_basicsr(recipe: dict[str, Any], tmp_path: Path) -> None:
@@ -152,8 +170,12 @@ def test_weights_of_another_scale_start_a_network_where_not_all_must_fit(
     options = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 2}
     x2 = basicsr.network("EDSR", upscale=2, **options).state_dict()
     torch.save({"params": x2}, tmp_path / "x2.pth")
-    settings = [f"scale={scale}", f"path.pretrain_network_g={tmp_path / 'x2.pth'}", "path.strict_load_g=false",
-                f"datasets.train.gt_size={gt_size}"]  # fmt: skip
+    settings = [
+        f"scale={scale}",
+        f"path.pretrain_network_g={tmp_path / 'x2.pth'}",
+        "path.strict_load_g=false",
+        f"datasets.train.gt_size={gt_size}",
+    ]
     run = Run(override(recipe, settings), tmp_path, quiet=True)
     (task,) = run.dry_run()
     assert any("x2.pth: loaded" in notice for notice in run.notices)

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from srkd.engine.recipe import validate
+from srkd.images.read import ImageData, write_image
 from srkd.integrations import basicsr
-from srkd.io.images import Picture, write_picture
 from srkd.sr.recipe import SRRecipe
 from srkd.sr.validation import Validator
+from srkd.training.recipe import validate
 from support import textured
 
 
@@ -19,7 +19,7 @@ class Nearest(torch.nn.Module):
 
 
 def test_metrics_of_basicsr_by_their_names_are_basicsrs(recipe: dict[str, Any], tmp_path: Path) -> None:
-    write_picture(tmp_path / "hr" / "p.png", Picture(textured(0, 220, 240)))
+    write_image(tmp_path / "hr" / "p.png", ImageData(textured(0, 220, 240)))
     recipe["datasets"]["val"] = {"name": "one", "dataroot_gt": str(tmp_path / "hr")}
     recipe["val"] = {
         "save_img": True,
@@ -31,7 +31,7 @@ def test_metrics_of_basicsr_by_their_names_are_basicsrs(recipe: dict[str, Any], 
     }
     checked, _ = validate(SRRecipe, recipe)
     scores = Validator(checked, active=True).score(Nearest(), 7, tmp_path)
-    from srkd.io.images import read_rgb
+    from srkd.images.read import read_rgb
 
     output, hr = read_rgb(tmp_path / "one" / "p_7.png"), textured(0, 220, 240)
     assert output.shape == hr.shape and not np.array_equal(output, hr)

@@ -1,4 +1,4 @@
-"""The contact sheet: crops of pictures that may be shown, by bicubic, pre-training, both variants, and as they are.
+"""The contact sheet: crops of images that may be shown, by bicubic, pre-training, both variants, and as they are.
 
 python models/studies/srgan_mutual/contact_sheet.py  (after the study has run; from the folder that has experiments/)
 """
@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from skimage import data
 
-from srkd.io.resize import imresize
+from srkd.images.resize import imresize
+from srkd.metrics.evaluation import open_model
+from srkd.metrics.scores import Protocol, score
 from srkd.report.crops import busiest
-from srkd.sr.evaluate import open_model
-from srkd.sr.metrics import Protocol, score
 
 HERE, RUNS, SEED = Path(__file__).parent, Path("experiments"), 0
 MODELS = {
@@ -33,21 +33,21 @@ def tile(detail: np.ndarray, label: str, note: str) -> np.ndarray:
     return canvas
 
 
-def row(picture: np.ndarray) -> np.ndarray:
-    """Where bicubic is furthest from a uint8 RGB picture, by every model; scores are those of the whole picture."""
-    picture = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
-    protocol, low = Protocol.default(2), imresize(picture, 0.5)
+def row(image: np.ndarray) -> np.ndarray:
+    """Where bicubic is furthest from a uint8 RGB image, by every model; scores are those of the whole image."""
+    image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
+    protocol, low = Protocol.default(2), imresize(image, 0.5)
     shown = {label: open_model(str(model), 2).upscale(low) for label, model in MODELS.items()}
-    box = busiest(picture, shown["bicubic"])
+    box = busiest(image, shown["bicubic"])
     tiles = []
     for label, output in shown.items():
-        scores = score(output, picture, protocol, metrics=["psnr", "niqe"])
+        scores = score(output, image, protocol, metrics=["psnr", "niqe"])
         tiles.append(tile(box.cut(output), label, f"{scores['psnr']:.2f} dB, NIQE {scores['niqe']:.2f}"))
-    return np.concatenate([*tiles, tile(box.cut(picture), "ground truth", "")], axis=1)
+    return np.concatenate([*tiles, tile(box.cut(image), "ground truth", "")], axis=1)
 
 
 def main() -> None:
-    sheet = np.concatenate([row(picture) for picture in (data.astronaut(), data.chelsea(), data.coffee())])
+    sheet = np.concatenate([row(image) for image in (data.astronaut(), data.chelsea(), data.coffee())])
     cv2.imwrite(str(HERE / "contact_sheet.png"), sheet[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from srkd.io.atomic import write_bytes
+from srkd.files.atomic import write_bytes
 from srkd.report import plots
 
 HERE = Path(__file__).parent

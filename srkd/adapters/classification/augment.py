@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def crop_and_flip(images: NDArray[np.uint8], random: np.random.Generator, pad: int = 4) -> NDArray[np.uint8]:
-    """(N, H, W, C) pictures, each with a black margin of `pad`, cut at a random place and mirrored half of the time."""
+    """(N, H, W, C) images, each with a black margin of `pad`, cut at a random place and mirrored half of the time."""
     count, height, width, _ = images.shape
     padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(1, 2))
@@ -19,5 +19,5 @@ def crop_and_flip(images: NDArray[np.uint8], random: np.random.Generator, pad: i
 
 
 def mixing(count: int, alpha: float, random: np.random.Generator) -> tuple[float, NDArray[np.int64]]:
-    """Mixup (Zhang et al., ICLR 2018): the first picture's share, from Beta(alpha, alpha), and each one's partner."""
+    """Mixup (Zhang et al., ICLR 2018): the first image's share, from Beta(alpha, alpha), and each one's partner."""
     return float(random.beta(alpha, alpha)), random.permutation(count)

@@ -1,4 +1,4 @@
-"""The layouts that data sets of small pictures come in: CIFAR's pickles, MNIST's idx files, a folder a class."""
+"""The layouts that data sets of small images come in: CIFAR's pickles, MNIST's idx files, a folder a class."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from srkd.adapters.classification import pickles
 from srkd.errors import SrkdError
-from srkd.io.atomic import shown
-from srkd.io.opencv import decode as decode_picture
+from srkd.files.atomic import shown
+from srkd.images.opencv import decode as decode_image
 
 Files = dict[str, bytes]
-_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 _IDX = {"train": ("train-images", "train-labels"), "test": ("t10k-images", "t10k-labels")}
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """uint8 pictures (N, H, W, C), C 3 (RGB) or 1, and their labels (N), int64."""
+    """uint8 images (N, H, W, C), C 3 (RGB) or 1, and their labels (N), int64."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
@@ -34,7 +34,7 @@ def decode(root: Path) -> tuple[list[str], dict[str, Labelled]]:
     """The classes, and the splits `train` and `test`, of a folder or tar archive of any of the layouts.
 
     Raises:
-        SrkdError: a damaged archive, none of the layouts, a file of the layout that is missing or damaged, pictures of
+        SrkdError: a damaged archive, none of the layouts, a file of the layout that is missing or damaged, images of
             mixed sizes.
     """
     where, files = shown(root), dict(_files(root))
@@ -43,10 +43,10 @@ def decode(root: Path) -> tuple[list[str], dict[str, Labelled]]:
         return _cifar(files, where)
     if any(name.startswith("train-images") for name in names):
         return _idx(files, where)
-    if any(PurePosixPath(name).suffix.lower() in _PICTURES for name in names):
+    if any(PurePosixPath(name).suffix.lower() in _IMAGES for name in names):
         return _folders(files, where)
     raise SrkdError(
-        f"{where}: no data set: expected CIFAR's python files, MNIST's idx files, or pictures as train/<class>/* and "
+        f"{where}: no data set: expected CIFAR's python files, MNIST's idx files, or images as train/<class>/* and "
         "test/<class>/*"
     )
 
@@ -71,8 +71,10 @@ def _cifar(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
     """CIFAR-10's five batches or CIFAR-100's one file, as their authors' pickles."""
     contents = {PurePosixPath(name).name: data for name, data in files.items()}
     ten = "data_batch_1" in contents
-    parts = {"train": [f"data_batch_{i}" for i in range(1, 6)] if ten else ["train"],
-             "test": ["test_batch"] if ten else ["test"]}  # fmt: skip
+    parts = {
+        "train": [f"data_batch_{i}" for i in range(1, 6)] if ten else ["train"],
+        "test": ["test_batch"] if ten else ["test"],
+    }
     meta = "batches.meta" if ten else "meta"
     missing = [name for name in (*parts["train"], *parts["test"], meta) if name not in contents]
     if missing:
@@ -105,7 +107,7 @@ def _idx(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
             arrays.append(_array(files[name], f"{where}: {name}"))
         images, labels = arrays
         if images.ndim != 3 or labels.shape != images.shape[:1]:
-            raise SrkdError(f"{where}: {split}: pictures {images.shape} and labels {labels.shape} do not fit together")
+            raise SrkdError(f"{where}: {split}: images {images.shape} and labels {labels.shape} do not fit together")
         splits[split] = Labelled(images[..., None], labels.astype(np.int64))
     return [str(i) for i in range(10)], splits
 
@@ -123,24 +125,24 @@ def _array(data: bytes, where: str) -> NDArray[np.uint8]:
 
 
 def _folders(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
-    """`train/<class>/*` and `test/<class>/*` (or `val`), below any common folder; grey pictures become RGB."""
+    """`train/<class>/*` and `test/<class>/*` (or `val`), below any common folder; grey images become RGB."""
     found: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
     for name in sorted(files):
         parts = PurePosixPath(name).parts
-        if len(parts) >= 3 and PurePosixPath(name).suffix.lower() in _PICTURES:
+        if len(parts) >= 3 and PurePosixPath(name).suffix.lower() in _IMAGES:
             split = {"train": "train", "test": "test", "val": "test"}.get(parts[-3])
             if split:
                 found[split].append((parts[-2], name))
     for split, entries in found.items():
         if not entries:
-            raise SrkdError(f"{where}: no pictures under {split}/<class>/")
+            raise SrkdError(f"{where}: no images under {split}/<class>/")
     names = [PurePosixPath(name).parts for name in files]
     classes = sorted({label for entries in found.values() for label, _ in entries} | _marked(names))
     number = {label: i for i, label in enumerate(classes)}
     size: list[tuple[str, tuple[int, ...]]] = []
     return classes, {
         split: Labelled(
-            np.stack([_picture(files[name], name, where, size) for _, name in entries]),
+            np.stack([_image(files[name], name, where, size) for _, name in entries]),
             np.array([number[label] for label, _ in entries], np.int64),
         )
         for split, entries in found.items()
@@ -148,14 +150,14 @@ def _folders(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
 
 
 def _marked(names: list[tuple[str, ...]]) -> set[str]:
-    """Classes whose folder holds something, though no picture (.gitkeep, say): they are empty, not absent."""
+    """Classes whose folder holds something, though no image (.gitkeep, say): they are empty, not absent."""
     return {parts[-2] for parts in names if len(parts) >= 3 and parts[-3] in ("train", "test", "val")}
 
 
-def _picture(data: bytes, name: str, where: str, size: list[tuple[str, tuple[int, ...]]]) -> NDArray[np.uint8]:
-    """RGB (H, W, 3); `size` remembers the first picture's."""
+def _image(data: bytes, name: str, where: str, size: list[tuple[str, tuple[int, ...]]]) -> NDArray[np.uint8]:
+    """RGB (H, W, 3); `size` remembers the first image's."""
     try:
-        pixels = decode_picture(data)
+        pixels = decode_image(data)
     except ValueError as error:
         raise SrkdError(f"{where}: {name}: {error}") from error
     if pixels.dtype != np.uint8:
@@ -165,6 +167,6 @@ def _picture(data: bytes, name: str, where: str, size: list[tuple[str, tuple[int
     if pixels.shape != size[0][1]:
         (height, width), (first, (h, w, _)) = pixels.shape[:2], size[0]
         raise SrkdError(
-            f"{where}: pictures of mixed sizes: {name} is {width}x{height}, {first} is {w}x{h}; bring them to one size"
+            f"{where}: images of mixed sizes: {name} is {width}x{height}, {first} is {w}x{h}; bring them to one size"
         )
     return np.asarray(pixels)

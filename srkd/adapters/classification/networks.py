@@ -21,8 +21,8 @@ def build(kind: Any, channels: int, classes: int, mean: Sequence[float], std: Se
     """The network named `ResNet<depth>` or `ResNet<depth>x4`, `VGG8`, `VGG11`, `VGG13`, or `WRN<depth>-<width>`.
 
     Args:
-        channels: of the pictures: 3, or 1 for grey.
-        mean, std: of each channel over the training pictures in [0, 1]; buffers of the network.
+        channels: of the images: 3, or 1 for grey.
+        mean, std: of each channel over the training images in [0, 1]; buffers of the network.
 
     Raises:
         SrkdError: no such name, or a depth that the family has not (6n + 2 for ResNet, 6n + 4 for WRN).
@@ -47,7 +47,7 @@ def _parse(kind: str) -> tuple[str, int, int]:
 
 
 class Classifier(nn.Module):
-    """Takes pictures (N, C, H, W) in [0, 1], gives logits (N, classes)."""
+    """Takes images (N, C, H, W) in [0, 1], gives logits (N, classes)."""
 
     mean: Tensor
     std: Tensor
@@ -120,11 +120,9 @@ class ResNet(Classifier):
 
 class VGG(Classifier):
     """Five stages of 64, 128, 256, 512 and 512 channels with batch norm (Simonyan and Zisserman, ICLR 2015); pooled by
-    two before the second, third and fourth, so that 32x32 pictures end as 4x4 maps."""
+    two before the second, third and fourth, so that 32x32 images end as 4x4 maps."""
 
-    def __init__(
-        self, depth: int, channels: int, classes: int, mean: Sequence[float], std: Sequence[float]
-    ) -> None:
+    def __init__(self, depth: int, channels: int, classes: int, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__(mean, std)
         self.stem = nn.Identity()
         stages = []

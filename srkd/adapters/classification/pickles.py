@@ -29,7 +29,7 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no batch of pictures needs")
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no batch of images needs")
         return _ALLOWED[module, name]
 
 

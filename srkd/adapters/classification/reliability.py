@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from srkd.errors import SrkdError
-from srkd.io.atomic import shown, write_bytes
+from srkd.files.atomic import shown, write_bytes
 
 
 def read(run: Path) -> dict[str, list[float]]:

@@ -54,7 +54,7 @@ def classwise_ece(probabilities: Values, labels: Labels, bins: int = 15) -> floa
 
 
 def reliability(probabilities: Values, labels: Labels, bins: int = 15) -> dict[str, list[float]]:
-    """For each bin of `ece` that is not empty: mean `confidence`, `accuracy`, and the `share` of all pictures."""
+    """For each bin of `ece` that is not empty: mean `confidence`, `accuracy`, and the `share` of all images."""
     sure, right = probabilities.max(1), probabilities.argmax(1) == labels
     places = _bin(sure, bins)
     counts, sums, hits = (np.bincount(places, w, bins) for w in (None, sure, right.astype(float)))

@@ -12,23 +12,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkd.adapters.classification import networks, pictures, scores
+from srkd.adapters.classification import images, networks, scores
 from srkd.adapters.classification.augment import crop_and_flip, mixing
 from srkd.adapters.classification.formats import Labelled
 from srkd.adapters.classification.recipe import ClassificationRecipe
 from srkd.adapters.data import find
 from srkd.adapters.order import stratified
 from srkd.distill.teachers import LiveTeacher, Teacher
-from srkd.engine.distilled import DistilledRecipe, DistilledTask, Indices
-from srkd.engine.task import SetScores
 from srkd.errors import SrkdError, unknown
-from srkd.io.atomic import write_json
+from srkd.files.atomic import write_json
+from srkd.training.distilled import DistilledRecipe, DistilledTask, Indices
+from srkd.training.task import SetScores
 
 _SOURCE = (
     "CIFAR-10 and CIFAR-100: A. Krizhevsky, University of Toronto, cifar-10-python.tar.gz and cifar-100-python.tar.gz; "
     "Fashion-MNIST: Zalando Research, train-images-idx3-ubyte.gz and its three companions"
 )
-_EVALUATED = 500  # pictures at once
+_EVALUATED = 500  # images at once
 
 
 class Task(DistilledTask):
@@ -39,21 +39,21 @@ class Task(DistilledTask):
 
     def load(self) -> int:
         data = self.recipe.data
-        self.root = find(data.root, "a data set of labelled pictures", _SOURCE)
-        self.pictures = pictures.read(self.root, data.train, data.held_out)
-        self.mean, self.std = _statistics(self.pictures.train.images)
-        return len(self.pictures.train.labels)
+        self.root = find(data.root, "a data set of labelled images", _SOURCE)
+        self.images = images.read(self.root, data.train, data.held_out)
+        self.mean, self.std = _statistics(self.images.train.images)
+        return len(self.images.train.labels)
 
     def fingerprint(self) -> dict[str, str]:
-        train = self.pictures.train
+        train = self.images.train
         return {"pictures": hashlib.sha256(train.images.tobytes() + train.labels.tobytes()).hexdigest()[:16]}
 
     def build(self, spec: Mapping[str, Any]) -> nn.Module:
         for key in spec:
             if key != "type":
                 raise SrkdError(f"network: {unknown('option', str(key), ['type'])}")
-        channels = self.pictures.train.images.shape[-1]
-        network = networks.build(spec.get("type"), channels, len(self.pictures.classes), self.mean, self.std)
+        channels = self.images.train.images.shape[-1]
+        network = networks.build(spec.get("type"), channels, len(self.images.classes), self.mean, self.std)
         return network.to(memory_format=self._layout)  # type: ignore[call-overload]
 
     @property
@@ -62,7 +62,7 @@ class Task(DistilledTask):
 
     def load_trained(self, path: str) -> nn.Module:
         known = self._read(path)[1]
-        ours, theirs = len(self.pictures.classes), len(known["classes"])
+        ours, theirs = len(self.images.classes), len(known["classes"])
         if ours != theirs:
             raise SrkdError(f"{path}: a network of {theirs} classes, but {self.root} has {ours}: train one on these")
         return super().load_trained(path)
@@ -79,7 +79,7 @@ class Task(DistilledTask):
         return teacher
 
     def collate(self, indices: Indices, random: np.random.Generator) -> dict[str, Any]:
-        data, train = self.recipe.data, self.pictures.train
+        data, train = self.recipe.data, self.images.train
         images, labels = train.images[indices], torch.from_numpy(train.labels[indices])
         inputs = self._tensor(crop_and_flip(images, random) if data.augment else images)
         batch = {"input": inputs, "target": labels, "index": torch.from_numpy(indices)}
@@ -87,9 +87,11 @@ class Task(DistilledTask):
 
     def _mixed(self, batch: dict[str, Any], random: np.random.Generator) -> dict[str, Any]:
         share, partner = mixing(len(batch["target"]), self.recipe.data.mixup, random)
-        truth = F.one_hot(batch["target"], len(self.pictures.classes)).float()
-        mixed = {key: share * value + (1 - share) * value[partner]
-                 for key, value in (("input", batch["input"]), ("target", truth))}  # fmt: skip
+        truth = F.one_hot(batch["target"], len(self.images.classes)).float()
+        mixed = {
+            key: share * value + (1 - share) * value[partner]
+            for key, value in (("input", batch["input"]), ("target", truth))
+        }
         return {**batch, **mixed}
 
     def _tensor(self, images: np.ndarray) -> Tensor:
@@ -106,25 +108,30 @@ class Task(DistilledTask):
         return torch.cat(found).numpy()
 
     def evaluate(self) -> dict[str, SetScores]:
-        """Scores of the test pictures.
+        """Scores of the test images.
 
-        `accuracy` (%) has items, fixed samples of the pictures (at most 100, of equal size); `nll`, `brier`, `ece`,
-        `adaptive_ece` and `classwise_ece` are over all of them. Held-out pictures give a `temperature` too, and the
+        `accuracy` (%) has items, fixed samples of the images (at most 100, of equal size); `nll`, `brier`, `ece`,
+        `adaptive_ece` and `classwise_ece` are over all of them. Held-out images give a `temperature` too, and the
         logits divided by it `ece_scaled` and `nll_scaled`.
         """
-        test, held_out = self.pictures.test, self.pictures.held_out
+        test, held_out = self.images.test, self.images.held_out
         logits, labels = self._logits(test), np.asarray(test.labels)
         probabilities = scores.softmax(logits)
         self.reliability = scores.reliability(probabilities, labels)
-        single = {name: getattr(scores, name)(probabilities, labels)
-                  for name in ("nll", "brier", "ece", "adaptive_ece", "classwise_ece")}  # fmt: skip
+        single = {
+            name: getattr(scores, name)(probabilities, labels)
+            for name in ("nll", "brier", "ece", "adaptive_ece", "classwise_ece")
+        }
         if len(held_out.labels):
             temperature = scores.fit_temperature(self._logits(held_out), held_out.labels)
             scaled = scores.softmax(logits, temperature)
-            single |= {"temperature": temperature, "nll_scaled": scores.nll(scaled, labels),
-                       "ece_scaled": scores.ece(scaled, labels)}  # fmt: skip
+            single |= {
+                "temperature": temperature,
+                "nll_scaled": scores.nll(scaled, labels),
+                "ece_scaled": scores.ece(scaled, labels),
+            }
         metrics = {name: {"all": float(value)} for name, value in single.items()}
-        protocol = f"{len(labels)} test pictures of {self.root.name}, ECE with 15 bins"
+        protocol = f"{len(labels)} test images of {self.root.name}, ECE with 15 bins"
         return {"test": {"protocol": protocol, "metrics": {"accuracy": _by_sample(probabilities, labels), **metrics}}}
 
     def validate(self, step: int, folder: Path) -> dict[str, float]:
@@ -135,7 +142,7 @@ class Task(DistilledTask):
         return found
 
     def meta(self, name: str) -> dict[str, Any]:
-        return {**super().meta(name), "classes": self.pictures.classes}
+        return {**super().meta(name), "classes": self.images.classes}
 
 
 def _by_sample(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -55,9 +55,9 @@ def relabel(target: Tensor, outside: Tensor, previous: Tensor, labels: int, pseu
     Returns:
         (tokens, labels).
     """
-    answer = previous.float().softmax(1)
+    prediction = previous.float().softmax(1)
     if pseudo is not None:
-        sure, label = answer.max(1)
-        answer = torch.where((sure >= pseudo)[:, None], F.one_hot(label, answer.shape[1]).float(), answer)
-    answer = F.pad(answer, (0, labels - answer.shape[1]))
-    return torch.where(outside[:, None], answer, F.one_hot(target, labels).float())
+        sure, label = prediction.max(1)
+        prediction = torch.where((sure >= pseudo)[:, None], F.one_hot(label, prediction.shape[1]).float(), prediction)
+    prediction = F.pad(prediction, (0, labels - prediction.shape[1]))
+    return torch.where(outside[:, None], prediction, F.one_hot(target, labels).float())

@@ -10,7 +10,7 @@ from typing import Any
 
 from srkd.adapters.ner.tags import OUTSIDE, Sentence, parse, to_bio
 from srkd.errors import SrkdError, unknown
-from srkd.io.atomic import shown
+from srkd.files.atomic import shown
 
 
 @dataclass

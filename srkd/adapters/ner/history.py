@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from srkd.adapters.ner.scores import forgetting
-from srkd.engine.task import SetScores
 from srkd.errors import SrkdError
-from srkd.io.atomic import shown, write_bytes, write_text
+from srkd.files.atomic import shown, write_bytes, write_text
 from srkd.report import tables
+from srkd.training.task import SetScores
 
 # The heading of each metric in tables.
 _COLUMNS = {

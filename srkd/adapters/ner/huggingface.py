@@ -44,8 +44,10 @@ class SubWords:
             row[1 : 1 + _LONGEST][: len(pieces)] = np.array(pieces[:_LONGEST]) + 1
         total, most = int((ids[:, 1:] > 0).sum()) + 4, getattr(self.config, "max_position_embeddings", 0)
         if most and total > most:
-            raise SrkdError(f'{self.folder}: takes {most - 4} sub-words, but the sentence "{"".join(tokens)[:20]}..." '
-                            f"has {total - 4}: split it")  # fmt: skip
+            raise SrkdError(
+                f'{self.folder}: takes {most - 4} sub-words, but the sentence "{"".join(tokens)[:20]}..." '
+                f"has {total - 4}: split it"
+            )
         return ids
 
     def describe(self) -> dict[str, Any]:

@@ -156,7 +156,9 @@ def grown(own: Mapping[str, Tensor], previous: Mapping[str, Tensor]) -> dict[str
         new = result.get(name)
         if new is None or new.ndim != old.ndim or any(a < b for a, b in zip(new.shape, old.shape, strict=True)):
             size = "absent" if new is None else tuple(new.shape)
-            raise SrkdError(f"the previous step's {name} is {tuple(old.shape)}, but this one's {size}: the steps of a "
-                            "recipe share their network")  # fmt: skip
+            raise SrkdError(
+                f"the previous step's {name} is {tuple(old.shape)}, but this one's {size}: the steps of a "
+                "recipe share their network"
+            )
         new[tuple(slice(length) for length in old.shape)] = old
     return result

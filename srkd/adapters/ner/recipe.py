@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pydantic
 
-from srkd.engine.distilled import DistilledRecipe
-from srkd.engine.recipe import Section
+from srkd.training.distilled import DistilledRecipe
+from srkd.training.recipe import Section
 
 
 class Data(Section):

@@ -20,10 +20,10 @@ from srkd.adapters.ner.recipe import NerRecipe
 from srkd.adapters.ner.tags import Sentence
 from srkd.adapters.ner.vocabulary import Encoding
 from srkd.distill.teachers import CachedTeacher, LiveTeacher, Teacher
-from srkd.engine.checkpoint import load_into
-from srkd.engine.distilled import DistilledRecipe, DistilledTask, Indices
-from srkd.engine.task import SetScores
 from srkd.errors import SrkdError, nearest
+from srkd.training.checkpoint import load_into
+from srkd.training.distilled import DistilledRecipe, DistilledTask, Indices
+from srkd.training.task import SetScores
 
 _SOURCE = (
     "KMOU: Korea Maritime and Ocean University's NLP lab, files *.words.txt and *.tags.txt; KLUE-NER: KLUE benchmark, "
@@ -70,8 +70,11 @@ class Task(DistilledTask):
     def _corpora(self) -> tuple[list[Sentence], list[Sentence]]:
         """The training sentences of all steps, and the test's."""
         data = self.recipe.data
-        parts = [formats.read(find(path, "a corpus of named entities", _SOURCE), data.format)
-                 for path in (data.train, data.test) if path is not None]  # fmt: skip
+        parts = [
+            formats.read(find(path, "a corpus of named entities", _SOURCE), data.format)
+            for path in (data.train, data.test)
+            if path is not None
+        ]
         self.notices += [notice for corpus in parts for notice in corpus.notices]
         train = parts[0].sentences
         test = train[::5] if data.test is None else parts[1].sentences
@@ -132,10 +135,12 @@ class Task(DistilledTask):
         """As every adapter's, and what the previous step's network says to it where anything listens."""
         batch, pseudo = super().batch(number), self.recipe.data.pseudo
         if self.previous is not None and (self.objective.needs_teacher or pseudo is not None):
-            answer = self.previous(batch)
-            assert answer.output is not None
-            batch |= {"teacher_output": answer.output, "teacher_features": answer.features}
-            batch["target"] = continual.relabel(batch["target"], batch["mask"], answer.output, len(self.labels), pseudo)
+            prediction = self.previous(batch)
+            assert prediction.output is not None
+            batch |= {"teacher_output": prediction.output, "teacher_features": prediction.features}
+            batch["target"] = continual.relabel(
+                batch["target"], batch["mask"], prediction.output, len(self.labels), pseudo
+            )
         return batch
 
     @torch.no_grad()

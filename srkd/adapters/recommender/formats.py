@@ -11,17 +11,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
-from srkd.io.atomic import shown
+from srkd.files.atomic import shown
 
 Numbers = NDArray[np.int64]
 # Letters of the columns' names in public data sets: MovieLens, Amazon, Yelp, Goodreads, Book-Crossing, Last.fm, Steam.
 _NAMES = {
     "user": ("user", "userid", "uid", "reviewerid", "customerid", "memberid", "visitorid"),
-    "item": ("item", "itemid", "iid", "movieid", "bookid", "isbn", "businessid", "asin", "parentasin", "productid",
-             "artistid", "trackid", "songid", "gameid", "appid", "animeid", "recipeid", "newsid", "poiid", "venueid"),
+    "item": (
+        "item",
+        "itemid",
+        "iid",
+        "movieid",
+        "bookid",
+        "isbn",
+        "businessid",
+        "asin",
+        "parentasin",
+        "productid",
+        "artistid",
+        "trackid",
+        "songid",
+        "gameid",
+        "appid",
+        "animeid",
+        "recipeid",
+        "newsid",
+        "poiid",
+        "venueid",
+    ),
     "rating": ("rating", "score", "value", "stars", "overall", "bookrating", "preference"),
     "time": ("time", "timestamp", "unixtime", "unixreviewtime"),
-}  # fmt: skip
+}
 
 
 @dataclass

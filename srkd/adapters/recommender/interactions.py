@@ -14,7 +14,7 @@ from srkd.adapters.recommender import splits
 from srkd.adapters.recommender.formats import Lines, Numbers, lines_of, read_pairs, read_table
 from srkd.adapters.recommender.recipe import Data
 from srkd.errors import SrkdError
-from srkd.io.atomic import shown
+from srkd.files.atomic import shown
 
 Values = NDArray[np.float64]
 
@@ -95,15 +95,18 @@ def _read(path: Path, changed: tuple[int, ...], settings: str) -> Interactions:
     for name in ("validation", "test"):
         strange = int((~known[parts[name]]).sum())
         if strange:
-            notices.append(f"{strange} of {len(parts[name])} {name} pairs have a user or item that no training pair "
-                           "has, and are left out")  # fmt: skip
+            notices.append(
+                f"{strange} of {len(parts[name])} {name} pairs have a user or item that no training pair "
+                "has, and are left out"
+            )
         parts[name] = parts[name][known[parts[name]]]
         if not len(parts[name]):
             raise SrkdError(f"{shown(path)}: no {name} pair is left whose user and item are in training")
     train = every[parts["train"]]
     edges = class_edges(train.values, data.bins, str(shown(path)))
-    found = Interactions(user_ids, item_ids, train, every[parts["validation"]], every[parts["test"]], edges,
-                         np.zeros(0), 0.0, notices)  # fmt: skip
+    found = Interactions(
+        user_ids, item_ids, train, every[parts["validation"]], every[parts["test"]], edges, np.zeros(0), 0.0, notices
+    )
     classes = found.classes(train)
     levels = np.bincount(classes - 1, train.values) / np.bincount(classes - 1)
     top = edges[-1] if len(edges) else train.values.min()

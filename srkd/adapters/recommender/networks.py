@@ -114,8 +114,9 @@ class CDAE(Recommender):
     rated: Tensor
     share: Tensor
 
-    def __init__(self, users: int, items: int, classes: int, dim: int = 20, corruption: float = 0.5, *,
-                 rated: csr_matrix) -> None:  # fmt: skip
+    def __init__(
+        self, users: int, items: int, classes: int, dim: int = 20, corruption: float = 0.5, *, rated: csr_matrix
+    ) -> None:
         super().__init__(nn.Tanh(), items, classes, dim)
         self.corruption = corruption
         self.own, self.encode = _table(users, dim), _table(items, dim)
@@ -154,8 +155,10 @@ def build(spec: Mapping[str, Any], users: int, items: int, classes: int, rated: 
         whole = key == "dim" and type(value) is int and value >= (0 if kind == "MF" else 1)
         share = key == "corruption" and isinstance(value, (int, float)) and 0 <= value < 1
         if not (whole or share):
-            raise SrkdError(f"network: {key} is {value!r}; dim is a whole number above 0, of MF also 0, corruption "
-                            "from 0 to below 1")  # fmt: skip
+            raise SrkdError(
+                f"network: {key} is {value!r}; dim is a whole number above 0, of MF also 0, corruption "
+                "from 0 to below 1"
+            )
     if kind == "CDAE":
         options["rated"] = rated
     network: Recommender = _TYPES[kind](users, items, classes, **options)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from srkd.distill.taps import Taps
-from srkd.distill.teachers import Answer
+from srkd.distill.teachers import Prediction
 
 
 class Peer:
@@ -23,10 +23,10 @@ class Peer:
         self.network, self.taps = network, Taps(network, taps)
 
     @torch.no_grad()
-    def __call__(self, batch: Mapping[str, Any]) -> Answer:
+    def __call__(self, batch: Mapping[str, Any]) -> Prediction:
         training = self.network.training
         self.network.eval()
         with self.taps:
             output = self.network(batch["input"])
         self.network.train(training)
-        return Answer(output, self.taps.features)
+        return Prediction(output, self.taps.features)

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import pydantic
 
-from srkd.engine.distilled import DistilledRecipe, DistilledTrain
-from srkd.engine.recipe import Optimiser, Section
+from srkd.training.distilled import DistilledRecipe, DistilledTrain
+from srkd.training.recipe import Optimiser, Section
 
 
 class Data(Section):

@@ -19,10 +19,10 @@ from srkd.adapters.recommender.recipe import RecommenderRecipe
 from srkd.adapters.recommender.samplers import with_negatives
 from srkd.distill.objective import Objective, parse_terms
 from srkd.distill.step import Step
-from srkd.engine.distilled import DistilledRecipe, DistilledTask, Indices
-from srkd.engine.optimisers import make_optimiser
-from srkd.engine.task import SetScores
 from srkd.errors import SrkdError
+from srkd.training.distilled import DistilledRecipe, DistilledTask, Indices
+from srkd.training.optimisers import make_optimiser
+from srkd.training.task import SetScores
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -53,8 +53,9 @@ class Task(DistilledTask):
             raise SrkdError(f"top is {self.recipe.top}, but there are only {items} items to recommend")
         for name in ("validation", "test"):
             if not (getattr(self.pairs, name).values >= self.pairs.threshold).any():
-                raise SrkdError(f"{self.root}: no {name} pair is relevant, of at least {self.pairs.threshold}: lower "
-                                "data.relevant")  # fmt: skip
+                raise SrkdError(
+                    f"{self.root}: no {name} pair is relevant, of at least {self.pairs.threshold}: lower data.relevant"
+                )
         classes = self._classes(self.pairs.train)
         self.number = int(classes.max())
         self.levels = self.pairs.levels if self.number > 1 else self.pairs.train.values.mean(keepdims=True)
@@ -82,8 +83,11 @@ class Task(DistilledTask):
     def collate(self, indices: Indices, random: np.random.Generator) -> dict[str, Any]:
         classes = self.rated[indices].toarray()
         labels = with_negatives(classes, self.recipe.data.negatives, random)
-        return {"input": torch.from_numpy(indices), "target": torch.from_numpy(labels),
-                "mask": torch.from_numpy(classes > 0)}  # fmt: skip
+        return {
+            "input": torch.from_numpy(indices),
+            "target": torch.from_numpy(labels),
+            "mask": torch.from_numpy(classes > 0),
+        }
 
     def setup(self, fabric: Fabric) -> None:
         super().setup(fabric)
@@ -103,8 +107,13 @@ class Task(DistilledTask):
         self.student = Peer(self.network, self.objective_teacher.teacher_taps)
         step = Step(self.network_teacher, self.objective_teacher, self.input, "target")
         batch = self.batch(0)
-        self.objective_teacher.dry_run(step.answer(batch), self.student(batch), batch["target"],
-                                       self.context(batch, 0), list(self.network_teacher.parameters()))  # fmt: skip
+        self.objective_teacher.dry_run(
+            step.predict(batch),
+            self.student(batch),
+            batch["target"],
+            self.context(batch, 0),
+            list(self.network_teacher.parameters()),
+        )
         self.network_teacher.zero_grad(set_to_none=True)
         train = self.recipe.train
         optimiser = make_optimiser(step.parameters(), train.optim_teacher or train.optim)
@@ -156,8 +165,10 @@ class Task(DistilledTask):
         counted = np.isfinite(found[f"hr@{self.recipe.top}"])
         metrics = {key: _by_group(values[counted]) for key, values in found.items()}
         error = torch.cat(expected).numpy() - pairs.values
-        metrics |= {"rmse": {"all": float(np.sqrt(np.square(error).mean()))},
-                    "mae": {"all": float(np.abs(error).mean())}}  # fmt: skip
+        metrics |= {
+            "rmse": {"all": float(np.sqrt(np.square(error).mean()))},
+            "mae": {"all": float(np.abs(error).mean())},
+        }
         protocol = f"{self.root.name}, all {self.rated.shape[1]} items, {int(counted.sum())} users"
         return {"protocol": protocol, "metrics": metrics}
 

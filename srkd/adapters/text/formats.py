@@ -45,8 +45,10 @@ def read(root: Path, encodings: Sequence[str] = ("utf-8",), remove: Collection[s
     elif root.suffix.lower() == ".csv":
         found = _table(root, encodings)
     else:
-        found = {split: Documents(*map(list, zip(*((t, c) for _, t, c in newsgroups.read(root, split)), strict=True)))
-                 for split in SPLITS}  # fmt: skip
+        found = {
+            split: Documents(*map(list, zip(*((t, c) for _, t, c in newsgroups.read(root, split)), strict=True)))
+            for split in SPLITS
+        }
     for split, documents in found.items():
         if not documents.texts:
             raise SrkdError(f'{root}: no document of the split "{split}"')

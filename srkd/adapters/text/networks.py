@@ -96,11 +96,11 @@ class TextCNN(Encoder):
         return torch.cat([self._largest(convolution(x), ids) for convolution in self.convolutions], 1)
 
     @staticmethod
-    def _largest(answers: Tensor, ids: Tensor) -> Tensor:
+    def _largest(predictions: Tensor, ids: Tensor) -> Tensor:
         """Over the windows that hold a token at least: beyond them the answer would tell how long the batch is."""
-        lengths = (ids != PADDING).sum(1, keepdim=True) + answers.shape[2] - ids.shape[1]
-        beyond = torch.arange(answers.shape[2], device=ids.device) >= lengths
-        return F.relu(answers).masked_fill(beyond[:, None], 0).amax(2)
+        lengths = (ids != PADDING).sum(1, keepdim=True) + predictions.shape[2] - ids.shape[1]
+        beyond = torch.arange(predictions.shape[2], device=ids.device) >= lengths
+        return F.relu(predictions).masked_fill(beyond[:, None], 0).amax(2)
 
 
 class BiLSTM(Encoder):
@@ -147,8 +147,12 @@ def _huggingface(length: int, path: str) -> Encoder:
 
 
 KINDS: dict[str, Callable[..., Encoder]] = {
-    "Bag": Bag, "TextCNN": TextCNN, "BiLSTM": BiLSTM, "Transformer": Transformer, "HuggingFace": _huggingface,
-}  # fmt: skip
+    "Bag": Bag,
+    "TextCNN": TextCNN,
+    "BiLSTM": BiLSTM,
+    "Transformer": Transformer,
+    "HuggingFace": _huggingface,
+}
 
 
 def build(spec: Mapping[str, Any], classes: int, vocabulary: int, length: int) -> Classifier:

@@ -14,9 +14,9 @@ from srkd.adapters.text import corpus, networks, scores
 from srkd.adapters.text.recipe import TextRecipe
 from srkd.adapters.text.tokens import PADDING, Ids
 from srkd.distill.teachers import LiveTeacher, Teacher
-from srkd.engine.distilled import DistilledRecipe, DistilledTask, Indices
-from srkd.engine.task import SetScores
 from srkd.errors import SrkdError
+from srkd.training.distilled import DistilledRecipe, DistilledTask, Indices
+from srkd.training.task import SetScores
 
 _SOURCE = "20 Newsgroups: K. Lang, J. Rennie, 20news-bydate.tar.gz"
 _EVALUATED = 200  # documents at once

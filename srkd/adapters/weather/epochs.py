@@ -13,12 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
-from srkd.io.atomic import shown, write_bytes
+from srkd.files.atomic import shown, write_bytes
 from srkd.report import plots, tables
 
 Curves = dict[str, NDArray[np.float64]]
-COLUMNS = ["quantity", "variant", "best RMSE", "at epoch", "epochs to the control's best", "share of its epochs",
-           "seed by seed"]  # fmt: skip
+COLUMNS = [
+    "quantity",
+    "variant",
+    "best RMSE",
+    "at epoch",
+    "epochs to the control's best",
+    "share of its epochs",
+    "seed by seed",
+]
 
 
 def read(path: Path) -> dict[str, Curves]:
@@ -60,14 +67,16 @@ def reached(variants: Curves) -> list[dict[str, Any]]:
         epochs = first_at_most(mean, control.min())
         both = zip(seeds, variants["control"], strict=False)
         pairs = [(first_at_most(own, theirs.min()), int(theirs.argmin()) + 1) for own, theirs in both]
-        rows.append({
-            "variant": name,
-            "best RMSE": f"{mean.min():.4f}",
-            "at epoch": int(mean.argmin()) + 1,
-            "epochs to the control's best": "never" if epochs is None else epochs,
-            "share of its epochs": "-" if epochs is None else f"{epochs / needed:.0%}",
-            "seed by seed": ", ".join(f"{'never' if n is None else n}/{best}" for n, best in pairs),
-        })  # fmt: skip
+        rows.append(
+            {
+                "variant": name,
+                "best RMSE": f"{mean.min():.4f}",
+                "at epoch": int(mean.argmin()) + 1,
+                "epochs to the control's best": "never" if epochs is None else epochs,
+                "share of its epochs": "-" if epochs is None else f"{epochs / needed:.0%}",
+                "seed by seed": ", ".join(f"{'never' if n is None else n}/{best}" for n, best in pairs),
+            }
+        )
     return rows
 
 
@@ -96,9 +105,9 @@ def plot(curves: dict[str, Curves], path: Path) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    results, picture = arguments
+    results, image = arguments
     curves = read(Path(results))
-    plot(curves, Path(picture))
+    plot(curves, Path(image))
     rows = [{"quantity": quantity, **row} for quantity, variants in curves.items() for row in reached(variants)]
     print(tables.markdown(rows, COLUMNS))
 

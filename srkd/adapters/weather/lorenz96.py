@@ -72,6 +72,10 @@ class TwoLevelLorenz96:
 
     def random(self, members: int, seed: int) -> Tensor:
         """Random states to spin up from: X near the forcing's half, Y near 0."""
-        noise = torch.randn(members, self.variables * (1 + self.fast), generator=torch.Generator().manual_seed(seed),
-                            dtype=torch.float64)  # fmt: skip
+        noise = torch.randn(
+            members,
+            self.variables * (1 + self.fast),
+            generator=torch.Generator().manual_seed(seed),
+            dtype=torch.float64,
+        )
         return torch.cat([self.forcing / 2 + self.slow(noise), 0.1 * noise[:, self.variables :]], -1)

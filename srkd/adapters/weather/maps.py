@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from srkd.errors import SrkdError
-from srkd.io.atomic import shown, write_bytes
+from srkd.files.atomic import shown, write_bytes
 
 Errors = Mapping[str, Mapping[str, Any]]
 

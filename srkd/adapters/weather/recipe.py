@@ -6,8 +6,8 @@ from typing import Literal
 
 import pydantic
 
-from srkd.engine.distilled import DistilledRecipe
-from srkd.engine.recipe import Section
+from srkd.training.distilled import DistilledRecipe
+from srkd.training.recipe import Section
 
 
 class Quantity(Section):

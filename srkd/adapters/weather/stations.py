@@ -46,13 +46,17 @@ def examples_of(path: Path, table: Table) -> Weather:
     peeking = _simulated_inputs(table)
     protocol = f"{path.name}, truth of {', '.join(map(str, table.test))}, {int(test.sum())} rows"
     return Weather(
-        parts[0], parts[1], [q.name for q in table.quantities], table.unit,
+        parts[0],
+        parts[1],
+        [q.name for q in table.quantities],
+        table.unit,
         f"{protocol}, sees the numerical model's {', '.join(peeking)}" if peeking else protocol,
         torch.from_numpy(climate[test].astype(np.float32)),
         places=_places(names, found, table),
-        notices=found.notices + _absent(names[np.unique(place[train])], names[np.unique(place[test])])
+        notices=found.notices
+        + _absent(names[np.unique(place[train])], names[np.unique(place[test])])
         + [f"the student sees the numerical model's {', '.join(peeking)}: report it apart"] * bool(peeking),
-    )  # fmt: skip
+    )
 
 
 def _inputs(found: Observations, table: Table) -> Numbers:

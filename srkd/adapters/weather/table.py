@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from srkd.adapters.weather.recipe import Table
 from srkd.errors import SrkdError, unknown
-from srkd.io.atomic import shown
+from srkd.files.atomic import shown
 
 Numbers = NDArray[np.float64]
 Row = dict[str, str]

@@ -18,10 +18,10 @@ from srkd.adapters.weather.recipe import Data, WeatherRecipe
 from srkd.adapters.weather.stations import examples_of
 from srkd.adapters.weather.teacher import SimulationTeacher
 from srkd.distill.teachers import Teacher
-from srkd.engine.distilled import DistilledRecipe, DistilledTask, Indices
-from srkd.engine.task import SetScores
 from srkd.errors import SrkdError
-from srkd.io.atomic import write_json
+from srkd.files.atomic import write_json
+from srkd.training.distilled import DistilledRecipe, DistilledTask, Indices
+from srkd.training.task import SetScores
 
 _SOURCE = (
     'UCI Machine Learning Repository, "Bias correction of numerical prediction model temperature forecast", '
@@ -97,10 +97,14 @@ class Task(DistilledTask):
         forecast = self.network(weather.test.inputs.to(self.device)).float().cpu()
         self.errors = {name: self._errors(forecast, q) for q, name in enumerate(weather.quantities)}
         return {
-            name: {"protocol": weather.protocol, "metrics": {
-                metric: {"all": round(value, 5)} for metric, value in scores.scores(forecast, weather, q).items()}}
+            name: {
+                "protocol": weather.protocol,
+                "metrics": {
+                    metric: {"all": round(value, 5)} for metric, value in scores.scores(forecast, weather, q).items()
+                },
+            }
             for q, name in enumerate(weather.quantities)
-        }  # fmt: skip
+        }
 
     def _errors(self, forecast: Tensor, quantity: int) -> dict[str, Any]:
         """RMSE of each station, or the last forecast of a simulation with its truth."""
@@ -111,8 +115,8 @@ class Task(DistilledTask):
             stations = [{**place, "rmse": rmse} for place, rmse in zip(weather.places, found, strict=True)]
             return {"unit": weather.unit, "stations": stations}
         assert test.simulated is not None
-        pictures = {"truth": test.target, "student": forecast, "simulation": test.simulated}
-        return {name: np.round(values[-1, quantity].double().numpy(), 3).tolist() for name, values in pictures.items()}
+        images = {"truth": test.target, "student": forecast, "simulation": test.simulated}
+        return {name: np.round(values[-1, quantity].double().numpy(), 3).tolist() for name, values in images.items()}
 
     def validate(self, step: int, folder: Path) -> dict[str, float]:
         """As every adapter's, and where the errors are in errors.json beside the scores."""

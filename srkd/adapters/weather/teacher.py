@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from srkd.distill.teachers import Answer
+from srkd.distill.teachers import Prediction
 
 
 class SimulationTeacher:
@@ -34,6 +34,6 @@ class SimulationTeacher:
         return cls(lambda batch: forecasts[batch["index"]])
 
     @torch.no_grad()
-    def __call__(self, batch: Mapping[str, Any]) -> Answer:
+    def __call__(self, batch: Mapping[str, Any]) -> Prediction:
         found = self.forecast(batch).to(batch["target"].device)
-        return Answer(torch.where(torch.isfinite(found), found, batch["target"]))
+        return Prediction(torch.where(torch.isfinite(found), found, batch["target"]))

@@ -24,8 +24,8 @@ from srkd.adapters.weather.recipe import Lorenz96 as LorenzTwin
 from srkd.adapters.weather.recipe import Twin
 from srkd.adapters.weather.stepping import Model, advance, steps_of
 from srkd.errors import SrkdError
-from srkd.io.atomic import atomic_path
-from srkd.io.cache import cache_place, trusted
+from srkd.files.atomic import atomic_path
+from srkd.files.cache import cache_place, trusted
 
 _AT_ONCE = 64  # forecasts of the teacher made together
 
@@ -68,9 +68,15 @@ def barotropic(section: BarotropicTwin) -> Weather:
     steps = steps_of(section.lead, teacher.dt, "lead")
     states = truth.random(section.members + section.test_members, section.seed)
     return _examples(
-        _Pair("vorticity", truth, states, lambda state: resample(truth.field(state), section.teacher_size),
-              lambda field: teacher.forecast(field, steps)), section,
-    )  # fmt: skip
+        _Pair(
+            "vorticity",
+            truth,
+            states,
+            lambda state: resample(truth.field(state), section.teacher_size),
+            lambda field: teacher.forecast(field, steps),
+        ),
+        section,
+    )
 
 
 def _examples(pair: _Pair, section: Twin) -> Weather:

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from support_pictures import write_cifar100
+from support_images import write_cifar100
 
 
 @pytest.fixture(scope="session")
 def cifar100(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """cifar-100-python.tar.gz with 4 classes, 64 + 32 pictures, pickled as Python 2 did."""
+    """cifar-100-python.tar.gz with 4 classes, 64 + 32 images, pickled as Python 2 did."""
     path = tmp_path_factory.mktemp("cifar") / "cifar-100-python.tar.gz"
     write_cifar100(path)
     return path

@@ -1,4 +1,4 @@
-"""Augmentation against a picture-by-picture version."""
+"""Augmentation against an image-by-image version."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from srkd.adapters.classification.augment import crop_and_flip, mixing
 IMAGES = np.random.default_rng(0).integers(1, 256, (60, 8, 10, 3)).astype(np.uint8)
 
 
-def test_each_picture_is_a_window_of_its_padded_self_or_the_mirror_image() -> None:
+def test_each_image_is_a_window_of_its_padded_self_or_the_mirror_image() -> None:
     out = crop_and_flip(IMAGES, np.random.default_rng(1), pad=2)
     assert out.shape == IMAGES.shape and out.dtype == np.uint8
     places, flips = set(), 0
     for image, result in zip(IMAGES, out, strict=True):
         padded = np.zeros((12, 14, 3), np.uint8)
         padded[2:-2, 2:-2] = image
-        found = [(y, x, flip) for y in range(5) for x in range(5) for flip in (False, True)
-                 if np.array_equal(padded[y : y + 8, x : x + 10][:, :: -1 if flip else 1], result)]  # fmt: skip
+        found = [
+            (y, x, flip)
+            for y in range(5)
+            for x in range(5)
+            for flip in (False, True)
+            if np.array_equal(padded[y : y + 8, x : x + 10][:, :: -1 if flip else 1], result)
+        ]
         assert len(found) == 1
         places.add(found[0][:2])
         flips += found[0][2]

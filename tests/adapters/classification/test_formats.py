@@ -1,4 +1,4 @@
-"""Every layout gives its pictures back; what is damaged or hostile is refused in a line."""
+"""Every layout gives its images back; what is damaged or hostile is refused in a line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from support_pictures import made_up, write_cifar100
+from support_images import made_up, write_cifar100
 
 from srkd.adapters.classification import formats, pickles
 from srkd.errors import SrkdError
@@ -57,11 +57,11 @@ def write_folders(root: Path, size: int = 8) -> None:
         for label in ("cat", "dog"):
             (root / split / label).mkdir(parents=True)
             for number in range(2):
-                picture = np.full((size, size, 3), (10, 20, 200 if label == "cat" else 0), np.uint8)
-                cv2.imwrite(str(root / split / label / f"{number}.png"), picture)
+                image = np.full((size, size, 3), (10, 20, 200 if label == "cat" else 0), np.uint8)
+                cv2.imwrite(str(root / split / label / f"{number}.png"), image)
 
 
-def test_folders_of_pictures(tmp_path: Path) -> None:
+def test_folders_of_images(tmp_path: Path) -> None:
     write_folders(tmp_path)
     cv2.imwrite(str(tmp_path / "train/dog/grey.png"), np.full((8, 8), 7, np.uint8))
     classes, splits = formats.decode(tmp_path)
@@ -80,7 +80,7 @@ def test_folders_in_an_archive(tmp_path: Path) -> None:
         assert np.array_equal(packed[1][split].images, plain[1][split].images)
 
 
-def test_pictures_of_mixed_sizes_are_refused(tmp_path: Path) -> None:
+def test_images_of_mixed_sizes_are_refused(tmp_path: Path) -> None:
     write_folders(tmp_path)
     cv2.imwrite(str(tmp_path / "val/dog/9.png"), np.zeros((8, 9, 3), np.uint8))
     with pytest.raises(SrkdError, match=r"mixed sizes: val/dog/9.png is 9x8, train/cat/0.png is 8x8"):

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support_pictures import write_cifar100
+from support_images import write_cifar100
 
 from srkd.adapters.classification import reliability
-from srkd.engine import recipe as recipes
-from srkd.engine.checkpoint import load_weights
-from srkd.engine.recipe import merge
-from srkd.engine.run import Run
 from srkd.errors import SrkdError
-from srkd.study import comparison, plan
-from srkd.study.compare import Comparison
+from srkd.studies import comparison, plan
+from srkd.studies.compare import Comparison
+from srkd.training import recipe as recipes
+from srkd.training.checkpoint import load_weights
+from srkd.training.recipe import merge
+from srkd.training.run import Run
 
 STUDIES = Path(__file__).parents[3] / "models" / "studies"
 CE = {"type": "CrossEntropyLoss"}
@@ -34,12 +34,19 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("teacher")
     write_cifar100(folder / "c.tar.gz")
     recipe = {
-        "name": "teacher", "task": "classification", "network": {"type": "ResNet8"}, "batch_size": 16,
+        "name": "teacher",
+        "task": "classification",
+        "network": {"type": "ResNet8"},
+        "batch_size": 16,
         "data": {"root": str(folder / "c.tar.gz"), "held_out": 16, "augment": False},
-        "train": {"total_iter": 20, "optim": {"type": "SGD", "lr": 0.1, "momentum": 0.9}, "losses": [CE],
-                  "precision": "fp32"},
+        "train": {
+            "total_iter": 20,
+            "optim": {"type": "SGD", "lr": 0.1, "momentum": 0.9},
+            "losses": [CE],
+            "precision": "fp32",
+        },
         "logger": {"use_tb_logger": False},
-    }  # fmt: skip
+    }
     return str(Run(recipe, folder, quiet=True).train()["models"]["net"])
 
 
@@ -51,7 +58,7 @@ def test_it_learns_and_scores_what_it_says(recipe: dict[str, Any], tmp_path: Pat
     weights, meta = load_weights(result["models"]["net"])
     assert meta["classes"] == ["apple", "bee", "cup", "deer"] and weights["head.weight"].shape[0] == 4
     found = json.loads((tmp_path / "tiny" / "scores.json").read_text(encoding="utf-8"))["test"]
-    assert len(found["metrics"]["accuracy"]) == 32 and "32 test pictures" in found["protocol"]
+    assert len(found["metrics"]["accuracy"]) == 32 and "32 test images" in found["protocol"]
     bins = reliability.read(tmp_path / "tiny")
     gaps = np.abs(np.subtract(bins["accuracy"], bins["confidence"])) * bins["share"]
     assert gaps.sum() == pytest.approx(metrics["ece"])
@@ -78,7 +85,7 @@ def test_the_loss_core_serves(
     assert train(recipe, tmp_path, **changes)["finished"]
 
 
-def test_mixup_trains_on_mixed_pictures_and_labels(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_mixup_trains_on_mixed_images_and_labels(recipe: dict[str, Any], tmp_path: Path) -> None:
     mixed = merge(recipe, {"data": {"mixup": 1.0, "augment": False}})
     (task,) = Run(mixed, tmp_path, quiet=True).set_up()
     (plain,) = Run(merge(mixed, {"data": {"mixup": 0.0}}), tmp_path, quiet=True).set_up()
@@ -90,22 +97,29 @@ def test_mixup_trains_on_mixed_pictures_and_labels(recipe: dict[str, Any], tmp_p
     assert train(mixed, tmp_path)["finished"]
 
 
-def test_a_scaled_teacher_answers_by_its_temperature(recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
+def test_a_scaled_teacher_predictions_by_its_temperature(recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
     losses = {"train": {"losses": [CE, {"type": "kd"}]}, "network_teacher": {"file": teacher}}
-    answers = []
+    predictions = []
     for scaled in (False, True):
         (task,) = Run(merge(recipe, {**losses, "scale_teacher": scaled}), tmp_path, quiet=True).set_up()
-        answers.append(task.teacher(task.batch(0)).output)
+        predictions.append(task.teacher(task.batch(0)).output)
     temperature = load_weights(teacher)[1]["metrics"]["temperature"]
-    assert temperature != 1 and torch.allclose(answers[1] * temperature, answers[0], atol=1e-5)
+    assert temperature != 1 and torch.allclose(predictions[1] * temperature, predictions[0], atol=1e-5)
 
 
 def test_class_counts_that_differ_are_refused(recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
     names = [b"a", b"b", b"c", b"d", b"e"]
-    write_cifar100(tmp_path / "five.tar.gz", names=names, fine_labels=[0, 1, 2, 3, 4] * 12 + [0, 1, 2, 3],
-                   test_labels=[0, 1, 2, 3, 4] * 6 + [0, 1])  # fmt: skip
-    changes = {"data": {"root": str(tmp_path / "five.tar.gz")}, "network_teacher": {"file": teacher},
-               "train": {"losses": [CE, {"type": "kd"}]}}  # fmt: skip
+    write_cifar100(
+        tmp_path / "five.tar.gz",
+        names=names,
+        fine_labels=[0, 1, 2, 3, 4] * 12 + [0, 1, 2, 3],
+        test_labels=[0, 1, 2, 3, 4] * 6 + [0, 1],
+    )
+    changes = {
+        "data": {"root": str(tmp_path / "five.tar.gz")},
+        "network_teacher": {"file": teacher},
+        "train": {"losses": [CE, {"type": "kd"}]},
+    }
     with pytest.raises(SrkdError, match=r"a network of 4 classes, but .*five.tar.gz has 5: train one on these"):
         train(recipe, tmp_path, **changes)
 
@@ -135,13 +149,19 @@ def test_a_scaled_teacher_needs_a_temperature(recipe: dict[str, Any], tmp_path: 
 
 
 def small(path: Path, cifar100: Path, folder: Path) -> plan.Study:
-    """A committed study with small networks, few steps and one seed, on the made-up pictures."""
+    """A committed study with small networks, few steps and one seed, on the made-up images."""
     study = plan.read(path)
     assert isinstance(study.base, dict)
     tiny = {"total_iter": 2, "precision": "fp32", "warmup_iter": -1}
-    study.base = merge(study.base, {"data": {"root": str(cifar100), "train": 32, "held_out": 8}, "train": tiny,
-                                    "network": {"type": "VGG8" if "iekd" in study.name else "ResNet8"},
-                                    "batch_size": 8})  # fmt: skip
+    study.base = merge(
+        study.base,
+        {
+            "data": {"root": str(cifar100), "train": 32, "held_out": 8},
+            "train": tiny,
+            "network": {"type": "VGG8" if "iekd" in study.name else "ResNet8"},
+            "batch_size": 8,
+        },
+    )
     study.seeds = [0]
     file = {"file": str(folder / "teacher" / "models" / "net_latest.safetensors")}
     study.base["network_teacher"] = file
@@ -156,9 +176,14 @@ def small(path: Path, cifar100: Path, folder: Path) -> plan.Study:
 )
 def test_the_committed_studies_run_on_a_small_sample(path: str, cifar100: Path, tmp_path: Path) -> None:
     calibration = path == "classification_calibration"
-    own = {"name": "teacher", "network": {"type": "ResNet8" if calibration else "ResNet8x4"}, "batch_size": 8,
-           "data": {"root": str(cifar100), "train": 32, "held_out": 8},
-           "train": {"total_iter": 1, "warmup_iter": -1, "precision": "fp32"}, "val": {"val_freq": 0}}  # fmt: skip
+    own = {
+        "name": "teacher",
+        "network": {"type": "ResNet8" if calibration else "ResNet8x4"},
+        "batch_size": 8,
+        "data": {"root": str(cifar100), "train": 32, "held_out": 8},
+        "train": {"total_iter": 1, "warmup_iter": -1, "precision": "fp32"},
+        "val": {"val_freq": 0},
+    }
     folder = STUDIES / path
     base = plan.read(folder / "teachers.yml").base if calibration else recipes.read(folder / "teacher.yml")
     assert isinstance(base, dict)
@@ -174,13 +199,23 @@ def test_the_committed_studies_run_on_a_small_sample(path: str, cifar100: Path, 
 
 def test_the_committed_recipe_for_super_resolution(photos: Path, tmp_path: Path) -> None:
     data = recipes.read(STUDIES / "classification_iekd" / "super_resolution.yml")
-    teacher = {"name": "teacher", "scale": 2, "network_g": {"type": "EDSR", "num_feat": 8, "num_block": 16},
-               "datasets": {"train": {"dataroot_gt": str(photos), "gt_size": 16, "batch_size_per_gpu": 2}},
-               "train": {"total_iter": 1, "precision": "fp32"}, "logger": {"use_tb_logger": False}}  # fmt: skip
+    teacher = {
+        "name": "teacher",
+        "scale": 2,
+        "network_g": {"type": "EDSR", "num_feat": 8, "num_block": 16},
+        "datasets": {"train": {"dataroot_gt": str(photos), "gt_size": 16, "batch_size_per_gpu": 2}},
+        "train": {"total_iter": 1, "precision": "fp32"},
+        "logger": {"use_tb_logger": False},
+    }
     weights = Run(teacher, tmp_path, quiet=True).train()["models"]["net_g"]
-    own = {"datasets": {"train": {"dataroot_gt": str(photos), "gt_size": 32, "batch_size_per_gpu": 2},
-                        "val": {"name": "photos", "dataroot_gt": str(photos)}},
-           "train": {"total_iter": 2, "precision": "fp32"}, "val": {"val_freq": 0},
-           "cache": {"patches": 8, "dir": str(tmp_path / "cache")}}  # fmt: skip
+    own = {
+        "datasets": {
+            "train": {"dataroot_gt": str(photos), "gt_size": 32, "batch_size_per_gpu": 2},
+            "val": {"name": "photos", "dataroot_gt": str(photos)},
+        },
+        "train": {"total_iter": 2, "precision": "fp32"},
+        "val": {"val_freq": 0},
+        "cache": {"patches": 8, "dir": str(tmp_path / "cache")},
+    }
     data = {**merge(data, own), "network_g_teacher": {"file": weights}}
     assert Run(data, tmp_path, quiet=True).train()["finished"]

@@ -24,12 +24,22 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recipe(corpus: Path) -> dict[str, Any]:
     """PER and LOC, then DAT and TIM, by fine-tuning."""
     return {
-        "name": "tiny", "task": "ner", "batch_size": 12,
+        "name": "tiny",
+        "task": "ner",
+        "batch_size": 12,
         "network": {"type": "BiLSTM", "width": 16, "embedding": 16, "dropout": 0.0},
-        "data": {"format": "kmou", "train": str(corpus / "train.words.txt"), "test": str(corpus / "test.words.txt"),
-                 "steps": [["PER", "LOC"], ["DAT", "TIM"]]},
-        "train": {"total_iter": 80, "optim": {"type": "Adam", "lr": 0.03}, "losses": [{"type": "CrossEntropyLoss"}],
-                  "precision": "fp32"},
+        "data": {
+            "format": "kmou",
+            "train": str(corpus / "train.words.txt"),
+            "test": str(corpus / "test.words.txt"),
+            "steps": [["PER", "LOC"], ["DAT", "TIM"]],
+        },
+        "train": {
+            "total_iter": 80,
+            "optim": {"type": "Adam", "lr": 0.03},
+            "losses": [{"type": "CrossEntropyLoss"}],
+            "precision": "fp32",
+        },
         "logger": {"use_tb_logger": False},
         "stages": [{"data": {"step": 1}}, {"data": {"step": 2}}],
-    }  # fmt: skip
+    }

@@ -12,9 +12,9 @@ import torch
 
 from srkd.adapters.ner.huggingface import SubWords
 from srkd.adapters.ner.networks import build
-from srkd.engine.recipe import merge
-from srkd.engine.run import Run
 from srkd.errors import SrkdError
+from srkd.training.recipe import merge
+from srkd.training.run import Run
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "부", "##산", "서", "##울", "에", "가", "았", "다"]
 
@@ -25,14 +25,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("encoder")
     (made / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
     transformers.BertTokenizerFast(str(made / "vocab.txt"), do_lower_case=False).save_pretrained(made)
-    config = transformers.BertConfig(vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
-                                     intermediate_size=16, max_position_embeddings=24)  # fmt: skip
+    config = transformers.BertConfig(
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=24,
+    )
     torch.manual_seed(0)
     transformers.BertModel(config).save_pretrained(made)
     return made
 
 
-def test_a_token_is_answered_by_its_first_sub_word(folder: Path) -> None:
+def test_a_token_is_predictioned_by_its_first_sub_word(folder: Path) -> None:
     known = SubWords(str(folder))
     tagger = build({"type": "HuggingFace"}, known, 3).eval()
     short, long = known.encode(["에"]), known.encode(["부산", "에", " ", "가"])

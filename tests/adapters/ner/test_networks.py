@@ -31,7 +31,7 @@ def padded(sentences: list[list[str]]) -> Tensor:
 
 
 @pytest.mark.parametrize("spec", SMALL, ids=lambda spec: spec["type"])
-def test_a_sentence_is_answered_alike_alone_and_beside_longer_ones(spec: dict[str, Any]) -> None:
+def test_a_sentence_is_predictioned_alike_alone_and_beside_longer_ones(spec: dict[str, Any]) -> None:
     torch.manual_seed(0)
     tagger = build(spec, KNOWN, 5).eval()
     if tagger.crf is not None:

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from srkd.adapters.ner import history
-from srkd.engine.checkpoint import load_weights
-from srkd.engine.recipe import merge
-from srkd.engine.run import Run
 from srkd.errors import SrkdError
-from srkd.study import comparison, plan
-from srkd.study.compare import Comparison
+from srkd.studies import comparison, plan
+from srkd.studies.compare import Comparison
+from srkd.training.checkpoint import load_weights
+from srkd.training.recipe import merge
+from srkd.training.run import Run
 
 pytest.importorskip("seqeval", reason="seqeval is not installed")
 STUDIES = Path(__file__).parents[3] / "models" / "studies"
@@ -125,8 +125,9 @@ def test_a_study_has_scores_after_every_step(recipe: dict[str, Any], tmp_path: P
     del recipe["name"]
     variants = [{"name": "control", "losses": [CE]}, {"name": "kd", "losses": [CE], "stages": TAUGHT["stages"]}]
     small = merge(recipe, {"name": "ner", "train": {"total_iter": 2}})
-    study = plan.Study.model_validate({"name": "s", "base": small, "variants": variants, "seeds": [0, 1],
-                                       "lower": ["forgetting"]})  # fmt: skip
+    study = plan.Study.model_validate(
+        {"name": "s", "base": small, "variants": variants, "seeds": [0, 1], "lower": ["forgetting"]}
+    )
     compared = Comparison(study, tmp_path)
     compared.check()
     assert compared.train(quiet=True)

@@ -30,8 +30,18 @@ def write(folder: Path, text: str) -> Path:
         "review_text,user_id,business_id,stars,time\n-,196,Kolya,3,881250949\n-,186,Été,4.5,891717742\n",
         "User-ID;hotel_id;Book-Rating;timestamp\n196;Kolya;3;881250949\n186;Été;4.5;891717742\n",
     ],
-    ids=["tabs", "colons", "blanks", "header", "columns in another order", "byte order mark and quotes", "RecBole",
-         "Goodreads", "Yelp", "ids of something else"],
+    ids=[
+        "tabs",
+        "colons",
+        "blanks",
+        "header",
+        "columns in another order",
+        "byte order mark and quotes",
+        "RecBole",
+        "Goodreads",
+        "Yelp",
+        "ids of something else",
+    ],
 )
 def test_one_table_in_many_forms(text: str, tmp_path: Path) -> None:
     lines = read_table(write(tmp_path, text))

@@ -23,8 +23,9 @@ def named(found: Interactions, pairs: Pairs) -> set[tuple[str, str]]:
 
 
 def test_of_duplicates_the_latest_counts_and_then_the_last_line() -> None:
-    lines = lines_of(["a", "a", "b", "a", "b"], ["x", "x", "x", "x", "x"], np.array([1.0, 2, 3, 4, 5]),
-                     np.array([7.0, 9, 1, 8, 1]))  # fmt: skip
+    lines = lines_of(
+        ["a", "a", "b", "a", "b"], ["x", "x", "x", "x", "x"], np.array([1.0, 2, 3, 4, 5]), np.array([7.0, 9, 1, 8, 1])
+    )
     kept = last_of_each_pair(lines)
     assert [lines.user_ids[u] for u in kept.users] == ["a", "b"] and kept.ratings.tolist() == [2, 5]
 
@@ -73,9 +74,11 @@ def test_only_users_and_items_with_enough_training_pairs_stay(table: Path) -> No
 
 @pytest.mark.parametrize(
     ("values", "bins", "words"),
-    [(np.arange(30.0), 0, "30 distinct ratings are no classes: set data.bins"),
-     (np.array([1.0, 1, 1, 2]), 3, "data.bins is 3, but the ratings have too few distinct values")],
-)  # fmt: skip
+    [
+        (np.arange(30.0), 0, "30 distinct ratings are no classes: set data.bins"),
+        (np.array([1.0, 1, 1, 2]), 3, "data.bins is 3, but the ratings have too few distinct values"),
+    ],
+)
 def test_ratings_that_are_no_classes(values: np.ndarray, bins: int, words: str) -> None:
     with pytest.raises(SrkdError, match=words):
         class_edges(values, bins, "t")
@@ -83,8 +86,12 @@ def test_ratings_that_are_no_classes(values: np.ndarray, bins: int, words: str) 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
-    files = {"collect": "a x\na y\nb x\nb z\nc x\n", "buy": "a x\na z\nb y\nc y\nc z\n", "validation": "b x\na w\n",
-             "test": "a y\nc x\n"}  # fmt: skip
+    files = {
+        "collect": "a x\na y\nb x\nb z\nc x\n",
+        "buy": "a x\na z\nb y\nc y\nc z\n",
+        "validation": "b x\na w\n",
+        "test": "a y\nc x\n",
+    }
     for name, text in files.items():
         (tmp_path / f"{name}.txt").write_text(text, encoding="utf-8")
     return tmp_path

@@ -22,8 +22,10 @@ RELEVANT = CLASSES >= 4
 
 def found(top: int) -> dict[str, np.ndarray]:
     lists = ranked(torch.from_numpy(SCORES), torch.from_numpy(SEEN), top)
-    return {key: values.numpy() for key, values in
-            of_lists(*lists, torch.from_numpy(RELEVANT), torch.from_numpy(CLASSES)).items()}  # fmt: skip
+    return {
+        key: values.numpy()
+        for key, values in of_lists(*lists, torch.from_numpy(RELEVANT), torch.from_numpy(CLASSES)).items()
+    }
 
 
 def slow(user: int, top: int) -> dict[str, float]:

@@ -12,12 +12,12 @@ import torch
 
 from srkd.adapters.recommender.peer import Peer
 from srkd.adapters.recommender.recipe import RecommenderRecipe
-from srkd.engine import recipe as recipes
-from srkd.engine.recipe import merge
-from srkd.engine.run import Run
 from srkd.errors import SrkdError
-from srkd.study import comparison, plan
-from srkd.study.compare import Comparison
+from srkd.studies import comparison, plan
+from srkd.studies.compare import Comparison
+from srkd.training import recipe as recipes
+from srkd.training.recipe import merge
+from srkd.training.run import Run
 
 STUDIES = Path(__file__).parents[3] / "models" / "studies"
 CE = {"type": "CrossEntropyLoss"}
@@ -79,8 +79,10 @@ def test_the_loss_core_serves(losses: list[Any], recipe: dict[str, Any], teacher
 
 def both_ways(teacher: str) -> dict[str, Any]:
     losses = [CE, {"type": "bd", "at": "score", "eps": 0.1}]
-    return {"train": {"losses": losses, "teacher_losses": losses, "total_iter": 6},
-            "network_teacher": {"file": teacher}}  # fmt: skip
+    return {
+        "train": {"losses": losses, "teacher_losses": losses, "total_iter": 6},
+        "network_teacher": {"file": teacher},
+    }
 
 
 def test_both_ways_the_teacher_learns_too(recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
@@ -113,14 +115,17 @@ def test_both_ways_what_is_resumed_ends_with_the_same_bits(
     assert Path(again["models"]["net"]).read_bytes() == Path(whole["models"]["net"]).read_bytes()
 
 
-def test_a_peer_answers_without_corruption_and_goes_on_training() -> None:
+def test_a_peer_predictions_without_corruption_and_goes_on_training() -> None:
     net = torch.nn.Dropout(0.5)
     assert torch.equal(Peer(net, [])({"input": torch.ones(9)}).output, torch.ones(9)) and net.training
 
 
 def test_a_teacher_of_other_pairs_is_refused(recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
-    changes = {"data": {"seed": 1}, "train": {"losses": [CE, {"type": "rd", "at": "score"}]},
-               "network_teacher": {"file": teacher}}  # fmt: skip
+    changes = {
+        "data": {"seed": 1},
+        "train": {"losses": [CE, {"type": "rd", "at": "score"}]},
+        "network_teacher": {"file": teacher},
+    }
     with pytest.raises(SrkdError, match=r"was trained on other pairs or classes, tested ones perhaps"):
         train(recipe, tmp_path, **changes)
 
@@ -142,8 +147,10 @@ def test_scores_are_those_of_the_users_one_by_one(recipe: dict[str, Any], tmp_pa
             recalls.append(len(wanted & set(order)) / len(wanted))
     assert np.mean(list(found["recall@10"].values())) == pytest.approx(np.mean(recalls))
     odds = logits[:, 1:].double().softmax(1)
-    errors = [sum(c * odds[u, c - 1, i].item() for c in range(1, 6)) - value
-              for u, i, value in zip(pairs.test.users, pairs.test.items, pairs.test.values, strict=True)]  # fmt: skip
+    errors = [
+        sum(c * odds[u, c - 1, i].item() for c in range(1, 6)) - value
+        for u, i, value in zip(pairs.test.users, pairs.test.items, pairs.test.values, strict=True)
+    ]
     assert found["rmse"]["all"] == pytest.approx(np.sqrt(np.mean(np.square(errors))), rel=1e-5)
     assert found["mae"]["all"] == pytest.approx(np.mean(np.abs(errors)), rel=1e-5)
 

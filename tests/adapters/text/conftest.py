@@ -45,9 +45,16 @@ def recipe(documents: Path) -> dict[str, Any]:
         "task": "text",
         "network": {"type": "Bag", "dim": 16},
         "batch_size": 24,
-        "data": {"root": str(documents), "hierarchy": str(documents.parent / "hierarchy.csv"),
-                 "tokens": {"size": 60, "length": 12}},
-        "train": {"total_iter": 30, "optim": {"type": "AdamW", "lr": 0.03}, "losses": [{"type": "CrossEntropyLoss"}],
-                  "precision": "fp32"},
+        "data": {
+            "root": str(documents),
+            "hierarchy": str(documents.parent / "hierarchy.csv"),
+            "tokens": {"size": 60, "length": 12},
+        },
+        "train": {
+            "total_iter": 30,
+            "optim": {"type": "AdamW", "lr": 0.03},
+            "losses": [{"type": "CrossEntropyLoss"}],
+            "precision": "fp32",
+        },
         "logger": {"print_freq": 100, "use_tb_logger": False},
-    }  # fmt: skip
+    }

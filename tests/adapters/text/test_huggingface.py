@@ -10,9 +10,9 @@ import torch
 
 from srkd.adapters.text import networks
 from srkd.adapters.text.huggingface import PretrainedTokeniser
-from srkd.engine.recipe import merge
-from srkd.engine.run import Run
 from srkd.errors import SrkdError
+from srkd.training.recipe import merge
+from srkd.training.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +25,13 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
     torch.manual_seed(0)
     config = transformers.BertConfig(
-        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
         max_position_embeddings=16,
-    )  # fmt: skip
+    )
     transformers.BertModel(config).save_pretrained(folder)
     return folder
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from srkd.engine import recipe as recipes
-from srkd.engine.checkpoint import load_weights
-from srkd.engine.recipe import merge
-from srkd.engine.run import Run
 from srkd.errors import SrkdError
-from srkd.study import comparison, plan
-from srkd.study.compare import Comparison
+from srkd.studies import comparison, plan
+from srkd.studies.compare import Comparison
+from srkd.training import recipe as recipes
+from srkd.training.checkpoint import load_weights
+from srkd.training.recipe import merge
+from srkd.training.run import Run
 
 STUDY = Path(__file__).parents[3] / "models" / "studies" / "text_heterogeneous"
 CE = {"type": "CrossEntropyLoss"}
@@ -59,12 +59,14 @@ def test_a_teacher_of_families_learns_families(teachers: dict[str, str]) -> None
     [
         ([CE, COARSE], {"file": "families"}),
         ([CE, {"type": "kd"}], {"file": "file"}),
-        ([CE, {"type": "kd"}, {**COARSE, "at": {"student": "head", "teacher": "families"}}],
-         {"file": "file", "families": "families"}),
+        (
+            [CE, {"type": "kd"}, {**COARSE, "at": {"student": "head", "teacher": "families"}}],
+            {"file": "file", "families": "families"},
+        ),
         ([CE, COARSE, {"type": "fitnet", "at": "encoder"}, {"type": "rkd", "at": "encoder"}], {"file": "families"}),
     ],
     ids=["heterogeneous", "plain", "both", "features"],
-)  # fmt: skip
+)
 def test_students_of_either_teacher_or_both(
     losses: list[dict[str, Any]],
     named: dict[str, str],
@@ -77,7 +79,7 @@ def test_students_of_either_teacher_or_both(
     assert result["finished"] and result["metrics"]["accuracy"] > 40
 
 
-def test_both_teachers_answer_as_each_does_alone(
+def test_both_teachers_prediction_as_each_does_alone(
     recipe: dict[str, Any], teachers: dict[str, str], tmp_path: Path
 ) -> None:
     at = {"student": "head", "teacher": "families"}
@@ -86,9 +88,9 @@ def test_both_teachers_answer_as_each_does_alone(
     (pair,) = Run(both, tmp_path, quiet=True).set_up()
     (alone,) = Run(merge(recipe, one), tmp_path, quiet=True).set_up()
     batch = pair.batch(0)
-    answer = pair.teacher(batch)
-    assert answer.output.shape == (24, 6)
-    assert torch.equal(answer.features["families"], alone.teacher(batch).output)
+    prediction = pair.teacher(batch)
+    assert prediction.output.shape == (24, 6)
+    assert torch.equal(prediction.features["families"], alone.teacher(batch).output)
 
 
 @pytest.mark.parametrize(
@@ -129,8 +131,11 @@ def test_a_resumed_run_of_a_dropping_network_ends_the_same(recipe: dict[str, Any
 
 @pytest.mark.parametrize("kind", ["TextCNN", "BiLSTM", "Transformer"])
 def test_other_networks_and_subwords_train(kind: str, recipe: dict[str, Any], tmp_path: Path) -> None:
-    settings = {"network": {"type": kind, "dim": 16, "dropout": 0.1}, "data": {"tokens": {"type": "subwords"}},
-                "train": {"optim": {"lr": 0.01}}}  # fmt: skip
+    settings = {
+        "network": {"type": kind, "dim": 16, "dropout": 0.1},
+        "data": {"tokens": {"type": "subwords"}},
+        "train": {"optim": {"lr": 0.01}},
+    }
     assert train(recipe, tmp_path, **settings)["metrics"]["accuracy"] > 30
 
 

@@ -21,7 +21,11 @@ def recipe(tmp_path: Path) -> dict[str, Any]:
         "network": {"type": "MLP", "width": 8, "depth": 1},
         "batch_size": 30,
         "data": {"table": section(root=str(path))},
-        "train": {"total_iter": 8, "optim": {"type": "Adam", "lr": 3e-3}, "losses": [{"type": "MSELoss"}],
-                  "precision": "fp32"},
+        "train": {
+            "total_iter": 8,
+            "optim": {"type": "Adam", "lr": 3e-3},
+            "losses": [{"type": "MSELoss"}],
+            "precision": "fp32",
+        },
         "logger": {"print_freq": 100, "use_tb_logger": False},
-    }  # fmt: skip
+    }

@@ -49,8 +49,14 @@ def summers(years: Sequence[int], stations: str = "ABC", days: int = 20) -> list
 
 def section(**changes: Any) -> dict[str, Any]:
     quantity = {"name": "T", "present": "T", "observed": "Next_T", "forecast": "Model_T"}
-    table = {"root": "table.csv", "quantities": [quantity], "inputs": ["DEM"], "simulated": ["Model_*"],
-             "train": [2013, 2014], "test": [2015]}  # fmt: skip
+    table = {
+        "root": "table.csv",
+        "quantities": [quantity],
+        "inputs": ["DEM"],
+        "simulated": ["Model_*"],
+        "train": [2013, 2014],
+        "test": [2015],
+    }
     return {**table, **changes}
 
 

@@ -10,8 +10,8 @@ from support_weather import BY_HAND, HEADER, table, write
 
 from srkd.adapters.weather.recipe import Table
 from srkd.adapters.weather.table import Observations, before, read
-from srkd.engine import recipe as recipes
 from srkd.errors import SrkdError
+from srkd.training import recipe as recipes
 
 STUDY = Path(__file__).parents[3] / "models" / "studies" / "weather_ldaps" / "base.yml"
 
@@ -32,8 +32,11 @@ def test_complete_rows_of_ldaps_give_the_known_errors(data: Path) -> None:
     found = read(data / "weather" / "ldaps_seoul.csv", settings)
     assert len(found.days) == 7750 and found.complete().sum() == 7588
     assert "2 rows without station or Date are left out" in found.notices
-    pairs = [(f"{name}_{q}{end}", f"Next_{q}") for name, end in (("LDAPS", "_lapse"), ("Present", ""))
-             for q in ("Tmax", "Tmin")]  # fmt: skip
+    pairs = [
+        (f"{name}_{q}{end}", f"Next_{q}")
+        for name, end in (("LDAPS", "_lapse"), ("Present", ""))
+        for q in ("Tmax", "Tmin")
+    ]
     errors = [rmse(found, forecast, observed) for forecast, observed in pairs]
     assert errors == pytest.approx([1.850, 1.304, 2.731, 1.583], abs=0.005)
 
@@ -60,8 +63,11 @@ def test_rows_without_station_or_date_are_left_out(tmp_path: Path) -> None:
 
 def test_missing_cells_gaps_and_stations_that_vanish_are_noticed(tmp_path: Path) -> None:
     rows = changed(0, "Model_T", "")
-    rows += [["A", "2013-07-05", *BY_HAND[4][2:]], ["C", "2013-07-04", *BY_HAND[4][2:]],
-             ["C", "2013-07-05", *BY_HAND[4][2:]]]  # fmt: skip
+    rows += [
+        ["A", "2013-07-05", *BY_HAND[4][2:]],
+        ["C", "2013-07-04", *BY_HAND[4][2:]],
+        ["C", "2013-07-05", *BY_HAND[4][2:]],
+    ]
     found = read(write(tmp_path / "t.csv", rows), table())
     assert found.complete().sum() == len(found.days) - 1
     assert found.notices == [

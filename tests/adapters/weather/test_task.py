@@ -14,17 +14,25 @@ from support_weather import HEADER, summers, table, write
 from srkd.adapters.weather import scores
 from srkd.adapters.weather.examples import Weather
 from srkd.adapters.weather.stations import examples_of
-from srkd.engine.recipe import merge
-from srkd.engine.run import Run
 from srkd.errors import SrkdError
-from srkd.study import comparison, plan
-from srkd.study.compare import Comparison
+from srkd.studies import comparison, plan
+from srkd.studies.compare import Comparison
+from srkd.training.recipe import merge
+from srkd.training.run import Run
 
 STUDIES = Path(__file__).parents[3] / "models" / "studies"
 KD = [{"type": "MSELoss"}, {"type": "simulation"}]
 LORENZ = {"members": 6, "test_members": 2, "times": 2, "variables": 8, "fast": 4, "spin_up": 0.2, "lead": 0.1}
-PLANE = {"members": 2, "test_members": 1, "times": 2, "size": 32, "teacher_size": 16, "dt": 0.05, "spin_up": 0.5,
-         "lead": 0.5}  # fmt: skip
+PLANE = {
+    "members": 2,
+    "test_members": 1,
+    "times": 2,
+    "size": 32,
+    "teacher_size": 16,
+    "dt": 0.05,
+    "spin_up": 0.5,
+    "lead": 0.5,
+}
 
 
 def train(recipe: dict[str, Any], root: Path, **changes: Any) -> dict[str, Any]:
@@ -56,8 +64,9 @@ def test_the_control_does_not_look_at_the_forecasts(recipe: dict[str, Any], tmp_
     for root, losses in ((None, KD[:1]), (path, KD[:1]), (None, KD), (path, KD)):
         (task,) = Run(merge(recipe, {"train": {"losses": losses}}), tmp_path, quiet=True).set_up()
         if root:
-            (task,) = Run(merge(recipe, {"train": {"losses": losses}, "data": {"table": {"root": root}}}),
-                          tmp_path, quiet=True).set_up()  # fmt: skip
+            (task,) = Run(
+                merge(recipe, {"train": {"losses": losses}, "data": {"table": {"root": root}}}), tmp_path, quiet=True
+            ).set_up()
         batch = task.batch(0)
         ((loss, _),) = task.steps(batch, 0)
         weights.append((loss.item(), batch["input"]))
@@ -75,15 +84,16 @@ def test_missing_forecasts_are_masked_and_the_truth_still_counts(recipe: dict[st
     (task,) = Run(merge(recipe, {"data": root, "train": {"losses": KD}}), tmp_path, quiet=True).set_up()
     batch = task.batch(0)
     assert 0 < batch["mask"].sum() < len(batch["mask"]) and batch["target"].isfinite().all()
-    answer = task.teacher(batch).output
-    assert torch.equal(answer[~batch["mask"]], batch["target"][~batch["mask"]])
+    prediction = task.teacher(batch).output
+    assert torch.equal(prediction[~batch["mask"]], batch["target"][~batch["mask"]])
 
 
 def test_the_teachers_bias_is_that_of_the_training_examples(recipe: dict[str, Any], tmp_path: Path) -> None:
     (task,) = Run(
         merge(recipe, {"data": {"table": {"correct_bias": True}, "share": 0.5}, "train": {"losses": KD}}),
-        tmp_path, quiet=True,
-    ).set_up()  # fmt: skip
+        tmp_path,
+        quiet=True,
+    ).set_up()
     every = np.arange(task.examples)
     batch = task.collate(every, np.random.default_rng(0))
     assert (task.teacher(batch).output - batch["target"]).mean().abs() < 1e-4
@@ -151,8 +161,10 @@ def test_the_committed_studies_of_simulations_run_small(name: str, tmp_path: Pat
     study = plan.read(STUDIES / f"{name}.yml")
     assert isinstance(study.base, dict)
     source = Path(name).name
-    study.base = merge(study.base, {"data": {source: LORENZ if source == "lorenz96" else PLANE}, "batch_size": 4,
-                                    "train": {"total_iter": 2}})  # fmt: skip
+    study.base = merge(
+        study.base,
+        {"data": {source: LORENZ if source == "lorenz96" else PLANE}, "batch_size": 4, "train": {"total_iter": 2}},
+    )
     study.seeds = [0]
     compared = Comparison(study, tmp_path)
     compared.check()

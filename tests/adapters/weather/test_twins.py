@@ -17,8 +17,16 @@ from srkd.adapters.weather.teacher import SimulationTeacher
 from srkd.errors import SrkdError
 
 LORENZ = {"members": 3, "test_members": 2, "times": 2, "variables": 8, "fast": 4, "spin_up": 0.2, "lead": 0.1}
-PLANE = {"members": 2, "test_members": 1, "times": 2, "size": 64, "teacher_size": 32, "dt": 0.05, "spin_up": 0.5,
-         "lead": 0.5}  # fmt: skip
+PLANE = {
+    "members": 2,
+    "test_members": 1,
+    "times": 2,
+    "size": 64,
+    "teacher_size": 32,
+    "dt": 0.05,
+    "spin_up": 0.5,
+    "lead": 0.5,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -92,7 +100,7 @@ def test_settings_that_do_not_fit() -> None:
         twins.lorenz96(LorenzTwin(**{**LORENZ, "lead": 20.0, "teacher_dt": 1.0, "times": 1}))
 
 
-def test_the_teacher_answers_live_as_from_its_cache() -> None:
+def test_the_teacher_predictions_live_as_from_its_cache() -> None:
     found = twins.lorenz96(LorenzTwin(**LORENZ))
     assert found.simulate is not None
     index = torch.tensor([4, 1])
@@ -104,5 +112,5 @@ def test_the_teacher_answers_live_as_from_its_cache() -> None:
 
 def test_the_truth_stands_in_where_the_teacher_says_nothing() -> None:
     target, forecasts = torch.tensor([[1.0, 2.0]]), torch.tensor([[float("nan"), 5.0]])
-    answer = SimulationTeacher.cached(forecasts)({"target": target, "index": torch.tensor([0])})
-    assert answer.output.tolist() == [[1.0, 5.0]]
+    prediction = SimulationTeacher.cached(forecasts)({"target": target, "index": torch.tensor([0])})
+    assert prediction.output.tolist() == [[1.0, 5.0]]

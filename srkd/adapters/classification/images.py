@@ -1,0 +1,98 @@
+"""Labelled images of one size, decoded once into the cache folder and memory-mapped from then on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srkd.adapters.classification import formats
+from srkd.adapters.classification.formats import Labelled
+from srkd.adapters.order import stratified
+from srkd.errors import SrkdError
+from srkd.files.atomic import atomic_path, shown, write_json
+from srkd.files.cache import cache_place, trusted_inside
+from srkd.files.lock import locked
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ImagePairs:
+    """A data set: its classes, and the images to train on, to calibrate on (perhaps none) and to test on."""
+
+    classes: list[str]
+    train: Labelled
+    held_out: Labelled
+    test: Labelled
+
+
+def read(root: Path, train: int | None = None, held_out: int = 0) -> ImagePairs:
+    """The data set in a folder or archive of any known layout.
+
+    Args:
+        train: images to train on, as many of each class as can be; None for all that are left.
+        held_out: training images kept apart, as many of each class as can be. Which ones is fixed: every run with
+            these numbers sees the same.
+
+    Raises:
+        SrkdError: no data set there, mixed sizes, a label out of range, a class without images, fewer images than
+            asked for.
+    """
+    classes, splits = _decoded(root)
+    for name, split in splits.items():
+        check(split, classes, f"{shown(root)}: {name}")
+    have, wanted = len(splits["train"].labels), held_out + (train or len(classes))
+    if wanted > have:
+        raise SrkdError(f"{shown(root)}: {have} training images, but data.train and held_out want {wanted}")
+    order = stratified(splits["train"].labels)
+    kept, rest = order[:held_out], order[held_out : None if train is None else held_out + train]
+    result = ImagePairs(classes, _chosen(splits["train"], rest), _chosen(splits["train"], kept), splits["test"])
+    check(result.train, classes, f"{shown(root)}: what is left to train on")
+    return result
+
+
+def check(split: Labelled, classes: Sequence[str], where: str) -> None:
+    """Refuse labels that are no class's number, and a class that has no image."""
+    labels = np.asarray(split.labels)
+    if len(labels) and (labels.min() < 0 or labels.max() >= len(classes)):
+        wrong = int(labels.min() if labels.min() < 0 else labels.max())
+        raise SrkdError(f"{where}: the label {wrong} is out of range: the {len(classes)} classes are numbered from 0")
+    counts = np.bincount(labels, minlength=len(classes))
+    empty = [name for name, count in zip(classes, counts, strict=True) if not count]
+    if empty:
+        raise SrkdError(f'{where}: the class "{empty[0]}" is empty; add images of it or remove it')
+
+
+def _chosen(split: Labelled, indices: NDArray[np.int64]) -> Labelled:
+    return Labelled(split.images[indices], np.asarray(split.labels[indices]))
+
+
+def _decoded(root: Path) -> tuple[list[str], dict[str, Labelled]]:
+    """The data set from the cache, where it is put first if need be."""
+    paths = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
+    stats = [(os.path.abspath(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+    key = hashlib.sha256(os.fsencode(repr((_VERSION, stats)))).hexdigest()[:16]
+    folder = cache_place("classification", key)
+    with locked(folder):
+        if not ((folder / "classes.json").is_file() and trusted_inside(folder)):
+            _save(folder, *formats.decode(root))
+    classes = json.loads((folder / "classes.json").read_text(encoding="utf-8"))
+    return classes, {
+        name: Labelled(*(np.load(folder / f"{name}_{part}.npy", mmap_mode="r") for part in ("images", "labels")))
+        for name in ("train", "test")
+    }
+
+
+def _save(folder: Path, classes: list[str], splits: Mapping[str, Labelled]) -> None:
+    for name, split in splits.items():
+        for part in ("images", "labels"):
+            with atomic_path(folder / f"{name}_{part}.npy") as path:
+                np.save(path, getattr(split, part))
+    write_json(folder / "classes.json", classes)

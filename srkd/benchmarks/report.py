@@ -1,0 +1,40 @@
+"""What a benchmark leaves in a folder: <name>.json, <name>.md and report.html."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from srkd.commands.zoo import machine
+from srkd.files.atomic import write_json, write_text
+from srkd.report import html, tables
+from srkd.report.html import Section
+
+
+def write(
+    folder: Path,
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    *,
+    result: Any = None,
+    remarks: Sequence[str] = (),
+    plots: Sequence[Section] = (),
+) -> None:
+    """Write the three files.
+
+    Args:
+        name: what was measured: "training", "inference".
+        result: what the JSON file holds; by default the table.
+        remarks: lines under the table.
+        plots: further sections of the page.
+    """
+    # PSNR of equal images is infinite, a number that JSON does not have.
+    plain = tables.as_json(rows, columns) if result is None else json.dumps(result)
+    write_json(folder / f"{name}.json", json.loads(plain, parse_constant=lambda word: str(float(word))))
+    write_text(folder / f"{name}.md", "\n\n".join([tables.markdown(rows, columns), *remarks]) + "\n")
+    measured: Section = {"heading": "Measured", "table": {"rows": rows, "columns": columns}, "paragraphs": remarks}
+    page = html.page(f"Benchmark: {name}", [measured, *plots], f"Measured on {machine()}.", f"benchmark {name}")
+    write_text(folder / "report.html", page)

@@ -1,0 +1,161 @@
+"""srkd's training against BasicSR's own, in one run on one machine: steps per second with their data."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from srkd import losses, networks
+from srkd.data.store import open_or_build
+from srkd.errors import SrkdError
+from srkd.images.read import list_images
+from srkd.training.checkpoint import save_weights
+from srkd.training.ema import Ema
+from srkd.training.loop import Stop, fit
+from srkd.training.malloc import keep_freed_memory
+from srkd.training.run import Run, say
+
+STUDENT = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 16, "num_block": 8, "upscale": 2}
+TEACHER = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 16, "upscale": 2}
+COLUMNS = ["work", "BasicSR's way (steps/s)", "srkd (steps/s)", "ratio"]
+
+
+def training(folder: Path, seconds: float) -> dict[str, Any]:
+    """Time the 50 K student's training steps, supervised and distilled from EDSR-baseline, both ways.
+
+    16 patches of 48x48 LR, x2, L1, Adam. BasicSR's way: PNG decoded in 2 workers, fp32, and for distillation the
+    teacher in every step. srkd's: its defaults on this machine, the teacher's outputs cached.
+
+    Args:
+        folder: HR images; the same for both.
+        seconds: how long each of the four is measured, after a warm-up.
+
+    Returns:
+        {"rows": for a table, "supervised": {"basicsr", "srkd"}, "distilled": {...}, "kd_step_cost"}: steps per second,
+        and the duration of a distilled step over that of one without.
+    """
+    from srkd.benchmarks import basicsr_training
+
+    store = open_or_build(list_images(folder), 2)
+    hr, lr = ([take(i) for i in range(len(store))] for take in (store.hr, store.lr))
+    with tempfile.TemporaryDirectory() as scratch:
+        teacher = Path(scratch) / "teacher.safetensors"
+        torch.manual_seed(0)
+        save_weights(teacher, networks.build(TEACHER).state_dict(), {"network": TEACHER, "scale": 2})
+        measured: dict[str, dict[str, float]] = {"supervised": {}, "distilled": {}}
+        for work, ours in measured.items():
+            say(f"{work}: BasicSR's way")
+            their_teacher = TEACHER if work == "distilled" else None
+            speed = basicsr_training.training_speed(STUDENT, hr, lr, seconds, their_teacher)
+            ours["basicsr"] = speed.steps_per_second
+        # BasicSR first: keeping freed memory helps any eager code in this process and is part of srkd's way.
+        keep_freed_memory()
+        for work, ours in measured.items():
+            say(f"{work}: srkd")
+            ours["srkd"] = steps_per_second(_recipe(folder, teacher if work == "distilled" else None, scratch), seconds)
+    rows = [
+        {
+            "work": f"50 K student, {work}",
+            COLUMNS[1]: round(m["basicsr"], 2),
+            COLUMNS[2]: round(m["srkd"], 2),
+            "ratio": f"{m['srkd'] / m['basicsr']:.1f}x",
+        }
+        for work, m in measured.items()
+    ]
+    cost = measured["supervised"]["srkd"] / measured["distilled"]["srkd"]
+    return {"rows": rows, **measured, "kd_step_cost": cost}
+
+
+def _recipe(folder: Path, teacher: Path | None, scratch: str) -> dict[str, Any]:
+    losses: list[dict[str, Any]] = [{"type": "L1Loss"}]
+    if teacher is not None:
+        losses.append({"type": "output"})
+    return {
+        "name": "benchmark",
+        "scale": 2,
+        "network_g": STUDENT,
+        "network_g_teacher": None if teacher is None else {"file": str(teacher)},
+        "cache": {"kind": "auto", "dir": scratch},
+        "datasets": {"train": {"dataroot_gt": str(folder), "gt_size": 96, "batch_size_per_gpu": 16}},
+        "train": {"total_iter": 10**9, "losses": losses},
+    }
+
+
+LOSS_COLUMNS = ["loss", "ms", "share of a supervised step"]
+# Losses that compare several layers need more than one; the others are measured at the last block's output.
+_LAYERS = {
+    "single": {"student": "body.7", "teacher": "body.15"},
+    "list": {"student": "body.{3,7}", "teacher": "body.{7,15}"},
+}
+
+
+def loss_costs(folder: Path, seconds: float) -> dict[str, Any]:
+    """What each loss adds to a training step of the 50 K student, on answers of EDSR-baseline that are cached.
+
+    Every loss that an SR recipe can name with its default options is measured, beside L1 to the ground truth, on one
+    bank of patches; the supervised step is measured on the same bank, before and after.
+
+    Args:
+        folder: HR images.
+        seconds: how long each is measured.
+
+    Returns:
+        {"rows": for a table, "supervised_ms", "left_out": {loss: why}}.
+    """
+    keep_freed_memory()
+    left_out: dict[str, str] = {}
+    costs: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        teacher = Path(scratch) / "teacher.safetensors"
+        torch.manual_seed(0)
+        save_weights(teacher, networks.build(TEACHER).state_dict(), {"network": TEACHER, "scale": 2})
+
+        def milliseconds(name: str | None) -> float:
+            recipe = _recipe(folder, None if name is None else teacher, scratch)
+            recipe["cache"] |= {"kind": "bank", "patches": 64}
+            cls = None if name is None else losses.get(name)
+            extra = [] if cls is None else [{"type": name, "at": _LAYERS[cls.layers] if cls.kind == "feature" else []}]
+            recipe["train"]["losses"] = [{"type": "L1Loss"}, *extra]
+            return 1000 / steps_per_second(recipe, seconds)
+
+        supervised = [milliseconds(None)]
+        for name in losses.names():
+            if losses.get(name).kind == "logits" or losses.get(name).reference == "target":
+                left_out[name] = "not a distillation loss of images"
+                continue
+            try:
+                say(name)
+                costs[name] = milliseconds(name)
+            except SrkdError as error:
+                left_out[name] = str(error)
+        supervised.append(milliseconds(None))
+    step = sum(supervised) / 2
+    rows = [
+        {"loss": name, "ms": round(ms - step, 1), "share of a supervised step": f"{(ms - step) / step:.0%}"}
+        for name, ms in sorted(costs.items(), key=lambda item: item[1])
+    ]
+    return {"rows": rows, "supervised_ms": step, "left_out": left_out}
+
+
+def steps_per_second(recipe: dict[str, Any], seconds: float, warm_up: int = 5) -> float:
+    """Speed of the training loop on a recipe, everything in it: data, teacher, backward, update."""
+    (task,) = Run(recipe, quiet=True).set_up()
+    times: list[float] = []
+
+    def after_step(done: int, values: Callable[[], dict[str, float]]) -> None:
+        times.append(time.perf_counter())
+        if len(times) > warm_up + 2 and times[-1] - times[warm_up] > seconds:
+            raise Stop(done)
+
+    try:
+        fit(task, task.recipe.train, task.fabric, Ema({}, 0.0), 0, after_step)  # type: ignore[arg-type]
+    except Stop:
+        pass
+    else:
+        raise SrkdError("the benchmark's recipe ended before its time")
+    return (len(times) - 1 - warm_up) / (times[-1] - times[warm_up])

@@ -1,0 +1,254 @@
+"""A look at what srkd runs on: each check finds something, says whether that is well, and if not what to do."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from srkd import networks
+from srkd.commands.zoo import machine
+from srkd.data import manifests
+from srkd.errors import SrkdError
+from srkd.files.cache import configured_cache
+from srkd.inference import cost
+from srkd.networks import zoo
+from srkd.training.precision import bf16_is_fast, cpu_flags
+from srkd.version import __version__
+
+COLUMNS = ["check", "found", "state", "what to do"]
+_FEATURES = {
+    "AVX2": "avx2",
+    "AVX-512": "avx512f",
+    "VNNI": "avx512_vnni|avx_vnni",
+    "BF16": "avx512_bf16",
+    "AMX": "amx_tile",
+}
+_STUDENT = {"type": "EDSR", "num_feat": 16, "num_block": 8, "upscale": 2}
+_GB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found. `state` is ok; note, where something could be better; or problem, where something fails."""
+
+    check: str
+    found: str
+    state: str = "ok"
+    advice: str = ""
+
+    def row(self) -> dict[str, Any]:
+        return {**{k: v for k, v in asdict(self).items() if k != "advice"}, "what to do": self.advice}
+
+
+def examine() -> list[Finding]:
+    """Every check, in order. One that fails itself is a problem and stops no other."""
+    findings: list[Finding] = []
+    for check in (_python, _packages, _basicsr, _processor, _memory, _gpu, _folders, _data, _models, _speed):
+        try:
+            findings += check()
+        except Exception as error:
+            text = " ".join(str(error).split())
+            findings.append(
+                Finding(
+                    check.__name__.strip("_"),
+                    f"{type(error).__name__}: {text}",
+                    "problem",
+                    "this check failed itself, which is a bug of srkd's: report it",
+                )
+            )
+    return findings
+
+
+def healthy(findings: list[Finding]) -> bool:
+    """Whether nothing is a problem; notes are not."""
+    return not any(finding.state == "problem" for finding in findings)
+
+
+def _python() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    known = (3, 10) <= sys.version_info[:2] <= (3, 12)
+    yield Finding("srkd", __version__)
+    yield Finding("Python", version) if known else Finding("Python", version, "note", "srkd is tested on 3.10 to 3.12")
+
+
+def _packages() -> Iterator[Finding]:
+    """What setup.cfg asks for, and each extra."""
+    try:
+        required = importlib.metadata.requires("srkd") or []
+    except importlib.metadata.PackageNotFoundError:
+        yield Finding("packages", "srkd is not installed", "problem", "pip install --editable . in its folder")
+        return
+    extras: dict[str, list[str]] = {}
+    for line in required:
+        marker = re.search(r"extra == ['\"](\w+)", line)
+        extras.setdefault(marker[1] if marker else "", []).append(line.partition(";")[0].strip())
+    yield from map(_package, extras.pop("", []))
+    for extra, lines in extras.items():
+        lacking = [finding.check for finding in map(_package, lines) if finding.state != "ok"]
+        if lacking:
+            yield Finding(f"extra {extra}", f"lacks {', '.join(lacking)}", "note", f"pip install 'srkd[{extra}]'")
+        else:
+            yield Finding(f"extra {extra}", "installed")
+
+
+def _package(requirement: str) -> Finding:
+    """Whether a package is here in the version that `name>=version` asks for."""
+    name, _, lowest = requirement.partition(">=")
+    try:
+        version = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(name, "not installed", "problem", f"pip install '{requirement}'")
+    lowest = lowest.partition(",")[0]
+    if lowest and _numbers(version) < _numbers(lowest):
+        return Finding(name, f"{version}, but {lowest} is needed", "problem", f"pip install '{requirement}'")
+    return Finding(name, version)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3]]
+
+
+def _basicsr() -> Iterator[Finding]:
+    from srkd.integrations import basicsr
+
+    if not basicsr.available():
+        return
+    try:
+        yield Finding("BasicSR", f"imports, with {len(basicsr.network_names())} networks")
+    except SrkdError as error:
+        yield Finding("BasicSR", str(error), "problem", "pip install -c constraints.txt basicsr==1.4.2")
+
+
+def _processor() -> Iterator[Finding]:
+    yield Finding("processor", machine())
+    found = [name for name, flag in _FEATURES.items() if re.search(rf"\b({flag})\b", cpu_flags())]
+    slow = not bf16_is_fast("cpu")
+    advice = "nothing: bfloat16 gains nothing here, and precision: auto trains in fp32" if slow else ""
+    yield Finding("vector units", ", ".join(found) or "none known", "note" if slow else "ok", advice)
+    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    if threads < cores:
+        yield Finding("threads", f"{threads} of {cores} cores", "note", "unset OMP_NUM_THREADS, or set it higher")
+    else:
+        yield Finding("threads", f"{threads} of {cores} cores")
+    yield Finding(
+        "load",
+        f"{os.getloadavg()[0]:.1f} on {cores} cores",
+        "note" if _busy() else "ok",
+        "end other programs before timing anything" if _busy() else "",
+    )
+
+
+def _busy() -> bool:
+    """Whether other programs want the processor too, so that timings mean little."""
+    return os.getloadavg()[0] > 1.5 * len(os.sched_getaffinity(0))
+
+
+def _memory() -> Iterator[Finding]:
+    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
+    whole, free = (kilobytes[key] * 1024 / _GB for key in ("MemTotal", "MemAvailable"))
+    low = free < 2
+    yield Finding(
+        "memory",
+        f"{free:.1f} of {whole:.1f} GB free",
+        "note" if low else "ok",
+        "end other programs, or train with smaller batches" if low else "",
+    )
+
+
+def _gpu() -> Iterator[Finding]:
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            about = torch.cuda.get_device_properties(number)
+            yield Finding(f"GPU {number}", f"{about.name}, {about.total_memory / _GB:.0f} GB")
+    elif Path("/dev/nvidia0").exists():
+        yield Finding(
+            "GPU",
+            "there is one, but torch cannot use it",
+            "problem",
+            "install a torch built for CUDA, and a driver that is new enough for it",
+        )
+    else:
+        yield Finding("GPU", "none: everything runs on the CPU")
+
+
+def _folders() -> Iterator[Finding]:
+    for title, folder, elsewhere in (
+        ("cache folder", configured_cache(), "set SRKD_CACHE to another folder"),
+        ("this folder", Path.cwd(), "give commands another one for output"),
+    ):
+        place = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+        try:
+            with tempfile.TemporaryFile(dir=place):
+                free = shutil.disk_usage(place).free / _GB
+        except OSError as error:
+            yield Finding(title, f"{folder} cannot be written: {error.strerror}", "problem", elsewhere)
+            continue
+        low = free < 1
+        yield Finding(title, f"{folder}, {free:.1f} GB free", "note" if low else "ok", "make room" if low else "")
+
+
+def _data() -> Iterator[Finding]:
+    mirror = os.environ.get("SRKD_DATA")
+    if mirror and not Path(mirror).is_dir():
+        yield Finding("SRKD_DATA", f"{mirror} is no folder", "problem", "set it to a folder of data sets or unset it")
+    elif mirror:
+        yield Finding("SRKD_DATA", mirror)
+    else:
+        yield Finding("SRKD_DATA", "not set: data sets are fetched when first used")
+    here = {name: manifests.present(name) for name in manifests.names()}
+    for name, place in here.items():
+        if place is not None:
+            yield Finding(f"data set {name}", str(place))
+    absent = [name for name, place in here.items() if place is None]
+    if absent:
+        yield Finding("other data sets", ", ".join(absent), "ok", "srkd prepare_data NAME fetches one, or says how")
+
+
+def _models() -> Iterator[Finding]:
+    trained = zoo.trained()
+    for scale in (2, 3, 4):
+        try:
+            yield Finding(f"model for x{scale}", zoo.default_model(scale))
+        except SrkdError:
+            yield Finding(f"model for x{scale}", "no default", "note", "name one with --model: srkd zoo list")
+    if not trained:
+        yield Finding("zoo", "no trained models", "problem", "install srkd again: its weights are missing")
+
+
+def _speed() -> Iterator[Finding]:
+    """The student of the studies, 50 thousand parameters, for about a second each."""
+    network = networks.build(_STUDENT).eval()
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    yield Finding("256x256 to 512x512", f"{cost.latency_ms(network, seconds=1.0):.0f} ms with a 50 K student in fp32")
+    patches = torch.rand(16, 3, 48, 48).to(memory_format=torch.channels_last)
+    times = {}
+    for name, half in (("fp32", False), ("bf16", True)):
+        times[name] = cost.median_ms(_step(network, patches, half), 1.0)
+    shown = ", ".join(f"{name} {1000 / ms:.1f}" for name, ms in times.items())
+    mistaken = bf16_is_fast("cpu") and times["bf16"] > 1.1 * times["fp32"] and not _busy()
+    yield Finding(
+        "training steps a second",
+        f"{shown} (16 patches of 48x48)",
+        "note" if mistaken else "ok",
+        "train with train.precision=fp32: bf16 is slower here" if mistaken else "",
+    )
+
+
+def _step(network: torch.nn.Module, patches: torch.Tensor, half: bool) -> Callable[[], None]:
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            loss = network(patches).float().abs().mean()
+        loss.backward()
+
+    return step

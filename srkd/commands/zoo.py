@@ -1,0 +1,170 @@
+"""The zoo's workshop: the next slice of a model's training, and measuring what came out of it.
+
+`models/<name>/` gets weights.safetensors, metrics.json and a card (README.md) when training is finished; before that,
+`state.pt` is the state between two slices, small enough to be committed. `experiments/zoo/<name>` holds the run.
+"""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from srkd.commands.cards import card, image
+from srkd.files.atomic import atomic_path, write_bytes, write_json, write_text
+from srkd.files.digest import file_sha256
+from srkd.inference import cost
+from srkd.inference.model import Model
+from srkd.metrics.evaluation import evaluate
+from srkd.networks import zoo
+from srkd.training import checkpoint
+from srkd.training.log import read_metrics
+from srkd.training.recipe import override, read
+from srkd.training.run import Run, say
+
+RUNS = Path("experiments") / "zoo"
+
+
+def listing() -> list[dict[str, Any]]:
+    """A row for each model: name, scale, parameters, whether it is trained, its PSNR on Set5 and B100."""
+    rows = []
+    for name in zoo.names():
+        metrics = zoo.metrics(name)
+        sets = metrics.get("sets", {})
+        state = zoo.folder(name) / "state.pt"
+        status = "trained" if name in zoo.trained() else "in training" if state.is_file() else "not trained"
+        row: dict[str, Any] = {"model": name, "scale": read(zoo.folder(name) / "recipe.yml").get("scale", "-")}
+        row |= {"status": status, "parameters": metrics.get("parameters", "-")}
+        row |= {set_: f"{sets[set_]['psnr']:.2f}" if set_ in sets else "-" for set_ in ("Set5", "B100")}
+        rows.append(row)
+    for name in zoo.external():
+        rows.append({"model": name, "scale": name[-1], "status": "fetched on use", "parameters": "-"})
+        rows[-1] |= {"Set5": "-", "B100": "-"}
+    return rows
+
+
+def train(name: str, settings: Sequence[str] = (), budget: float | None = None) -> dict[str, Any]:
+    """Train the next slice of a zoo model, from where the last one stopped; on another machine too, but for recipes
+    with stages.
+
+    Args:
+        settings: `key=value` overrides of the recipe, e.g. where the images are.
+        budget: seconds; None trains to the end.
+
+    Returns:
+        As `Run.train`.
+
+    Raises:
+        SrkdError: unknown model; a recipe or data other than those of the slice that this one resumes.
+    """
+    folder = zoo.folder(name)
+    data = override(read(folder / "recipe.yml"), [f"name={name}", *settings])
+    _put_state_in_place(folder / "state.pt", RUNS / name)
+    run = Run(data, RUNS, resume=True, budget=budget)
+    result = run.train()
+    if result["finished"]:
+        _finish(name, Path(result["models"]["net_g"]), [folder for _, folder in run.stages])
+    elif len(run.stages) > 1:
+        # A later stage's state is not enough to go on from: every stage is entered through the one before it.
+        say(f"{RUNS / name}: the states of its stages; the next slice goes on from there")
+    else:
+        _copy(_newest_state(RUNS / name), folder / "state.pt")
+        say(f"{folder / 'state.pt'}: the state at step {result['step']} of {result['total']}")
+    return result
+
+
+def _newest_state(run: Path) -> Path:
+    return max((run / "training_states").glob("[0-9]*.pt"))
+
+
+def _put_state_in_place(state: Path, run: Path) -> None:
+    """Begin from the committed state where this machine has none that is further on."""
+    if not state.is_file():
+        return
+    step = checkpoint.load_state(state)["step"]
+    target = run / "training_states" / f"{step:09d}.pt"
+    here = [int(path.stem) for path in target.parent.glob("[0-9]*.pt")]
+    if step > max(here, default=-1):
+        _copy(state, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def _finish(name: str, weights: Path, stages: Sequence[Path]) -> None:
+    folder = zoo.folder(name)
+    (folder / "metrics.json").unlink(missing_ok=True)  # it describes the weights that were there before
+    _copy(weights, folder / "weights.safetensors")
+    records = [{"stage": i, **r} for i, stage in enumerate(stages, 1) for r in read_metrics(stage / "metrics.jsonl")]
+    curve = [record for record in records if any(key.startswith("val/") for key in record)]
+    write_json(folder / "curve.json", curve)
+    (folder / "state.pt").unlink(missing_ok=True)
+    say(f"{folder}: trained; tools/zoo.py verify {name} --data ... measures it and writes its card")
+
+
+def verify(name: str, folders: Sequence[str]) -> dict[str, Any]:
+    """Measure a trained model's scores and latency; refresh metrics.json, the card and its image.
+
+    What no measurement tells (`licence`, `notes`, whether it is the `default` for its scale) is in about.yml beside the
+    recipe.
+
+    Args:
+        folders: HR folders or names of the evaluation sets.
+
+    Raises:
+        SrkdError: not trained, or the weights are not those that metrics.json describes.
+    """
+    path, _ = zoo.weights(name)
+    results = evaluate(["bicubic", name], folders)
+    bicubic, ours = results["models"]
+    model = Model.load(name)
+    recipe = read(zoo.folder(name) / "recipe.yml")
+    lineage = checkpoint.load_weights(path)[1].get("lineage", {})
+    metrics: dict[str, Any] = {
+        **read(zoo.folder(name) / "about.yml"),
+        "scale": model.scale,
+        "sha256": file_sha256(path),
+        "parameters": cost.parameters(model.network),
+        "multiply_adds_1280x720": cost.multiply_adds(model.network, model.scale),
+        "latency_ms_256x256": round(cost.latency_ms(model.network), 1),
+        "machine": machine(),
+        "seed": recipe.get("manual_seed", 0),
+        "steps": _steps(recipe, lineage),
+        "teacher": lineage.get("teacher"),
+        "command": f"tools/zoo.py train {name}",
+        "sets": {key: _without_images(value) for key, value in ours["sets"].items()},
+        "bicubic": {key: _without_images(value) for key, value in bicubic["sets"].items()},
+    }
+    write_json(zoo.folder(name) / "metrics.json", metrics)
+    write_bytes(zoo.folder(name) / "picture.png", image(name, model.scale))
+    write_text(zoo.folder(name) / "README.md", card(name, recipe, metrics))
+    return metrics
+
+
+def _steps(recipe: dict[str, Any], lineage: dict[str, Any]) -> Any:
+    """Steps of all stages; a checkpoint knows its last one's alone."""
+    stages, once = recipe.get("stages"), recipe["train"]["total_iter"]
+    return sum(stage.get("train", {}).get("total_iter", once) for stage in stages) if stages else lineage.get("steps")
+
+
+def _without_images(scores: dict[str, Any]) -> dict[str, Any]:
+    return {"psnr": scores["psnr"], "ssim": scores["ssim"], "protocol": scores["protocol"]["stamp"]}
+
+
+def machine() -> str:
+    """This machine in words: processor, threads, torch."""
+    model = platform.machine()
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    except OSError:
+        pass
+    return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__.split('+')[0]}"

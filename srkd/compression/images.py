@@ -1,0 +1,144 @@
+"""The user's photographs as crops: some to train on, others, of other photographs, to choose between students."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from srkd.data import manifests
+from srkd.data.manifests import files_of
+from srkd.data.store import Source
+from srkd.errors import SrkdError
+from srkd.files.atomic import shown
+from srkd.files.owned import renewed
+from srkd.images.read import ImageData, image_size, list_images, read_rgb, write_image
+
+LARGEST = 2040  # DIV2K's longer side: what is larger comes from a camera at a resolution that its lens does not have
+_FEWEST, _HELD_OUT_FEWEST, _HELD_OUT_MOST = 4, 2, 8
+Box = tuple[int, int, int, int]  # top, left, height, width
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A file and its (height, width), at most `LARGEST`."""
+
+    path: Path
+    size: tuple[int, int]
+
+
+def find(data: Sequence[str], patch: int) -> tuple[list[Photo], dict[str, int]]:
+    """The photographs of folders and data sets that can be trained on, and how many cannot, by why.
+
+    Those that are smaller than a patch are left out, and those of a validation set, which lie in one folder with the
+    others where a data set was unpacked; those of a test set are refused, since its scores would mean nothing any more.
+
+    Raises:
+        SrkdError: no such folder, too few photographs, or one of a test set among them.
+    """
+    files = [path for name in data for path in _files(name)]
+    photos = [Photo(path, _shrunk(*image_size(path))) for path in files]
+    large = [photo for photo in photos if min(photo.size) >= patch]
+    parts = [manifests.belongs_to(Source.of(photo.path).sha256, photo.path, photo.size) for photo in large]
+    learnt = [(photo, part) for photo, part in zip(large, parts, strict=True) if part[1] != "validation"]
+    left_out = {
+        f"smaller than {patch}x{patch} pixels": len(photos) - len(large),
+        "of a validation set": len(large) - len(learnt),
+    }
+    if len(learnt) < _FEWEST:
+        beside = "".join(f"; {count} more are {why}" for why, count in left_out.items() if count)
+        raise SrkdError(f"{', '.join(data)}: {len(learnt)} photographs are too few, {_FEWEST} it must be{beside}")
+    for photo, part in learnt:
+        manifests.refuse(photo.path, *part)
+    return [photo for photo, _ in learnt], left_out
+
+
+def _files(name: str) -> list[Path]:
+    return list_images(name, recursive=True) if Path(name).is_dir() else files_of(name)
+
+
+def _shrunk(height: int, width: int) -> tuple[int, int]:
+    factor = min(1.0, LARGEST / max(height, width))
+    return round(height * factor), round(width * factor)
+
+
+def split(photos: Sequence[Photo]) -> tuple[list[Photo], list[Photo]]:
+    """(training, held out): a tenth of the photographs, 2 to 8, evenly spaced, so that each folder gives some."""
+    count = min(max(len(photos) // 10, _HELD_OUT_FEWEST), _HELD_OUT_MOST)
+    held = {round((k + 0.5) * len(photos) / count - 0.5) for k in range(count)}
+    return [p for i, p in enumerate(photos) if i not in held], [p for i, p in enumerate(photos) if i in held]
+
+
+def boxes(size: tuple[int, int], side: int) -> list[Box]:
+    """An image cut into parts of about the same size, none longer than `side`, without overlap."""
+    rows, columns = (_cuts(length, side) for length in size)
+    return [(top, left, bottom - top, right - left) for top, bottom in rows for left, right in columns]
+
+
+def _cuts(length: int, side: int) -> list[tuple[int, int]]:
+    count = -(-length // side)
+    edges = [length * k // count for k in range(count + 1)]
+    return list(pairwise(edges))
+
+
+def crops(photos: Sequence[Photo], side: int, pixels: float, patch: int, seed: int) -> list[tuple[Photo, Box]]:
+    """As many crops as have at most `pixels` together: one of each photograph, then a second of each, ..."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(photos))
+    parts = [
+        _shuffled([b for b in boxes(p.size, side) if min(b[2:]) >= patch] or [_middle(p.size, side)], rng)
+        for p in photos
+    ]
+    found: list[tuple[Photo, Box]] = []
+    for turn in range(max(map(len, parts))):
+        for number in order:
+            if turn < len(parts[number]):
+                _, _, height, width = box = parts[number][turn]
+                if height * width > pixels:
+                    return found
+                pixels -= height * width
+                found.append((photos[number], box))
+    return found
+
+
+def _middle(size: tuple[int, int], side: int) -> Box:
+    height, width = (min(length, side) for length in size)
+    return (size[0] - height) // 2, (size[1] - width) // 2, height, width
+
+
+def _shuffled(parts: list[Box], rng: np.random.Generator) -> list[Box]:
+    return [parts[i] for i in rng.permutation(len(parts))]
+
+
+def write(chosen: Sequence[tuple[Photo, Box]], folder: Path, say: Callable[[int, str], None]) -> None:
+    """Write crops as PNG files into a folder of their own, each photograph read once.
+
+    Raises:
+        SrkdError: as `read_rgb` and `write_image`, or files in the folder that srkd did not write.
+    """
+    by_photo: dict[Photo, list[Box]] = {}
+    for photo, box in chosen:
+        by_photo.setdefault(photo, []).append(box)
+    names = [
+        [f"{number:05d}_{part}_{photo.path.stem}.png" for part in range(len(found))]
+        for number, (photo, found) in enumerate(by_photo.items())
+    ]
+    renewed(folder, [name for together in names for name in together])
+    for number, (photo, found) in enumerate(by_photo.items()):
+        pixels = _read(photo)
+        for name, (top, left, height, width) in zip(names[number], found, strict=True):
+            write_image(folder / name, ImageData(np.ascontiguousarray(pixels[top : top + height, left : left + width])))
+        say(number + 1, shown(photo.path.name))
+
+
+def _read(photo: Photo) -> Any:
+    pixels, (height, width) = read_rgb(photo.path), photo.size
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    # Averaging over areas leaves no aliasing that a network would learn as detail.
+    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)

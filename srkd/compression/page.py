@@ -1,0 +1,173 @@
+"""The report and the card of a compression, from what results.json holds."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from srkd.compression import plan
+from srkd.inference.export import COLUMNS as FILE_COLUMNS
+from srkd.report import html, plots, sections, tables
+from srkd.report.html import Section
+from srkd.sr.report import Details
+from srkd.training.log import read_metrics
+
+COLUMNS = ["model", "runs on", "PSNR (dB)", "SSIM", "ms", "file (MB)", "peak memory (MB)", "parameters"]
+_TRIED = ["candidate", "round", "steps", "PSNR (dB)", "ms", "MB", "parameters"]
+_REFUSED = ["candidate", "ms", "MB", "parameters", "why"]
+Results = dict[str, Any]
+
+
+def summary(results: Results) -> str:
+    """What came out, in two sentences."""
+    psnr = {row["model"].split()[0]: row["PSNR (dB)"] for row in results["rows"]}
+    missed = results["missed"]
+    kept = f"BEYOND its budget: {missed}" if missed else f"within its budget of {results['budget']}"
+    differences = [f"{psnr['student'] - psnr[other]:+.2f} dB to {other}" for other in psnr if other != "student"]
+    return (
+        f"The student {results['student']} is {kept} on {results['runtime']}, {results['faster']:,.0f} times faster "
+        f"than its teacher. On held-out photographs: {', '.join(differences)}."
+    )
+
+
+def report(results: Results, details: Details, runs: Path) -> str:
+    """The page. `runs` holds the training runs, whose curves are shown."""
+    recipe = (runs / "student" / "recipe.yml").read_text(encoding="utf-8")
+    shown: list[Section] = [
+        {
+            "heading": "Result",
+            "paragraphs": [summary(results)],
+            "table": {"rows": results["rows"], "columns": COLUMNS, "caption": _how_measured(results)},
+        },
+        *_pareto(results),
+        *details.sections(),
+        *_tables(results),
+        *_curves(runs),
+        _images(results),
+        {"heading": "How it was made", "paragraphs": _protocol(results)},
+        {"heading": "How to use it", "paragraphs": [f"{what}: {how}" for what, how in _use(results)]},
+        {"heading": "Recipe of the student", "recipe": recipe},
+    ]
+    return html.page(f"{results['student']} from {_teacher(results)}", shown, summary(results), "compress")
+
+
+def _how_measured(results: Results) -> str:
+    width, height = results["request"]["budget"]["at"]
+    return (
+        f"Times for an input of {width}x{height}, batch 1, and memory: each in a process of its own, on "
+        f"{results['machine']}."
+    )
+
+
+def _teacher(results: Results) -> str:
+    return str(next(row["model"] for row in results["rows"] if row["model"].startswith("teacher")))
+
+
+def _pareto(results: Results) -> list[Section]:
+    """Every candidate's longest run, and student and teacher, which trained for longer."""
+    last = {row["candidate"]: {**row, "model": row["candidate"]} for row in results["candidates"]}
+    ends = [row for row in results["rows"] if row["model"].startswith(("student", "teacher"))]
+    caption = "Candidates after their last short run; the student after its whole one. Held-out crops."
+    return sections.pareto([*last.values(), *ends], ["model"], "ms", "PSNR (dB)", caption)
+
+
+def _tables(results: Results) -> list[Section]:
+    shown: list[Section] = []
+    for heading, rows, columns in (
+        ("Files", results["files"], FILE_COLUMNS),
+        ("Candidates that were trained", results["candidates"], _TRIED),
+        ("What does not fit", results["refused"], _REFUSED),
+    ):
+        if rows:
+            rounded = [{k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+            shown.append({"heading": heading, "table": {"rows": rounded, "columns": columns}})
+    return shown
+
+
+def _curves(runs: Path) -> list[Section]:
+    series = []
+    for name in ("control", "student"):
+        records = [r for r in read_metrics(runs / name / "metrics.jsonl") if "l_L1Loss" in r]
+        if records:
+            series.append({"label": name, "x": [r["step"] for r in records], "y": [r["l_L1Loss"] for r in records]})
+    plot = plots.curves(series, "step", "L1 to the ground truth", log=True)
+    return [{"heading": "Training", "plot": {**plot, "caption": "Same seed, batches and steps."}}] if series else []
+
+
+def _images(results: Results) -> Section:
+    rows = [
+        {
+            "picture": image["name"],
+            "model": row["model"],
+            "PSNR (dB)": round(image["psnr"], 3),
+            "SSIM": round(image["ssim"], 4),
+            "protocol": scores["protocol"]["stamp"],
+        }
+        for row in results["pictures"]
+        for scores in row["sets"].values()
+        for image in scores["pictures"]
+    ]
+    return {"heading": "Every image", "table": {"rows": rows, "columns": ["picture", "model", "PSNR (dB)", "SSIM"]}}
+
+
+def _protocol(results: Results) -> list[str]:
+    crops, request = results["crops"], results["request"]
+    rounds = max((run["round"] for run in results["candidates"]), default=0)
+    choice = f"Rounds of successive halving: {rounds}; candidates trained anew in each, all for equal time."
+    if not rounds:
+        choice = "There was no time to train more than one candidate: that with most multiply-adds."
+    control = " The control is the same without the teacher: one seed, so small differences say little."
+    others = sum(crops["left out"].values())
+    return [
+        f"{crops['photographs']} photographs ({others} more were left out). Held out, to choose by and for the scores "
+        f"above, which are thereby a little flattering: {', '.join(crops['held out'])}.",
+        f"Tried for a small EDSR, in ms: {', '.join(f'{name} {ms:g}' for name, ms in results['runtimes'].items())}.",
+        f"The teacher answered {results['said']}, once; all candidates learnt from these answers.",
+        f"{choice} The student then made {results['steps']:,} steps, seed {request['seed']}."
+        f"{control if request['control'] else ''}",
+        f"It took {plan.clock(results['seconds'])} of the {plan.clock(results['seconds given'])} that were given.",
+    ]
+
+
+def _use(results: Results) -> list[tuple[str, str]]:
+    return [
+        ("from the command line", "srkd upscale photos/ -o large/ --model student.safetensors"),
+        ("from Python", 'srkd.load("student.safetensors").upscale("photo.png")'),
+        ("an exported file", 'srkd.inference.backends.open_file(Path("student.xml"))(pixels)'),
+        ("measure it yourself", "srkd evaluate --model student.safetensors --data Set5"),
+    ]
+
+
+def card(results: Results) -> str:
+    """The model card as Markdown."""
+    options = ", ".join(f"{k} {v}" for k, v in results["network"].items() if k != "type")
+    steps = "\n".join(_wrapped(f"- {line}") for line in _protocol(results))
+    use = "\n".join(f"- {what}: `{how}`" for what, how in _use(results))
+    files = f"## Files\n\n{tables.markdown(results['files'], FILE_COLUMNS)}\n\n" if results["files"] else ""
+    return f"""# {results["student"]} from {_teacher(results)}
+
+{results["network"]["type"]} ({options}) for x{results["scale"]}.
+
+{_wrapped(summary(results))}
+
+## Scores
+
+{tables.markdown(results["rows"], COLUMNS)}
+
+{_wrapped(_how_measured(results))}
+
+{files}## How it was made
+
+{steps}
+
+## Use
+
+{use}
+
+The licence of the weights follows from the teacher's and the photographs': look there before you pass them on.
+"""
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, 120, subsequent_indent="  " if text.startswith("- ") else "")

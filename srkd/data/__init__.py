@@ -1,0 +1,1 @@
+"""Data sets: manifests, decoded stores, near-duplicates, degradations and training patches."""

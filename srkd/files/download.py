@@ -1,0 +1,214 @@
+"""Files from the web: resumed where they stopped, tried again, checked."""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import json
+import os
+import re
+import shutil
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from srkd.errors import SrkdError
+from srkd.files.atomic import shown, write_json
+from srkd.files.digest import file_sha256
+
+Progress = Callable[[int, "int | None"], None]
+
+MAX_BYTES = 4 * 2**30  # of a file of which nothing is known; DIV2K's archive has 3.3 GiB
+_BLOCK = 1 << 18
+_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.EIO}
+_WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
+
+
+class _Again(Exception):
+    """What went wrong with one try, and may not with the next."""
+
+
+class _TooLarge(Exception):
+    """A body that is larger than it may be."""
+
+
+def download(
+    url: str,
+    final: Path,
+    sha256: str | None = None,
+    progress: Progress | None = None,
+    max_bytes: int = MAX_BYTES,
+    tries: int = 5,
+    wait: float = 2.0,
+    timeout: float = 30.0,
+) -> str:
+    """Fetch `url` to `final`; returns the SHA-256 of its bytes.
+
+    What has arrived is kept beside `final` as NAME.partial, also when the program ends, and is gone on with by a range
+    request if the server says that the file is still the same (ETag or Last-Modified); else from the beginning. Each
+    failed try is followed by a longer pause, from `wait` seconds on; a try that brings bytes starts the count again.
+
+    Args:
+        sha256: what the bytes must be; None takes them as they come.
+        progress: called with the bytes that have arrived and the whole size, None where the server does not say.
+        max_bytes: a server that announces or sends more is not listened to any further.
+
+    Raises:
+        SrkdError: not an http(s) address; http without `sha256`, but from this very machine, or a redirection to it;
+            more than `max_bytes`, or than the disk holds; a server that refuses, no more tries, another checksum (what
+            arrived is removed), a folder that cannot be written, a full disk.
+    """
+    check_address(url, sha256)
+    opener = urllib.request.build_opener(_Redirections(sha256))
+    partial = _Partial(final)
+    left = tries
+    while True:
+        before = partial.size()
+        try:
+            _try(url, partial, opener, max_bytes, progress, timeout)
+            break
+        except _TooLarge as error:
+            partial.remove()
+            raise SrkdError(f"{url}: {error}; what arrived was removed") from error
+        except _Again as error:
+            left = tries - 1 if partial.size() > before else left - 1
+            if left <= 0:
+                kept = f"; {partial.size()} bytes are kept to go on from" if partial.size() else ""
+                raise SrkdError(f"{url}: {error}, and {tries} tries did not help{kept}") from error
+            time.sleep(wait * 2 ** (tries - 1 - left))
+    found = file_sha256(partial.path)
+    if sha256 is not None and found != sha256:
+        partial.remove()
+        raise SrkdError(f"{url}: its sha256 is {found}, but it should be {sha256}; what arrived was removed")
+    os.replace(partial.path, final)
+    partial.remove()
+    return found
+
+
+def check_address(url: str, sha256: str | None) -> None:
+    """Raise SrkdError unless an address is https, or http with a known checksum or from this very machine."""
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise SrkdError(f"{url}: not an http or https address")
+    if parts.scheme == "http" and sha256 is None and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise SrkdError(f"{url}: what comes by http may be altered on its way; it takes https, or a known sha256")
+
+
+class _Redirections(urllib.request.HTTPRedirectHandler):
+    """Each address on the way is held to what the first is."""
+
+    def __init__(self, sha256: str | None) -> None:
+        self._sha256 = sha256
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        check_address(newurl, self._sha256)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+class _Partial:
+    """The bytes that have arrived and, beside them, by what the server knows that version of the file."""
+
+    def __init__(self, final: Path) -> None:
+        self.path = final.with_name(final.name + ".partial")
+        self._note = final.with_name(final.name + ".partial.json")
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SrkdError(f"cannot write {shown(final.parent)}: {error.strerror}") from error
+
+    def size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def version(self, url: str) -> str | None:
+        """The server's name for the version that the bytes are of; None if they cannot be gone on with."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            note: dict[str, Any] = json.loads(self._note.read_bytes())
+            return str(note["version"]) if note["url"] == url and note["version"] and self.size() else None
+        return None
+
+    def begin(self, url: str, version: str | None) -> None:
+        self.path.unlink(missing_ok=True)
+        write_json(self._note, {"url": url, "version": version})
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self._note.unlink(missing_ok=True)
+
+
+def _try(
+    url: str,
+    partial: _Partial,
+    opener: urllib.request.OpenerDirector,
+    max_bytes: int,
+    progress: Progress | None,
+    timeout: float,
+) -> None:
+    version = partial.version(url)
+    headers = {"User-Agent": "srkd", "Accept-Encoding": "identity"}
+    if version is not None:
+        headers |= {"Range": f"bytes={partial.size()}-", "If-Range": version}
+    try:
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as prediction:
+            at, whole = _place(prediction, partial)
+            _check_room(whole or 0, max_bytes, partial)
+            if at == 0:
+                partial.begin(url, _version(prediction))
+            with partial.path.open("r+b" if at else "wb") as file:
+                file.seek(at)
+                _receive(prediction, file, whole, max_bytes, progress)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing lies beyond what has arrived, or the file has shrunk
+            partial.remove()
+            raise _Again("the server has another file now") from error
+        text = f"the server says {error.code} {error.reason}"
+        raise (_Again(text) if error.code in _WORTH_ANOTHER_TRY else SrkdError(f"{url}: {text}")) from error
+    except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and broken connections are OSErrors
+        if getattr(error, "errno", None) in _OURS:
+            raise SrkdError(f"cannot write {shown(partial.path)}: {os.strerror(error.errno)}") from error  # type: ignore[union-attr,arg-type]
+        reason = getattr(error, "reason", None) or error or type(error).__name__
+        raise _Again(f"the connection failed ({reason})") from error
+
+
+def _check_room(whole: int, max_bytes: int, partial: _Partial) -> None:
+    """Raise where a file of so many bytes is larger than it may be, or than what the disk has left."""
+    if whole > max_bytes:
+        raise _TooLarge(f"the server announces {whole:,} bytes, and {max_bytes:,} is what there may be")
+    missing, free = whole - partial.size(), shutil.disk_usage(partial.path.parent).free
+    if missing > free:
+        raise SrkdError(f"cannot write {shown(partial.path)}: {missing:,} bytes are missing, and the disk has {free:,}")
+
+
+def _place(prediction: Any, partial: _Partial) -> tuple[int, int | None]:
+    """Where the bytes of this answer belong, and the size of the whole file, None where the server does not say."""
+    length = prediction.headers.get("Content-Length", "").strip()
+    if prediction.status != 206:
+        return 0, int(length) if length.isdecimal() else None
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", prediction.headers.get("Content-Range", "").strip())
+    if match is None or int(match[1]) != partial.size():
+        partial.remove()
+        raise _Again("the server sent another part than was asked for")
+    return int(match[1]), None if match[3] == "*" else int(match[3])
+
+
+def _version(prediction: Any) -> str | None:
+    etag = prediction.headers.get("ETag")
+    return etag if etag and not etag.startswith("W/") else prediction.headers.get("Last-Modified")
+
+
+def _receive(prediction: Any, file: BinaryIO, whole: int | None, max_bytes: int, progress: Progress | None) -> None:
+    while block := prediction.read(_BLOCK):
+        limit = max_bytes if whole is None else whole
+        if file.tell() + len(block) > limit:
+            raise _TooLarge(f"the server sends more than {limit:,} bytes")
+        file.write(block)
+        if progress:
+            progress(file.tell(), whole)
+    file.flush()
+    os.fsync(file.fileno())
+    if whole is not None and file.tell() < whole:
+        raise _Again(f"the connection ended after {file.tell()} of {whole} bytes")

@@ -1,0 +1,52 @@
+"""Where on Earth a TIFF's pixels lie, for the same image with more of them.
+
+OGC GeoTIFF 1.1 (19-008r4): raster space counts pixels, so that what ties it to the ground changes with the pixel size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from srkd.images.ifd import Tag, numbers
+
+_PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _KEYS = 33550, 33922, 34264, 34735
+# With the keys' texts and numbers, GDAL's metadata and what it takes for no data.
+TAGS = frozenset({_PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _KEYS, 34736, 34737, 42112, 42113})
+_RASTER_TYPE, _PIXEL_IS_POINT, _DOUBLE = 1025, 2, 12
+
+
+@dataclass(frozen=True)
+class Georeference:
+    """The tags of an image of (height, width)."""
+
+    tags: Mapping[int, Tag]
+    height: int
+    width: int
+
+    def scaled(self, height: int, width: int) -> dict[int, Tag]:
+        """The tags of the same ground as an image of another size."""
+        down, across = height / self.height, width / self.width
+        tags = dict(self.tags)
+        # Where coordinates mean pixels' centres, the first of them moves inwards as pixels shrink.
+        shift = 0.5 if self._pixel_is_point() else 0.0
+        if _PIXEL_SCALE in tags:
+            x, y, *rest = tags[_PIXEL_SCALE].values()
+            tags[_PIXEL_SCALE] = numbers(_DOUBLE, x / across, y / down, *rest)
+        if _TIE_POINTS in tags:
+            ties = list(tags[_TIE_POINTS].values())
+            ties[0::6] = [(i + shift) * across - shift for i in ties[0::6]]
+            ties[1::6] = [(j + shift) * down - shift for j in ties[1::6]]
+            tags[_TIE_POINTS] = numbers(_DOUBLE, *ties)
+        if _TRANSFORMATION in tags:
+            matrix = list(tags[_TRANSFORMATION].values())
+            for row in (0, 4, 8):
+                a, b = matrix[row] / across, matrix[row + 1] / down
+                matrix[row + 3] += shift * (a - matrix[row] + b - matrix[row + 1])
+                matrix[row], matrix[row + 1] = a, b
+            tags[_TRANSFORMATION] = numbers(_DOUBLE, *matrix)
+        return tags
+
+    def _pixel_is_point(self) -> bool:
+        keys = self.tags[_KEYS].values() if _KEYS in self.tags else ()
+        return any(keys[i] == _RASTER_TYPE and keys[i + 3] == _PIXEL_IS_POINT for i in range(4, len(keys) - 3, 4))

@@ -1,0 +1,330 @@
+"""Images in files: pixels by their own depth and channels, with what belongs to them (profile, EXIF, resolution).
+
+Files are recognised by content, never by name. Pillow opens every file and decodes 8 bits; OpenCV and tifffile decode
+16 bits, which Pillow would cut to 8. What cannot be read rightly is refused in words:
+
+* more than `MAX_PIXELS` declared, or `MAX_BYTES` in the file: refused before anything is decoded;
+* animations and files of several pages (a JPEG's embedded previews do not count);
+* floating-point and 32-bit samples, whose range no file states;
+* truncated or corrupt data: never a half-grey image.
+
+CMYK is converted to sRGB, by the embedded profile where there is one, and `Image.notes` says so. Palettes become RGB
+or RGBA, 1-bit images 8-bit grey. A colour declared transparent becomes an alpha channel. EXIF orientation is applied
+to the pixels, once, and the metadata say that they are upright.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.JpegImagePlugin import JpegImageFile
+
+from srkd.errors import SrkdError
+from srkd.files.atomic import shown
+from srkd.images import bmp, jpeg, jpeg2000, netpbm, pillow, pngreader, tiffreader, webp
+from srkd.images.formats import SUFFIXES, format_named
+from srkd.images.metadata import Metadata, resolution, upright_exif, upright_xmp
+from srkd.images.png import SIGNATURE
+from srkd.images.write import open_writer
+
+Pixels = NDArray[Any]
+
+MAX_PIXELS = 150_000_000
+MAX_BYTES = 2 << 30  # of a file
+_LOOKED_INTO_FIRST = 16 << 20  # bytes: larger files are read only when their header is that of an image
+_JPEG = b"\xff\xd8\xff"
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """Pixels (H, W, C), uint8 or uint16, C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA, upright, alpha not multiplied in.
+
+    `format` is that of the file it came from, and `lossless` says that its encoding was, where its format knows both;
+    `notes` say what was changed or left out in reading it.
+    """
+
+    pixels: Pixels
+    format: str = "png"
+    metadata: Metadata = field(default_factory=Metadata)
+    notes: tuple[str, ...] = ()
+    lossless: bool = False
+
+    @property
+    def alpha(self) -> Pixels | None:
+        """The alpha channel (H, W), or None."""
+        return self.pixels[..., -1] if self.pixels.shape[2] in (2, 4) else None
+
+    @property
+    def colour(self) -> Pixels:
+        """The other channels: (H, W, 1) or (H, W, 3)."""
+        return self.pixels if self.alpha is None else self.pixels[..., :-1]
+
+    @property
+    def is_grey(self) -> bool:
+        return self.pixels.shape[2] < 3
+
+    @property
+    def opaque(self) -> bool:
+        """Whether there is no alpha channel, or one that is full everywhere."""
+        return self.alpha is None or int(self.alpha.min()) == np.iinfo(self.pixels.dtype).max
+
+
+def read_image(path: Path | str) -> ImageData:
+    """Read an image with its depth, alpha and metadata, upright.
+
+    Raises:
+        SrkdError: one line naming the file and what is wrong with it.
+    """
+    with _in_words(path):
+        return _read(_whole(_check_kind(path)), Path(path).suffix)
+
+
+def read_rgb(path: Path | str) -> Pixels:
+    """Read an image for training or evaluation: uint8 or uint16 RGB (H, W, 3), contiguous.
+
+    Grey is repeated over the three channels. A fully opaque alpha channel is dropped; an image with real transparency
+    is refused, because the colours below it are arbitrary.
+
+    Raises:
+        SrkdError: as `read_image`, or transparency.
+    """
+    return to_rgb(read_image(path), path)
+
+
+def to_rgb(image: ImageData, path: Path | str) -> Pixels:
+    """What `read_rgb(path)` returns, from the image already read from `path`."""
+    if not image.opaque:
+        raise SrkdError(f"{shown(path)}: has transparent pixels, which have no colour to learn from; flatten it first")
+    return np.ascontiguousarray(np.broadcast_to(image.colour, (*image.pixels.shape[:2], 3)))
+
+
+def image_size(path: Path | str) -> tuple[int, int]:
+    """(height, width) of an image as it will be read, without its pixels. Raises SrkdError as `read_image`."""
+    with _in_words(path), _check_kind(path).open("rb") as file, _decoding():
+        head = file.read(8)
+        file.seek(0)
+        if tiffreader.is_tiff(head):
+            header = tiffreader.tiff_header(Path(path))
+            height, width, orientation = header.height, header.width, header.orientation
+        elif head == SIGNATURE:
+            png = pngreader.parse(file, headers_only=True)
+            (height, width), (orientation, *_) = (png.height, png.width), pngreader.metadata_of(png)
+        elif bmp.has_bit_fields(head := file.read(64)):
+            (height, width), orientation = bmp.size(head), 1
+        else:
+            file.seek(0)
+            with pillow.opened(file, Path(path).suffix) as image:
+                (width, height), (orientation, *_) = image.size, upright_exif(image.info.get("exif"))
+        _check_size(height, width)
+    return (width, height) if orientation >= 5 else (height, width)
+
+
+def write_image(path: Path | str, image: ImageData, format: str | None = None, quality: int | None = None) -> None:
+    """Write an image with its metadata, by default in the format of the path's suffix; all or nothing.
+
+    Raises:
+        SrkdError: as `srkd.images.write.open_writer`, which also tells what each format holds.
+    """
+    chosen = format_named(format or Path(path).suffix or image.format).name
+    pixels = image.pixels
+    with open_writer(path, pixels.shape, pixels.dtype, chosen, quality, image.metadata) as writer:
+        writer.write(pixels)
+
+
+def list_images(folder: Path | str, recursive: bool = False) -> list[Path]:
+    """The images of a folder by suffix (`SUFFIXES`), sorted; hidden (and so unfinished) files are left out.
+
+    With `recursive`, sub-folders too; links to folders are not followed, so that a link that loops does no harm.
+
+    Raises:
+        SrkdError: no such folder, or no image in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise SrkdError(f"{shown(folder)}: {'not a folder' if folder.exists() else 'no such folder'}")
+    try:
+        found = sorted(path for path in walk(folder, recursive) if path.suffix.lower() in SUFFIXES)
+    except OSError as error:
+        raise SrkdError(f"{shown(error.filename or folder)}: {error.strerror}") from error
+    if not found:
+        hint = "" if recursive else "; sub-folders were not searched"
+        raise SrkdError(f"{shown(folder)}: no images ({', '.join(SUFFIXES)}) in this folder{hint}")
+    return found
+
+
+def walk(folder: Path, recursive: bool) -> Iterator[Path]:
+    """The files of a folder that are not hidden, in no order, with `recursive` those of its sub-folders too."""
+    for entry in folder.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            if recursive and not entry.is_symlink():
+                yield from walk(entry, recursive)
+        else:
+            yield entry
+
+
+@contextmanager
+def _in_words(path: Path | str) -> Iterator[None]:
+    """Errors as one line that names the file; what Pillow warns of is refused, or left out with a note."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            yield
+    except MemoryError as error:
+        raise SrkdError(f"{shown(path)}: not enough memory to decode it") from error
+    except OSError as error:
+        decoder = str(error) if "nsupported" in str(error) else f"truncated or corrupt ({error})"
+        raise SrkdError(f"{shown(path)}: {error.strerror or decoder}") from error
+    except ValueError as error:
+        raise SrkdError(f"{shown(path)}: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """Whatever a decoder raises on data that it cannot make sense of, as ValueError; each has errors of its own."""
+    try:
+        yield
+    except (MemoryError, OSError):
+        raise
+    except Exception as error:
+        if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
+            raise
+        raise ValueError(f"truncated or corrupt ({type(error).__name__}: {error})") from error
+
+
+def _check_kind(path: Path | str) -> Path:
+    """The path, unless it is something that may never end, such as a pipe or /dev/zero."""
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError("a pipe or a device and not a file")
+    return path
+
+
+def _whole(path: Path) -> bytes:
+    """The content of a file. Raises ValueError where it is larger than `MAX_BYTES`, or large and no image."""
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"{size:,} bytes, more than the limit of {MAX_BYTES:,}")
+    if size > _LOOKED_INTO_FIRST:
+        image_size(path)
+    return path.read_bytes()
+
+
+def _check_size(height: int, width: int) -> None:
+    if height * width <= 0:
+        raise ValueError("truncated or corrupt (it has no pixels)")
+    if height * width > MAX_PIXELS:
+        raise ValueError(f"declares {width}x{height} pixels, more than the limit of {MAX_PIXELS:,}")
+
+
+def _read(data: bytes, suffix: str) -> ImageData:
+    with _decoding():
+        if tiffreader.is_tiff(data):
+            return _read_tiff(data)
+        if data.startswith(SIGNATURE):
+            return _read_png(data)
+        if data.startswith(_JPEG):
+            return _read_jpeg(data)
+        if bmp.has_bit_fields(data):
+            return _read_bit_fields(data)
+        return _read_other(data, suffix)
+
+
+def _read_png(data: bytes) -> ImageData:
+    png = pngreader.parse(io.BytesIO(data))
+    _check_size(png.height, png.width)
+    orientation, metadata, notes = pngreader.metadata_of(png)
+    return _finished(pngreader.decoded(png), orientation, "png", metadata, notes)
+
+
+def _read_tiff(data: bytes) -> ImageData:
+    header = tiffreader.tiff_header(data)
+    _check_size(header.height, header.width)
+    tiffreader.check_complete(data)
+    metadata, notes = tiffreader.metadata_of(data, header)
+    data = tiffreader.as_stored(data, header)
+    if not tiffreader.is_for_pillow(data, header):
+        return _finished(tiffreader.read_tiff(data), header.orientation, "tiff", metadata, notes)
+    with pillow.opened(io.BytesIO(data)) as image:
+        pixels, note = pillow.samples(image)
+    return _finished(pixels, header.orientation, "tiff", metadata, notes, note)
+
+
+def _read_jpeg(data: bytes) -> ImageData:
+    parsed = jpeg.parse(data)
+    with JpegImageFile(io.BytesIO(parsed.data)) as image:
+        _check_size(image.height, image.width)
+        orientation, metadata, notes = jpeg.metadata_of(parsed, image)
+    note: str | None = None
+
+    def decode(stream: io.BytesIO) -> Pixels:
+        nonlocal note
+        with JpegImageFile(stream) as image:
+            pixels, note = pillow.samples(image)
+        return pixels
+
+    return _finished(jpeg.decoded(parsed, decode), orientation, "jpeg", metadata, notes, note)
+
+
+def _read_bit_fields(data: bytes) -> ImageData:
+    _check_size(*bmp.size(data))
+    metadata = Metadata(bmp.profile(data), dpi=resolution(bmp.dots_per_metre(data), 0.0254))
+    return _finished(bmp.decoded(data), 1, "bmp", metadata, ())
+
+
+def _read_other(data: bytes, suffix: str) -> ImageData:
+    with pillow.opened(io.BytesIO(data), suffix) as image:
+        name = pillow.NAMES[image.format or ""]
+        _check_size(image.height, image.width)
+        if getattr(image, "n_frames", 1) > 1:
+            raise ValueError("an animation; give its frames as single images")
+        orientation, metadata, notes = pillow.metadata_of(image)
+        if name == "ppm" and netpbm.is_deep(data):
+            pixels, note = netpbm.decoded(data), None
+        elif name == "jpeg2000":
+            pixels, note = jpeg2000.decoded(data, image)
+        else:
+            pixels, note = pillow.samples(image)
+    if name == "bmp":
+        metadata = replace(metadata, icc=bmp.profile(data))
+    if name == "jpeg2000":
+        metadata = replace(metadata, icc=jpeg2000.profile(data), xmp=upright_xmp(jpeg2000.xmp(data))[0])
+    if name == "avif" and _is_deep_avif(data):
+        notes += ("more than 8 bits rounded to 8",)
+    found = _finished(pixels, orientation, name, metadata, notes, note)
+    return replace(found, lossless=name == "webp" and webp.is_lossless(data))
+
+
+def _is_deep_avif(data: bytes) -> bool:
+    """Whether the codec's configuration has its flag high_bitdepth set (AV1 in ISOBMFF, 2.3.3)."""
+    at = data.find(b"av1C")
+    return 0 <= at < len(data) - 6 and bool(data[at + 6] & 0x40)
+
+
+def _finished(
+    pixels: Pixels, orientation: int, name: str, metadata: Metadata, notes: tuple[str, ...], note: str | None = None
+) -> ImageData:
+    if note:  # the colours are no longer those that the profile describes
+        metadata, notes = replace(metadata, icc=None), (*notes, note)
+    pixels = np.ascontiguousarray(_upright(pixels, orientation))
+    return ImageData(pixels, name, replace(metadata, size=pixels.shape[:2]), notes)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Undo EXIF orientation (1-8; Exif 3.0, tag 274): transpose, then flips."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels

@@ -1,0 +1,213 @@
+"""TIFF files read: one image of integers, all of its strips there, with what its tags say besides.
+
+TIFF Revision 6.0, Adobe 1992. tifffile decodes 16 bits where no codec beyond zlib is needed, OpenCV the rest of
+them and 10, 12 and 14 bits, Pillow 8 bits but for big-endian BigTIFF, which it does not know.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srkd.images import exif, geotiff, ifd, photoshop
+from srkd.images.geotiff import Georeference
+from srkd.images.ifd import Directory
+from srkd.images.inflate import inflated_length
+from srkd.images.metadata import Metadata, resolution, upright_xmp
+from srkd.images.tiff import ICC, IPTC, PHOTOSHOP, STORAGE, UNIT, X_RESOLUTION, XMP, Y_RESOLUTION
+
+# What tifffile says of a damaged file, Python prints where no program has set up logging; the error says it in a line.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_KINDS = {1: "unsigned integer", 2: "signed integer", 3: "floating-point"}
+_ORIENTATION, _LAYERS = 274, 37724
+_MOST_PAGES = 64  # that are looked at: the image and smaller copies of it
+_LARGEST_TILE = 1 << 24  # pixels; larger ones only where the image is as large
+_PADDING = 1 << 20  # bytes that a strip may hold beyond its rows
+_NONE, _DEFLATE, _PACKBITS = (1,), (8, 32946), (32773,)
+
+
+@dataclass(frozen=True)
+class TiffHeader:
+    """What will be found: the size as stored, bits per sample, orientation 1-8."""
+
+    height: int
+    width: int
+    bits: int
+    orientation: int
+
+
+def is_tiff(head: bytes) -> bool:
+    return head[:4] in _MAGIC
+
+
+def tiff_header(source: bytes | Path) -> TiffHeader:
+    """The header of the one image in a TIFF file.
+
+    Raises:
+        ValueError: several pages, samples that are not integers of at most 16 bits, tiles far larger than the image, or
+            not to be parsed.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(source) if isinstance(source, bytes) else source) as tif:
+        page = tif.pages.first
+        assert isinstance(page, tifffile.TiffPage)
+        found = islice(tif.pages, _MOST_PAGES)  # a damaged file may have pages without end
+        if sum(not p.is_reduced for p in found if isinstance(p, tifffile.TiffPage)) > 1:
+            raise ValueError("a TIFF file of several pages; give its pages as single images")
+        if page.bitspersample > 16 or page.sampleformat not in (1, 4):
+            kind = _KINDS.get(page.sampleformat, "unusual")
+            raise ValueError(f"{page.bitspersample}-bit {kind} samples; convert it to 8 or 16-bit integers")
+        area = page.imagewidth * page.imagelength
+        if page.is_tiled and page.tilewidth * page.tilelength > max(_LARGEST_TILE, 4 * area):
+            size = f"{page.imagewidth}x{page.imagelength}"
+            raise ValueError(f"tiles of {page.tilewidth}x{page.tilelength} pixels in an image of {size}")
+        tag = page.tags.get(_ORIENTATION)
+        orientation = int(tag.value) if tag and tag.value in range(1, 9) else 1
+        return TiffHeader(page.imagelength, page.imagewidth, int(page.bitspersample), orientation)
+
+
+def as_stored(data: bytes, header: TiffHeader) -> bytes:
+    """The file without an orientation, which some decoders apply and others do not."""
+    if header.orientation == 1:
+        return data
+    first = ifd.first_directory(data)
+    tag = first.tags[_ORIENTATION]
+    kind_at, one = tag.at + 2, struct.pack(first.order + ("HQH6x" if first.big else "HIH2x"), ifd.SHORT, 1, 1)
+    return b"".join([data[:kind_at], one, data[kind_at + len(one) :]])
+
+
+def check_complete(data: bytes) -> None:
+    """Raise ValueError where strips or tiles are missing, lie outside the file, or hold too little or far too much."""
+    import tifffile
+
+    with tifffile.TiffFile(io.BytesIO(data)) as tif:
+        page = tif.pages.first
+        assert isinstance(page, tifffile.TiffPage)
+        offsets, sizes = page.dataoffsets, page.databytecounts
+        if len(offsets) < int(np.prod(page.chunked)) or len(sizes) < len(offsets):
+            raise ValueError("truncated or corrupt (strips or tiles are missing)")
+        for offset, size in zip(offsets, sizes, strict=False):
+            if not offset or not size or offset + size > len(data):
+                raise ValueError("truncated or corrupt (strips or tiles are missing)")
+        compression = int(page.compression)
+        if compression not in _NONE + _DEFLATE or page.is_subsampled:
+            return
+        for index, (offset, size) in enumerate(zip(offsets, sizes, strict=False)):
+            expected = _expected_bytes(page, index)
+            most = _expected_bytes(page, 0) + _PADDING
+            strip = data[offset : offset + size]
+            found = size if compression in _NONE else inflated_length([strip], most)
+            if compression in _DEFLATE and found >= most:
+                raise ValueError("a strip or tile inflates to far more than its part of the image")
+            if found < expected:
+                raise ValueError("truncated or corrupt (a strip or tile holds too little)")
+
+
+def _expected_bytes(page: Any, index: int) -> int:
+    """How many bytes a strip or tile has before compression, the last strip only the rows that are left."""
+    samples = page.samplesperpixel if int(page.planarconfig) == 1 else 1
+    if page.is_tiled:
+        return int(page.tilelength * ((page.tilewidth * samples * page.bitspersample + 7) // 8))
+    rows = min(page.rowsperstrip, page.imagelength) or page.imagelength
+    first = index % -(-page.imagelength // rows) * rows
+    return int(min(rows, page.imagelength - first) * ((page.imagewidth * samples * page.bitspersample + 7) // 8))
+
+
+def is_for_pillow(data: bytes, header: TiffHeader) -> bool:
+    return header.bits <= 8 and data[:4] != b"MM\0+"
+
+
+def read_tiff(data: bytes) -> NDArray[Any]:
+    """The samples (H, W, C) of a TIFF file of at least 8 bits, more of them scaled to 16, C as in `Image`, as stored;
+    alpha not multiplied in. Four channels of which nothing is said are RGB and alpha, as OpenCV writes them.
+
+    Raises:
+        ValueError: corrupt, or a colour space that is neither grey nor RGB.
+    """
+    import tifffile
+
+    from srkd.images import opencv
+
+    with tifffile.TiffFile(io.BytesIO(data)) as tif:
+        page = tif.pages.first
+        assert isinstance(page, tifffile.TiffPage)
+        photometric, extra, bits = int(page.photometric), tuple(page.extrasamples), int(page.bitspersample)
+        colours = {0: 1, 1: 1, 2: 3}.get(photometric)
+        if colours is None or page.samplesperpixel - colours not in (0, 1) or len(extra) > 1:
+            raise ValueError(
+                f"{bits}-bit TIFF of {page.samplesperpixel} channels, photometric {photometric}; "
+                "grey and RGB, with or without alpha, are read"
+            )
+        if bits in (8, 16) and int(page.compression) in _NONE + _DEFLATE + _PACKBITS:
+            pixels = page.asarray()
+            pixels = np.moveaxis(pixels, 0, -1) if pixels.ndim == 3 and int(page.planarconfig) == 2 else pixels
+        elif bits in (10, 12, 14, 16):
+            pixels = opencv.decode(data)
+            photometric = max(photometric, 1)  # OpenCV has inverted it already
+        else:
+            raise ValueError(f"{bits}-bit samples; convert it to 8 or 16 bits")
+    if pixels.dtype != (np.uint8 if bits == 8 else np.uint16):
+        raise ValueError(f"{bits}-bit samples that OpenCV cannot decode; convert it to 8 or 16 bits")
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    if 8 < bits < 16:  # OpenCV puts them into the upper bits
+        pixels = ((pixels >> (16 - bits)) * (65535.0 / ((1 << bits) - 1)) + 0.5).astype(np.uint16)
+    pixels = np.iinfo(pixels.dtype).max - pixels if photometric == 0 else pixels
+    return _unmultiplied(pixels) if extra and int(extra[0]) == 1 else pixels
+
+
+def _unmultiplied(pixels: NDArray[Any]) -> NDArray[Any]:
+    most = np.iinfo(pixels.dtype).max
+    alpha = pixels[..., -1:].astype(np.float64)
+    colour = np.divide(pixels[..., :-1] * float(most), alpha, out=np.zeros(pixels[..., :-1].shape), where=alpha > 0)
+    return np.concatenate([np.minimum(np.rint(colour), most).astype(pixels.dtype), pixels[..., -1:]], axis=-1)
+
+
+def metadata_of(data: bytes, header: TiffHeader) -> tuple[Metadata, tuple[str, ...]]:
+    """(metadata, notes) of a TIFF file, of any byte order and of 32 or 64-bit offsets."""
+    try:
+        first = ifd.first_directory(data)
+    except ValueError:
+        return Metadata(), ("its tags are corrupt and were left out",)
+    own, subs = exif.below_first(data, first)
+    described = {tag: v for tag, v in own.items() if tag not in STORAGE | geotiff.TAGS and v.kind != ifd.IFD}
+    packet, announced = upright_xmp(own[XMP].data if XMP in own else None)
+    notes = [f"its {what} was left out" for what in announced]
+    notes += ["its layers were left out"] if _LAYERS in own else []
+    geo = None
+    if any(tag in own for tag in geotiff.TAGS):
+        if header.orientation == 1:
+            tags = {tag: own[tag].little() for tag in geotiff.TAGS & set(own)}
+            geo = Georeference(tags, header.height, header.width)
+        else:
+            notes.append("its georeference, which is of the image as stored, was left out")
+    dpi = _resolution(first)
+    if dpi is None and max(first.number(X_RESOLUTION), first.number(Y_RESOLUTION)) > 1:
+        notes += ["its resolution makes no sense and was left out"] if first.number(UNIT, 2) in (2, 3) else []
+    profile = own[ICC].data if ICC in own else None
+    return Metadata(profile, exif.made(described, subs), packet, dpi, _photoshop(first), geo=geo), tuple(notes)
+
+
+def _resolution(first: Directory) -> tuple[float, float] | None:
+    unit = {2: 1.0, 3: 2.54}.get(first.number(UNIT, 2))
+    if unit is None or X_RESOLUTION not in first.tags or Y_RESOLUTION not in first.tags:
+        return None
+    return resolution((first.tags[X_RESOLUTION].values()[0], first.tags[Y_RESOLUTION].values()[0]), unit)
+
+
+def _photoshop(first: Directory) -> bytes | None:
+    if PHOTOSHOP in first.tags:
+        return photoshop.without_thumbnails(first.tags[PHOTOSHOP].data) or None
+    if IPTC not in first.tags:
+        return None
+    records = first.tags[IPTC]  # often written as 32-bit numbers
+    return photoshop.made(records.data if records.data[:1] == b"\x1c" else records.little().data)

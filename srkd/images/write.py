@@ -1,0 +1,154 @@
+"""Image files written row by row: PNG and TIFF as a stream, the others when the last row is there."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from srkd.errors import SrkdError
+from srkd.files.atomic import atomic_path, shown
+from srkd.images import bmp, jpeg
+from srkd.images.fit import fitted
+from srkd.images.formats import Format, check_holds, format_named
+from srkd.images.metadata import Metadata
+from srkd.images.png import PngWriter
+from srkd.images.tiff import TiffWriter
+
+DEFAULT_QUALITY = 95
+_IN_MEMORY = 64 * 2**20
+
+
+def check_quality(quality: int | None, format: str | None = None) -> None:
+    """Raise SrkdError for a quality that is not from 1 to 100, or asked of a `format` that has none."""
+    if quality is not None and not 1 <= quality <= 100:
+        raise SrkdError(f"quality must be from 1 to 100, got {quality}")
+    if quality is not None and format is not None and not format_named(format).lossy:
+        raise SrkdError(f"{format} is lossless, so a quality means nothing to it; choose jpeg or webp")
+
+
+class RowWriter(Protocol):
+    """Takes the rows of one image from top to bottom, (n, W, C) at a time."""
+
+    def write(self, rows: NDArray[Any]) -> None: ...
+
+
+def to_depth(rows: NDArray[Any], deep: bool) -> NDArray[Any]:
+    """uint16 as uint8 where `deep` is false (value / 257, rounded); anything else as it is."""
+    return rows if deep or rows.dtype != np.uint16 else ((rows.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+@contextmanager
+def open_writer(
+    path: Path | str,
+    shape: tuple[int, int, int],
+    dtype: np.dtype[Any] | type,
+    format: str = "png",
+    quality: int | None = None,
+    metadata: Metadata | None = None,
+) -> Iterator[RowWriter]:
+    """Yield a writer of the rows of an image of `shape` (H, W, C); the file appears when the block ends well.
+
+    16 bits become 8 where the format holds no more. `quality` (1 to 100, default 95) concerns JPEG and WebP; WebP is
+    lossless at 100; JPEG keeps full colour resolution from 90.
+
+    Raises:
+        SrkdError: the format cannot hold the image, a bad quality, an unwritable folder, a full disk.
+    """
+    chosen = format_named(format)
+    check_holds(path, shape, chosen)
+    check_quality(quality)
+    metadata, _ = fitted(metadata or Metadata(), chosen, shape[2] < 3)
+    depth = np.dtype(dtype) if chosen.deep else np.dtype(np.uint8)
+    with (
+        atomic_path(path) as temporary,
+        temporary.open("w+b") as stream,
+        tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(temporary.parent)) as rows,
+    ):
+        try:
+            writer = _writer(chosen, (stream, rows), shape, depth, quality or DEFAULT_QUALITY, metadata)
+        except ValueError as error:
+            raise SrkdError(f"{shown(path)}: {error}") from error
+        checked = _Checked(writer, shape, chosen.deep)
+        yield checked
+        checked.finish()
+
+
+_Streams = tuple[BinaryIO, IO[bytes]]  # the file itself, and room for rows that must wait
+
+
+def _writer(
+    chosen: Format, streams: _Streams, shape: tuple[int, int, int], dtype: np.dtype[Any], quality: int, meta: Metadata
+) -> Any:
+    if chosen.name == "png":
+        return PngWriter(streams[0], *shape, dtype, meta)
+    if chosen.name == "tiff":
+        return TiffWriter(streams[0], *shape, dtype, meta)
+    return _WholeWriter(chosen, streams, shape, quality, meta)
+
+
+class _Checked:
+    """Hands rows on in the format's depth, and sees to it that no image ends early."""
+
+    def __init__(self, writer: Any, shape: tuple[int, int, int], deep: bool) -> None:
+        self._writer, self._shape, self._deep, self._rows = writer, shape, deep, 0
+
+    def write(self, rows: NDArray[Any]) -> None:
+        self._rows += len(rows)
+        if rows.shape[1:] != self._shape[1:] or self._rows > self._shape[0]:
+            raise ValueError(f"rows of shape {rows.shape} do not fit an image of {self._shape}")
+        self._writer.write(to_depth(rows, self._deep))
+
+    def finish(self) -> None:
+        if self._rows != self._shape[0]:
+            raise ValueError(f"{self._rows} rows written of an image of {self._shape}")
+        self._writer.finish()
+
+
+class _WholeWriter:
+    """Gathers the rows, large images in a file without a name, and lets Pillow encode them: JPEG, WebP, BMP."""
+
+    def __init__(
+        self, chosen: Format, streams: _Streams, shape: tuple[int, int, int], quality: int, metadata: Metadata
+    ) -> None:
+        self._format, self._shape = chosen, shape
+        self._stream, self._rows = streams
+        self._quality, self._metadata = quality, metadata
+
+    def write(self, rows: NDArray[Any]) -> None:
+        self._rows.write(np.ascontiguousarray(rows).data)
+
+    def finish(self) -> None:
+        channels = self._shape[2]
+        self._rows.seek(0)
+        pixels = np.frombuffer(self._rows.read(), np.uint8).reshape(self._shape)
+        if self._format.name == "bmp" and channels in (2, 4):
+            rgba = pixels if channels == 4 else pixels[..., [0, 0, 0, 1]]
+            bmp.write_with_alpha(self._stream, rgba, self._metadata.dpi)
+            return
+        image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+        del pixels
+        {"jpeg": self._save_jpeg, "webp": self._save_webp, "bmp": self._save_bmp}[self._format.name](image)
+
+    def _save_jpeg(self, image: Image.Image) -> None:
+        known = _present(**jpeg.saved_with(self._metadata, image.height, image.width))
+        subsampling = 0 if self._quality >= 90 else 2
+        image.save(self._stream, "JPEG", quality=self._quality, subsampling=subsampling, **known)
+
+    def _save_webp(self, image: Image.Image) -> None:
+        exif, xmp = (part(image.height, image.width) for part in (self._metadata.exif_for, self._metadata.xmp_for))
+        known = _present(icc_profile=self._metadata.icc, exif=exif, xmp=xmp)
+        image.save(self._stream, "WEBP", quality=self._quality, lossless=self._quality == 100, exact=True, **known)
+
+    def _save_bmp(self, image: Image.Image) -> None:
+        image.save(self._stream, "BMP", **_present(dpi=self._metadata.dpi))
+
+
+def _present(**options: Any) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}

@@ -1,0 +1,1 @@
+"""What runs after training: images through a trained network, any size, in bounded memory."""

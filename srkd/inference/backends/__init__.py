@@ -1,0 +1,170 @@
+"""Runtimes behind one interface: `open_engine(model, runtime, precision)` gives uint8 NHWC to uint8 NHWC.
+
+| runtime | precisions | needs |
+|---|---|---|
+| torch | fp32, bf16 (CPU or GPU) | nothing |
+| openvino | fp32, bf16, int8 | the extra `deploy` |
+| onnxruntime | fp32, int8 | the extra `deploy` |
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from srkd.errors import SrkdError, unknown
+from srkd.files.atomic import scratch, shown
+from srkd.inference.backends import isolated, onnx, openvino, pytorch
+from srkd.inference.backends.engine import Bytes, CannotRunError, Engine, in_one_line, require
+from srkd.inference.graph import facts, graph_of
+from srkd.training.precision import int8_saturates
+
+if TYPE_CHECKING:
+    from srkd.inference.model import Model
+
+PRECISIONS: dict[str, Sequence[str]] = {
+    "torch": tuple(pytorch.PRECISIONS),
+    "openvino": openvino.PRECISIONS,
+    "onnxruntime": onnx.PRECISIONS,
+}
+_PACKAGES = {"torch": ["torch"], "openvino": ["openvino"], "onnxruntime": ["onnx", "onnxruntime", "onnxscript"]}
+_MODULES: dict[str, ModuleType] = {"openvino": openvino, "onnxruntime": onnx}
+_ENGINES: dict[str, Any] = {"openvino": openvino.OpenVinoEngine, "onnxruntime": onnx.OnnxEngine}
+__all__ = [
+    "CannotRunError",
+    "Engine",
+    "available",
+    "check",
+    "check_installed",
+    "converted",
+    "installed",
+    "open_engine",
+    "open_file",
+    "quantised",
+    "save",
+    "wrap",
+]
+_BITS = "weight_bits"
+SUFFIXES = {"openvino": ".xml", "onnxruntime": ".onnx"}
+
+
+def available(device: str = "cpu") -> list[tuple[str, str]]:
+    """Each (runtime, precision) that can be had here; on a GPU that is torch alone."""
+    runtimes = [name for name in PRECISIONS if installed(name)] if device == "cpu" else ["torch"]
+    found = [(runtime, precision) for runtime in runtimes for precision in PRECISIONS[runtime]]
+    has_int8 = importlib.util.find_spec("nncf") and openvino.int8_is_sound()
+    return [backend for backend in found if backend != ("openvino", "int8") or has_int8]
+
+
+def installed(runtime: str) -> bool:
+    """Whether the packages of a runtime are here."""
+    return all(importlib.util.find_spec(package) for package in _PACKAGES[runtime])
+
+
+def check(runtime: str, precision: str) -> None:
+    """Raise SrkdError for a runtime that there is not, or a precision that it does not have."""
+    if runtime not in PRECISIONS:
+        raise unknown("runtime", runtime, PRECISIONS)
+    if precision not in PRECISIONS[runtime]:
+        having = [name for name, known in PRECISIONS.items() if precision in known]
+        instead = f"; {' and '.join(having)} have it" if having else ""
+        raise SrkdError(f"{runtime} has {', '.join(PRECISIONS[runtime])}, not {precision}{instead}")
+
+
+def check_installed(runtime: str) -> None:
+    """Raise SrkdError with the command that installs them where the packages of a runtime are not here."""
+    for package in _PACKAGES[runtime]:
+        require(package)
+
+
+def open_engine(
+    model: Model, runtime: str, precision: str, calibration: Sequence[Bytes] = (), keep: Collection[str] = ()
+) -> Engine:
+    """A model (`srkd.load`) on a runtime, fused; torch runs on the model's device, the others on the CPU.
+
+    Args:
+        calibration: for int8, images (H, W, 3) as the network will see them; `srkd.inference.calibration` has some.
+        keep: for int8, layers that stay in higher precision.
+
+    Raises:
+        SrkdError: a runtime or precision that there is not, that is not installed (with the command that installs it),
+            or that lacks an operator of this network (named); int8 without calibration images.
+    """
+    check(runtime, precision)
+    known = facts(model.name, model.scale, model.multiple, None, model.meta, model.minimum)
+    if runtime == "torch":
+        return pytorch.TorchEngine(model.network, precision, known, model.device)
+    if precision == "int8" and not calibration:
+        raise SrkdError(f"{runtime} int8 needs calibration images, and there are none")
+    own = converted(graph_of(model.network), runtime, precision, known)
+    return wrap(own if precision != "int8" else quantised(own, runtime, calibration, keep), runtime, precision, known)
+
+
+def converted(graph: nn.Module, runtime: str, precision: str, known: Mapping[str, Any]) -> Any:
+    """A graph (`srkd.inference.graph`) in a runtime's own form, with its facts and precision in its metadata.
+
+    For int8 it is still to be `quantised`. Raises SrkdError as `open_engine`.
+    """
+    facts: dict[str, Any] = {**known, "precision": precision}
+    if precision == "int8":
+        facts[_BITS] = 7 if int8_saturates() else 8
+    if runtime == "onnxruntime" and isolated.needed(graph):
+        return isolated.convert(graph, runtime, facts)
+    return _MODULES[runtime].convert(graph, facts)
+
+
+def quantised(own: Any, runtime: str, calibration: Sequence[Bytes], keep: Collection[str] = ()) -> Any:
+    """The static int8 form of what `converted` gave; arguments as `open_engine`."""
+    with in_one_line(f"{runtime} cannot quantise this network"):
+        return _MODULES[runtime].quantise(own, calibration, keep)
+
+
+def wrap(own: Any, runtime: str, precision: str, known: Mapping[str, Any]) -> Engine:
+    """An engine of what `converted` or `quantised` gave.
+
+    Raises:
+        CannotRunError: the runtime cannot compile it.
+    """
+    with in_one_line(f"{runtime} cannot run this network"):
+        return _ENGINES[runtime](own, precision, known)
+
+
+def open_file(path: Path, precision: str | None = None) -> Engine:
+    """An exported file (.onnx or .xml) as an engine, by default in the precision that it was exported in.
+
+    Raises:
+        SrkdError: another kind of file, one that srkd did not write or that is not whole; a missing package; int8 that
+            was made for other processors.
+    """
+    runtime = next((name for name, suffix in SUFFIXES.items() if suffix == path.suffix), None)
+    if runtime is None:
+        raise SrkdError(f"{path}: an exported network is .onnx or .xml")
+    if not path.is_file():
+        raise SrkdError(f"{path}: no such file")
+    own, known = _MODULES[runtime].load(path)
+    if known["precision"] == "int8" and known.get(_BITS, 8) == 8 and int8_saturates():
+        raise SrkdError(f"{shown(path)}: its int8 sums overflow on this processor, which lacks VNNI: export it here")
+    return wrap(own, runtime, precision or known["precision"], known)
+
+
+def save(own: Any, runtime: str, path: Path, accept: Callable[[Path], bool] = lambda saved: True) -> None:
+    """Write what `converted` or `quantised` gave: .onnx, or .xml with a .bin beside it.
+
+    The files appear whole, after `accept` has been given what was written, still elsewhere, and has said yes.
+    """
+    with scratch(path.parent) as place:
+        try:
+            _MODULES[runtime].save(own, place / path.name)
+        except Exception as error:  # each runtime's writer has exceptions of its own, and few say why
+            words = (str(error).splitlines() or [type(error).__name__])[-1]
+            raise SrkdError(f"cannot write {shown(path)}: {words}; is the disk full?") from error
+        if accept(place / path.name):
+            path.unlink(missing_ok=True)  # never an old .xml beside a new .bin
+            for file in sorted(place.iterdir()):  # the .bin comes before the .xml, which needs it
+                os.replace(file, path.with_name(file.name))

@@ -1,0 +1,200 @@
+"""ONNX files, and ONNX Runtime to run them: fp32 and int8 (QDQ) on CPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import math
+import re
+import tempfile
+import warnings
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from srkd.errors import SrkdError
+from srkd.inference.backends.engine import (
+    MOST_NUMBERS,
+    Bytes,
+    CannotRunError,
+    Engine,
+    as_bytes,
+    as_floats,
+    reason,
+    require,
+)
+from srkd.inference.graph import Pixels, example
+from srkd.training.precision import int8_saturates
+
+PRECISIONS = ("fp32", "int8")
+_KEY = "srkd"
+
+
+def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
+    """A graph (`srkd.inference.graph`) as an ONNX model of any batch, height and width that carries its facts.
+
+    Raises:
+        SrkdError: onnx or onnxscript is not installed, or ONNX lacks an operator of this network, which is named.
+    """
+    require("onnx"), require("onnxscript")
+    uint8 = isinstance(graph, Pixels)
+    dynamic = torch.export.Dim.DYNAMIC
+    axes = {0: dynamic, 1: dynamic, 2: dynamic} if uint8 else {0: dynamic, 2: dynamic, 3: dynamic}
+    image = example(uint8, facts.get("multiple", 1), facts.get("minimum", 1))
+    image = image.repeat(2, 1, 1, 1)  # a batch of 1 is taken for a constant
+    try:
+        with _quietly():
+            program = torch.onnx.export(
+                graph,
+                (image,),
+                input_names=["pixels" if uint8 else "picture"],
+                output_names=["upscaled"],
+                dynamic_shapes=(axes,),
+                dynamo=True,
+                verbose=False,
+            )
+    except Exception as error:  # torch's exporter raises whatever the step that failed does
+        raise CannotRunError(f"ONNX cannot take this network: {_lacking(error)}; use torch or OpenVINO") from error
+    assert program is not None
+    model = program.model_proto
+    del model.graph.value_info[:]  # torch's sizes in between hold for images of two pixels and more
+    entry = model.metadata_props.add()
+    entry.key, entry.value = _KEY, json.dumps(dict(facts))
+    return model
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what torch's exporter and its helpers print about themselves."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _lacking(error: BaseException) -> str:
+    said = f"{error} {error.__cause__ or ''}"
+    names = sorted(set(re.findall(r"aten[.:]+\w+(?:\.\w+)?", said)))
+    return f"it lacks {', '.join(names)}" if names else reason(error)
+
+
+def quantise(model: Any, images: Sequence[Bytes], keep: Collection[str] = ()) -> Any:
+    """Static int8 as QuantizeLinear/DequantizeLinear pairs (QDQ) by ONNX Runtime; arguments as for OpenVINO.
+
+    Only convolutions are quantised: their inputs by tensor, their weights by channel, in 7 bits where sums of 8 would
+    overflow.
+    """
+    quantization = require("onnxruntime.quantization")
+    onnx = require("onnx")
+    feeds = _Feeds(model, images)
+    left_out = [n.name for n in model.graph.node if n.op_type == "Conv" and layer_of(n) in keep]
+    with tempfile.TemporaryDirectory() as scratch, _quietly():
+        before, after = Path(scratch) / "fp32.onnx", Path(scratch) / "int8.onnx"
+        onnx.save(model, before)
+        quantization.quantize_static(
+            before,
+            after,
+            feeds,
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=left_out,
+            per_channel=True,
+            reduce_range=int8_saturates(),
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+        result = onnx.load(after)
+    del result.metadata_props[:]
+    result.metadata_props.extend(model.metadata_props)
+    return result
+
+
+def layer_of(node: Any) -> str:
+    """The layer (`srkd.inference.graph.layers`) that a Conv node was made of: its weights bear its name."""
+    return node.input[1].removesuffix(".weight")
+
+
+class _Feeds:
+    """Calibration images as ONNX Runtime's calibrator asks for them, one after the other and then None."""
+
+    def __init__(self, model: Any, images: Sequence[Bytes]) -> None:
+        value = model.graph.input[0]
+        uint8 = value.type.tensor_type.elem_type == require("onnx").TensorProto.UINT8
+        self._feeds = iter([{value.name: p[None] if uint8 else as_floats(p[None])} for p in images])
+
+    def get_next(self) -> dict[str, Any] | None:
+        return next(self._feeds, None)
+
+
+class OnnxEngine(Engine):
+    """An ONNX model on ONNX Runtime's CPU provider."""
+
+    runtime = "onnxruntime"
+
+    def __init__(self, model: Any, precision: str, facts: Mapping[str, Any]) -> None:
+        super().__init__(precision, facts)
+        runtime = require("onnxruntime")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 4  # what it cannot run is raised, and said once
+        content = model.SerializeToString() if not isinstance(model, bytes) else model
+        try:
+            self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise CannotRunError(f"ONNX Runtime cannot run this network: {reason(error)}") from error
+        self._input = self._session.get_inputs()[0]
+
+    def _run(self, pixels: Bytes) -> Bytes:
+        uint8 = "uint8" in self._input.type
+        result = self._session.run(None, {self._input.name: pixels if uint8 else as_floats(pixels)})[0]
+        return result if uint8 else as_bytes(result)
+
+
+def _has_weights_elsewhere(message: Any) -> bool:
+    """Whether any tensor in a model, wherever it is, refers to another file."""
+    for field, value in message.ListFields():
+        if field.name == "external_data" or (field.name == "data_location" and value):
+            return True
+        inner = [value] if hasattr(value, "ListFields") else value if field.message_type is not None else []
+        if any(map(_has_weights_elsewhere, inner)):
+            return True
+    return False
+
+
+def _check_constants(model: Any) -> None:
+    """Raise ValueError for a value of known size that is too large: a shape of two numbers can ask for terabytes."""
+    inferred = require("onnx").shape_inference.infer_shapes(model, data_prop=True)
+    for value in [*inferred.graph.value_info, *inferred.graph.output]:
+        sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
+        if math.prod(sides) > MOST_NUMBERS:  # 0 where a side is not known before the image is
+            raise ValueError(f"{value.name} of {sides}")
+
+
+def save(model: Any, path: Path) -> None:
+    """Write `path` (.onnx), weights included."""
+    require("onnx").save(model, path)
+
+
+def load(path: Path) -> tuple[Any, dict[str, Any]]:
+    """An ONNX model that srkd wrote, and its facts. Raises SrkdError for any other file.
+
+    Weights that it says are in another file are not looked for: srkd writes none, and the other file could be any.
+    """
+    onnx = require("onnx")
+    try:
+        model = onnx.load(path, load_external_data=False)
+        if _has_weights_elsewhere(model):
+            raise ValueError("weights in another file")
+        _check_constants(model)
+        return model, json.loads({entry.key: entry.value for entry in model.metadata_props}[_KEY])
+    except Exception as error:
+        raise SrkdError(f"{path}: not an ONNX model that srkd exported, or not whole") from error

@@ -1,0 +1,34 @@
+"""PyTorch: fp32 and bf16, channels last, on the CPU or a GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from srkd.inference.backends.engine import Bytes, Engine
+from srkd.inference.graph import graph_of
+from srkd.training.malloc import keep_freed_memory
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class TorchEngine(Engine):
+    """The fused network in torch; any network that torch runs runs here."""
+
+    runtime = "torch"
+
+    def __init__(
+        self, network: nn.Module, precision: str, facts: Mapping[str, Any], device: torch.device | str = "cpu"
+    ) -> None:
+        super().__init__(precision, facts)
+        keep_freed_memory()
+        self.device = torch.device(device)
+        graph = graph_of(network).to(self.device, PRECISIONS[precision])
+        self.graph = graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.inference_mode()
+    def _run(self, pixels: Bytes) -> Bytes:
+        return self.graph(torch.from_numpy(pixels).to(self.device)).cpu().numpy()

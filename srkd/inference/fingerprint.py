@@ -1,0 +1,53 @@
+"""What a measurement holds for: network, weights, processor, number of threads, the versions of what computes."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+from torch import nn
+
+from srkd.inference.model import Model
+from srkd.training.precision import cpu_flags
+
+_PACKAGES = ("srkd", "torch", "openvino", "nncf", "onnxruntime")
+
+
+def fingerprint(model: Model) -> str:
+    """32 hexadecimal digits, another for any change of what this file's first line names."""
+    digest = hashlib.sha256()
+    for name, module in model.network.named_modules():
+        digest.update(f"{name} {type(module).__name__} {_options(module)}\n".encode())
+    for name, value in (*model.network.named_parameters(), *model.network.named_buffers()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(_raw(value))
+    machine = [_processor(), str(torch.get_num_threads()), model.device.type, *(_version(name) for name in _PACKAGES)]
+    digest.update("\n".join(machine).encode())
+    return digest.hexdigest()[:32]
+
+
+def _options(module: nn.Module) -> list[tuple[str, Any]]:
+    """What a module computes with beside tensors, such as EDSR's img_range: equal weights are then another function."""
+    plain = (bool, int, float, str, tuple)
+    return sorted((key, value) for key, value in vars(module).items() if key[0] != "_" and isinstance(value, plain))
+
+
+def _raw(value: torch.Tensor) -> bytes:
+    # Flat first: a scalar (batch norm's counter) has no bytes to view, and of a 1x1 kernel in channels last the last
+    # dimension's stride is not 1, though it is contiguous.
+    return value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _processor() -> str:
+    lines = {line for line in cpu_flags().splitlines() if line.startswith(("model name", "flags"))}
+    return "\n".join(sorted(lines)) or platform.processor()
+
+
+def _version(package: str) -> str:
+    try:
+        return f"{package} {version(package)}"
+    except PackageNotFoundError:
+        return f"no {package}"

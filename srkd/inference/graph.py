@@ -1,0 +1,84 @@
+"""A network as other runtimes take it: one module from the image to the upscaled image, nothing left outside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from srkd.inference.fuse import FusedEDSR, fuse
+from srkd.networks.infer import padded_side
+
+LEVELS = 255
+
+
+class Pixels(nn.Module):
+    """uint8 (N, H, W, 3) RGB to uint8 (N, scale H, scale W, 3): scaling, clamp and rounding included.
+
+    Where the network can stop before its last pixel shuffle, bytes are shuffled and not floats.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        dtype = next((p.dtype for p in self.network.parameters()), torch.float32)
+        x = (pixels.permute(0, 3, 1, 2).float() / LEVELS).to(dtype)
+        if not isinstance(self.network, FusedEDSR):
+            return _levels(self.network(x)).permute(0, 2, 3, 1)
+        factor = self.network.factor
+        cells = self.network.subpixels(x, _levels).permute(0, 2, 3, 1)
+        n, height, width, _ = cells.shape
+        rows = cells.reshape(n, height, width, factor, factor * 3).transpose(2, 3)
+        return rows.reshape(n, height * factor, width * factor, 3)
+
+
+class Floats(nn.Module):
+    """float32 (N, 3, H, W) in [0, 1] to (N, 3, scale H, scale W), not clamped."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.network(image)
+
+
+def _levels(y: Tensor) -> Tensor:
+    return (y.float().clamp(0, 1) * LEVELS).round().to(torch.uint8)
+
+
+def graph_of(network: nn.Module, uint8: bool = True) -> nn.Module:
+    """A fused copy of `network`, in eval mode on the CPU, as `Pixels` or `Floats`."""
+    fused = fuse(network).cpu()
+    return (Pixels(fused) if uint8 else Floats(fused)).eval()
+
+
+def example(uint8: bool, multiple: int = 1, minimum: int = 1) -> Tensor:
+    """An input to trace a graph with; its sides differ, so that neither is taken for the other."""
+    height = padded_side(32, multiple, minimum)
+    width = padded_side(height + 8, multiple)
+    return torch.zeros(1, height, width, 3, dtype=torch.uint8) if uint8 else torch.zeros(1, 3, height, width)
+
+
+def layers(graph: nn.Module) -> dict[str, nn.Conv2d]:
+    """The convolutions of a graph by name: what int8 can be switched on and off for."""
+    return {name: module for name, module in graph.named_modules() if isinstance(module, nn.Conv2d)}
+
+
+def facts(
+    name: str, scale: int, multiple: int, halo: int | None, meta: Mapping[str, Any], minimum: int = 1
+) -> dict[str, Any]:
+    """What an exported file says of itself, as plain data.
+
+    Args:
+        multiple, minimum: input sides are multiples of it, and at least so large.
+        halo: how far an output pixel looks, in input pixels; None where that is everywhere.
+        meta: a checkpoint's.
+    """
+    kept = {key: meta[key] for key in ("licence", "lineage", "network", "teacher") if meta.get(key) is not None}
+    sizes = {"multiple": multiple, "minimum": minimum}
+    return {"name": name, "scale": scale, **sizes, "colour": "RGB", "halo": halo, **kept}

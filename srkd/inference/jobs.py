@@ -1,0 +1,168 @@
+"""Which image becomes which file: decided, and refused where two would meet, before anything is read or written."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from srkd.errors import SrkdError
+from srkd.files.atomic import shown
+from srkd.files.names import check_part
+from srkd.images.formats import FORMATS, READ_ONLY, SUFFIXES, format_named, is_image_name
+from srkd.images.read import list_images, walk
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image: read `source`, write `target` in `format`."""
+
+    source: Path
+    target: Path
+    format: str
+
+
+def plan(
+    inputs: Sequence[str], output: Path, format: str | None = None, suffix: str = "", recursive: bool = False
+) -> list[Job]:
+    """The jobs for files, folders and globs, sorted, the same on every process that asks.
+
+    `output` is a folder, made if need be, unless it ends like an image: then it is the file for the one input. Targets
+    are named after their sources, with `suffix` before the extension, and have the format of the extension, or
+    `format`; of formats that are only read, PNG.
+    With `recursive`, sub-folders of input folders are kept. Where `output` is inside an input folder its images are
+    no inputs, so that running twice upscales nothing twice; links to folders are not followed; an input named twice is
+    done once.
+
+    Raises:
+        SrkdError: a suffix that is no part of a file's name, an input that does not exist or match, a folder without
+            images, two inputs with one target, a target that is an input, an output folder that is an input folder, a
+            file for several inputs, an output file of a format that is not written or not the one asked for.
+    """
+    check_part(suffix, "the suffix")
+    format = format_named(format).name if format is not None else None
+    found = _sources(inputs, output, recursive)
+    if is_image_name(output) and not output.is_dir():
+        jobs = [Job(_only(found, output), output, _format_of(output, format))]
+    else:
+        jobs = _told_apart([_job(source, output / folder, format, suffix) for source, folder in found])
+    _refuse_collisions(jobs)
+    return jobs
+
+
+def unplanned(inputs: Sequence[str], output: Path, recursive: bool = False) -> list[Path]:
+    """The files of folders and globs that are not named like an image that is read; hidden ones do not count."""
+    found: dict[Path, Path] = {}
+    for name in inputs:
+        named = os.path.lexists(name)  # and so meant, whatever its suffix
+        for match in [Path(name)] if named else _matches(name):
+            files = walk(match, recursive) if match.is_dir() else () if named else (match,)
+            for path in files:
+                if path.suffix.lower() not in SUFFIXES and not _is_below(path, output):
+                    found.setdefault(_absolute(path), path)
+    return [found[key] for key in sorted(found)]
+
+
+def _only(found: Sequence[tuple[Path, Path]], output: Path) -> Path:
+    if len(found) != 1:
+        raise SrkdError(f"{shown(output)} is named like a file, but there are {len(found)} images; name a folder")
+    return found[0][0]
+
+
+def _format_of(output: Path, asked: str | None) -> str:
+    named = format_named(output.suffix).name
+    if asked not in (None, named):
+        raise SrkdError(f"{shown(output)} is named like {named}, but the format asked for is {asked}; make them agree")
+    return named
+
+
+def _sources(inputs: Sequence[str], output: Path, recursive: bool) -> list[tuple[Path, Path]]:
+    """(file, folder below the output), without repetition."""
+    found: dict[Path, tuple[Path, Path]] = {}
+    for path in (path for name in inputs for path in _expanded(name)):
+        if not path.is_dir():
+            found.setdefault(_absolute(path), (path, Path()))
+            continue
+        if _real(path) == _real(output):
+            raise SrkdError(f"{shown(output)} is an input folder; choose another output folder")
+        for image in list_images(path, recursive):
+            if not (_is_below(output, path) and _is_below(image, output)):
+                found.setdefault(_absolute(image), (image, image.parent.relative_to(path)))
+    if not found:
+        raise SrkdError(f"every image found is in the output folder {shown(output)}")
+    return [found[key] for key in sorted(found)]
+
+
+def _expanded(name: str) -> list[Path]:
+    """The path itself if there is such a file or folder, else what it matches as a glob."""
+    path = Path(name)
+    if os.path.lexists(path):
+        return [path]
+    if glob.has_magic(name):
+        images = [m for m in _matches(name) if m.is_dir() or m.suffix.lower() in SUFFIXES]
+        if images:
+            return images
+        raise SrkdError(f"{shown(name)}: no image or folder matches")
+    raise SrkdError(f"{shown(name)}: no such file or folder")
+
+
+def _matches(name: str) -> list[Path]:
+    return [Path(match) for match in sorted(glob.glob(name, recursive=True))]
+
+
+def _job(source: Path, folder: Path, format: str | None, suffix: str) -> Job:
+    is_named = source.suffix.lower() in SUFFIXES
+    extension = source.suffix if is_named else ""
+    known = FORMATS[format or next((f.name for f in FORMATS.values() if extension.lower() in f.suffixes), "png")]
+    extension = extension if extension.lower() in known.suffixes else _usual(known.name)
+    stem = source.stem if is_named else source.name
+    return Job(source, folder / f"{stem}{suffix}{extension}", known.name)
+
+
+def _told_apart(jobs: Sequence[Job]) -> list[Job]:
+    """With a.gif as a.gif.png where there is an a.png too: formats that are only read take another's name."""
+    by_target = Counter(_absolute(job.target) for job in jobs)
+    result = []
+    for job in jobs:
+        own = job.source.suffix.lower()
+        if by_target[_absolute(job.target)] > 1 and any(own in f.suffixes for f in READ_ONLY.values()):
+            job = replace(job, target=job.target.with_name(f"{job.target.stem}{job.source.suffix}{job.target.suffix}"))
+        result.append(job)
+    return result
+
+
+def _usual(format: str) -> str:
+    return {"tiff": ".tif", "jpeg": ".jpg"}.get(format, f".{format}")
+
+
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    targets: dict[Path, Job] = {}
+    sources = {_absolute(job.source) for job in jobs}
+    for job in jobs:
+        target = _absolute(job.target)
+        if target in sources:
+            raise SrkdError(
+                f"{shown(job.target)} is an input and would be overwritten; choose another output or a --suffix"
+            )
+        other = targets.setdefault(target, job)
+        if other is not job:
+            raise SrkdError(
+                f"{shown(other.source)} and {shown(job.source)} would both become {shown(job.target)}; "
+                "upscale them into different folders, or keep sub-folders with --recursive"
+            )
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))
+
+
+def _absolute(path: Path) -> Path:
+    """Where a name is, folders resolved; the name itself may be a link and stays."""
+    return _real(path.parent) / path.name
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    return _real(folder) in _real(path).parents

@@ -1,0 +1,268 @@
+"""A trained network that upscales images: `srkd.load(name).upscale(image)`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from srkd.errors import SrkdError
+from srkd.images.rows import RowResizer
+from srkd.inference import inputs, planes
+from srkd.inference.backends.engine import Engine
+from srkd.inference.receptive_field import Field, bytes_per_pixel, measure
+from srkd.inference.tiles import MEMORY, Floats, tile_side, upscale_rows
+from srkd.networks.infer import device_of, require_finite, run
+from srkd.networks.sides import Padded
+from srkd.trust import trusting
+
+Pixels = NDArray[Any]
+_LEVELS = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
+_NATIVE_BELOW = 20480
+_WIDER = {np.dtype(np.uint16): np.int32}  # torch computes little in uint16
+
+
+@dataclass
+class Model:
+    """A network in eval mode, (N, 3, H, W) RGB in [0, 1] to `scale` times the size, and what is known of it.
+
+    Input sides must be multiples of `multiple`, at least `minimum`; that is seen to here. `engine` is what upscales
+    8-bit images where it is not the network itself; deeper ones, and self-ensembles, always go through the network.
+    """
+
+    network: nn.Module
+    scale: int
+    name: str = ""
+    multiple: int = 1
+    meta: dict[str, Any] = field(default_factory=dict)
+    engine: Engine | None = None
+    minimum: int = 1
+
+    @classmethod
+    def load(
+        cls,
+        name: str | Path,
+        scale: int | None = None,
+        device: torch.device | str | None = None,
+        trust_code: bool = False,
+    ) -> Model:
+        """A model by zoo name or from a checkpoint file, on `device` (by default where it was loaded, the CPU).
+
+        Args:
+            trust_code: whether the checkpoint may name a class `package.module:Class`, whose code then runs.
+
+        Raises:
+            SrkdError: as `srkd.networks.loading.load_network`.
+        """
+        from srkd.networks.loading import load_network
+
+        with trusting(trust_code):
+            loaded = load_network(name, scale)
+        network, multiple, minimum = loaded.network, loaded.multiple, loaded.minimum
+        if isinstance(network, Padded) and not network.sides.square:
+            # Padded here instead: other runtimes would take the amount for a constant, and tiles need to know of it.
+            multiple, minimum, network = network.sides.multiple, network.sides.minimum, network.network
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return cls(network.to(device), loaded.scale, loaded.name, multiple, loaded.meta, minimum=minimum)
+
+    @cached_property
+    def receptive_field(self) -> Field:
+        """The network's receptive field, measured when it is first needed: only tiles need it."""
+        field = measure(self._whole, self.scale, self.device, self.multiple)
+        return replace(field, minimum=self.minimum)
+
+    @cached_property
+    def bytes_per_pixel(self) -> float:
+        """About the memory that the network needs for each input pixel, measured when it is first needed."""
+        return bytes_per_pixel(self._whole, self.device)
+
+    @property
+    def device(self) -> torch.device:
+        return device_of(self.network)
+
+    @overload
+    def upscale(
+        self, image: inputs.Input, tile: int | None = ..., self_ensemble: bool = ..., outscale: float | None = ...
+    ) -> Pixels: ...
+
+    @overload
+    def upscale(
+        self, image: inputs.Several, tile: int | None = ..., self_ensemble: bool = ..., outscale: float | None = ...
+    ) -> list[Pixels]: ...
+
+    def upscale(
+        self,
+        image: inputs.Input | inputs.Several,
+        tile: int | None = None,
+        self_ensemble: bool = False,
+        outscale: float | None = None,
+    ) -> Pixels | list[Pixels]:
+        """Upscale an image, or each of a list.
+
+        Args:
+            image: an array, (H, W), (H, W, 1) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB or (H, W, 4) RGBA, of
+                uint8, uint16, or float32 or float64 in [0, 1] (computed in float32); the path of an image file; a
+                Pillow image, which is turned upright as a file is; or a list of any of these.
+            tile: side of the tiles in input pixels, 0 for none; None lets memory decide.
+            self_ensemble: average over the 8 flips and rotations: a little better, 8 times slower.
+            outscale: the factor of the result, if not the network's: bicubic resizing after the network.
+
+        Returns:
+            An array, `scale` (or `outscale`) times the size, of the same dtype, dimensions and channels; of a list a
+            list of them.
+
+        Raises:
+            SrkdError: None or something else that is no image, an array of another dtype or shape, NaN or floats far
+                outside [0, 1], a file that cannot be read, a bad tile or outscale; an output that is not finite.
+        """
+        if isinstance(image, (list, tuple)):
+            return [self._one_of(number, each, tile, self_ensemble, outscale) for number, each in enumerate(image)]
+        given = inputs.read(image)
+        pixels = given.pixels
+        shape = self.output_shape(pixels, outscale)
+        result = np.empty(shape, pixels.dtype)
+        filled = 0
+        for rows in self.upscale_rows(pixels, tile, self_ensemble, outscale):
+            result[filled : filled + len(rows)] = rows
+            filled += len(rows)
+        return given.like(result)
+
+    def _one_of(self, number: int, image: Any, *options: Any) -> Pixels:
+        """One image of a list. Raises SrkdError that says which."""
+        try:
+            if isinstance(image, (list, tuple)):
+                raise SrkdError("a list within a list; give arrays, paths or Pillow images")
+            return self.upscale(image, *options)
+        except SrkdError as error:
+            raise SrkdError(f"image {number} of the list: {error}") from error
+
+    def output_shape(self, pixels: Pixels, outscale: float | None = None) -> tuple[int, int, int]:
+        """(H, W, C) of what `upscale` makes of (h, w, C)."""
+        height, width, channels = pixels.shape
+        return (*output_size(height, width, self.scale if outscale is None else outscale), channels)
+
+    def upscale_rows(
+        self, pixels: Pixels, tile: int | None = None, self_ensemble: bool = False, outscale: float | None = None
+    ) -> Iterator[Pixels]:
+        """As `upscale`, for (H, W, C), in blocks of rows from top to bottom: memory does not grow with the image."""
+        size = self.output_shape(pixels, outscale)[:2]
+        side = self.tile_side(pixels.shape[0], pixels.shape[1], tile)
+        parts = planes.split(pixels)
+        colour = self._plane(parts.colour, side, self_ensemble, size)
+        if parts.alpha is None:
+            return (parts.joined(rows, None, None) for rows in colour)
+        alpha = self._plane(parts.alpha, side, self_ensemble, size)
+        if parts.below is None:
+            return (parts.joined(*rows, None) for rows in zip(colour, alpha, strict=True))
+        if parts.below_is_data:
+            below = self._plane(parts.below, side, self_ensemble, size)
+            return (parts.joined(*rows) for rows in zip(colour, alpha, below, strict=True))
+        return _with_nearest_below(parts, parts.below, size, zip(colour, alpha, strict=True))
+
+    def tile_side(self, height: int, width: int, tile: int | None = None) -> int:
+        """The side of the tiles that an image is cut into; one that is no smaller than the image where it is not.
+
+        Raises:
+            SrkdError: a negative `tile`.
+        """
+        check_tile(tile)
+        whole = max(height, width)
+        if tile is not None:
+            return tile or whole
+        fits = height * width * self.bytes_per_pixel <= MEMORY
+        return whole if fits else min(whole, tile_side(self.receptive_field, self.bytes_per_pixel))
+
+    def _plane(self, plane: Pixels, side: int, self_ensemble: bool, size: tuple[int, int]) -> Iterator[Pixels]:
+        """The rows of one plane (H, W, 1 or 3), upscaled, resized to `size` where that is another, in its own dtype."""
+        height, width, _ = plane.shape
+        natural = (height * self.scale, width * self.scale)
+        whole = side >= max(height, width)
+        field = Field(None) if whole else self.receptive_field
+        if size == natural and (whole or field.exact):  # nothing is computed on the result any more
+
+            def network(part: Pixels) -> Pixels:
+                if self.engine is not None and part.dtype == np.uint8 and not self_ensemble:
+                    return _in_bytes(self.engine, part)
+                return _quantised(self._through(part, self_ensemble), plane.dtype)
+
+            return upscale_rows(plane, network, self.scale, field, side)
+        rows = upscale_rows(plane, lambda part: self._through(part, self_ensemble), self.scale, field, side)
+        if size != natural:
+            resizer = RowResizer(natural, size)
+            rows = (resizer.push(block) for block in rows)
+        return (_quantised(block, plane.dtype) for block in rows)
+
+    def _through(self, part: Pixels, self_ensemble: bool) -> Floats:
+        """(h, w, 1 or 3) of the image's dtype to float32 in [0, 1], `scale` times the size, as many channels."""
+        if self.engine is not None and part.dtype == np.uint8 and not self_ensemble:
+            return _in_bytes(self.engine, part).astype(np.float32) / np.float32(255)
+        return self._through_network(part, self_ensemble)
+
+    @torch.inference_mode()
+    def _through_network(self, part: Pixels, self_ensemble: bool) -> Floats:
+        x = torch.from_numpy(np.array(part, _WIDER.get(part.dtype, part.dtype), order="C"))
+        # The batch dimension comes first and takes its stride from the others: [None] after the permutation would give
+        # it one by which torch no longer sees channels last, and convolutions of another layout round differently.
+        x = x.to(self.device)[None].permute(0, 3, 1, 2).float() / _LEVELS[part.dtype]
+        # Below this size torch takes another convolution, which rounds differently, unless there is a second image.
+        x = x.expand(2 if 3 * x[0, 0].numel() <= _NATIVE_BELOW else 1, 3, -1, -1)
+        y = self._whole(x, self_ensemble)[0].float()
+        require_finite(y)
+        y = y.clamp_(0, 1)
+        if part.shape[2] == 1:
+            y = (y * torch.from_numpy(planes.LUMA).to(y.device)[:, None, None]).sum(0, keepdim=True)
+        return y.permute(1, 2, 0).cpu().numpy()
+
+    def _whole(self, x: Tensor, self_ensemble: bool = False) -> Tensor:
+        """The network on float32 (N, 3, H, W) of any size."""
+        x = x.contiguous(memory_format=torch.channels_last)
+        return run(self.network, x, self.scale, self.multiple, self_ensemble, self.minimum)
+
+
+def check_tile(tile: int | None) -> None:
+    """Raise SrkdError for a tile side that is negative."""
+    if tile is not None and tile < 0:
+        raise SrkdError(f"tile must be 0 (none) or a number of pixels, got {tile}")
+
+
+def output_size(height: int, width: int, factor: float) -> tuple[int, int]:
+    """Sides times `factor`, rounded, at least 1.
+
+    Raises:
+        SrkdError: a factor that is not a positive number.
+    """
+    if not 0 < factor < math.inf:
+        raise SrkdError(f"outscale must be a positive number, got {factor}")
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _quantised(rows: Floats, dtype: np.dtype[Any]) -> Pixels:
+    """[0, 1] to the levels of `dtype`, rounded half to even as `srkd.networks.infer` does; resizing may overshoot."""
+    levels = _LEVELS[dtype]
+    rows = np.clip(rows, 0, 1)
+    if levels != 1:
+        rows *= np.float32(levels)
+    return rows if levels == 1 else np.rint(rows, out=rows).astype(dtype)
+
+
+def _in_bytes(engine: Engine, part: Pixels) -> Pixels:
+    """uint8 (h, w, 1 or 3) through an engine, as many channels."""
+    prediction = engine(np.broadcast_to(part, (*part.shape[:2], 3))[None])[0]
+    return prediction if part.shape[2] == 3 else np.rint(prediction @ planes.LUMA[:, None]).astype(np.uint8)
+
+
+def _with_nearest_below(
+    parts: planes.Planes, below: Pixels, size: tuple[int, int], blocks: Iterator[tuple[Pixels, Pixels]]
+) -> Iterator[Pixels]:
+    start = 0
+    for colour, alpha in blocks:
+        yield parts.joined(colour, alpha, planes.nearest(below, size, start, start + len(colour)))
+        start += len(colour)

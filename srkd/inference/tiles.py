@@ -1,0 +1,126 @@
+"""An image through a network tile by tile, from top to bottom.
+
+Exact tiles carry a halo as wide as the network's receptive field and keep only what no cut border has touched: the
+result is that of the whole image. Where the field is too wide for that, tiles overlap and are blended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from srkd.inference.receptive_field import Field
+
+Pixels = NDArray[Any]
+Floats = NDArray[np.float32]
+Network = Callable[[Pixels], Pixels]
+
+MEMORY = 500 * 2**20
+_LARGEST, _SMALLEST = 2048, 32
+_OVERLAP = 32
+
+
+@dataclass(frozen=True)
+class Span:
+    """Along one side: the network sees [low, high); [start, stop) of that is this tile's own."""
+
+    start: int
+    stop: int
+    low: int
+    high: int
+
+
+def tile_side(field: Field, bytes_per_pixel: float) -> int:
+    """The side of tiles, in input pixels, that a network can take in about 500 MB of memory.
+
+    Never so small that most of the work would be for the halo.
+    """
+    margin = _OVERLAP if field.halo is None else field.halo
+    side = int((MEMORY / bytes_per_pixel) ** 0.5) - 2 * margin
+    return min(max(side, 2 * margin, _SMALLEST), _LARGEST)
+
+
+def spans(length: int, tile: int, field: Field) -> list[Span]:
+    """Cut a side into tiles of about equal size, starting at multiples of `field.align`."""
+    count = -(-length // tile)
+    step = -(-length // count)
+    step = -(-step // field.align) * field.align
+    margin = min(_OVERLAP, step // 2) if field.halo is None else field.halo
+    margin = -(-margin // field.align) * field.align
+    # The last of exact tiles is padded as the whole is only if it is not too small for the network.
+    last = max(0, (length - field.minimum) // field.align * field.align) if field.exact else length
+    return [
+        Span(s, min(s + step, length), min(last, max(0, s - margin)), min(min(s + step, length) + margin, length))
+        for s in range(0, length, step)
+    ]
+
+
+def upscale_rows(pixels: Pixels, network: Network, scale: int, field: Field, tile: int) -> Iterator[Pixels]:
+    """Yield the upscaled image in blocks of rows, from top to bottom.
+
+    Args:
+        pixels: (H, W, C), any dtype that `network` takes.
+        network: (h, w, C) to (scale h, scale w, C), in any dtype where the tiles are exact, else in float32.
+        tile: side of the tiles in input pixels; one no smaller than the image gives it to the network whole.
+    """
+    down, across = (spans(length, tile, field) for length in pixels.shape[:2])
+    if field.exact or len(down) == len(across) == 1:
+        return _exact(pixels, network, scale, down, across)
+    return _blended(pixels, network, scale, down, across)
+
+
+def _exact(pixels: Pixels, network: Network, scale: int, down: list[Span], across: list[Span]) -> Iterator[Pixels]:
+    _, width, channels = pixels.shape
+    for rows in down:
+        if len(across) == 1:
+            yield _core(network(pixels[rows.low : rows.high]), scale, rows, across[0])
+            continue
+        strip: Pixels | None = None
+        for columns in across:
+            result = network(pixels[rows.low : rows.high, columns.low : columns.high])
+            if strip is None:
+                strip = np.empty((scale * (rows.stop - rows.start), scale * width, channels), result.dtype)
+            strip[:, scale * columns.start : scale * columns.stop] = _core(result, scale, rows, columns)
+        assert strip is not None
+        yield strip
+
+
+def _core(result: Pixels, scale: int, rows: Span, columns: Span) -> Pixels:
+    top, left = scale * (rows.start - rows.low), scale * (columns.start - columns.low)
+    return result[top : top + scale * (rows.stop - rows.start), left : left + scale * (columns.stop - columns.start)]
+
+
+def _blended(pixels: Pixels, network: Network, scale: int, down: list[Span], across: list[Span]) -> Iterator[Floats]:
+    _, width, channels = pixels.shape
+    kept = np.zeros((0, scale * width, channels), np.float32)
+    for i, rows in enumerate(down):
+        band = np.zeros((scale * (rows.high - rows.low), scale * width, channels), np.float32)
+        band[: len(kept)] = kept
+        vertical = weights(down, i, scale)
+        for j, columns in enumerate(across):
+            result = network(pixels[rows.low : rows.high, columns.low : columns.high])
+            weight = vertical[:, None] * weights(across, j, scale)
+            band[:, scale * columns.low : scale * columns.high] += weight[..., None] * result
+        done = scale * (down[i + 1].low - rows.low) if i + 1 < len(down) else len(band)
+        yield band[:done]
+        kept = band[done:].copy()
+
+
+def weights(along: list[Span], i: int, scale: int) -> Floats:
+    """What each output row or column of span i counts: ramps where it overlaps its neighbours, 1 elsewhere.
+
+    The ramps of two neighbours sum to 1, and none reaches 0 or begins at the image's edge.
+    """
+    span = along[i]
+    result = np.ones(scale * (span.high - span.low), np.float32)
+    if i > 0:
+        overlap = scale * (along[i - 1].high - span.low)
+        result[:overlap] = (np.arange(overlap, dtype=np.float32) + 0.5) / overlap
+    if i + 1 < len(along):
+        overlap = scale * (span.high - along[i + 1].low)
+        result[-overlap:] = (np.arange(overlap, dtype=np.float32)[::-1] + 0.5) / overlap
+    return result

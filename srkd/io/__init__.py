@@ -1,1 +1,0 @@
-"""Pictures in and out, MATLAB-exact resizing, stores of decoded pictures: no networks, no training."""

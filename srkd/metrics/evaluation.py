@@ -1,0 +1,243 @@
+"""Scores of models on data sets by the field's protocol: per image and mean, for tables and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from srkd.data import manifests
+from srkd.data.manifests import files_of
+from srkd.data.store import ImageStore, open_or_build, pair_files
+from srkd.errors import SrkdError
+from srkd.images.resize import imresize
+from srkd.metrics.scores import DEFAULT, METRICS, Protocol, check, score
+from srkd.networks.infer import run, to_image, to_tensor
+from srkd.networks.loading import load_network
+
+Upscale = Callable[[np.ndarray], np.ndarray]
+Say = Callable[[int, str], None]
+# A look at each output: model, set, its images, the image's number, uint8 (H, W, 3).
+Seen = Callable[[str, str, ImageStore, int, np.ndarray], None]
+
+
+@dataclass
+class Evaluated:
+    """A model as evaluation sees it: uint8 LR (H, W, 3) to uint8 SR, and its number of parameters (0: bicubic)."""
+
+    name: str
+    upscale: Upscale
+    parameters: int
+    scale: int | None
+
+
+def open_model(name: str, scale: int | None, self_ensemble: bool = False) -> Evaluated:
+    """A model by zoo name or path, or MATLAB's `bicubic`.
+
+    Raises:
+        SrkdError: as `load_network`; or bicubic without a scale.
+    """
+    if name == "bicubic":
+        return Evaluated(name, lambda lr: imresize(lr, float(scale or 1)), 0, scale)
+    loaded = load_network(name, scale)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    loaded.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def upscale(lr: np.ndarray) -> np.ndarray:
+        x = to_tensor(lr, device)
+        return to_image(run(loaded.network, x, loaded.scale, loaded.multiple, self_ensemble, loaded.minimum))
+
+    parameters = sum(p.numel() for p in loaded.network.parameters())
+    return Evaluated(loaded.name, upscale, parameters, loaded.scale)
+
+
+def open_set(folder: str, scale: int) -> tuple[str, ImageStore]:
+    """A data set: its manifest's name, a folder of HR images, or `HR:LR` folders of pairs.
+
+    A folder's name is the set's, or its parent's where the folder is called HR or GT.
+
+    Raises:
+        SrkdError: no folder, no images, images that cannot be read, pairs that do not match.
+    """
+    hr_folder, _, lr_folder = folder.partition(":")
+    root = Path(hr_folder)
+    images = _hr_files(folder)
+    lr = pair_files(images, files_of(lr_folder), scale) if lr_folder else None
+    name = root.parent.name if root.name.upper() in ("HR", "GT") else root.name
+    return name or str(root), open_or_build(images, scale, lr)
+
+
+def _hr_files(folder: str) -> list[Path]:
+    root = folder.partition(":")[0]
+    inside = Path(root) / "HR"
+    return files_of(str(inside) if ":" not in folder and inside.is_dir() else root)
+
+
+def evaluate(
+    models: Sequence[str],
+    folders: Sequence[str],
+    scale: int | None = None,
+    self_ensemble: bool = False,
+    say: Say = lambda done, text: None,
+    metrics: Sequence[str] = DEFAULT,
+    seen: Seen | None = None,
+) -> dict[str, Any]:
+    """Score every model on every set.
+
+    Args:
+        scale: needed where every model is `bicubic`; otherwise found from the models, which must agree.
+        say: called after each image with the number done and what it was.
+        metrics: of `srkd.metrics.scores.METRICS`.
+        seen: called with each output.
+
+    Returns:
+        {"scale", "models": [{"model", "parameters", "sets": {set: {metric: mean, "protocol", "images":
+        [{"name", metric: score}]}}}]}.
+
+    Raises:
+        SrkdError: models of different scales, two sets of one name, or as `metrics.check`, `open_model` and `open_set`.
+    """
+    check(metrics)
+    opened = [open_model(name, scale, self_ensemble) for name in models]
+    scales = {model.scale for model in opened if model.scale is not None}
+    if len(scales) != 1:
+        found = ", ".join(f"{m.name} x{m.scale}" for m in opened) if scales else "bicubic alone needs --scale"
+        raise SrkdError(f"one evaluation has one scale: {found}")
+    (common,) = scales
+    opened = [open_model("bicubic", common) if model.name == "bicubic" else model for model in opened]
+    for model, name in zip(opened, display_names([model.name for model in opened], models), strict=True):
+        model.name = name
+    sets = [open_set(folder, common) for folder in folders]
+    names = [name for name, _ in sets]
+    if len(set(names)) < len(names):
+        raise SrkdError(f"two data sets have the same name: {', '.join(names)}; rename a folder")
+    unverified = [
+        name for (name, store), folder in zip(sets, folders, strict=True) if _verified(folder, name, store) is False
+    ]
+    return measure(opened, sets, common, self_ensemble, say, metrics, seen, unverified)
+
+
+def _verified(folder: str, name: str, store: ImageStore) -> bool | None:
+    """Whether a set is the data set whose name it bears, as it was asked for or as its folder is called; None where
+    that is none."""
+    asked = folder.partition(":")[0]
+    return manifests.verified(name if Path(asked).is_dir() else asked, store)
+
+
+def display_names(names: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """Names, those that occur twice replaced by what differs in their paths: every run calls its network alike."""
+    apart = []
+    for name, path in zip(names, paths, strict=True):
+        own = Path(path).parts
+        alike = [Path(other).parts for known, other in zip(names, paths, strict=True) if known == name]
+        if len(set(map(len, alike))) == 1:
+            own = tuple(part for part, at in zip(own, zip(*alike, strict=True), strict=True) if len(set(at)) > 1)
+        apart.append("/".join(own) or name if len(alike) > 1 else name)
+    return apart
+
+
+def measure(
+    opened: Sequence[Evaluated],
+    sets: Sequence[tuple[str, ImageStore]],
+    common: int,
+    self_ensemble: bool = False,
+    say: Say = lambda done, text: None,
+    metrics: Sequence[str] = DEFAULT,
+    seen: Seen | None = None,
+    unverified: Collection[str] = (),
+) -> dict[str, Any]:
+    """As `evaluate`, of models and sets that are open, all of one scale.
+
+    Args:
+        unverified: names of sets whose images are not known to be those that the name stands for; their stamp says so.
+    """
+    protocols = {name: _protocol(store, common, self_ensemble, name not in unverified) for name, store in sets}
+    rows, done = [], 0
+    for model in opened:
+        row: dict[str, Any] = {"model": model.name, "parameters": model.parameters, "sets": {}}
+        for name, store in sets:
+            images = []
+            for number in range(len(store)):
+                output, scores = _image(model, store, number, protocols[name], metrics)
+                images.append(scores)
+                if seen is not None:
+                    seen(model.name, name, store, number, output)
+                done += 1
+                say(done, f"{model.name} {name} {store.name(number)}")
+            means = {metric: float(np.mean([image[metric] for image in images])) for metric in metrics}
+            row["sets"][name] = {**means, "protocol": protocols[name].as_dict(metrics), "pictures": images}
+        rows.append(row)
+    return {"scale": common, "models": rows}
+
+
+def count(models: Sequence[str], folders: Sequence[str]) -> int:
+    """How many images `evaluate` will score."""
+    return sum(len(_hr_files(folder)) for folder in folders) * len(models)
+
+
+def _protocol(store: ImageStore, scale: int, self_ensemble: bool, verified: bool) -> Protocol:
+    low = "given" if store.lr_protocol and "read from" in store.lr_protocol else "matlab_bicubic"
+    return Protocol.default(scale, lr=low, self_ensemble=self_ensemble, verified=verified)
+
+
+def _image(
+    model: Evaluated, store: ImageStore, number: int, protocol: Protocol, metrics: Sequence[str]
+) -> tuple[np.ndarray, dict[str, Any]]:
+    try:
+        output = model.upscale(store.lr(number))
+        scores = score(output, store.hr(number), protocol, store.is_grey(number), metrics)
+        return output, {"name": store.name(number), **scores}
+    except SrkdError as error:
+        raise SrkdError(f"{model.name} on {store.name(number)}: {error}") from error
+
+
+def of_study(text: str) -> tuple[str, tuple[str, ...]]:
+    """A study's set, `Set5` or `Set5@psnr,ssim,niqe`: the data set, and the metrics wanted on it.
+
+    Raises:
+        SrkdError: as `metrics.check`.
+    """
+    folder, at, names = text.partition("@")
+    metrics = tuple(name.strip() for name in names.split(",")) if at else DEFAULT
+    check(metrics)
+    return folder, metrics
+
+
+def item_scores(models: Sequence[str], sets: Sequence[str]) -> dict[str, Any]:
+    """A run's scores by data set, image by image, for paired statistics.
+
+    Args:
+        models: checkpoints; of several, an image's score is the mean of theirs, never the best.
+        sets: as `of_study` reads them.
+    """
+    found: dict[str, Any] = {}
+    for folder, metrics in map(of_study, sets):
+        rows = [row["sets"] for row in evaluate(models, [folder], metrics=metrics)["models"]]
+        for name, scores in rows[0].items():
+            if name in found:
+                raise SrkdError(f"two data sets of the study have the same name: {name}")
+            images = list(zip(*(row[name]["pictures"] for row in rows), strict=True))
+            means = {m: {same[0]["name"]: float(np.mean([p[m] for p in same])) for same in images} for m in metrics}
+            found[name] = {"protocol": scores["protocol"]["stamp"], "metrics": means}
+    return found
+
+
+def table(results: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows and columns for `srkd.report.tables`: a row a model and set, with the protocol's stamp."""
+    rows = [
+        {
+            "model": row["model"],
+            "parameters": row["parameters"] or "-",
+            "set": name,
+            **{title: f"{scores[m]:.{digits}f}" for m, (title, digits) in METRICS.items() if m in scores},
+            "protocol": scores["protocol"]["stamp"],
+        }
+        for row in results["models"]
+        for name, scores in row["sets"].items()
+    ]
+    titles = [title for title, _ in METRICS.values() if any(title in row for row in rows)]
+    return rows, ["model", "parameters", "set", *titles]

@@ -1,0 +1,254 @@
+"""Trained networks by name or path: the zoo, a checkpoint of srkd's, or anybody's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from srkd import networks, trust
+from srkd.errors import SrkdError, unknown
+from srkd.networks import checkpoint_formats, zoo
+from srkd.networks.luma import Luma
+from srkd.networks.probe import check_output
+from srkd.networks.sides import Padded, Probed, Sides, probe
+from srkd.safe_load import building, check_file, check_weights
+from srkd.training import weight_files
+from srkd.training.checkpoint import load_into, load_weights
+
+if TYPE_CHECKING:
+    from srkd.integrations.spandrel import SpandrelNetwork
+
+
+@dataclass
+class LoadedNetwork:
+    """A trained network and what is known of it.
+
+    `network` is in eval mode; float32 RGB (N, 3, H, W) in [0, 1] in, the same at `scale` times the size out (not
+    clamped). H and W must be multiples of `multiple`, and at least `minimum`. `meta` is the checkpoint's description,
+    or what was found out.
+    """
+
+    network: nn.Module
+    scale: int
+    name: str
+    multiple: int = 1
+    meta: dict[str, Any] = field(default_factory=dict)
+    minimum: int = 1
+
+
+def load_network(name: str | Path, scale: int | None = None) -> LoadedNetwork:
+    """Load a network by its zoo name or from a checkpoint file.
+
+    Args:
+        name: a zoo name (`srkd zoo list`), which goes before a file of that name, a .safetensors of srkd's, or a
+            .pth/.safetensors of BasicSR, EDSR-PyTorch, traiNNer or anything spandrel detects; a file is a Path, or is
+            named with a suffix or a slash. `auto` takes the zoo's default for `scale`.
+        scale: what the caller needs; None takes the network's own.
+
+    Raises:
+        SrkdError: unknown name (nearest named), a file that is no checkpoint or as `srkd.safe_load`, or a scale that
+            does not match, or is not the network's.
+    """
+    is_file, name = isinstance(name, Path) or is_path(name), str(name)
+    if name == "auto":
+        name = zoo.default_model(scale or 2)
+    if is_file:
+        loaded = _from_file(Path(name))
+    elif name in zoo.external():
+        loaded = _from_file(zoo.fetch(name))
+        loaded.name = name
+    else:
+        path, meta = zoo.weights(name)
+        loaded = _from_file(path)
+        loaded.name, loaded.meta = name, {**loaded.meta, **meta}
+    if scale is not None and loaded.scale != scale:
+        raise SrkdError(f"{name} is a network for x{loaded.scale}, not x{scale}")
+    check_output(loaded.network, loaded.scale, loaded.multiple, name)
+    return loaded
+
+
+def is_path(name: str) -> bool:
+    """Whether a model's name means a file: one with a slash or a suffix that is no zoo model's name.
+
+    A file that merely lies in the working folder must not stand in for a zoo model.
+    """
+    return os.sep in name or (Path(name).suffix != "" and name not in zoo.names() and name not in zoo.external())
+
+
+def _from_file(path: Path) -> LoadedNetwork:
+    if not path.exists():
+        raise SrkdError(f"{path}: no such checkpoint, and no zoo model of that name; the zoo has {_zoo_names()}")
+    state, meta = _ncnn(path) if path.suffix.lower() == ".param" else load_weights(path)
+    if "network" in meta:
+        return _described(path, state, meta)
+    return _recognised(path, weight_files.without_counters(state), meta.get("torchscript", False))
+
+
+def _ncnn(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    from srkd.integrations import ncnn
+
+    beside = path.with_suffix(".bin")
+    if beside.is_file():
+        check_file(beside)
+    state = dict(ncnn.state_dict(path, beside))
+    check_weights(state, beside)
+    return state, {}
+
+
+def _recognised(path: Path, state: Mapping[str, Tensor], spare: bool) -> LoadedNetwork:
+    """The network of weights whose file does not name it; with `spare` there may be tensors that it has no use for."""
+    for weights in weight_files.candidates(state):
+        found = checkpoint_formats.recognise(weights)
+        if found is not None and (loaded := _own(path, *found, spare)) is not None:
+            return loaded
+    return _by_spandrel(path, state, spare)
+
+
+def _own(path: Path, spec: dict[str, Any], weights: Mapping[str, Tensor], spare: bool) -> LoadedNetwork | None:
+    """One of srkd's networks with these weights; None where they turn out to be another's."""
+    channels(spec["num_in_ch"], spec["num_out_ch"], str(path))
+    with building(weights, str(path)):
+        network = networks.build(spec)
+    own = network.state_dict()
+    try:
+        load_into(network, {key: weights[key] for key in weights if key in own} if spare else weights, str(path))
+    except SrkdError:
+        return None
+    return _loaded(network, spec["upscale"], path, {"network": spec, "source": path.name}, spec["num_in_ch"], Sides())
+
+
+def _loaded(
+    network: nn.Module, scale: int, path: Path, meta: dict[str, Any], channels: int, sides: Sides
+) -> LoadedNetwork:
+    network = Luma(network, scale) if channels == 1 else network
+    return LoadedNetwork(network.eval(), scale, path.stem, sides.multiple, meta, sides.minimum)
+
+
+def _zoo_names() -> str:
+    return ", ".join(zoo.names()) or "none"
+
+
+def _described(path: Path, state: Mapping[str, Tensor], meta: dict[str, Any]) -> LoadedNetwork:
+    scale = meta.get("scale")
+    if not isinstance(meta["network"], dict) or not isinstance(scale, int) or isinstance(scale, bool):
+        raise SrkdError(f"{path}: its metadata does not say which network and scale it is for")
+    spec = meta["network"]
+    network = networks.build_described(spec, state, str(path))
+    load_into(network, state, str(path))
+    found = _probed(network.eval(), spec, scale)
+    if found is None:
+        raise SrkdError(f"{path}: {spec.get('type')} does not upscale images by {scale}, of any size tried")
+    return _loaded(network, scale, path, meta, channels(found.takes, found.gives, str(path)), found.sides)
+
+
+def _probed(network: nn.Module, spec: Mapping[str, Any], scale: int) -> Probed | None:
+    """What a network of this specification takes; srkd's own, which take any size, need not be run for that."""
+    if spec.get("type") in networks.names():
+        return Probed(spec.get("num_in_ch", 3), spec.get("num_out_ch", 3), Sides())
+    return probe(network, scale)
+
+
+def _by_spandrel(path: Path, state: Mapping[str, Tensor], spare: bool) -> LoadedNetwork:
+    found = _first_known(path, state, spare)
+    taken = channels(found.input_channels, found.output_channels, f"{path}: {found.architecture}")
+    network = Luma(found.network, found.scale).eval() if taken == 1 else found.network
+    sides = Sides(found.multiple, max(1, found.minimum), found.square)
+    meta = {"architecture": found.architecture, "source": path.name}
+    return LoadedNetwork(Padded(network, found.scale, sides), found.scale, path.stem, 1, meta)
+
+
+def _first_known(path: Path, state: Mapping[str, Tensor], spare: bool) -> SpandrelNetwork:
+    from srkd.integrations import spandrel
+
+    errors: list[SrkdError] = []
+    for weights in weight_files.candidates(state):
+        try:
+            return spandrel.load(weights, str(path), lambda tensor: spare or weight_files.is_counter(tensor))
+        except SrkdError as error:
+            errors.append(error)
+    taken = [error for error in errors if not isinstance(error, spandrel.NotRecognisedError)]
+    raise [*taken, *errors][0]
+
+
+def channels(takes: int, gives: int, origin: str) -> int:
+    """How many channels a network takes and gives: 3, or 1, which is then given the luma.
+
+    Raises:
+        SrkdError: any other numbers; colours would be lost, or made up.
+    """
+    if takes != gives or takes not in (1, 3):
+        raise SrkdError(
+            f"{origin}: takes {takes} channels and gives {gives}; images need 3 and 3 (RGB), or 1 and 1 (luma, where "
+            "chroma is resized)"
+        )
+    return takes
+
+
+def read_weights(name: str, scale: int | None, key: str | None = None) -> dict[str, Tensor]:
+    """Weights to start a network from: a zoo name or a checkpoint file, under srkd's parameter names.
+
+    Args:
+        scale: which scale they must be for; None takes those of any.
+        key: which table of a .pth they are in, as `load_weights`.
+
+    Raises:
+        SrkdError: as `load_network`; or they are for another scale.
+    """
+    path = Path(name) if is_path(name) else zoo.weights(name)[0]
+    state, meta = load_weights(path, key)
+    found = next(
+        (known for known in map(checkpoint_formats.recognise, weight_files.candidates(state)) if known is not None),
+        None,
+    )
+    known = meta.get("scale", found[0]["upscale"] if found else scale)
+    if scale is not None and known != scale:
+        raise SrkdError(
+            f"{name}: weights for x{known}, but the recipe's scale is {scale}; path.strict_load_g: false starts from "
+            "those that fit"
+        )
+    return found[1] if found and "network" not in meta else state
+
+
+def build_or_load(spec: Mapping[str, Any], scale: int | None, role: str) -> LoadedNetwork:
+    """A network from a recipe: `{zoo: name}`, `{file: path}`, or `{type: ..., **options}` with random weights.
+
+    `trust_code: true` beside a file lets that name a class outside srkd.
+
+    Raises:
+        SrkdError: as `load_network` and `networks.build`, with `role` (network_g, network_g_teacher) named.
+    """
+    kinds = [key for key in ("zoo", "file", "type") if key in spec]
+    if len(kinds) != 1:
+        raise SrkdError(f"{role}: needs one of zoo, file or type, got {dict(spec)}")
+    try:
+        if kinds[0] == "type":
+            return _built(spec, scale)
+        extra = set(spec) - {kinds[0], "trust_code"}
+        if extra:
+            raise unknown("option", sorted(extra)[0], ["zoo", "file", "trust_code"])
+        with trust.trusting(spec.get("trust_code") is True):
+            return load_network(str(spec[kinds[0]]), scale)
+    except SrkdError as error:
+        raise SrkdError(f"{role}: {error}") from error
+
+
+def _built(spec: Mapping[str, Any], scale: int | None) -> LoadedNetwork:
+    network = networks.build(spec, scale)
+    found = _probed(network, spec, scale or 1)
+    sides = Sides() if found is None else found.sides  # what it cannot do the dry run says
+    meta = {"network": _full(spec, scale, network)}
+    return LoadedNetwork(network, scale or 1, str(spec["type"]), sides.multiple, meta, sides.minimum)
+
+
+def _full(spec: Mapping[str, Any], scale: int | None, network: nn.Module) -> dict[str, Any]:
+    """The spec with the scale filled in where the network takes one, so that a checkpoint needs no recipe."""
+    options = dict(spec)
+    for key in ("upscale", "scale"):
+        if scale is not None and networks.takes(str(spec["type"]), key):
+            options.setdefault(key, scale)
+    return options

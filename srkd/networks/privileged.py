@@ -1,0 +1,57 @@
+"""The teacher of PISR: Lee et al., "Learning with Privileged Information for Efficient Image SR", ECCV 2020."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from srkd.networks.edsr import DIV2K_MEAN, EDSR
+from srkd.networks.registry import register
+
+
+@register("PrivilegedEDSR")
+class PrivilegedEDSR(EDSR):
+    """An EDSR that is trained, and teaches, on the HR image: an encoder squeezes it to an image of LR's size first.
+
+    What the encoder hides in that image is what LR has lost, so that the features behind it show a student of the same
+    shape what to look for. Called as any network it is the EDSR alone, on LR images; its other parameters are EDSR's by
+    name, so that a student starts from it (`path.pretrain_network_g` with `strict_load_g: false`).
+
+    The encoder is the official code's (cvlab-yonsei/PISR, models/encoder.py, lcscc): two convolutions of 5x5, the
+    second with the scale as its stride, and two of 3x3, PReLU between.
+
+    Args:
+        num_in_ch, num_out_ch, num_feat, num_block, upscale, res_scale, img_range, rgb_mean: EDSR's.
+        num_wide, num_narrow: channels of the encoder's 5x5 convolutions and of its first 3x3 one.
+    """
+
+    def __init__(
+        self,
+        num_in_ch: int = 3,
+        num_out_ch: int = 3,
+        num_feat: int = 64,
+        num_block: int = 16,
+        upscale: int = 4,
+        res_scale: float = 1.0,
+        img_range: float = 255.0,
+        rgb_mean: Sequence[float] = DIV2K_MEAN,
+        num_wide: int = 56,
+        num_narrow: int = 12,
+    ) -> None:
+        super().__init__(num_in_ch, num_out_ch, num_feat, num_block, upscale, res_scale, img_range, rgb_mean)
+        self.encoder = nn.Sequential(
+            nn.Conv2d(num_out_ch, num_wide, 5, 1, 2),
+            nn.PReLU(),
+            nn.Conv2d(num_wide, num_wide, 5, upscale, 2),
+            nn.PReLU(),
+            nn.Conv2d(num_wide, num_narrow, 3, 1, 1),
+            nn.PReLU(),
+            nn.Conv2d(num_narrow, num_in_ch, 3, 1, 1),
+        )
+
+    def privileged(self, batch: Mapping[str, Any]) -> Tensor:
+        """The output for a batch's `hr` (N, 3, H, W) in [0, 1], H and W multiples of the scale; the same shape."""
+        output: Tensor = self(self.encoder(batch["hr"]))
+        return output

@@ -1,0 +1,159 @@
+"""Networks by name: srkd's own (a file each in this folder), BasicSR's by their registered names, anyone's by path."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+from srkd import trust
+from srkd.errors import SrkdError, nearest, unknown
+from srkd.registry import Registry
+from srkd.safe_load import building, check_spec
+
+N = TypeVar("N", bound=type[nn.Module])
+_NETWORKS: Registry[nn.Module] = Registry("network", "srkd.networks")
+# What a checkpoint may name beside srkd's own: of BasicSR's networks those that make one image of one, or judge one,
+# and whose constructors neither open files nor fetch weights.
+_PLAIN_OF_BASICSR = frozenset(
+    {
+        "ECBSR",
+        "EDSR",
+        "MSRResNet",
+        "RCAN",
+        "RIDNet",
+        "RRDBNet",
+        "SRVGGNetCompact",
+        "SwinIR",
+        "UNetDiscriminatorSN",
+        "VGGStyleDiscriminator",
+    }
+)
+
+
+def register(name: str) -> Callable[[N], N]:
+    """Make a network class available to recipes and checkpoints under `name`."""
+
+    def add(cls: N) -> N:
+        _NETWORKS.register(name)(cls)
+        return cls
+
+    return add
+
+
+def names() -> list[str]:
+    """The networks that srkd itself has, sorted."""
+    return list(_NETWORKS)
+
+
+def build(spec: Mapping[str, Any], scale: int | None = None) -> nn.Module:
+    """Make a network from `{type: NAME, **options}`, as a recipe says; for what a file says there is `build_described`.
+
+    `type` is one of `names()`, a name in BasicSR's registry, or `package.module:Class` of a `torch.nn.Module`, whose
+    module is imported. Where the network has an option `upscale` or `scale` that the spec leaves out, `scale` fills it
+    in.
+
+        >>> network = build({"type": "EDSR", "num_feat": 16, "num_block": 8}, 2)
+        >>> sum(parameter.numel() for parameter in network.parameters())
+        49603
+
+    Raises:
+        SrkdError: unknown type or option (the nearest is named), a missing option, or a `scale` that contradicts.
+    """
+    kind = spec.get("type")
+    if isinstance(kind, str) and ":" in kind:
+        trust.name(kind)
+    return _made(spec, scale)
+
+
+def _made(spec: Mapping[str, Any], scale: int | None = None) -> nn.Module:
+    options = dict(spec)
+    kind = options.pop("type", None)
+    if not isinstance(kind, str):
+        raise SrkdError(f"a network needs `type`, a name such as EDSR; got {dict(spec)}")
+    make = _find(kind)
+    known = _options(make)
+    for key in ("upscale", "scale"):
+        if known is None or key not in known or scale is None:
+            continue
+        if options.setdefault(key, scale) != scale:
+            raise SrkdError(f"network {kind}: {key} is {options[key]} but the recipe's scale is {scale}")
+    for key in options:
+        if known is not None and key not in known:
+            raise SrkdError(f"network {kind}: {unknown('option', key, known)}")
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.meshgrid")  # of SwinIR, about the future
+            return make(**options)
+    except Exception as error:  # options come from recipes and checkpoints, and a constructor may do anything with them
+        text = (str(error).splitlines() or [""])[0]
+        raise SrkdError(f"network {kind}: {text or type(error).__name__}") from error
+
+
+def build_described(spec: Mapping[str, Any], state: Mapping[str, Tensor], origin: str) -> nn.Module:
+    """Make the network that a checkpoint describes, which is data of a stranger's and runs nothing.
+
+    It may name srkd's own networks and the plain ones of BasicSR's; a `package.module:Class` only where a recipe of
+    this process has named it or the user trusts checkpoints (`srkd.trust`). No more is made than `state`, the
+    checkpoint's weights, holds.
+
+    Raises:
+        SrkdError: as `build`, `safe_load.check_spec` and `safe_load.building`; or a network that it may not name.
+    """
+    kind = spec.get("type")
+    if isinstance(kind, str) and ":" in kind:
+        if not trust.allows(kind):
+            raise SrkdError(
+                f'{origin}: names the class "{kind}", whose code would run; if you trust both, give --trust-code '
+                "(from Python trust_code=True, in a recipe trust_code: true)"
+            )
+        return _made(spec)
+    check_spec(spec, origin)
+    if isinstance(kind, str) and kind not in _NETWORKS and kind not in _PLAIN_OF_BASICSR:
+        raise SrkdError(f"{origin}: {unknown('network', kind, {*_NETWORKS, *_PLAIN_OF_BASICSR})}")
+    with building(state, origin):
+        return _made(spec)
+
+
+def takes(kind: str, option: str) -> bool:
+    """Whether the network `kind` has an option of this name."""
+    known = _options(_find(kind))
+    return known is not None and option in known
+
+
+def _find(kind: str) -> Callable[..., nn.Module]:
+    if kind in _NETWORKS:
+        return _NETWORKS[kind]
+    if ":" in kind:
+        return _import(kind)
+    from srkd.integrations import basicsr
+
+    if basicsr.available():
+        if kind in basicsr.network_names():
+            return basicsr.network_class(kind)
+        raise unknown("network", kind, [*_NETWORKS, *basicsr.network_names()])
+    hint = nearest(kind, _NETWORKS) or f"; srkd has {', '.join(names())}"
+    raise SrkdError(f'unknown network "{kind}"{hint}; BasicSR\'s networks need `pip install basicsr`')
+
+
+def _import(path: str) -> Callable[..., nn.Module]:
+    module, _, name = path.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise SrkdError(f'network "{path}": {error}') from error
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        raise SrkdError(f'network "{path}" is not a torch.nn.Module class; wrap what makes the network in one')
+    return found
+
+
+def _options(make: Callable[..., nn.Module]) -> set[str] | None:
+    """Names that `make` takes, or None where it takes any."""
+    parameters = inspect.signature(make).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return None
+    return {p.name for p in parameters}

@@ -1,0 +1,77 @@
+"""EDSR's last two convolutions as one: nothing but a pixel shuffle is between them, and it can come last.
+
+Everything is made of the two convolutions' weights by sums and products, so gradients pass through.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Kernel = tuple[Tensor, Tensor]  # weight and bias
+Layer = Callable[[Tensor], Tensor]
+
+
+def same(y: Tensor) -> Tensor:
+    """Nothing is done."""
+    return y
+
+
+def joined(x: Tensor, both: Layer, edge: Layer, finish: Layer = same) -> Tensor:
+    """What two 3x3 convolutions, one right after the other, do to (N, C, H, W), by one of 5x5 almost everywhere.
+
+    Outside the image the second one sees zeros, where the first one's values would go on. So the outermost pixels are
+    made by the two themselves, from the three rows or columns that they depend on. Any height and width.
+
+    Args:
+        both: the 5x5 one, with a border of two zeros.
+        edge: the two of 3x3, each with a border of one.
+        finish: done to the inside and to the edges before they are put together, which costs less with bytes.
+    """
+    # An image of one row has a first one alone: the second slice leaves nothing of a last one.
+    top, bottom = edge(x[:, :, :3])[:, :, :1], edge(x[:, :, -3:])[:, :, 1:][:, :, -1:]
+    left, right = edge(x[..., :3])[..., :1], edge(x[..., -3:])[..., 1:][..., -1:]
+    rows = torch.cat([finish(top), finish(both(x))[:, :, 1:-1], finish(bottom)], 2)
+    return torch.cat([finish(left), rows[..., 1:-1], finish(right)], 3)
+
+
+def composed(first: Kernel, second: Kernel) -> Kernel:
+    """The 5x5 convolution that does what two of 3x3, both with a border of zeros, do away from the border."""
+    (inner, inner_bias), (outer, outer_bias) = first, second
+    inner, wide = inner.double(), outer.double()
+    weight = functional.conv2d(inner.transpose(0, 1), wide.flip(2, 3), padding=2).transpose(0, 1)
+    return weight.to(outer.dtype), (wide.sum((2, 3)) @ inner_bias.double() + outer_bias).to(outer.dtype)
+
+
+def before_shuffle(last: Kernel, factor: int) -> Kernel:
+    """The 3x3 convolution that does before a pixel shuffle what `last`, 3x3 with a border of zeros, does after it.
+
+    Its output channels are ordered (i, j, c): colour c of the pixel in row i and column j of a cell of factor x factor;
+    `to_pixels` puts them in their places. Exact at the border too: what lies outside is zero on both sides.
+    """
+    weight, bias = last
+    out, into = weight.shape[:2]
+    # i, j, c; then its inputs: channel, row, column
+    kernel = weight.new_zeros(factor, factor, out, into, factor, factor, 3, 3)
+    for i, j, u, v in itertools.product(range(factor), range(factor), range(3), range(3)):
+        down, row = divmod(i + u - 1, factor)
+        right, column = divmod(j + v - 1, factor)
+        kernel[i, j, :, :, row, column, down + 1, right + 1] += weight[:, :, u, v]
+    return kernel.reshape(out * factor**2, into * factor**2, 3, 3), bias.repeat(factor**2)
+
+
+def to_pixels(cells: Tensor, factor: int) -> Tensor:
+    """(N, factor * factor * C, H, W), channels ordered (i, j, c), to (N, C, factor H, factor W)."""
+    n, _, height, width = cells.shape
+    parts = cells.reshape(n, factor, factor, -1, height, width)
+    return parts.permute(0, 3, 4, 1, 5, 2).reshape(n, -1, height * factor, width * factor)
+
+
+def kernel_of(layer: nn.Conv2d) -> Kernel:
+    """A convolution's weight and bias."""
+    assert layer.bias is not None
+    return layer.weight, layer.bias

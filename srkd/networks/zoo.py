@@ -1,0 +1,79 @@
+"""The model zoo: folders under `models/` with recipe.yml, weights.safetensors, metrics.json and a card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from srkd import resources
+from srkd.errors import SrkdError, unknown
+from srkd.files.digest import file_sha256
+
+
+def names() -> list[str]:
+    """The zoo's models, trained or not, sorted."""
+    folder = resources.folder("models")
+    return sorted(path.parent.name for path in folder.glob("*/recipe.yml"))
+
+
+def trained() -> list[str]:
+    """The zoo's models that have weights."""
+    return [name for name in names() if (folder(name) / "weights.safetensors").is_file()]
+
+
+def folder(name: str) -> Path:
+    """The folder of a zoo model.
+
+    Raises:
+        SrkdError: no such model; the nearest is named.
+    """
+    if name not in names():
+        raise unknown("zoo model", name, [*names(), *external()])
+    return resources.folder("models") / name
+
+
+def metrics(name: str) -> dict[str, Any]:
+    """A model's metrics.json, {} where it has none yet."""
+    path = folder(name) / "metrics.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+
+def weights(name: str) -> tuple[Path, dict[str, Any]]:
+    """Path of a model's weights and its metrics.
+
+    Raises:
+        SrkdError: no such model, not trained yet, or the weights are not those of its card.
+    """
+    path, known = folder(name) / "weights.safetensors", metrics(name)
+    if not path.is_file():
+        raise SrkdError(f"the zoo's {name} is not trained yet: tools/zoo.py train {name}, or take one of {trained()}")
+    if "sha256" in known and file_sha256(path) != known["sha256"]:
+        raise SrkdError(f"{path}: not the weights that metrics.json describes (sha256 differs); fetch srkd again")
+    return path, known
+
+
+def default_model(scale: int) -> str:
+    """The model that `auto` stands for at this scale: the one whose metrics.json says `default`.
+
+    Raises:
+        SrkdError: none; the trained ones are named.
+    """
+    for name in trained():
+        if metrics(name).get("default") and metrics(name).get("scale") == scale:
+            return name
+    raise SrkdError(f"the zoo has no default model for x{scale} yet; name one with --model: {trained() + external()}")
+
+
+def external() -> list[str]:
+    """Names of other people's checkpoints that srkd knows where to fetch."""
+    from srkd.integrations import external as entries
+
+    return sorted(entries.entries())
+
+
+def fetch(name: str) -> Path:
+    """Path of an external checkpoint, fetched on first use."""
+    from srkd.integrations import external as entries
+
+    return entries.fetch(name)

@@ -1,0 +1,1 @@
+"""Studies: variants of a recipe against their control, over seeds, and the statistics of their verdicts."""

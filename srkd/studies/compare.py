@@ -1,0 +1,258 @@
+"""Runs of a comparative study: checked together before any is trained, then each independent, resumable and skipped
+when finished.
+
+`<output>/<study>/<variant>/seed_<n>/` is a run's folder, `seed_<n>.json` beside it the run's small result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from srkd.errors import SrkdError
+from srkd.files.atomic import write_json
+from srkd.files.lock import locked
+from srkd.studies.plan import CONTROL, Study, Variant, recipe_of, task_of
+from srkd.training.log import read_metrics
+from srkd.training.recipe import merge
+from srkd.training.run import Run, say
+from srkd.training.task import Task
+
+_MUST_AGREE = ("datasets", "manual_seed", "cache")  # and train.total_iter
+
+
+@dataclass
+class Checked:
+    """What the dry run of one variant found; `settings` are hashes of all that its results depend on."""
+
+    tasks: list[Task]
+    agreeing: dict[str, Any]
+    extra_parameters: int
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+class Comparison:
+    """A study and the folder of its runs.
+
+    Args:
+        study: as `srkd.studies.plan.read` returned it.
+        root: folder that gets `<study's name>/`.
+    """
+
+    def __init__(self, study: Study, root: Path | str = "experiments") -> None:
+        self.study, self.folder = study, Path(root) / study.name
+        self.task_type = task_of(study)
+        self.shared: dict[str, Any] = {}
+        self.checked: dict[str, Checked] = {}
+        self.signal = 0  # what stopped `train`
+
+    def check(self) -> None:
+        """Dry-run every variant, find what all runs share, and compare with what was trained before.
+
+        Raises:
+            SrkdError: one line with every mistake of every variant: losses, layers, shapes; data, steps or seeds that
+                differ from the control's; settings that changed since a run of the variant began.
+        """
+        mistakes = []
+        try:
+            self.task_type.check_sets(self.study.sets)
+        except SrkdError as error:
+            mistakes.append(f"sets: {error}")
+        for variant in self.study.variants:
+            try:
+                self.checked[variant.name] = self._check(variant)
+            except SrkdError as error:
+                mistakes.append(f'variant "{variant.name}": {error}')
+        control = self.checked.get(CONTROL)
+        for variant in self.study.variants if control else []:
+            found = self.checked.get(variant.name)
+            if found and control and found.agreeing != control.agreeing:
+                differ = [key for key, value in control.agreeing.items() if found.agreeing[key] != value]
+                mistakes.append(f'variant "{variant.name}": {", ".join(differ)} must be as in the control')
+        self.shared = self.task_type.shared_settings([t for c in self.checked.values() for t in c.tasks])
+        mistakes += [m for v in self.study.variants if v.name in self.checked for m in self._edited(v)]
+        if mistakes:
+            raise SrkdError("; ".join(mistakes))
+
+    def _check(self, variant: Variant) -> Checked:
+        data = recipe_of(self.study, variant, self.study.seeds[0])
+        run = Run(merge(data, self.task_type.dry_run_settings), self.folder / variant.name, quiet=True)
+        built = run.dry_run()
+        last = Run(data, quiet=True).stages[-1][0].model_dump(mode="json")
+        agreeing = {**{key: last.get(key) for key in _MUST_AGREE}, "train.total_iter": last["train"]["total_iter"]}
+        return Checked(built, agreeing, _extra_parameters(built[-1]))
+
+    def _edited(self, variant: Variant) -> list[str]:
+        """Fill in the variant's settings, and say which of them changed since a run of it began."""
+        found = self.checked[variant.name]
+        stages = Run(merge(recipe_of(self.study, variant, 0), self.shared), quiet=True).stages
+        for number, ((recipe, _), task) in enumerate(zip(stages, found.tasks, strict=True), 1):
+            parts = {**self.task_type(recipe).settings(), **task.dependencies()}
+            where = f"stage {number}: " if len(stages) > 1 else ""
+            found.settings |= {where + key: _hash(value) for key, value in parts.items() if key != "manual_seed"}
+        found.tasks.clear()  # they hold the networks and images of the whole study
+        for seed in self.study.seeds:
+            before = self.result(variant.name, seed)
+            theirs, ours = before["settings"] if before else found.settings, found.settings
+            changed = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
+            if changed:
+                return [
+                    f'variant "{variant.name}": {", ".join(changed)} changed since seed {seed} was trained; restore '
+                    f"it, give the variant another name, or delete {self.folder / variant.name}"
+                ]
+        return []
+
+    def runs(self, shard: tuple[int, int] = (1, 1)) -> list[tuple[Variant, int]]:
+        """The runs of shard i of n, seeds first, so that a study that is cut short has whole comparisons."""
+        every = [(variant, seed) for seed in self.study.seeds for variant in self.study.variants]
+        return every[shard[0] - 1 :: shard[1]]
+
+    def result(self, variant: str, seed: int) -> dict[str, Any] | None:
+        """What is recorded of a run, if it ever began."""
+        path = self._result_path(variant, seed)
+        if not path.is_file():
+            return None
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise SrkdError(f"{path}: not a run's result; delete it to train the run again") from error
+        return dict(found)
+
+    def _result_path(self, variant: str, seed: int) -> Path:
+        return self.folder / variant / f"seed_{seed}.json"
+
+    def train(self, shard: tuple[int, int] = (1, 1), budget: float | None = None, quiet: bool = False) -> bool:
+        """Train and score every run of a shard that is not finished; `check` comes first.
+
+        Several processes may do this at once: each takes the runs that no other has in hand, and waits for those last.
+
+        Args:
+            budget: seconds for all of them together; a run that is cut off goes on next time.
+
+        Returns:
+            Whether all were tried: False when the budget or a signal stopped it.
+        """
+        deadline = None if budget is None else time.monotonic() + budget
+        runs = self.runs(shard)
+        theirs = self._take(runs, deadline, quiet, wait=False)
+        if theirs and deadline is None:
+            theirs = self._take(theirs, None, quiet, wait=True)
+        return theirs == []
+
+    def _take(
+        self, runs: list[tuple[Variant, int]], deadline: float | None, quiet: bool, wait: bool
+    ) -> list[tuple[Variant, int]] | None:
+        """Do the runs; returns those that another process has in hand, or None when budget or signal stopped it."""
+        theirs = []
+        for number, (variant, seed) in enumerate(runs, 1):
+            left = None if deadline is None else deadline - time.monotonic()
+            if self._is_finished(variant, seed):
+                continue
+            if left is not None and left <= 0:
+                return None
+            with locked(self.folder / variant.name / f"seed_{seed}", wait) as free:
+                if not free:
+                    say(f"run {number} of {len(runs)}: {variant.name}, seed {seed}: another process has it", quiet)
+                    theirs.append((variant, seed))
+                elif not self._is_finished(variant, seed):  # the other process may have finished it by now
+                    say(f"run {number} of {len(runs)}: {variant.name}, seed {seed}", quiet)
+                    if not self._run(variant, seed, left, quiet):
+                        return None
+        return theirs
+
+    def _is_finished(self, variant: Variant, seed: int) -> bool:
+        before = self.result(variant.name, seed)
+        return before is not None and before["status"] == "finished" and before["sets"] == self.study.sets
+
+    def _run(self, variant: Variant, seed: int, budget: float | None, quiet: bool) -> bool:
+        """One run; whatever fails is recorded, so that the others go on. False where it was stopped."""
+        path = self._result_path(variant.name, seed)
+        record = {
+            "variant": variant.name,
+            "seed": seed,
+            "settings": self.checked[variant.name].settings,
+            "sets": self.study.sets,
+        }
+        write_json(path, {**record, "status": "begun"})
+        try:
+            data = merge(recipe_of(self.study, variant, seed), self.shared)
+            run = Run(data, self.folder / variant.name, resume=True, budget=budget, quiet=quiet)
+            trained = run.train()
+            if not trained["finished"]:
+                self.signal = trained["signal"]
+                return False
+            scores = self.task_type.item_scores(trained, self.study.sets)
+            logs = [read_metrics(folder / "metrics.jsonl") for _, folder in run.stages]
+        except Exception as error:
+            words = str(error) if isinstance(error, SrkdError) else f"{type(error).__name__}: {error}"
+            say(f"{variant.name}, seed {seed} failed: {words}", quiet)
+            write_json(path, {**record, "status": "failed", "error": words})
+            return True
+        measured = {
+            "seconds": round(sum(map(_seconds, logs)), 3),
+            "extra_parameters": self.checked[variant.name].extra_parameters,
+            "terms": _terms(logs[-1], _task_terms(variant)),
+            "curves": _curves(logs[-1]),
+        }
+        write_json(path, {**record, "status": "finished", **measured, "scores": scores})
+        return True
+
+
+def _task_terms(variant: Variant) -> list[str]:
+    from srkd.distill.objective import parse_terms
+
+    return [term.name for term in parse_terms(variant.losses) if term.is_task]
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _extra_parameters(task: Task) -> int:
+    """How many numbers training learns beside the networks it is for."""
+    own = {id(p) for network in task.trained().values() for p in network.parameters()}
+    groups = [group for optimiser in task.optimisers.values() for group in optimiser.param_groups]
+    learned = {id(p): p.numel() for group in groups for p in group["params"]}
+    return sum(size for key, size in learned.items() if key not in own)
+
+
+def _seconds(records: Sequence[Mapping[str, Any]]) -> float:
+    """Training time by the log, which outlives an interruption."""
+    seconds, last = 0.0, 0
+    for record in records:
+        if "steps_per_second" in record:
+            seconds += (record["step"] - last) / max(record["steps_per_second"], 1e-9)
+            last = record["step"]
+    return seconds
+
+
+def _terms(records: Sequence[Mapping[str, Any]], task: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Of each term, means over the run: its gradient norm over the task terms', and its cosine to the task's."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for record in records:
+        norms = {key.removeprefix("grad/"): value for key, value in record.items() if key.startswith("grad/")}
+        whole = sum(norms.get(name, 0.0) for name in task)
+        for name, norm in norms.items():
+            row = found.setdefault(name, {"share": [], "cosine": []})
+            if whole > 0:
+                row["share"].append(norm / whole)
+            if f"cos/{name}" in record:
+                row["cosine"].append(record[f"cos/{name}"])
+    return {
+        name: {key: sum(values) / len(values) for key, values in row.items() if values} for name, row in found.items()
+    }
+
+
+def _curves(records: Sequence[Mapping[str, Any]]) -> dict[str, list[list[float]]]:
+    """Validation scores by name: [step, value] pairs."""
+    curves: dict[str, list[list[float]]] = {}
+    for record in records:
+        for key, value in record.items():
+            if key.startswith("val/"):
+                curves.setdefault(key.removeprefix("val/"), []).append([record["step"], value])
+    return curves

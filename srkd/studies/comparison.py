@@ -1,0 +1,175 @@
+"""What a study found: statistics of its finished runs, as JSON, Markdown and one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from srkd.files.atomic import write_json, write_text
+from srkd.report import html, tables
+from srkd.studies.compare import Comparison
+from srkd.studies.page import page
+from srkd.studies.statistics import MIN_SEEDS
+from srkd.studies.verdicts import Results, score_tables
+
+COLUMNS = [
+    "variant",
+    "seeds",
+    "mean",
+    "SD",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "p (Holm)",
+    "p (exact)",
+    "verdict",
+    "note",
+]
+COSTS = ["variant", "runs", "seconds", "extra parameters"]
+TERMS = ["variant", "term", "gradient share", "cosine"]
+
+
+def summarise(comparison: Comparison) -> dict[str, Any]:
+    """The findings as plain data.
+
+    Returns:
+        {"study", "alpha", "lower": metrics of which lower is better, "scores": as `score_tables` gives them, "costs":
+        rows, "terms": rows, "curves": by name, "failed": rows, "missing": number of runs not finished, "runs": every
+        finished run, seed by seed}.
+    """
+    study = comparison.study
+    found = {v.name: {seed: comparison.result(v.name, seed) for seed in study.seeds} for v in study.variants}
+    finished: Results = {
+        name: {seed: run for seed, run in runs.items() if run and run["status"] == "finished"}
+        for name, runs in found.items()
+    }
+    everything = [run for runs in finished.values() for run in runs.values()]
+    failed = [
+        {key: run[key] for key in ("variant", "seed", "error")}
+        for runs in found.values()
+        for run in runs.values()
+        if run and run["status"] == "failed"
+    ]
+    return {
+        "study": study.name,
+        "alpha": study.alpha,
+        "lower": study.lower,
+        "scores": score_tables(finished, study.alpha, study.lower),
+        "costs": [_cost(name, runs) for name, runs in finished.items() if runs],
+        "terms": [row for name, runs in finished.items() for row in _terms(name, runs)],
+        "curves": _curves(finished),
+        "failed": failed,
+        "missing": sum(len(runs) for runs in found.values()) - len(everything),
+        "runs": everything,
+    }
+
+
+def _cost(variant: str, runs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    return {
+        "variant": variant,
+        "runs": len(runs),
+        "seconds": round(float(np.mean([run["seconds"] for run in runs.values()])), 1),
+        "extra parameters": next(iter(runs.values()))["extra_parameters"],
+    }
+
+
+def _terms(variant: str, runs: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    rows = []
+    for term in dict.fromkeys(term for run in runs.values() for term in run["terms"]):
+        row: dict[str, Any] = {"variant": variant, "term": term}
+        for key, column in (("share", "gradient share"), ("cosine", "cosine")):
+            values = [run["terms"][term][key] for run in runs.values() if key in run["terms"].get(term, {})]
+            if values:
+                row[column] = round(float(np.mean(values)), 4)
+        rows.append(row)
+    return rows
+
+
+def _curves(finished: Results) -> dict[str, list[dict[str, Any]]]:
+    """By validation score, a line a variant: the mean over its seeds at the steps that all of them have."""
+    curves: dict[str, list[dict[str, Any]]] = {}
+    for variant, runs in finished.items():
+        for score in dict.fromkeys(name for run in runs.values() for name in run["curves"]):
+            lines = [dict(run["curves"].get(score, [])) for run in runs.values()]
+            steps = sorted(set(lines[0]).intersection(*lines))
+            if len(steps) > 1:
+                values = [float(np.mean([line[step] for line in lines])) for step in steps]
+                curves.setdefault(score, []).append({"label": variant, "x": steps, "y": values})
+    return curves
+
+
+def write(comparison: Comparison) -> dict[str, Any]:
+    """Write results.json, results.md and report.html into the study's folder; returns what `summarise` does."""
+    found = summarise(comparison)
+    write_json(comparison.folder / "results.json", found)
+    write_text(comparison.folder / "results.md", markdown(found))
+    write_text(comparison.folder / "report.html", page(comparison, found, _tables(found), _lead(found)))
+    return found
+
+
+def _tables(found: Mapping[str, Any]) -> list[html.Section]:
+    shown: list[html.Section] = [
+        {
+            "heading": f"{table['metric']} on {table['set']}",
+            "table": {"rows": [printed(row) for row in table["rows"]], "columns": _present(table["rows"])},
+        }
+        for table in found["scores"]
+    ]
+    for heading, key, columns in (
+        ("Cost", "costs", COSTS),
+        ("Gradients", "terms", TERMS),
+        ("Failed", "failed", ["variant", "seed", "error"]),
+    ):
+        columns = [column for column in columns if any(column in row for row in found[key])]
+        if found[key]:
+            shown.append({"heading": heading, "table": {"rows": found[key], "columns": columns}})
+    return shown
+
+
+_NAMES = {"p_holm": "p (Holm)", "p_exact": "p (exact)"}
+
+
+def printed(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of scores as its table shows it: by heading, numbers as text."""
+    rounded = {key: _rounded(key, value) if isinstance(value, float) else value for key, value in row.items()}
+    return {_NAMES.get(key, key): value for key, value in rounded.items()}
+
+
+def _rounded(key: str, value: float) -> str:
+    return f"{value:.0e}" if key.startswith("p") and 0 < value < 5e-5 else f"{value:.4f}"
+
+
+def _present(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    shown = [printed(row) for row in rows]
+    return [column for column in COLUMNS if any(column in row for row in shown)]
+
+
+def _lead(found: Mapping[str, Any]) -> str:
+    missing = f" {found['missing']} run(s) are not finished." if found["missing"] else ""
+    return (
+        "Each variant against the control: same seed, same items, whose scores are averaged to one difference per "
+        "seed. Low and high are its t interval over seeds, at the level that Holm's correction over the variants "
+        f"leaves of {found['alpha']:g}, for each set and metric; p is the paired t test's, p (exact) the sign-flip "
+        f"test's, both uncorrected. Fewer than {MIN_SEEDS} seeds give no verdict, whatever the interval.{missing}"
+    )
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    """The tables of what `summarise` found as one Markdown page."""
+    parts = [f"# Study {found['study']}", _lead(found)]
+    for section in _tables(found):
+        table = section["table"]
+        parts += [f"## {section['heading']}", tables.markdown(table["rows"], table["columns"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def text(path: Path, found: Mapping[str, Any]) -> str:
+    """The tables for a terminal, and where the rest is."""
+    parts = []
+    for section in _tables(found):
+        parts += [section["heading"], tables.text(section["table"]["rows"], section["table"]["columns"]), ""]
+    return "\n".join([*parts, f"{path}/results.json, results.md, report.html"])

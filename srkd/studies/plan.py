@@ -1,0 +1,112 @@
+"""A study as it is written down: one base recipe, variants of its losses, seeds; and the recipe of each of its runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from srkd.distill.objective import parse_terms
+from srkd.errors import SrkdError
+from srkd.studies.statistics import MIN_SEEDS
+from srkd.training import recipe as recipes
+from srkd.training import task as tasks
+from srkd.training.recipe import Name, Section
+
+CONTROL = "control"
+_MONITORED = 20  # how many times a run measures the gradients of its terms, unless the base recipe says
+
+
+class Variant(Section):
+    """What one variant has of its own."""
+
+    name: Name = pydantic.Field(pattern=r"^\w[\w.+-]*$")
+    losses: list[dict[str, Any]]
+    stages: list[dict[str, Any]] | None = None
+    set: dict[str, Any] = pydantic.Field({}, description="settings over the base recipe, by dotted key")
+
+
+class Study(Section):
+    """A study file."""
+
+    name: Name = pydantic.Field(pattern=r"^\w[\w.+-]*$")
+    base: dict[str, Any] | str = pydantic.Field(description="the recipe, or its path from the study's folder")
+    variants: list[Variant] = pydantic.Field(min_length=1)
+    seeds: list[pydantic.NonNegativeInt] = pydantic.Field(
+        list(range(MIN_SEEDS)), min_length=1, description="fewer than five give no verdict"
+    )
+    sets: list[str] = pydantic.Field([], description="data sets that finished runs are scored on")
+    lower: list[str] = pydantic.Field([], description="metrics of which lower is better")
+    alpha: float = pydantic.Field(0.05, gt=0, lt=1, description="chance of any false verdict, for each set and metric")
+
+
+def read(path: Path | str) -> Study:
+    """Read a study file; its base recipe is read too, and a control is added where there is none.
+
+    Raises:
+        SrkdError: every mistake of the file in one line: unknown keys, variants that share a name, a control with a
+            teacher, losses or their options that do not exist.
+    """
+    study, _ = recipes.validate(Study, recipes.read(path), str(path))
+    if isinstance(study.base, str):
+        study.base = recipes.read(Path(path).parent / study.base)
+    if not isinstance(study.base.get("train"), dict):
+        raise SrkdError(f"{path}: base is not a recipe: it has no `train` section")
+    mistakes = _repeated("variants", [v.name for v in study.variants]) + _repeated("seeds", study.seeds)
+    for variant in study.variants:
+        try:
+            terms = parse_terms(variant.losses)
+        except SrkdError as error:
+            mistakes.append(f'variant "{variant.name}": {error}')
+            continue
+        against = [term.name for term in terms if term.against == "teacher"]
+        if variant.name == CONTROL and against:
+            mistakes.append(f'variant "{CONTROL}": {", ".join(against)} looks at the teacher, which a control has not')
+    if mistakes:
+        raise SrkdError(f"{path}: {'; '.join(mistakes)}")
+    if CONTROL not in {variant.name for variant in study.variants}:
+        study.variants.insert(0, Variant(name=CONTROL, losses=_ground_truth(study.base)))
+    return study
+
+
+def _repeated(what: str, values: list[Any]) -> list[str]:
+    repeated = sorted({value for value in values if values.count(value) > 1})
+    return [f"{what}: {', '.join(map(str, repeated))} occurs more than once"] if repeated else []
+
+
+def _ground_truth(base: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The base recipe's losses without those that look at the teacher."""
+    specs = (base.get("train") or {}).get("losses") or []
+    return [spec for spec, term in zip(specs, parse_terms(specs), strict=True) if term.against == "target"]
+
+
+def recipe_of(study: Study, variant: Variant, seed: int) -> dict[str, Any]:
+    """The recipe of one run, named by its seed.
+
+    Raises:
+        SrkdError: a setting that cannot be made.
+    """
+    assert isinstance(study.base, dict)
+    total = (study.base.get("train") or {}).get("total_iter")
+    every = max(1, total // _MONITORED) if type(total) is int else 1
+    watched = {"train": {"monitor_freq": every}, "logger": {"print_freq": every, "use_tb_logger": False}}
+    data = recipes.merge(watched, study.base)
+    for key, value in variant.set.items():
+        data = recipes.merge(data, _nested(key.split("."), value))
+    data["train"]["losses"] = copy.deepcopy(variant.losses)
+    if variant.stages is not None:
+        data["stages"] = copy.deepcopy(variant.stages)
+    return {**data, "name": f"seed_{seed}", "manual_seed": seed}
+
+
+def _nested(keys: list[str], value: Any) -> Any:
+    return {keys[0]: _nested(keys[1:], value)} if keys else value
+
+
+def task_of(study: Study) -> type[tasks.Task]:
+    """The task that the base recipe names."""
+    assert isinstance(study.base, dict)
+    return tasks.find(str(study.base.get("task", "sr")))

@@ -1,0 +1,96 @@
+"""From the records of a study's runs to its tables of scores: means, paired differences to the control, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from srkd.studies.plan import CONTROL
+from srkd.studies.statistics import Array, compare
+
+Results = dict[str, dict[int, dict[str, Any]]]  # finished runs by variant and seed
+Scores = Mapping[int, Mapping[str, float]]  # by seed and item
+
+
+def score_tables(runs: Results, alpha: float, lower: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Of each set and metric, {"set", "metric", "protocol", "rows"}; the control's row comes first.
+
+    Args:
+        runs: each with `scores`: by set, {"metrics": by metric and item, "protocol"}.
+        alpha: chance of any false verdict among the variants, for each set and metric.
+        lower: metrics of which lower is better.
+    """
+    pairs = {
+        (name, metric): scores["protocol"]
+        for own in runs.values()
+        for run in own.values()
+        for name, scores in run["scores"].items()
+        for metric in scores["metrics"]
+    }
+    tables = []
+    for (name, metric), protocol in pairs.items():
+        scores = {
+            variant: {
+                seed: run["scores"][name]["metrics"][metric]
+                for seed, run in own.items()
+                if metric in run["scores"].get(name, {"metrics": ()})["metrics"]
+            }
+            for variant, own in runs.items()
+        }
+        rows = [{**row, "protocol": protocol} for row in _rows(scores, alpha, metric in set(lower))]
+        tables.append({"set": name, "metric": metric, "protocol": protocol, "rows": rows})
+    return tables
+
+
+def _rows(scores: Mapping[str, Scores], alpha: float, lower: bool) -> list[dict[str, Any]]:
+    control = scores.get(CONTROL, {})
+    paired = {variant: _paired(own, control, lower) for variant, own in scores.items() if variant != CONTROL}
+    effects = compare({variant: differences for variant, (differences, _) in paired.items()}, alpha, lower)
+    rows = []
+    for variant, own in {CONTROL: control, **scores}.items():
+        means = [float(np.mean(list(items.values()))) for items in own.values()]
+        row: dict[str, Any] = {"variant": variant, "seeds": len(means)}
+        if means:
+            row["mean"] = float(np.mean(means))
+        if len(means) > 1 and np.isfinite(means).all():
+            row["SD"] = float(np.std(means, ddof=1))
+        if variant in effects:
+            row |= {key: value for key, value in vars(effects[variant]).items() if value is not None}
+            row |= {"note": note} if (note := "; ".join(paired[variant][1])) else {}
+        rows.append(row)
+    return rows
+
+
+def _paired(own: Scores, control: Scores, lower: bool) -> tuple[Array, list[str]]:
+    """(seeds,) of variant minus control, where both have the seed, means over the items that both have in all of them;
+    and what the reader must know of it.
+
+    An item whose score is infinitely good (PSNR of equal images) is left out. One that is NaN or infinitely bad makes
+    its seed's difference NaN: leaving it out would favour what diverges.
+    """
+    seeds = [seed for seed in own if seed in control]
+    notes = _named("not in the control", set(own) - set(control)) + _named("missing", set(control) - set(own))
+    sides = [[side[seed] for seed in seeds] for side in (own, control)]
+    items = [item for item in (own[seeds[0]] if seeds else ()) if all(item in run for side in sides for run in side)]
+    every = {item for side in sides for run in side for item in run}
+    if len(items) < len(every):
+        notes.append(f"{len(every) - len(items)} of {len(every)} items left out: not in every run")
+    if not items:
+        return np.zeros(0), notes
+    scores = np.array([[[run[item] for item in items] for run in side] for side in sides], dtype=np.float64)
+    kept = (scores != (-np.inf if lower else np.inf)).all(axis=(0, 1))
+    if not kept.all():
+        notes.append(f"{np.count_nonzero(~kept)} of {len(items)} items left out: infinite")
+    if not kept.any():
+        return np.zeros(0), notes
+    scores = scores[:, :, kept]
+    scores[~np.isfinite(scores)] = np.nan
+    for where, broken in zip(("NaN", "NaN in the control"), np.isnan(scores), strict=True):
+        notes += _named(where, {seed for seed, one in zip(seeds, broken, strict=True) if one.any()})
+    return np.asarray((scores[0] - scores[1]).mean(axis=1)), notes
+
+
+def _named(what: str, seeds: set[int]) -> list[str]:
+    return [f"{what}: seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))}"] if seeds else []

@@ -1,1 +1,0 @@
-"""Comparisons: the demonstration, variants against their control, and srkd against other tools."""

@@ -1,0 +1,164 @@
+"""Checkpoints: weights that say what they are, and training state that resumes to the same bits.
+
+Weights are safetensors whose metadata key `srkd` holds JSON: network, scale, colour space, lineage, metrics. Training
+state is a torch file of tensors and plain values. Both are read without ever running code from them.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from srkd.errors import SrkdError
+from srkd.files.atomic import atomic_path
+from srkd.safe_load import check_file, check_weights
+from srkd.training import torchscript, weight_files
+
+State = dict[str, Tensor]
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Write weights and their description as safetensors, whole or not at all.
+
+    Args:
+        state: tensors by parameter name; written contiguous, on the CPU.
+        meta: plain data; must say `network` (type and options) and `scale` for `srkd.load` to need nothing else.
+    """
+    tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
+    with atomic_path(path) as temporary:
+        # Not by safetensors' save_file, whose files nobody but their owner may read.
+        temporary.write_bytes(save(tensors, metadata={"srkd": json.dumps(dict(meta), sort_keys=True)}))
+
+
+def load_weights(path: Path, key: str | None = None) -> tuple[State, dict[str, Any]]:
+    """Read weights from a file of any tool: safetensors, torch's (.pth, .pt, .ckpt) or TorchScript, told by content.
+
+    They are found under whatever key they have (averaged ones, `params_ema`, before others), and their names lose what
+    torch.compile and data parallelism put before them.
+
+    Args:
+        key: which table of a .pth to take, BasicSR's `param_key_g`; without it `params`, as there.
+
+    Returns:
+        Tensors by name, and the description: {} where the file has none; of TorchScript {"torchscript": True}, as such
+        a file may hold more tensors than the network's state.
+
+    Raises:
+        SrkdError: no such file, truncated, not a checkpoint (what it is instead is said, if known), a pickle that holds
+            more than tensors (never run), or as `safe_load.check_file` and `safe_load.check_weights`.
+    """
+    path = Path(path)
+    format = weight_files.format_of(path)
+    check_file(path)
+    if format == "safetensors":
+        state, meta = _load_safetensors(path)
+    elif format == "torchscript":
+        state, meta = torchscript.load(path), {"torchscript": True}
+    else:
+        state, meta = weight_files.table_of(_load_torch(path), path, key), {}
+    check_weights(state, path)
+    return weight_files.without_wrappers(state), meta
+
+
+def _load_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
+    try:
+        # Read and not mapped: a mapped file that somebody cuts short in place ends the process with a bus error.
+        data = path.read_bytes()
+        state = dict(sorted(load(data).items()))
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        meta = json.loads(header.get("__metadata__", {}).get("srkd", "{}"))
+    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError, RecursionError, OverflowError) as error:
+        raise SrkdError(f"{path}: not a whole safetensors file ({_first_line(error)})") from error
+    if not isinstance(meta, dict):
+        raise SrkdError(f"{path}: its metadata is not a description of a network")
+    return state, meta
+
+
+def _load_torch(path: Path) -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of formats that weights_only then refuses by itself
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise SrkdError(
+            f"{path}: holds more than tensors, or is not a checkpoint; it was not run. Convert it to safetensors where "
+            "you trust it"
+        ) from error
+    except Exception as error:  # a damaged file fails anywhere between zip, tar and pickle
+        raise SrkdError(f"{path}: truncated or not a checkpoint ({_first_line(error)})") from error
+
+
+def load_into(network: torch.nn.Module, state: Mapping[str, Tensor], origin: str, strict: bool = True) -> str | None:
+    """Load weights into a network; without `strict` those that fit, by name and shape.
+
+    Returns:
+        In words what was skipped or kept its initial values, or None where everything was loaded.
+
+    Raises:
+        SrkdError: another network's weights: the first missing, unexpected, differently shaped or differently typed
+            (integers for floating-point numbers or the reverse) names are given. Not strict: not one of them fits.
+    """
+    own = network.state_dict()
+    state = max(weight_files.candidates(state), key=lambda below: len(own.keys() & below.keys()))
+    # Counters that tools add, or leave out of batch norm, say nothing of the network.
+    missing = [key for key in own if key not in state and not weight_files.is_counter(own[key])]
+    unexpected = [key for key in state if key not in own and not weight_files.is_counter(state[key])]
+    shapes = {
+        key: f"{key} is {tuple(state[key].shape)}, the network's {tuple(own[key].shape)}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    }
+    shapes |= {
+        key: f"{key} is {state[key].dtype}, the network's {own[key].dtype}"
+        for key in own
+        if key in state and state[key].is_floating_point() != own[key].is_floating_point()
+    }
+    fitting = {key: tensor for key, tensor in state.items() if key in own and key not in shapes}
+    parts = [f"missing {_some(missing)}"] * bool(missing) + [f"unexpected {_some(unexpected)}"] * bool(unexpected)
+    if parts + list(shapes) and (strict or not fitting):
+        kind = type(network).__name__
+        raise SrkdError(f"{origin}: not the weights of this {kind}: {'; '.join([*parts, *list(shapes.values())[:2]])}")
+    network.load_state_dict(fitting, strict=False)
+    parts += [f"of another shape or type {_some(list(shapes))}"] * bool(shapes)
+    return f"{origin}: loaded {len(fitting)} of {len(own)} weights; {'; '.join(parts)}" if parts else None
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160]
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write training state (tensors, numbers, text, lists and mappings of them), whole or not at all."""
+    with atomic_path(path) as temporary:
+        try:
+            torch.save(dict(state), temporary)
+        except RuntimeError as error:  # torch's own writer does not say why; the usual reason is a full disk
+            raise SrkdError(f"cannot write {path}: {_first_line(error)}; is the disk full?") from error
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read training state.
+
+    Raises:
+        SrkdError: as `load_weights`.
+    """
+    if not Path(path).is_file():
+        raise SrkdError(f"{path}: no such training state")
+    check_file(Path(path))
+    loaded = _load_torch(Path(path))
+    if not isinstance(loaded, dict) or "step" not in loaded:
+        raise SrkdError(f"{path}: not a training state of srkd")
+    return loaded

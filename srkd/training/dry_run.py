@@ -1,0 +1,71 @@
+"""What is tried before training, so that nothing that training does fails for the first time when it has begun."""
+
+from __future__ import annotations
+
+import copy
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from srkd.errors import SrkdError
+from srkd.training.ema import Ema
+from srkd.training.loop import Stop, fit, random_state, restore_random_state
+from srkd.training.recipe import Train
+from srkd.training.task import Task
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+@contextmanager
+def in_words(what: str) -> Iterator[None]:
+    """Whatever is raised inside the block becomes one line: `what`, the error, and the user's own line it came from.
+
+    Raises:
+        SrkdError: in place of any other exception; those inside are passed on as they are.
+    """
+    try:
+        yield
+    except SrkdError:
+        raise
+    except Exception as error:  # networks and losses may be anybody's
+        text = (str(error).splitlines() or [""])[0][:300]
+        raise SrkdError(f"{what}: {type(error).__name__}: {text}{_place(error)}") from error
+
+
+def _place(error: BaseException) -> str:
+    """Where in code that is neither srkd's nor a package's an error came from."""
+    own = Path(__file__).parents[1]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if own not in path.parents and not {"site-packages", "dist-packages"} & set(path.parts) and path.is_file():
+            return f" ({path.name}, line {frame.lineno})"
+    return ""
+
+
+def try_step(task: Task, train: Train, fabric: Fabric) -> None:
+    """Run the first step that trains everything of a task that is set up, and undo it.
+
+    Raises:
+        SrkdError: it fails, or a loss is not finite.
+    """
+    step = task.first_full_step
+    if step >= train.total_iter:
+        raise SrkdError(f"not all would train before step {step + 1}, and train.total_iter is {train.total_iter}")
+    before = copy.deepcopy(task.state_dict())
+    optimisers = {name: copy.deepcopy(optimiser.state_dict()) for name, optimiser in task.optimisers.items()}
+    state, notices = random_state(), list(task.notices)
+
+    def stop(done: int, values: Any) -> None:
+        values()
+        raise Stop(done)
+
+    with in_words("the first step"), suppress(Stop):
+        fit(task, train, fabric, Ema(task.trained(), train.ema_decay), step, stop)
+    task.load_state_dict(before)
+    for name, optimiser in task.optimisers.items():
+        optimiser.load_state_dict(optimisers[name])
+    restore_random_state(state)
+    task.notices = notices

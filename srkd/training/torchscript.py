@@ -1,0 +1,127 @@
+"""The weights of a TorchScript file, read as data: `torch.jit.load` would run the code that such a file carries.
+
+A TorchScript archive is a zip of `data.pkl`, a pickle of the modules' attributes, and the tensors' bytes in `data/`;
+see torch/csrc/jit/serialization. Of the pickle only tensors, plain values and modules are taken.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from srkd.errors import SrkdError
+
+_STORAGES = {
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "DoubleStorage": torch.float64,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+_MOST_MODULES = 100_000
+
+
+def load(path: Path) -> dict[str, Tensor]:
+    """The tensors of a TorchScript module by their path in it: parameters and buffers, and any others it holds.
+
+    Raises:
+        SrkdError: cut short, damaged, or holding anything but modules, tensors and plain values (none of it is run).
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            pickled = next(name for name in names if name.endswith("/data.pkl"))
+            reader = _Reader(archive, pickled)
+            state = dict(_tensors(reader.load()))
+    except Exception as error:  # a damaged archive fails anywhere between zip, pickle and torch
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SrkdError(f"{path}: a TorchScript file that is damaged, or holds more than weights ({said})") from error
+    if not state:
+        raise SrkdError(f"{path}: a TorchScript file that holds no weights (a frozen one has them in its code)")
+    return state
+
+
+class _Module:
+    """A scripted or traced module: its attributes."""
+
+    state: dict[str, Any]
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state if isinstance(state, dict) else {}
+
+
+class _Reader(pickle.Unpickler):
+    """Unpickles `data.pkl` of an archive, taking no global but those of modules and tensors."""
+
+    def __init__(self, archive: zipfile.ZipFile, pickled: str) -> None:
+        super().__init__(io.BytesIO(archive.read(_stored(archive, pickled))))
+        self._archive, self._folder = archive, pickled.removesuffix("data.pkl")
+        self._storages: dict[str, Tensor] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.split(".")[0] == "__torch__":
+            return type("_Scripted", (_Module,), {})
+        if module == "torch" and name in _STORAGES:
+            return _STORAGES[name]
+        if module == "torch.jit._pickle":
+            return _first
+        allowed = {("torch._utils", "_rebuild_tensor_v2"): _rebuilt, ("collections", "OrderedDict"): OrderedDict}
+        if (module, name) not in allowed:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return allowed[module, name]
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        _, dtype, key, _, count = pid
+        if key not in self._storages:
+            data = bytearray(self._archive.read(_stored(self._archive, f"{self._folder}data/{key}")))
+            self._storages[key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        return self._storages[key][:count]
+
+
+def _stored(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """An entry as TorchScript writes it, not compressed: one that is could be of any size."""
+    info = archive.getinfo(name)
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{name} is compressed")
+    return info
+
+
+def _first(value: Any, *_: Any) -> Any:
+    """Lists and typed values: what they were built of."""
+    return value
+
+
+def _rebuilt(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    if math.prod(size) > len(storage):
+        raise ValueError(f"a tensor of {tuple(size)} with {len(storage)} values")
+    return storage.as_strided(size, stride, offset)
+
+
+def _tensors(root: Any) -> Iterator[tuple[str, Tensor]]:
+    waiting, modules = [("", root)], 0
+    while waiting:
+        prefix, module = waiting.pop()
+        if not isinstance(module, _Module):
+            continue
+        modules += 1
+        if modules > _MOST_MODULES:  # each may refer to others many times over
+            raise ValueError(f"more than {_MOST_MODULES} modules")
+        for name, value in reversed(getattr(module, "state", {}).items()):
+            if isinstance(value, Tensor):
+                yield f"{prefix}{name}", value
+            else:
+                waiting.append((f"{prefix}{name}.", value))

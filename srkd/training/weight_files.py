@@ -1,0 +1,197 @@
+"""What a file that should hold weights is, told by its first bytes, and the table of tensors in what it holds."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from srkd.errors import SrkdError
+
+Format = Literal["safetensors", "torchscript", "torch"]
+
+# Where tools put the generator's weights: averaged ones first, as they score better.
+_TABLES = (
+    "params_ema",
+    "params-ema",
+    "params",
+    "g_ema",
+    "model_state_dict",
+    "state_dict",
+    "model",
+    "net",
+    "netG",
+    "net_g",
+    "network",
+    "network_g",
+    "generator",
+    "G",
+)
+_COMPILED = "_orig_mod."  # torch.compile puts it before the names of any module that it wraps
+_PARALLEL = "module."  # DataParallel, DistributedDataParallel and AveragedModel
+_DEEPEST = 8
+
+_LFS = b"version https://git-lfs.github.com/spec/"
+_FOREIGN = {
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"RIFF": "an image or a sound (RIFF)",
+    b"%PDF": "a PDF document",
+    b"\x89HDF": "an HDF5 file, as Keras writes it",
+    b"GGUF": "a GGUF file",
+    b"\x93NUMPY": "a NumPy array",
+    b"7767517": "an ncnn description",
+    b"\x1f\x8b": "a gzip archive: unpack it first",
+    b"BZh": "a bzip2 archive: unpack it first",
+    b"\xfd7zXZ": "an xz archive: unpack it first",
+    b"7z\xbc\xaf": "a 7-Zip archive: unpack it first",
+    b"Rar!": "a RAR archive: unpack it first",
+}
+
+
+def format_of(path: Path) -> Format:
+    """Tell how a file has to be read, whatever its suffix.
+
+    Raises:
+        SrkdError: no such file, a folder, an empty file, or one that is known to be something else (a web page, a
+            git-LFS pointer, an image, an archive, text), which is named.
+    """
+    if not path.is_file():
+        raise SrkdError(f"{path}: {'a folder, not a checkpoint' if path.is_dir() else 'no such checkpoint'}")
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        raise SrkdError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if what := _something_else(head):
+        raise SrkdError(f"{path}: not a checkpoint but {what}")
+    if head[:2] == b"PK":
+        return _zip_format(path)
+    return "safetensors" if path.suffix.lower() == ".safetensors" or head[8:9] == b"{" else "torch"
+
+
+def _something_else(head: bytes) -> str | None:
+    """What a file that begins like this is, where that is no checkpoint; None where it may be one."""
+    if not head:
+        return "an empty file"
+    if head.startswith(_LFS):
+        return "a git-LFS pointer, which only names it: run `git lfs pull`, or download the file itself"
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")):
+        return "an HTML page, as a failed download leaves it: download the file itself"
+    for magic, what in _FOREIGN.items():
+        if head.startswith(magic):
+            return what
+    return f'text, which begins "{_first_words(head)}"' if _is_text(head) else None
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte >= 32 or byte in b"\t\n\r\f" for byte in head) and 127 not in head
+
+
+def _first_words(head: bytes) -> str:
+    line = (head.decode("utf-8", "replace").strip().splitlines() or [""])[0]
+    return line if len(line) <= 40 else f"{line[:40]}..."
+
+
+def _zip_format(path: Path) -> Format:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return "torch"  # cut short; torch says so
+    if not any(name.endswith("data.pkl") for name in names):
+        raise SrkdError(f"{path}: not a checkpoint but a zip archive: unpack it first")
+    return "torchscript" if any(name.endswith("/constants.pkl") for name in names) else "torch"
+
+
+def table_of(loaded: Any, path: Path, key: str | None = None) -> dict[str, Tensor]:
+    """The weights by name in what a .pth file holds: they may lie under any name, in tables of tables.
+
+    Values that are no tensors (a step, a learning rate) are left out.
+
+    Args:
+        key: the table to take, BasicSR's `param_key_g`; where it is absent, `params` is taken, as there.
+
+    Raises:
+        SrkdError: no weights, no table `key`, or several tables of which none has a usual name.
+    """
+    if key is not None:
+        return _named_table(loaded, path, key)
+    table = _search(loaded, path, _DEEPEST)
+    if table is None:
+        raise SrkdError(f"{path}: holds no table of weights")
+    return table
+
+
+def _named_table(loaded: Any, path: Path, key: str) -> dict[str, Tensor]:
+    names = [name for name in loaded if isinstance(loaded[name], Mapping)] if isinstance(loaded, Mapping) else []
+    found = key if key in names else "params"
+    if found not in names:
+        having = f"it has {', '.join(map(str, names))}" if names else "it holds the weights themselves"
+        raise SrkdError(f'{path}: holds no table "{key}" (param_key); {having}')
+    return table_of(loaded[found], path)
+
+
+def _search(loaded: Any, path: Path, depth: int) -> dict[str, Tensor] | None:
+    if not isinstance(loaded, Mapping) or depth == 0:
+        return None
+    for name in _TABLES:
+        found = _search(loaded.get(name), path, depth - 1)
+        if found is not None:
+            return found
+    own = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
+    if any(value.dim() for value in own.values()):
+        return own
+    tables = {name: _search(value, path, depth - 1) for name, value in loaded.items()}
+    found_in = [name for name, table in tables.items() if table is not None]
+    if len(found_in) > 1:
+        raise SrkdError(f"{path}: holds several tables of weights ({', '.join(map(str, found_in))}): name one")
+    return tables[found_in[0]] if found_in else None
+
+
+def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights under their network's own names: without what torch.compile and data parallelism put before them."""
+    state = {key.replace(_COMPILED, ""): tensor for key, tensor in state.items()}
+    return {key.removeprefix(_PARALLEL): tensor for key, tensor in state.items()}
+
+
+def candidates(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The weights as they are, and then below each prefix that may stand for "the network" in a larger whole.
+
+    Those are one that all names have, whatever it is called, and usual ones beside others (Lightning's `model.`, where
+    a loss has weights too). Counters, which may stand outside, do not count.
+    """
+    state = dict(state)
+    yield state
+    for _ in range(_DEEPEST):
+        firsts = {key.partition(".")[0] for key, tensor in state.items() if not is_counter(tensor)}
+        shared = firsts.pop() if len(firsts) == 1 else next((name for name in _TABLES if name in firsts), None)
+        below = {} if shared is None else _below(state, f"{shared}.")
+        if not below:
+            return
+        state = without_wrappers(below)
+        yield state
+
+
+def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+
+
+def is_counter(tensor: Tensor) -> bool:
+    """Whether a tensor is one whole number, such as a step or batch norm's count, which no network computes with."""
+    return tensor.numel() == 1 and not tensor.is_floating_point()
+
+
+def without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights without numbers that tools put beside them (`step`, `n_averaged`); batch norm's own counts stay."""
+    return {
+        key: tensor
+        for key, tensor in state.items()
+        if not (is_counter(tensor) and tensor.dim() == 0)
+        or (key.endswith("num_batches_tracked") and f"{key.removesuffix('num_batches_tracked')}running_mean" in state)
+    }

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from srkd.benchmarks import inference as benchmark
+from srkd.errors import SrkdError
+from srkd.networks import build
+from srkd.training.checkpoint import save_weights
+
+SPEC = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> str:
+    torch.manual_seed(0)
+    save_weights(tmp_path / "tiny.safetensors", build(SPEC).state_dict(), {"network": SPEC, "scale": 2})
+    return str(tmp_path / "tiny.safetensors")
+
+
+def test_a_table_of_everything_and_its_files(
+    checkpoint: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "_apart", lambda function, *arguments: function(*arguments))
+    wanted = benchmark.Wanted(["torch", "stock"], None)
+    rows = benchmark.inference([checkpoint], wanted, [(20, 16), (30, 20)], str(photos), 0.01, lambda line: None)
+    assert [(r["runtime"], r["precision"], r["size"]) for r in rows[:2]] == [
+        ("stock", "fp32", "20x16"),
+        ("stock", "fp32", "30x20"),
+    ]
+    assert len(rows) == 6
+    # 4 features: 9 * (3*4 + 3*4*4 + 4*16) products a pixel of input, then 9 * 4 * 3 for each of its 4 of output.
+    assert rows[0]["G multiply-adds"] == round(20 * 16 * 9 * (12 + 48 + 64 + 4 * 12) / 1e9, 3)
+    assert rows[1]["ms"] * rows[1]["images/s"] == pytest.approx(1000, rel=0.05)
+    assert {row["PSNR"] for row in rows[:4]} == {rows[0]["PSNR"]}
+    assert abs(rows[4]["PSNR"] - rows[0]["PSNR"]) < 0.3
+    benchmark.write(rows, tmp_path / "out")
+    assert len(json.loads((tmp_path / "out" / "inference.json").read_text())["rows"]) == 6
+    assert (tmp_path / "out" / "inference.md").read_text().startswith("| model")
+    assert b"<svg" in (tmp_path / "out" / "pareto.svg").read_bytes()
+
+
+def test_activations_are_what_the_convolutions_put_out() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.PixelShuffle(2), nn.Conv2d(2, 5, 1))
+    assert benchmark.activations(network) == 8 + 4 * 5
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(SrkdError, match="torch"):
+        benchmark.Wanted(["troch"])
+    with pytest.raises(SrkdError, match="no runtime has that precision"):
+        benchmark.Wanted(["stock"], ["bf16"]).available()
+    for text in ("1280", "0x5", "axb", "-3x4"):
+        with pytest.raises(SrkdError, match="WIDTHxHEIGHT"):
+            benchmark.size_named(text)
+    assert benchmark.size_named("1280x720") == (1280, 720)
+
+
+def test_other_runtimes_have_rows_too(checkpoint: str, photos: Path) -> None:
+    row = benchmark.measure(checkpoint, ("openvino", "bf16"), (20, 16), str(photos), 0.01)
+    exact = benchmark.measure(checkpoint, benchmark.STOCK, (20, 16), str(photos), 0.01)
+    assert abs(row["PSNR"] - exact["PSNR"]) < 0.3 and row["ms"] > 0 and row["peak MB"] >= 0
+    assert row["G multiply-adds"] == exact["G multiply-adds"]
+
+
+def test_the_machine_has_a_peak_in_each_precision() -> None:
+    assert all((benchmark.peak_flops(precision, 0) or 0) > 1e9 for precision in ("fp32", "bf16", "int8"))

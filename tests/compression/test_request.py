@@ -1,0 +1,61 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from srkd.compression.request import Budget, Request
+from srkd.errors import SrkdError
+from srkd.inference import backends
+
+LIMIT = Budget(10, None)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ((None, None), "give --max-ms, --max-mb or both"),
+        ((-1, None), "--max-ms must be a positive number"),
+        ((None, float("nan")), "--max-mb must be a positive number"),
+    ],
+)
+def test_budgets_that_are_none(limits: tuple[float, float], message: str) -> None:
+    with pytest.raises(SrkdError, match=message):
+        Budget(*limits)
+
+
+def test_bad_requests_are_refused_in_words() -> None:
+    with pytest.raises(SrkdError, match="x2, x3 and x4, not x5"):
+        Request("auto", ["a"], 5, LIMIT)
+    with pytest.raises(SrkdError, match="--time must be positive"):
+        Request("auto", ["a"], 2, LIMIT, 0.0)
+    with pytest.raises(SrkdError, match=r'unknown runtime "openvin" \(did you mean "openvino"'):
+        Request("auto", ["a"], 2, LIMIT, runtime="openvin")
+    with pytest.raises(SrkdError, match="torch has fp32, bf16, not int8"):
+        Request("auto", ["a"], 2, LIMIT, runtime="torch", precision="int8")
+
+
+def test_a_runtime_that_is_not_installed_is_refused_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(package: str) -> None:
+        raise SrkdError(f"{package} is not installed here: pip install 'srkd[deploy]'")
+
+    monkeypatch.setattr(backends, "require", missing)
+    with pytest.raises(SrkdError, match="pip install"):
+        Request("auto", ["a"], 2, LIMIT, runtime="openvino")
+
+
+def test_int8_is_tried_only_where_it_is_asked_for_or_nothing_else_fits() -> None:
+    assert all(precision != "int8" for _, precision in Request("auto", ["a"], 2, LIMIT).available())
+    assert Request("auto", ["a"], 2, LIMIT, runtime="torch").available() == [("torch", "fp32"), ("torch", "bf16")]
+    assert Request("auto", ["a"], 2, LIMIT, runtime="torch", precision="bf16").available() == [("torch", "bf16")]
+    assert Request("auto", ["a"], 2, LIMIT, precision="fp32").int8_ways() == []
+    if importlib.util.find_spec("nncf"):
+        assert ("openvino", "int8") in Request("auto", ["a"], 2, LIMIT).int8_ways()
+
+
+def test_identity_knows_files_by_their_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    relative = Request("dat_light_x2", ["photos"], 2, LIMIT).identity()
+    assert relative["data"] == [str(tmp_path / "photos")] and relative["teacher"] == "dat_light_x2"
+    more_time = Request("dat_light_x2", [str(tmp_path / "photos")], 2, LIMIT, 99.0)
+    assert relative == more_time.identity()

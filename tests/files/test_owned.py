@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from srkd.errors import SrkdError
+from srkd.files.owned import MARKER, claim, renewed
+
+
+def test_a_folder_of_the_users_is_not_claimed(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(SrkdError, match=r"thesis\.tex is in it"):
+        claim(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_new_or_empty_folder_is_claimed_once_for_all(made: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    if made:
+        folder.mkdir()
+    claim(folder)
+    (folder / "results.json").write_text("{}")
+    claim(folder)
+
+
+def test_only_what_the_marker_lists_is_removed(tmp_path: Path) -> None:
+    folder = renewed(tmp_path / "own", ["a.png", "b\n\udcff.png"])
+    (folder / "a.png").write_text("1")
+    assert renewed(folder, ["c.png"]) == folder
+    assert [path.name for path in folder.iterdir()] == [MARKER]
+    (folder / "c.png").write_text("1")
+    (folder / "mine.png").write_text("1")
+    with pytest.raises(SrkdError, match=r"mine\.png: srkd did not write this"):
+        renewed(folder, [])
+    assert (folder / "c.png").exists()
+
+
+@pytest.mark.parametrize("text", ['{"files": ["../mine.png", "..", "", 3]}', "no JSON", "[]", '{"files": 1}'])
+def test_a_marker_names_only_files_beside_it(text: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.png").write_text("1")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / MARKER).write_text(text)
+    renewed(tmp_path / "own", [])
+    assert (tmp_path / "mine.png").exists()

@@ -1,0 +1,321 @@
+"""What goes with an image from one format into another, and what is said where it cannot."""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from io_files import directory, exif_block, png
+from PIL import Image, ImageCms
+
+from srkd.images.fit import fitted
+from srkd.images.formats import FORMATS
+from srkd.images.metadata import Metadata
+from srkd.images.read import ImageData, read_image, write_image
+from support import textured
+
+PIXELS = textured(0, 20, 24)
+RAW = b"".join(b"\0" + row.tobytes() for row in PIXELS)
+NAME = "Zoë Grün, 東京\0".encode()
+MAKER_NOTE = bytes(range(256))
+XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>%s</rdf:RDF></x:xmpmeta>"
+
+
+def jpeg(*segments: tuple[int, bytes], trailer: bytes = b"") -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(PIXELS).save(stream, "JPEG", quality=95)
+    head = b"".join(bytes([255, marker]) + struct.pack(">H", len(data) + 2) + data for marker, data in segments)
+    return stream.getvalue()[:2] + head + stream.getvalue()[2:] + trailer
+
+
+def odd_exif(orientation: int = 1) -> bytes:
+    """Names that are not ASCII, a private tag, a maker's note with offsets of its own, a thumbnail, the pixel size."""
+    at = 8 + len(directory([(0, 3, 1, b"")] * 6, 8)) + len(NAME) + 2
+    sizes = [(0xA002, 3, 1, struct.pack("<H", 24)), (0xA003, 4, 1, struct.pack("<I", 20))]
+    below = directory([(0x927C, 7, 256, MAKER_NOTE), *sizes], at)
+    thumbnail_at = at + len(below)
+    places = [struct.pack("<I", value) for value in (thumbnail_at + 30, len(b"thumbnail"))]
+    thumbnail = directory([(0x0201, 4, 1, places[0]), (0x0202, 4, 1, places[1])], 0)
+    entries = [
+        (0x0112, 3, 1, struct.pack("<H", orientation)),
+        (0x013B, 2, len(NAME), NAME),
+        (0x4746, 3, 1, struct.pack("<H", 4)),
+        (0x8769, 4, 1, struct.pack("<I", at)),
+        (0x010E, 2, 4, b"a\xe9\xff\0"),
+        (0xEA1C, 7, 3, b"\1\2\3"),
+    ]
+    first = directory(entries, 8, thumbnail_at)
+    block = b"Exif\0\0II*\0\x08\0\0\0" + first.ljust(at - 8, b"\0") + below + thumbnail + b"thumbnail"
+    assert block[6 + thumbnail_at + 30 :] == b"thumbnail"
+    return block
+
+
+def test_exif_is_kept_byte_for_byte(tmp_path: Path) -> None:
+    block = odd_exif()
+    (tmp_path / "a.jpg").write_bytes(jpeg((0xE1, block)))
+    image = read_image(tmp_path / "a.jpg")
+    assert image.metadata.exif == block and image.notes == ()
+    for suffix in ("jpg", "png", "webp"):
+        write_image(tmp_path / f"b.{suffix}", image)
+        assert read_image(tmp_path / f"b.{suffix}").metadata.exif == block, suffix
+    write_image(tmp_path / "b.tif", image)
+    with tifffile.TiffFile(tmp_path / "b.tif") as tif:
+        tags = tif.pages.first.tags
+        assert tags[0x4746].value == 4 and tags[0xEA1C].value == b"\1\2\3"
+        assert tags[0x8769].value["MakerNote"] == MAKER_NOTE
+    assert NAME in (tmp_path / "b.tif").read_bytes() and b"a\xe9\xff\0" in (tmp_path / "b.tif").read_bytes()
+
+
+def test_exif_of_a_turned_image_loses_turn_and_thumbnail_only(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg((0xE1, odd_exif(6))))
+    image = read_image(tmp_path / "a.jpg")
+    assert image.pixels.shape == (24, 20, 3)
+    block = image.metadata.exif_for(48, 70_000)
+    assert block is not None and b"thumbnail" not in block and NAME in block and MAKER_NOTE in block
+    exif = Image.Exif()
+    exif.load(block)
+    assert exif[0x0112] == 1
+    assert (exif.get_ifd(0x8769)[0xA002], exif.get_ifd(0x8769)[0xA003]) == (70_000, 48)
+
+
+def test_big_endian_exif(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif.endian = ">"
+    exif[0x0112], exif[0x8769] = 8, {0xA002: 24}
+    (tmp_path / "a.jpg").write_bytes(jpeg((0xE1, exif.tobytes())))
+    image = read_image(tmp_path / "a.jpg")
+    assert image.pixels.shape == (24, 20, 3)
+    block = image.metadata.exif_for(5, 7)
+    exif.load(block or b"")
+    assert exif[0x0112] == 1 and exif.get_ifd(0x8769)[0xA002] == 7
+
+
+def test_exif_that_no_jpeg_holds_does_not_fail_it(tmp_path: Path) -> None:
+    large = exif_block(1, (0x010E, 2, 70_000, b"x" * 70_000))
+    image = ImageData(PIXELS, metadata=Metadata(exif=large, xmp=b"y" * 70_000, comment=b"z" * 70_000))
+    kept, lost = fitted(image.metadata, FORMATS["jpeg"], False)
+    assert kept == Metadata() and lost == ("EXIF of 68 KB", "XMP of 68 KB", "comment of 68 KB")
+    write_image(tmp_path / "a.jpg", image)
+    for suffix in ("png", "webp", "tif"):
+        write_image(tmp_path / f"a.{suffix}", image)
+        assert b"x" * 70_000 in (tmp_path / f"a.{suffix}").read_bytes()
+
+
+IPTC = b"\x1c\x02\x78\0\5Title\x1c\x02\x19\0\3kwd"
+RESOURCES = b"8BIM\4\4\0\0" + struct.pack(">I", len(IPTC)) + IPTC + b"8BIM\4\x0c\0\0" + struct.pack(">I", 6) + b"thumbs"
+
+
+def test_iptc_and_comments(tmp_path: Path) -> None:
+    data = jpeg((0xED, b"Photoshop 3.0\0" + RESOURCES), (0xFE, b"one"), (0xFE, b"two"))
+    (tmp_path / "a.jpg").write_bytes(data)
+    image = read_image(tmp_path / "a.jpg")
+    write_image(tmp_path / "b.jpg", image)
+    write_image(tmp_path / "b.tif", image)
+    again = read_image(tmp_path / "b.jpg").metadata
+    assert again.comment == b"one\ntwo"
+    for metadata in (again, read_image(tmp_path / "b.tif").metadata):
+        assert metadata.photoshop is not None and IPTC in metadata.photoshop and b"thumbs" not in metadata.photoshop
+    with tifffile.TiffFile(tmp_path / "b.tif") as tif:
+        assert bytes(tif.pages.first.tags[33723].value) == IPTC
+    assert fitted(image.metadata, FORMATS["png"], False)[1] == ("IPTC",)
+    write_image(tmp_path / "b.png", image)
+    with Image.open(tmp_path / "b.png") as image:
+        assert image.info["Comment"] == "one\ntwo"
+
+
+@pytest.mark.parametrize("is_point", [False, True])
+def test_geotiff_covers_the_same_ground(tmp_path: Path, is_point: bool) -> None:
+    keys = (1, 1, 0, 1, 1025, 0, 1, 2 if is_point else 1)
+    affine = (10.0, 1.0, 0, 5e5, 2.0, -10.0, 0, 4e6, 0, 0, 0, 0, 0, 0, 0, 1)
+    tags = [
+        (33550, 12, 3, (10.0, 20.0, 0.0), True),
+        (33922, 12, 6, (4.0, 2.0, 0.0, 5e5, 4.5e6, 0.0), True),
+        (34735, 3, 8, keys, True),
+        (34264, 12, 16, affine, True),
+        (42113, 2, 5, "-999", True),
+    ]
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS, photometric="rgb", extratags=tags, bigtiff=is_point)
+    metadata = read_image(tmp_path / "a.tif").metadata
+    write_image(tmp_path / "b.tif", ImageData(PIXELS.repeat(2, 0).repeat(4, 1), metadata=metadata))
+    with tifffile.TiffFile(tmp_path / "b.tif") as tif:
+        found = {tag.code: tag.value for tag in tif.pages.first.tags}
+    assert found[33550] == (2.5, 10.0, 0.0) and found[34735] == keys and found[42113] == "-999"
+    shift = 0.5 if is_point else 0.0
+    assert found[33922] == ((4 + shift) * 4 - shift, (2 + shift) * 2 - shift, 0.0, 5e5, 4.5e6, 0.0)
+
+    def ground(matrix: tuple[float, ...], column: float, row: float) -> np.ndarray:
+        return np.reshape(matrix, (4, 4)) @ (column - shift, row - shift, 0, 1)  # of a corner, in pixels from the left
+
+    np.testing.assert_allclose(ground(found[34264], 40, 20), ground(affine, 10, 10))
+    assert "georeference" in fitted(metadata, FORMATS["png"], False)[1]
+
+
+def test_bigtiff_and_other_tags_of_a_tiff(tmp_path: Path) -> None:
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for big, order in ((True, "<"), (True, ">"), (False, ">")):
+        tifffile.imwrite(
+            tmp_path / "a.tif",
+            PIXELS,
+            photometric="rgb",
+            bigtiff=big,
+            byteorder=order,
+            iccprofile=icc,
+            resolution=(300, 150),
+            resolutionunit=2,
+            description="words",
+            extratags=[(0x010D, 2, 4, "doc", True), (33723, 7, len(IPTC), IPTC, True)],
+        )
+        image = read_image(tmp_path / "a.tif")
+        assert (image.metadata.icc, image.metadata.dpi, image.notes) == (icc, (300, 150), ())
+        write_image(tmp_path / "b.tif", image)
+        with tifffile.TiffFile(tmp_path / "b.tif") as tif:
+            tags = tif.pages.first.tags
+            assert tags[0x010D].value == "doc" and tags[33723].value == IPTC and "words" in tags[270].value
+
+
+GAIN_MAP = (
+    b"<rdf:Description xmlns:h='http://ns.adobe.com/hdr-gain-map/1.0/' xmlns:C='http://ns.google.com/photos/1.0/"
+    b"container/' xmlns:I='http://ns.google.com/photos/1.0/container/item/' xmlns:dc='d' h:Version='1.0' "
+    b"dc:t='kept'>"
+    b"<h:Gamma><rdf:Seq><rdf:li>1</rdf:li></rdf:Seq></h:Gamma><C:Directory><rdf:Seq><rdf:li><C:Item "
+    b"I:Semantic='GainMap' I:Length='99'/></rdf:li></rdf:Seq></C:Directory></rdf:Description>"
+)
+MOTION = (
+    b"<rdf:Description xmlns:G='http://ns.google.com/photos/1.0/camera/' G:MotionPhoto='1' "
+    b'G:MicroVideoOffset="4000"><G:MotionPhotoVersion>1</G:MotionPhotoVersion></rdf:Description>'
+)
+
+
+@pytest.mark.parametrize(
+    ("inner", "trailer", "note"),
+    [
+        (GAIN_MAP, b"\xff\xd8\xff\xd9", "its gain map was left out"),
+        (MOTION, b"\0\0\0\x18ftypmp42", "its video was left out"),
+    ],
+)
+def test_xmp_does_not_announce_what_is_gone(tmp_path: Path, inner: bytes, trailer: bytes, note: str) -> None:
+    packet = b"http://ns.adobe.com/xap/1.0/\0" + XMP % inner
+    (tmp_path / "a.jpg").write_bytes(jpeg((0xE1, packet), trailer=trailer))
+    image = read_image(tmp_path / "a.jpg")
+    assert image.notes == (note,)
+    write_image(tmp_path / "b.jpg", image)
+    xmp = read_image(tmp_path / "b.jpg").metadata.xmp or b""
+    for word in (b"GainMap", b"Version", b"Gamma", b"Directory", b"MotionPhoto=", b"MicroVideoOffset", b"<G:"):
+        assert word not in xmp
+    assert (b"dc:t='kept'" in xmp) == (inner is GAIN_MAP) and xmp.endswith(b"</rdf:RDF></x:xmpmeta>")
+
+
+def test_xmp_states_the_new_size() -> None:
+    packet = XMP % (
+        b"<rdf:Description xmlns:tiff='http://ns.adobe.com/tiff/1.0/' "
+        b"xmlns:e='http://ns.adobe.com/exif/1.0/' xmlns:P='http://ns.google.com/photos/1.0/panorama/' "
+        b"tiff:ImageWidth='24' P:FullPanoWidthPixels='48' "
+        b"P:CroppedAreaTopPixels='5' P:PoseHeadingDegrees='7'><e:PixelYDimension>20</e:PixelYDimension>"
+        b"</rdf:Description>"
+    )
+    sized = Metadata(xmp=packet, size=(20, 24)).xmp_for(60, 48) or b""
+    for words in (b"ImageWidth='48'", b"FullPanoWidthPixels='96'", b"TopPixels='15'", b"Degrees='7'", b"on>60</e:"):
+        assert words in sized
+
+
+CHUNKS = {
+    "gamma 1": ((b"gAMA", struct.pack(">I", 100_000)),),
+    "display p3": (
+        (b"gAMA", struct.pack(">I", 45455)),
+        (b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)),
+    ),
+    "cicp bt.709": ((b"cICP", bytes([1, 1, 0, 1])),),
+    "cicp p3": ((b"cICP", bytes([12, 13, 0, 1])),),
+}
+
+
+def linear(encoded: np.ndarray, kind: str) -> np.ndarray:
+    """Linear sRGB light of samples in [0, 1], computed from the definitions."""
+    srgb = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    if kind == "gamma 1":
+        return encoded
+    if kind == "cicp bt.709":
+        return np.where(encoded < 0.081, encoded / 4.5, ((encoded + 0.099) / 1.099) ** (1 / 0.45))
+    return srgb @ np.array([[1.2249, -0.2249, 0], [-0.0420, 1.0420, 0], [-0.0197, -0.0786, 1.0983]]).T
+
+
+@pytest.mark.parametrize("kind", CHUNKS)
+@pytest.mark.parametrize("suffix", ["jpg", "tif", "webp"])
+def test_colour_of_a_png_in_other_formats(tmp_path: Path, kind: str, suffix: str) -> None:
+    """Colour management makes of the new file what the chunks of the old one mean."""
+    samples = np.array([[[60, 128, 90], [200, 190, 180], [128, 128, 128], [90, 100, 110]]], np.uint8).repeat(8, 0)
+    samples = samples.repeat(8, 1)
+    raw = b"".join(b"\0" + row.tobytes() for row in samples)
+    (tmp_path / "a.png").write_bytes(png(32, 8, 8, 2, raw, *CHUNKS[kind]))
+    write_image(tmp_path / f"b.{suffix}", read_image(tmp_path / "a.png"), quality=100)
+    with Image.open(tmp_path / f"b.{suffix}") as image:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        shown = ImageCms.profileToProfile(image.convert("RGB"), profile, ImageCms.createProfile("sRGB"))
+    light = np.clip(linear(samples / 255, kind), 0, 1)
+    expected = 255 * np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+    assert np.abs(np.asarray(shown) - expected).max() < 4
+    write_image(tmp_path / "c.png", read_image(tmp_path / "a.png"))
+    assert all(chunk[0] + chunk[1] in (tmp_path / "c.png").read_bytes() for chunk in CHUNKS[kind])
+
+
+def test_colour_that_needs_no_profile_or_fits_none(tmp_path: Path) -> None:
+    for chunks in ([(b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 45455))], [(b"cICP", bytes([1, 13, 0, 1]))], []):
+        (tmp_path / "a.png").write_bytes(png(24, 20, 8, 2, RAW, *chunks))
+        kept, lost = fitted(read_image(tmp_path / "a.png").metadata, FORMATS["jpeg"], False)
+        assert kept.icc is None and lost == ()
+    (tmp_path / "a.png").write_bytes(png(24, 20, 8, 2, RAW, (b"cICP", bytes([9, 16, 0, 1]))))
+    metadata = read_image(tmp_path / "a.png").metadata
+    assert fitted(metadata, FORMATS["jpeg"], False)[1] == ("colour space (cICP 9/16/0)",)
+    assert fitted(metadata, FORMATS["png"], False) == (metadata, ())
+    grey = fitted(Metadata(png_colour={b"gAMA": struct.pack(">I", 100_000)}), FORMATS["jpeg"], True)[0].icc
+    assert grey is not None and grey[16:20] == b"GRAY"
+    ImageCms.ImageCmsProfile(io.BytesIO(grey))
+
+
+def test_profile_of_a_bmp(tmp_path: Path) -> None:
+    icc, pixels = b"a profile", bytes(16)
+    header = struct.pack("<IiiHHIIiiII", 124, 2, 2, 1, 24, 0, 16, 0, 0, 0, 0) + bytes(16) + b"DEBM" + bytes(48)
+    header += struct.pack("<IIII", 4, 124 + 16, len(icc), 0)
+    data = b"BM" + struct.pack("<IHHI", 14 + 124 + 16 + len(icc), 0, 0, 138) + header + pixels + icc
+    (tmp_path / "a.bmp").write_bytes(data)
+    metadata = read_image(tmp_path / "a.bmp").metadata
+    assert metadata.icc == icc
+    assert fitted(metadata, FORMATS["bmp"], False)[1] == ("colour profile",)
+
+
+def test_exif_of_imagemagick_turns_a_png(tmp_path: Path) -> None:
+    block = exif_block(6).hex().encode()
+    text = b"Raw profile type exif\0\nexif\n      %d\n%s\n" % (len(block) // 2, block)
+    (tmp_path / "a.png").write_bytes(png(24, 20, 8, 2, RAW, (b"tEXt", text), (b"tEXt", b"Title\0x")))
+    image = read_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(image.pixels, np.rot90(PIXELS, -1))
+    assert b"Raw profile" not in image.metadata.png_text and b"Title" in image.metadata.png_text
+
+
+def test_what_else_is_left_out_is_said(tmp_path: Path) -> None:
+    other = Image.fromarray(PIXELS)
+    other.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[other], quality=95)  # as stereo cameras write
+    image = read_image(tmp_path / "a.jpg")
+    assert image.pixels.shape == PIXELS.shape
+    assert image.notes == ("1 further image in the file left out",)
+    note = b"<rdf:Description xmlns:n='http://ns.adobe.com/xmp/note/' n:HasExtendedXMP='0123'/>"
+    (tmp_path / "b.jpg").write_bytes(jpeg((0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP % note)))
+    image = read_image(tmp_path / "b.jpg")
+    assert image.notes == ("its extended XMP was left out",) and b"0123" not in (image.metadata.xmp or b"0123")
+    tifffile.imwrite(tmp_path / "c.tif", PIXELS, photometric="rgb", extratags=[(37724, 7, 5, b"layer", True)])
+    assert read_image(tmp_path / "c.tif").notes == ("its layers were left out",)
+
+
+def test_profile_and_xmp_of_a_jpeg_2000(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS.repeat(4, 0).repeat(4, 1)).save(tmp_path / "a.jp2", irreversible=False)
+    packet = XMP % b""
+    box = b"uuid" + bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + packet
+    data = (tmp_path / "a.jp2").read_bytes()
+    at = data.index(b"jp2c") - 4
+    (tmp_path / "a.jp2").write_bytes(data[:at] + struct.pack(">I", len(box) + 4) + box + data[at:])
+    metadata = read_image(tmp_path / "a.jp2").metadata
+    assert metadata.xmp == packet and metadata.icc is None

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from srkd.inference.backends.engine import Bytes, CannotRunError, Engine
+from srkd.inference.backends.guard import Guarded, broken
+from srkd.inference.calibration import check_sizes
+from support import textured
+
+
+class Repeats(Engine):
+    """Repeats pixels; with `hole`, a patch of its answer is of that level, as NaN makes it."""
+
+    runtime = "torch"
+
+    def __init__(self, precision: str, hole: int | None = None) -> None:
+        super().__init__(precision, {"scale": 2})
+        self.hole, self.calls = hole, 0
+
+    def _run(self, pixels: Bytes) -> Bytes:
+        self.calls += 1
+        prediction = pixels.repeat(2, 1).repeat(2, 2)
+        if self.hole is not None:
+            prediction[:, 20:70, 30:80] = self.hole
+        return prediction
+
+
+@pytest.mark.parametrize("hole", [0, 255])
+def test_a_broken_prediction_is_done_again_exactly_and_said_once(hole: int) -> None:
+    image = textured(0, 60, 70)[None] // 2 + 40
+    exact, said = Repeats("fp32"), list[str]()
+    guarded = Guarded(Repeats("bf16", hole), lambda: exact, said.append)
+    for _ in range(2):
+        assert np.array_equal(guarded(image), exact(image))
+    assert said == ["torch bf16 gave NaN or black for an image of this network: going on with torch fp32"]
+    assert str(guarded) == "torch fp32"
+
+
+def test_what_the_network_itself_does_is_left_alone() -> None:
+    image = np.full((1, 60, 70, 3), 100, np.uint8)
+    engine, exact = Repeats("bf16", 0), Repeats("fp32", 0)
+    guarded = Guarded(engine, lambda: exact, lambda line: pytest.fail(line))
+    for _ in range(3):
+        assert (guarded(image)[0, 30:60, 40:70] == 0).all()
+    assert exact.calls == 1 and engine.calls == 3
+
+
+@pytest.mark.parametrize("shape", [(60, 70), (1, 1), (5, 33)])
+def test_good_predictions_are_not_called_broken(shape: tuple[int, int]) -> None:
+    image = textured(1, *shape)
+    sharp = image.repeat(2, 0).repeat(2, 1).astype(int) + np.random.default_rng(0).integers(-20, 20, 3)
+    assert not broken(image[None], np.clip(sharp, 0, 255).astype(np.uint8)[None])
+    black = np.zeros((1, *shape, 3), np.uint8)
+    assert not broken(black, black.repeat(2, 1).repeat(2, 2))
+
+
+def test_an_engine_that_cannot_run_gives_way_to_the_exact_one() -> None:
+    class Fails(Repeats):
+        def _run(self, pixels: np.ndarray) -> np.ndarray:
+            raise IndexError("no such size\nand more")
+
+    said: list[str] = []
+    guarded = Guarded(Fails("fp32"), lambda: Repeats("fp32"), said.append)
+    image = np.full((1, 20, 20, 3), 90, np.uint8)
+    for _ in range(2):
+        assert (guarded(image) == 90).all()
+    (line,) = said
+    assert line.endswith("cannot run this network at 20x20: no such size: going on with torch fp32")
+    with pytest.raises(CannotRunError, match=r"at 20x20: no such size$"):
+        Fails("fp32")(image)
+
+
+def test_sizes_that_a_runtime_takes_for_constants_are_found() -> None:
+    class Baked(Repeats):
+        """Right at sides that are multiples of 8."""
+
+        def _run(self, pixels: np.ndarray) -> np.ndarray:
+            return super()._run(pixels) // (1 if pixels.shape[2] % 8 == 0 else 2)
+
+    image = textured(0, 40, 50)
+    check_sizes(Repeats("fp32"), Repeats("fp32"), image)
+    for precision in ("fp32", "int8"):
+        with pytest.raises(CannotRunError, match=r"differs by .* levels at 51x37: sizes are constants in it"):
+            check_sizes(Baked(precision), Repeats("fp32"), image)

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import importlib
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from srkd.errors import SrkdError
+from srkd.inference import backends
+from srkd.inference.backends import engine, onnx, openvino
+from srkd.inference.calibration import calibration_images, closeness
+from srkd.inference.graph import Pixels, facts, graph_of, layers
+from srkd.inference.model import Model
+from srkd.networks import build
+from srkd.networks.infer import to_image, to_tensor
+from support import needs_int8, textured
+
+SPEC = {"type": "EDSR", "num_feat": 8, "num_block": 1, "upscale": 2}
+WAYS = [("torch", "fp32"), ("torch", "bf16"), ("openvino", "fp32"), ("openvino", "bf16"), ("onnxruntime", "fp32")]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Model:
+    torch.manual_seed(0)
+    return Model(build(SPEC).eval(), 2, "tiny", meta={"network": SPEC, "licence": "CC0 1.0"})
+
+
+@pytest.mark.isa
+@pytest.mark.parametrize(("runtime", "precision"), WAYS)
+def test_every_runtime_gives_what_the_network_does(tiny: Model, runtime: str, precision: str) -> None:
+    image = textured(0, 37, 50)
+    with torch.inference_mode():
+        expected = to_image(tiny.network(to_tensor(image)))
+    opened = backends.open_engine(tiny, runtime, precision)
+    assert str(opened) == f"{runtime} {precision}"
+    for pixels in (image, image[:30], image):  # a size comes again after another
+        prediction = opened(pixels[None])[0]
+        assert prediction.dtype == np.uint8 and prediction.shape == (2 * len(pixels), 100, 3)
+    lowest, largest = closeness([prediction], [expected])
+    assert (largest <= 1) if precision == "fp32" else (lowest > 45)
+    batch = np.stack([textured(seed, 20, 24) for seed in range(3)])
+    alone = np.concatenate([opened(one[None]) for one in batch])
+    assert np.abs(opened(batch).astype(int) - alone).max() <= (1 if precision == "fp32" else 3)
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino", "onnxruntime"])
+def test_images_of_a_few_pixels_are_all_border(tiny: Model, runtime: str) -> None:
+    opened = backends.open_engine(tiny, runtime, "fp32")
+    for height, width in itertools.product((1, 2, 3, 4), repeat=2):
+        image = textured(height, height, width)
+        with torch.inference_mode():
+            expected = to_image(tiny.network(to_tensor(image)))
+        prediction = opened(image[None])[0].astype(int)
+        assert prediction.shape == expected.shape and np.abs(prediction - expected).max() <= 1
+
+
+class White(nn.Module):
+    """The mean of 9 pixels, four times: every weight and, on white, every input of its convolution is the largest."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 3, padding=1, padding_mode="zeros")
+        with torch.no_grad():
+            self.conv.weight.fill_(1 / 27)
+            self.conv.bias.fill_(1e-4)  # type: ignore[union-attr]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.pixel_shuffle(self.conv(x), 2)
+
+
+@pytest.mark.isa
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_sums_of_int8_products_do_not_overflow(runtime: str) -> None:
+    """Without VNNI two products are added in 16 bits, which take no two of 255 x 127: then weights have 7 bits."""
+    needs_int8(runtime)
+    white = np.full((16, 18, 3), 255, np.uint8)
+    opened = backends.open_engine(Model(White().eval(), 2), runtime, "int8", [white])
+    for _ in range(2):  # for any size, then for this one
+        assert opened(white[None])[0, 2:-2, 2:-2].min() >= 253
+
+
+@pytest.mark.isa
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_int8_stays_close_and_kept_layers_bring_it_closer(tiny: Model, runtime: str) -> None:
+    needs_int8(runtime)
+    images = calibration_images(2, count=2)
+    exact = images.predictions(backends.open_engine(tiny, "torch", "fp32"))
+    names = list(layers(graph_of(tiny.network)))
+
+    def lowest(keep: list[str]) -> float:
+        opened = backends.open_engine(tiny, runtime, "int8", images.inputs, keep)
+        return closeness(images.predictions(opened), exact)[0]
+
+    whole, most_kept = lowest([]), lowest(names[2:])
+    assert 35 < whole < most_kept - 1
+
+
+@pytest.mark.isa
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_int8_made_for_processors_with_vnni_is_refused_on_others(
+    runtime: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_int8(runtime)
+    path = tmp_path / f"white{backends.SUFFIXES[runtime]}"
+    for saturates in (True, False):
+        monkeypatch.setattr(backends, "int8_saturates", lambda here=saturates: here)
+        known = facts("white", 2, 1, None, {})
+        converted = backends.converted(graph_of(White().eval()), runtime, "int8", known)
+        own = backends.quantised(converted, runtime, [np.full((16, 18, 3), 255, np.uint8)])
+        backends.save(own, runtime, path)
+        assert backends.open_file(path).precision == "int8"
+        monkeypatch.setattr(backends, "int8_saturates", lambda: True)
+        if saturates:
+            assert backends.open_file(path).precision == "int8"
+        else:
+            with pytest.raises(SrkdError, match=r"white\..* its int8 sums overflow on this processor"):
+                backends.open_file(path)
+
+
+def test_sides_that_the_network_does_not_take_are_padded_and_cut() -> None:
+    class Halves(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            assert x.shape[2] % 4 == x.shape[3] % 4 == 0
+            return nn.functional.interpolate(x, scale_factor=2, mode="nearest")
+
+    opened = backends.open_engine(Model(Halves(), 2, multiple=4), "torch", "fp32")
+    image = textured(1, 7, 9)
+    assert np.array_equal(opened(image[None])[0], image.repeat(2, 0).repeat(2, 1))
+    tiny = opened(image[None, :1, :1])
+    assert tiny.shape == (1, 2, 2, 3) and (tiny == image[0, 0]).all()
+
+
+def test_the_graph_of_a_fused_network_shuffles_bytes_alike(tiny: Model) -> None:
+    graph = graph_of(tiny.network)
+    pixels = torch.from_numpy(textured(2, 9, 13))[None]
+    plain = Pixels(tiny.network)
+    with torch.inference_mode():
+        assert (graph(pixels).int() - plain(pixels).int()).abs().max() <= 1
+
+
+class Odd(nn.Module):
+    """Takes an eigenvalue decomposition, which neither ONNX nor OpenVINO has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        values = torch.linalg.eigvals(x[:, :1, :3, :3])
+        return nn.functional.interpolate(x, scale_factor=2) + values.real.mean()
+
+
+@pytest.mark.parametrize(("runtime", "other"), [("openvino", "ONNX Runtime"), ("onnxruntime", "OpenVINO")])
+def test_an_operator_that_a_runtime_lacks_is_named(runtime: str, other: str) -> None:
+    with pytest.raises(SrkdError, match=rf"lacks aten.*eig.*use torch or {other}"):
+        backends.open_engine(Model(Odd(), 2), runtime, "fp32")
+
+
+def test_mistakes_are_named(tiny: Model, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(SrkdError, match='unknown runtime "openvion" \\(did you mean "openvino"'):
+        backends.open_engine(tiny, "openvion", "fp32")
+    with pytest.raises(SrkdError, match="torch has fp32, bf16, not int8; openvino and onnxruntime have it"):
+        backends.open_engine(tiny, "torch", "int8")
+    with pytest.raises(SrkdError, match="openvino int8 needs calibration images"):
+        backends.open_engine(tiny, "openvino", "int8")
+    with pytest.raises(SrkdError, match="8 calibration images, 9 were asked for"):
+        calibration_images(2, count=9)
+    for name in ("a.onnx", "a.xml"):
+        (tmp_path / name).write_bytes(b"nothing")
+        with pytest.raises(SrkdError, match=f"{name}: not an"):
+            backends.open_file(tmp_path / name)
+    with pytest.raises(SrkdError, match="no such file"):
+        backends.open_file(tmp_path / "b.onnx")
+
+    def missing(name: str) -> None:
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    for module, package in ((openvino, "openvino"), (onnx, "onnx")):
+        with pytest.raises(SrkdError, match=rf"{package} is not installed here: pip install 'srkd\[deploy\]'"):
+            module.convert(graph_of(tiny.network), {})
+
+
+@pytest.mark.parametrize(
+    ("runtime", "suffix", "uint8"),
+    [("openvino", ".xml", True), ("openvino", ".xml", False), ("onnxruntime", ".onnx", False)],
+)
+def test_a_saved_file_says_what_it_is(tiny: Model, tmp_path: Path, runtime: str, suffix: str, uint8: bool) -> None:
+    known = facts(tiny.name, 2, 1, 5, tiny.meta)
+    own = backends.converted(graph_of(tiny.network, uint8), runtime, "fp32", known)
+    backends.save(own, runtime, tmp_path / f"net{suffix}")
+    opened = backends.open_file(tmp_path / f"net{suffix}")
+    assert opened.precision == "fp32" and opened.facts["licence"] == "CC0 1.0"
+    assert opened.facts["halo"] == 5 and opened.facts["colour"] == "RGB" and opened.facts["network"] == SPEC
+    image = textured(3, 12, 15)[None]
+    expected = engine.as_bytes(backends.open_engine(tiny, "torch", "fp32")(image).transpose(0, 3, 1, 2) / 255)
+    assert np.abs(opened(image).astype(int) - expected).max() <= 1

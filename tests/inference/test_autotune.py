@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from srkd.cli.main import main
+from srkd.errors import SrkdError
+from srkd.files.cache import cache_folder
+from srkd.images.read import ImageData, read_image, write_image
+from srkd.inference import autotune, backends
+from srkd.inference.autotune import BackendSpec, engine_for, remembered
+from srkd.inference.fingerprint import fingerprint
+from srkd.inference.model import Model
+from srkd.networks import build
+from srkd.training.checkpoint import save_weights
+from support import ExactOnly, needs_int8, replicating_edsr, textured
+
+SPEC = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2, "img_range": 1.0}
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Model:
+    monkeypatch.setenv("SRKD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(autotune, "_SECONDS", 0.0)
+    images = autotune.calibration_images
+    monkeypatch.setattr(autotune, "calibration_images", lambda scale: images(scale, count=1))
+    return Model(replicating_edsr(), 2, "tiny", meta={"network": SPEC})
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {
+            "type": "RCAN",
+            "num_in_ch": 3,
+            "num_out_ch": 3,
+            "num_feat": 4,
+            "num_group": 1,
+            "num_block": 1,
+            "squeeze_factor": 2,
+            "upscale": 2,
+        },
+        {"type": "SRResNet", "num_feat": 4, "num_block": 1, "upscale": 2},
+    ],
+    ids=["1x1 kernels", "batch norm"],
+)
+def test_every_tensor_can_be_fingerprinted(spec: dict[str, object], tmp_path: Path) -> None:
+    save_weights(tmp_path / "net.safetensors", build(spec).state_dict(), {"network": spec, "scale": 2})
+    write_image(tmp_path / "in.png", ImageData(textured(0, 20, 24)))
+    loaded = Model.load(tmp_path / "net.safetensors")  # in channels last, as upscaling has it
+    assert fingerprint(loaded) == fingerprint(Model.load(tmp_path / "net.safetensors"))
+    assert (
+        main(
+            ["upscale", str(tmp_path / "in.png"), "-o", str(tmp_path / "out"), "-m", str(tmp_path / "net.safetensors")]
+        )
+        == 0
+    )
+    assert read_image(tmp_path / "out" / "in.png").pixels.shape == (40, 48, 3)
+
+
+def speeds(monkeypatch: pytest.MonkeyPatch, times: dict[str, float]) -> None:
+    """Let each (runtime precision) take a time that is given, whatever it takes here."""
+
+    def pretended(function: Callable[[], object], seconds: float) -> float:
+        engine = next(
+            cell.cell_contents for cell in function.__closure__ or () if hasattr(cell.cell_contents, "runtime")
+        )
+        return times[str(engine)]
+
+    monkeypatch.setattr(autotune, "median_ms", pretended)
+
+
+@pytest.mark.isa
+def test_the_fastest_good_one_is_measured_once_and_remembered(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_int8("openvino")
+    times = {"torch fp32": 9.0, "torch bf16": 8.0, "openvino fp32": 4.0, "openvino bf16": 2.0, "openvino int8": 1.0}
+    speeds(monkeypatch, times)
+    said: list[str] = []
+    assert remembered(model, said.append) is None and not said
+    first = engine_for(model, BackendSpec(), said.append)
+    assert str(first) == "openvino int8" and sum("measuring" in line for line in said) == 5
+    image = textured(0, 30, 40)
+    assert first is not None
+    assert np.abs(first(image[None])[0].astype(int) - image.repeat(2, 0).repeat(2, 1)).max() <= 6
+    said.clear()
+    monkeypatch.setattr(backends, "converted", lambda *_: pytest.fail("converted again"))
+    again = remembered(model, said.append)
+    assert str(again) == "openvino int8" and not any("measuring" in line for line in said)
+    table = cache_folder() / "runtimes" / fingerprint(model) / "measured.json"
+    rows = json.loads(table.read_bytes())
+    for row in rows.values():
+        row["good"] = row["precision"] == "fp32"
+    table.write_text(json.dumps(rows))
+    assert str(engine_for(model, BackendSpec())) == "openvino fp32"
+    assert engine_for(model, BackendSpec("torch")) is None  # the network itself
+    with pytest.raises(SrkdError, match=r"tiny: loses .* dB from fp32; take another --runtime or --precision"):
+        engine_for(model, BackendSpec("openvino", "int8"))
+    table.write_text("{")  # a broken cache is made anew
+    assert remembered(model) is None
+
+
+@pytest.mark.parametrize("damage", ["exchanged", "writable", "no note"])
+def test_a_damaged_or_foreign_engine_is_made_anew(model: Model, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
+    speeds(monkeypatch, {"openvino fp32": 1.0})
+    spec = BackendSpec("openvino", "fp32")
+    assert engine_for(model, spec) is not None
+    folder = cache_folder() / "runtimes" / fingerprint(model)
+    weights = folder / "openvino.bin"
+    if damage == "exchanged":
+        weights.write_bytes(bytes(weights.stat().st_size))
+    elif damage == "writable":
+        weights.chmod(0o666)
+    else:
+        (folder / "openvino.json").unlink()
+    again = engine_for(model, spec)
+    assert again is not None
+    image = textured(0, 30, 40)
+    assert np.abs(again(image[None])[0].astype(int) - image.repeat(2, 0).repeat(2, 1)).max() <= 6
+    assert weights.stat().st_mode & 0o002 == 0 and any(weights.read_bytes())
+    monkeypatch.setattr(backends, "converted", lambda *_: pytest.fail("converted again"))
+    assert engine_for(model, spec) is not None
+
+
+@pytest.mark.parametrize("text", ["[1]", '{"openvino-fp32": 3}', "\x00", "{"])
+def test_damaged_measurements_are_made_anew(model: Model, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    speeds(monkeypatch, {"openvino fp32": 1.0})
+    assert engine_for(model, BackendSpec("openvino", "fp32")) is not None
+    (cache_folder() / "runtimes" / fingerprint(model) / "measured.json").write_text(text)
+    said: list[str] = []
+    assert engine_for(model, BackendSpec("openvino", "fp32"), said.append) is not None
+    assert any("measuring" in line for line in said)
+
+
+@pytest.mark.isa
+def test_int8_that_is_no_faster_is_left_unless_it_is_named(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_int8("openvino")
+    speeds(
+        monkeypatch,
+        {f"{runtime} {precision}": 2.0 for runtime, precision in backends.available()} | {"torch bf16": 1.0},
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(autotune, "quantise", lambda *_: pytest.fail("layers were looked for"))
+        said: list[str] = []
+        assert str(engine_for(model, BackendSpec(), said.append)) == "torch bf16"
+        assert "openvino int8 not (2.0 ms, no faster)" in said[-1]
+        assert str(remembered(model)) == "torch bf16"
+    assert str(engine_for(model, BackendSpec(precision="int8"))) == "openvino int8"
+    assert str(remembered(model)) == "torch bf16"
+
+
+def test_another_network_is_measured_anew(model: Model) -> None:
+    assert fingerprint(model) == fingerprint(Model(replicating_edsr(), 2, "other name"))
+    assert fingerprint(model) != fingerprint(Model(replicating_edsr(2.0), 2, "tiny"))
+    brighter = replicating_edsr()
+    brighter.img_range = 255.0
+    assert fingerprint(model) != fingerprint(Model(brighter, 2, "tiny")), "equal weights, another function"
+
+
+def test_the_command_takes_what_is_wished_for(model: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_weights(tmp_path / "tiny.safetensors", model.network.state_dict(), {"network": SPEC, "scale": 2})
+    shapes = {"colour": (20, 30, 3), "grey": (20, 30, 1), "alpha": (20, 30, 4)}
+    for name, shape in shapes.items():
+        pixels = np.repeat(textured(1, 20, 30)[..., :1], shape[2], 2)
+        write_image(tmp_path / "in" / f"{name}.png", ImageData(pixels))
+    command = ["upscale", str(tmp_path / "in"), "-m", str(tmp_path / "tiny.safetensors"), "-o"]
+    assert main([*command, str(tmp_path / "a")]) == 0
+    assert main([*command, str(tmp_path / "b"), "--runtime", "openvino", "--precision", "bf16", "--tile", "16"]) == 0
+    assert re.search(r"openvino bf16: openvino bf16 \d+\.\d ms", capsys.readouterr().err)
+    for name in shapes:
+        a, b = (read_image(tmp_path / folder / f"{name}.png").pixels.astype(int) for folder in "ab")
+        assert a.shape[:2] == (40, 60) and np.abs(a - b).max() <= 2
+    for extra, words in (
+        (["--runtime", "onyx"], 'unknown runtime "onyx"'),
+        (["--runtime", "torch", "--precision", "int8"], "torch has fp32, bf16, not int8"),
+        (["--precision", "int4"], "not int4"),
+    ):
+        assert main([*command, str(tmp_path / "c"), *extra]) == 1
+        assert words in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named_with_its_command(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(backends._PACKAGES, "openvino", ["openvino_that_is_not_here"])
+    with pytest.raises(
+        SrkdError, match=r"openvino_that_is_not_here is not installed here: pip install 'srkd\[deploy\]'"
+    ):
+        engine_for(model, BackendSpec("openvino"))
+    assert all(runtime != "openvino" for runtime, _ in backends.available())
+
+
+def test_what_a_runtime_cannot_do_is_left_for_what_can(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = Model(ExactOnly().eval(), 2, "exact")
+    monkeypatch.setattr(autotune, "_candidates", lambda *_: [("torch", "fp32"), ("torch", "bf16")])
+    said: list[str] = []
+    assert engine_for(exact, BackendSpec(), said.append) is None and engine_for(exact, BackendSpec("torch")) is None
+    assert re.search(r"torch bf16 not \(torch bf16 cannot run this network at .*\)", said[-1])
+    with pytest.raises(SrkdError, match="torch bf16 cannot run this network") as caught:
+        engine_for(exact, BackendSpec("torch", "bf16"))
+    assert "\n" not in str(caught.value)

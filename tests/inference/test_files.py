@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from srkd.errors import PartialFailure, SrkdError
+from srkd.images.formats import FORMATS
+from srkd.images.read import ImageData, Metadata, image_size, read_image, write_image
+from srkd.inference.files import Options, preview, share, upscale_file, upscale_files
+from srkd.inference.jobs import Job, plan
+from srkd.inference.model import Model
+from srkd.inference.summary import line
+from srkd.networks import build
+
+RNG = np.random.default_rng(0)
+DOUBLE = Model(nn.Upsample(scale_factor=2), 2)
+SAME = Model(nn.Identity(), 1)
+
+
+def noise(channels: int = 3, dtype: type = np.uint8, height: int = 20, width: int = 14) -> np.ndarray:
+    return RNG.integers(1, np.iinfo(dtype).max + 1, (height, width, channels), dtype=dtype)
+
+
+def do(model: Model, jobs: list[Job], **options: object) -> tuple[list[str], int]:
+    said: list[str] = []
+    try:
+        return said, upscale_files(model, jobs, Options(**options), said.append, lambda n: None)  # type: ignore[arg-type]
+    except PartialFailure as error:
+        return [*said, str(error)], -1
+
+
+HELD = [
+    (f.name, channels, dtype)
+    for f in FORMATS.values()
+    for channels in (1, 2, 3, 4)
+    for dtype in (np.uint8, np.uint16)
+    if (f.alpha or channels in (1, 3)) and (f.deep or dtype == np.uint8)
+]
+
+
+@pytest.mark.parametrize(("name", "channels", "dtype"), HELD)
+def test_round_trip_through_an_identity(tmp_path: Path, name: str, channels: int, dtype: type) -> None:
+    pixels = noise(channels, dtype)
+    quality = 100 if name == "webp" else None
+    source = Job(tmp_path / f"a.{name}", tmp_path / f"b.{name}", name)
+    write_image(source.source, ImageData(pixels, metadata=Metadata(dpi=(300, 300))), quality=quality)
+    assert upscale_file(SAME, source, Options(quality=quality, tile=8)) == []
+    before, after = read_image(source.source), read_image(source.target)
+    assert after.pixels.dtype == dtype
+    difference = np.abs(after.pixels.astype(int) - before.pixels)
+    assert difference.mean() < 3 if name == "jpeg" else difference.max() == 0
+    assert after.metadata == before.metadata
+
+
+def test_orientation_profile_and_exif_survive(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Maker"
+    exif[0x8769] = {0xA002: 14, 0xA003: 20}
+    icc = b"not a true profile, but carried as it is"
+    Image.fromarray(noise()).save(tmp_path / "a.jpg", exif=exif, icc_profile=icc, quality=95)
+    for name, suffix in (("png", "png"), ("jpeg", "jpg"), ("tiff", "tif"), ("webp", "webp")):
+        target = tmp_path / f"b.{suffix}"
+        upscale_file(DOUBLE, Job(tmp_path / "a.jpg", target, name), Options(quality=100))
+        back = read_image(target)
+        assert back.pixels.shape == (28, 40, 3)
+        assert back.metadata.icc == icc
+        kept = Image.Exif()
+        kept.load(back.metadata.exif or b"")
+        assert (kept.get(0x0112, 1), kept[0x010F]) == (1, "Maker")
+        assert (kept.get_ifd(0x8769)[0xA002], kept.get_ifd(0x8769)[0xA003]) == (40, 28)
+
+
+def test_alpha_into_a_format_without(tmp_path: Path) -> None:
+    opaque, clear = noise(4), noise(4)
+    opaque[..., 3] = 255
+    write_image(tmp_path / "opaque.png", ImageData(opaque))
+    write_image(tmp_path / "clear.png", ImageData(clear))
+    jobs = plan([str(tmp_path)], tmp_path / "out", format="jpeg")
+    planned = [line(outcome) for outcome in preview(jobs, 1, Options())]
+    assert planned[0].startswith("cannot be written: ") and "jpeg holds no transparency" in planned[0]
+    said, _ = do(SAME, jobs)
+    assert said[0].startswith("failed:") and "clear.jpg: jpeg holds no transparency; choose png" in said[0]
+    np.testing.assert_allclose(read_image(tmp_path / "out" / "opaque.jpg").pixels, opaque[..., :3], atol=40)
+    assert os.listdir(tmp_path / "out") == ["opaque.jpg"]
+
+
+def test_depth_that_is_lost_is_said(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", ImageData(noise(3, np.uint16)))
+    said, written = do(SAME, plan([str(tmp_path)], tmp_path / "out", format="jpeg"))
+    assert written == 1
+    assert said == [f"{tmp_path / 'a.png'}: 16 bits rounded to the 8 that jpeg holds"]
+
+
+def broken(number: int) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(noise(height=40, width=40)).save(stream, "PNG")
+    whole = stream.getvalue()
+    kinds = (b"", whole[:200], b"<html>not found</html>", whole[:60] + b"\0" * 40 + whole[100:], b"\xff\xd8\xff")
+    return kinds[number % len(kinds)]
+
+
+def test_many_images_of_which_some_are_broken(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = Model(build({"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}).eval(), 2)
+    bad = []
+    for number in range(60):
+        path = tmp_path / "in" / f"{number:03d}.{('png', 'jpg', 'webp', 'tif', 'bmp')[number % 5]}"
+        write_image(path, ImageData(noise((1, 3)[number % 2], height=8 + number % 7, width=9)))
+        if number % 12 == 5:
+            path.write_bytes(broken(number // 12))
+            bad.append(path)
+    said, _ = do(model, plan([str(tmp_path / "in")], tmp_path / "out"))
+    assert said[-1] == "5 of 60 images failed, 55 were written"
+    failed = [line for line in said if line.startswith("failed: ")]
+    assert [line.split(": ")[1] for line in failed] == [str(path) for path in bad]
+    assert not any("\n" in line for line in said)
+    written = sorted((tmp_path / "out").iterdir())
+    assert len(written) == 55
+    for path in written:
+        source = read_image(tmp_path / "in" / path.name)
+        if path.suffix in (".png", ".tif", ".bmp"):
+            np.testing.assert_array_equal(read_image(path).pixels, model.upscale(source.pixels))
+
+
+def test_an_error_of_the_network_spoils_one_image_only(tmp_path: Path) -> None:
+    class Choosy(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.shape[-1] == 14:
+                raise RuntimeError("cannot do\n14 columns")
+            return x
+
+    for name, width in (("a", 14), ("b", 15)):
+        write_image(tmp_path / f"{name}.png", ImageData(noise(width=width)))
+    said, _ = do(Model(Choosy(), 1), plan([str(tmp_path)], tmp_path / "out"), tile=0)
+    assert said[0] == f"failed: {tmp_path / 'a.png'}: RuntimeError: cannot do 14 columns"
+    assert os.listdir(tmp_path / "out") == ["b.png"]
+
+
+def test_skipping_and_preview(tmp_path: Path) -> None:
+    for name in "ab":
+        write_image(tmp_path / f"{name}.png", ImageData(noise()))
+    (tmp_path / "c.png").write_bytes(b"")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").write_bytes(b"kept")
+    jobs = plan([str(tmp_path)], tmp_path / "out")
+    lines = [line(outcome) for outcome in preview(jobs, 2, Options(skip_existing=True))]
+    assert lines[0] == f"skip {tmp_path}/out/a.png: exists"
+    assert lines[1] == f"{tmp_path}/b.png 14x20 -> {tmp_path}/out/b.png 28x40"
+    assert lines[2] == f"cannot be read: {tmp_path}/c.png: the file is empty"
+    said, _ = do(DOUBLE, jobs, skip_existing=True)
+    assert said[-1] == "1 of 3 images failed, 1 were written"
+    assert (tmp_path / "out" / "a.png").read_bytes() == b"kept"
+
+
+def test_processes_share_the_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [Job(Path(f"{i}.png"), Path(f"o{i}.png"), "png") for i in range(7)]
+    parts = []
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        parts.append(share(jobs))
+    assert sorted(job.source for part in parts for job in part) == sorted(job.source for job in jobs)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_bad_options_are_refused_at_once() -> None:
+    with pytest.raises(SrkdError, match="tile must be"):
+        Options(tile=-3)
+    with pytest.raises(SrkdError, match="outscale must be"):
+        Options(outscale=0.0)
+
+
+def test_large_images_do_not_fill_memory(tmp_path: Path) -> None:
+    # 36 megapixels of result are 108 MB as bytes and 432 MB as floats. A process of its own, since peaks never go back.
+    code = """
+import resource, sys
+from pathlib import Path
+from torch import nn
+from srkd.inference.files import Options, upscale_file
+from srkd.inference.model import Model
+from srkd.inference.jobs import Job
+folder, model = Path(sys.argv[1]), Model(nn.Upsample(scale_factor=4), 4)
+peaks = []
+for name in ("small", "large"):
+    upscale_file(model, Job(folder / f"{name}.png", folder / f"{name}_x4.png", "png"), Options(tile=256))
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(peaks[1] - peaks[0])
+"""
+    for name, side in (("small", 256), ("large", 1500)):
+        write_image(
+            tmp_path / f"{name}.png", ImageData(np.tile(noise(height=100, width=100), (15, 15, 1))[:side, :side])
+        )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert image_size(tmp_path / "large_x4.png") == (6000, 6000)
+    assert int(done.stdout) < 150
+
+
+def test_what_a_format_cannot_hold_is_said_in_one_line(tmp_path: Path) -> None:
+    meta = Metadata(dpi=(300, 300), comment=b"words", exif=b"Exif\0\0II*\0\x08\0\0\0" + bytes(6))
+    write_image(tmp_path / "a.jpg", ImageData(noise(), metadata=meta))
+    Image.fromarray(noise()).save(tmp_path / "b.gif")
+    said, written = do(SAME, plan([str(tmp_path)], tmp_path / "out", format="bmp"))
+    assert written == 2
+    assert said == [
+        f"{tmp_path / 'a.jpg'}: bmp cannot hold its EXIF, comment",
+        f"{tmp_path / 'b.gif'}: gif is read and not written: saved as bmp",
+    ]
+
+
+def test_lossless_webp_stays_lossless(tmp_path: Path) -> None:
+    pixels = noise()
+    write_image(tmp_path / "a.webp", ImageData(pixels), quality=100)
+    job = Job(tmp_path / "a.webp", tmp_path / "b.webp", "webp")
+    upscale_file(SAME, job, Options())
+    np.testing.assert_array_equal(read_image(job.target).pixels, pixels)
+    upscale_file(SAME, job, Options(quality=50))
+    assert not np.array_equal(read_image(job.target).pixels, pixels)
+
+
+def test_an_error_of_any_kind_is_one_image_and_not_the_batch(tmp_path: Path) -> None:
+    class Odd(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if x.shape[-1] == 14:
+                raise KeyError("14")
+            return x
+
+    for name, width in (("a", 14), ("b", 15)):
+        write_image(tmp_path / f"{name}.png", ImageData(noise(width=width)))
+    said, _ = do(Model(Odd(), 1), plan([str(tmp_path)], tmp_path / "out"), tile=0)
+    assert said == [f"failed: {tmp_path / 'a.png'}: KeyError: '14'", "1 of 2 images failed, 1 were written"]

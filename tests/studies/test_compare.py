@@ -1,0 +1,212 @@
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from srkd.cli import main
+from srkd.errors import SrkdError
+from srkd.files.lock import locked
+from srkd.studies import comparison, plan
+from srkd.studies.compare import Comparison
+from srkd.training.run import Run
+
+L1 = {"type": "L1Loss"}
+VID = {"type": "vid", "at": "body.1"}
+
+
+@pytest.fixture
+def study(recipe: dict[str, Any], photos: Path, tmp_path: Path) -> dict[str, Any]:
+    """Two variants and two seeds, with a teacher of random weights; the control is added."""
+    teacher = Run({**recipe, "name": "teacher", "train": {**recipe["train"], "total_iter": 1}}, tmp_path, quiet=True)
+    weights = teacher.train()["models"]["net_g"]
+    base = {
+        **recipe,
+        "network_g_teacher": {"file": weights},
+        "cache": {"patches": 16, "dir": str(tmp_path / "caches")},
+        "val": {"val_freq": 2},
+    }
+    return {
+        "name": "tiny",
+        "base": base,
+        "seeds": [0, 1],
+        "sets": [str(photos)],
+        "variants": [
+            {"name": "output", "losses": [L1, {"type": "output", "weight": 0.5}]},
+            {"name": "vid", "losses": [L1, VID], "set": {"train.clip_grad_norm": 1.0}},
+        ],
+    }
+
+
+def opened(study: dict[str, Any], folder: Path) -> Comparison:
+    path = folder / "study.yml"
+    path.write_text(yaml.safe_dump(study), encoding="utf-8")
+    return Comparison(plan.read(path), folder / "out")
+
+
+def test_a_study_end_to_end(study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = opened(study, tmp_path)
+    first.check()
+    assert not first.folder.exists()
+    assert first.train(quiet=True)
+    found = comparison.write(first)
+    assert {(run["variant"], run["seed"]) for run in found["runs"]} == {
+        (v, s) for v in ("control", "output", "vid") for s in (0, 1)
+    }
+    (psnr,) = (table for table in found["scores"] if table["metric"] == "psnr")
+    rows = {row["variant"]: row for row in psnr["rows"]}
+    runs = {(run["variant"], run["seed"]): run["scores"][psnr["set"]]["metrics"]["psnr"] for run in found["runs"]}
+    pairs = [runs["vid", s][p] - runs["control", s][p] for s in (0, 1) for p in runs["control", 0]]
+    assert rows["vid"]["difference"] == pytest.approx(sum(pairs) / len(pairs))
+    assert {row["seeds"] for row in rows.values()} == {2} and "verdict" not in rows["control"]
+    costs = {row["variant"]: row for row in found["costs"]}
+    assert costs["vid"]["extra parameters"] > costs["output"]["extra parameters"] == 0
+    assert {(row["variant"], row["term"]) for row in found["terms"]} >= {("vid", "vid"), ("output", "output")}
+    assert all(-1 <= row["cosine"] <= 1 for row in found["terms"] if "cosine" in row)
+    assert "vid" in (first.folder / "results.md").read_text(encoding="utf-8")
+    page = (first.folder / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    for heading in (f"Details of {psnr['set']}", f"Every item: psnr on {psnr['set']}", "Study"):
+        assert f"<h2>{heading}</h2>" in page
+    assert json.loads((first.folder / "results.json").read_text(encoding="utf-8")) == found
+    # All of them trained on the same bank, whose features only one looks at.
+    recipes = [yaml.safe_load(p.read_text(encoding="utf-8")) for p in first.folder.glob("*/*/recipe.yml")]
+    assert len(recipes) == 6 and all(r["cache"]["kind"] == "bank" and r["cache"]["taps"] == ["body.1"] for r in recipes)
+
+    patches = [np.load(file) for file in sorted((tmp_path / "caches").glob("bank-*/0.npy"))]
+    assert len(patches) == 2 and np.array_equal(*patches)
+
+    # What is finished is skipped.
+    again = opened(study, tmp_path)
+    again.check()
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "train", lambda run: pytest.fail("trained again"))
+        assert again.train(quiet=True)
+    assert comparison.summarise(again) == found
+
+    # Another set is scored without training.
+    steps = [p.stat().st_mtime_ns for p in sorted(first.folder.glob("*/*/training_states/*.pt"))]
+    unscored = opened({**study, "sets": []}, tmp_path)
+    unscored.check()
+    assert unscored.train(quiet=True)
+    assert {table["set"] for table in comparison.summarise(unscored)["scores"]} == {"validation"}
+    assert steps == [p.stat().st_mtime_ns for p in sorted(first.folder.glob("*/*/training_states/*.pt"))]
+
+    # An edited variant is named, and so is what changed; another variant's runs are still good.
+    study["variants"][0]["losses"][1]["weight"] = 0.7
+    with pytest.raises(SrkdError, match='variant "output": train changed since seed 0 was trained') as error:
+        opened(study, tmp_path).check()
+    assert "vid" not in str(error.value)
+
+
+def test_a_run_that_was_cut_off_goes_on_and_one_that_fails_does_not_stop_the_rest(
+    study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study["seeds"] = [0]
+    cut = opened(study, tmp_path)
+    cut.check()
+    assert not cut.train(budget=1e-3, quiet=True)
+    assert comparison.summarise(cut)["missing"] == 3
+    from srkd.distill.objective import Objective
+
+    forward = Objective.forward
+
+    def broken(self: Objective, *args: Any) -> Any:
+        if any(term.type == "output" for term in self.terms):
+            raise ValueError("a broken loss")
+        return forward(self, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Objective, "forward", broken)
+        assert cut.train(quiet=True)
+    found = comparison.write(cut)
+    assert [(row["variant"], row["error"]) for row in found["failed"]] == [("output", "ValueError: a broken loss")]
+    assert {run["variant"] for run in found["runs"]} == {"control", "vid"}
+    assert cut.train(quiet=True)
+    assert not comparison.summarise(cut)["failed"] and comparison.summarise(cut)["missing"] == 0
+
+
+def test_a_run_that_another_process_has_in_hand_is_left_to_it(
+    study: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study["seeds"] = [0]
+    ours = opened(study, tmp_path)
+    ours.check()
+    with locked(ours.folder / "control" / "seed_0"):
+        assert not ours.train(budget=1e6)
+    assert "control, seed 0: another process has it" in capsys.readouterr().err
+    assert comparison.summarise(ours)["missing"] == 1 and ours.result("control", 0) is None
+    with locked(ours.folder / "control" / "seed_0"):
+        waiting = threading.Thread(target=ours.train, kwargs={"quiet": True})
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+    waiting.join()
+    assert comparison.summarise(ours)["missing"] == 0
+
+
+def test_shards_are_a_partition_with_whole_seeds_first(study: dict[str, Any], tmp_path: Path) -> None:
+    whole = opened(study, tmp_path)
+    every = [(v.name, s) for v, s in whole.runs()]
+    assert [s for _, s in every] == [0, 0, 0, 1, 1, 1]
+    parts = [[(v.name, s) for v, s in whole.runs((i, 4))] for i in (1, 2, 3, 4)]
+    assert sorted(run for part in parts for run in part) == sorted(every) and all(parts)
+
+
+def test_five_seeds_are_the_default(study: dict[str, Any], tmp_path: Path) -> None:
+    del study["seeds"]
+    assert opened(study, tmp_path).study.seeds == [0, 1, 2, 3, 4]
+
+
+def test_mistakes_of_all_variants_come_together(study: dict[str, Any], tmp_path: Path) -> None:
+    bad = {
+        **study,
+        "variants": [
+            {"name": "a", "losses": [{"type": "outputt"}]},
+            {"name": "a", "losses": [L1]},
+            {"name": "control", "losses": [{"type": "output"}]},
+        ],
+    }
+    with pytest.raises(SrkdError) as error:
+        opened(bad, tmp_path)
+    for part in (
+        "variants: a occurs more than once",
+        'variant "a": losses[1]: unknown loss "outputt"',
+        'variant "control": output looks at the teacher',
+    ):
+        assert part in str(error.value)
+    bad = {
+        **study,
+        "sets": ["nowhere"],
+        "variants": [
+            {"name": "a", "losses": [{**VID, "at": "boddy.1"}]},
+            {"name": "b", "losses": [L1], "set": {"train.total_iter": 9}},
+            {"name": "c", "losses": [L1], "set": {"train.total_itr": 9}},
+        ],
+    }
+    with pytest.raises(SrkdError) as error:
+        opened(bad, tmp_path).check()
+    for part in (
+        "sets: nowhere: no such folder",
+        'variant "a": vid: tap "boddy.1"',
+        'variant "b": train.total_iter must be as in the control',
+        'variant "c": recipe: unknown key train.total_itr',
+    ):
+        assert part in str(error.value)
+
+
+def test_the_command(study: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study["seeds"] = [0]
+    opened(study, tmp_path)
+    arguments = ["compare", str(tmp_path / "study.yml"), "--output", str(tmp_path / "out")]
+    assert main.main([*arguments, "--dry-run"]) == 0
+    said = capsys.readouterr().err
+    assert "3 runs checked" in said and said.count("1 seed: no verdict (at least 5 are needed)") == 1
+    assert not (tmp_path / "out").exists()
+    assert main.main([*arguments, "--shard", "1/3"]) == 0
+    assert "control" in capsys.readouterr().out and not (tmp_path / "out" / "tiny" / "output").exists()
+    assert main.main([*arguments, "--shard", "4/3"]) == 1
+    assert '"4/3" is not a shard' in capsys.readouterr().err

@@ -1,0 +1,148 @@
+"""The base of the adapters, by a task of two Gaussian classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from srkd.errors import SrkdError
+from srkd.studies.compare import Comparison
+from srkd.studies.plan import Study, Variant
+from srkd.training.checkpoint import load_weights
+from srkd.training.distilled import DistilledTask
+from srkd.training.run import Run
+
+
+class Points(DistilledTask):
+    """Points in the plane, of two classes."""
+
+    def load(self) -> int:
+        random = np.random.default_rng(0)
+        self.y = torch.from_numpy(random.integers(0, 2, 60))
+        self.x = torch.from_numpy(random.normal(size=(60, 2)).astype(np.float32)) + 2 * self.y[:, None]
+        return len(self.x)
+
+    def build(self, spec: Any) -> nn.Module:
+        return nn.Sequential(nn.Linear(2, spec["width"]), nn.ReLU(), nn.Linear(spec["width"], 2))
+
+    def collate(self, indices: Any, random: np.random.Generator) -> dict[str, Any]:
+        at = torch.from_numpy(indices)
+        return {"input": self.x[at], "target": self.y[at], "index": at}
+
+    def evaluate(self) -> Any:
+        right = (self.network(self.x).argmax(1) == self.y).tolist()
+        accuracy = {str(i): float(value) for i, value in enumerate(right)}
+        return {"points": {"protocol": "all points", "metrics": {"accuracy": accuracy}}}
+
+
+CE = {"type": "CrossEntropyLoss"}
+
+
+def recipe(**changes: Any) -> dict[str, Any]:
+    base = {
+        "name": "points",
+        "task": "test_distilled:Points",
+        "network": {"width": 4},
+        "batch_size": 16,
+        "train": {"total_iter": 40, "optim": {"type": "Adam", "lr": 0.02}, "losses": [CE], "precision": "fp32"},
+        "logger": {"use_tb_logger": False},
+    }
+    return {**base, **changes}
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "test_distilled", sys.modules[__name__])
+
+
+def train(data: dict[str, Any], root: Any, **options: Any) -> dict[str, Any]:
+    return Run(data, root, quiet=True, **options).train()
+
+
+def test_it_learns_and_its_checkpoint_says_what_it_is(tmp_path: Any) -> None:
+    result = train(recipe(), tmp_path)
+    assert result["metrics"]["accuracy"] > 0.8
+    _, meta = load_weights(result["models"]["net"])
+    assert meta["task"] == "test_distilled:Points" and meta["network"] == {"width": 4}
+
+
+def test_the_best_network_by_a_score_is_kept_and_ends_the_training(tmp_path: Any) -> None:
+    data = recipe(val={"val_freq": 2, "best": "accuracy", "patience": 2})
+    data["train"]["optim"]["lr"] = 1e-9
+    result = train(data, tmp_path)
+    assert (result["step"], result["finished"], result["best"]["step"]) == (6, True, 2)
+    assert load_weights(result["best"]["models"]["net"])[1]["step"] == 2
+    with pytest.raises(SrkdError, match=r'unknown score in val\.best "acuracy" .did you mean "accuracy"'):
+        train(recipe(val={"val_freq": 2, "best": "acuracy"}), tmp_path / "typo")
+    with pytest.raises(SrkdError, match=r"val\.patience: needs val\.best"):
+        Run(recipe(val={"val_freq": 2, "patience": 2}), tmp_path, quiet=True).dry_run()
+
+
+def test_a_run_cut_in_two_ends_with_the_same_bits(tmp_path: Any) -> None:
+    whole = train(recipe(), tmp_path / "a")
+    assert not train(recipe(), tmp_path / "b", budget=0.0)["finished"]
+    parts = train(recipe(), tmp_path / "b", resume=True)
+    one, two = (load_weights(r["models"]["net"])[0] for r in (whole, parts))
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_an_epoch_sees_each_example_once(tmp_path: Any) -> None:
+    (task,) = Run(recipe(batch_size=15), tmp_path, quiet=True).set_up()
+    assert task.epoch_length == 4
+    for epoch in range(2):
+        seen = torch.cat([task.batch(4 * epoch + k)["index"] for k in range(4)])
+        assert sorted(seen.tolist()) == list(range(60))
+
+
+def test_distils_from_a_network_that_it_trained(tmp_path: Any) -> None:
+    teacher = train(recipe(name="teacher", network={"width": 16}), tmp_path)["models"]["net"]
+    losses = [CE, {"type": "kd"}, {"type": "fitnet", "at": "1"}]
+    result = train(recipe(network_teacher={"file": teacher}, train={**recipe()["train"], "losses": losses}), tmp_path)
+    assert result["finished"]
+    assert load_weights(result["models"]["net"])[1]["lineage"]["teacher"] == teacher
+
+
+def test_a_student_starts_from_a_checkpoint(tmp_path: Any) -> None:
+    first = train(recipe(), tmp_path)["models"]["net"]
+    again = {**recipe(name="again", pretrain_network=first), "train": {**recipe()["train"], "total_iter": 1}}
+    again["train"]["optim"] = {"type": "SGD", "lr": 1e-12}
+    second = train(again, tmp_path)["models"]["net"]
+    one, two = load_weights(first)[0], load_weights(second)[0]
+    assert all(torch.allclose(one[key], two[key], atol=1e-8) for key in one)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"train": {**recipe()["train"], "losses": [CE, {"type": "kd"}]}}, "kd: compares with a teacher"),
+        ({"train": {**recipe()["train"], "losses": [{"type": "L1Loss"}]}}, "L1Loss"),
+        ({"train": {**recipe()["train"], "losses": [CE, {"type": "fitnet", "at": "9", "target": "gt"}]}}, "fitnet"),
+        ({"pretrain_network": "none.safetensors"}, "no such checkpoint"),
+    ],
+)
+def test_mistakes_are_told_in_words(tmp_path: Any, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(SrkdError, match=words):
+        Run(recipe(**changes), tmp_path, quiet=True).dry_run()
+
+
+def test_a_study_compares_item_by_item(tmp_path: Any) -> None:
+    teacher = train(recipe(name="teacher", network={"width": 16}), tmp_path)["models"]["net"]
+    base = recipe(network_teacher={"file": teacher})
+    study = Study(
+        name="s",
+        base=base,
+        seeds=[0, 1],
+        variants=[Variant(name="control", losses=[CE]), Variant(name="kd", losses=[CE, {"type": "kd"}])],
+    )
+    comparison = Comparison(study, tmp_path)
+    comparison.check()
+    assert comparison.train(quiet=True)
+    result = comparison.result("kd", 1)
+    assert result is not None
+    assert len(result["scores"]["points"]["metrics"]["accuracy"]) == 60
