@@ -23,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 
 MAX_FILE = 8 << 30  # bytes of a checkpoint
 _SLACK = 64 << 20  # bytes that anything may take, whatever the file holds
@@ -45,14 +45,14 @@ def check_file(path: Path) -> None:
     """
     size = path.stat().st_size
     if size > MAX_FILE:
-        raise SrkdError(f"{shown(path)}: {size >> 30} GiB; the limit for a checkpoint is {MAX_FILE >> 30} GiB")
+        raise SrkdError(f"{printable_path(path)}: {size >> 30} GiB; the limit for a checkpoint is {MAX_FILE >> 30} GiB")
     inflated = 0
     with suppress(zipfile.BadZipFile, OSError, ValueError, NotImplementedError):  # the reader says what is wrong
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 inflated = sum(entry.file_size for entry in archive.infolist())
     if inflated > _allowed(size):
-        raise SrkdError(f"{shown(path)}: {size:,} bytes that would inflate to {inflated:,}; not read")
+        raise SrkdError(f"{printable_path(path)}: {size:,} bytes that would inflate to {inflated:,}; not read")
 
 
 def check_weights(state: Mapping[str, Any], path: Path) -> None:
@@ -66,15 +66,20 @@ def check_weights(state: Mapping[str, Any], path: Path) -> None:
     for key, tensor in state.items():
         numbers = re.findall(r"\d+", str(key))
         if any(int(number[:12]) > _MAX_INTEGER for number in numbers):
-            raise SrkdError(f"{shown(path)}: {shown(str(key)[:80])} is numbered beyond all networks; not loaded")
+            raise SrkdError(
+                f"{printable_path(path)}: {printable_path(str(key)[:80])} is numbered beyond all networks; not loaded"
+            )
         if isinstance(tensor, Tensor):
             total += _checked_bytes(str(key), tensor, path)
     if total > _allowed(path.stat().st_size):
-        raise SrkdError(f"{shown(path)}: its tensors take {total:,} bytes, far more than the file has; not loaded")
+        raise SrkdError(
+            f"{printable_path(path)}: its tensors take {total:,} bytes, far more than the file has; not loaded"
+        )
     for key, tensor in state.items():
         if isinstance(tensor, Tensor) and tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
             raise SrkdError(
-                f"{shown(path)}: {shown(str(key))} holds NaN, infinity or numbers beyond float32, so that its output "
+                f"{printable_path(path)}: {printable_path(str(key))} holds NaN, infinity or numbers beyond float32, so "
+                "that its output "
                 "would be black; take a checkpoint from before its training diverged"
             )
 
@@ -82,10 +87,16 @@ def check_weights(state: Mapping[str, Any], path: Path) -> None:
 def _checked_bytes(key: str, tensor: Tensor, path: Path) -> int:
     plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
     if not plain or tensor.is_complex():
-        raise SrkdError(f"{shown(path)}: {shown(key)} is no dense tensor of real numbers; convert the checkpoint first")
+        raise SrkdError(
+            f"{printable_path(path)}: {printable_path(key)} is no dense tensor of real numbers; convert the checkpoint "
+            "first"
+        )
     size = tensor.numel() * tensor.element_size()
     if size > tensor.untyped_storage().nbytes():
-        raise SrkdError(f"{shown(path)}: {shown(key)} is {tuple(tensor.shape)}, far more than what is stored of it")
+        raise SrkdError(
+            f"{printable_path(path)}: {printable_path(key)} is {tuple(tensor.shape)}, far more than what is stored of "
+            "it"
+        )
     return size
 
 
@@ -100,7 +111,9 @@ def check_spec(spec: Mapping[str, Any], origin: str) -> None:
     leaves = _leaves(spec, origin)
     for value in leaves:
         if isinstance(value, str) and not re.fullmatch(rf"[\w+:.-]{{0,{_MAX_TEXT}}}", value):
-            raise SrkdError(f"{origin}: {shown(value[:_MAX_TEXT])!r} is no option that a checkpoint may give a network")
+            raise SrkdError(
+                f"{origin}: {printable_path(value[:_MAX_TEXT])!r} is no option that a checkpoint may give a network"
+            )
         if isinstance(value, (int, float)) and not (math.isfinite(value) and abs(value) <= _MAX_INTEGER):
             raise SrkdError(f"{origin}: {value:.4g} is no size that a network has; the most is {_MAX_INTEGER:,}")
 

@@ -17,7 +17,7 @@ from srkd.errors import SrkdError
 from srkd.images.read import ImageData, read_rgb, write_image
 from srkd.inference.autotune import BackendSpec, engine_for
 from srkd.inference.files import Options, upscale_files
-from srkd.inference.jobs import Job, plan
+from srkd.inference.jobs import Job, plan_jobs
 from srkd.inference.model import Model
 from srkd.integrations import basicsr
 from srkd.metrics.scores import psnr
@@ -61,7 +61,7 @@ def against_basicsr(
         opened.engine = engine_for(opened, wish or BackendSpec(), say)
         weights = root / "weights.safetensors"
         save_weights(weights, Model.load(model).network.state_dict(), {})
-        jobs = plan([str(root / "in")], root / "srkd", "png", "", False)
+        jobs = plan_jobs([str(root / "in")], root / "srkd", "png", "", False)
         times: dict[str, list[float]] = {"basicsr": [], "srkd": []}
         for number in range(rounds + 1):
             stock_job = stock.submit(basicsr_upscale.upscale_folder, spec, str(weights), files, root / "basicsr")

@@ -36,13 +36,15 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from srkd.errors import PartialFailure
-    from srkd.inference.export import COLUMNS, Wanted, export
+    from srkd.inference.export import COLUMNS, ExportOptions, export
     from srkd.inference.model import Model
     from srkd.report import tables
 
     targets, precisions = args.to.split(","), args.precision.split(",")
-    wanted = Wanted(targets, precisions, args.uint8, args.data, args.calibration, args.calibration_count, args.max_drop)
-    result = export(Model.load(args.model), Path(args.output), wanted, tell)
+    options = ExportOptions(
+        targets, precisions, args.uint8, args.data, args.calibration, args.calibration_count, args.max_drop
+    )
+    result = export(Model.load(args.model), Path(args.output), options, tell)
     print(tables.as_json(result.rows, COLUMNS) if args.json else result.text())
     if result.refused:
         raise PartialFailure(f"{len(result.refused)} of {len(result.files)} files were refused; the table says why")

@@ -63,17 +63,17 @@ def run(args: argparse.Namespace) -> int:
 def _near_duplicates(item: Prepared, index: Index, pairs: Path | None, say: Progress) -> list[Duplicate]:
     """The near-duplicates of evaluation images in what is to be trained on; what was compared is printed."""
     from srkd.data.near_duplicates import check, write_pair
-    from srkd.files.atomic import shown
+    from srkd.files.atomic import printable_path
 
     if not index.references:
         print(f"{item.name}: not compared with evaluation images, since none are here: prepare_data Set5 Set14 B100")
         return []
     checked = check(item.store, index, lambda done, whole: say(f"{item.name}, near-duplicates", done, whole))
     sets = ", ".join(dict.fromkeys(reference.set_name for reference in index.references))
-    smooth = f"; too smooth to be compared: {', '.join(map(shown, checked.smooth))}" if checked.smooth else ""
+    smooth = f"; too smooth to be compared: {', '.join(map(printable_path, checked.smooth))}" if checked.smooth else ""
     print(f"{item.name}: {len(checked.duplicates)} near-duplicates of {len(index.references)} images of {sets}{smooth}")
     for duplicate in checked.duplicates:
-        beside = f"; see {shown(write_pair(duplicate, pairs))}" if pairs else ""
+        beside = f"; see {printable_path(write_pair(duplicate, pairs))}" if pairs else ""
         print(f"  {duplicate}{beside}")
     return checked.duplicates
 

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
     from srkd.images.write import check_quality
     from srkd.inference.files import Options, Outcome, device_named, preview, share, upscale_files
-    from srkd.inference.jobs import plan, unplanned
+    from srkd.inference.jobs import plan_jobs, unrecognised_files
     from srkd.inference.model import Model
     from srkd.inference.summary import as_json, line, summary
     from srkd.training.log import Progress
@@ -61,8 +61,8 @@ def run(args: argparse.Namespace) -> int:
 
     check_quality(args.quality, args.format)
     output = Path(args.output)
-    jobs = share(plan(args.inputs, output, args.format, args.suffix, args.recursive))
-    left = unplanned(args.inputs, output, args.recursive)
+    jobs = share(plan_jobs(args.inputs, output, args.format, args.suffix, args.recursive))
+    left = unrecognised_files(args.inputs, output, args.recursive)
     keep_freed_memory()
     model = Model.load(args.model, args.scale, device_named(args.device))
     options = Options(args.tile, args.self_ensemble, args.outscale, args.quality, args.skip_existing)
@@ -87,9 +87,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _engine(args: argparse.Namespace, model: Model) -> Engine | None:
-    from srkd.inference.autotune import BackendSpec, engine_for, remembered
+    from srkd.inference.autotune import BackendSpec, cached_engine, engine_for
 
     if args.runtime is None and args.precision is None:
-        return remembered(model, tell)
+        return cached_engine(model, tell)
     runtime, precision = (None if name in (None, "auto") else name for name in (args.runtime, args.precision))
     return engine_for(model, BackendSpec(runtime, precision, args.max_drop), tell)

@@ -14,7 +14,7 @@ import numpy as np
 from srkd import resources
 from srkd.errors import SrkdError
 from srkd.files.atomic import write_bytes, write_json, write_text
-from srkd.files.owned import claim, renewed
+from srkd.files.owned import claim, reset_folder
 from srkd.images.read import ImageData, list_images, read_rgb, write_image
 from srkd.images.resize import imresize
 from srkd.inference import cost
@@ -99,7 +99,7 @@ def _photographs(data: Path | None, folder: Path, side: int) -> tuple[Path, Path
             raise SrkdError(f"{data}: {len(found)} photographs are too few; the demonstration needs at least 4")
         split = [("training", [p for p in found if p not in held]), ("held-out", sorted(held))]
     for name, paths in split:
-        place = renewed(folder / name, [f"{path.stem}.png" for path in paths])
+        place = reset_folder(folder / name, [f"{path.stem}.png" for path in paths])
         for path in paths:
             write_image(place / f"{path.stem}.png", ImageData(_at_most(read_rgb(path), side)))
     return folder / "training", folder / "held-out"

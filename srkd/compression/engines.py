@@ -19,7 +19,7 @@ from srkd.inference import backends
 from srkd.inference.backends.engine import Bytes, Engine
 from srkd.inference.calibration import calibration_images
 from srkd.inference.cost import median_ms, multiply_adds, parameters
-from srkd.inference.export import TARGETS, Row, Wanted, export
+from srkd.inference.export import TARGETS, ExportOptions, Row, export
 from srkd.inference.graph import facts, graph_of
 from srkd.inference.model import Model
 from srkd.metrics.evaluation import Evaluated
@@ -138,7 +138,7 @@ def deliver(student: Path, backend: Backend, training: Path, held_out: Path, say
     rows: list[Row] = []
     for names, precision in ((list(targets), "fp32"), ([t for t, r in targets.items() if r in able[:1]], "int8")):
         if names:
-            wanted = Wanted(names, [precision], True, str(held_out), str(training), _count(training))
+            wanted = ExportOptions(names, [precision], True, str(held_out), str(training), _count(training))
             rows += export(Model.load(student), student.parent, wanted, say).rows[1 if rows else 0 :]
             for table in ("export.md", "export.json"):  # of these files alone; card and report have all
                 (student.parent / table).unlink()

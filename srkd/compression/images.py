@@ -15,8 +15,8 @@ from srkd.data import manifests
 from srkd.data.manifests import files_of
 from srkd.data.store import Source
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown
-from srkd.files.owned import renewed
+from srkd.files.atomic import printable_path
+from srkd.files.owned import reset_folder
 from srkd.images.read import ImageData, image_size, list_images, read_rgb, write_image
 
 LARGEST = 2040  # DIV2K's longer side: what is larger comes from a camera at a resolution that its lens does not have
@@ -128,12 +128,12 @@ def write(chosen: Sequence[tuple[Photo, Box]], folder: Path, say: Callable[[int,
         [f"{number:05d}_{part}_{photo.path.stem}.png" for part in range(len(found))]
         for number, (photo, found) in enumerate(by_photo.items())
     ]
-    renewed(folder, [name for together in names for name in together])
+    reset_folder(folder, [name for together in names for name in together])
     for number, (photo, found) in enumerate(by_photo.items()):
         pixels = _read(photo)
         for name, (top, left, height, width) in zip(names[number], found, strict=True):
             write_image(folder / name, ImageData(np.ascontiguousarray(pixels[top : top + height, left : left + width])))
-        say(number + 1, shown(photo.path.name))
+        say(number + 1, printable_path(photo.path.name))
 
 
 def _read(photo: Photo) -> Any:

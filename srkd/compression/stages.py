@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown, write_json
+from srkd.files.atomic import printable_path, write_json
 
 Result = dict[str, Any]
 
@@ -31,7 +31,7 @@ class Stages:
         if begun is not None and begun != identity:
             changed = [key for key in identity if begun.get(key) != identity[key]]
             said = ", ".join(f"{key} was {begun.get(key)} and is {identity[key]}" for key in changed)
-            where = shown(folder.parent)
+            where = printable_path(folder.parent)
             raise SrkdError(f"{where} was begun otherwise: {said}; restore that, or choose another --output")
         if begun is None:
             write_json(self._path("request"), identity)
@@ -68,4 +68,6 @@ class Stages:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError) as error:
-            raise SrkdError(f"{shown(self._path(name))}: cannot be read; remove it, and it is made again") from error
+            raise SrkdError(
+                f"{printable_path(self._path(name))}: cannot be read; remove it, and it is made again"
+            ) from error

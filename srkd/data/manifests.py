@@ -24,7 +24,7 @@ import yaml
 from srkd import resources
 from srkd.data.store import ImageStore, open_or_build, pair_files
 from srkd.errors import SrkdError, nearest, unknown
-from srkd.files.atomic import shown, write_json
+from srkd.files.atomic import printable_path, write_json
 from srkd.files.cache import cache_place
 from srkd.files.digest import file_sha256, parse_sums
 from srkd.files.download import MAX_BYTES, download
@@ -143,7 +143,11 @@ def locate(name: str, part: str, mirror: Path | None = None, say: Progress = lam
     if found:
         _check_sums(known.name, part, found)
     elif mirror is not None:
-        where = f"{shown(mirror)}/{wanted.mirror}" if wanted.mirror else "a mirror: its manifest names no place there"
+        where = (
+            f"{printable_path(mirror)}/{wanted.mirror}"
+            if wanted.mirror
+            else "a mirror: its manifest names no place there"
+        )
         raise SrkdError(f"{name}/{part}: no images in {where}")
     else:
         found = _matching(_unpacked(known, say), wanted.images, wanted)
@@ -197,9 +201,11 @@ def _check_sums(name: str, part: str, files: Sequence[Path]) -> None:
         return
     for path in files:
         if expected.pop(path.name, None) != file_sha256(path):
-            raise SrkdError(f"{shown(path)}: not the {name} image of that name: its sha256 is not the manifest's")
+            raise SrkdError(
+                f"{printable_path(path)}: not the {name} image of that name: its sha256 is not the manifest's"
+            )
     if expected:
-        raise SrkdError(f"{name}/{part}: {next(iter(expected))} is missing in {shown(files[0].parent)}")
+        raise SrkdError(f"{name}/{part}: {next(iter(expected))} is missing in {printable_path(files[0].parent)}")
 
 
 def _unpacked(known: Manifest, say: Progress) -> Path:
@@ -213,7 +219,7 @@ def _unpacked(known: Manifest, say: Progress) -> Path:
     if known.manual is not None:
         if not (folder / known.name).is_dir():
             raise SrkdError(
-                f"{known.name} has to be fetched by hand, into {shown(folder / known.name)}: {known.manual}"
+                f"{known.name} has to be fetched by hand, into {printable_path(folder / known.name)}: {known.manual}"
             )
         return folder / known.name
     with locked(folder):
@@ -279,7 +285,9 @@ def _noted(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (ValueError, AttributeError) as error:
-        raise SrkdError(f"{shown(folder / 'downloads.json')}: damaged ({error}); remove it to trust anew") from error
+        raise SrkdError(
+            f"{printable_path(folder / 'downloads.json')}: damaged ({error}); remove it to trust anew"
+        ) from error
 
 
 def _fetched(source: Source, path: Path, noted: dict[str, Any] | None, say: Progress) -> dict[str, Any]:
@@ -293,7 +301,7 @@ def _fetched(source: Source, path: Path, noted: dict[str, Any] | None, say: Prog
         found = file_sha256(path)
         if expected not in (None, found):
             raise SrkdError(
-                f"{shown(path)}: its sha256 is {found}, but it should be {expected}; remove it and try again"
+                f"{printable_path(path)}: its sha256 is {found}, but it should be {expected}; remove it and try again"
             )
     else:
 
@@ -333,7 +341,8 @@ def files_of(root: str, recursive: bool = False) -> list[Path]:
     """
     if root.endswith(".lmdb") or (Path(root) / "data.mdb").is_file():
         raise SrkdError(
-            f"{shown(root)}: srkd reads image files and no LMDB: give the folder of images that the LMDB was made from "
+            f"{printable_path(root)}: srkd reads image files and no LMDB: give the folder of images that the LMDB was "
+            "made from "
             "(decoded images are kept in srkd's own cache, which is as fast)"
         )
     if Path(root).is_dir():
@@ -346,7 +355,9 @@ def files_of(root: str, recursive: bool = False) -> list[Path]:
 
 def _folder(what: str) -> Path:
     if not Path(what).is_dir():
-        raise SrkdError(f"{shown(what)}: no such folder, and {unknown('data set', what.partition('/')[0], names())}")
+        raise SrkdError(
+            f"{printable_path(what)}: no such folder, and {unknown('data set', what.partition('/')[0], names())}"
+        )
     return Path(what)
 
 
@@ -374,7 +385,7 @@ def prepare(
         known, parts = find(what)
         located = [(f"{known.name}/{p}", known.parts[p].role, locate(known.name, p, mirror, say)) for p in parts]
     else:
-        located = [(shown(what), None, list_images(_folder(what)))]  # type: ignore[list-item]
+        located = [(printable_path(what), None, list_images(_folder(what)))]  # type: ignore[list-item]
     result = []
     for name, role, found in located:
         files = [path for path in found if path.stem not in exclude]
@@ -389,7 +400,7 @@ def report(item: Prepared) -> str:
     use = "" if item.role is None else f" for {'training' if item.role == 'train' else item.role}"
     low = "" if item.store.scale is None else f", x{item.store.scale} ({item.store.lr_protocol})"
     size = f"{item.store.size / 1e6:.1f} MB"
-    return f"{item.name}: {len(item.store)} images{use}{low}, {size} in {shown(item.store.folder)}"
+    return f"{item.name}: {len(item.store)} images{use}{low}, {size} in {printable_path(item.store.folder)}"
 
 
 def describe(name: str) -> str:
@@ -420,7 +431,7 @@ def refuse(path: Path | str, set_name: str, role: str) -> None:
     if role != "train":
         title, _, part = set_name.partition("/")
         why = manifest(title).parts[part].note if role == "refused" else f"it is there for {role}"
-        raise SrkdError(f"{shown(path)} is an image of {set_name} and must not be trained on: {why}")
+        raise SrkdError(f"{printable_path(path)} is an image of {set_name} and must not be trained on: {why}")
 
 
 def belongs_to(sha256: str, path: Path, shape: Sequence[int]) -> tuple[str, str]:

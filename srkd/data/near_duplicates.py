@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from srkd.data import manifests
 from srkd.data.store import ImageStore
 from srkd.errors import SrkdError
-from srkd.files.atomic import atomic_path, shown, write_json
+from srkd.files.atomic import atomic_path, printable_path, write_json
 from srkd.files.cache import cache_place, trusted
 from srkd.files.digest import file_sha256
 from srkd.images.read import ImageData, read_image, write_image
@@ -81,7 +81,8 @@ class Duplicate:
     def __str__(self) -> str:
         how = " mirrored," if self.mirrored else ""
         return (
-            f"{shown(self.image)} is a near-duplicate of {shown(self.reference)} ({self.set_name}):{how} "
+            f"{printable_path(self.image)} is a near-duplicate of {printable_path(self.reference)} "
+            f"({self.set_name}):{how} "
             f"correlation {self.correlation:.3f} over {self.overlap:.0%} of it"
         )
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import atomic_path, shown, write_json
+from srkd.files.atomic import atomic_path, printable_path, write_json
 from srkd.files.cache import cache_place, trusted_inside
 from srkd.files.digest import file_sha256, sampled_sha256
 from srkd.files.lock import locked
@@ -58,10 +58,10 @@ class Source:
         try:
             found = path.stat()
             if not stat.S_ISREG(found.st_mode):
-                raise SrkdError(f"{shown(path)}: not a file")
+                raise SrkdError(f"{printable_path(path)}: not a file")
             return cls(os.path.abspath(path), found.st_size, found.st_mtime_ns, file_sha256(path))
         except OSError as error:
-            raise SrkdError(f"{shown(path)}: {error.strerror}") from error
+            raise SrkdError(f"{printable_path(path)}: {error.strerror}") from error
 
     def unchanged(self) -> bool:
         """Whether the file is gone, untouched, or touched but of the same content."""
@@ -113,21 +113,24 @@ class ImageStore:
         try:
             index = json.loads((folder / _INDEX).read_bytes())
             if index.get("version") != _VERSION:
-                raise SrkdError(f"{shown(folder)}: a store of another version of srkd; run prepare_data again")
+                raise SrkdError(f"{printable_path(folder)}: a store of another version of srkd; run prepare_data again")
             if index.pop("digest") != _digest(index):
                 raise ValueError("its index was changed")
             store = cls(folder, index)
             if check and sampled_sha256(folder / index["file"]) != index["sampled_sha256"]:
                 raise ValueError(f"{index['file']} was changed")
         except FileNotFoundError as error:
-            raise SrkdError(f"{shown(folder)}: no image store there; make one with prepare_data") from error
+            raise SrkdError(f"{printable_path(folder)}: no image store there; make one with prepare_data") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SrkdError(f"{shown(folder)}: the store is damaged ({error}); run prepare_data again") from error
+            raise SrkdError(
+                f"{printable_path(folder)}: the store is damaged ({error}); run prepare_data again"
+            ) from error
         changed = store.changed_sources() if check else []
         if changed:
             more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
             raise SrkdError(
-                f"{shown(changed[0])}{more} changed since {shown(folder)} was built; run prepare_data again"
+                f"{printable_path(changed[0])}{more} changed since {printable_path(folder)} was built; run "
+                "prepare_data again"
             )
         return store
 
@@ -147,7 +150,7 @@ class ImageStore:
         """
         entry = self._entries[i]
         if self.scale is None:
-            raise SrkdError(f"{shown(self.folder)}: this store has no LR images; build it with a scale")
+            raise SrkdError(f"{printable_path(self.folder)}: this store has no LR images; build it with a scale")
         return _view(self._pixels, entry.lr_offset, entry.height // self.scale, entry.width // self.scale)
 
     def name(self, i: int) -> str:
@@ -278,11 +281,11 @@ def _append(file: BinaryIO, digest: Any, pixels: Pixels) -> int:
 
 def _names(images: Sequence[Path]) -> list[str]:
     """Stems where they are all different, else paths below the common folder."""
-    stems = [shown(p.stem) for p in images]
+    stems = [printable_path(p.stem) for p in images]
     if len(set(stems)) == len(stems):
         return stems
     common = os.path.commonpath([p.absolute().parent for p in images])
-    return [shown(os.path.relpath(p.absolute(), common)) for p in images]
+    return [printable_path(os.path.relpath(p.absolute(), common)) for p in images]
 
 
 @dataclass(frozen=True)
@@ -324,7 +327,9 @@ def _decode(path: Path, lr_path: Path | None, scale: int | None) -> _Decoded:
     image = read_image(path)
     hr = modcrop(to_depth(to_rgb(image, path), deep=False), scale or 1)
     if 0 in hr.shape:
-        raise SrkdError(f"{shown(path)}: {image.pixels.shape[1]}x{image.pixels.shape[0]} is smaller than the scale")
+        raise SrkdError(
+            f"{printable_path(path)}: {image.pixels.shape[1]}x{image.pixels.shape[0]} is smaller than the scale"
+        )
     if scale is None:
         lr = hr[:0]
     elif lr_path is None:
@@ -334,7 +339,7 @@ def _decode(path: Path, lr_path: Path | None, scale: int | None) -> _Decoded:
         _check_pair(path, hr, lr_path, lr, scale)
     for source in sources:
         if not source.unchanged():
-            raise SrkdError(f"{shown(source.path)}: changed while it was read; run prepare_data again")
+            raise SrkdError(f"{printable_path(source.path)}: changed while it was read; run prepare_data again")
     return _Decoded(hr, lr, image.is_grey, sources)
 
 
@@ -342,7 +347,8 @@ def _check_pair(hr_path: Path, hr: Pixels, lr_path: Path, lr: Pixels, scale: int
     expected = (hr.shape[0] // scale, hr.shape[1] // scale)
     if lr.shape[:2] != expected:
         raise SrkdError(
-            f"pair {shown(hr_path)} and {shown(lr_path)}: the LR image is {lr.shape[1]}x{lr.shape[0]}, "
+            f"pair {printable_path(hr_path)} and {printable_path(lr_path)}: the LR image is "
+            f"{lr.shape[1]}x{lr.shape[0]}, "
             f"but HR {hr.shape[1]}x{hr.shape[0]} divided by {scale} is {expected[1]}x{expected[0]}"
         )
 
@@ -368,19 +374,25 @@ def pair_files(
         stems = _lr_stems(path, scale, template)
         found = next((by_stem[stem] for stem in stems if stem in by_stem), [])
         if not found:
-            raise SrkdError(f"{shown(path)}: no LR image of its name (looked for {', '.join(map(shown, stems))})")
+            raise SrkdError(
+                f"{printable_path(path)}: no LR image of its name (looked for {', '.join(map(printable_path, stems))})"
+            )
         if len(found) > 1:
-            raise SrkdError(f"{shown(path)}: two LR images of its name, {shown(found[0])} and {shown(found[1])}")
+            raise SrkdError(
+                f"{printable_path(path)}: two LR images of its name, {printable_path(found[0])} and "
+                f"{printable_path(found[1])}"
+            )
         if found[0] in taken:
             raise SrkdError(
-                f"{shown(found[0])}: the LR image of both {shown(taken[found[0]])} and {shown(path)}; where folders "
+                f"{printable_path(found[0])}: the LR image of both {printable_path(taken[found[0]])} and "
+                f"{printable_path(path)}; where folders "
                 "hold files of the same names, give as many LR as HR folders"
             )
         taken[found[0]] = path
     spare = {stem for path in others for stem in _lr_stems(path, scale, template)}
     left = sorted(path for path in set(lr) - set(taken) if path.stem not in spare)
     if left:
-        raise SrkdError(f"{shown(left[0])}: no HR image of its name")
+        raise SrkdError(f"{printable_path(left[0])}: no HR image of its name")
     return list(taken)
 
 

@@ -37,7 +37,9 @@ _REFUSED = {
 
 def _in_words(error: OSError, final: Path) -> SrkdError:
     known = _FULL | _REFUSED
-    return SrkdError(f"cannot write {shown(final)}: {known.get(error.errno or 0, error.strerror or str(error))}")
+    return SrkdError(
+        f"cannot write {printable_path(final)}: {known.get(error.errno or 0, error.strerror or str(error))}"
+    )
 
 
 @contextmanager
@@ -55,7 +57,7 @@ def writing(final: Path | str) -> Iterator[None]:
         raise
 
 
-def shown(path: Path | str) -> str:
+def printable_path(path: Path | str) -> str:
     """A path as text that can always be printed, on one line: bytes that are not UTF-8 appear as \\xNN, and so do
     control characters."""
     return printable(os.fsencode(path).decode("utf-8", "surrogateescape"))

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 
 
 def configured_cache() -> Path:
@@ -66,7 +66,7 @@ def _temporary(folder: Path, reason: str, process: int) -> Path:
     try:
         made = Path(tempfile.mkdtemp(prefix="srkd-cache-"))
     except OSError as error:
-        text = f"no cache folder {shown(folder)} ({reason}), nor a temporary one ({error.strerror})"
+        text = f"no cache folder {printable_path(folder)} ({reason}), nor a temporary one ({error.strerror})"
         raise SrkdError(text) from error
 
     def remove() -> None:
@@ -75,7 +75,8 @@ def _temporary(folder: Path, reason: str, process: int) -> Path:
 
     atexit.register(remove)
     print(
-        f"srkd: the cache folder {shown(folder)} cannot be used ({reason}), so nothing is kept for the next time; "
+        f"srkd: the cache folder {printable_path(folder)} cannot be used ({reason}), so nothing is kept for the next "
+        "time; "
         "SRKD_CACHE can name another",
         file=sys.stderr,
     )
@@ -134,4 +135,4 @@ def own_place(folder: Path) -> Path:
     for place in (folder, folder.with_name(f"{folder.name}-{os.geteuid()}")):
         if not os.path.lexists(place) or trusted(place):
             return place
-    raise SrkdError(f"{shown(folder)}: belongs to another user, or everybody may write there; remove it")
+    raise SrkdError(f"{printable_path(folder)}: belongs to another user, or everybody may write there; remove it")

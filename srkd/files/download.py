@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown, write_json
+from srkd.files.atomic import printable_path, write_json
 from srkd.files.digest import file_sha256
 
 Progress = Callable[[int, "int | None"], None]
@@ -119,7 +119,7 @@ class _Partial:
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SrkdError(f"cannot write {shown(final.parent)}: {error.strerror}") from error
+            raise SrkdError(f"cannot write {printable_path(final.parent)}: {error.strerror}") from error
 
     def size(self) -> int:
         return self.path.stat().st_size if self.path.exists() else 0
@@ -153,14 +153,14 @@ def _try(
     if version is not None:
         headers |= {"Range": f"bytes={partial.size()}-", "If-Range": version}
     try:
-        with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as prediction:
-            at, whole = _place(prediction, partial)
+        with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
+            at, whole = _place(response, partial)
             _check_room(whole or 0, max_bytes, partial)
             if at == 0:
-                partial.begin(url, _version(prediction))
+                partial.begin(url, _version(response))
             with partial.path.open("r+b" if at else "wb") as file:
                 file.seek(at)
-                _receive(prediction, file, whole, max_bytes, progress)
+                _receive(response, file, whole, max_bytes, progress)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # nothing lies beyond what has arrived, or the file has shrunk
             partial.remove()
@@ -169,7 +169,7 @@ def _try(
         raise (_Again(text) if error.code in _WORTH_ANOTHER_TRY else SrkdError(f"{url}: {text}")) from error
     except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and broken connections are OSErrors
         if getattr(error, "errno", None) in _OURS:
-            raise SrkdError(f"cannot write {shown(partial.path)}: {os.strerror(error.errno)}") from error  # type: ignore[union-attr,arg-type]
+            raise SrkdError(f"cannot write {printable_path(partial.path)}: {os.strerror(error.errno)}") from error  # type: ignore[union-attr,arg-type]
         reason = getattr(error, "reason", None) or error or type(error).__name__
         raise _Again(f"the connection failed ({reason})") from error
 
@@ -180,28 +180,30 @@ def _check_room(whole: int, max_bytes: int, partial: _Partial) -> None:
         raise _TooLarge(f"the server announces {whole:,} bytes, and {max_bytes:,} is what there may be")
     missing, free = whole - partial.size(), shutil.disk_usage(partial.path.parent).free
     if missing > free:
-        raise SrkdError(f"cannot write {shown(partial.path)}: {missing:,} bytes are missing, and the disk has {free:,}")
+        raise SrkdError(
+            f"cannot write {printable_path(partial.path)}: {missing:,} bytes are missing, and the disk has {free:,}"
+        )
 
 
-def _place(prediction: Any, partial: _Partial) -> tuple[int, int | None]:
+def _place(response: Any, partial: _Partial) -> tuple[int, int | None]:
     """Where the bytes of this answer belong, and the size of the whole file, None where the server does not say."""
-    length = prediction.headers.get("Content-Length", "").strip()
-    if prediction.status != 206:
+    length = response.headers.get("Content-Length", "").strip()
+    if response.status != 206:
         return 0, int(length) if length.isdecimal() else None
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", prediction.headers.get("Content-Range", "").strip())
+    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
     if match is None or int(match[1]) != partial.size():
         partial.remove()
         raise _Again("the server sent another part than was asked for")
     return int(match[1]), None if match[3] == "*" else int(match[3])
 
 
-def _version(prediction: Any) -> str | None:
-    etag = prediction.headers.get("ETag")
-    return etag if etag and not etag.startswith("W/") else prediction.headers.get("Last-Modified")
+def _version(response: Any) -> str | None:
+    etag = response.headers.get("ETag")
+    return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
 
 
-def _receive(prediction: Any, file: BinaryIO, whole: int | None, max_bytes: int, progress: Progress | None) -> None:
-    while block := prediction.read(_BLOCK):
+def _receive(response: Any, file: BinaryIO, whole: int | None, max_bytes: int, progress: Progress | None) -> None:
+    while block := response.read(_BLOCK):
         limit = max_bytes if whole is None else whole
         if file.tell() + len(block) > limit:
             raise _TooLarge(f"the server sends more than {limit:,} bytes")

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import scratch, shown
+from srkd.files.atomic import printable_path, scratch
 
 _MAX_MEMBERS = 100_000
 _MAX_INDEX = 64 * 2**20  # of a zip file's list of members, which is read whole
@@ -62,11 +62,15 @@ def extract(archive: Path, folder: Path, suffixes: tuple[str, ...] | None = None
                 written = _write(members, temporary, limit, suffixes)
             temporary.rename(folder)
     except _BROKEN as error:
-        raise SrkdError(f"{shown(archive)}: a damaged archive, or one that cannot be read ({error})") from error
+        raise SrkdError(
+            f"{printable_path(archive)}: a damaged archive, or one that cannot be read ({error})"
+        ) from error
     except _Hostile as error:
-        raise SrkdError(f"{shown(archive)}: refused, since it {error}; nothing was unpacked") from error
+        raise SrkdError(f"{printable_path(archive)}: refused, since it {error}; nothing was unpacked") from error
     except OSError as error:
-        raise SrkdError(f"cannot unpack {shown(archive)} into {shown(folder)}: {error.strerror or error}") from error
+        raise SrkdError(
+            f"cannot unpack {printable_path(archive)} into {printable_path(folder)}: {error.strerror or error}"
+        ) from error
     return [folder / path for path in written]
 
 

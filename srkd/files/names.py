@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 
 _LONGEST = 200  # bytes; file systems take 255, and suffixes and times are added
 
@@ -15,9 +15,13 @@ def check_part(text: str, what: str) -> str:
         SrkdError: a separator, a control character, or longer than file systems take; `what` says whose it is.
     """
     if "/" in text or "\\" in text or not text.isprintable():
-        raise SrkdError(f'{what} "{shown(text)}" becomes part of a file name: no slash, backslash or control character')
+        raise SrkdError(
+            f'{what} "{printable_path(text)}" becomes part of a file name: no slash, backslash or control character'
+        )
     if len(text.encode("utf-8", "surrogateescape")) > _LONGEST:
-        raise SrkdError(f'{what} "{shown(text[:20])}..." is longer than the {_LONGEST} bytes that a file name may have')
+        raise SrkdError(
+            f'{what} "{printable_path(text[:20])}..." is longer than the {_LONGEST} bytes that a file name may have'
+        )
     return text
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import is_partial, shown, write_text, writing
+from srkd.files.atomic import is_partial, printable_path, write_text, writing
 
 MARKER = ".srkd"
 _MEANING = "written by srkd, which may replace the files listed here and leaves all others alone"
@@ -20,13 +20,13 @@ def claim(folder: Path) -> None:
         SrkdError: it is there, is not empty and bears no marker of srkd's; or it cannot be written.
     """
     if folder.exists() and not (folder / MARKER).is_file() and (found := _first(folder, ())):
-        where = f"{shown(folder)} is not empty and not of srkd ({shown(found)} is in it)"
+        where = f"{printable_path(folder)} is not empty and not of srkd ({printable_path(found)} is in it)"
         raise SrkdError(f"{where}; choose another folder")
     if not (folder / MARKER).is_file():
         _mark(folder, [])
 
 
-def renewed(folder: Path, names: Sequence[str]) -> Path:
+def reset_folder(folder: Path, names: Sequence[str]) -> Path:
     """A folder that files of these names will be written to; those that srkd wrote before are gone.
 
     Raises:
@@ -35,7 +35,9 @@ def renewed(folder: Path, names: Sequence[str]) -> Path:
     ours = _listed(folder)
     found = _first(folder, ours)
     if found:
-        raise SrkdError(f"{shown(folder / found)}: srkd did not write this and will not remove it; move it elsewhere")
+        raise SrkdError(
+            f"{printable_path(folder / found)}: srkd did not write this and will not remove it; move it elsewhere"
+        )
     with writing(folder):
         for name in ours:
             (folder / name).unlink(missing_ok=True)

@@ -60,7 +60,7 @@ def below_first(data: bytes, first: Directory) -> tuple[dict[int, Tag], dict[int
     return own, {tag: tags for tag, tags in subs.items() if tags}
 
 
-def made(own: Mapping[int, Tag], subs: Mapping[int, Mapping[int, Tag]]) -> bytes | None:
+def build_block(own: Mapping[int, Tag], subs: Mapping[int, Mapping[int, Tag]]) -> bytes | None:
     """A block of these tags; None where there are none."""
     if not own and not subs:
         return None

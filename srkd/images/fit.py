@@ -24,7 +24,7 @@ _EMPTY = Metadata()
 _JPEG_MOST = {"exif": 65533, "xmp": 65533 - 29, "photoshop": 65533 - 14, "comment": 65533, "icc": 255 * 65519}
 
 
-def fitted(metadata: Metadata, format: Format, grey: bool) -> tuple[Metadata, tuple[str, ...]]:
+def fit_metadata(metadata: Metadata, format: Format, grey: bool) -> tuple[Metadata, tuple[str, ...]]:
     """(what a file of `format` holds of it, the names of what it cannot); `grey`: with one channel of colour."""
     metadata, lost = _coloured(metadata, format, grey)
     for what, name in _FIELDS.items():

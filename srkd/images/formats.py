@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from srkd.errors import SrkdError, unknown
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 
 ICC, EXIF, XMP, DPI, IPTC, COMMENT, TEXT, GEO = (
     "colour profile",
@@ -109,6 +109,8 @@ def check_holds(path: Path | str, shape: tuple[int, int, int], format: Format) -
     """Raise SrkdError where `format` cannot hold an image of `shape` (H, W, C), to be written to `path`."""
     height, width, channels = shape
     if channels in (2, 4) and not format.alpha:
-        raise SrkdError(f"{shown(path)}: {format.name} holds no transparency; choose png, tiff or webp")
+        raise SrkdError(f"{printable_path(path)}: {format.name} holds no transparency; choose png, tiff or webp")
     if max(height, width) > format.max_side:
-        raise SrkdError(f"{shown(path)}: {width}x{height} passes the {format.max_side} a side of {format.name}")
+        raise SrkdError(
+            f"{printable_path(path)}: {width}x{height} passes the {format.max_side} a side of {format.name}"
+        )

@@ -173,7 +173,7 @@ def metadata_of(jpeg: Jpeg, image: Image.Image) -> tuple[int, Metadata, tuple[st
     )
 
 
-def saved_with(metadata: Metadata, height: int, width: int) -> dict[str, Any]:
+def save_options(metadata: Metadata, height: int, width: int) -> dict[str, Any]:
     """Pillow's options for writing these metadata into a JPEG file."""
     extra = b""
     if metadata.photoshop:

@@ -12,7 +12,7 @@ _SIGNATURE = b"8BIM"
 _IPTC, _THUMBNAILS = 0x0404, (0x0409, 0x040C)
 
 
-def made(iptc: bytes) -> bytes:
+def build_resources(iptc: bytes) -> bytes:
     """Image resources that hold these IPTC records and nothing else."""
     return _SIGNATURE + struct.pack(">HHI", _IPTC, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)
 

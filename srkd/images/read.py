@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 from srkd.images import bmp, jpeg, jpeg2000, netpbm, pillow, pngreader, tiffreader, webp
 from srkd.images.formats import SUFFIXES, format_named
 from srkd.images.metadata import Metadata, resolution, upright_exif, upright_xmp
@@ -102,7 +102,9 @@ def read_rgb(path: Path | str) -> Pixels:
 def to_rgb(image: ImageData, path: Path | str) -> Pixels:
     """What `read_rgb(path)` returns, from the image already read from `path`."""
     if not image.opaque:
-        raise SrkdError(f"{shown(path)}: has transparent pixels, which have no colour to learn from; flatten it first")
+        raise SrkdError(
+            f"{printable_path(path)}: has transparent pixels, which have no colour to learn from; flatten it first"
+        )
     return np.ascontiguousarray(np.broadcast_to(image.colour, (*image.pixels.shape[:2], 3)))
 
 
@@ -149,14 +151,14 @@ def list_images(folder: Path | str, recursive: bool = False) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise SrkdError(f"{shown(folder)}: {'not a folder' if folder.exists() else 'no such folder'}")
+        raise SrkdError(f"{printable_path(folder)}: {'not a folder' if folder.exists() else 'no such folder'}")
     try:
         found = sorted(path for path in walk(folder, recursive) if path.suffix.lower() in SUFFIXES)
     except OSError as error:
-        raise SrkdError(f"{shown(error.filename or folder)}: {error.strerror}") from error
+        raise SrkdError(f"{printable_path(error.filename or folder)}: {error.strerror}") from error
     if not found:
         hint = "" if recursive else "; sub-folders were not searched"
-        raise SrkdError(f"{shown(folder)}: no images ({', '.join(SUFFIXES)}) in this folder{hint}")
+        raise SrkdError(f"{printable_path(folder)}: no images ({', '.join(SUFFIXES)}) in this folder{hint}")
     return found
 
 
@@ -180,12 +182,12 @@ def _in_words(path: Path | str) -> Iterator[None]:
             warnings.filterwarnings("ignore", module=r"PIL\.")
             yield
     except MemoryError as error:
-        raise SrkdError(f"{shown(path)}: not enough memory to decode it") from error
+        raise SrkdError(f"{printable_path(path)}: not enough memory to decode it") from error
     except OSError as error:
         decoder = str(error) if "nsupported" in str(error) else f"truncated or corrupt ({error})"
-        raise SrkdError(f"{shown(path)}: {error.strerror or decoder}") from error
+        raise SrkdError(f"{printable_path(path)}: {error.strerror or decoder}") from error
     except ValueError as error:
-        raise SrkdError(f"{shown(path)}: {' '.join(str(error).split())}") from error
+        raise SrkdError(f"{printable_path(path)}: {' '.join(str(error).split())}") from error
 
 
 @contextmanager

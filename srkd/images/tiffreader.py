@@ -194,7 +194,7 @@ def metadata_of(data: bytes, header: TiffHeader) -> tuple[Metadata, tuple[str, .
     if dpi is None and max(first.number(X_RESOLUTION), first.number(Y_RESOLUTION)) > 1:
         notes += ["its resolution makes no sense and was left out"] if first.number(UNIT, 2) in (2, 3) else []
     profile = own[ICC].data if ICC in own else None
-    return Metadata(profile, exif.made(described, subs), packet, dpi, _photoshop(first), geo=geo), tuple(notes)
+    return Metadata(profile, exif.build_block(described, subs), packet, dpi, _photoshop(first), geo=geo), tuple(notes)
 
 
 def _resolution(first: Directory) -> tuple[float, float] | None:
@@ -210,4 +210,4 @@ def _photoshop(first: Directory) -> bytes | None:
     if IPTC not in first.tags:
         return None
     records = first.tags[IPTC]  # often written as 32-bit numbers
-    return photoshop.made(records.data if records.data[:1] == b"\x1c" else records.little().data)
+    return photoshop.build_resources(records.data if records.data[:1] == b"\x1c" else records.little().data)

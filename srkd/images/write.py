@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import atomic_path, shown
+from srkd.files.atomic import atomic_path, printable_path
 from srkd.images import bmp, jpeg
-from srkd.images.fit import fitted
+from srkd.images.fit import fit_metadata
 from srkd.images.formats import Format, check_holds, format_named
 from srkd.images.metadata import Metadata
 from srkd.images.png import PngWriter
@@ -64,7 +64,7 @@ def open_writer(
     chosen = format_named(format)
     check_holds(path, shape, chosen)
     check_quality(quality)
-    metadata, _ = fitted(metadata or Metadata(), chosen, shape[2] < 3)
+    metadata, _ = fit_metadata(metadata or Metadata(), chosen, shape[2] < 3)
     depth = np.dtype(dtype) if chosen.deep else np.dtype(np.uint8)
     with (
         atomic_path(path) as temporary,
@@ -74,7 +74,7 @@ def open_writer(
         try:
             writer = _writer(chosen, (stream, rows), shape, depth, quality or DEFAULT_QUALITY, metadata)
         except ValueError as error:
-            raise SrkdError(f"{shown(path)}: {error}") from error
+            raise SrkdError(f"{printable_path(path)}: {error}") from error
         checked = _Checked(writer, shape, chosen.deep)
         yield checked
         checked.finish()
@@ -137,7 +137,7 @@ class _WholeWriter:
         {"jpeg": self._save_jpeg, "webp": self._save_webp, "bmp": self._save_bmp}[self._format.name](image)
 
     def _save_jpeg(self, image: Image.Image) -> None:
-        known = _present(**jpeg.saved_with(self._metadata, image.height, image.width))
+        known = _present(**jpeg.save_options(self._metadata, image.height, image.width))
         subsampling = 0 if self._quality >= 90 else 2
         image.save(self._stream, "JPEG", quality=self._quality, subsampling=subsampling, **known)
 

@@ -1,4 +1,4 @@
-"""The fastest runtime and precision that is good enough: measured once for a model and a machine, then remembered."""
+"""The fastest runtime and precision that is good enough: measured once for a model and a machine, then cached."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from srkd.files.cache import cache_place, trusted
 from srkd.files.digest import file_sha256
 from srkd.inference import backends
 from srkd.inference.backends.engine import Engine
-from srkd.inference.backends.guard import Guarded
+from srkd.inference.backends.fp32_fallback import Fp32FallbackEngine
 from srkd.inference.calibration import ImagePairs, calibration_images, check_sizes, closeness, tiled
 from srkd.inference.cost import median_ms
 from srkd.inference.fingerprint import fingerprint
@@ -90,10 +90,10 @@ def engine_for(model: Model, spec: BackendSpec, say: Say = lambda line: None) ->
     backend = (best["runtime"], best["precision"])
     if backend == EXACT:
         return None
-    return Guarded(shop.engine(backend), lambda: backends.open_engine(model, *EXACT), say)
+    return Fp32FallbackEngine(shop.engine(backend), lambda: backends.open_engine(model, *EXACT), say)
 
 
-def remembered(model: Model, say: Say = lambda line: None) -> Engine | None:
+def cached_engine(model: Model, say: Say = lambda line: None) -> Engine | None:
     """As `engine_for` any runtime and precision, where all that needs no measuring; else None, the network itself."""
     shop = Autotuner(model, BackendSpec().max_drop, say)
     known = all(shop.known(backend) for backend in _candidates(model, BackendSpec()))

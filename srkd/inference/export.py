@@ -47,7 +47,7 @@ _LATENCY_SIDE = 256
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExportOptions:
     """What is to be exported, and what it is measured by.
 
     Args:
@@ -98,7 +98,7 @@ class Exported:
         return "\n\n".join([tables.text(self.rows, COLUMNS), *below])
 
 
-def export(model: Model, folder: Path, wanted: Wanted, say: Say = lambda line: None) -> Exported:
+def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda line: None) -> Exported:
     """Write `<model>.onnx`, `<model>.xml` with its .bin, and the same with `_int8`, plus export.md and export.json.
 
     A file appears when it has been read back, run on every image of the evaluation set and found good enough; what is
@@ -109,18 +109,18 @@ def export(model: Model, folder: Path, wanted: Wanted, say: Say = lambda line: N
         SrkdError: a runtime's package is missing, too few calibration images, as `evaluation_images`, or the folder
             cannot be written to.
     """
-    for target in wanted.targets:
+    for target in options.targets:
         backends.check_installed(TARGETS[target])
     calibration = None
-    if "int8" in wanted.precisions:
-        calibration = calibration_images(model.scale, wanted.calibration, wanted.calibration_count)
-    judge = _Judge(model, wanted)
+    if "int8" in options.precisions:
+        calibration = calibration_images(model.scale, options.calibration, options.calibration_count)
+    judge = _Judge(model, options)
     halo = model.receptive_field.halo
     known = facts(model.name, model.scale, model.multiple, halo, model.meta, model.minimum)
     result = Exported([judge.reference], {})
-    graph = graph_of(model.network, wanted.uint8)
-    for runtime in (TARGETS[target] for target in wanted.targets):
-        for precision in wanted.precisions:
+    graph = graph_of(model.network, options.uint8)
+    for runtime in (TARGETS[target] for target in options.targets):
+        for precision in options.precisions:
             name = f"{model.name}{'' if precision == 'fp32' else f'_{precision}'}{backends.SUFFIXES[runtime]}"
             say(f"{name}: writing and comparing")
             try:
@@ -128,7 +128,7 @@ def export(model: Model, folder: Path, wanted: Wanted, say: Say = lambda line: N
                     own = backends.converted(graph, runtime, precision, known)
                 else:
                     assert calibration is not None
-                    found = quantise(graph, runtime, known, calibration, wanted.max_drop, say)
+                    found = quantise(graph, runtime, known, calibration, options.max_drop, say)
                     _tell(found, name, judge, result)
                     own = found.converted
                 result.rows.append(_write(own, runtime, folder / name, judge))
@@ -156,9 +156,9 @@ def _tell(found: Quantised, name: str, judge: _Judge, result: Exported) -> None:
 class _Judge:
     """Compares engines with torch's fp32 answers on the evaluation set."""
 
-    def __init__(self, model: Model, wanted: Wanted) -> None:
-        self._images: ImagePairs = evaluation_images(wanted.data, model.scale)
-        self._max_drop, self._seconds = wanted.max_drop, wanted.seconds
+    def __init__(self, model: Model, options: ExportOptions) -> None:
+        self._images: ImagePairs = evaluation_images(options.data, model.scale)
+        self._max_drop, self._seconds = options.max_drop, options.seconds
         engine = self._engine = backends.open_engine(model, "torch", "fp32")
         self._exact = self._images.predictions(engine)
         self._psnr = self._images.psnr(self._exact)

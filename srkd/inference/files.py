@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from srkd.errors import PartialFailure, SrkdError
-from srkd.files.atomic import shown
-from srkd.images.fit import fitted
+from srkd.files.atomic import printable_path
+from srkd.images.fit import fit_metadata
 from srkd.images.formats import FORMATS, READ_ONLY, check_holds
 from srkd.images.metadata import Metadata
 from srkd.images.read import ImageData, read_image
@@ -82,7 +82,7 @@ def upscale_files(
         if isinstance(result, Decoded):
             outcomes.append(Outcome(job, "written", _sizes(model, result, options), tuple(result.notes)))
             for note in result.notes:
-                say(f"{shown(job.source)}: {note}")
+                say(f"{printable_path(job.source)}: {note}")
         else:
             outcomes.append(Outcome(job, "failed", error=_reason(job, result)))
         done(len(skipped) + number)
@@ -125,7 +125,7 @@ def _decode(job: Job, options: Options) -> Decoded:
         notes.append(f"{image.format} is read and not written: saved as {job.format}")
     if pixels.dtype == np.uint16 and not format.deep:
         notes.append(f"16 bits rounded to the 8 that {job.format} holds")
-    metadata, lost = fitted(image.metadata, format, pixels.shape[2] < 3)
+    metadata, lost = fit_metadata(image.metadata, format, pixels.shape[2] < 3)
     if lost:
         notes.append(f"{job.format} cannot hold its {', '.join(lost)}")
     lossless = image.lossless and image.format == job.format and options.quality is None
@@ -167,8 +167,8 @@ def _as_held(image: ImageData, job: Job) -> np.ndarray:
 def _reason(job: Job, error: Exception) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, SrkdError):
-        return text if shown(job.source) in text else f"{shown(job.source)}: {text}"
-    return f"{shown(job.source)}: {type(error).__name__}: {text}"
+        return text if printable_path(job.source) in text else f"{printable_path(job.source)}: {text}"
+    return f"{printable_path(job.source)}: {type(error).__name__}: {text}"
 
 
 def device_named(name: str) -> torch.device:

@@ -14,7 +14,7 @@ from srkd.networks.infer import padded_side
 LEVELS = 255
 
 
-class Pixels(nn.Module):
+class Uint8Graph(nn.Module):
     """uint8 (N, H, W, 3) RGB to uint8 (N, scale H, scale W, 3): scaling, clamp and rounding included.
 
     Where the network can stop before its last pixel shuffle, bytes are shuffled and not floats.
@@ -36,7 +36,7 @@ class Pixels(nn.Module):
         return rows.reshape(n, height * factor, width * factor, 3)
 
 
-class Floats(nn.Module):
+class Float32Graph(nn.Module):
     """float32 (N, 3, H, W) in [0, 1] to (N, 3, scale H, scale W), not clamped."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -52,9 +52,9 @@ def _levels(y: Tensor) -> Tensor:
 
 
 def graph_of(network: nn.Module, uint8: bool = True) -> nn.Module:
-    """A fused copy of `network`, in eval mode on the CPU, as `Pixels` or `Floats`."""
+    """A fused copy of `network`, in eval mode on the CPU, as `Uint8Graph` or `Float32Graph`."""
     fused = fuse(network).cpu()
-    return (Pixels(fused) if uint8 else Floats(fused)).eval()
+    return (Uint8Graph(fused) if uint8 else Float32Graph(fused)).eval()
 
 
 def example(uint8: bool, multiple: int = 1, minimum: int = 1) -> Tensor:

@@ -25,7 +25,7 @@ _AS_THEY_ARE = ("L", "LA", "RGB", "RGBA", "F")
 
 
 @dataclass(frozen=True)
-class Given:
+class InputImage:
     """(H, W, C) of uint8, uint16 or float32 in [0, 1], and what the result is to be: its dtype, and 2-d or 3-d."""
 
     pixels: Pixels
@@ -37,7 +37,7 @@ class Given:
         return (result[..., 0] if self.flat else result).astype(self.dtype, copy=False)
 
 
-def read(image: Input) -> Given:
+def read(image: Input) -> InputImage:
     """Take one image.
 
     Raises:
@@ -45,7 +45,7 @@ def read(image: Input) -> Given:
     """
     if isinstance(image, (str, Path)):
         pixels = read_image(image).pixels
-        return Given(pixels, pixels.dtype)
+        return InputImage(pixels, pixels.dtype)
     if isinstance(image, np.ndarray):
         return _array(image)
     if _is_pillow(image):
@@ -62,7 +62,7 @@ def _named(image: Any) -> str:
     return f"{kind.__module__}.{kind.__qualname__}".removeprefix("builtins.")
 
 
-def _array(image: Pixels) -> Given:
+def _array(image: Pixels) -> InputImage:
     dtype = image.dtype.newbyteorder("=")
     if dtype not in _DTYPES:
         raise SrkdError(f"arrays are of uint8, uint16, or float32 or float64 in [0, 1]; got {image.dtype}")
@@ -72,7 +72,7 @@ def _array(image: Pixels) -> Given:
     if dtype.kind == "f":
         _check_range(image, dtype)
     narrow = np.dtype(np.float32) if dtype.kind == "f" else dtype
-    return Given(pixels.astype(narrow, copy=False), dtype, image.ndim == 2)
+    return InputImage(pixels.astype(narrow, copy=False), dtype, image.ndim == 2)
 
 
 def _check_range(image: Pixels, dtype: np.dtype[Any]) -> None:
@@ -94,7 +94,7 @@ def _is_pillow(image: Any) -> bool:
     return isinstance(image, Image)
 
 
-def _pillow(image: Any) -> Given:
+def _pillow(image: Any) -> InputImage:
     from PIL import ImageOps
 
     try:

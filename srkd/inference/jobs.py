@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 from srkd.files.names import check_part
 from srkd.images.formats import FORMATS, READ_ONLY, SUFFIXES, format_named, is_image_name
 from srkd.images.read import list_images, walk
@@ -25,7 +25,7 @@ class Job:
     format: str
 
 
-def plan(
+def plan_jobs(
     inputs: Sequence[str], output: Path, format: str | None = None, suffix: str = "", recursive: bool = False
 ) -> list[Job]:
     """The jobs for files, folders and globs, sorted, the same on every process that asks.
@@ -53,7 +53,7 @@ def plan(
     return jobs
 
 
-def unplanned(inputs: Sequence[str], output: Path, recursive: bool = False) -> list[Path]:
+def unrecognised_files(inputs: Sequence[str], output: Path, recursive: bool = False) -> list[Path]:
     """The files of folders and globs that are not named like an image that is read; hidden ones do not count."""
     found: dict[Path, Path] = {}
     for name in inputs:
@@ -68,14 +68,18 @@ def unplanned(inputs: Sequence[str], output: Path, recursive: bool = False) -> l
 
 def _only(found: Sequence[tuple[Path, Path]], output: Path) -> Path:
     if len(found) != 1:
-        raise SrkdError(f"{shown(output)} is named like a file, but there are {len(found)} images; name a folder")
+        raise SrkdError(
+            f"{printable_path(output)} is named like a file, but there are {len(found)} images; name a folder"
+        )
     return found[0][0]
 
 
 def _format_of(output: Path, asked: str | None) -> str:
     named = format_named(output.suffix).name
     if asked not in (None, named):
-        raise SrkdError(f"{shown(output)} is named like {named}, but the format asked for is {asked}; make them agree")
+        raise SrkdError(
+            f"{printable_path(output)} is named like {named}, but the format asked for is {asked}; make them agree"
+        )
     return named
 
 
@@ -87,12 +91,12 @@ def _sources(inputs: Sequence[str], output: Path, recursive: bool) -> list[tuple
             found.setdefault(_absolute(path), (path, Path()))
             continue
         if _real(path) == _real(output):
-            raise SrkdError(f"{shown(output)} is an input folder; choose another output folder")
+            raise SrkdError(f"{printable_path(output)} is an input folder; choose another output folder")
         for image in list_images(path, recursive):
             if not (_is_below(output, path) and _is_below(image, output)):
                 found.setdefault(_absolute(image), (image, image.parent.relative_to(path)))
     if not found:
-        raise SrkdError(f"every image found is in the output folder {shown(output)}")
+        raise SrkdError(f"every image found is in the output folder {printable_path(output)}")
     return [found[key] for key in sorted(found)]
 
 
@@ -105,8 +109,8 @@ def _expanded(name: str) -> list[Path]:
         images = [m for m in _matches(name) if m.is_dir() or m.suffix.lower() in SUFFIXES]
         if images:
             return images
-        raise SrkdError(f"{shown(name)}: no image or folder matches")
-    raise SrkdError(f"{shown(name)}: no such file or folder")
+        raise SrkdError(f"{printable_path(name)}: no image or folder matches")
+    raise SrkdError(f"{printable_path(name)}: no such file or folder")
 
 
 def _matches(name: str) -> list[Path]:
@@ -145,12 +149,14 @@ def _refuse_collisions(jobs: Sequence[Job]) -> None:
         target = _absolute(job.target)
         if target in sources:
             raise SrkdError(
-                f"{shown(job.target)} is an input and would be overwritten; choose another output or a --suffix"
+                f"{printable_path(job.target)} is an input and would be overwritten; choose another output or a "
+                "--suffix"
             )
         other = targets.setdefault(target, job)
         if other is not job:
             raise SrkdError(
-                f"{shown(other.source)} and {shown(job.source)} would both become {shown(job.target)}; "
+                f"{printable_path(other.source)} and {printable_path(job.source)} would both become "
+                f"{printable_path(job.target)}; "
                 "upscale them into different folders, or keep sub-folders with --recursive"
             )
 

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from srkd.errors import SrkdError
 from srkd.images.rows import RowResizer
-from srkd.inference import inputs, planes
+from srkd.inference import inputs
+from srkd.inference.alpha import LUMA, SplitImage, nearest_rows, split_alpha
 from srkd.inference.backends.engine import Engine
-from srkd.inference.receptive_field import Field, bytes_per_pixel, measure
+from srkd.inference.receptive_field import ReceptiveField, bytes_per_pixel, measure
 from srkd.inference.tiles import MEMORY, Floats, tile_side, upscale_rows
 from srkd.networks.infer import device_of, require_finite, run
 from srkd.networks.sides import Padded
@@ -74,7 +75,7 @@ class Model:
         return cls(network.to(device), loaded.scale, loaded.name, multiple, loaded.meta, minimum=minimum)
 
     @cached_property
-    def receptive_field(self) -> Field:
+    def receptive_field(self) -> ReceptiveField:
         """The network's receptive field, measured when it is first needed: only tiles need it."""
         field = measure(self._whole, self.scale, self.device, self.multiple)
         return replace(field, minimum=self.minimum)
@@ -155,17 +156,17 @@ class Model:
         """As `upscale`, for (H, W, C), in blocks of rows from top to bottom: memory does not grow with the image."""
         size = self.output_shape(pixels, outscale)[:2]
         side = self.tile_side(pixels.shape[0], pixels.shape[1], tile)
-        parts = planes.split(pixels)
+        parts = split_alpha(pixels)
         colour = self._plane(parts.colour, side, self_ensemble, size)
         if parts.alpha is None:
-            return (parts.joined(rows, None, None) for rows in colour)
+            return (parts.merge(rows, None, None) for rows in colour)
         alpha = self._plane(parts.alpha, side, self_ensemble, size)
-        if parts.below is None:
-            return (parts.joined(*rows, None) for rows in zip(colour, alpha, strict=True))
-        if parts.below_is_data:
-            below = self._plane(parts.below, side, self_ensemble, size)
-            return (parts.joined(*rows) for rows in zip(colour, alpha, below, strict=True))
-        return _with_nearest_below(parts, parts.below, size, zip(colour, alpha, strict=True))
+        if parts.hidden_colour is None:
+            return (parts.merge(*rows, None) for rows in zip(colour, alpha, strict=True))
+        if parts.hidden_is_data:
+            hidden_colour = self._plane(parts.hidden_colour, side, self_ensemble, size)
+            return (parts.merge(*rows) for rows in zip(colour, alpha, hidden_colour, strict=True))
+        return _with_nearest_hidden(parts, parts.hidden_colour, size, zip(colour, alpha, strict=True))
 
     def tile_side(self, height: int, width: int, tile: int | None = None) -> int:
         """The side of the tiles that an image is cut into; one that is no smaller than the image where it is not.
@@ -185,7 +186,7 @@ class Model:
         height, width, _ = plane.shape
         natural = (height * self.scale, width * self.scale)
         whole = side >= max(height, width)
-        field = Field(None) if whole else self.receptive_field
+        field = ReceptiveField(None) if whole else self.receptive_field
         if size == natural and (whole or field.exact):  # nothing is computed on the result any more
 
             def network(part: Pixels) -> Pixels:
@@ -218,7 +219,7 @@ class Model:
         require_finite(y)
         y = y.clamp_(0, 1)
         if part.shape[2] == 1:
-            y = (y * torch.from_numpy(planes.LUMA).to(y.device)[:, None, None]).sum(0, keepdim=True)
+            y = (y * torch.from_numpy(LUMA).to(y.device)[:, None, None]).sum(0, keepdim=True)
         return y.permute(1, 2, 0).cpu().numpy()
 
     def _whole(self, x: Tensor, self_ensemble: bool = False) -> Tensor:
@@ -256,13 +257,13 @@ def _quantised(rows: Floats, dtype: np.dtype[Any]) -> Pixels:
 def _in_bytes(engine: Engine, part: Pixels) -> Pixels:
     """uint8 (h, w, 1 or 3) through an engine, as many channels."""
     prediction = engine(np.broadcast_to(part, (*part.shape[:2], 3))[None])[0]
-    return prediction if part.shape[2] == 3 else np.rint(prediction @ planes.LUMA[:, None]).astype(np.uint8)
+    return prediction if part.shape[2] == 3 else np.rint(prediction @ LUMA[:, None]).astype(np.uint8)
 
 
-def _with_nearest_below(
-    parts: planes.Planes, below: Pixels, size: tuple[int, int], blocks: Iterator[tuple[Pixels, Pixels]]
+def _with_nearest_hidden(
+    parts: SplitImage, hidden_colour: Pixels, size: tuple[int, int], blocks: Iterator[tuple[Pixels, Pixels]]
 ) -> Iterator[Pixels]:
     start = 0
     for colour, alpha in blocks:
-        yield parts.joined(colour, alpha, planes.nearest(below, size, start, start + len(colour)))
+        yield parts.merge(colour, alpha, nearest_rows(hidden_colour, size, start, start + len(colour)))
         start += len(colour)

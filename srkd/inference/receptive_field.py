@@ -20,7 +20,7 @@ _SHIFTS = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True)
-class Field:
+class ReceptiveField:
     """What a network looks at.
 
     `halo`: an output pixel depends on input pixels at most this far away; None: farther than measured, or not the same
@@ -40,7 +40,7 @@ class Field:
 
 
 @torch.inference_mode()
-def measure(run: Run, scale: int, device: torch.device | str = "cpu", multiple: int = 1) -> Field:
+def measure(run: Run, scale: int, device: torch.device | str = "cpu", multiple: int = 1) -> ReceptiveField:
     """Measure a network that takes (N, 3, H, W) of any size to `scale` times that.
 
     The reach is that of a NaN: arithmetic passes it on whatever the weights are, where a gradient may vanish. Where it
@@ -58,8 +58,8 @@ def measure(run: Run, scale: int, device: torch.device | str = "cpu", multiple: 
             halo = _largest(reach_of(along, length, scale, device, multiple) for along in directions)
             if halo is not None:
                 align = _largest(_alignment(along, halo, scale, device, multiple) for along in directions)
-                return Field(None, multiple) if align is None else Field(halo, align)
-    return Field(None, multiple)
+                return ReceptiveField(None, multiple) if align is None else ReceptiveField(halo, align)
+    return ReceptiveField(None, multiple)
 
 
 def _largest(measured: Iterable[int | None]) -> int | None:

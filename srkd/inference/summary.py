@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 from srkd.inference.files import Outcome
 
 _MOST_FOLDERS = 5
@@ -15,7 +15,7 @@ _MOST_FOLDERS = 5
 
 def line(outcome: Outcome) -> str:
     """One line of a dry run."""
-    source, target = shown(outcome.job.source), shown(outcome.job.target)
+    source, target = printable_path(outcome.job.source), printable_path(outcome.job.target)
     if outcome.size is None:
         return f"skip {target}: exists" if outcome.status == "skipped" else outcome.error
     (height, width), (tall, wide) = outcome.size
@@ -30,7 +30,7 @@ def summary(outcomes: Sequence[Outcome], left: Sequence[Path]) -> Iterator[str]:
             (o.job.source.parent, o.job.target.parent) for o in outcomes if o.status == status
         ).most_common()
         for (source, target), number in folders[:_MOST_FOLDERS]:
-            yield f"{number} {_images(number)} {words} from {shown(source)} to {shown(target)}"
+            yield f"{number} {_images(number)} {words} from {printable_path(source)} to {printable_path(target)}"
         if len(folders) > _MOST_FOLDERS:
             number = sum(n for _, n in folders[_MOST_FOLDERS:])
             yield f"{number} {_images(number)} {words} from and to {len(folders) - _MOST_FOLDERS} more folders"
@@ -50,8 +50,8 @@ def as_json(outcomes: Sequence[Outcome], left: Sequence[Path]) -> str:
     def entry(outcome: Outcome) -> dict[str, object]:
         job, (before, after) = outcome.job, outcome.size or (None, None)
         return {
-            "source": shown(job.source),
-            "target": shown(job.target),
+            "source": printable_path(job.source),
+            "target": printable_path(job.target),
             "format": job.format,
             "status": outcome.status,
             "size": before and before[::-1],
@@ -60,7 +60,7 @@ def as_json(outcomes: Sequence[Outcome], left: Sequence[Path]) -> str:
             "error": outcome.error or None,
         }
 
-    return json.dumps({"images": [entry(o) for o in outcomes], "left": [shown(p) for p in left]}, indent=2)
+    return json.dumps({"images": [entry(o) for o in outcomes], "left": [printable_path(p) for p in left]}, indent=2)
 
 
 def _images(number: int) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srkd.inference.receptive_field import Field
+from srkd.inference.receptive_field import ReceptiveField
 
 Pixels = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -34,7 +34,7 @@ class Span:
     high: int
 
 
-def tile_side(field: Field, bytes_per_pixel: float) -> int:
+def tile_side(field: ReceptiveField, bytes_per_pixel: float) -> int:
     """The side of tiles, in input pixels, that a network can take in about 500 MB of memory.
 
     Never so small that most of the work would be for the halo.
@@ -44,7 +44,7 @@ def tile_side(field: Field, bytes_per_pixel: float) -> int:
     return min(max(side, 2 * margin, _SMALLEST), _LARGEST)
 
 
-def spans(length: int, tile: int, field: Field) -> list[Span]:
+def spans(length: int, tile: int, field: ReceptiveField) -> list[Span]:
     """Cut a side into tiles of about equal size, starting at multiples of `field.align`."""
     count = -(-length // tile)
     step = -(-length // count)
@@ -59,7 +59,7 @@ def spans(length: int, tile: int, field: Field) -> list[Span]:
     ]
 
 
-def upscale_rows(pixels: Pixels, network: Network, scale: int, field: Field, tile: int) -> Iterator[Pixels]:
+def upscale_rows(pixels: Pixels, network: Network, scale: int, field: ReceptiveField, tile: int) -> Iterator[Pixels]:
     """Yield the upscaled image in blocks of rows, from top to bottom.
 
     Args:

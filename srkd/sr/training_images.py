@@ -10,7 +10,7 @@ from srkd.data import manifests, near_duplicates
 from srkd.data.copies import smaller
 from srkd.data.store import ImageStore, open_or_build, pair_files
 from srkd.errors import SrkdError, nearest
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 from srkd.files.bounded import read_bytes
 from srkd.sr.recipe import Paths, TrainSet, ValSet
 
@@ -76,7 +76,9 @@ def _hr_folders(spec: TrainSet | ValSet) -> tuple[Folders, Folders]:
         place = next((i for i, files in enumerate(there) if name in files), None)
         if place is None:
             close = nearest(name, [known for files in there for known in files])
-            raise SrkdError(f"{shown(path)}, line {line}: no image {shown(name)} in {', '.join(roots)}{close}")
+            raise SrkdError(
+                f"{printable_path(path)}, line {line}: no image {printable_path(name)} in {', '.join(roots)}{close}"
+            )
         named[place].append(there[place][name])
     return every, named
 
@@ -90,18 +92,18 @@ def _names_in(path: Path) -> dict[str, int]:
     try:
         lines = read_bytes(path, _LARGEST_LIST).decode("utf-8").splitlines()
     except OSError as error:
-        raise SrkdError(f"{shown(path)}: cannot read the meta_info_file: {error.strerror}") from error
+        raise SrkdError(f"{printable_path(path)}: cannot read the meta_info_file: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise SrkdError(f"{shown(path)}: a meta_info_file is text, a file name a line") from error
+        raise SrkdError(f"{printable_path(path)}: a meta_info_file is text, a file name a line") from error
     except ValueError as error:
-        raise SrkdError(f"{shown(path)}: not a meta_info_file: {error}") from error
+        raise SrkdError(f"{printable_path(path)}: not a meta_info_file: {error}") from error
     found: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         name = re.sub(r"\s+\([\d, ]*\)$", "", line.strip())
         if name:
             found.setdefault(name, number)
     if not found:
-        raise SrkdError(f"{shown(path)}: names no image")
+        raise SrkdError(f"{printable_path(path)}: names no image")
     return found
 
 
@@ -110,7 +112,7 @@ def _check_stems(what: str, stems: Sequence[str], folders: Folders) -> None:
     wrong = [stem for stem in stems if stem not in known]
     if wrong:
         close = nearest(Path(wrong[0]).stem, known)
-        raise SrkdError(f'{what}: "{shown(wrong[0])}" matches no image{close}; give names without suffix')
+        raise SrkdError(f'{what}: "{printable_path(wrong[0])}" matches no image{close}; give names without suffix')
 
 
 def _store(

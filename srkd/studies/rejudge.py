@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown, write_json, write_text
+from srkd.files.atomic import printable_path, write_json, write_text
 from srkd.studies import comparison
 from srkd.studies.verdicts import Results, score_tables
 from srkd.training import recipe as recipes
@@ -38,7 +38,9 @@ def results_files(target: Path) -> list[Path]:
     """
     found = sorted(target.rglob(f"*{_SUFFIX}")) if target.is_dir() else [target] if target.is_file() else []
     if not found:
-        raise SrkdError(f"{shown(target)}: no results of a study there; give a results.json or a folder that has some")
+        raise SrkdError(
+            f"{printable_path(target)}: no results of a study there; give a results.json or a folder that has some"
+        )
     return found
 
 
@@ -72,9 +74,9 @@ def _read(path: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
         missing = {"study", "alpha", "scores", "runs"} - found.keys()
     except (OSError, ValueError, AttributeError) as error:
-        raise SrkdError(f"{shown(path)}: not the results of a study ({error})") from error
+        raise SrkdError(f"{printable_path(path)}: not the results of a study ({error})") from error
     if missing:
-        raise SrkdError(f"{shown(path)}: not the results of a study: no {', '.join(sorted(missing))} in it")
+        raise SrkdError(f"{printable_path(path)}: not the results of a study: no {', '.join(sorted(missing))} in it")
     return dict(found)
 
 
@@ -84,7 +86,7 @@ def _lower(path: Path) -> list[str]:
     study = path.with_name(f"{path.name.removesuffix(_SUFFIX).rstrip('_') or 'study'}.yml")
     if not study.is_file():
         raise SrkdError(
-            f"{shown(path)}: does not record which metrics are better when lower, and {study.name} is not "
+            f"{printable_path(path)}: does not record which metrics are better when lower, and {study.name} is not "
             "beside it; put the study there"
         )
     return list(recipes.read(study).get("lower", []))

@@ -16,7 +16,7 @@ import pydantic
 import yaml
 
 from srkd.errors import SrkdError, nearest
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 from srkd.files.bounded import read_bytes
 from srkd.files.names import check_name
 
@@ -256,19 +256,21 @@ def read(path: Path | str) -> dict[str, Any]:
     try:
         text = read_bytes(path, _MOST_BYTES).decode("utf-8")
     except OSError as error:
-        raise SrkdError(f"{shown(path)}: cannot read the recipe: {error.strerror}") from error
+        raise SrkdError(f"{printable_path(path)}: cannot read the recipe: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise SrkdError(f"{shown(path)}: not a text file") from error
+        raise SrkdError(f"{printable_path(path)}: not a text file") from error
     except ValueError as error:
-        raise SrkdError(f"{shown(path)}: not a recipe: {error}") from error
+        raise SrkdError(f"{printable_path(path)}: not a recipe: {error}") from error
     try:
-        data = parse(text, shown(path))
+        data = parse(text, printable_path(path))
         if not isinstance(data, dict):
-            raise SrkdError(f"{shown(path)}: a recipe is a mapping of keys to values, this is {type(data).__name__}")
+            raise SrkdError(
+                f"{printable_path(path)}: a recipe is a mapping of keys to values, this is {type(data).__name__}"
+            )
     except SrkdError:
         if path.suffix.lower() == ".toml" or _TOML.match(text):
             raise SrkdError(
-                f"{shown(path)}: this is TOML, and a recipe is YAML: `key: value`, and sections by indentation"
+                f"{printable_path(path)}: this is TOML, and a recipe is YAML: `key: value`, and sections by indentation"
             ) from None
         raise
     return data

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 from srkd.training import checkpoint
 from srkd.training.recipe import Section
 
@@ -93,7 +93,7 @@ def check(
     if "settings" not in state:  # a state from before settings were kept
         theirs = {key: value for key, value in _fingerprint(state).items() if not key.startswith("recipe.")}
         _compare(path, {}, theirs, {}, {key: value for key, value in prints.items() if key in theirs})
-        return f"{shown(path)} does not say which recipe it is of, so that this one was not compared with it"
+        return f"{printable_path(path)} does not say which recipe it is of, so that this one was not compared with it"
     theirs = json.loads(state["settings"])
     planned, mine = int(state["total"]), json.loads(text(recipe))
     if planned == total or step >= planned or not schedule_needs_total:
@@ -101,7 +101,9 @@ def check(
         theirs["train"].pop("total_iter", None)
     _compare(path, theirs, _fingerprint(state), mine, prints)
     if step > total:
-        raise SrkdError(f"{shown(path)}: is at step {step}, and train.total_iter is {total}; train under another name")
+        raise SrkdError(
+            f"{printable_path(path)}: is at step {step}, and train.total_iter is {total}; train under another name"
+        )
     if total > planned and schedule_needs_total:
         return f"goes on from step {step} with the learning rates of a run of {total} steps, not {planned}"
     return None
@@ -125,7 +127,8 @@ def _compare(
         parts = ", ".join([f"recipe.{key}" for key in sections] + others)
         details = "; ".join([*_differences(theirs, mine), *_differences(their_prints, {**prints})])
         raise SrkdError(
-            f"{shown(path)}: cannot go on from there, since {parts} changed ({details}); restore it, or train under "
+            f"{printable_path(path)}: cannot go on from there, since {parts} changed ({details}); restore it, or train "
+            "under "
             "another name"
         )
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from srkd.errors import SrkdError, unknown
-from srkd.files.atomic import shown, write_text, writing
+from srkd.files.atomic import printable_path, write_text, writing
 from srkd.files.lock import locked_itself
 from srkd.terminal import tell
 from srkd.training import checkpoint, resume, schedule
@@ -182,7 +182,8 @@ class Run:
             if is_leader() and self.folder.exists():
                 if not _is_run(self.folder):
                     raise SrkdError(
-                        f"{shown(self.folder)} is there and is no run of srkd's; train under another name or --output"
+                        f"{printable_path(self.folder)} is there and is no run of srkd's; train under another name or "
+                        "--output"
                     )
                 self._hold()
             yield
@@ -190,7 +191,8 @@ class Run:
     def _hold(self) -> None:
         if not self._holding.enter_context(locked_itself(self.folder)):
             raise SrkdError(
-                f"{shown(self.folder)}: another process is training there; wait for it, or train under another name"
+                f"{printable_path(self.folder)}: another process is training there; wait for it, or train under "
+                "another name"
             )
         self._holds = True
 
@@ -205,7 +207,7 @@ class Run:
             self._check_later_stages()
             moved = _free(f"{self.folder}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
             os.replace(self.folder, moved)
-            say(f"an older run of this name is now {shown(moved)}", self.quiet)
+            say(f"an older run of this name is now {printable_path(moved)}", self.quiet)
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         self._hold()

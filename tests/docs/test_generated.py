@@ -32,7 +32,7 @@ def text(pages: dict[str, Content], path: str) -> str:
     return page
 
 
-def shown(source: str) -> str:
+def printable_path(source: str) -> str:
     """What a reader sees of Markdown, as one line."""
     page = markdown.markdown(source, extensions=["tables", "attr_list", "fenced_code"])
     return " ".join(html.unescape(re.sub(r"<[^>]+>", "", page)).split())
@@ -48,8 +48,8 @@ def shown(source: str) -> str:
 )
 def test_prose_shows_the_words_as_they_are(words: str) -> None:
     expected = " ".join(words.replace("`", "").split())
-    assert shown(prose(words)) == expected
-    assert shown(table(["a", "b"], [[cell(words), code("x|y")]])) == f"a b {expected} x|y"
+    assert printable_path(prose(words)) == expected
+    assert printable_path(table(["a", "b"], [[cell(words), code("x|y")]])) == f"a b {expected} x|y"
 
 
 def test_the_same_tree_gives_the_same_pages(pages: dict[str, Content]) -> None:
@@ -58,7 +58,7 @@ def test_the_same_tree_gives_the_same_pages(pages: dict[str, Content]) -> None:
 
 def test_every_loss_is_in_the_catalogue_with_its_options(pages: dict[str, Content]) -> None:
     page = text(pages, "reference/losses.md")
-    read = shown(page)
+    read = printable_path(page)
     for name in losses.names():
         assert f"### `{name}` {{: #loss-{name.lower()} }}" in page and f"(#loss-{name.lower()})" in page
         call = next(line for line in page.splitlines() if line.startswith(f"`{name}("))
@@ -90,7 +90,7 @@ def test_commands_and_exit_codes(pages: dict[str, Content]) -> None:
     page = text(pages, "reference/commands.md")
     assert [f"## {name}\n" in page for name in main.commands()] == [True] * len(main.commands())
     assert "--auto_resume" in page and "### zoo train" in page and "--budget TIME" in page
-    assert shown(text(pages, "reference/exit-codes.md")).count("SIGTERM") == 1
+    assert printable_path(text(pages, "reference/exit-codes.md")).count("SIGTERM") == 1
 
 
 def test_the_zoo_shows_what_was_measured(pages: dict[str, Content]) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import atomic_path, shown, write_bytes, write_json, write_text
+from srkd.files.atomic import atomic_path, printable_path, write_bytes, write_json, write_text
 
 
 def test_final_name_appears_only_when_complete(tmp_path: Path) -> None:
@@ -70,9 +70,9 @@ def test_impossible_places_are_said_in_words(tmp_path: Path) -> None:
 
 
 def test_shown_survives_names_that_are_not_utf8() -> None:
-    assert shown(Path(os.fsdecode(b"a\xff.png"))) == "a\\xff.png"
-    shown(Path(os.fsdecode(b"\xff"))).encode()
-    assert shown("é 東\na\x1b[31m.png") == "é 東\\na\\x1b[31m.png"
+    assert printable_path(Path(os.fsdecode(b"a\xff.png"))) == "a\\xff.png"
+    printable_path(Path(os.fsdecode(b"\xff"))).encode()
+    assert printable_path("é 東\na\x1b[31m.png") == "é 東\\na\\x1b[31m.png"
 
 
 def test_interrupt_leaves_no_file(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from srkd.errors import SrkdError
-from srkd.files.owned import MARKER, claim, renewed
+from srkd.files.owned import MARKER, claim, reset_folder
 
 
 def test_a_folder_of_the_users_is_not_claimed(tmp_path: Path) -> None:
@@ -26,14 +26,14 @@ def test_a_new_or_empty_folder_is_claimed_once_for_all(made: bool, tmp_path: Pat
 
 
 def test_only_what_the_marker_lists_is_removed(tmp_path: Path) -> None:
-    folder = renewed(tmp_path / "own", ["a.png", "b\n\udcff.png"])
+    folder = reset_folder(tmp_path / "own", ["a.png", "b\n\udcff.png"])
     (folder / "a.png").write_text("1")
-    assert renewed(folder, ["c.png"]) == folder
+    assert reset_folder(folder, ["c.png"]) == folder
     assert [path.name for path in folder.iterdir()] == [MARKER]
     (folder / "c.png").write_text("1")
     (folder / "mine.png").write_text("1")
     with pytest.raises(SrkdError, match=r"mine\.png: srkd did not write this"):
-        renewed(folder, [])
+        reset_folder(folder, [])
     assert (folder / "c.png").exists()
 
 
@@ -42,5 +42,5 @@ def test_a_marker_names_only_files_beside_it(text: str, tmp_path: Path) -> None:
     (tmp_path / "mine.png").write_text("1")
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / MARKER).write_text(text)
-    renewed(tmp_path / "own", [])
+    reset_folder(tmp_path / "own", [])
     assert (tmp_path / "mine.png").exists()

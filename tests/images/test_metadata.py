@@ -12,7 +12,7 @@ import tifffile
 from io_files import directory, exif_block, png
 from PIL import Image, ImageCms
 
-from srkd.images.fit import fitted
+from srkd.images.fit import fit_metadata
 from srkd.images.formats import FORMATS
 from srkd.images.metadata import Metadata
 from srkd.images.read import ImageData, read_image, write_image
@@ -97,7 +97,7 @@ def test_big_endian_exif(tmp_path: Path) -> None:
 def test_exif_that_no_jpeg_holds_does_not_fail_it(tmp_path: Path) -> None:
     large = exif_block(1, (0x010E, 2, 70_000, b"x" * 70_000))
     image = ImageData(PIXELS, metadata=Metadata(exif=large, xmp=b"y" * 70_000, comment=b"z" * 70_000))
-    kept, lost = fitted(image.metadata, FORMATS["jpeg"], False)
+    kept, lost = fit_metadata(image.metadata, FORMATS["jpeg"], False)
     assert kept == Metadata() and lost == ("EXIF of 68 KB", "XMP of 68 KB", "comment of 68 KB")
     write_image(tmp_path / "a.jpg", image)
     for suffix in ("png", "webp", "tif"):
@@ -121,7 +121,7 @@ def test_iptc_and_comments(tmp_path: Path) -> None:
         assert metadata.photoshop is not None and IPTC in metadata.photoshop and b"thumbs" not in metadata.photoshop
     with tifffile.TiffFile(tmp_path / "b.tif") as tif:
         assert bytes(tif.pages.first.tags[33723].value) == IPTC
-    assert fitted(image.metadata, FORMATS["png"], False)[1] == ("IPTC",)
+    assert fit_metadata(image.metadata, FORMATS["png"], False)[1] == ("IPTC",)
     write_image(tmp_path / "b.png", image)
     with Image.open(tmp_path / "b.png") as image:
         assert image.info["Comment"] == "one\ntwo"
@@ -151,7 +151,7 @@ def test_geotiff_covers_the_same_ground(tmp_path: Path, is_point: bool) -> None:
         return np.reshape(matrix, (4, 4)) @ (column - shift, row - shift, 0, 1)  # of a corner, in pixels from the left
 
     np.testing.assert_allclose(ground(found[34264], 40, 20), ground(affine, 10, 10))
-    assert "georeference" in fitted(metadata, FORMATS["png"], False)[1]
+    assert "georeference" in fit_metadata(metadata, FORMATS["png"], False)[1]
 
 
 def test_bigtiff_and_other_tags_of_a_tiff(tmp_path: Path) -> None:
@@ -265,13 +265,13 @@ def test_colour_of_a_png_in_other_formats(tmp_path: Path, kind: str, suffix: str
 def test_colour_that_needs_no_profile_or_fits_none(tmp_path: Path) -> None:
     for chunks in ([(b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 45455))], [(b"cICP", bytes([1, 13, 0, 1]))], []):
         (tmp_path / "a.png").write_bytes(png(24, 20, 8, 2, RAW, *chunks))
-        kept, lost = fitted(read_image(tmp_path / "a.png").metadata, FORMATS["jpeg"], False)
+        kept, lost = fit_metadata(read_image(tmp_path / "a.png").metadata, FORMATS["jpeg"], False)
         assert kept.icc is None and lost == ()
     (tmp_path / "a.png").write_bytes(png(24, 20, 8, 2, RAW, (b"cICP", bytes([9, 16, 0, 1]))))
     metadata = read_image(tmp_path / "a.png").metadata
-    assert fitted(metadata, FORMATS["jpeg"], False)[1] == ("colour space (cICP 9/16/0)",)
-    assert fitted(metadata, FORMATS["png"], False) == (metadata, ())
-    grey = fitted(Metadata(png_colour={b"gAMA": struct.pack(">I", 100_000)}), FORMATS["jpeg"], True)[0].icc
+    assert fit_metadata(metadata, FORMATS["jpeg"], False)[1] == ("colour space (cICP 9/16/0)",)
+    assert fit_metadata(metadata, FORMATS["png"], False) == (metadata, ())
+    grey = fit_metadata(Metadata(png_colour={b"gAMA": struct.pack(">I", 100_000)}), FORMATS["jpeg"], True)[0].icc
     assert grey is not None and grey[16:20] == b"GRAY"
     ImageCms.ImageCmsProfile(io.BytesIO(grey))
 
@@ -284,7 +284,7 @@ def test_profile_of_a_bmp(tmp_path: Path) -> None:
     (tmp_path / "a.bmp").write_bytes(data)
     metadata = read_image(tmp_path / "a.bmp").metadata
     assert metadata.icc == icc
-    assert fitted(metadata, FORMATS["bmp"], False)[1] == ("colour profile",)
+    assert fit_metadata(metadata, FORMATS["bmp"], False)[1] == ("colour profile",)
 
 
 def test_exif_of_imagemagick_turns_a_png(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from srkd.errors import SrkdError
 from srkd.files.cache import cache_folder
 from srkd.images.read import ImageData, read_image, write_image
 from srkd.inference import autotune, backends
-from srkd.inference.autotune import BackendSpec, engine_for, remembered
+from srkd.inference.autotune import BackendSpec, cached_engine, engine_for
 from srkd.inference.fingerprint import fingerprint
 from srkd.inference.model import Model
 from srkd.networks import build
@@ -81,7 +81,7 @@ def test_the_fastest_good_one_is_measured_once_and_remembered(model: Model, monk
     times = {"torch fp32": 9.0, "torch bf16": 8.0, "openvino fp32": 4.0, "openvino bf16": 2.0, "openvino int8": 1.0}
     speeds(monkeypatch, times)
     said: list[str] = []
-    assert remembered(model, said.append) is None and not said
+    assert cached_engine(model, said.append) is None and not said
     first = engine_for(model, BackendSpec(), said.append)
     assert str(first) == "openvino int8" and sum("measuring" in line for line in said) == 5
     image = textured(0, 30, 40)
@@ -89,7 +89,7 @@ def test_the_fastest_good_one_is_measured_once_and_remembered(model: Model, monk
     assert np.abs(first(image[None])[0].astype(int) - image.repeat(2, 0).repeat(2, 1)).max() <= 6
     said.clear()
     monkeypatch.setattr(backends, "converted", lambda *_: pytest.fail("converted again"))
-    again = remembered(model, said.append)
+    again = cached_engine(model, said.append)
     assert str(again) == "openvino int8" and not any("measuring" in line for line in said)
     table = cache_folder() / "runtimes" / fingerprint(model) / "measured.json"
     rows = json.loads(table.read_bytes())
@@ -101,7 +101,7 @@ def test_the_fastest_good_one_is_measured_once_and_remembered(model: Model, monk
     with pytest.raises(SrkdError, match=r"tiny: loses .* dB from fp32; take another --runtime or --precision"):
         engine_for(model, BackendSpec("openvino", "int8"))
     table.write_text("{")  # a broken cache is made anew
-    assert remembered(model) is None
+    assert cached_engine(model) is None
 
 
 @pytest.mark.parametrize("damage", ["exchanged", "writable", "no note"])
@@ -148,9 +148,9 @@ def test_int8_that_is_no_faster_is_left_unless_it_is_named(model: Model, monkeyp
         said: list[str] = []
         assert str(engine_for(model, BackendSpec(), said.append)) == "torch bf16"
         assert "openvino int8 not (2.0 ms, no faster)" in said[-1]
-        assert str(remembered(model)) == "torch bf16"
+        assert str(cached_engine(model)) == "torch bf16"
     assert str(engine_for(model, BackendSpec(precision="int8"))) == "openvino int8"
-    assert str(remembered(model)) == "torch bf16"
+    assert str(cached_engine(model)) == "torch bf16"
 
 
 def test_another_network_is_measured_anew(model: Model) -> None:

@@ -12,7 +12,7 @@ from srkd.errors import SrkdError
 from srkd.images.read import ImageData, write_image
 from srkd.inference import backends
 from srkd.inference import export as exporting
-from srkd.inference.export import Wanted, export
+from srkd.inference.export import ExportOptions, export
 from srkd.inference.model import Model
 from srkd.training.checkpoint import save_weights
 from support import FixedSize, needs_int8, replicating_edsr, textured
@@ -30,7 +30,7 @@ def checkpoint(tmp_path: Path) -> Path:
 def test_files_are_compared_and_say_what_they_are(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     model = Model.load(checkpoint)
-    result = export(model, out, Wanted(uint8=True, data=str(photos), seconds=0))
+    result = export(model, out, ExportOptions(uint8=True, data=str(photos), seconds=0))
     assert [row["file"] for row in result.rows] == ["tiny", "tiny.onnx", "tiny.xml"] and not result.refused
     assert sorted(p.name for p in out.iterdir()) == ["export.json", "export.md", "tiny.bin", "tiny.onnx", "tiny.xml"]
     assert len(json.loads((out / "export.json").read_text())["rows"]) == 3
@@ -82,28 +82,28 @@ def test_an_interrupted_export_leaves_what_was_there(
 
     monkeypatch.setattr(exporting._Judge, "row", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        export(Model.load(checkpoint), out, Wanted(["openvino"], data=str(photos), seconds=0))
+        export(Model.load(checkpoint), out, ExportOptions(["openvino"], data=str(photos), seconds=0))
     assert [p.name for p in out.iterdir()] == ["tiny.xml"] and (out / "tiny.xml").read_text() == "an older one"
 
 
 def test_mistakes_are_named(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match='unknown target of an export "onxx" \\(did you mean "onnx"'):
-        Wanted(["onxx"])
+        ExportOptions(["onxx"])
     with pytest.raises(SrkdError, match='precision of an export "int4"'):
-        Wanted(precisions=["int4"])
+        ExportOptions(precisions=["int4"])
     with pytest.raises(SrkdError, match="max_drop must be above 0 dB, got -1"):
-        Wanted(max_drop=-1)
-    few = Wanted(["onnx"], ["int8"], data=str(photos), calibration=str(photos), calibration_count=32)
+        ExportOptions(max_drop=-1)
+    few = ExportOptions(["onnx"], ["int8"], data=str(photos), calibration=str(photos), calibration_count=32)
     with pytest.raises(SrkdError, match="4 calibration images, 32 were asked for"):
         export(Model.load(checkpoint), tmp_path / "out", few)
     (tmp_path / "file").write_text("")
     with pytest.raises(SrkdError, match="cannot write"):
-        export(Model.load(checkpoint), tmp_path / "file", Wanted(["openvino"], data=str(photos), seconds=0))
+        export(Model.load(checkpoint), tmp_path / "file", ExportOptions(["openvino"], data=str(photos), seconds=0))
 
 
 def test_what_a_runtime_cannot_take_is_refused_in_the_table(photos: Path, tmp_path: Path) -> None:
     fixed = Model(FixedSize().eval(), 2, "fixed")
-    result = export(fixed, tmp_path / "out", Wanted(["openvino"], data=str(photos), seconds=0))
+    result = export(fixed, tmp_path / "out", ExportOptions(["openvino"], data=str(photos), seconds=0))
     (row,) = result.refused
     assert row["file"] == "fixed.xml" and re.match(r"no: openvino fp32 .*at 51x37", row["kept"])
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["export.json", "export.md"]

@@ -16,7 +16,7 @@ from srkd.errors import PartialFailure, SrkdError
 from srkd.images.formats import FORMATS
 from srkd.images.read import ImageData, Metadata, image_size, read_image, write_image
 from srkd.inference.files import Options, preview, share, upscale_file, upscale_files
-from srkd.inference.jobs import Job, plan
+from srkd.inference.jobs import Job, plan_jobs
 from srkd.inference.model import Model
 from srkd.inference.summary import line
 from srkd.networks import build
@@ -84,7 +84,7 @@ def test_alpha_into_a_format_without(tmp_path: Path) -> None:
     opaque[..., 3] = 255
     write_image(tmp_path / "opaque.png", ImageData(opaque))
     write_image(tmp_path / "clear.png", ImageData(clear))
-    jobs = plan([str(tmp_path)], tmp_path / "out", format="jpeg")
+    jobs = plan_jobs([str(tmp_path)], tmp_path / "out", format="jpeg")
     planned = [line(outcome) for outcome in preview(jobs, 1, Options())]
     assert planned[0].startswith("cannot be written: ") and "jpeg holds no transparency" in planned[0]
     said, _ = do(SAME, jobs)
@@ -95,7 +95,7 @@ def test_alpha_into_a_format_without(tmp_path: Path) -> None:
 
 def test_depth_that_is_lost_is_said(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", ImageData(noise(3, np.uint16)))
-    said, written = do(SAME, plan([str(tmp_path)], tmp_path / "out", format="jpeg"))
+    said, written = do(SAME, plan_jobs([str(tmp_path)], tmp_path / "out", format="jpeg"))
     assert written == 1
     assert said == [f"{tmp_path / 'a.png'}: 16 bits rounded to the 8 that jpeg holds"]
 
@@ -118,7 +118,7 @@ def test_many_images_of_which_some_are_broken(tmp_path: Path) -> None:
         if number % 12 == 5:
             path.write_bytes(broken(number // 12))
             bad.append(path)
-    said, _ = do(model, plan([str(tmp_path / "in")], tmp_path / "out"))
+    said, _ = do(model, plan_jobs([str(tmp_path / "in")], tmp_path / "out"))
     assert said[-1] == "5 of 60 images failed, 55 were written"
     failed = [line for line in said if line.startswith("failed: ")]
     assert [line.split(": ")[1] for line in failed] == [str(path) for path in bad]
@@ -140,7 +140,7 @@ def test_an_error_of_the_network_spoils_one_image_only(tmp_path: Path) -> None:
 
     for name, width in (("a", 14), ("b", 15)):
         write_image(tmp_path / f"{name}.png", ImageData(noise(width=width)))
-    said, _ = do(Model(Choosy(), 1), plan([str(tmp_path)], tmp_path / "out"), tile=0)
+    said, _ = do(Model(Choosy(), 1), plan_jobs([str(tmp_path)], tmp_path / "out"), tile=0)
     assert said[0] == f"failed: {tmp_path / 'a.png'}: RuntimeError: cannot do 14 columns"
     assert os.listdir(tmp_path / "out") == ["b.png"]
 
@@ -151,7 +151,7 @@ def test_skipping_and_preview(tmp_path: Path) -> None:
     (tmp_path / "c.png").write_bytes(b"")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.png").write_bytes(b"kept")
-    jobs = plan([str(tmp_path)], tmp_path / "out")
+    jobs = plan_jobs([str(tmp_path)], tmp_path / "out")
     lines = [line(outcome) for outcome in preview(jobs, 2, Options(skip_existing=True))]
     assert lines[0] == f"skip {tmp_path}/out/a.png: exists"
     assert lines[1] == f"{tmp_path}/b.png 14x20 -> {tmp_path}/out/b.png 28x40"
@@ -208,7 +208,7 @@ def test_what_a_format_cannot_hold_is_said_in_one_line(tmp_path: Path) -> None:
     meta = Metadata(dpi=(300, 300), comment=b"words", exif=b"Exif\0\0II*\0\x08\0\0\0" + bytes(6))
     write_image(tmp_path / "a.jpg", ImageData(noise(), metadata=meta))
     Image.fromarray(noise()).save(tmp_path / "b.gif")
-    said, written = do(SAME, plan([str(tmp_path)], tmp_path / "out", format="bmp"))
+    said, written = do(SAME, plan_jobs([str(tmp_path)], tmp_path / "out", format="bmp"))
     assert written == 2
     assert said == [
         f"{tmp_path / 'a.jpg'}: bmp cannot hold its EXIF, comment",
@@ -235,5 +235,5 @@ def test_an_error_of_any_kind_is_one_image_and_not_the_batch(tmp_path: Path) -> 
 
     for name, width in (("a", 14), ("b", 15)):
         write_image(tmp_path / f"{name}.png", ImageData(noise(width=width)))
-    said, _ = do(Model(Odd(), 1), plan([str(tmp_path)], tmp_path / "out"), tile=0)
+    said, _ = do(Model(Odd(), 1), plan_jobs([str(tmp_path)], tmp_path / "out"), tile=0)
     assert said == [f"failed: {tmp_path / 'a.png'}: KeyError: '14'", "1 of 2 images failed, 1 were written"]

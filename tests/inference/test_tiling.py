@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from srkd.errors import SrkdError
 from srkd.inference.model import Model
-from srkd.inference.receptive_field import Field, bytes_per_pixel, measure
+from srkd.inference.receptive_field import ReceptiveField, bytes_per_pixel, measure
 from srkd.inference.tiles import spans, tile_side, upscale_rows, weights
 from srkd.networks import build
 
@@ -71,13 +71,13 @@ def strided() -> nn.Module:
 
 
 NETWORKS = {
-    "pixelwise": (lambda: Repeat(3), 3, 1, Field(0, 1)),
-    "edsr x2": (edsr, 2, 1, Field(1 + 6 + 1 + 1 + 1, 1)),
-    "edsr x4": (lambda: edsr(4), 4, 1, Field(10, 1)),
-    "uneven kernel": (lambda: nn.Conv2d(3, 3, (3, 7), padding=(1, 3)), 1, 1, Field(3, 1)),
-    "dilated": (lambda: nn.Conv2d(3, 3, 3, padding=40, dilation=40), 1, 1, Field(40, 1)),
-    "folded": (Folded, 1, 2, Field(3, 2)),
-    "strided": (strided, 2, 2, Field(6, 2)),
+    "pixelwise": (lambda: Repeat(3), 3, 1, ReceptiveField(0, 1)),
+    "edsr x2": (edsr, 2, 1, ReceptiveField(1 + 6 + 1 + 1 + 1, 1)),
+    "edsr x4": (lambda: edsr(4), 4, 1, ReceptiveField(10, 1)),
+    "uneven kernel": (lambda: nn.Conv2d(3, 3, (3, 7), padding=(1, 3)), 1, 1, ReceptiveField(3, 1)),
+    "dilated": (lambda: nn.Conv2d(3, 3, 3, padding=40, dilation=40), 1, 1, ReceptiveField(40, 1)),
+    "folded": (Folded, 1, 2, ReceptiveField(3, 2)),
+    "strided": (strided, 2, 2, ReceptiveField(6, 2)),
 }
 
 
@@ -91,7 +91,7 @@ def test_the_field_is_measured(name: str) -> None:
 def test_what_is_not_local_or_not_uniform_is_not_called_exact(make: type[nn.Module], multiple: int) -> None:
     scale = 2 if make is Attentive else 1
     field = Model(seeded(make), scale, multiple=multiple).receptive_field
-    assert field == Field(None) or (make is Windowed and field == Field(7, 8))
+    assert field == ReceptiveField(None) or (make is Windowed and field == ReceptiveField(7, 8))
     assert field.exact == (make is Windowed)
 
 
@@ -124,9 +124,9 @@ def test_fields_too_wide_are_blended_without_dark_edges_or_seams() -> None:
     assert np.abs(np.diff(tiled[20:-20, 20:-20], axis=1)).max() < 0.005
 
 
-@pytest.mark.parametrize("field", [Field(None), Field(7, 1), Field(6, 4)])
+@pytest.mark.parametrize("field", [ReceptiveField(None), ReceptiveField(7, 1), ReceptiveField(6, 4)])
 @pytest.mark.parametrize(("length", "tile"), [(1, 5), (16, 16), (100, 33), (97, 8), (130, 64)])
-def test_spans_cover_a_side_once(field: Field, length: int, tile: int) -> None:
+def test_spans_cover_a_side_once(field: ReceptiveField, length: int, tile: int) -> None:
     cut = spans(length, max(tile, field.align), field)
     assert [s.start for s in cut] == [0, *[s.stop for s in cut[:-1]]]
     assert cut[-1].stop == cut[-1].high == length
@@ -137,7 +137,7 @@ def test_spans_cover_a_side_once(field: Field, length: int, tile: int) -> None:
 
 @pytest.mark.parametrize(("length", "tile"), [(16, 16), (100, 33), (97, 8), (130, 64), (65, 64)])
 def test_blending_weights_sum_to_one_and_are_never_zero(length: int, tile: int) -> None:
-    cut = spans(length, tile, Field(None))
+    cut = spans(length, tile, ReceptiveField(None))
     total = np.zeros(3 * length)
     for i, span in enumerate(cut):
         weight = weights(cut, i, 3)
@@ -148,13 +148,13 @@ def test_blending_weights_sum_to_one_and_are_never_zero(length: int, tile: int) 
 
 def test_rows_come_in_blocks_from_the_top() -> None:
     image = RNG.random((50, 20, 3), np.float32)
-    blocks = list(upscale_rows(image, lambda part: part, 1, Field(4), 15))
+    blocks = list(upscale_rows(image, lambda part: part, 1, ReceptiveField(4), 15))
     assert [len(b) for b in blocks] == [13, 13, 13, 11]
     np.testing.assert_array_equal(np.concatenate(blocks), image)
 
 
 def test_memory_decides_the_tile() -> None:
-    small, large = Field(10), Field(60)
+    small, large = ReceptiveField(10), ReceptiveField(60)
     assert tile_side(small, 1000) > tile_side(small, 10_000) > tile_side(large, 10_000) >= 120
     network = edsr()
     per_pixel = bytes_per_pixel(network)
@@ -169,4 +169,4 @@ def test_memory_decides_the_tile() -> None:
 
 
 def test_a_nan_that_the_network_swallows_is_not_taken_for_a_small_field() -> None:
-    assert measure(lambda x: torch.zeros_like(x), 1) == Field(None)
+    assert measure(lambda x: torch.zeros_like(x), 1) == ReceptiveField(None)

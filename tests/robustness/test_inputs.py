@@ -16,7 +16,7 @@ from srkd.data.patches import Subset
 from srkd.errors import PartialFailure, SrkdError
 from srkd.images.read import ImageData, read_image, write_image
 from srkd.inference.files import Options, upscale_files
-from srkd.inference.jobs import plan
+from srkd.inference.jobs import plan_jobs
 from srkd.inference.model import Model
 from srkd.training.checkpoint import load_weights
 from srkd.training.run import Run
@@ -64,7 +64,7 @@ def test_a_image_that_vanishes_before_it_is_read(images: list[Path], tmp_path: P
 def test_images_that_vanish_or_are_cut_short_while_others_are_upscaled(
     images: list[Path], tiny: Path, tmp_path: Path
 ) -> None:
-    jobs = plan([str(tmp_path / "in")], tmp_path / "out")
+    jobs = plan_jobs([str(tmp_path / "in")], tmp_path / "out")
     said: list[str] = []
 
     def done(number: int) -> None:

@@ -16,7 +16,7 @@ from robustness.mutations import mutated
 from robustness.valid import images
 from robustness.victims import command, run
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 from srkd.images.read import read_image
 from srkd.images.write import to_depth
 from srkd.inference.model import Model
@@ -65,14 +65,14 @@ def test_every_image_is_done_or_named(
             source = read_image(path)
         except SrkdError:
             source = None
-        if shown(below) in failed:
+        if printable_path(below) in failed:
             assert not outputs
         else:
             assert source is not None and len(outputs) == 1, path
             result = read_image(outputs[0])
             deep = result.pixels.dtype == np.uint16
             if not deep and source.pixels.dtype == np.uint16:
-                assert f"{shown(below)}: 16 bits rounded to the 8 that" in ended.said
+                assert f"{printable_path(below)}: 16 bits rounded to the 8 that" in ended.said
             if result.format in LOSSLESS and source.pixels.shape[2] == result.pixels.shape[2]:
                 expected = to_depth(model.upscale(source.pixels, tile=64), deep)
                 np.testing.assert_array_equal(result.pixels, expected)

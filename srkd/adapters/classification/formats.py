@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from srkd.adapters.classification import pickles
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 from srkd.images.opencv import decode as decode_image
 
 Files = dict[str, bytes]
@@ -37,7 +37,7 @@ def decode(root: Path) -> tuple[list[str], dict[str, Labelled]]:
         SrkdError: a damaged archive, none of the layouts, a file of the layout that is missing or damaged, images of
             mixed sizes.
     """
-    where, files = shown(root), dict(_files(root))
+    where, files = printable_path(root), dict(_files(root))
     names = {PurePosixPath(name).name for name in files}
     if "data_batch_1" in names or {"train", "meta"} <= names:
         return _cifar(files, where)
@@ -64,7 +64,9 @@ def _files(root: Path) -> Iterator[tuple[str, bytes]]:
                 if file is not None:
                     yield member.name, file.read()
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise SrkdError(f"{shown(root)}: neither a folder nor a tar archive that can be read ({error})") from error
+        raise SrkdError(
+            f"{printable_path(root)}: neither a folder nor a tar archive that can be read ({error})"
+        ) from error
 
 
 def _cifar(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:

@@ -16,7 +16,7 @@ from srkd.adapters.classification import formats
 from srkd.adapters.classification.formats import Labelled
 from srkd.adapters.order import stratified
 from srkd.errors import SrkdError
-from srkd.files.atomic import atomic_path, shown, write_json
+from srkd.files.atomic import atomic_path, printable_path, write_json
 from srkd.files.cache import cache_place, trusted_inside
 from srkd.files.lock import locked
 
@@ -47,14 +47,14 @@ def read(root: Path, train: int | None = None, held_out: int = 0) -> ImagePairs:
     """
     classes, splits = _decoded(root)
     for name, split in splits.items():
-        check(split, classes, f"{shown(root)}: {name}")
+        check(split, classes, f"{printable_path(root)}: {name}")
     have, wanted = len(splits["train"].labels), held_out + (train or len(classes))
     if wanted > have:
-        raise SrkdError(f"{shown(root)}: {have} training images, but data.train and held_out want {wanted}")
+        raise SrkdError(f"{printable_path(root)}: {have} training images, but data.train and held_out want {wanted}")
     order = stratified(splits["train"].labels)
     kept, rest = order[:held_out], order[held_out : None if train is None else held_out + train]
     result = ImagePairs(classes, _chosen(splits["train"], rest), _chosen(splits["train"], kept), splits["test"])
-    check(result.train, classes, f"{shown(root)}: what is left to train on")
+    check(result.train, classes, f"{printable_path(root)}: what is left to train on")
     return result
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown, write_bytes
+from srkd.files.atomic import printable_path, write_bytes
 
 
 def read(run: Path) -> dict[str, list[float]]:
@@ -22,7 +22,9 @@ def read(run: Path) -> dict[str, list[float]]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise SrkdError(f"{shown(path)}: not the reliability of a finished classification run ({error})") from error
+        raise SrkdError(
+            f"{printable_path(path)}: not the reliability of a finished classification run ({error})"
+        ) from error
 
 
 def plot(runs: Mapping[str, Mapping[str, list[float]]], path: Path) -> None:

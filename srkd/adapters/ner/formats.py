@@ -10,7 +10,7 @@ from typing import Any
 
 from srkd.adapters.ner.tags import OUTSIDE, Sentence, parse, to_bio
 from srkd.errors import SrkdError, unknown
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 
 
 @dataclass
@@ -44,15 +44,15 @@ def read(path: Path, format: str) -> Corpus:
         try:
             tags, places = to_bio(raw.tags)
         except ValueError as error:
-            raise SrkdError(f"{shown(path)}, line {_line_of_mistake(raw)}: {error}") from error
+            raise SrkdError(f"{printable_path(path)}, line {_line_of_mistake(raw)}: {error}") from error
         repaired += [raw.lines[place] for place in places]
         sentences.append(Sentence(raw.tokens, tags))
     if not sentences:
-        raise SrkdError(f"{shown(path)}: no sentence in it, read as {format}")
+        raise SrkdError(f"{printable_path(path)}: no sentence in it, read as {format}")
     notices = []
     if repaired:
         which = f"{len(repaired):,} entities begin" if len(repaired) > 1 else "an entity begins"
-        notices.append(f"{shown(path)}: {which} with I (first in line {repaired[0]}), read as B")
+        notices.append(f"{printable_path(path)}: {which} with I (first in line {repaired[0]}), read as B")
     return Corpus(sentences, notices)
 
 
@@ -70,13 +70,14 @@ def _lines(path: Path) -> list[str]:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise SrkdError(f"{shown(path)}: cannot read the corpus: {error.strerror}") from error
+        raise SrkdError(f"{printable_path(path)}: cannot read the corpus: {error.strerror}") from error
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise SrkdError(
-            f"{shown(path)}, line {line}: not UTF-8; convert what is in another encoding (CP949, perhaps) to UTF-8"
+            f"{printable_path(path)}, line {line}: not UTF-8; convert what is in another encoding (CP949, perhaps) to "
+            "UTF-8"
         ) from error
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
@@ -84,16 +85,18 @@ def _lines(path: Path) -> list[str]:
 def _kmou(path: Path) -> Iterator[_Raw]:
     """A sentence a line, morphemes separated by spaces, in `*.words.txt`; its tags in `*.tags.txt` beside it."""
     if "words" not in path.name:
-        raise SrkdError(f'{shown(path)}: KMOU\'s layout has "words" in its file\'s name and "tags" in that beside it')
+        raise SrkdError(
+            f'{printable_path(path)}: KMOU\'s layout has "words" in its file\'s name and "tags" in that beside it'
+        )
     beside = path.with_name(path.name.replace("words", "tags"))
     words, tags = _lines(path), _lines(beside)
     if len(words) != len(tags):
-        raise SrkdError(f"{shown(path)}: {len(words):,} lines, but {beside.name} has {len(tags):,}")
+        raise SrkdError(f"{printable_path(path)}: {len(words):,} lines, but {beside.name} has {len(tags):,}")
     for number, (left, right) in enumerate(zip(words, tags, strict=True), 1):
         tokens, marks = left.split(), right.split()
         if len(tokens) != len(marks):
             raise SrkdError(
-                f"{shown(path)}, line {number}: {len(tokens)} tokens, but {len(marks)} tags in {beside.name}"
+                f"{printable_path(path)}, line {number}: {len(tokens)} tokens, but {len(marks)} tags in {beside.name}"
             )
         if tokens:
             yield _Raw(tokens, marks, [number] * len(marks))
@@ -128,7 +131,7 @@ def _rows(path: Path, is_remark: Callable[[str], bool], columns: Callable[[str],
             continue
         parts = columns(line)
         if len(parts) == 1:
-            raise SrkdError(f'{shown(path)}, line {number}: "{line}" has no tag: expected a token and its tag')
+            raise SrkdError(f'{printable_path(path)}, line {number}: "{line}" has no tag: expected a token and its tag')
         if parts:
             sentence.tokens.append(parts[0])
             sentence.tags.append(parts[-1])
@@ -147,9 +150,9 @@ def _modu(path: Path) -> Iterator[_Raw]:
         documents = json.loads("\n".join(_lines(path)))["document"]
         sentences = [sentence for document in documents for sentence in document["sentence"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise SrkdError(f"{shown(path)}: not the Modu corpus's JSON of named entities ({error!r})") from error
+        raise SrkdError(f"{printable_path(path)}: not the Modu corpus's JSON of named entities ({error!r})") from error
     for sentence in sentences:
-        where = f"{shown(path)}, sentence {sentence.get('id', '?') if isinstance(sentence, dict) else '?'}"
+        where = f"{printable_path(path)}, sentence {sentence.get('id', '?') if isinstance(sentence, dict) else '?'}"
         try:
             tokens, tags = list(sentence["form"]), _spans(sentence)
         except (KeyError, TypeError, ValueError) as error:

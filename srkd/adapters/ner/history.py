@@ -13,7 +13,7 @@ import numpy as np
 
 from srkd.adapters.ner.scores import forgetting
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown, write_bytes, write_text
+from srkd.files.atomic import printable_path, write_bytes, write_text
 from srkd.report import tables
 from srkd.training.task import SetScores
 
@@ -102,7 +102,7 @@ def main(arguments: list[str]) -> None:
     try:
         runs = json.loads(results.read_text(encoding="utf-8"))["runs"]
     except (OSError, ValueError, KeyError) as error:
-        raise SrkdError(f"{shown(results)}: not the results of a study ({error})") from error
+        raise SrkdError(f"{printable_path(results)}: not the results of a study ({error})") from error
     rows = steps(runs)
     write_text(results.with_name("steps.md"), table(rows))
     for types in ("first types", "all types"):

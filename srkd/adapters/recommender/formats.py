@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 
 Numbers = NDArray[np.int64]
 # Letters of the columns' names in public data sets: MovieLens, Amazon, Yelp, Goodreads, Book-Crossing, Last.fm, Steam.
@@ -97,21 +97,25 @@ def read_table(path: Path) -> Lines:
         missing = [key for key in ("user", "item") if named[key] is None]
         if missing:
             shown_here = ", ".join(cell.strip().lower() for cell in header)
-            raise SrkdError(f"{shown(path)}: the header has no column {', '.join(missing)}: it is {shown_here}")
+            raise SrkdError(
+                f"{printable_path(path)}: the header has no column {', '.join(missing)}: it is {shown_here}"
+            )
         rows = rows[1:]
     else:
         named = {key: place if place < len(header) else None for place, key in enumerate(_NAMES)}
     if not rows:
-        raise SrkdError(f"{shown(path)}: has no ratings")
+        raise SrkdError(f"{printable_path(path)}: has no ratings")
     width = 1 + max(place for place in named.values() if place is not None)
     for line, row in rows:
         if len(row) < max(width, 2):
-            raise SrkdError(f"{shown(path)}, line {line}: has {len(row)} columns, not {width}: user, item, rating")
+            raise SrkdError(
+                f"{printable_path(path)}, line {line}: has {len(row)} columns, not {width}: user, item, rating"
+            )
     columns = {key: [row[place].strip() for _, row in rows] for key, place in named.items() if place is not None}
     lines = [line for line, _ in rows]
     for key in ("user", "item"):
         if "" in columns[key]:
-            raise SrkdError(f"{shown(path)}, line {lines[columns[key].index('')]}: has no {key}")
+            raise SrkdError(f"{printable_path(path)}, line {lines[columns[key].index('')]}: has no {key}")
     ratings = _numbers(path, lines, "rating", columns["rating"]) if "rating" in columns else np.ones(len(rows))
     times = _numbers(path, lines, "time", columns["time"]) if "time" in columns else np.zeros(len(rows))
     return lines_of(columns["user"], columns["item"], ratings, times)
@@ -137,7 +141,7 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
     rows = _rows(path)
     for line, row in rows:
         if len(row) != 2 or not all(cell.strip() for cell in row):
-            raise SrkdError(f"{shown(path)}, line {line}: is no pair of user and item")
+            raise SrkdError(f"{printable_path(path)}, line {line}: is no pair of user and item")
     return [(row[0].strip(), row[1].strip()) for _, row in rows]
 
 
@@ -146,12 +150,12 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
-        raise SrkdError(f"{shown(path)}: cannot be read: {error.strerror}") from error
+        raise SrkdError(f"{printable_path(path)}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise SrkdError(f"{shown(path)}: not a text file in UTF-8") from error
+        raise SrkdError(f"{printable_path(path)}: not a text file in UTF-8") from error
     filled = [(number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not filled:
-        raise SrkdError(f"{shown(path)}: is empty")
+        raise SrkdError(f"{printable_path(path)}: is empty")
     first = filled[0][1]
     mark = next((mark for mark in ("::", "\t", ";", ",") if mark in first), None)
     if mark in ("\t", ";", ","):
@@ -165,7 +169,7 @@ def _numbers(path: Path, lines: list[int], name: str, cells: list[str]) -> NDArr
     wrong = np.flatnonzero(~np.isfinite(values))
     if len(wrong):
         cell = cells[wrong[0]][:40]
-        raise SrkdError(f'{shown(path)}, line {lines[wrong[0]]}: the {name} "{cell}" is no number')
+        raise SrkdError(f'{printable_path(path)}, line {lines[wrong[0]]}: the {name} "{cell}" is no number')
     return values
 
 

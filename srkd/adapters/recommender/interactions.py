@@ -14,7 +14,7 @@ from srkd.adapters.recommender import splits
 from srkd.adapters.recommender.formats import Lines, Numbers, lines_of, read_pairs, read_table
 from srkd.adapters.recommender.recipe import Data
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 
 Values = NDArray[np.float64]
 
@@ -79,12 +79,12 @@ def _read(path: Path, changed: tuple[int, ...], settings: str) -> Interactions:
         lines, parts = _behaviours(path, data)
     else:
         if data.behaviours:
-            raise SrkdError(f"{shown(path)}: data.behaviours are files of a folder, and this is no folder")
+            raise SrkdError(f"{printable_path(path)}: data.behaviours are files of a folder, and this is no folder")
         lines = last_of_each_pair(read_table(path))
         parts = splits.split(lines, data)
     parts = {**parts, "train": parts["train"][_core(lines, parts["train"], data.core)]}
     if not len(parts["train"]):
-        raise SrkdError(f"{shown(path)}: no pair is left to train on (data.core {data.core})")
+        raise SrkdError(f"{printable_path(path)}: no pair is left to train on (data.core {data.core})")
     (user_numbers, user_ids), (item_numbers, item_ids) = (
         _renumbered(numbers[parts["train"]], ids)
         for numbers, ids in ((lines.users, lines.user_ids), (lines.items, lines.item_ids))
@@ -101,9 +101,9 @@ def _read(path: Path, changed: tuple[int, ...], settings: str) -> Interactions:
             )
         parts[name] = parts[name][known[parts[name]]]
         if not len(parts[name]):
-            raise SrkdError(f"{shown(path)}: no {name} pair is left whose user and item are in training")
+            raise SrkdError(f"{printable_path(path)}: no {name} pair is left whose user and item are in training")
     train = every[parts["train"]]
-    edges = class_edges(train.values, data.bins, str(shown(path)))
+    edges = class_edges(train.values, data.bins, str(printable_path(path)))
     found = Interactions(
         user_ids, item_ids, train, every[parts["validation"]], every[parts["test"]], edges, np.zeros(0), 0.0, notices
     )
@@ -164,7 +164,7 @@ def _behaviours(folder: Path, data: Data) -> tuple[Lines, dict[str, Numbers]]:
     A pair of validation or test that is also a training pair is taken out of training, unless `keep_test_pairs`.
     """
     if not data.behaviours:
-        raise SrkdError(f"{shown(folder)}: is a folder: name its files in data.behaviours, the weakest first")
+        raise SrkdError(f"{printable_path(folder)}: is a folder: name its files in data.behaviours, the weakest first")
     names = [*data.behaviours, "validation", "test"]
     files = [read_pairs(folder / f"{name}.txt") for name in names]
     sizes, strongest = [len(file) for file in files], len(data.behaviours)

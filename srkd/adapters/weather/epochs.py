@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown, write_bytes
+from srkd.files.atomic import printable_path, write_bytes
 from srkd.report import plots, tables
 
 Curves = dict[str, NDArray[np.float64]]
@@ -46,7 +46,7 @@ def read(path: Path) -> dict[str, Curves]:
         if not curves or any("control" not in variants for variants in curves.values()):
             raise ValueError("no RMSE of a control")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SrkdError(f"{shown(path)}: not the results of a weather study ({error})") from error
+        raise SrkdError(f"{printable_path(path)}: not the results of a weather study ({error})") from error
     return curves
 
 

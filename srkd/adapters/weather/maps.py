@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import shown, write_bytes
+from srkd.files.atomic import printable_path, write_bytes
 
 Errors = Mapping[str, Mapping[str, Any]]
 
@@ -29,7 +29,7 @@ def read(run: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise SrkdError(f"{shown(path)}: not the errors of a finished weather run ({error})") from error
+        raise SrkdError(f"{printable_path(path)}: not the errors of a finished weather run ({error})") from error
 
 
 def plot(runs: Mapping[str, Errors], path: Path) -> None:

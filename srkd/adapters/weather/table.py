@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from srkd.adapters.weather.recipe import Table
 from srkd.errors import SrkdError, unknown
-from srkd.files.atomic import shown
+from srkd.files.atomic import printable_path
 
 Numbers = NDArray[np.float64]
 Row = dict[str, str]
@@ -48,10 +48,10 @@ def read(path: Path, table: Table) -> Observations:
     header, rows = _rows(path)
     for column in _named(table):
         if column not in header:
-            raise SrkdError(f"{shown(path)}: {unknown('column', column, header)}")
+            raise SrkdError(f"{printable_path(path)}: {unknown('column', column, header)}")
     known = [(line, row) for line, row in rows if row[table.station].strip() and row[table.time].strip()]
     if not known:
-        raise SrkdError(f"{shown(path)}: no row has both {table.station} and {table.time}")
+        raise SrkdError(f"{printable_path(path)}: no row has both {table.station} and {table.time}")
     days = np.array([_day(path, line, table.time, row[table.time]) for line, row in known])
     stations = np.array([row[table.station].strip() for _, row in known])
     order = np.lexsort((days, stations))
@@ -71,10 +71,10 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
             rows = [(reader.line_num, row) for row in reader]
             header = list(reader.fieldnames or [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SrkdError(f"{shown(path)}: cannot be read as CSV text: {error}") from error
+        raise SrkdError(f"{printable_path(path)}: cannot be read as CSV text: {error}") from error
     wide = next((line for line, row in rows if None in row), None)
     if wide:
-        raise SrkdError(f"{shown(path)}, line {wide}: more cells than the header's {len(header)}")
+        raise SrkdError(f"{printable_path(path)}, line {wide}: more cells than the header's {len(header)}")
     return header, rows
 
 
@@ -96,7 +96,9 @@ def _day(path: Path, line: int, column: str, text: str) -> np.datetime64:
         # numpy's own reading would take "NaT", "today" and a year alone.
         return np.datetime64(datetime.date.fromisoformat(text.strip()), "D")
     except ValueError as error:
-        raise SrkdError(f"{shown(path)}, line {line}: {column} {text!r} is no day such as 2013-06-30") from error
+        raise SrkdError(
+            f"{printable_path(path)}, line {line}: {column} {text!r} is no day such as 2013-06-30"
+        ) from error
 
 
 def _number(path: Path, line: int, column: str, text: str, limits: tuple[float, float]) -> float:
@@ -105,13 +107,13 @@ def _number(path: Path, line: int, column: str, text: str, limits: tuple[float, 
     try:
         value = float(text)
     except ValueError as error:
-        raise SrkdError(f"{shown(path)}, line {line}: {column} {text!r} is no number") from error
+        raise SrkdError(f"{printable_path(path)}, line {line}: {column} {text!r} is no number") from error
     if math.isinf(value):
-        raise SrkdError(f"{shown(path)}, line {line}: {column} {text!r} is no finite number")
+        raise SrkdError(f"{printable_path(path)}, line {line}: {column} {text!r} is no finite number")
     if not math.isnan(value) and not limits[0] <= value <= limits[1]:
         low, high = limits
         raise SrkdError(
-            f"{shown(path)}, line {line}: {column} is {value:g}, which is outside {low:g} to {high:g}: "
+            f"{printable_path(path)}, line {line}: {column} is {value:g}, which is outside {low:g} to {high:g}: "
             "is its unit another one, or has it lost its decimal point?"
         )
     return value
@@ -122,7 +124,8 @@ def _refuse_twice(path: Path, rows: Sequence[tuple[int, Row]], stations: np.ndar
     if len(same):
         i = int(same[0])
         raise SrkdError(
-            f"{shown(path)}, line {rows[i + 1][0]}: station {stations[i]} has {days[i]} a second time (first in line "
+            f"{printable_path(path)}, line {rows[i + 1][0]}: station {stations[i]} has {days[i]} a second time (first "
+            "in line "
             f"{rows[i][0]})"
         )
 

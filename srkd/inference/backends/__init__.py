@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from srkd.errors import SrkdError, unknown
-from srkd.files.atomic import scratch, shown
+from srkd.files.atomic import printable_path, scratch
 from srkd.inference.backends import isolated, onnx, openvino, pytorch
 from srkd.inference.backends.engine import Bytes, CannotRunError, Engine, in_one_line, require
 from srkd.inference.graph import facts, graph_of
@@ -149,7 +149,9 @@ def open_file(path: Path, precision: str | None = None) -> Engine:
         raise SrkdError(f"{path}: no such file")
     own, known = _MODULES[runtime].load(path)
     if known["precision"] == "int8" and known.get(_BITS, 8) == 8 and int8_saturates():
-        raise SrkdError(f"{shown(path)}: its int8 sums overflow on this processor, which lacks VNNI: export it here")
+        raise SrkdError(
+            f"{printable_path(path)}: its int8 sums overflow on this processor, which lacks VNNI: export it here"
+        )
     return wrap(own, runtime, precision or known["precision"], known)
 
 
@@ -163,7 +165,7 @@ def save(own: Any, runtime: str, path: Path, accept: Callable[[Path], bool] = la
             _MODULES[runtime].save(own, place / path.name)
         except Exception as error:  # each runtime's writer has exceptions of its own, and few say why
             words = (str(error).splitlines() or [type(error).__name__])[-1]
-            raise SrkdError(f"cannot write {shown(path)}: {words}; is the disk full?") from error
+            raise SrkdError(f"cannot write {printable_path(path)}: {words}; is the disk full?") from error
         if accept(place / path.name):
             path.unlink(missing_ok=True)  # never an old .xml beside a new .bin
             for file in sorted(place.iterdir()):  # the .bin comes before the .xml, which needs it

@@ -28,7 +28,7 @@ from srkd.inference.backends.engine import (
     reason,
     require,
 )
-from srkd.inference.graph import Pixels, example
+from srkd.inference.graph import Uint8Graph, example
 from srkd.training.precision import int8_saturates
 
 PRECISIONS = ("fp32", "int8")
@@ -42,7 +42,7 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
         SrkdError: onnx or onnxscript is not installed, or ONNX lacks an operator of this network, which is named.
     """
     require("onnx"), require("onnxscript")
-    uint8 = isinstance(graph, Pixels)
+    uint8 = isinstance(graph, Uint8Graph)
     dynamic = torch.export.Dim.DYNAMIC
     axes = {0: dynamic, 1: dynamic, 2: dynamic} if uint8 else {0: dynamic, 2: dynamic, 3: dynamic}
     image = example(uint8, facts.get("multiple", 1), facts.get("minimum", 1))

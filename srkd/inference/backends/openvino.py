@@ -28,7 +28,7 @@ from srkd.inference.backends.engine import (
     reason,
     require,
 )
-from srkd.inference.graph import Pixels, example
+from srkd.inference.graph import Uint8Graph, example
 from srkd.training.precision import bf16_is_fast, cpu_flags, int8_saturates
 
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -45,7 +45,7 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
         SrkdError: OpenVINO is not installed, or lacks an operator of this network, which is named.
     """
     openvino = require("openvino")
-    uint8 = isinstance(graph, Pixels)
+    uint8 = isinstance(graph, Uint8Graph)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of the tracing that OpenVINO asks it for

@@ -13,7 +13,7 @@ from srkd.errors import SrkdError
 from srkd.inference import backends
 from srkd.inference.backends import engine, onnx, openvino
 from srkd.inference.calibration import calibration_images, closeness
-from srkd.inference.graph import Pixels, facts, graph_of, layers
+from srkd.inference.graph import Uint8Graph, facts, graph_of, layers
 from srkd.inference.model import Model
 from srkd.networks import build
 from srkd.networks.infer import to_image, to_tensor
@@ -137,7 +137,7 @@ def test_sides_that_the_network_does_not_take_are_padded_and_cut() -> None:
 def test_the_graph_of_a_fused_network_shuffles_bytes_alike(tiny: Model) -> None:
     graph = graph_of(tiny.network)
     pixels = torch.from_numpy(textured(2, 9, 13))[None]
-    plain = Pixels(tiny.network)
+    plain = Uint8Graph(tiny.network)
     with torch.inference_mode():
         assert (graph(pixels).int() - plain(pixels).int()).abs().max() <= 1
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from srkd.inference import planes
+from srkd.inference.alpha import nearest_rows, split_alpha
 from srkd.inference.model import Model
 from support import textured
 
@@ -39,8 +39,8 @@ def test_grey_stored_as_rgb_is_done_as_grey(dtype: type, alpha: bool) -> None:
 def test_one_coloured_pixel_makes_an_image_coloured() -> None:
     image = np.repeat(textured(0, 40, 50)[..., :1], 3, 2)
     image[33, 7, 1] ^= 1
-    assert not planes.split(image).grey_rgb
-    assert planes.split(image).colour.shape == (40, 50, 3)
+    assert not split_alpha(image).grey_rgb
+    assert split_alpha(image).colour.shape == (40, 50, 3)
 
 
 @pytest.mark.parametrize("tile", [0, 16])
@@ -69,7 +69,7 @@ def test_colours_that_are_all_but_transparent_neither_bleed_nor_go() -> None:
 
 def test_nearest_rows_in_blocks_equal_the_whole() -> None:
     plane = textured(0, 7, 9)
-    whole = planes.nearest(plane, (20, 30), 0, 20)
-    blocks = [planes.nearest(plane, (20, 30), i, i + 5) for i in range(0, 20, 5)]
+    whole = nearest_rows(plane, (20, 30), 0, 20)
+    blocks = [nearest_rows(plane, (20, 30), i, i + 5) for i in range(0, 20, 5)]
     np.testing.assert_array_equal(np.concatenate(blocks), whole)
-    np.testing.assert_array_equal(planes.nearest(plane, (14, 18), 0, 14), plane.repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(nearest_rows(plane, (14, 18), 0, 14), plane.repeat(2, 0).repeat(2, 1))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from srkd.inference.backends.engine import Bytes, CannotRunError, Engine
-from srkd.inference.backends.guard import Guarded, broken
+from srkd.inference.backends.fp32_fallback import Fp32FallbackEngine, broken
 from srkd.inference.calibration import check_sizes
 from support import textured
 
@@ -30,7 +30,7 @@ class Repeats(Engine):
 def test_a_broken_prediction_is_done_again_exactly_and_said_once(hole: int) -> None:
     image = textured(0, 60, 70)[None] // 2 + 40
     exact, said = Repeats("fp32"), list[str]()
-    guarded = Guarded(Repeats("bf16", hole), lambda: exact, said.append)
+    guarded = Fp32FallbackEngine(Repeats("bf16", hole), lambda: exact, said.append)
     for _ in range(2):
         assert np.array_equal(guarded(image), exact(image))
     assert said == ["torch bf16 gave NaN or black for an image of this network: going on with torch fp32"]
@@ -40,7 +40,7 @@ def test_a_broken_prediction_is_done_again_exactly_and_said_once(hole: int) -> N
 def test_what_the_network_itself_does_is_left_alone() -> None:
     image = np.full((1, 60, 70, 3), 100, np.uint8)
     engine, exact = Repeats("bf16", 0), Repeats("fp32", 0)
-    guarded = Guarded(engine, lambda: exact, lambda line: pytest.fail(line))
+    guarded = Fp32FallbackEngine(engine, lambda: exact, lambda line: pytest.fail(line))
     for _ in range(3):
         assert (guarded(image)[0, 30:60, 40:70] == 0).all()
     assert exact.calls == 1 and engine.calls == 3
@@ -61,7 +61,7 @@ def test_an_engine_that_cannot_run_gives_way_to_the_exact_one() -> None:
             raise IndexError("no such size\nand more")
 
     said: list[str] = []
-    guarded = Guarded(Fails("fp32"), lambda: Repeats("fp32"), said.append)
+    guarded = Fp32FallbackEngine(Fails("fp32"), lambda: Repeats("fp32"), said.append)
     image = np.full((1, 20, 20, 3), 90, np.uint8)
     for _ in range(2):
         assert (guarded(image) == 90).all()

@@ -14,7 +14,7 @@ _BLOCK = 16
 _DARK, _FAR = 8, 64  # levels
 
 
-class Guarded(Engine):
+class Fp32FallbackEngine(Engine):
     """An engine whose answers are looked at, and the exact one that takes over for good when one is broken.
 
     Args:
