@@ -1,1 +1,1 @@
-"""What surrounds a loss: taps on any network, teachers and their caches, the weighted objective."""
+"""Distillation around the losses: feature taps, teachers (live and cached) and the weighted objective."""

@@ -1,4 +1,4 @@
-"""The objective: a weighted list of loss terms, checked as a whole before training and watched during it."""
+"""The training objective: a weighted list of loss terms, validated before training and monitored during it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from srkd.errors import SrkdError, unknown
 from srkd.losses import Loss
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-_WORDS = {"type", "at", "weight", "balance", "target", "name"}
+_TERM_KEYS = {"type", "at", "weight", "balance", "target", "name"}
 
 
 @dataclass
 class Term:
-    """One line of `train.losses`: which loss, where it looks, against what, and how much it counts.
+    """One entry of `train.losses`: the loss, the layers and the reference that it compares, and its weight.
 
-    `student_at` and `teacher_at` are module paths of equal number; empty means the networks' outputs. `against` is
-    `teacher` or `target` (the ground truth).
+    `student_at` and `teacher_at` are lists of module paths of equal length; empty means the networks' outputs.
+    `against` is `teacher` or `target` (the ground truth).
     """
 
     type: str
@@ -44,11 +44,11 @@ class Term:
         `at` is a path, glob or list of them for both networks, or `{student: ..., teacher: ...}`; `target: gt` compares
         with the ground truth, `target: teacher` with the teacher. `weight` is a number, or `{from, to, start, end}` for
         one that changes between two steps. `balance: {share, every}` scales the term so that its gradient norm over the
-        student is that share of the task terms' (those against the ground truth); `weight` multiplies the result, so
-        that a balanced term can be faded too.
+        student's parameters is that share of the task terms' (those against the ground truth); `weight` multiplies the
+        result, so that a balanced term can also be faded.
 
         Raises:
-            SrkdError: unknown loss or option, a weight that is no number or negative, taps missing or unpaired.
+            SrkdError: unknown loss or option, a weight that is negative or not a number, missing or unpaired taps.
         """
         kind = spec.get("type")
         if not isinstance(kind, str):
@@ -60,7 +60,7 @@ class Term:
         except SrkdError as error:
             raise SrkdError(f"{kind}: {error}") from error
         if balance is not None and not loss.trains_student:
-            raise SrkdError(f"{kind}: gives the student no gradient, which `balance` would scale")
+            raise SrkdError(f"{kind}: gives the student no gradient that `balance` could scale")
         at = spec.get("at", [])
         sides = at if isinstance(at, Mapping) else {"student": at, "teacher": at}
         if set(sides) != {"student", "teacher"} or not all(map(_are_paths, sides.values())):
@@ -71,10 +71,10 @@ class Term:
         target = sources.get(str(spec.get("target", "default")))
         if target is None:
             raise SrkdError(f"{kind}: target must be gt or teacher, got {spec['target']!r}")
-        options = {str(key): value for key, value in spec.items() if key not in _WORDS}
+        options = {str(key): value for key, value in spec.items() if key not in _TERM_KEYS}
         for key in options:
             if key not in losses.options(kind):
-                raise SrkdError(f"{kind}: {unknown('option', key, [*losses.options(kind), *_WORDS])}")
+                raise SrkdError(f"{kind}: {unknown('option', key, [*losses.options(kind), *_TERM_KEYS])}")
         losses.build(kind, **options)
         return cls(
             kind,
@@ -89,7 +89,7 @@ class Term:
 
     @property
     def is_task(self) -> bool:
-        """Whether its gradient is the task's, against which others are balanced."""
+        """Whether balanced terms are scaled relative to this term's gradient."""
         return self.against == "target" and self.balance is None
 
 
@@ -102,42 +102,42 @@ def _list(value: str | list[str]) -> list[str]:
 
 
 def parse_terms(specs: Sequence[Mapping[str, Any]]) -> list[Term]:
-    """Read all terms; a name that occurs twice gets a number.
+    """Parse all terms; a repeated name gets a numeric suffix.
 
     Raises:
-        SrkdError: one line that lists every mistake in every term.
+        SrkdError: one line that lists every error in every term.
     """
     if not isinstance(specs, Sequence) or not all(isinstance(spec, Mapping) for spec in specs):
         raise SrkdError(f"losses: must be a list of mappings, each with its `type`; got {str(specs)[:200]!r}")
     terms: list[Term] = []
-    mistakes: list[str] = []
+    errors: list[str] = []
     for number, spec in enumerate(specs, 1):
         try:
             term = Term.parse(spec)
         except SrkdError as error:
-            mistakes.append(f"losses[{number}]: {error}")
+            errors.append(f"losses[{number}]: {error}")
             continue
-        taken = {t.name for t in terms}
+        used = {t.name for t in terms}
         same = sum(t.type == term.type for t in terms)
-        if term.name in taken:
+        if term.name in used:
             term.name = f"{term.name}_{same + 1}"
         terms.append(term)
     balanced = [term.name for term in terms if term.balance is not None]
-    if balanced and not mistakes and not any(term.is_task and term.weight.ever for term in terms):
-        mistakes.append(f"{', '.join(balanced)}: balance needs a term against the ground truth to be balanced with")
-    if mistakes:
-        raise SrkdError("; ".join(mistakes))
+    if balanced and not errors and not any(term.is_task and term.weight.ever for term in terms):
+        errors.append(f"{', '.join(balanced)}: balance needs a term against the ground truth to balance with")
+    if errors:
+        raise SrkdError("; ".join(errors))
     return terms
 
 
 class Objective(nn.Module):
-    """The weighted sum of the terms, with their learned parts as submodules.
+    """The weighted sum of the loss terms, with their learned parts as submodules.
 
     Args:
         terms: as `parse_terms` returns them.
 
-    After construction: `resolve_taps` turns globs into paths, `dry_run` builds the learned parts and checks all terms;
-    then `forward` gives the total and each term's own value.
+    After construction, call `resolve_taps` to turn globs into paths and `dry_run` to build the learned parts and check
+    all terms; then `forward` returns the total and the value of each term.
     """
 
     def __init__(self, terms: Sequence[Term]) -> None:
@@ -149,7 +149,7 @@ class Objective(nn.Module):
         self._batch_norm = False
         for term in self.terms:
             if term.balance is not None:
-                # 0 until it is measured. A buffer, so that a resumed run goes on with it.
+                # 0 until it is measured. A buffer, so that a resumed run continues with it.
                 self.register_buffer(_scale_key(term), torch.zeros(()))
 
     @staticmethod
@@ -157,13 +157,13 @@ class Objective(nn.Module):
         return losses.build(term.type, **term.options)
 
     def resolve_taps(self, student: nn.Module, teacher: nn.Module | None) -> None:
-        """Replace globs by the module paths they match and make one loss module for each pair of single layers.
+        """Replace globs by the module paths they match and build one loss module for each pair of single layers.
 
         Raises:
-            SrkdError: a path that matches nothing, sides of different number; every mistake in one line.
+            SrkdError: a path that matches nothing, different numbers of layers; all errors in one line.
         """
         self._batch_norm = any(isinstance(m, _NORMS) for m in student.modules())
-        mistakes = []
+        errors = []
         for term in self.terms:
             try:
                 term.student_at = resolve(student, term.student_at)
@@ -174,21 +174,21 @@ class Objective(nn.Module):
                         f"at names {len(term.student_at)} student and {len(term.teacher_at)} teacher layers"
                     )
             except SrkdError as error:
-                mistakes.append(f"{term.name}: {error}")
+                errors.append(f"{term.name}: {error}")
                 continue
             if losses.get(term.type).layers == "single" and len(term.student_at) > 1:
                 self.modules_of[_key(term)] = nn.ModuleList(self._build(term) for _ in term.student_at)
-        if mistakes:
-            raise SrkdError("; ".join(mistakes))
+        if errors:
+            raise SrkdError("; ".join(errors))
 
     @property
     def student_taps(self) -> list[str]:
-        """Module paths of the student that some term looks at."""
+        """Module paths of the student used by at least one term."""
         return list(dict.fromkeys(path for term in self.terms for path in term.student_at))
 
     @property
     def teacher_taps(self) -> list[str]:
-        """Module paths of the teacher that some term looks at."""
+        """Module paths of the teacher used by at least one term."""
         return list(dict.fromkeys(p for t in self.terms if t.against == "teacher" for p in t.teacher_at))
 
     @property
@@ -197,7 +197,7 @@ class Objective(nn.Module):
 
     @property
     def needs_output(self) -> bool:
-        """Whether some term looks at the teacher's output."""
+        """Whether a term compares with the teacher's output."""
         return any(term.against == "teacher" and not term.teacher_at for term in self.terms)
 
     def _losses(self, term: Term) -> list[Loss]:
@@ -206,7 +206,7 @@ class Objective(nn.Module):
     def _pairs(
         self, term: Term, student: Prediction, teacher: Prediction, target: Tensor | None
     ) -> list[tuple[Any, Any]]:
-        """What each loss module of the term compares: one (student, reference) pair a module."""
+        """The inputs of the term's loss modules: one (student, reference) pair per module."""
         ours: list[Tensor | None] = [student.output]
         if term.student_at:
             ours = [student.features[path] for path in term.student_at]
@@ -220,7 +220,7 @@ class Objective(nn.Module):
             side for side, values in (("student", ours), (term.against, theirs)) if any(v is None for v in values)
         ]
         if missing:
-            raise SrkdError(f"{term.name}: the {missing[0]} gives no output to compare")
+            raise SrkdError(f"{term.name}: the {missing[0]} has no output to compare")
         if losses.get(term.type).layers == "list":
             return [(ours, theirs)]
         return list(zip(ours, theirs, strict=True))
@@ -232,7 +232,7 @@ class Objective(nn.Module):
         values = []
         pairs = self._pairs(term, student, teacher, target)
         for loss, (ours, theirs) in zip(self._losses(term), pairs, strict=True):
-            values.append(loss(ours, theirs, target, **_wanted(loss, context)))
+            values.append(loss(ours, theirs, target, **_loss_context(loss, context)))
         return torch.stack(values).sum() if len(values) > 1 else values[0]
 
     def forward(
@@ -240,22 +240,22 @@ class Objective(nn.Module):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum, and each term's unweighted value by name (both with their graph).
 
-        `context` may hold `step`, counted from 0, which schedules and balances follow. `self.weights` then says what
-        each value was multiplied by.
+        `context` may contain `step`, counted from 0, which schedules and balances follow. Afterwards `self.weights`
+        contains the factor of each value.
         """
         step = int(context.get("step", 0))
         values = {
             term.name: self.term_value(term, student, teacher, target, context)
             for term in self.terms
-            if self._counts(term, step)
+            if self._is_computed(term, step)
         }
         if torch.is_grad_enabled():
-            self._measure(values, step)
+            self._update_scales(values, step)
         self.weights = {term.name: self._weight(term, step) for term in self.terms if term.name in values}
         return torch.stack([value * self.weights[name] for name, value in values.items()]).sum(), values
 
-    def _counts(self, term: Term, step: int) -> bool:
-        """Whether a term is computed: distributed training waits for the gradient of all learned parts, even a 0."""
+    def _is_computed(self, term: Term, step: int) -> bool:
+        """Whether a term is computed: distributed training needs gradients of all learned parts, even at weight 0."""
         learns = term.weight.ever and any(p.requires_grad for p in self.modules_of[_key(term)].parameters())
         return learns or term.weight.at(step) > 0
 
@@ -263,8 +263,8 @@ class Objective(nn.Module):
         weight = term.weight.at(step)
         return weight if term.balance is None else weight * self.get_buffer(_scale_key(term))
 
-    def _measure(self, values: Mapping[str, Tensor], step: int) -> None:
-        """Renew the scales of the balanced terms whose turn it is: one backward pass each, and one for the task."""
+    def _update_scales(self, values: Mapping[str, Tensor], step: int) -> None:
+        """Update the scales of the balanced terms that are due: one backward pass each, and one for the task."""
         due = [(t, t.balance) for t in self.terms if t.balance and t.name in values and step % t.balance.every == 0]
         task = [values[t.name] * t.weight.at(step) for t in self.terms if t.is_task and t.name in values]
         if not due or not task:
@@ -272,13 +272,13 @@ class Objective(nn.Module):
         task_norm = self._norm(torch.stack(task).sum())
         for term, balance in due:
             scale, norm = self.get_buffer(_scale_key(term)), self._norm(values[term.name])
-            wanted = balance.share * task_norm / norm
-            smoothed = torch.where(scale > 0, (scale + wanted) / 2, wanted)
-            # Where the term has no gradient in this batch there is nothing to measure.
+            measured = balance.share * task_norm / norm
+            smoothed = torch.where(scale > 0, (scale + measured) / 2, measured)
+            # Keep the scale where the term has no gradient in this batch.
             scale.copy_(torch.where(torch.isfinite(smoothed), smoothed, scale))
 
     def _norm(self, value: Tensor) -> Tensor:
-        """The norm of a value's gradient over the student, the mean over the processes that train together."""
+        """The norm of a value's gradient over the student's parameters, averaged over the distributed processes."""
         norm = _gradient(value, self._parameters_of_student).norm()
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(norm)
@@ -293,28 +293,28 @@ class Objective(nn.Module):
         context: Mapping[str, Any],
         parameters: Sequence[nn.Parameter],
     ) -> None:
-        """Build every loss's learned parts and try every term once at weight 1.
+        """Build every loss's learned parts and compute every term once at weight 1.
 
         Args:
-            student: the student's answer to one batch, with its graph.
+            student: the student's prediction for one batch, with its graph.
             parameters: the student's parameters; each term must give some of them a gradient.
 
         Raises:
-            SrkdError: one line that lists every mistake: shapes that cannot be compared, a missing context, an answer
-                that is not finite, a term without a gradient.
+            SrkdError: one line that lists every error: incomparable shapes, a missing context key, an output that is not finite,
+                a term without a gradient.
         """
         self._parameters_of_student = list(parameters)
-        mistakes = []
+        errors = []
         for term in self.terms:
             try:
-                self._try(term, student, teacher, target, context, parameters)
+                self._dry_run_term(term, student, teacher, target, context, parameters)
             except SrkdError as error:
                 text = str(error)
-                mistakes.append(text if text.startswith(term.name) else f"{term.name}: {text}")
-        if mistakes:
-            raise SrkdError("; ".join(mistakes))
+                errors.append(text if text.startswith(term.name) else f"{term.name}: {text}")
+        if errors:
+            raise SrkdError("; ".join(errors))
 
-    def _try(
+    def _dry_run_term(
         self,
         term: Term,
         student: Prediction,
@@ -327,10 +327,10 @@ class Objective(nn.Module):
         for loss, (ours, theirs) in zip(self._losses(term), pairs, strict=True):
             missing = [key for key in loss.needs if key not in context]
             if missing:
-                raise SrkdError(f"needs {', '.join(missing)}, which this task does not give")
+                raise SrkdError(f"needs {', '.join(missing)}, which this task does not provide")
             _check_finite(term, theirs)
             try:
-                loss.prepare(ours, theirs, **_wanted(loss, {"batch_norm": self._batch_norm, **context}))
+                loss.prepare(ours, theirs, **_loss_context(loss, {"batch_norm": self._batch_norm, **context}))
             except (ValueError, TypeError) as error:
                 raise SrkdError(str(error)) from error
             loss.to(device=_first(ours).device)
@@ -348,17 +348,17 @@ class Objective(nn.Module):
         if losses.get(term.type).trains_student and all(g is None for g in gradients):
             raise SrkdError("gives the student no gradient")
         if not term.weight.ever:
-            # Distributed training waits for the gradient of every parameter that wants one.
+            # Distributed training waits for the gradient of every parameter that requires one.
             self.modules_of[_key(term)].requires_grad_(False)
 
     def monitor(self, values: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]) -> dict[str, float]:
-        """Gradient norm of each weighted term over the student, and its cosine to the task term's gradient.
+        """Gradient norm of each weighted term over the student's parameters, and its cosine to the task term's.
 
         Args:
             values: as the last `forward` returned them, before backward; the graph is kept.
 
         Returns:
-            `grad/<term>` and, beside the task term, `cos/<term>`. Costs one backward pass a term.
+            `grad/<term>` and, for all but the task term, `cos/<term>`. Costs one backward pass per term.
         """
         ground = [t.name for t in self.terms if t.against == "target" and t.name in values]
         task_term = ground[0] if ground else None
@@ -373,7 +373,7 @@ class Objective(nn.Module):
 
 
 def _key(term: Term) -> str:
-    # Module names may not hold dots.
+    # Module names must not contain dots.
     return term.name.replace(".", "_")
 
 
@@ -388,8 +388,8 @@ def _gradient(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in pairs])
 
 
-def _wanted(loss: Loss, context: Mapping[str, Any]) -> dict[str, Any]:
-    """What the loss asks the training step for: all that it needs, and what it uses where it is there."""
+def _loss_context(loss: Loss, context: Mapping[str, Any]) -> dict[str, Any]:
+    """The context keys passed to the loss: all that it needs, and those of its optional ones that are available."""
     needed = {key: context[key] for key in loss.needs}
     return {**needed, **{key: context[key] for key in loss.uses if key in context}}
 
@@ -398,7 +398,7 @@ def _first(maps: Tensor | Sequence[Tensor]) -> Tensor:
     return maps if isinstance(maps, Tensor) else maps[0]
 
 
-def _check_finite(term: Term, theirs: Tensor | Sequence[Tensor]) -> None:
-    for tensor in [theirs] if isinstance(theirs, Tensor) else theirs:
+def _check_finite(term: Term, reference: Tensor | Sequence[Tensor]) -> None:
+    for tensor in [reference] if isinstance(reference, Tensor) else reference:
         if not torch.isfinite(tensor).all():
-            raise SrkdError(f"the {term.against}'s answer holds NaN or infinity")
+            raise SrkdError(f"the {term.against}'s output contains NaN or infinity")

@@ -9,17 +9,17 @@ from torch import Tensor, nn
 
 from srkd.distill.objective import Objective
 from srkd.distill.taps import Taps
-from srkd.distill.teachers import Prediction, ask
+from srkd.distill.teachers import Prediction, run_network
 from srkd.errors import SrkdError
 
 
 class Step(nn.Module):
-    """Student and objective as one module, so that distributed training sees every parameter that learns.
+    """Student and objective as one module, so that distributed training sees every trainable parameter.
 
     Args:
-        student: called with what the batch holds under `input` (see `ask`).
-        objective: its taps must be resolved.
-        input, target: names in a batch of the student's input and of the ground truth.
+        student: called with `batch[input]` (see `run_network`).
+        objective: with resolved taps.
+        input, target: batch keys of the student's input and of the ground truth.
     """
 
     def __init__(self, student: nn.Module, objective: Objective, input: str = "lr", target: str = "hr") -> None:
@@ -32,13 +32,13 @@ class Step(nn.Module):
         """The student's float32 output and its features.
 
         Raises:
-            SrkdError: the student gives something else than one tensor.
+            SrkdError: the student does not return a single tensor.
         """
         with self.taps:
-            output = ask(self.student, batch, self.input)
+            output = run_network(self.student, batch, self.input)
         if not isinstance(output, Tensor):
             raise SrkdError(
-                f"{type(self.student).__name__} gives a {type(output).__name__}, not one tensor; wrap it in a module "
+                f"{type(self.student).__name__} returns a {type(output).__name__}, not one tensor; wrap it in a module "
                 "that returns the tensor to train"
             )
         return Prediction(output.float(), self.taps.features)
@@ -46,7 +46,7 @@ class Step(nn.Module):
     def forward(
         self, batch: Mapping[str, Any], teacher: Prediction, context: Mapping[str, Any]
     ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """The student's output, the objective's total and each term's own value."""
+        """The student's output, the objective's total and the value of each term."""
         student = self.predict(batch)
         assert student.output is not None
         return student.output, *self.objective(student, teacher, batch[self.target], context)

@@ -1,4 +1,4 @@
-"""Taps: the intermediate features of any `nn.Module`, taken by forward hooks from module paths, without changing it."""
+"""Taps: intermediate features of any `nn.Module`, collected at module paths by forward hooks."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from srkd.errors import SrkdError, nearest
 
 
 def resolve(network: nn.Module, patterns: Iterable[str]) -> list[str]:
-    """Module paths that the patterns name, in the network's order for each pattern, without repetition.
+    """Module paths that match the patterns, in the network's order for each pattern, without repetition.
 
-    `*` stands for one part of a path (`body.*`), `{3,7,15}` for one of several (`body.{3,7,15}`, in the order given).
+    `*` matches one component of a path (`body.*`), `{3,7,15}` one of several (`body.{3,7,15}`, in the given order).
 
         >>> network = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
         >>> resolve(network, ["{2,0}", "*"])
         ['2', '0', '1']
 
     Raises:
-        SrkdError: a pattern matches nothing; the nearest path is named.
+        SrkdError: a pattern matches nothing; the message names the nearest path.
     """
     paths = [name for name, _ in network.named_modules() if name]
     found: list[str] = []
     for pattern in patterns:
         matches = [path for plain in _braces(pattern) for path in paths if _regex(plain).fullmatch(path)]
         if not matches:
-            hint = nearest(pattern, paths) or f"; it has {', '.join(paths[:12])}{' ...' if len(paths) > 12 else ''}"
+            hint = nearest(pattern, paths) or f"; available: {', '.join(paths[:12])}{' ...' if len(paths) > 12 else ''}"
             raise SrkdError(f'tap "{pattern}" matches no module of {type(network).__name__}{hint}')
         found += [path for path in matches if path not in found]
     return found
@@ -50,7 +50,7 @@ def _regex(pattern: str) -> re.Pattern[str]:
 
 
 class Taps:
-    """Collects the outputs of the named modules of one network while the block is open.
+    """Context manager that collects the outputs of the named modules of one network.
 
         >>> import torch
         >>> taps = Taps(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), ["0"])
@@ -59,12 +59,12 @@ class Taps:
         >>> taps.features["0"].shape, taps.features["0"].requires_grad
         (torch.Size([5, 3]), True)
 
-    The hooks sit on this network's own modules and come off when the block ends, so two runs in one process never see
-    each other; a wrapper (DDP, Fabric) around the network changes nothing. Where a module runs several times in one
-    forward pass, its last output counts.
+    The hooks are registered on this network's modules and removed at exit, so two runs in one process do not affect
+    each other; a wrapper (DDP, Fabric) around the network changes nothing. If a module runs several times in one
+    forward pass, its last output is kept.
 
-    An in-place operation that follows the tapped module would overwrite what was tapped. The first pass through a tap
-    is therefore cloned, and the tensor's version afterwards tells whether later passes must be cloned too.
+    An in-place operation after the tapped module would overwrite the tapped output. The first pass through a tap is
+    therefore cloned, and the tensor's version counter then shows whether later passes must be cloned too.
 
     Raises:
         SrkdError: a pattern matches no module, or a tapped module's output is not one tensor.
@@ -95,7 +95,7 @@ class Taps:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             if not isinstance(output, Tensor):
                 raise SrkdError(f'tap "{name}": {type(module).__name__} returns {type(output).__name__}, not a tensor')
-            # Inference tensors carry no version; they are cloned always.
+            # Inference tensors have no version counter; they are always cloned.
             versioned = not output.is_inference()
             self.features[name] = output.clone() if self._clone[name] or not versioned else output
             if versioned:

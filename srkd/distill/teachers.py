@@ -1,4 +1,4 @@
-"""Teachers: whatever answers a batch with an output, features, or both. Never trained, never given a gradient."""
+"""Teachers: sources of reference outputs and features for a batch. They are not trained and get no gradient."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from srkd.errors import SrkdError
 
 @dataclass
 class Prediction:
-    """What a network, or whatever stands for it, says to a batch: its output and the features at its taps."""
+    """A network's or a teacher's result for a batch: its output and the features at its taps."""
 
     output: Tensor | None = None
     features: dict[str, Tensor] = field(default_factory=dict)
 
 
-def ask(network: nn.Module, batch: Mapping[str, Any], input: str) -> Any:
-    """A network's output for what the batch holds under `input`, or for the whole batch where it is `privileged`.
+def run_network(network: nn.Module, batch: Mapping[str, Any], input: str) -> Any:
+    """The network's output for `batch[input]`, or that of its method `privileged(batch)` if it has one.
 
-    A network with a method of that name, which takes the batch, sees more in training than it is given afterwards.
+    `privileged` gives a network access, in training, to inputs that are not available at inference.
     """
     privileged = getattr(network, "privileged", None)
     return network(batch[input]) if privileged is None else privileged(batch)
 
 
 class Teacher(Protocol):
-    """Answers a batch, a mapping of the names that the task's data have (`lr`, `hr`, `index`, ...)."""
+    """Maps a batch, with the keys of the task's data (`lr`, `hr`, `index`, ...), to a prediction."""
 
     def __call__(self, batch: Mapping[str, Any]) -> Prediction: ...
 
 
 class LiveTeacher:
-    """A network run on every batch, in eval mode and without gradients.
+    """A network that runs on every batch, in eval mode and without gradients.
 
     Args:
-        network: any module; put in eval mode, its parameters no longer require gradients.
-        taps: module paths or globs whose features are wanted.
-        input: the name in the batch of what the network takes.
+        network: any module; switched to eval mode, and its parameters to `requires_grad=False`.
+        taps: module paths or globs of the features to collect.
+        input: the batch key of the network's input.
     """
 
     def __init__(self, network: nn.Module, taps: Sequence[str] = (), input: str = "lr") -> None:
@@ -53,13 +53,13 @@ class LiveTeacher:
     @torch.no_grad()
     def __call__(self, batch: Mapping[str, Any]) -> Prediction:
         with self.taps:
-            output = ask(self.network, batch, self.input)
-        # What is no tensor is nothing to compare with; features may be wanted all the same.
+            output = run_network(self.network, batch, self.input)
+        # Other outputs than a tensor cannot be compared with; the features still can.
         return Prediction(output if isinstance(output, Tensor) else None, self.taps.features)
 
 
 class MeanOfTeachers:
-    """Several teachers as one: the mean of their outputs. Features have no common meaning and are not answered."""
+    """Several teachers as one: the mean of their outputs, without features, which have no common meaning."""
 
     def __init__(self, teachers: Sequence[Teacher]) -> None:
         if not teachers:
@@ -69,12 +69,12 @@ class MeanOfTeachers:
     def __call__(self, batch: Mapping[str, Any]) -> Prediction:
         outputs = [prediction.output for prediction in (teacher(batch) for teacher in self.teachers)]
         if any(output is None for output in outputs):
-            raise SrkdError("a mean of teachers needs every teacher to answer with an output")
+            raise SrkdError("a mean of teachers needs an output from every teacher")
         return Prediction(torch.stack([output for output in outputs if output is not None]).mean(0))
 
 
 class CachedTeacher:
-    """A teacher that answered beforehand: its answers arrive inside the batch, beside the input they belong to.
+    """A teacher whose predictions were computed beforehand and arrive in the batch.
 
     The data pipeline puts the output under `teacher_output` and each tap's features under `teacher_features`.
     """

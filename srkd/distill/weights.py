@@ -1,4 +1,4 @@
-"""How much a loss term counts: a number, a schedule over the steps, or a share of the task's gradient."""
+"""Weights of loss terms: a number, a schedule over the steps, or a share of the task's gradient."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from srkd.errors import SrkdError, unknown
 
 @dataclass(frozen=True)
 class Weight:
-    """A weight that goes in a straight line from `first`, until step `start`, to `last`, from step `end` on."""
+    """A weight that is `first` until step `start`, `last` from step `end` on, and linearly interpolated between."""
 
     first: float
     last: float
@@ -21,10 +21,10 @@ class Weight:
 
     @classmethod
     def parse(cls, given: Any) -> Weight:
-        """Read a number >= 0, or `{from, to, start, end}`: two numbers >= 0 and two steps, `start` 0 by default.
+        """Parse a number >= 0, or `{from, to, start, end}`: two numbers >= 0 and two steps, `start` 0 by default.
 
         Raises:
-            SrkdError: neither of them.
+            SrkdError: it is neither.
         """
         if not isinstance(given, Mapping):
             value = _number(given, "weight")
@@ -42,7 +42,7 @@ class Weight:
         return cls(_number(given["from"], "weight.from"), _number(given["to"], "weight.to"), start, end)
 
     def at(self, step: int) -> float:
-        """The weight in step `step`, counted from 0."""
+        """The weight at step `step`, counted from 0."""
         if step <= self.start:
             return self.first
         done = min((step - self.start) / max(self.end - self.start, 1), 1.0)
@@ -50,15 +50,15 @@ class Weight:
 
     @property
     def ever(self) -> bool:
-        """Whether it is above 0 in some step."""
+        """Whether the weight is above 0 at any step."""
         return bool(self.first or self.last)
 
 
 @dataclass(frozen=True)
 class Balance:
-    """A term's gradient norm over the student is kept at `share` of the task terms' one.
+    """Keeps a term's gradient norm over the student's parameters at `share` of the task terms'.
 
-    Measured in every step that `every` divides; a new measurement replaces half of the scale there was.
+    Measured every `every` steps; the new scale is the mean of the measured and the previous one.
     """
 
     share: float
@@ -66,10 +66,10 @@ class Balance:
 
     @classmethod
     def parse(cls, given: Any) -> Balance:
-        """Read `{share, every}`.
+        """Parse `{share, every}`.
 
         Raises:
-            SrkdError: no mapping, a share that is not above 0, or steps that are no whole number above 0.
+            SrkdError: not a mapping, a share that is not above 0, or `every` that is not a positive integer.
         """
         if not isinstance(given, Mapping) or "share" not in given:
             raise SrkdError(f"balance must be {{share: ...}}, e.g. 0.3 of the task's gradient norm, got {given!r}")
@@ -84,7 +84,7 @@ class Balance:
         return cls(share, every)
 
 
-def _number(value: Any, what: str) -> float:
+def _number(value: Any, name: str) -> float:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= sys.float_info.max:
-        raise SrkdError(f"{what} must be a finite number >= 0, got {value!r}")
+        raise SrkdError(f"{name} must be a finite number >= 0, got {value!r}")
     return float(value)

@@ -13,7 +13,7 @@ def net(features: int, seed: int = 0) -> torch.nn.Module:
     return networks.build({"type": "EDSR", "num_feat": features, "num_block": 2, "upscale": 2, "img_range": 1.0})
 
 
-def prepared(specs: list, teacher_features: int = 6):
+def prepare(specs: list, teacher_features: int = 6):
     student, teacher = net(4), net(teacher_features, 1)
     batch = {"lr": torch.rand(4, 3, 8, 8), "hr": torch.rand(4, 3, 16, 16)}
     objective = Objective(parse_terms(specs))
@@ -28,7 +28,7 @@ def prepared(specs: list, teacher_features: int = 6):
 
 def test_the_total_is_the_weighted_sum_over_terms_and_layers() -> None:
     specs = [{"type": "L1Loss"}, {"type": "output", "weight": 0.5}, {"type": "at", "at": "body.*", "weight": 2}]
-    student, objective, ours, theirs, hr, context = prepared(specs)
+    student, objective, ours, theirs, hr, context = prepare(specs)
     objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
     total, values = objective(ours, theirs, hr, context)
     assert values["L1Loss"].item() == pytest.approx((ours.output - hr).abs().mean().item())
@@ -41,14 +41,14 @@ def test_the_total_is_the_weighted_sum_over_terms_and_layers() -> None:
 
 
 def test_learned_parts_exist_after_the_dry_run_one_for_each_layer() -> None:
-    student, objective, *rest = prepared([{"type": "fitnet", "at": "body.*"}])
+    student, objective, *rest = prepare([{"type": "fitnet", "at": "body.*"}])
     assert not list(objective.parameters())
     objective.dry_run(*rest, list(student.parameters()))
     shapes = [tuple(p.shape) for p in objective.parameters() if p.ndim == 4]
     assert shapes == [(6, 4, 1, 1)] * 2
 
 
-def test_all_mistakes_in_the_list_come_in_one_line() -> None:
+def test_all_errors_are_reported_in_one_line() -> None:
     specs = [
         {"type": "outputt"},
         {"type": "output", "nrm": 1},
@@ -72,22 +72,22 @@ def test_all_mistakes_in_the_list_come_in_one_line() -> None:
         assert part in text
 
 
-def test_taps_that_match_nothing_or_do_not_pair_are_found_together() -> None:
+def test_unmatched_and_unpaired_taps_are_reported_together() -> None:
     specs = [{"type": "fitnet", "at": "boddy.0"}, {"type": "at", "at": {"student": "body.*", "teacher": "body.0"}}]
     objective = Objective(parse_terms(specs))
     with pytest.raises(SrkdError, match=r'fitnet: tap "boddy.0".*; at: at names 2 student and 1 teacher layers'):
         objective.resolve_taps(net(4), net(6))
 
 
-def test_a_teacher_that_predictions_nan_is_found_by_the_dry_run() -> None:
-    student, objective, ours, theirs, hr, context = prepared([{"type": "output"}])
+def test_dry_run_rejects_a_teacher_output_with_nan() -> None:
+    student, objective, ours, theirs, hr, context = prepare([{"type": "output"}])
     theirs.output[0, 0, 0, 0] = float("nan")
-    with pytest.raises(SrkdError, match="output: the teacher's answer holds NaN"):
+    with pytest.raises(SrkdError, match="output: the teacher's output contains NaN"):
         objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
 
 
-def test_a_term_without_gradient_is_found_by_the_dry_run() -> None:
-    student, objective, ours, theirs, hr, context = prepared([{"type": "output"}])
+def test_dry_run_rejects_a_term_without_gradient() -> None:
+    student, objective, ours, theirs, hr, context = prepare([{"type": "output"}])
     ours.output = ours.output.detach()
     with pytest.raises(SrkdError, match="output: gives the student no gradient"):
         objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
@@ -95,7 +95,7 @@ def test_a_term_without_gradient_is_found_by_the_dry_run() -> None:
 
 def test_the_monitor_reports_norms_and_cosines_to_the_task() -> None:
     specs = [{"type": "L1Loss"}, {"type": "L1Loss", "name": "twice", "weight": 2}, {"type": "output"}]
-    student, objective, ours, theirs, hr, context = prepared(specs)
+    student, objective, ours, theirs, hr, context = prepare(specs)
     objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
     _, values = objective(ours, theirs, hr, context)
     report = objective.monitor(values, list(student.parameters()))
@@ -104,7 +104,7 @@ def test_the_monitor_reports_norms_and_cosines_to_the_task() -> None:
     assert -1 <= report["cos/output"] <= 1
 
 
-def test_a_cached_teacher_predictions_what_the_batch_holds_and_several_give_their_mean() -> None:
+def test_cached_teacher_reads_the_batch_and_mean_of_teachers_averages() -> None:
     lr = torch.rand(2, 3, 8, 8)
     one, two = LiveTeacher(net(4, 1)), LiveTeacher(net(4, 2))
     mean = MeanOfTeachers([one, two])({"lr": lr}).output
@@ -124,7 +124,7 @@ def test_a_live_teacher_is_frozen_and_in_eval_mode() -> None:
 def test_a_weight_follows_its_schedule() -> None:
     schedule = {"from": 2, "to": 0, "start": 10, "end": 20}
     specs = [{"type": "L1Loss"}, {"type": "output", "weight": schedule}]
-    student, objective, ours, theirs, hr, context = prepared(specs)
+    student, objective, ours, theirs, hr, context = prepare(specs)
     objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
     for step, weight in ((0, 2), (10, 2), (15, 1), (19, 0.2), (20, 0), (99, 0)):
         total, values = objective(ours, theirs, hr, {**context, "step": step})
@@ -133,21 +133,21 @@ def test_a_weight_follows_its_schedule() -> None:
         assert ("output" in values) == (weight > 0)
 
 
-def test_a_learned_part_takes_part_in_steps_where_its_weight_is_zero() -> None:
+def test_learned_parts_get_a_gradient_while_their_weight_is_zero() -> None:
     spec = {"type": "fitnet", "at": "body.1", "weight": {"from": 0, "to": 1, "end": 10}}
-    student, objective, ours, theirs, hr, context = prepared([{"type": "L1Loss"}, spec])
+    student, objective, ours, theirs, hr, context = prepare([{"type": "L1Loss"}, spec])
     objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
     objective(ours, theirs, hr, context)[0].backward()
     assert all(p.grad is not None and not p.grad.any() for p in objective.parameters())
 
 
 @pytest.mark.parametrize("weight", [1, 0.5])
-def test_a_balanced_term_has_its_share_of_the_gradient_and_goes_on_after_a_resume(weight: float) -> None:
+def test_a_balanced_term_keeps_its_gradient_share_also_after_a_resume(weight: float) -> None:
     specs = [
         {"type": "L1Loss", "weight": 2},
         {"type": "at", "at": "body.*", "balance": {"share": 0.3, "every": 4}, "weight": weight},
     ]
-    student, objective, ours, theirs, hr, context = prepared(specs)
+    student, objective, ours, theirs, hr, context = prepare(specs)
     parameters = list(student.parameters())
     objective.dry_run(ours, theirs, hr, context, parameters)
     _, values = objective(ours, theirs, hr, context)
@@ -159,15 +159,15 @@ def test_a_balanced_term_has_its_share_of_the_gradient_and_goes_on_after_a_resum
     for step in (1, 4):
         totals.append(objective(ours, darker, hr, {**context, "step": step})[0].item())
         assert (objective.weights["at"].item() == scale) == (step == 1)
-    _, resumed, *_ = prepared(specs)
+    _, resumed, *_ = prepare(specs)
     resumed.dry_run(ours, darker, hr, context, parameters)
     resumed.load_state_dict(objective.state_dict())
     again = {**context, "step": 5}
     assert resumed(ours, darker, hr, again)[0].item() == objective(ours, darker, hr, again)[0].item() != totals[0]
 
 
-def test_mistakes_in_schedules_and_balances_are_found_in_words() -> None:
-    wrong = [
+def test_invalid_schedules_and_balances_are_reported() -> None:
+    cases = [
         ({"weight": {"from": 1, "to": 0}}, "schedule needs from, to and end; end is missing"),
         ({"weight": {"from": 1, "to": -1, "end": 5}}, "weight.to must be a finite number >= 0, got -1"),
         ({"weight": {"from": 1, "to": 0, "end": 5, "strat": 1}}, 'unknown key of a weight\'s schedule "strat"'),
@@ -176,7 +176,7 @@ def test_mistakes_in_schedules_and_balances_are_found_in_words() -> None:
         ({"balance": {"share": 0}}, "share must be above 0"),
         ({"balance": {"share": 1, "every": 0}}, "balance.every must be a number of steps, got 0"),
     ]
-    for extra, message in wrong:
+    for extra, message in cases:
         with pytest.raises(SrkdError) as error:
             parse_terms([{"type": "L1Loss"}, {"type": "output", **extra}])
         assert message in str(error.value) and "losses[2]: output: " in str(error.value)
@@ -185,7 +185,7 @@ def test_mistakes_in_schedules_and_balances_are_found_in_words() -> None:
 
 
 @pytest.mark.parametrize("norm", [False, True])
-def test_losses_hear_whether_the_student_has_batch_norm(norm: bool) -> None:
+def test_losses_receive_whether_the_student_has_batch_norm(norm: bool) -> None:
     def network(width: int) -> torch.nn.Module:
         layers = [torch.nn.Conv2d(3, width, 3, padding=1), torch.nn.BatchNorm2d(width)]
         return torch.nn.Sequential(*layers[: 1 + norm], torch.nn.Conv2d(width, 3, 3, padding=1))
@@ -207,10 +207,10 @@ def test_losses_hear_whether_the_student_has_batch_norm(norm: bool) -> None:
     assert found == [norm, norm]
 
 
-def test_what_a_loss_merely_uses_is_given_where_the_task_has_it() -> None:
+def test_optional_context_is_passed_to_a_loss_if_the_task_provides_it() -> None:
     specs = [{"type": "crd", "at": "body.1", "dim": 8, "queue": 16, "negatives": 4}]
     for examples, banks in ((0, 0), (9, 1)):
-        student, objective, ours, theirs, hr, context = prepared(specs)
+        student, objective, ours, theirs, hr, context = prepare(specs)
         context |= {"examples": examples} if examples else {}
         objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
         assert sum(name.endswith("bank_s") for name in objective.state_dict()) == banks

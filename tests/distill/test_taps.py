@@ -19,24 +19,24 @@ def test_patterns_name_modules_in_order() -> None:
     assert resolve(net, ["body.1", "body.*"]) == ["body.1", "body.0", "body.2"]
 
 
-def test_a_pattern_without_match_names_the_nearest() -> None:
+def test_an_unmatched_pattern_names_the_nearest_path() -> None:
     with pytest.raises(SrkdError, match=r'"body\.1\.conv3" matches no module.*did you mean "body\.1\.conv'):
         resolve(tiny(), ["body.1.conv3"])
 
 
-def test_features_are_what_the_module_returned_even_before_an_in_place_activation() -> None:
+def test_features_are_the_modules_output_also_before_an_in_place_activation() -> None:
     net, x = tiny(), torch.rand(2, 3, 8, 8)
     taps = Taps(net, ["body.0.conv1", "body.0"])
     first = net.conv_first((x - net.mean) * 255)
     expected = net.body[0].conv1(first)
     assert (expected < 0).any()
-    for _ in range(3):  # the first pass clones, later ones know which taps must be
+    for _ in range(3):  # the first pass clones every tap, later ones only those that are overwritten
         with taps:
             net(x)
         torch.testing.assert_close(taps.features["body.0.conv1"], expected)
 
 
-def test_a_tap_that_nothing_overwrites_is_not_copied_and_keeps_its_graph() -> None:
+def test_a_tap_that_is_not_overwritten_is_not_copied_and_keeps_its_graph() -> None:
     net, x = tiny(), torch.rand(1, 3, 8, 8)
     taps = Taps(net, ["body.1"])
     seen = []
@@ -49,7 +49,7 @@ def test_a_tap_that_nothing_overwrites_is_not_copied_and_keeps_its_graph() -> No
     assert net.conv_first.weight.grad is not None and net.conv_last.weight.grad is None
 
 
-def test_hooks_come_off_and_belong_to_one_instance() -> None:
+def test_hooks_are_removed_and_belong_to_one_instance() -> None:
     one, other, x = tiny(), tiny(), torch.rand(1, 3, 8, 8)
     taps = Taps(one, ["body.0"])
     with taps:
@@ -63,7 +63,7 @@ def test_hooks_come_off_and_belong_to_one_instance() -> None:
     assert not one.body[0]._forward_hooks
 
 
-def test_hooks_come_off_when_the_forward_pass_fails() -> None:
+def test_hooks_are_removed_when_the_forward_pass_fails() -> None:
     net = tiny()
     taps = Taps(net, ["body.0"])
     with pytest.raises(RuntimeError), taps:
@@ -80,7 +80,7 @@ def test_works_without_gradients_and_in_inference_mode() -> None:
         assert (taps.features["body.0.conv1"] < 0).any()
 
 
-def test_an_output_that_is_no_tensor_is_an_error() -> None:
+def test_a_non_tensor_output_raises() -> None:
     net = nn.Sequential(nn.LSTM(4, 4))
     with pytest.raises(SrkdError, match='tap "0": LSTM returns tuple, not a tensor'), Taps(net, ["0"]):
         net(torch.rand(2, 1, 4))

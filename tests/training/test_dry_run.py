@@ -89,7 +89,7 @@ def test_the_step_that_is_tried_leaves_no_trace(recipe: dict[str, Any], tmp_path
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ([own("Two")], "Two gives a tuple, not one tensor"),
+        ([own("Two")], "Two returns a tuple, not one tensor"),
         (["network_g.num_in_ch=1", "network_g.num_out_ch=1"], r"network_g on a batch of LR patches \(4, 3, 8, 8\): R"),
         ([own("FailsBackward")], "ArithmeticError: no way back"),
     ],
