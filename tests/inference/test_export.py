@@ -51,9 +51,11 @@ def test_files_are_compared_and_say_what_they_are(checkpoint: Path, photos: Path
 
 @pytest.mark.isa
 def test_int8_that_loses_too_much_is_refused_and_the_table_says_why(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs_int8("openvino")
+    # With the sensitive layers kept out nothing may be lost on some processors, so none is kept.
+    monkeypatch.setattr("srkd.inference.quantise._counts", lambda layers: [0])
     out, photos = tmp_path / "out", tmp_path / "photos"
     for seed in range(2):  # images that this network upscales well
         pixels = textured(seed, 30, 40).repeat(2, 0).repeat(2, 1)
@@ -62,7 +64,11 @@ def test_int8_that_loses_too_much_is_refused_and_the_table_says_why(
     arguments += [str(photos), "--calibration", str(photos), "--calibration-count", "2", "--max-drop"]
     assert main([*arguments, "0.000001"]) == 2
     said = capsys.readouterr()
-    assert "no: loses 0." in said.out and "more than 1e-06" in said.out and "1 of 1 files were refused" in said.err
+    assert (
+        re.search(r"no: loses \d+\.\d+", said.out)
+        and "more than 1e-06" in said.out
+        and "1 of 1 files were refused" in said.err
+    )
     assert "network.tail.both" in said.out  # the layers by sensitivity
     assert sorted(p.name for p in out.iterdir()) == ["export.json", "export.md"]
     assert main([*arguments, "30"]) == 0
