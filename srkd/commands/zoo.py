@@ -142,7 +142,7 @@ def verify(name: str, folders: Sequence[str]) -> dict[str, Any]:
         "bicubic": {key: _without_images(value) for key, value in bicubic["sets"].items()},
     }
     write_json(zoo.folder(name) / "metrics.json", metrics)
-    write_bytes(zoo.folder(name) / "picture.png", image(name, model.scale))
+    write_bytes(zoo.folder(name) / "image.png", image(name, model.scale))
     write_text(zoo.folder(name) / "README.md", card(name, recipe, metrics))
     return metrics
 

@@ -28,7 +28,7 @@ def pages() -> Iterator[tuple[str, Content]]:
 def _model(name: str) -> Iterator[tuple[str, Content]]:
     folder, place = zoo.folder(name), f"zoo/{name}"
     page = card(name, read(folder / "recipe.yml"), zoo.metrics(name))
-    image, curve = folder / "picture.png", folder / "curve.json"
+    image, curve = folder / "image.png", folder / "curve.json"
     if image.is_file():
         yield f"{place}/image.png", image.read_bytes()
     else:

@@ -46,7 +46,7 @@ def test_slices_end_in_a_model_with_scores_and_a_card(models: Path, photos: Path
     assert metrics["steps"] == 6 and metrics["licence"] == "CC0" and f"{metrics['sha256']}" in card
     assert f"{metrics['sets'][photos.name]['psnr']:.2f}/" in card and "MATLAB bicubic LR" in card
     assert json.loads((models / "tiny" / "metrics.json").read_text()) == metrics
-    assert "](image.png)" in card and read_image(models / "tiny" / "picture.png").pixels.shape[2] == 3
+    assert "](image.png)" in card and read_image(models / "tiny" / "image.png").pixels.shape[2] == 3
     assert shelf.default_model(2) == "tiny" and Model.load("auto", 2).name == "tiny"
     with pytest.raises(SrkdError, match="no default model for x3"):
         shelf.default_model(3)

@@ -26,8 +26,10 @@ HOURS = "trains and measures for as long as --time says; here its plan alone"
 
 # What is added to a line so that it is short; its words stay. A text is why a line is not run.
 LINES: dict[str, list[str] | str] = {
-    "make demo": "the demonstration: tests/studies/test_demo.py runs it, made small",
+    "make demo": "the demonstration: tests/commands/test_demo.py runs a small one",
     "make test": "this suite",
+    "pip install .": "an installation, which downloads",
+    "pip install .[deploy,fast,report,teachers]": "likewise",
     ". /path/to/srkd/.venv/bin/activate": "the shell's, of a checkout's environment",
     "python -m pytest tests/losses/test_every_loss.py -k gram": "of a loss that the page writes: test_written.py",
     "srkd --version": [],
@@ -65,7 +67,7 @@ LINES: dict[str, list[str] | str] = {
     "srkd export edsr_16x8_x2_cc0 -o files/ --precision fp32,int8": ["--precision", "fp32", "--to", "openvino"],
     "srkd prune edsr_16x8_x2_cc0 --keep 0.5 -o half.safetensors": [],
     "srkd prepare_data Set5 BSDS500/train --scale 2": [],
-    "srkd benchmark training --data folder/of/images": "two minutes of timing: tests/studies/test_benchmark.py",
+    "srkd benchmark training --data folder/of/images": "two minutes of timing: tests/benchmarks/test_training.py",
     "srkd benchmark inference -m teacher.safetensors experiments/my_student/models/net_g_latest.safetensors "
     "--size 256x256 --data held_out -o speed": "every runtime in turn: tests/benchmarks/test_inference.py",
     "python tools/benchmark.py upscale --data CC0_photos -m edsr_16x8_x2_cc0 --precision bf16 --rounds 5": (
