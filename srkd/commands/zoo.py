@@ -19,6 +19,7 @@ from srkd.files.atomic import atomic_path, write_bytes, write_json, write_text
 from srkd.files.digest import file_sha256
 from srkd.inference import cost
 from srkd.inference.model import Model
+from srkd.integrations import external
 from srkd.metrics.evaluation import evaluate
 from srkd.networks import zoo
 from srkd.training import checkpoint
@@ -42,7 +43,8 @@ def listing() -> list[dict[str, Any]]:
         row |= {set_: f"{sets[set_]['psnr']:.2f}" if set_ in sets else "-" for set_ in ("Set5", "B100")}
         rows.append(row)
     for name in zoo.external():
-        rows.append({"model": name, "scale": name[-1], "status": "fetched on use", "parameters": "-"})
+        entry = external.entries()[name]
+        rows.append({"model": name, "scale": entry.scale, "status": "fetched on use", "parameters": entry.parameters})
         rows[-1] |= {"Set5": "-", "B100": "-"}
     return rows
 
