@@ -1,4 +1,4 @@
-"""`python -m srkd` is the command `srkd`."""
+"""`python -m srkd` runs the command `srkd`."""
 
 from srkd.cli.main import main
 

@@ -1,6 +1,7 @@
-"""What srkd raises when the user, and not the program, can put it right.
+"""Errors that the user can fix.
 
-The command line prints these as one line and exits with `exit_code`; anything else is a bug and keeps its traceback.
+The command line prints them as one line and exits with `exit_code`; any other exception is a bug and keeps its
+traceback.
 """
 
 from __future__ import annotations
@@ -10,19 +11,19 @@ from collections.abc import Iterable
 
 
 class SrkdError(Exception):
-    """A mistake in the input: the message says what was wrong, where, and what to do."""
+    """Invalid input; the message states what was wrong, where, and what to do."""
 
     exit_code = 1
 
 
 class PartialFailure(SrkdError):
-    """Some of several inputs failed; the others were done."""
+    """Some of several inputs failed; the others were processed."""
 
     exit_code = 2
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ' (did you mean "x"?)' for the known name closest to `name`, or '' when none is close.
+    """Return ' (did you mean "x"?)' for the known name closest to `name`, or '' if none is close.
 
     >>> nearest("num_feet", ["num_feat", "scale"])
     ' (did you mean "num_feat"?)'
@@ -34,7 +35,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> SrkdError:
-    """The error for a name that is not one of `known`: names the nearest, or lists them all when none is near."""
+    """The error for a name that is not in `known`: suggests the nearest name, or lists all if none is close."""
     known = sorted(str(k) for k in known)
     hint = nearest(name, known) or (f"; known: {', '.join(known)}" if known else "")
     return SrkdError(f'unknown {kind} "{name}"{hint}')

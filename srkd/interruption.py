@@ -1,9 +1,8 @@
-"""Signals, and threads: an interruption must not leave a lock locked that another thread waits for.
+"""Signals and threads: an interruption must not leave a lock held that another thread waits for.
 
-Python raises KeyboardInterrupt in the main thread between any two instructions, and so within its own queues, pools
-and futures too, which are written in Python: one that comes just after such a lock was taken, and before the block that
-will release it has begun, leaves it locked for good. The threads on the other side then never end, and nor does the
-process, which waits for them.
+Python raises KeyboardInterrupt in the main thread between any two instructions, also inside queues, pools and futures,
+which are written in Python. If it arrives after a lock was acquired and before the block that releases it is entered,
+the lock is never released. The threads that wait for it never end, nor does the process, which joins them.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_PATIENCE = 0.05  # seconds that a signal may have to wait
+_POLL_INTERVAL = 0.05  # seconds; the longest that a signal is delayed
 
 
 @contextmanager
 def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Within the block SIGINT and SIGTERM go to `handler`, as `signal.signal` has it.
+    """Within the block `handler` handles SIGINT and SIGTERM; its arguments are those of `signal.signal`'s handlers.
 
-    In any thread but the main one, which alone gets signals, nothing is done.
+    Does nothing outside the main thread, the only one that receives signals.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     found = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    previous = {number: before for number, before in found.items() if before is not None}  # None: not Python's
+    previous = {number: before for number, before in found.items() if before is not None}  # None: not from Python
     try:
         for number in previous:
             signal.signal(number, handler)
@@ -43,30 +42,30 @@ def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """SIGINT and SIGTERM that come within the block come at its end, so it must not wait for long."""
-    came: list[int] = []
+    """Delay SIGINT and SIGTERM until the end of the block, which must therefore be short."""
+    pending: list[int] = []
     try:
-        with handling(lambda number, frame: came.append(number)):
+        with handling(lambda number, frame: pending.append(number)):
             yield
     finally:
-        for number in came:
+        for number in pending:
             signal.raise_signal(number)
 
 
 def submitted(pool: Executor, call: Callable[..., T], *arguments: Any) -> Future[T]:
-    """`pool.submit(call, *arguments)`, which an interruption leaves usable."""
+    """`pool.submit(call, *arguments)`; an interruption leaves the pool usable."""
     with shielded():
         return pool.submit(call, *arguments)
 
 
-def result(promise: Future[T]) -> T:
-    """What a promise of another thread's comes to, when it does; raises what that raised, or an interruption."""
+def result(future: Future[T]) -> T:
+    """Wait for the result of another thread's future; raises its exception, or an interruption."""
     while True:
         with shielded():
             try:
-                error = promise.exception(_PATIENCE)
+                error = future.exception(_POLL_INTERVAL)
             except TimeoutError:
                 continue
             if error is None:
-                return promise.result()
+                return future.result()
         raise error

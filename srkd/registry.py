@@ -1,4 +1,4 @@
-"""Classes by name, found by listing a folder: a new file there is all that a new one takes."""
+"""Classes by name, discovered by importing every module of a package."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """The classes that the files of a package registered.
+    """The classes registered by the modules of a package.
 
     Args:
-        kind: what they are, for messages: "loss", "network".
-        package: dotted name of the package whose files register them; imported when first asked.
+        kind: used in messages, such as "loss" or "network".
+        package: dotted name of the package whose modules register them; imported on first access.
     """
 
     def __init__(self, kind: str, package: str) -> None:
         self.kind, self.package = kind, package
         self._classes: dict[str, type[T]] = {}
-        self._found = False
+        self._discovered = False
 
     def register(self, name: str) -> Callable[[type[T]], type[T]]:
         """A decorator that makes a class available under `name`.
 
         Raises:
-            SrkdError: another class has that name.
+            SrkdError: another class is registered under that name.
         """
 
         def add(cls: type[T]) -> type[T]:
@@ -42,11 +42,11 @@ class Registry(Generic[T]):
         return add
 
     def _discover(self) -> None:
-        if not self._found:
+        if not self._discovered:
             package = importlib.import_module(self.package)
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self.package}.{module.name}")
-            self._found = True
+            self._discovered = True
 
     def __iter__(self) -> Iterator[str]:
         self._discover()
@@ -57,10 +57,10 @@ class Registry(Generic[T]):
         return name in self._classes
 
     def __getitem__(self, name: str) -> type[T]:
-        """The class of that name.
+        """The class registered under `name`.
 
         Raises:
-            SrkdError: none has it; the nearest is named.
+            SrkdError: unknown name; the nearest is suggested.
         """
         if name not in self:
             raise unknown(self.kind, name, self)

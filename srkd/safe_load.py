@@ -1,8 +1,7 @@
-"""Checkpoints are data from strangers: what is checked before, while and after one is read.
+"""Checks before, during and after reading an untrusted checkpoint.
 
-A file of a few bytes may announce terabytes: an archive that inflates, a view of one number as a matrix, a layer number
-or an option that asks for a billion blocks. Each check here bounds what a file makes this process allocate by what the
-file itself holds.
+A file of a few bytes may claim terabytes: a compressed archive, an expanded view of one number, a layer index or an
+option that asks for a billion blocks. Each check limits what this process allocates by the size of the file.
 """
 
 from __future__ import annotations
@@ -26,61 +25,58 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 
 MAX_FILE = 8 << 30  # bytes of a checkpoint
-_SLACK = 64 << 20  # bytes that anything may take, whatever the file holds
+_SLACK = 64 << 20  # bytes allowed regardless of the file's size
 _MAX_INTEGER, _MAX_ITEMS, _MAX_TEXT = 100_000, 1000, 64
-_BUILDING = threading.RLock()  # torch's registration hooks are the whole process's
+_BUILDING = threading.RLock()  # torch's registration hooks are global to the process
 
 
-def _allowed(held: int) -> int:
-    """Bytes that may come of a file that holds so many: weights hardly deflate, and a network has buffers and parts
-    that are tied."""
-    return 4 * held + _SLACK
+def _allowed(size: int) -> int:
+    """Bytes that a file of `size` bytes may allocate: weights hardly compress, but a network has buffers and tied
+    parts."""
+    return 4 * size + _SLACK
 
 
 def check_file(path: Path) -> None:
     """Check a checkpoint before it is read.
 
     Raises:
-        SrkdError: larger than `MAX_FILE`, or an archive that inflates to far more than its size.
+        SrkdError: larger than `MAX_FILE`, or an archive that decompresses to far more than its size.
     """
     size = path.stat().st_size
     if size > MAX_FILE:
         raise SrkdError(f"{printable_path(path)}: {size >> 30} GiB; the limit for a checkpoint is {MAX_FILE >> 30} GiB")
-    inflated = 0
-    with suppress(zipfile.BadZipFile, OSError, ValueError, NotImplementedError):  # the reader says what is wrong
+    decompressed = 0
+    with suppress(zipfile.BadZipFile, OSError, ValueError, NotImplementedError):  # the reader reports what is wrong
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                inflated = sum(entry.file_size for entry in archive.infolist())
-    if inflated > _allowed(size):
-        raise SrkdError(f"{printable_path(path)}: {size:,} bytes that would inflate to {inflated:,}; not read")
+                decompressed = sum(entry.file_size for entry in archive.infolist())
+    if decompressed > _allowed(size):
+        raise SrkdError(f"{printable_path(path)}: {size:,} bytes that would decompress to {decompressed:,}; not read")
 
 
 def check_weights(state: Mapping[str, Any], path: Path) -> None:
     """Check weights that were read from a file, before anything is built from them.
 
     Raises:
-        SrkdError: a tensor that is sparse, quantised, complex or elsewhere than in memory; one that is larger than what
-            is stored of it; layers numbered far beyond their count; NaN or infinity.
+        SrkdError: a tensor that is sparse, quantised, complex or not on the CPU; one larger than its storage; a layer
+            index out of range; NaN or infinity.
     """
     total = 0
     for key, tensor in state.items():
         numbers = re.findall(r"\d+", str(key))
         if any(int(number[:12]) > _MAX_INTEGER for number in numbers):
             raise SrkdError(
-                f"{printable_path(path)}: {printable_path(str(key)[:80])} is numbered beyond all networks; not loaded"
+                f"{printable_path(path)}: {printable_path(str(key)[:80])}: index over {_MAX_INTEGER:,}; not loaded"
             )
         if isinstance(tensor, Tensor):
             total += _checked_bytes(str(key), tensor, path)
     if total > _allowed(path.stat().st_size):
-        raise SrkdError(
-            f"{printable_path(path)}: its tensors take {total:,} bytes, far more than the file has; not loaded"
-        )
+        raise SrkdError(f"{printable_path(path)}: its tensors take {total:,} bytes, far more than the file; not loaded")
     for key, tensor in state.items():
         if isinstance(tensor, Tensor) and tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
             raise SrkdError(
-                f"{printable_path(path)}: {printable_path(str(key))} holds NaN, infinity or numbers beyond float32, so "
-                "that its output "
-                "would be black; take a checkpoint from before its training diverged"
+                f"{printable_path(path)}: {printable_path(str(key))} contains NaN, infinity or values beyond float32; "
+                "its output would be black; use a checkpoint from before its training diverged"
             )
 
 
@@ -88,34 +84,32 @@ def _checked_bytes(key: str, tensor: Tensor, path: Path) -> int:
     plain = tensor.layout is torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
     if not plain or tensor.is_complex():
         raise SrkdError(
-            f"{printable_path(path)}: {printable_path(key)} is no dense tensor of real numbers; convert the checkpoint "
-            "first"
+            f"{printable_path(path)}: {printable_path(key)} is not a dense real tensor; convert the checkpoint first"
         )
     size = tensor.numel() * tensor.element_size()
     if size > tensor.untyped_storage().nbytes():
         raise SrkdError(
-            f"{printable_path(path)}: {printable_path(key)} is {tuple(tensor.shape)}, far more than what is stored of "
-            "it"
+            f"{printable_path(path)}: {printable_path(key)} is {tuple(tensor.shape)}, larger than its storage"
         )
     return size
 
 
 def check_spec(spec: Mapping[str, Any], origin: str) -> None:
-    """Check a description of a network, `{type: NAME, **options}`, that came out of a file.
+    """Check the network description `{type: NAME, **options}` of a checkpoint.
 
-    Numbers, short words and lists of them are options; paths, addresses and numbers that no network has are not.
+    Numbers, short identifiers and lists of them are accepted; paths, URLs and out-of-range numbers are not.
 
     Raises:
-        SrkdError: something else among the options.
+        SrkdError: an option of another kind.
     """
     leaves = _leaves(spec, origin)
     for value in leaves:
         if isinstance(value, str) and not re.fullmatch(rf"[\w+:.-]{{0,{_MAX_TEXT}}}", value):
             raise SrkdError(
-                f"{origin}: {printable_path(value[:_MAX_TEXT])!r} is no option that a checkpoint may give a network"
+                f"{origin}: {printable_path(value[:_MAX_TEXT])!r} is not a valid network option in a checkpoint"
             )
         if isinstance(value, (int, float)) and not (math.isfinite(value) and abs(value) <= _MAX_INTEGER):
-            raise SrkdError(f"{origin}: {value:.4g} is no size that a network has; the most is {_MAX_INTEGER:,}")
+            raise SrkdError(f"{origin}: {value:.4g} is out of range for a network option, limit {_MAX_INTEGER:,}")
 
 
 def _leaves(value: Any, origin: str, found: list[Any] | None = None, depth: int = 0) -> list[Any]:
@@ -132,23 +126,23 @@ def _leaves(value: Any, origin: str, found: list[Any] | None = None, depth: int 
     elif value is None or isinstance(value, (bool, int, float, str)):
         found.append(value)
     else:
-        raise SrkdError(f"{origin}: {type(value).__name__} is no option that a checkpoint may give a network")
+        raise SrkdError(f"{origin}: a {type(value).__name__} is not a valid network option in a checkpoint")
     return found
 
 
 @contextmanager
 def building(state: Mapping[str, Any], origin: str) -> Iterator[None]:
-    """Within the block, which makes the network that `state` is for, no more is made than `state` holds.
+    """Within the block, which builds the network for `state`, limit allocations by the size of `state`.
 
-    Counted are parameters, buffers and modules as they are registered, and every tensor before it is allocated: the
-    constructors run as they are, since many cannot on torch's `meta` device (they read numbers back).
+    Counts parameters, buffers and modules as they are registered, and every tensor before it is allocated.
+    Constructors run on the CPU because many fail on torch's `meta` device (they read values back).
 
     Raises:
-        SrkdError: the network is far larger than `state`; also in place of what its constructor made of that error.
+        SrkdError: the network is far larger than `state`; replaces whatever the constructor raised because of it.
     """
     tensors = [value for value in state.values() if isinstance(value, Tensor)]
-    held = sum(tensor.numel() * max(tensor.element_size(), 4) for tensor in tensors)
-    budget = _Budget(_allowed(held), 16 * len(state) + 4096, origin)
+    size = sum(tensor.numel() * max(tensor.element_size(), 4) for tensor in tensors)
+    budget = _Budget(_allowed(size), 16 * len(state) + 4096, origin)
     with _BUILDING, ExitStack() as stack:
         for register in (
             hooks.register_module_parameter_registration_hook,
@@ -160,17 +154,17 @@ def building(state: Mapping[str, Any], origin: str) -> Iterator[None]:
             with _Allocations(budget):
                 yield
         except Exception:
-            if budget.passed is not None:
-                raise budget.passed from None
+            if budget.exceeded is not None:
+                raise budget.exceeded from None
             raise
 
 
 class _Budget:
-    """What a network may still take: bytes, and things that are registered."""
+    """What a network may still allocate: bytes, and registered parameters, buffers and modules."""
 
     def __init__(self, size: int, count: int, origin: str) -> None:
         self.size, self.count, self.origin = size, count, origin
-        self.passed: SrkdError | None = None
+        self.exceeded: SrkdError | None = None
         self._registered = 0
         self._thread = threading.get_ident()
 
@@ -181,19 +175,19 @@ class _Budget:
         if isinstance(value, Tensor):
             self._registered += value.numel() * value.element_size()
         if self.count < 0 or self._registered > self.size:
-            self.refuse()
+            self.reject()
 
     def allocate(self, size: int) -> None:
         if size > self.size:
-            self.refuse()
+            self.reject()
 
-    def refuse(self) -> None:
-        self.passed = SrkdError(f"{self.origin}: describes a network far larger than the weights it holds; not built")
-        raise self.passed
+    def reject(self) -> None:
+        self.exceeded = SrkdError(f"{self.origin}: describes a network far larger than its weights; not built")
+        raise self.exceeded
 
 
 class _Allocations(TorchDispatchMode):
-    """Asks a budget before each tensor is allocated; how large it will be is found out on the `meta` device."""
+    """Charges each tensor to a budget before it is allocated; its size is computed on the `meta` device."""
 
     def __init__(self, budget: _Budget) -> None:
         super().__init__()
@@ -207,13 +201,13 @@ class _Allocations(TorchDispatchMode):
 
 
 def _size_of(func: Any, args: Any, kwargs: Any) -> int:
-    """Bytes of what an operator returns; 0 where that depends on values, as of `item`."""
+    """Bytes of an operator's outputs; 0 if they depend on values, as for `item`."""
     args, kwargs = tree_map(_on_meta, (args, kwargs))
     if any(argument.name == "device" for argument in func._schema.arguments):
         kwargs = {**kwargs, "device": torch.device("meta")}
     try:
         returned = func(*args, **kwargs)
-    except Exception:  # no `meta` form, or a mistake that the operator itself will report
+    except Exception:  # no `meta` implementation, or an error that the operator itself will report
         return 0
     return sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(returned) if isinstance(leaf, Tensor))
 

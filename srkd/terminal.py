@@ -1,5 +1,5 @@
-"""What reaches a terminal: names of files, metadata and others' errors may hold sequences that move its cursor, rewrite
-lines, or reverse what is read. They are shown as escapes instead.
+"""Safe terminal output: file names, metadata and error messages may contain control sequences that move the cursor,
+rewrite lines or reverse text. They are printed as escapes instead.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any, TextIO
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Text with control characters, separators of lines and marks of direction as escapes, save those of `keep`.
+    """Escape control characters, line separators and direction marks, except those in `keep`.
 
         >>> print(printable("a\\x1b[2Jb"))
         a\\x1b[2Jb
 
-    Bytes that were no UTF-8 (surrogates) appear as \\xNN too, so that it can always be printed, on one line.
+    Bytes that are not UTF-8 (surrogates) become \\xNN, so that the text can always be printed on one line.
     """
     if text.isprintable():
         return text
@@ -25,11 +25,11 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def _escape(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # a byte of a name that is not UTF-8, as os.fsdecode has it
+    if "\udc80" <= character <= "\udcff":  # a byte of a name that is not UTF-8, from os.fsdecode
         return f"\\x{ord(character) - 0xDC00:02x}"
     if character < " ":
         return character.encode("unicode_escape").decode()
-    # As JSON has it, so that what is printed as JSON stays the same JSON.
+    # JSON's escapes, so that printed JSON keeps its meaning.
     code = ord(character)
     return f"\\u{code:04x}" if code < 0x10000 else json.dumps(character)[1:-1]
 
@@ -41,23 +41,23 @@ def tell(text: str) -> None:
 
 @contextmanager
 def escaping() -> Iterator[None]:
-    """Within the block all that is printed is `printable`, but for ends of lines and tabs, libraries' warnings too."""
-    found = sys.stdout, sys.stderr
-    # A stream that was closed before Python began is None, and print says nothing there.
-    sys.stdout, sys.stderr = (stream and _Escaping(stream) for stream in found)
+    """Within the block everything printed, libraries' warnings too, is made `printable`, except newlines and tabs."""
+    original = sys.stdout, sys.stderr
+    # A stream that was closed before Python started is None, and print then does nothing.
+    sys.stdout, sys.stderr = (stream and _Escaping(stream) for stream in original)
     try:
         yield
     finally:
-        sys.stdout, sys.stderr = found
+        sys.stdout, sys.stderr = original
 
 
 def unescaped(stream: TextIO) -> TextIO:
-    """The stream below, for what draws on a terminal itself."""
+    """The underlying stream, for code that draws on a terminal itself."""
     return stream.stream if isinstance(stream, _Escaping) else stream
 
 
 class _Escaping:
-    """A text stream that writes `printable` text to another, and is that one in all else."""
+    """A text stream that writes `printable` text to another stream and delegates everything else to it."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream

@@ -1,6 +1,6 @@
-"""Whether a checkpoint may have a class of the user's own imported, which runs the code of its module.
+"""Whether a checkpoint may cause a class outside srkd to be imported, which runs the code of its module.
 
-A recipe is the user's own words, so a class that one has named in this process is known. Any other is imported only
+A recipe is written by the user, so a class named in a recipe of this process is trusted. Any other is imported only
 within `trusting()`: `--trust-code`, `srkd.load(..., trust_code=True)`, a recipe's `trust_code: true`.
 """
 
@@ -14,8 +14,8 @@ _named: set[str] = set()
 _granted = 0
 
 
-def name(path: str) -> None:
-    """Note that the user has named the class `package.module:Class`."""
+def remember(path: str) -> None:
+    """Trust the class `package.module:Class` from now on: the user has named it."""
     _named.add(path)
 
 
@@ -25,19 +25,19 @@ def allows(path: str) -> bool:
 
 
 def granted() -> bool:
-    """Whether every class may be, here and now."""
+    """Whether every class may be imported at the moment."""
     return _granted > 0
 
 
 def environment() -> dict[str, str]:
-    """This process's environment for a Python process with `-m`, which then imports nothing that lies in the working
-    folder (as of Python 3.11)."""
+    """This process's environment for running `python -m` without importing modules from the working folder (Python 3.11
+    or later)."""
     return {**os.environ, "PYTHONSAFEPATH": "1"}
 
 
 @contextmanager
 def trusting(trust: bool = True) -> Iterator[None]:
-    """Within the block checkpoints may name any class; with `trust=False` nothing is changed."""
+    """Within the block checkpoints may name any class; `trust=False` changes nothing."""
     global _granted
     _granted += trust
     try:

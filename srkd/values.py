@@ -1,4 +1,4 @@
-"""Values on the command line that several commands read."""
+"""Parsers of command-line values shared by several commands."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from srkd.errors import SrkdError
 
 
 def seconds(text: str) -> float:
-    """A time such as 90s, 9m, 1.5h or plain seconds.
+    """Seconds of a duration such as 90s, 9m, 1.5h or a plain number of seconds.
 
         >>> seconds("1.5h")
         5400.0
 
     Raises:
-        SrkdError: not a time.
+        SrkdError: not a duration.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smh]?)\s*", text)
     if match is None:
@@ -23,13 +23,13 @@ def seconds(text: str) -> float:
 
 
 def shard(text: str) -> tuple[int, int]:
-    """A part of several, such as 2/3.
+    """Number and count of a shard such as 2/3.
 
         >>> shard("2/3")
         (2, 3)
 
     Raises:
-        SrkdError: not a part, or not one of 1 to n.
+        SrkdError: not a shard, or its number is not from 1 to the count.
     """
     match = re.fullmatch(r"(\d+)/(\d+)", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):

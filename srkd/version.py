@@ -1,3 +1,3 @@
-"""The version of srkd, which reports and files carry."""
+"""The version of srkd, recorded in reports and files."""
 
 __version__ = "0.1.0"

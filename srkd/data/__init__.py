@@ -1,1 +1,1 @@
-"""Data sets: manifests, decoded stores, near-duplicates, degradations and training patches."""
+"""Data sets: manifests, image stores, near-duplicate search, degradations and training patches."""

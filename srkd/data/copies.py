@@ -1,6 +1,6 @@
-"""Smaller copies of training images: large photographs are soft, and have more detail a pixel when shrunk.
+"""Downscaled copies of training images: large photographs are soft, and have more detail per pixel when downscaled.
 
-A copy is an ordinary PNG in the user's cache folder, named after its original's content, made once.
+A copy is a PNG in the user's cache folder, named by the SHA-256 of its original, created once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from srkd.images.resize import imresize
 
 
 def smaller(images: Sequence[Path], sizes: Sequence[float]) -> list[Path]:
-    """A copy of each image at each size, a factor of its sides between 0 and 1, by MATLAB's bicubic `imresize`.
+    """A copy of each image at each size (a factor between 0 and 1), by MATLAB's bicubic `imresize`.
 
     Raises:
         SrkdError: an image that cannot be read, or a cache folder that cannot be written.

@@ -1,9 +1,9 @@
-"""How a low-resolution image comes to be in the world: blur, resizing, noise and JPEG, twice in a row.
+"""Synthetic real-world degradations: blur, resizing, noise and JPEG, applied twice.
 
 The second-order degradation of Real-ESRGAN (Wang et al., "Real-ESRGAN: Training Real-World Blind Super-Resolution with
 Pure Synthetic Data", ICCVW 2021, arXiv:2107.10833), with the names, defaults and order of BasicSR's
-`RealESRGANDataset` and `RealESRGANModel`. Unlike there, every image draws resizes and JPEG qualities of its own, and
-what is drawn is a function of the generator alone, so that patch number n of seed s is the same on every machine.
+`RealESRGANDataset` and `RealESRGANModel`. Unlike BasicSR, resizes and JPEG qualities are drawn per image, and depend
+on the generator alone, so that patch number n of seed s is the same on every machine.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from srkd.errors import SrkdError
 Range = tuple[float, float]
 KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
 _SIZES = range(7, 22, 2)
-_WAYS_TO_RESIZE = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
+_INTERPOLATIONS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 
 
 @dataclass(frozen=True)
 class Order:
-    """One of the two passes; the fields are BasicSR's, without the `2` that the second one's have there.
+    """One of the two passes; the fields are BasicSR's, without the suffix `2` of its second pass.
 
-    `blur_prob` is the chance of any blur, `sinc_prob` that it is a sinc filter, `kernel_prob` the chances of the kinds
+    `blur_prob` is the probability of any blur, `sinc_prob` that it is a sinc filter, `kernel_prob` those of the kinds
     in `kernel_list`. `blur_sigma` is in pixels; `betag_range` and `betap_range` are the exponents of generalised and
-    plateau-shaped kernels. `resize_prob` are the chances to enlarge, shrink and keep. `noise_range` is the standard
-    deviation of Gaussian noise in grey levels, `poisson_scale_range` the strength of Poisson noise (1 is that of as
-    many photons as there are grey levels), `jpeg_range` the quality.
+    plateau-shaped kernels. `resize_prob` are the probabilities to enlarge, shrink and keep. `noise_range` is the
+    standard deviation of Gaussian noise in grey levels, `poisson_scale_range` the strength of Poisson noise (1: as many
+    photons as grey levels), `jpeg_range` the quality.
     """
 
     blur_prob: float = 1.0
@@ -54,11 +54,11 @@ class Order:
 
     def __post_init__(self) -> None:
         if unknown := set(self.kernel_list) - set(KERNELS):
-            raise SrkdError(f"kernel_list: no kernel {sorted(unknown)[0]!r}; there are {', '.join(KERNELS)}")
+            raise SrkdError(f"kernel_list: no kernel {sorted(unknown)[0]!r}; available: {', '.join(KERNELS)}")
         for key, count in (("kernel_prob", len(self.kernel_list)), ("resize_prob", 3)):
-            chances = getattr(self, key)
-            if len(chances) != count or min(chances) < 0 or abs(sum(chances) - 1) > 1e-6:
-                raise SrkdError(f"{key}: needs {count} chances that add up to 1, got {list(chances)}")
+            probabilities = getattr(self, key)
+            if len(probabilities) != count or min(probabilities) < 0 or abs(sum(probabilities) - 1) > 1e-6:
+                raise SrkdError(f"{key}: needs {count} probabilities that sum to 1, got {list(probabilities)}")
         for key in ("blur_sigma", "resize_range", "noise_range", "poisson_scale_range", "jpeg_range"):
             low, high = getattr(self, key)
             if not 0 <= low <= high or (low == 0 and key in ("blur_sigma", "resize_range")):
@@ -69,7 +69,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Degradation:
-    """Both passes, and the sinc filter at the end that imitates ringing."""
+    """Both passes, and the final sinc filter that simulates ringing."""
 
     first: Order = Order()
     second: Order = Order(
@@ -84,11 +84,11 @@ class Degradation:
 
 
 def degrade(image: np.ndarray, scale: int, random: Generator, options: Degradation = Degradation()) -> np.ndarray:
-    """A degraded image, `scale` times smaller.
+    """Degrade an image and downscale it by `scale`.
 
     Args:
         image: uint8 (H, W, 3), RGB; H and W multiples of `scale`.
-        random: what everything is drawn from.
+        random: the only source of randomness.
 
     Returns:
         uint8 (H / scale, W / scale, 3).
@@ -97,7 +97,7 @@ def degrade(image: np.ndarray, scale: int, random: Generator, options: Degradati
         SrkdError: the image is smaller than `scale`.
     """
     if min(image.shape[:2]) < scale:
-        raise SrkdError(f"an image of {image.shape[1]}x{image.shape[0]} has nothing left at 1/{scale} of its size")
+        raise SrkdError(f"an image of {image.shape[1]}x{image.shape[0]} is too small to downscale by {scale}")
     height, width = image.shape[0] // scale, image.shape[1] // scale
     first, second = options.first, options.second
     kernels = [blur_kernel(order, random) for order in (first, second)]
@@ -112,25 +112,25 @@ def degrade(image: np.ndarray, scale: int, random: Generator, options: Degradati
     if random.random() < second.blur_prob:
         pixels = blur(pixels, kernels[1])
     pixels = _noisy(_resized(pixels, height, width, second, random), second, random)
-    # JPEG before or after the last resize and filter: both occur, in cameras and on the web.
-    quality, first_of_both = _uniform(second.jpeg_range, random), random.random() < 0.5
-    if first_of_both:
+    # JPEG before or after the last resize and filter: both occur in practice.
+    quality, jpeg_first = _uniform(second.jpeg_range, random), random.random() < 0.5
+    if jpeg_first:
         pixels = jpeg(np.clip(pixels, 0, 1), quality)
-    pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=_way(random)))
+    pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=_interpolation(random)))
     if last is not None:
         pixels = blur(pixels, last)
-    if not first_of_both:
+    if not jpeg_first:
         pixels = jpeg(np.clip(pixels, 0, 1), quality)
     return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
 
 
 def blur(pixels: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """float32 (H, W, 3) filtered by an odd, square kernel; borders are reflected."""
+    """Filter float32 (H, W, 3) by an odd, square kernel; borders are reflected."""
     return cv2.filter2D(pixels, -1, kernel, borderType=cv2.BORDER_REFLECT_101)
 
 
 def jpeg(pixels: np.ndarray, quality: float) -> np.ndarray:
-    """float32 (H, W, 3) in [0, 1] as it comes out of a JPEG file of this quality (1 to 100)."""
+    """Compress float32 (H, W, 3) in [0, 1] as JPEG of this quality (1 to 100) and decode it."""
     levels = np.rint(pixels * 255).astype(np.uint8)
     _, encoded = cv2.imencode(".jpg", levels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
     decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
@@ -138,10 +138,10 @@ def jpeg(pixels: np.ndarray, quality: float) -> np.ndarray:
 
 
 def blur_kernel(order: Order, random: Generator) -> np.ndarray:
-    """A random blur, float32 (blur_kernel_size, blur_kernel_size), its sum 1."""
+    """A random blur kernel, float32 (blur_kernel_size, blur_kernel_size), sum 1."""
     size = int(random.choice(_SIZES))
     if random.random() < order.sinc_prob:
-        # Of a small kernel, a low cut-off would leave only its middle.
+        # With a low cut-off only the centre of a small kernel would remain.
         cutoff = random.uniform(np.pi / (3 if size < 13 else 5), np.pi)
         kernel = sinc_kernel(size, cutoff)
     else:
@@ -167,7 +167,7 @@ def gaussian_kernel(
 ) -> np.ndarray:
     """exp(-d^beta / 2), or 1 / (1 + d^beta) with a plateau, d the squared Mahalanobis distance; (size, size), sum 1.
 
-    `sigma_x` and `sigma_y` are in pixels along axes turned by `angle` radians.
+    `sigma_x` and `sigma_y` are in pixels along axes rotated by `angle` radians.
     """
     side = np.arange(size) - size // 2
     x, y = np.meshgrid(side, side)
@@ -193,7 +193,7 @@ def _ringing(size: int, random: Generator) -> np.ndarray:
 
 
 def _padded(kernel: np.ndarray, size: int) -> np.ndarray:
-    # A kernel larger than asked for is cut; its sum stays 1.
+    # A kernel larger than `size` is cropped and renormalised.
     cut = max(0, (len(kernel) - size) // 2)
     kernel = kernel[cut : len(kernel) - cut, cut : len(kernel) - cut]
     return (np.pad(kernel, (size - len(kernel)) // 2) / kernel.sum()).astype(np.float32)
@@ -204,11 +204,11 @@ def _resized(pixels: np.ndarray, height: int, width: int, order: Order, random: 
     low, high = order.resize_range
     factor = (random.uniform(1, high), random.uniform(low, 1), 1.0)[kind]
     size = (max(1, int(width * factor)), max(1, int(height * factor)))
-    return cv2.resize(pixels, size, interpolation=_way(random))
+    return cv2.resize(pixels, size, interpolation=_interpolation(random))
 
 
-def _way(random: Generator) -> int:
-    return _WAYS_TO_RESIZE[int(random.integers(3))]
+def _interpolation(random: Generator) -> int:
+    return _INTERPOLATIONS[int(random.integers(3))]
 
 
 def _noisy(pixels: np.ndarray, order: Order, random: Generator) -> np.ndarray:
@@ -222,9 +222,9 @@ def _noisy(pixels: np.ndarray, order: Order, random: Generator) -> np.ndarray:
 
 
 def _poisson(pixels: np.ndarray, gray: bool, random: Generator) -> np.ndarray:
-    """Noise of counting photons: as many to a full pixel as the image has levels, rounded up to a power of two."""
-    seen = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if gray else pixels
-    levels = np.rint(np.clip(seen, 0, 1) * 255)
+    """Photon noise: a white pixel has as many photons as the image has levels, rounded up to a power of two."""
+    source = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if gray else pixels
+    levels = np.rint(np.clip(source, 0, 1) * 255)
     used = np.count_nonzero(np.bincount(levels.astype(np.uint8).ravel()))
     photons = 2 ** math.ceil(math.log2(max(2, int(used))))
     exact = levels / 255
@@ -236,13 +236,13 @@ def _uniform(span: Range, random: Generator) -> float:
 
 
 def sharpened(image: np.ndarray, weight: float = 0.5, radius: int = 50, threshold: float = 10) -> np.ndarray:
-    """Unsharp masking where edges are, as Real-ESRGAN sharpens its ground truth (BasicSR's `usm_sharp`).
+    """Unsharp masking at edges, as Real-ESRGAN sharpens its ground truth (BasicSR's `usm_sharp`).
 
     Args:
         image: uint8 (H, W, 3).
-        weight: how much of the difference to the blurred image is added.
+        weight: factor of the difference to the blurred image that is added.
         radius: of the blur, in pixels.
-        threshold: in grey levels; smaller differences are left alone.
+        threshold: in grey levels; smaller differences are not sharpened.
 
     Returns:
         uint8 (H, W, 3).

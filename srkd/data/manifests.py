@@ -1,8 +1,8 @@
-"""Data sets by name: what `datasets/*.yml` say of them, where their images are, and what they may be used for.
+"""Data sets by name: their manifests `datasets/*.yml`, where their images are, and what they may be used for.
 
-A manifest names sources, parts, licence and citation. Each part has one role, and roles never mix: images to `train`
-on, images for `validation` (choosing methods), images for the final `test`, and those that are `refused` for
-training because a test set was made from them.
+A manifest lists sources, parts, licence and citation. Each part has one role, and roles never mix: images to `train`
+on, images for `validation` (choosing methods), images for the final `test`, and images `refused` for training because
+a test set was made from them.
 """
 
 from __future__ import annotations
@@ -41,8 +41,7 @@ class _Strict(pydantic.BaseModel):
 
 
 class Source(_Strict):
-    """An archive on the web. `sha256` only where somebody computed it from the bytes; else the first one that held the
-    expected images is noted."""
+    """A downloadable archive. Without a `sha256`, that of the first download with the expected images is recorded."""
 
     url: str
     sha256: str | None
@@ -50,19 +49,19 @@ class Source(_Strict):
 
 
 class Part(_Strict):
-    """Images with one role: those that `images` (a glob below the unpacked archives) matches."""
+    """Images with one role: those that match `images`, a glob below the unpacked archives."""
 
     role: Role
     count: int
-    images: str = pydantic.Field(validation_alias=pydantic.AliasChoices("images", "pictures"))  # the former name
+    images: str = pydantic.Field(validation_alias=pydantic.AliasChoices("images", "pictures"))  # the former key
     mirror: str | None = pydantic.Field(None, description="the same glob in a local mirror")
-    only: list[str] = pydantic.Field([], description="stems; all where empty")
-    without: list[str] = pydantic.Field([], description="stems that are left out")
+    only: list[str] = pydantic.Field([], description="stems; empty: all")
+    without: list[str] = pydantic.Field([], description="stems that are excluded")
     note: str = ""
 
 
 class Manifest(_Strict):
-    """What `datasets/NAME.yml` holds."""
+    """The contents of `datasets/NAME.yml`."""
 
     name: str
     description: str
@@ -70,8 +69,8 @@ class Manifest(_Strict):
     licence: str
     citation: str
     sources: list[Source] = []
-    package: str | None = pydantic.Field(None, description="an installed package that carries the images")
-    manual: str | None = pydantic.Field(None, description="what to do by hand, where no program may download it")
+    package: str | None = pydantic.Field(None, description="an installed package that contains the images")
+    manual: str | None = pydantic.Field(None, description="manual download instructions, where required")
     parts: dict[str, Part]
 
 
@@ -85,7 +84,7 @@ def manifest(name: str) -> Manifest:
     """The manifest of a data set.
 
     Raises:
-        SrkdError: no such data set (the nearest is named), or a manifest that is wrong.
+        SrkdError: no such data set (the nearest is suggested), or an invalid manifest.
     """
     if name not in names():
         raise unknown("data set", name, names())
@@ -97,7 +96,7 @@ def manifest(name: str) -> Manifest:
 
 
 def find(name: str) -> tuple[Manifest, list[str]]:
-    """The manifest and parts that "Set5" or "BSDS500/train" names: without a part, all but refused ones.
+    """The manifest and parts named by "Set5" or "BSDS500/train"; without a part, all except refused ones.
 
     Raises:
         SrkdError: no such data set or part.
@@ -110,14 +109,15 @@ def find(name: str) -> tuple[Manifest, list[str]]:
 
 
 def checksums(name: str) -> dict[str, str]:
-    """{part/file: SHA-256} of a data set, where somebody has computed them; {} elsewhere."""
+    """{part/file: SHA-256} of a data set; {} if not recorded."""
     path = resources.folder("datasets") / f"{name}.sha256"
     return parse_sums(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def verified(what: str, store: ImageStore) -> bool | None:
-    """Whether the images of a store are, by their checksums, all those of the data set or part that `what` names; None
-    where it names none, False also where the checksums of that set are not known."""
+    """Whether a store's images are, by checksum, exactly those of the data set or part that `what` names.
+
+    None if `what` is not a data set; False if its checksums are not known."""
     title = what.partition("/")[0]
     if title not in names():
         return None
@@ -127,14 +127,14 @@ def verified(what: str, store: ImageStore) -> bool | None:
 
 
 def locate(name: str, part: str, mirror: Path | None = None, say: Progress = lambda *_: None) -> list[Path]:
-    """The image files of a part, fetched where they are not here yet.
+    """The image files of a part, downloaded if not available locally.
 
-    Looked for in this order: `mirror` (a folder laid out as the manifest says), $SRKD_DATA likewise, an installed
-    package, the cache folder, the sources on the web. Files of a mirror must have the checksums of `checksums`.
+    Search order: `mirror` (a folder laid out as in the manifest), $SRKD_DATA likewise, an installed package, the cache
+    folder, the download sources. Files of a mirror must match `checksums`.
 
     Raises:
-        SrkdError: not in a mirror that was given; a file with another checksum (named), or missing; a data set that
-            must be fetched by hand (how is said); as `download` and `extract`.
+        SrkdError: not found in the given `mirror`; a file is missing or its checksum differs; a data set that must be
+            downloaded manually (with instructions); as `download` and `extract`.
     """
     known = manifest(name)
     wanted = known.parts[part]
@@ -146,18 +146,18 @@ def locate(name: str, part: str, mirror: Path | None = None, say: Progress = lam
         where = (
             f"{printable_path(mirror)}/{wanted.mirror}"
             if wanted.mirror
-            else "a mirror: its manifest names no place there"
+            else "a mirror: its manifest gives no location there"
         )
         raise SrkdError(f"{name}/{part}: no images in {where}")
     else:
         found = _matching(_unpacked(known, say), wanted.images, wanted)
     if len(found) != wanted.count:
-        raise SrkdError(f"{name}/{part}: {len(found)} images found, but it should be {wanted.count}")
+        raise SrkdError(f"{name}/{part}: {len(found)} images found, expected {wanted.count}")
     return found
 
 
 def present(name: str) -> Path | None:
-    """The folder where all of a data set is, as `locate` would find it without fetching; None where it is not here."""
+    """The folder with all of a data set, as `locate` finds it without downloading; None if not available locally."""
     known = manifest(name)
     parts = [part for part in known.parts.values() if part.role != "refused"]
     for root, mirrored in _places(known):
@@ -167,7 +167,7 @@ def present(name: str) -> Path | None:
 
 
 def at_hand(name: str, part: str, mirror: Path | None = None) -> list[Path]:
-    """The image files of a part that are on this machine; [] where not all of them are. Nothing is fetched."""
+    """The image files of a part on this machine; [] unless all of them are. Downloads nothing."""
     known = manifest(name)
     wanted = known.parts[part]
     places = [*([(mirror, True)] if mirror else []), *_places(known)]
@@ -176,7 +176,7 @@ def at_hand(name: str, part: str, mirror: Path | None = None) -> list[Path]:
 
 
 def _places(known: Manifest) -> list[tuple[Path, bool]]:
-    """Folders where a data set may be without fetching it, and whether each is laid out as a mirror."""
+    """Local folders that may contain a data set, and whether each is laid out as a mirror."""
     mirror, cached = os.environ.get("SRKD_DATA"), cache_place("datasets")
     spec = importlib.util.find_spec(known.package) if known.package else None
     places = [(Path(mirror), True)] if mirror else []
@@ -202,14 +202,14 @@ def _check_sums(name: str, part: str, files: Sequence[Path]) -> None:
     for path in files:
         if expected.pop(path.name, None) != file_sha256(path):
             raise SrkdError(
-                f"{printable_path(path)}: not the {name} image of that name: its sha256 is not the manifest's"
+                f"{printable_path(path)}: not {name}'s image of that name: its sha256 differs from the manifest"
             )
     if expected:
         raise SrkdError(f"{name}/{part}: {next(iter(expected))} is missing in {printable_path(files[0].parent)}")
 
 
 def _unpacked(known: Manifest, say: Progress) -> Path:
-    """The folder below which the manifest's globs hold."""
+    """The root folder of the manifest's globs."""
     if known.package is not None:
         spec = importlib.util.find_spec(known.package)
         if spec is None or spec.origin is None:
@@ -219,7 +219,7 @@ def _unpacked(known: Manifest, say: Progress) -> Path:
     if known.manual is not None:
         if not (folder / known.name).is_dir():
             raise SrkdError(
-                f"{known.name} has to be fetched by hand, into {printable_path(folder / known.name)}: {known.manual}"
+                f"{known.name} must be downloaded manually, into {printable_path(folder / known.name)}: {known.manual}"
             )
         return folder / known.name
     with locked(folder):
@@ -231,37 +231,39 @@ def _unpacked(known: Manifest, say: Progress) -> Path:
 
 
 def _fetch_and_unpack(known: Manifest, source: Source, target: Path, folder: Path, say: Progress) -> None:
-    """Make `target` of a source's archive; its checksum is noted when the expected images were found in it, and then
-    holds for later downloads. An archive that was put there by hand stays, whatever it is."""
+    """Download and unpack a source's archive to `target`.
+
+    If it contains the expected images, its checksum is recorded and required of later downloads. An archive that the
+    user placed there is never removed."""
     archive = folder / "archives" / source.url.rpartition("/")[2]
-    by_hand = archive.is_file()
-    noted = _noted(folder)
-    checksum = _fetched(source, archive, noted.get(source.url), say)
+    placed_by_user = archive.is_file()
+    recorded = _recorded(folder)
+    checksum = _fetched(source, archive, recorded.get(source.url), say)
     try:
         extract(archive, target, SUFFIXES)
         try:
             _check_unpacked(known, target)
         except SrkdError:
-            shutil.rmtree(target)  # made by the line above
+            shutil.rmtree(target)  # created by extract above
             raise
     except SrkdError as error:
-        page = f"; it is a web page: does this network want a login first? ({source.url})" if _is_page(archive) else ""
-        if not by_hand:
+        page = f"; it is a web page: is a login required? ({source.url})" if _is_page(archive) else ""
+        if not placed_by_user:
             archive.unlink()
-        left = "remove it and try again" if by_hand else "it was removed"
+        left = "remove it and try again" if placed_by_user else "it was removed"
         raise SrkdError(f"{error}{page}; {left}") from error
-    if not by_hand:
+    if not placed_by_user:
         archive.unlink()
-    if source.url not in noted:
-        write_json(folder / "downloads.json", {**noted, source.url: checksum})
+    if source.url not in recorded:
+        write_json(folder / "downloads.json", {**recorded, source.url: checksum})
 
 
 def _check_unpacked(known: Manifest, target: Path) -> None:
-    """Raise SrkdError where an unpacked archive lacks images that the manifest expects there."""
+    """Raise SrkdError if an unpacked archive does not contain the images that the manifest expects."""
     for key, part in known.parts.items():
         found = len(_files_in(target.parent, False, part))
         if part.images.startswith(f"{target.name}/") and part.role != "refused" and found != part.count:
-            raise SrkdError(f"{known.name}/{key}: {found} images in the archive, but it should be {part.count}")
+            raise SrkdError(f"{known.name}/{key}: {found} images in the archive, expected {part.count}")
 
 
 def _is_page(path: Path) -> bool:
@@ -277,8 +279,8 @@ def _stem(url: str) -> str:
     return name
 
 
-def _noted(folder: Path) -> dict[str, Any]:
-    """{address: {"sha256", "bytes", "date"}} of archives that once held what they should."""
+def _recorded(folder: Path) -> dict[str, Any]:
+    """{URL: {"sha256", "bytes", "date"}} of archives that contained the expected images."""
     try:
         found = json.loads((folder / "downloads.json").read_bytes())
         return {url: note for url, note in found.items() if isinstance(note, dict)}
@@ -286,22 +288,22 @@ def _noted(folder: Path) -> dict[str, Any]:
         return {}
     except (ValueError, AttributeError) as error:
         raise SrkdError(
-            f"{printable_path(folder / 'downloads.json')}: damaged ({error}); remove it to trust anew"
+            f"{printable_path(folder / 'downloads.json')}: damaged ({error}); remove it to trust the next downloads"
         ) from error
 
 
-def _fetched(source: Source, path: Path, noted: dict[str, Any] | None, say: Progress) -> dict[str, Any]:
-    """Download a source's archive to `path` unless it is there; returns what is to be noted of it.
+def _fetched(source: Source, path: Path, recorded: dict[str, Any] | None, say: Progress) -> dict[str, Any]:
+    """Download a source's archive to `path` unless it is there; returns the record for downloads.json.
 
     Raises:
-        SrkdError: as `download`; another checksum than the manifest's, or than was noted before.
+        SrkdError: as `download`; the checksum differs from the manifest's or the recorded one.
     """
-    expected = source.sha256 or (noted or {}).get("sha256")
+    expected = source.sha256 or (recorded or {}).get("sha256")
     if path.is_file():
         found = file_sha256(path)
         if expected not in (None, found):
             raise SrkdError(
-                f"{printable_path(path)}: its sha256 is {found}, but it should be {expected}; remove it and try again"
+                f"{printable_path(path)}: its sha256 is {found}, expected {expected}; remove it and try again"
             )
     else:
 
@@ -314,7 +316,7 @@ def _fetched(source: Source, path: Path, noted: dict[str, Any] | None, say: Prog
 
 @dataclass(frozen=True)
 class Prepared:
-    """A store that is ready, and what it may be used for (None for a folder, of which nothing is known)."""
+    """A store and the role of its images (None for a folder without a manifest)."""
 
     name: str
     role: Role | None
@@ -322,7 +324,7 @@ class Prepared:
 
 
 def images_of(what: str, say: Progress = lambda *_: None) -> list[Path]:
-    """The image files of a data set ("BSDS500", "BSDS500/train") or a folder and those below it.
+    """The image files of a data set ("BSDS500", "BSDS500/train") or a folder, including subfolders.
 
     Raises:
         SrkdError: neither a data set nor a folder; as `locate`.
@@ -337,11 +339,11 @@ def files_of(root: str, recursive: bool = False) -> list[Path]:
     """The image files of a folder, or of a data set by its manifest's name (`Set5`, `BSDS500/train`).
 
     Raises:
-        SrkdError: neither; a folder without images; an LMDB; a data set that cannot be fetched.
+        SrkdError: neither; a folder without images; an LMDB; a data set that cannot be downloaded.
     """
     if root.endswith(".lmdb") or (Path(root) / "data.mdb").is_file():
         raise SrkdError(
-            f"{printable_path(root)}: srkd reads image files and no LMDB: give the folder of images that the LMDB was "
+            f"{printable_path(root)}: srkd reads image files and not LMDB: give the folder of images that the LMDB was "
             "made from "
             "(decoded images are kept in srkd's own cache, which is as fast)"
         )
@@ -369,12 +371,12 @@ def prepare(
     say: Progress = lambda *_: None,
     exclude: Collection[str] = (),
 ) -> list[Prepared]:
-    """Decode a data set ("BSDS500", "BSDS500/train") or a folder of images into stores, one a part.
+    """Decode a data set ("BSDS500", "BSDS500/train") or a folder of images into one store per part.
 
     Args:
-        lr: a folder of LR images to pair with those of the folder; by default LR is made by the protocol.
-        exclude: stems of images that are left out, as a recipe's `datasets.train.exclude` has them.
-        say: called with what is being done, how much of it is done, and of how much (None where that is unknown).
+        lr: a folder of LR images paired with those of the folder; by default LR is computed by MATLAB's bicubic.
+        exclude: stems of images to leave out, as in a recipe's `datasets.train.exclude`.
+        say: progress callback: the current step, the amount done and the total (None if unknown).
 
     Raises:
         SrkdError: neither a data set nor a folder; as `locate` and `build_store`.
@@ -396,7 +398,7 @@ def prepare(
 
 
 def report(item: Prepared) -> str:
-    """A line on a store that is ready."""
+    """A one-line summary of a store."""
     use = "" if item.role is None else f" for {'training' if item.role == 'train' else item.role}"
     low = "" if item.store.scale is None else f", x{item.store.scale} ({item.store.lr_protocol})"
     size = f"{item.store.size / 1e6:.1f} MB"
@@ -404,10 +406,10 @@ def report(item: Prepared) -> str:
 
 
 def describe(name: str) -> str:
-    """What a manifest says, in a few lines."""
+    """A summary of a manifest, in a few lines."""
     known = manifest(name)
     origin = known.package and f"the installed package {known.package}"
-    origin = origin or ("by hand: " + known.manual if known.manual else ", ".join(s.url for s in known.sources))
+    origin = origin or ("manual download: " + known.manual if known.manual else ", ".join(s.url for s in known.sources))
     parts = [
         f"  {name}/{key}: {part.count} images, {part.role}{f' ({part.note})' if part.note else ''}"
         for key, part in known.parts.items()
@@ -416,7 +418,7 @@ def describe(name: str) -> str:
 
 
 def refuse_unless_training(store: ImageStore) -> None:
-    """See to it that no image of a test or validation part is trained on.
+    """Ensure that no image of a test or validation part is used for training.
 
     Raises:
         SrkdError: as `refuse`.
@@ -427,18 +429,18 @@ def refuse_unless_training(store: ImageStore) -> None:
 
 
 def refuse(path: Path | str, set_name: str, role: str) -> None:
-    """Raise SrkdError, naming the image and its set, where what `belongs_to` said of it is not "train"."""
+    """Raise SrkdError, naming the image and its set, if its role (as from `belongs_to`) is not "train"."""
     if role != "train":
         title, _, part = set_name.partition("/")
-        why = manifest(title).parts[part].note if role == "refused" else f"it is there for {role}"
+        why = manifest(title).parts[part].note if role == "refused" else f"it is a {role} image"
         raise SrkdError(f"{printable_path(path)} is an image of {set_name} and must not be trained on: {why}")
 
 
 def belongs_to(sha256: str, path: Path, shape: Sequence[int]) -> tuple[str, str]:
-    """A file's ("set/part", role); ("", "train") where no manifest has it.
+    """A file's ("set/part", role); ("", "train") if it is in no manifest.
 
-    Images are known by the SHA-256 of their files, and those of BSDS500's val part, of which B100 was made, also by
-    name together with size.
+    Images are identified by the SHA-256 of their files; those of BSDS500's val part, from which B100 was made, also by
+    name and size.
     """
     set_name, role = _roles().get(sha256, ("", "train"))
     if role == "train" and _is_of_bsds500_val(path, shape):

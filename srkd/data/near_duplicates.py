@@ -1,15 +1,15 @@
 """Near-duplicates of evaluation images among training images: cropped, scaled, mirrored, recompressed.
 
-Three steps, each cheaper or surer than one alone:
+Three steps, cheap ones first:
 
 1. **Votes.** SIFT descriptors (Lowe, IJCV 2004) of all evaluation images in one k-d forest, compared by the Hellinger
    kernel (RootSIFT, Arandjelovic and Zisserman, CVPR 2012). Each descriptor of a training image votes for the
-   evaluation images of its nearest neighbours, if they are clearly nearer than the next one.
-2. **Geometry.** For the few images with the most votes, an affine map that a number of matches agree on (RANSAC).
+   evaluation images of its nearest neighbours, if they are clearly closer than the next one.
+2. **Geometry.** For the few images with the most votes, an affine map supported by enough matches (RANSAC).
 3. **Photometry.** The training image, warped by that map, must correlate with the evaluation image where they overlap.
 
 Mirrored images are found from the same descriptors: a mirrored patch permutes the cells of its SIFT descriptor. Images
-with fewer than `FEWEST_FEATURES` features (sky, fog, flat colour) cannot be told apart this way; they are counted.
+with fewer than `FEWEST_FEATURES` features (sky, fog, flat colour) cannot be compared this way; they are reported.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ Grey = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 
 FEWEST_FEATURES = 16
-_VERSION = 2  # of what follows: verdicts and indices of another one are made anew
-_SIDE, _FEATURES = 1024, 1500  # of a training image, which may hold an evaluation image as a small part
+_VERSION = 2  # of what follows: verdicts and indices of another version are recomputed
+_SIDE, _FEATURES = 1024, 1500  # of a training image, which may contain an evaluation image as a small part
 _REFERENCE_SIDE, _REFERENCE_FEATURES = 768, 800
-_CONTRAST, _LOW_CONTRAST = 0.02, 0.004  # SIFT's threshold, and the one for images that have few features by it
+_CONTRAST, _LOW_CONTRAST = 0.02, 0.004  # SIFT's threshold, and the one for images with few features
 _RATIO = 0.85
 _NEIGHBOURS = 4  # more than 2: evaluation images may be near-duplicates of each other (Set5's head, Set14's face)
 _FEWEST_VOTES, _CANDIDATES = 5, 4
-_FEWEST_INLIERS, _REPROJECTION = 8, 4.0  # matches that agree on a map, within so many pixels of the evaluation image
+_FEWEST_INLIERS, _REPROJECTION = 8, 4.0  # matches that support a map, tolerance in pixels
 _COMPARED_SIDE, _SMALLEST_OVERLAP = 256, 0.02  # the longer side at which pixels are compared; share of its area
 _ROLES = ("test", "validation", "refused")
-_CORRELATION = 0.8  # near-duplicates reach 0.94 and more, other pairs with a map that matches agree on 0.45
+_CORRELATION = 0.8  # near-duplicates reach at least 0.94, other pairs with a supported map 0.45
 
 
 @dataclass(frozen=True)
 class Reference:
-    """An evaluation image: its set and part ("Set5/test"), its file, and what the part is there for."""
+    """An evaluation image: its set and part ("Set5/test"), its file, and the part's role."""
 
     set_name: str
     path: Path
@@ -68,8 +68,8 @@ class Reference:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A training image that shows what an evaluation image shows: the normalised correlation of the two where they
-    overlap, and the share of the evaluation image that the overlap covers."""
+    """A training image with content of an evaluation image, their normalised correlation where they overlap, and the
+    share of the evaluation image that the overlap covers."""
 
     image: str
     set_name: str
@@ -89,7 +89,7 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Features:
-    """Where features are, (N, 2) pixels as (x, y), their SIFT descriptors (N, 128), and the size of their image."""
+    """SIFT features: positions (N, 2) as (x, y) in pixels, descriptors (N, 128), and the size of the image."""
 
     points: NDArray[np.float32]
     descriptors: NDArray[np.uint8]
@@ -97,7 +97,7 @@ class Features:
     width: int
 
     def mirrored(self) -> Features:
-        """What the image mirrored left to right has, by permuting the descriptors' 4 x 4 cells of 8 directions."""
+        """The features of the image mirrored left to right, by permuting the descriptors' 4 x 4 cells of 8 bins."""
         cells = self.descriptors.reshape(-1, 4, 4, 8)[:, ::-1][..., -np.arange(8) % 8]
         points = np.stack([self.width - 1 - self.points[:, 0], self.points[:, 1]], 1)
         return Features(points, np.ascontiguousarray(cells).reshape(-1, 128), self.height, self.width)
@@ -134,9 +134,9 @@ def describe(image: Grey, count: int) -> Features:
 
 
 def references(mirror: Path | None = None) -> list[Reference]:
-    """The images of all evaluation sets that are on this machine, or in a mirror; nothing is fetched.
+    """The images of all evaluation sets on this machine or in a mirror; downloads nothing.
 
-    These are the parts of every manifest for test and validation, and those that are refused for training.
+    These are the test, validation and refused parts of every manifest.
     """
     found = []
     for name in manifests.names():
@@ -149,7 +149,7 @@ def references(mirror: Path | None = None) -> list[Reference]:
 class Index:
     """The features of evaluation images, and the search for a training image among them.
 
-    Made once for a set of files and kept in the cache folder; some 150 KB and 50 ms an image.
+    Computed once per set of files and kept in the cache folder; about 150 KB and 50 ms per image.
     """
 
     def __init__(self, references: Sequence[Reference]) -> None:
@@ -170,20 +170,20 @@ class Index:
                 ends = np.cumsum(kept["counts"])[:-1]
                 split = (np.split(kept[name], ends) for name in ("points", "descriptors"))
                 return [Features(*values, *map(int, size)) for *values, size in zip(*split, kept["sizes"], strict=True)]
-        made = [describe(_grey_of(r.path, _REFERENCE_SIDE), _REFERENCE_FEATURES) for r in self.references]
-        if made:
+        computed = [describe(_grey_of(r.path, _REFERENCE_SIDE), _REFERENCE_FEATURES) for r in self.references]
+        if computed:
             with suppress(SrkdError), atomic_path(path) as temporary:
                 np.savez(
                     temporary,
-                    counts=[len(f.points) for f in made],
-                    sizes=[(f.height, f.width) for f in made],
-                    points=np.concatenate([f.points for f in made]),
-                    descriptors=np.concatenate([f.descriptors for f in made]),
+                    counts=[len(f.points) for f in computed],
+                    sizes=[(f.height, f.width) for f in computed],
+                    points=np.concatenate([f.points for f in computed]),
+                    descriptors=np.concatenate([f.descriptors for f in computed]),
                 )
-        return made
+        return computed
 
     def search(self, image: str, pixels: NDArray[Any], features: Features | None = None) -> Duplicate | None:
-        """The evaluation image that a training image (H, W, C) shows, or None; of several, one of a test set first."""
+        """The evaluation image that a training image (H, W, C) duplicates, or None; test sets take precedence."""
         small = grey(pixels, _SIDE)
         plain = features or describe(small, _FEATURES)
         found: list[tuple[int, Duplicate]] = []
@@ -200,7 +200,7 @@ class Index:
         return min(found, key=lambda ranked: ranked[0])[1] if found else None
 
     def _compare(self, seen: Grey, own: Features, number: int) -> tuple[float, float]:
-        """(correlation, overlap) with an evaluation image; zeros where no map leads from one to the other."""
+        """(correlation, overlap) with an evaluation image; zeros if no map is found."""
         affine = _affine(own, self.features[number])
         if affine is None:
             return 0.0, 0.0
@@ -214,7 +214,7 @@ class Index:
         owners = self._owner[np.array([[match.trainIdx for match in row] for row in found])]
         distances = np.array([[match.distance for match in row] for row in found])
         votes = np.zeros(len(self.features), int)
-        for place in range(_NEIGHBOURS - 1):  # the last one is the yardstick
+        for place in range(_NEIGHBOURS - 1):  # the last one is the reference distance
             clear = distances[:, place] < _RATIO * distances[:, -1]
             first = (owners[:, :place] != owners[:, place : place + 1]).all(1)
             votes += np.bincount(owners[clear & first, place], minlength=len(votes))
@@ -227,7 +227,7 @@ def _grey_of(path: Path, side: int) -> Grey:
 
 
 def _affine(own: Features, other: Features) -> NDArray[np.float64] | None:
-    """The 2 x 3 affine map from a training image to an evaluation image that enough matches agree on."""
+    """The 2 x 3 affine map from a training image to an evaluation image, if enough matches support it."""
     pairs = cv2.BFMatcher(cv2.NORM_L2).knnMatch(own.roots(), other.roots(), k=2)
     clear = [pair[0] for pair in pairs if len(pair) == 2 and pair[0].distance < _RATIO * pair[1].distance]
     if len(clear) < _FEWEST_INLIERS:
@@ -247,7 +247,7 @@ def _compare(own: Grey, other: Grey, affine: NDArray[np.float64]) -> tuple[float
     """(normalised correlation, overlap) of a training image, warped by `affine`, with an evaluation image."""
     factor = min(1.0, _COMPARED_SIDE / max(other.shape))
     small = _shrunk(other, factor)
-    shrunk = _shrunk(own, factor * float(np.sqrt(np.linalg.det(affine[:, :2]))))  # before warping, against aliases
+    shrunk = _shrunk(own, factor * float(np.sqrt(np.linalg.det(affine[:, :2]))))  # before warping, against aliasing
     to_own = np.diag([own.shape[1] / shrunk.shape[1], own.shape[0] / shrunk.shape[0], 1])
     to_small = np.diag([small.shape[1] / other.shape[1], small.shape[0] / other.shape[0]])
     warp, size = to_small @ affine @ to_own, small.shape[::-1]
@@ -263,14 +263,14 @@ def _compare(own: Grey, other: Grey, affine: NDArray[np.float64]) -> tuple[float
 
 @dataclass(frozen=True)
 class Checked:
-    """What a check found: the near-duplicates, and the images that have too few features to be compared."""
+    """The result of a check: near-duplicates, and images with too few features to be compared."""
 
     duplicates: list[Duplicate]
     smooth: list[str]
 
 
 def check(store: ImageStore, index: Index, progress: Progress = lambda done, whole: None) -> Checked:
-    """Compare every HR image of a store with the index; an image that was compared before is not compared again."""
+    """Compare every HR image of a store with the index; results of earlier checks are reused."""
     known = _verdicts()
     duplicates, smooth = [], []
     new = [i for i in range(len(store)) if known.get(store.source(i).sha256, {}).get("index") != index.key]
@@ -282,7 +282,7 @@ def check(store: ImageStore, index: Index, progress: Progress = lambda done, who
             known[source.sha256]["duplicate"] = asdict(found)
         progress(done, len(new))
     if new:
-        with suppress(SrkdError):  # a cache that cannot be written to is not worth failing for
+        with suppress(SrkdError):  # a read-only cache is not an error
             write_json(_verdict_file(), known)
     for number in range(len(store)):
         source = store.source(number)
@@ -295,7 +295,7 @@ def check(store: ImageStore, index: Index, progress: Progress = lambda done, who
 
 
 def _described(store: ImageStore, numbers: Sequence[int]) -> Iterator[tuple[int, Features]]:
-    """The features of images of a store, in order, computed on two threads a few images ahead."""
+    """The features of a store's images, in order, computed by two threads a few images ahead."""
 
     def work(number: int) -> Features:
         return describe(grey(store.hr(number), _SIDE), _FEATURES)
@@ -305,8 +305,8 @@ def _described(store: ImageStore, numbers: Sequence[int]) -> Iterator[tuple[int,
         ahead: deque[tuple[int, Future[Features]]] = deque()
         for _ in numbers:
             ahead.extend((number, submitted(pool, work, number)) for number in islice(left, 4 - len(ahead)))
-            number, promise = ahead.popleft()
-            yield number, result(promise)
+            number, future = ahead.popleft()
+            yield number, result(future)
 
 
 def _verdict_file() -> Path:
@@ -314,7 +314,7 @@ def _verdict_file() -> Path:
 
 
 def _verdicts() -> dict[str, dict[str, Any]]:
-    """What was found before, by the SHA-256 of the training image's file."""
+    """Results of earlier checks, by the SHA-256 of the training image's file."""
     path = _verdict_file()
     with suppress(OSError, ValueError):
         kept = json.loads(path.read_bytes()) if trusted(path) else None
@@ -328,10 +328,10 @@ def _of(verdict: dict[str, Any], image: str) -> Duplicate:
 
 
 def refuse_known(store: ImageStore) -> None:
-    """See to it that no image is trained on that a check found to be a near-duplicate; nothing is compared here.
+    """Reject training images that an earlier check found to be near-duplicates; compares nothing itself.
 
     Raises:
-        SrkdError: an image of the store is one; the pair is named.
+        SrkdError: an image of the store is a near-duplicate; the pair is named.
     """
     known = _verdicts()
     for number in range(len(store)):
@@ -342,14 +342,14 @@ def refuse_known(store: ImageStore) -> None:
 
 
 def refuse(found: Sequence[Duplicate]) -> None:
-    """Raise SrkdError, naming the first pair, where near-duplicates were found."""
+    """Raise SrkdError, naming the first pair, if near-duplicates were found."""
     if found:
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise SrkdError(f"{found[0]}{more}; it must not be trained on: name it in `exclude`, or remove it")
 
 
 def write_pair(found: Duplicate, folder: Path) -> Path:
-    """A PNG of the training image and the evaluation image side by side, at the height of the smaller."""
+    """Write a PNG of the training and evaluation image side by side, at the height of the smaller; returns its path."""
     images = [to_depth(read_image(path).colour, deep=False) for path in (found.image, found.reference)]
     height = min(image.shape[0] for image in images)
     shrunk = []

@@ -1,7 +1,7 @@
-"""Training patches: cropped, flipped and rotated in the main process from uint8 images that are mapped, not read.
+"""Training patches: cropped, flipped and rotated in the main process from memory-mapped uint8 images.
 
-A batch is a function of the seed and its number alone (a counter-based generator), so there is no sampler state to
-save, a resumed run sees what an uninterrupted one would, and several processes cut the same batch into shares.
+A batch depends only on the seed and its number (a counter-based generator), so no sampler state is saved, a resumed
+run sees the same batches as an uninterrupted one, and several processes share one batch.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class ImagePairs(Protocol):
 
 
 class Source(Protocol):
-    """Where training batches come from."""
+    """A source of training batches."""
 
     def draw(self, number: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
-        """Arrays of this process's share of global batch `number`: `lr`, `hr`, `index` and teacher answers."""
+        """Arrays of this process's share of global batch `number`: `lr`, `hr`, `index` and teacher outputs."""
 
 
 @dataclass(frozen=True)
 class Patches:
-    """How patches are cut: HR side in pixels, patches a batch (over all processes), which augmentations."""
+    """How patches are cropped: HR side in pixels, patches per batch (over all processes), augmentations."""
 
     gt_size: int
     batch: int
@@ -49,7 +49,7 @@ class Patches:
 
 
 def generator(seed: int, stream: int, number: int) -> np.random.Generator:
-    """The random numbers of batch `number`: independent for each seed, stream and number, and cheap to make."""
+    """The random generator of batch `number`: independent for each seed, stream and number, and cheap to create."""
     return np.random.Generator(np.random.Philox(key=[seed, stream], counter=[0, 0, 0, number]))
 
 
@@ -64,22 +64,22 @@ def turned(patch: np.ndarray, code: int) -> np.ndarray:
 
 
 def codes(rng: np.random.Generator, count: int, hflip: bool, rot: bool) -> np.ndarray:
-    """Random augmentation codes for `turned`: left-right flips if `hflip`, quarter turns and their mirrors if `rot`."""
+    """Random codes for `turned`: left-right flips if `hflip`, top-bottom flips and transposition if `rot`."""
     allowed = (1 if hflip else 0) | (6 if rot else 0)
     return rng.integers(0, 8, count) & allowed
 
 
 class PatchSource:
-    """Fresh random patches from whole images, and with them the same patches of cached teacher outputs.
+    """Random patches of whole images, with the same patches of cached teacher outputs.
 
     Args:
         images: at least one, none smaller than a patch (see `usable`).
-        outputs: a teacher's answers to the same images, (H, W, 3) each; put under `teacher_output`.
+        outputs: a teacher's outputs for the same images, (H, W, 3) each; returned as `teacher_output`.
     """
 
     def __init__(self, images: ImagePairs, patches: Patches, outputs: Outputs | None = None) -> None:
         if len(images) == 0:
-            raise SrkdError("there are no images to train on")
+            raise SrkdError("no images to train on")
         self.images, self.patches, self.outputs = images, patches, outputs
         self.side = patches.gt_size // patches.scale
         sizes = np.array([images.lr(i).shape[:2] for i in range(len(images))])
@@ -126,15 +126,15 @@ class BankSource:
     """Batches from a fixed bank of patches, in a new order each epoch.
 
     Args:
-        bank: arrays with the patches along their first axis, `lr` and `hr` among them; a nested mapping for features.
-        batch: patches a batch, over all processes.
+        bank: arrays with the patches along their first axis, including `lr` and `hr`; a nested mapping for features.
+        batch: patches per batch, over all processes.
     """
 
     def __init__(self, bank: Mapping[str, Any], batch: int, seed: int) -> None:
         self.bank, self.size, self.seed = bank, batch, seed
         self.length = len(bank["lr"])
         if self.length < batch:
-            raise SrkdError(f"the bank holds {self.length} patches, fewer than a batch of {batch}")
+            raise SrkdError(f"the bank has {self.length} patches, fewer than a batch of {batch}")
 
     def draw(self, number: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
         epoch_length = self.length // self.size
@@ -149,10 +149,10 @@ def _take(values: Mapping[str, Any], rows: np.ndarray) -> dict[str, Any]:
 
 
 def usable(images: ImagePairs, gt_size: int, scale: int, skip_small: bool) -> list[int]:
-    """Numbers of the images that hold at least one patch.
+    """Numbers of the images that are at least as large as a patch.
 
     Raises:
-        SrkdError: `gt_size` is no multiple of the scale; an image is too small and `skip_small` is off, or all are.
+        SrkdError: `gt_size` is not a multiple of the scale; an image is too small and `skip_small` is off, or all are.
     """
     if gt_size % scale:
         raise SrkdError(f"gt_size {gt_size} is not a multiple of the scale {scale}")
@@ -189,13 +189,13 @@ class Subset:
         return self.images.name(self.numbers[number])
 
 
-# Cached outputs are int16: this value of an image in [0, 1] is this many steps. Overshoot to -1.6 and 1.6 fits, and a
-# step is a hundredth of a grey level.
+# Cached outputs are int16: this many steps per unit of an image in [0, 1]. Overshoot to -1.6 and 1.6 fits, and a step
+# is about a hundredth of a grey level.
 OUTPUT_STEPS = 20000.0
 
 
 def to_batch(arrays: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """Arrays of a `Source` to what networks take: float32 (N, C, H, W) on `device`, channels last, in [0, 1].
+    """Arrays of a `Source` as network inputs: float32 (N, C, H, W) on `device`, channels last, in [0, 1].
 
     uint8 is divided by 255 and int16, a cached output, by `OUTPUT_STEPS`; float16 features become float32; index arrays
     stay integers.

@@ -1,8 +1,8 @@
-"""Images decoded once into flat, memory-mapped uint8 files, cropped from directly in training.
+"""Image stores: images decoded once into flat, memory-mapped uint8 files, from which training crops directly.
 
-A store is a folder: `index.json` names the images, their sizes, offsets and sources; `pixels-*.u8` holds them, HR and
-LR after each other. The index is written last and a rebuild takes a new name for the pixels, so a store is whole or
-absent, and a process that has the old one open is not disturbed.
+A store is a folder: `index.json` lists the images, their sizes, offsets and sources; `pixels-*.u8` contains the pixels,
+HR and LR alternating. The index is written last and a rebuild uses a new name for the pixels, so a store is complete or
+absent, and processes that have the old one open are not affected.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ GIVEN = "read from files"
 
 @dataclass(frozen=True)
 class Source:
-    """A file that an image was decoded from, as it was then."""
+    """A file that an image was decoded from, in its state at that time."""
 
     path: str
     bytes: int
@@ -54,7 +54,7 @@ class Source:
 
     @classmethod
     def of(cls, path: Path) -> Source:
-        """The file as it is now. Raises SrkdError where it cannot be read."""
+        """The file in its current state. Raises SrkdError if it cannot be read."""
         try:
             found = path.stat()
             if not stat.S_ISREG(found.st_mode):
@@ -64,7 +64,7 @@ class Source:
             raise SrkdError(f"{printable_path(path)}: {error.strerror}") from error
 
     def unchanged(self) -> bool:
-        """Whether the file is gone, untouched, or touched but of the same content."""
+        """Whether the file has the same content, or no longer exists."""
         try:
             found = os.stat(self.path)
         except FileNotFoundError:
@@ -76,7 +76,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Entry:
-    """One image: its name, the size and offset of HR and (with a scale) of LR, and where it came from."""
+    """One image: its name, the size and offset of HR and (with a scale) of LR, and its source files."""
 
     name: str
     grey: bool
@@ -92,7 +92,7 @@ class Entry:
 
 
 class ImageStore:
-    """Read-only access to a store. Pickles as its folder, so worker processes map the files themselves."""
+    """Read-only access to a store. Pickled as its folder; worker processes map the files themselves."""
 
     def __init__(self, folder: Path, index: dict[str, Any]) -> None:
         self.folder = folder
@@ -104,23 +104,23 @@ class ImageStore:
 
     @classmethod
     def open(cls, folder: Path | str, check: bool = True) -> ImageStore:
-        """Open a store; with `check`, sources that still exist must be what they were when it was built.
+        """Open a store; with `check`, sources that still exist must be unchanged since it was built.
 
         Raises:
-            SrkdError: no store there, one that is damaged, or a source that has changed (the first is named).
+            SrkdError: no store there, a damaged store, or a changed source (the first is named).
         """
         folder = Path(folder)
         try:
             index = json.loads((folder / _INDEX).read_bytes())
             if index.get("version") != _VERSION:
-                raise SrkdError(f"{printable_path(folder)}: a store of another version of srkd; run prepare_data again")
+                raise SrkdError(f"{printable_path(folder)}: built by another version of srkd; run prepare_data again")
             if index.pop("digest") != _digest(index):
                 raise ValueError("its index was changed")
             store = cls(folder, index)
             if check and sampled_sha256(folder / index["file"]) != index["sampled_sha256"]:
                 raise ValueError(f"{index['file']} was changed")
         except FileNotFoundError as error:
-            raise SrkdError(f"{printable_path(folder)}: no image store there; make one with prepare_data") from error
+            raise SrkdError(f"{printable_path(folder)}: no image store there; create one with prepare_data") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise SrkdError(
                 f"{printable_path(folder)}: the store is damaged ({error}); run prepare_data again"
@@ -158,12 +158,12 @@ class ImageStore:
         return self._entries[i].name
 
     def is_grey(self, i: int) -> bool:
-        """Whether image i was a grey file (the literature takes its values for Y as they are)."""
+        """Whether image i was a grey file (whose values the literature uses as Y unchanged)."""
         return self._entries[i].grey
 
     @property
     def size(self) -> int:
-        """Bytes of pixels."""
+        """Size of the pixels in bytes."""
         return self._pixels.size
 
     def source(self, i: int) -> Source:
@@ -171,11 +171,11 @@ class ImageStore:
         return self._entries[i].sources[0]
 
     def sources(self) -> list[Source]:
-        """All files that the store was made from."""
+        """All files that the store was built from."""
         return [source for entry in self._entries for source in entry.sources]
 
     def changed_sources(self) -> list[str]:
-        """Paths of sources that exist and hold something else now."""
+        """Paths of sources that exist and whose content has changed."""
         return [source.path for source in self.sources() if not source.unchanged()]
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -188,7 +188,7 @@ def _digest(index: dict[str, Any]) -> str:
 
 def _mapped(path: Path, size: int) -> NDArray[np.uint8]:
     if path.stat().st_size != size:
-        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, the index says {size}")
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, expected {size}")
     return np.memmap(path, np.uint8, "r")
 
 
@@ -203,9 +203,9 @@ def open_or_build(
     folder: Path | None = None,
     progress: Progress | None = None,
 ) -> ImageStore:
-    """The store of these very files: the one built before, if none of them changed, or a new one.
+    """The store of these files: the existing one if none of them changed, else a new one.
 
-    `folder` defaults to one in the cache folder, named after the paths and the scale.
+    `folder` defaults to one in the cache folder, named by the paths and the scale.
 
     Raises:
         SrkdError: as `build_store`.
@@ -231,20 +231,20 @@ def build_store(
     lr: Sequence[Path] | None = None,
     progress: Progress | None = None,
 ) -> ImageStore:
-    """Decode `images` into a store in `folder`, replacing one that is there.
+    """Decode `images` into a store in `folder`, replacing an existing one.
 
-    With a `scale` HR is cropped to multiples of it and LR made by `imresize`, or read from `lr`, one file an image.
-    Grey becomes RGB, 16 bits are rounded to 8. `progress(done, total)` is called after each image.
+    With a `scale` HR is cropped to multiples of it and LR computed by `imresize`, or read from `lr`, one file per
+    image. Grey becomes RGB, 16 bits are rounded to 8. `progress(done, total)` is called after each image.
 
     Raises:
         SrkdError: no images, images that cannot be read or are smaller than the scale, pairs whose sizes do not
-            match (up to five are named), a folder that cannot be written, a full disk.
+            match (up to five are listed), a folder that cannot be written, a full disk.
     """
     folder = Path(folder)
     if not images:
         raise SrkdError("no images to build a store from")
     if scale is not None and scale < 1:
-        raise SrkdError(f"the scale must be a whole number from 1, got {scale}")
+        raise SrkdError(f"the scale must be a positive integer, got {scale}")
     if lr is not None and (scale is None or len(lr) != len(images)):
         raise SrkdError(f"{len(images)} HR and {len(lr)} LR images with scale {scale}: pairs need both and a scale")
     data, entries, digest = folder / f"pixels-{secrets.token_hex(4)}.u8", [], hashlib.sha256()
@@ -280,7 +280,7 @@ def _append(file: BinaryIO, digest: Any, pixels: Pixels) -> int:
 
 
 def _names(images: Sequence[Path]) -> list[str]:
-    """Stems where they are all different, else paths below the common folder."""
+    """Stems if they are unique, else paths below the common folder."""
     stems = [printable_path(p.stem) for p in images]
     if len(set(stems)) == len(stems):
         return stems
@@ -299,7 +299,7 @@ class _Decoded:
 def _decoded(
     images: Sequence[Path], lr: Sequence[Path] | None, scale: int | None, progress: Progress | None
 ) -> Iterator[_Decoded]:
-    """Decode on all cores, in order, a few images ahead; all that fail are named in one error at the end."""
+    """Decode on all cores, in order, a few images ahead; failures are collected into one error at the end."""
     failures: list[str] = []
     workers = os.cpu_count() or 1
     jobs = itertools.zip_longest(images, lr or ())
@@ -322,7 +322,7 @@ def _decoded(
 
 
 def _decode(path: Path, lr_path: Path | None, scale: int | None) -> _Decoded:
-    # Before the pixels are read, so that a file which changes meanwhile is noticed.
+    # Before the pixels are read, so that a change in the meantime is detected.
     sources = tuple(Source.of(p) for p in ([path] if lr_path is None else [path, lr_path]))
     image = read_image(path)
     hr = modcrop(to_depth(to_rgb(image, path), deep=False), scale or 1)
@@ -339,7 +339,7 @@ def _decode(path: Path, lr_path: Path | None, scale: int | None) -> _Decoded:
         _check_pair(path, hr, lr_path, lr, scale)
     for source in sources:
         if not source.unchanged():
-            raise SrkdError(f"{printable_path(source.path)}: changed while it was read; run prepare_data again")
+            raise SrkdError(f"{printable_path(source.path)}: changed while being read; run prepare_data again")
     return _Decoded(hr, lr, image.is_grey, sources)
 
 
@@ -356,15 +356,15 @@ def _check_pair(hr_path: Path, hr: Pixels, lr_path: Path, lr: Pixels, scale: int
 def pair_files(
     hr: Sequence[Path], lr: Sequence[Path], scale: int, template: str = "{}", others: Sequence[Path] = ()
 ) -> list[Path]:
-    """The LR file of each HR file, by name without suffix: `template` with the HR file's name for its `{}`.
+    """The LR file of each HR file, by name without suffix: `template` with the HR file's name in place of `{}`.
 
-    With the plain template `{}` also by DIV2K's names (0001x2), or HR and LR exchanged in the name.
+    The default template `{}` also matches DIV2K's names (0001x2), and names with LR in place of HR.
 
     Args:
-        others: HR files that are left out, whose LR files may be there all the same.
+        others: excluded HR files, whose LR files may be among `lr`.
 
     Raises:
-        SrkdError: an HR file without its LR file, or with several; an LR file of several HR files, or of none.
+        SrkdError: an HR file without an LR file, or with several; an LR file with several HR files, or with none.
     """
     by_stem: dict[str, list[Path]] = {}
     for path in lr:
@@ -386,7 +386,7 @@ def pair_files(
             raise SrkdError(
                 f"{printable_path(found[0])}: the LR image of both {printable_path(taken[found[0]])} and "
                 f"{printable_path(path)}; where folders "
-                "hold files of the same names, give as many LR as HR folders"
+                "contain files of the same names, give as many LR as HR folders"
             )
         taken[found[0]] = path
     spare = {stem for path in others for stem in _lr_stems(path, scale, template)}

@@ -1,5 +1,5 @@
-"""SR networks. All take float RGB (N, 3, H, W) in [0, 1] and return the same at `scale` times the size."""
+"""SR networks. Input: float RGB (N, 3, H, W) in [0, 1]. Output: (N, 3, scale H, scale W)."""
 
-from srkd.networks.registry import build, build_described, names, register, takes
+from srkd.networks.registry import build, build_described, has_option, names, register
 
-__all__ = ["build", "build_described", "names", "register", "takes"]
+__all__ = ["build", "build_described", "has_option", "names", "register"]

@@ -1,4 +1,4 @@
-"""Parts shared by the SR networks, with BasicSR's parameter names so that its checkpoints load."""
+"""Building blocks shared by the SR networks, with BasicSR's parameter names so that its checkpoints load."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 class ResidualBlock(nn.Module):
     """x + res_scale * conv2(relu(conv1(x))), without normalisation (Lim et al., EDSR, CVPRW 2017).
 
-    Shapes: (N, C, H, W) to the same. With `small_init` both convolutions start at a tenth of Kaiming's scale.
-    `num_mid` channels between the two where pruning has taken some away, else C.
+    Shapes: (N, C, H, W) to the same. With `small_init` both convolutions are initialised at a tenth of Kaiming's scale.
+    `num_mid` is the number of channels between the two in a pruned block; C by default.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class ResidualBlock(nn.Module):
 
 
 def inner_widths(num_feat: int, num_block: int, num_mid: Sequence[int] | None) -> Sequence[int]:
-    """The inner channels of each residual block: `num_mid`, or `num_feat` in all. Raises ValueError for a bad list."""
+    """The inner channels of each block: `num_mid`, or `num_feat` for all. Raises ValueError for an invalid list."""
     widths = [num_feat] * num_block if num_mid is None else num_mid
     if len(widths) != num_block or any(width < 1 for width in widths):
         raise ValueError(f"num_mid must give each of the {num_block} blocks a width of at least 1, got {list(widths)}")
@@ -40,7 +40,7 @@ def inner_widths(num_feat: int, num_block: int, num_mid: Sequence[int] | None) -
 
 
 class Upsampler(nn.Sequential):
-    """Convolution and pixel shuffle, once for x3 and once a factor of two otherwise (Shi et al., ESPCN, CVPR 2016).
+    """Convolution and pixel shuffle, once for x3 and otherwise once per factor of two (Shi et al., ESPCN, CVPR 2016).
 
     Shapes: (N, C, H, W) to (N, C, scale H, scale W); scale is 3 or a power of two.
     """
@@ -56,7 +56,7 @@ class Upsampler(nn.Sequential):
 
 
 def kaiming(gain: float, *convolutions: nn.Conv2d) -> None:
-    """Kaiming's normal initialisation times `gain`, zero bias: how BasicSR starts its residual networks."""
+    """Kaiming's normal initialisation times `gain`, zero bias: BasicSR's initialisation of residual networks."""
     for convolution in convolutions:
         nn.init.kaiming_normal_(convolution.weight)
         with torch.no_grad():

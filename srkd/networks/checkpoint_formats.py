@@ -1,4 +1,4 @@
-"""Checkpoints of residual SR networks that other tools wrote: key layouts, and hyper-parameters read from shapes."""
+"""Checkpoints of residual SR networks from other tools: key layouts, and hyper-parameters inferred from shapes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ State = Mapping[str, Tensor]
 
 
 def recognise(state: State) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """The network that these weights seem to belong to, and the weights under srkd's names; None where none is known.
+    """The specification of the network with these weights, and the weights under srkd's names; None if not recognised.
 
-    EDSR and MSRResNet with BasicSR's names (traiNNer's are the same), and EDSR with EDSR-PyTorch's. Whether all names
-    and shapes are that network's is for the caller to see. What shapes do not tell is taken as those tools have it:
-    img_range 255 (EDSR-PyTorch's is read from its mean shift), DIV2K's mean, res_scale 0.1 for 256 features and 1
-    below.
+    Recognises EDSR and MSRResNet with BasicSR's names (also traiNNer's), and EDSR with EDSR-PyTorch's. The caller must
+    check that all names and shapes match. Options that shapes do not determine take those tools' defaults: img_range
+    255 (for EDSR-PyTorch inferred from its mean shift), DIV2K's mean, res_scale 0.1 for 256 or more features, else 1.
     """
     weights = _from_edsr_pytorch(state) if "head.0.weight" in state else dict(state)
     first, last = weights.get("conv_first.weight"), weights.get("conv_last.weight")
@@ -37,8 +36,8 @@ def recognise(state: State) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
         steps = _factors([weights[key] for key in ("upconv1.weight", "upconv2.weight") if key in weights], num_feat)
         return _msrresnet(common, steps, weights)
     if "conv_after_body.weight" in weights and "upsample.0.weight" in weights:
-        stages = [tensor for key, tensor in weights.items() if re.fullmatch(r"upsample\.\d+\.weight", key)]
-        return _edsr(common, _factors(stages, num_feat), weights, _img_range(state))
+        widening = [tensor for key, tensor in weights.items() if re.fullmatch(r"upsample\.\d+\.weight", key)]
+        return _edsr(common, _factors(widening, num_feat), weights, _img_range(state))
     return None
 
 
@@ -61,7 +60,7 @@ def _edsr(
 
 
 def _factors(widening: Iterable[Tensor], num_feat: int) -> list[int]:
-    """By how much each convolution before a pixel shuffle enlarges; 0 where its channels are for none."""
+    """The upscaling factor of each convolution before a pixel shuffle; 0 if its channels fit no factor."""
     roots = ((len(tensor) // num_feat, math.isqrt(len(tensor) // num_feat)) for tensor in widening)
     return [root if root * root == square else 0 for square, root in roots]
 
@@ -71,13 +70,13 @@ def _last_number(pattern: str, names: Iterable[str]) -> int:
 
 
 def _img_range(state: State) -> dict[str, float]:
-    """EDSR-PyTorch's rgb_range, which its mean shift has in its bias: nothing where that is as usual, or absent."""
+    """The img_range of an EDSR-PyTorch checkpoint, inferred from its mean shift's bias; {} for the default."""
     bias = state.get("sub_mean.bias")
     return {} if bias is None or bias.abs().max() > 1 else {"img_range": 1.0}
 
 
 def _from_edsr_pytorch(state: State) -> dict[str, Tensor]:
-    """EDSR-PyTorch's names (head, body, tail) to BasicSR's; its mean shifts are not weights there."""
+    """EDSR-PyTorch's names (head, body, tail) to BasicSR's; the mean shifts are dropped."""
     last = _last_number(r"body\.(\d+)\.", state)
     rules = [
         (r"head\.0\.", r"conv_first."),

@@ -1,4 +1,4 @@
-"""Discriminators of SRGAN: the published one, and BasicSR's VGG-style one. Images in, one logit an image out."""
+"""Discriminators of SRGAN: the published one, and BasicSR's VGG-style one. One logit per image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from srkd.networks.registry import register
 
 
 class _FixedSize(nn.Module):
-    """A network that ends in a dense layer, so that it takes images of one size only."""
+    """A network with a dense last layer, which takes images of one size only."""
 
     input_size: int
 

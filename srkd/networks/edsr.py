@@ -18,14 +18,14 @@ _DIV2K_GREY = (0.299 * 0.4488 + 0.587 * 0.4371 + 0.114 * 0.4040,)  # BT.601 luma
 class EDSR(nn.Module):
     """A residual trunk without batch norm, then pixel shuffle.
 
-    64 features and 16 blocks are EDSR-baseline (1,369,859 parameters at x2); 16 and 8 the student of the comparative
-    study (49,603); 256, 32 and res_scale 0.1 the large one. Parameter names and arithmetic are BasicSR's.
+    64 features and 16 blocks give EDSR-baseline (1,369,859 parameters at x2); 16 and 8 the student of the comparative
+    study (49,603); 256, 32 and res_scale 0.1 the large EDSR. Parameter names and arithmetic are BasicSR's.
 
     Args:
         upscale: 2, 3, 4 or another power of two.
-        img_range: factor applied to the input after its mean is taken off; BasicSR's checkpoints use 255.
-        rgb_mean: mean of the images by channel, in [0, 1]; DIV2K's where it is not given.
-        num_mid: inner channels of each block, where they are not `num_feat`: a pruned network's.
+        img_range: factor applied to the input after its mean is subtracted; BasicSR's checkpoints use 255.
+        rgb_mean: mean of the images per channel, in [0, 1]; DIV2K's by default.
+        num_mid: inner channels of each block in a pruned network; `num_feat` by default.
     """
 
     def __init__(

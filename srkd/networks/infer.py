@@ -1,4 +1,4 @@
-"""Whole images through a network: uint8 in, uint8 out, the way evaluation and caches need it."""
+"""Inference on whole images, uint8 in and uint8 out, for evaluation and caches."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Network = Callable[[Tensor], Tensor]
 
 def to_tensor(image: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
     """uint8 RGB (H, W, 3) to float32 (1, 3, H, W) in [0, 1], channels last."""
-    # Mapped images are read-only, which torch warns about; a copy of bytes costs nothing beside a network. The batch
-    # dimension comes first: added after the permutation it would get a stride by which torch sees no channels last.
+    # Memory-mapped images are read-only, which torch warns about; copying bytes is cheap next to a network. The batch
+    # dimension is added first: after the permutation its stride would not be recognised as channels last.
     return torch.from_numpy(image.copy()).to(device)[None].permute(0, 3, 1, 2).float().div_(255)
 
 
@@ -36,13 +36,13 @@ def require_finite(output: Tensor) -> None:
     """Check a network's output (any shape) for NaN and infinity, which would become black or white pixels.
 
     Raises:
-        SrkdError: there are some.
+        SrkdError: it contains NaN or infinity.
     """
-    # A sum is one pass without a temporary, and not finite where any of its terms is not.
+    # A sum is one pass without a temporary, and not finite if any of its terms is not.
     if not torch.isfinite(output.detach().sum(dtype=torch.float32)):
         raise SrkdError(
-            "the network's output holds NaN or infinity: its weights overflow on this image (or the image itself is "
-            "not finite); take another checkpoint"
+            "the network's output contains NaN or infinity: its weights overflow on this image (or the image itself "
+            "is not finite); use another checkpoint"
         )
 
 
@@ -54,11 +54,12 @@ def run(
 
     Args:
         lr: float (N, C, H, W) in [0, 1].
-        multiple, minimum: what the network's input sides must be multiples of, and at least; see `padded`.
+        multiple, minimum: the network's input sides must be multiples of `multiple` and at least `minimum`; the image
+            is padded to fit, see `padded`.
         self_ensemble: average over the 8 flips and rotations (EDSR's "+", CVPRW 2017).
 
     Raises:
-        SrkdError: the network gives something else than one tensor.
+        SrkdError: the network returns something other than one tensor.
     """
     if self_ensemble:
         outputs = [undo(run(network, view, scale, multiple, minimum=minimum)) for view, undo in eight_views(lr)]
@@ -67,19 +68,19 @@ def run(
     sides = (padded_side(side, multiple, minimum) for side in (height, width))
     output = network(padded(lr, *sides))
     if not isinstance(output, Tensor):
-        raise SrkdError(f"{type(network).__name__} gives a {type(output).__name__}, not one tensor")
+        raise SrkdError(f"{type(network).__name__} returns a {type(output).__name__}, not one tensor")
     return output[..., : height * scale, : width * scale]
 
 
 def padded_side(side: int, multiple: int, minimum: int = 1) -> int:
-    """The smallest side from `side` and `minimum` on that is a multiple of `multiple`."""
+    """The smallest multiple of `multiple` that is at least `side` and `minimum`."""
     return -(-max(side, minimum) // multiple) * multiple
 
 
 def padded(lr: Tensor, height: int, width: int) -> Tensor:
-    """(N, C, H, W) enlarged at the bottom and on the right to (N, C, height, width).
+    """Pad (N, C, H, W) at the bottom and on the right to (N, C, height, width).
 
-    By reflection, which reaches as far as the image does; beyond that its last row and column are repeated.
+    By reflection as far as the image reaches; beyond that its last row and column are repeated.
     """
     bottom, right = height - lr.shape[-2], width - lr.shape[-1]
     if not (bottom or right):
@@ -98,5 +99,5 @@ def eight_views(x: Tensor) -> Iterator[tuple[Tensor, Callable[[Tensor], Tensor]]
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where a network's parameters are; the CPU for one without."""
+    """The device of a network's parameters; the CPU if it has none."""
     return next((p.device for p in network.parameters()), torch.device("cpu"))

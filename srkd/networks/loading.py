@@ -1,4 +1,4 @@
-"""Trained networks by name or path: the zoo, a checkpoint of srkd's, or anybody's."""
+"""Trained networks by name or path: the zoo, checkpoints of srkd and of other tools."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class LoadedNetwork:
-    """A trained network and what is known of it.
+    """A trained network and its metadata.
 
     `network` is in eval mode; float32 RGB (N, 3, H, W) in [0, 1] in, the same at `scale` times the size out (not
     clamped). H and W must be multiples of `multiple`, and at least `minimum`. `meta` is the checkpoint's description,
-    or what was found out.
+    or what was inferred from its weights.
     """
 
     network: nn.Module
@@ -45,14 +45,14 @@ def load_network(name: str | Path, scale: int | None = None) -> LoadedNetwork:
     """Load a network by its zoo name or from a checkpoint file.
 
     Args:
-        name: a zoo name (`srkd zoo list`), which goes before a file of that name, a .safetensors of srkd's, or a
-            .pth/.safetensors of BasicSR, EDSR-PyTorch, traiNNer or anything spandrel detects; a file is a Path, or is
-            named with a suffix or a slash. `auto` takes the zoo's default for `scale`.
-        scale: what the caller needs; None takes the network's own.
+        name: a zoo name (`srkd zoo list`), which takes precedence over a file of that name, a .safetensors of srkd, or
+            a .pth/.safetensors of BasicSR, EDSR-PyTorch, traiNNer or anything spandrel detects; a file is given
+            as a Path, or by a name with a suffix or a slash. `auto` is the zoo's default for `scale`.
+        scale: the required scale; None accepts the network's own.
 
     Raises:
-        SrkdError: unknown name (nearest named), a file that is no checkpoint or as `srkd.safe_load`, or a scale that
-            does not match, or is not the network's.
+        SrkdError: unknown name (the nearest is suggested), a file that is not a checkpoint or fails the checks of
+            `srkd.safe_load`, or another scale than the required or the recorded one.
     """
     is_file, name = isinstance(name, Path) or is_path(name), str(name)
     if name == "auto":
@@ -73,9 +73,9 @@ def load_network(name: str | Path, scale: int | None = None) -> LoadedNetwork:
 
 
 def is_path(name: str) -> bool:
-    """Whether a model's name means a file: one with a slash or a suffix that is no zoo model's name.
+    """Whether a model's name refers to a file: it has a slash or a suffix, and is not a zoo model's name.
 
-    A file that merely lies in the working folder must not stand in for a zoo model.
+    A file in the working folder must not replace a zoo model.
     """
     return os.sep in name or (Path(name).suffix != "" and name not in zoo.names() and name not in zoo.external())
 
@@ -101,7 +101,7 @@ def _ncnn(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _recognised(path: Path, state: Mapping[str, Tensor], spare: bool) -> LoadedNetwork:
-    """The network of weights whose file does not name it; with `spare` there may be tensors that it has no use for."""
+    """Recognise the network of weights without a description; with `spare` unused tensors are ignored."""
     for weights in weight_files.candidates(state):
         found = checkpoint_formats.recognise(weights)
         if found is not None and (loaded := _own(path, *found, spare)) is not None:
@@ -110,7 +110,7 @@ def _recognised(path: Path, state: Mapping[str, Tensor], spare: bool) -> LoadedN
 
 
 def _own(path: Path, spec: dict[str, Any], weights: Mapping[str, Tensor], spare: bool) -> LoadedNetwork | None:
-    """One of srkd's networks with these weights; None where they turn out to be another's."""
+    """One of srkd's networks with these weights; None if they do not fit."""
     channels(spec["num_in_ch"], spec["num_out_ch"], str(path))
     with building(weights, str(path)):
         network = networks.build(spec)
@@ -136,18 +136,19 @@ def _zoo_names() -> str:
 def _described(path: Path, state: Mapping[str, Tensor], meta: dict[str, Any]) -> LoadedNetwork:
     scale = meta.get("scale")
     if not isinstance(meta["network"], dict) or not isinstance(scale, int) or isinstance(scale, bool):
-        raise SrkdError(f"{path}: its metadata does not say which network and scale it is for")
+        raise SrkdError(f"{path}: its metadata does not name the network and scale")
     spec = meta["network"]
     network = networks.build_described(spec, state, str(path))
     load_into(network, state, str(path))
     found = _probed(network.eval(), spec, scale)
     if found is None:
-        raise SrkdError(f"{path}: {spec.get('type')} does not upscale images by {scale}, of any size tried")
-    return _loaded(network, scale, path, meta, channels(found.takes, found.gives, str(path)), found.sides)
+        raise SrkdError(f"{path}: {spec.get('type')} does not upscale images by {scale} at any size tried")
+    count = channels(found.input_channels, found.output_channels, str(path))
+    return _loaded(network, scale, path, meta, count, found.sides)
 
 
 def _probed(network: nn.Module, spec: Mapping[str, Any], scale: int) -> Probed | None:
-    """What a network of this specification takes; srkd's own, which take any size, need not be run for that."""
+    """The channels and sides of a network; srkd's own take any size and need not be run."""
     if spec.get("type") in networks.names():
         return Probed(spec.get("num_in_ch", 3), spec.get("num_out_ch", 3), Sides())
     return probe(network, scale)
@@ -155,8 +156,8 @@ def _probed(network: nn.Module, spec: Mapping[str, Any], scale: int) -> Probed |
 
 def _by_spandrel(path: Path, state: Mapping[str, Tensor], spare: bool) -> LoadedNetwork:
     found = _first_known(path, state, spare)
-    taken = channels(found.input_channels, found.output_channels, f"{path}: {found.architecture}")
-    network = Luma(found.network, found.scale).eval() if taken == 1 else found.network
+    count = channels(found.input_channels, found.output_channels, f"{path}: {found.architecture}")
+    network = Luma(found.network, found.scale).eval() if count == 1 else found.network
     sides = Sides(found.multiple, max(1, found.minimum), found.square)
     meta = {"architecture": found.architecture, "source": path.name}
     return LoadedNetwork(Padded(network, found.scale, sides), found.scale, path.stem, 1, meta)
@@ -171,33 +172,33 @@ def _first_known(path: Path, state: Mapping[str, Tensor], spare: bool) -> Spandr
             return spandrel.load(weights, str(path), lambda tensor: spare or weight_files.is_counter(tensor))
         except SrkdError as error:
             errors.append(error)
-    taken = [error for error in errors if not isinstance(error, spandrel.NotRecognisedError)]
-    raise [*taken, *errors][0]
+    recognised = [error for error in errors if not isinstance(error, spandrel.NotRecognisedError)]
+    raise [*recognised, *errors][0]
 
 
-def channels(takes: int, gives: int, origin: str) -> int:
-    """How many channels a network takes and gives: 3, or 1, which is then given the luma.
+def channels(inputs: int, outputs: int, origin: str) -> int:
+    """The number of channels of a network's input and output: 3 (RGB), or 1, which is run on the luma.
 
     Raises:
-        SrkdError: any other numbers; colours would be lost, or made up.
+        SrkdError: any other numbers: colours would be lost or invented.
     """
-    if takes != gives or takes not in (1, 3):
+    if inputs != outputs or inputs not in (1, 3):
         raise SrkdError(
-            f"{origin}: takes {takes} channels and gives {gives}; images need 3 and 3 (RGB), or 1 and 1 (luma, where "
-            "chroma is resized)"
+            f"{origin}: takes {inputs} channels and returns {outputs}; images need 3 and 3 (RGB), or 1 and 1 (luma, "
+            "with resized chroma)"
         )
-    return takes
+    return inputs
 
 
 def read_weights(name: str, scale: int | None, key: str | None = None) -> dict[str, Tensor]:
-    """Weights to start a network from: a zoo name or a checkpoint file, under srkd's parameter names.
+    """Pretrained weights from the zoo or a checkpoint file, under srkd's parameter names.
 
     Args:
-        scale: which scale they must be for; None takes those of any.
-        key: which table of a .pth they are in, as `load_weights`.
+        scale: the required scale; None accepts any.
+        key: the table of a .pth that contains them, as in `load_weights`.
 
     Raises:
-        SrkdError: as `load_network`; or they are for another scale.
+        SrkdError: as `load_network`, or weights for another scale.
     """
     path = Path(name) if is_path(name) else zoo.weights(name)[0]
     state, meta = load_weights(path, key)
@@ -208,7 +209,7 @@ def read_weights(name: str, scale: int | None, key: str | None = None) -> dict[s
     known = meta.get("scale", found[0]["upscale"] if found else scale)
     if scale is not None and known != scale:
         raise SrkdError(
-            f"{name}: weights for x{known}, but the recipe's scale is {scale}; path.strict_load_g: false starts from "
+            f"{name}: weights for x{known}, but the recipe's scale is {scale}; path.strict_load_g: false loads "
             "those that fit"
         )
     return found[1] if found and "network" not in meta else state
@@ -217,10 +218,10 @@ def read_weights(name: str, scale: int | None, key: str | None = None) -> dict[s
 def build_or_load(spec: Mapping[str, Any], scale: int | None, role: str) -> LoadedNetwork:
     """A network from a recipe: `{zoo: name}`, `{file: path}`, or `{type: ..., **options}` with random weights.
 
-    `trust_code: true` beside a file lets that name a class outside srkd.
+    With `trust_code: true` a file may name a class outside srkd.
 
     Raises:
-        SrkdError: as `load_network` and `networks.build`, with `role` (network_g, network_g_teacher) named.
+        SrkdError: as `load_network` and `networks.build`; the message names `role` (network_g, network_g_teacher).
     """
     kinds = [key for key in ("zoo", "file", "type") if key in spec]
     if len(kinds) != 1:
@@ -240,15 +241,15 @@ def build_or_load(spec: Mapping[str, Any], scale: int | None, role: str) -> Load
 def _built(spec: Mapping[str, Any], scale: int | None) -> LoadedNetwork:
     network = networks.build(spec, scale)
     found = _probed(network, spec, scale or 1)
-    sides = Sides() if found is None else found.sides  # what it cannot do the dry run says
+    sides = Sides() if found is None else found.sides  # the dry run reports what fails
     meta = {"network": _full(spec, scale, network)}
     return LoadedNetwork(network, scale or 1, str(spec["type"]), sides.multiple, meta, sides.minimum)
 
 
 def _full(spec: Mapping[str, Any], scale: int | None, network: nn.Module) -> dict[str, Any]:
-    """The spec with the scale filled in where the network takes one, so that a checkpoint needs no recipe."""
+    """The spec with the scale filled in if the network has that option, so that a checkpoint needs no recipe."""
     options = dict(spec)
     for key in ("upscale", "scale"):
-        if scale is not None and networks.takes(str(spec["type"]), key):
+        if scale is not None and networks.has_option(str(spec["type"]), key):
             options.setdefault(key, scale)
     return options

@@ -1,19 +1,19 @@
-"""Networks of one channel on colour images: the luma goes through the network, the colours are resized."""
+"""Single-channel networks on colour images: the network upscales the luma, the chroma is resized."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-_RED, _BLUE = 0.299, 0.114  # BT.601, full range; green has the rest
+_RED, _BLUE = 0.299, 0.114  # BT.601, full range; the rest is green
 
 
 class Luma(nn.Module):
     """(N, 3, H, W) RGB in [0, 1] to (N, 3, scale H, scale W) by a network of one channel.
 
-    It is given the luma, and what it makes of that gets the bicubically enlarged difference of each colour from it,
-    which is what resizing Cb and Cr comes to (Dong et al., SRCNN, ECCV 2014). Grey stays exactly grey, and reaches the
-    network as it is.
+    The network upscales the luma; the bicubically resized difference of each colour from the luma is added, which is
+    equivalent to resizing Cb and Cr (Dong et al., SRCNN, ECCV 2014). Grey input reaches the network unchanged and stays
+    exactly grey.
     """
 
     def __init__(self, network: nn.Module, scale: int) -> None:

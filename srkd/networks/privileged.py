@@ -13,14 +13,14 @@ from srkd.networks.registry import register
 
 @register("PrivilegedEDSR")
 class PrivilegedEDSR(EDSR):
-    """An EDSR that is trained, and teaches, on the HR image: an encoder squeezes it to an image of LR's size first.
+    """An EDSR with an encoder that maps the HR image to an image of LR size; teacher outputs are computed from HR.
 
-    What the encoder hides in that image is what LR has lost, so that the features behind it show a student of the same
-    shape what to look for. Called as any network it is the EDSR alone, on LR images; its other parameters are EDSR's by
-    name, so that a student starts from it (`path.pretrain_network_g` with `strict_load_g: false`).
+    The encoder preserves details that LR has lost, so that the features after it guide a student of the same shape.
+    `forward` is the EDSR alone, on LR images; its parameters have EDSR's names, so that a student can be initialised
+    from it (`path.pretrain_network_g` with `strict_load_g: false`).
 
     The encoder is the official code's (cvlab-yonsei/PISR, models/encoder.py, lcscc): two convolutions of 5x5, the
-    second with the scale as its stride, and two of 3x3, PReLU between.
+    second with the scale as its stride, and two of 3x3, with PReLU in between.
 
     Args:
         num_in_ch, num_out_ch, num_feat, num_block, upscale, res_scale, img_range, rgb_mean: EDSR's.
@@ -52,6 +52,6 @@ class PrivilegedEDSR(EDSR):
         )
 
     def privileged(self, batch: Mapping[str, Any]) -> Tensor:
-        """The output for a batch's `hr` (N, 3, H, W) in [0, 1], H and W multiples of the scale; the same shape."""
+        """The output for a batch's `hr` (N, 3, H, W) in [0, 1], H and W multiples of the scale; of the same shape."""
         output: Tensor = self(self.encoder(batch["hr"]))
         return output

@@ -1,4 +1,4 @@
-"""One look at a network that was loaded: does it give finite numbers, and as many as its scale promises?"""
+"""Check that a loaded network's output is finite and has the size that its scale implies."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from torch import nn
 
 from srkd.errors import SrkdError
 
-_SIDES = (16, 64)  # in pixels; many networks with windows take no fewer than 64
+_SIDES = (16, 64)  # in pixels; many windowed networks need at least 64
 
 
 @torch.inference_mode()
 def check_output(network: nn.Module, scale: int, multiple: int, origin: str) -> None:
     """Run a network in eval mode on a small grey ramp.
 
-    A network that takes neither of two sizes is not judged: whoever runs it will hear why.
+    A network that fails on both sizes is not checked; running it will report why.
 
     Raises:
-        SrkdError: the output is not `scale` times the input's size with 3 channels, or holds NaN or infinity.
+        SrkdError: the output is not `scale` times the input's size with 3 channels, or contains NaN or infinity.
     """
     for side in (-(-side // multiple) * multiple for side in _SIDES):
         ramp = torch.linspace(0, 1, side).expand(1, 3, side, side).contiguous()
@@ -30,11 +30,11 @@ def check_output(network: nn.Module, scale: int, multiple: int, origin: str) -> 
         height, width = output.shape[-2:]
         if output.shape != (1, 3, side * scale, side * scale):
             raise SrkdError(
-                f"{origin}: said to be a network for x{scale}, but it makes {width}x{height} pixels of {side}x{side}"
+                f"{origin}: described as a network for x{scale}, but upscales {side}x{side} to {width}x{height} pixels"
             )
         if not torch.isfinite(output).all():
             raise SrkdError(
-                f"{origin}: its weights are too large: the output is not finite, and images would be black; take a "
+                f"{origin}: its weights are too large: the output is not finite, and images would be black; use a "
                 "checkpoint from before its training diverged"
             )
         return

@@ -1,4 +1,4 @@
-"""What other people's networks reach, as published: `models/published.yml`, the one place for such figures."""
+"""Published results of other networks: `models/published.yml`, the single source of such figures."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from srkd.errors import unknown
 
 @dataclass(frozen=True)
 class Published:
-    """A network as its authors, or those who compared it, report it.
+    """Results of a network as reported by its authors or in a comparison.
 
-    `x2`, `x3` and `x4` hold Y-channel {set: {"psnr": dB, "ssim": 0..1 where it is known}}; `multiply_adds` are for an
-    output of 1280x720. Costs are of the network for `scale_of_costs`, and None where they are not known.
+    `x2`, `x3` and `x4` are Y-channel scores {set: {"psnr": dB, "ssim": 0..1 if known}}; `multiply_adds` are for an
+    output of 1280x720. Costs are those of the network for `scale_of_costs`, None if unknown.
     """
 
     model: str
@@ -31,7 +31,7 @@ class Published:
     x4: dict[str, dict[str, float]] | None = None
 
     def scores(self, scale: int) -> dict[str, dict[str, float]]:
-        """The scores at a scale, {} where none are known."""
+        """The scores at a scale; {} if none are known."""
         return {2: self.x2, 3: self.x3, 4: self.x4}.get(scale) or {}
 
 
@@ -46,7 +46,7 @@ def entry(name: str) -> Published:
     """One entry.
 
     Raises:
-        SrkdError: no such entry; the nearest is named.
+        SrkdError: no such entry; the nearest is suggested.
     """
     if name not in entries():
         raise unknown("published network", name, list(entries()))
@@ -54,14 +54,14 @@ def entry(name: str) -> Published:
 
 
 def row(name: str, scale: int) -> dict[str, Any]:
-    """One entry as a row of a table: {"model", "parameters" where they are known, set: "37.50/.9587" or "37.50"}."""
+    """One entry as a row of a table: {"model", "parameters" if known, set: "37.50/.9587" or "37.50"}."""
     known = entry(name)
     costs = {"parameters": known.parameters} if known.parameters and known.scale_of_costs == scale else {}
     return {"model": known.model, **costs, **score_cells(known.scores(scale))}
 
 
 def score_cells(sets: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """{set: "37.50/.9587"} of scores that have `psnr` in dB and, where it is known, `ssim`."""
+    """{set: "37.50/.9587"} of scores with `psnr` in dB and, if known, `ssim`."""
     return {name: _cell(scores) for name, scores in sets.items()}
 
 

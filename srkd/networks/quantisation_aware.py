@@ -1,6 +1,6 @@
-"""Training that already computes as int8 will, so that what is lost by rounding is learned back.
+"""Quantisation-aware training: int8 rounding is simulated, so that training compensates for its error.
 
-Rounding is imitated in float with gradients passed straight through (Jacob et al., "Quantization and Training of Neural
+Rounding is simulated in float with straight-through gradients (Jacob et al., "Quantization and Training of Neural
 Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018). The weights stay those of the plain network.
 """
 
@@ -15,17 +15,17 @@ from torch.nn import functional
 from srkd.networks.edsr import EDSR
 from srkd.networks.tail import Kernel, before_shuffle, composed, joined, kernel_of, to_pixels
 
-_SMALLEST = 1e-8  # a range of zeros has a scale too
-_REMEMBERED = 0.99  # of a range, from one step to the next
+_SMALLEST = 1e-8  # avoids a scale of zero
+_DECAY = 0.99  # of the range, per step
 _RANGE = "largest_input"
 
 
 class Int8Conv2d(nn.Conv2d):
-    """A convolution whose input, by tensor, and weights, by output channel, are rounded as int8 inference rounds them.
+    """A convolution whose input, per tensor, and weights, per output channel, are rounded as in int8 inference.
 
-    Symmetric, in 255 levels, or 256 for an input without negative values, such as a ReLU's. The input's range is that
-    of the last hundred steps or so: patches seldom hold the largest value that whole images have, and rounding to
-    their own range would be finer than what is to come.
+    Symmetric, with 255 levels, or 256 for a non-negative input, such as a ReLU's. The input range is a decaying maximum
+    over about a hundred steps: patches seldom contain the largest value of whole images, and rounding to the range of
+    one patch would be finer than at inference.
     """
 
     largest_input: Tensor
@@ -35,18 +35,18 @@ class Int8Conv2d(nn.Conv2d):
             return self._conv_forward(self.rounded_input(input), rounded_weights(self.weight), self.bias)
 
     def rounded_input(self, x: Tensor) -> Tensor:
-        """An input as int8 has it; in training its range counts."""
+        """The input rounded to int8 levels; in training its range is updated."""
         x, largest = x.float(), self.largest_input
         if self.training:
-            largest = torch.maximum(x.abs().amax(), _REMEMBERED * largest)
+            largest = torch.maximum(x.abs().amax(), _DECAY * largest)
             self.largest_input = largest.detach()
         return rounded_activations(x, largest)
 
 
 class Int8EDSR(EDSR):
-    """EDSR with its convolutions rounded as they are run: the last two as one, which is rounded as one.
+    """EDSR rounded as in inference, where the last two convolutions are composed into one.
 
-    Rounded apart, as they are trained, the network learns to make up for errors that inference does not make.
+    If they were rounded separately, the network would learn to compensate for errors that inference does not make.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,24 +75,24 @@ class Int8EDSR(EDSR):
 
 
 def rounded_activations(x: Tensor, largest: Tensor) -> Tensor:
-    """(N, C, H, W) on the grid of one scale for all, that of a tensor with values up to `largest`."""
+    """Round (N, C, H, W) to int8 levels of one scale, that of a tensor with values up to `largest`."""
     return _rounded(x, largest / (127 if x.amin() < 0 else 255))
 
 
 def rounded_weights(weight: Tensor) -> Tensor:
-    """(out, in, h, w) on the grid of a scale for each output channel."""
+    """Round (out, in, h, w) to int8 levels with one scale per output channel."""
     return _rounded(weight, weight.abs().amax((1, 2, 3), keepdim=True) / 127)
 
 
 def _rounded(x: Tensor, scale: Tensor) -> Tensor:
-    """x to multiples of `scale`, with x's gradient passed through, and to `scale` what rounding owes to its size."""
+    """Round x to multiples of `scale`: straight-through gradient for x, that of the rounding error for `scale`."""
     scale = scale.clamp_min(_SMALLEST)
     steps = (x / scale).detach()
     return x + scale * (steps.round() - steps)
 
 
 def imitate_int8(network: nn.Module) -> None:
-    """Make each convolution an `Int8Conv2d`, EDSR an `Int8EDSR`, in place; parameters keep their names and values."""
+    """Turn convolutions into `Int8Conv2d` and EDSR into `Int8EDSR`, in place; parameters keep names and values."""
     if type(network) is EDSR:
         network.__class__ = Int8EDSR
     for module in network.modules():
@@ -102,5 +102,5 @@ def imitate_int8(network: nn.Module) -> None:
 
 
 def without_ranges(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The plain network's part of a `state_dict`."""
+    """A `state_dict` without the int8 input ranges: that of the plain network."""
     return {key: value for key, value in state.items() if key.rpartition(".")[2] != _RANGE}

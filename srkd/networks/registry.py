@@ -1,4 +1,4 @@
-"""Networks by name: srkd's own (a file each in this folder), BasicSR's by their registered names, anyone's by path."""
+"""Networks by name: srkd's own, BasicSR's by their registered names, any other by import path."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from srkd.safe_load import building, check_spec
 
 N = TypeVar("N", bound=type[nn.Module])
 _NETWORKS: Registry[nn.Module] = Registry("network", "srkd.networks")
-# What a checkpoint may name beside srkd's own: of BasicSR's networks those that make one image of one, or judge one,
-# and whose constructors neither open files nor fetch weights.
-_PLAIN_OF_BASICSR = frozenset(
+# BasicSR's networks that a checkpoint may name: single-image networks and discriminators whose constructors neither
+# open files nor download weights.
+_SAFE_BASICSR = frozenset(
     {
         "ECBSR",
         "EDSR",
@@ -46,37 +46,36 @@ def register(name: str) -> Callable[[N], N]:
 
 
 def names() -> list[str]:
-    """The networks that srkd itself has, sorted."""
+    """Names of srkd's own networks, sorted."""
     return list(_NETWORKS)
 
 
 def build(spec: Mapping[str, Any], scale: int | None = None) -> nn.Module:
-    """Make a network from `{type: NAME, **options}`, as a recipe says; for what a file says there is `build_described`.
+    """Build a network from a recipe's `{type: NAME, **options}`; for a checkpoint's use `build_described`.
 
     `type` is one of `names()`, a name in BasicSR's registry, or `package.module:Class` of a `torch.nn.Module`, whose
-    module is imported. Where the network has an option `upscale` or `scale` that the spec leaves out, `scale` fills it
-    in.
+    module is imported. `scale` is the default of the network's option `upscale` or `scale`.
 
         >>> network = build({"type": "EDSR", "num_feat": 16, "num_block": 8}, 2)
         >>> sum(parameter.numel() for parameter in network.parameters())
         49603
 
     Raises:
-        SrkdError: unknown type or option (the nearest is named), a missing option, or a `scale` that contradicts.
+        SrkdError: unknown type or option (the nearest is suggested), a missing option, or another `scale` in the spec.
     """
     kind = spec.get("type")
     if isinstance(kind, str) and ":" in kind:
-        trust.name(kind)
-    return _made(spec, scale)
+        trust.remember(kind)
+    return _build(spec, scale)
 
 
-def _made(spec: Mapping[str, Any], scale: int | None = None) -> nn.Module:
+def _build(spec: Mapping[str, Any], scale: int | None = None) -> nn.Module:
     options = dict(spec)
     kind = options.pop("type", None)
     if not isinstance(kind, str):
         raise SrkdError(f"a network needs `type`, a name such as EDSR; got {dict(spec)}")
-    make = _find(kind)
-    known = _options(make)
+    constructor = _find(kind)
+    known = _options(constructor)
     for key in ("upscale", "scale"):
         if known is None or key not in known or scale is None:
             continue
@@ -87,39 +86,39 @@ def _made(spec: Mapping[str, Any], scale: int | None = None) -> nn.Module:
             raise SrkdError(f"network {kind}: {unknown('option', key, known)}")
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="torch.meshgrid")  # of SwinIR, about the future
-            return make(**options)
-    except Exception as error:  # options come from recipes and checkpoints, and a constructor may do anything with them
+            warnings.filterwarnings("ignore", message="torch.meshgrid")  # SwinIR's, about a future default
+            return constructor(**options)
+    except Exception as error:  # options come from recipes and checkpoints; a constructor may raise anything
         text = (str(error).splitlines() or [""])[0]
         raise SrkdError(f"network {kind}: {text or type(error).__name__}") from error
 
 
 def build_described(spec: Mapping[str, Any], state: Mapping[str, Tensor], origin: str) -> nn.Module:
-    """Make the network that a checkpoint describes, which is data of a stranger's and runs nothing.
+    """Build the network that an untrusted checkpoint describes; none of the checkpoint's code runs.
 
-    It may name srkd's own networks and the plain ones of BasicSR's; a `package.module:Class` only where a recipe of
-    this process has named it or the user trusts checkpoints (`srkd.trust`). No more is made than `state`, the
-    checkpoint's weights, holds.
+    It may name srkd's own networks and the safe ones of BasicSR; a `package.module:Class` only if a recipe of this
+    process has named it or the user trusts checkpoints (`srkd.trust`). Allocations are limited by the size of `state`,
+    the checkpoint's weights.
 
     Raises:
-        SrkdError: as `build`, `safe_load.check_spec` and `safe_load.building`; or a network that it may not name.
+        SrkdError: as `build`, `safe_load.check_spec` and `safe_load.building`; or a network that is not allowed.
     """
     kind = spec.get("type")
     if isinstance(kind, str) and ":" in kind:
         if not trust.allows(kind):
             raise SrkdError(
-                f'{origin}: names the class "{kind}", whose code would run; if you trust both, give --trust-code '
+                f'{origin}: names the class "{kind}", whose code would run; if you trust both, use --trust-code '
                 "(from Python trust_code=True, in a recipe trust_code: true)"
             )
-        return _made(spec)
+        return _build(spec)
     check_spec(spec, origin)
-    if isinstance(kind, str) and kind not in _NETWORKS and kind not in _PLAIN_OF_BASICSR:
-        raise SrkdError(f"{origin}: {unknown('network', kind, {*_NETWORKS, *_PLAIN_OF_BASICSR})}")
+    if isinstance(kind, str) and kind not in _NETWORKS and kind not in _SAFE_BASICSR:
+        raise SrkdError(f"{origin}: {unknown('network', kind, {*_NETWORKS, *_SAFE_BASICSR})}")
     with building(state, origin):
-        return _made(spec)
+        return _build(spec)
 
 
-def takes(kind: str, option: str) -> bool:
+def has_option(kind: str, option: str) -> bool:
     """Whether the network `kind` has an option of this name."""
     known = _options(_find(kind))
     return known is not None and option in known
@@ -147,13 +146,13 @@ def _import(path: str) -> Callable[..., nn.Module]:
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise SrkdError(f'network "{path}": {error}') from error
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
-        raise SrkdError(f'network "{path}" is not a torch.nn.Module class; wrap what makes the network in one')
+        raise SrkdError(f'network "{path}" is not a torch.nn.Module class; wrap the network in one')
     return found
 
 
-def _options(make: Callable[..., nn.Module]) -> set[str] | None:
-    """Names that `make` takes, or None where it takes any."""
-    parameters = inspect.signature(make).parameters.values()
+def _options(constructor: Callable[..., nn.Module]) -> set[str] | None:
+    """Names of a constructor's options, or None if it accepts any."""
+    parameters = inspect.signature(constructor).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return None
     return {p.name for p in parameters}

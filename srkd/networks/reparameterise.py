@@ -1,8 +1,8 @@
-"""Convolutions that are wider in training and the same 3x3 convolutions afterwards.
+"""Re-parameterised convolutions: several branches in training, one 3x3 convolution afterwards.
 
 A 3x3 kernel is trained as a sum of linear branches (Zhang et al., "Edge-oriented Convolution Block for Real-time Super
-Resolution on Mobile Devices", ACM MM 2021: ECBSR). The branches are added up as kernels, not as feature maps, so that a
-step costs one convolution as before, and what is saved is the plain network.
+Resolution on Mobile Devices", ACM MM 2021: ECBSR). The branches are summed as kernels, not as feature maps, so that a
+step costs one convolution as before, and the plain network is saved.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-# Sobel along each axis, Laplace (what an SR network's kernels end up doing much of) and the identity (a 1x1
-# convolution). Their largest tap is 1, as K's share of one Adam step is, so that a branch does not multiply the
-# learning rate.
+# Sobel along each axis, Laplacian (common among trained SR kernels) and the identity (a 1x1 convolution). Their largest
+# tap is 1, like K's share of one Adam step, so that a branch does not multiply the learning rate.
 _FILTERS = torch.tensor(
     [
         [[0.5, 0, -0.5], [1, 0, -1], [0.5, 0, -0.5]],
@@ -27,8 +26,8 @@ _FILTERS = torch.tensor(
 class Branches(nn.Module):
     """kernel = K + sum of fixed filters, each with its own matrix + squeeze (3x3) after expand (1x1).
 
-    All but K begin at a product of 0, so that training starts from the plain network's weights. Shapes are those in
-    which a kernel lies in channels_last memory, (out, taps, in), so that two matrix products add up everything.
+    All branches but K start at zero, so that training starts from the plain network's weights. Shapes follow a kernel's
+    channels_last memory layout, (out, taps, in), so that two matrix products compute the sum.
 
     Args:
         weight: K, (out, in, 3, 3).
@@ -48,7 +47,7 @@ class Branches(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """K, (out, in, 3, 3), to the kernel that the convolution uses."""
         out, into, height, width = weight.shape
-        # A kernel's sum in bf16 would lose its smaller branches; it is tiny beside the convolution.
+        # Summing kernels in bf16 would lose the smaller branches; the cost is tiny next to the convolution.
         with torch.autocast(weight.device.type, enabled=False):
             inner = (self.squeeze.flatten(0, 1) @ self.expand).view(out, height * width, into)
             kernel = torch.baddbmm(inner, self.filters.expand(out, -1, -1), self.mixed)
@@ -56,14 +55,14 @@ class Branches(nn.Module):
 
 
 def widen(network: nn.Module) -> None:
-    """Give every 3x3 convolution of one group its branches, in place; what the network computes stays the same."""
+    """Add branches to every 3x3 convolution of one group, in place; the network's output does not change."""
     for module in list(network.modules()):
         if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3) and module.groups == 1:
             parametrize.register_parametrization(module, "weight", Branches(module.weight))
 
 
 def folded(network: nn.Module) -> dict[str, Tensor]:
-    """The weights of a network, branches added up: those of the plain network, under its names."""
+    """The weights of the plain network, under its names, with the branches summed into each kernel."""
     state = {key: value for key, value in network.state_dict().items() if ".parametrizations." not in f".{key}"}
     for name, module in network.named_modules():
         if parametrize.is_parametrized(module, "weight"):

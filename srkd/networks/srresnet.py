@@ -1,4 +1,4 @@
-"""SRResNet, the generator of SRGAN: Ledig et al., CVPR 2017, and its form without batch norm."""
+"""SRResNet, the generator of SRGAN: Ledig et al., CVPR 2017, and its variant without batch norm."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class MSRResNet(nn.Module):
     parameters at x4.
 
     Args:
-        upscale: 2, 3 or 4; any from 2 on with `one_step`.
-        num_mid: inner channels of each block, where they are not `num_feat`: a pruned network's.
-        one_step: one pixel shuffle for the whole factor, where BasicSR's x4 makes two of 2.
+        upscale: 2, 3 or 4; any from 2 with `one_step`.
+        num_mid: inner channels of each block in a pruned network; `num_feat` by default.
+        one_step: one pixel shuffle for the whole factor; BasicSR's x4 uses two of factor 2.
     """
 
     def __init__(
@@ -83,11 +83,11 @@ class NormedBlock(nn.Module):
 class SRResNet(nn.Module):
     """SRResNet as published: 9x9 first and last convolutions, batch norm and PReLU in the trunk, pixel shuffle.
 
-    The paper ends in tanh over [-1, 1] or plainly over [0, 1]; this is the latter. 64 features and 16 blocks.
+    The paper's output is tanh over [-1, 1] or linear over [0, 1]; this is the latter. 64 features and 16 blocks.
 
     Args:
         upscale: 2, 3, 4 or another power of two.
-        num_mid: inner channels of each block, where they are not `num_feat`: a pruned network's.
+        num_mid: inner channels of each block in a pruned network; `num_feat` by default.
     """
 
     def __init__(

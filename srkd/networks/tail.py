@@ -1,6 +1,6 @@
-"""EDSR's last two convolutions as one: nothing but a pixel shuffle is between them, and it can come last.
+"""EDSR's last two convolutions composed into one: only a pixel shuffle separates them, and it can be moved to the end.
 
-Everything is made of the two convolutions' weights by sums and products, so gradients pass through.
+The composed weights are sums and products of the two convolutions' weights, so they are differentiable.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ Layer = Callable[[Tensor], Tensor]
 
 
 def same(y: Tensor) -> Tensor:
-    """Nothing is done."""
+    """The identity."""
     return y
 
 
 def joined(x: Tensor, both: Layer, edge: Layer, finish: Layer = same) -> Tensor:
-    """What two 3x3 convolutions, one right after the other, do to (N, C, H, W), by one of 5x5 almost everywhere.
+    """Apply two consecutive 3x3 convolutions to (N, C, H, W) as one of 5x5, except at the border.
 
-    Outside the image the second one sees zeros, where the first one's values would go on. So the outermost pixels are
-    made by the two themselves, from the three rows or columns that they depend on. Any height and width.
+    At the border the second convolution sees zero padding instead of outputs of the first. So the outermost pixels are
+    computed by the two convolutions, from the three rows or columns they depend on. Any height and width.
 
     Args:
-        both: the 5x5 one, with a border of two zeros.
-        edge: the two of 3x3, each with a border of one.
-        finish: done to the inside and to the edges before they are put together, which costs less with bytes.
+        both: the 5x5 convolution, zero padding 2.
+        edge: the two 3x3 convolutions, each with zero padding 1.
+        finish: applied to interior and edges before they are concatenated, which is cheaper for uint8.
     """
-    # An image of one row has a first one alone: the second slice leaves nothing of a last one.
+    # An image of one row has only a top row: the second slice leaves the bottom empty.
     top, bottom = edge(x[:, :, :3])[:, :, :1], edge(x[:, :, -3:])[:, :, 1:][:, :, -1:]
     left, right = edge(x[..., :3])[..., :1], edge(x[..., -3:])[..., 1:][..., -1:]
     rows = torch.cat([finish(top), finish(both(x))[:, :, 1:-1], finish(bottom)], 2)
@@ -40,7 +40,7 @@ def joined(x: Tensor, both: Layer, edge: Layer, finish: Layer = same) -> Tensor:
 
 
 def composed(first: Kernel, second: Kernel) -> Kernel:
-    """The 5x5 convolution that does what two of 3x3, both with a border of zeros, do away from the border."""
+    """The 5x5 convolution equal to two zero-padded 3x3 convolutions away from the border."""
     (inner, inner_bias), (outer, outer_bias) = first, second
     inner, wide = inner.double(), outer.double()
     weight = functional.conv2d(inner.transpose(0, 1), wide.flip(2, 3), padding=2).transpose(0, 1)
@@ -48,10 +48,10 @@ def composed(first: Kernel, second: Kernel) -> Kernel:
 
 
 def before_shuffle(last: Kernel, factor: int) -> Kernel:
-    """The 3x3 convolution that does before a pixel shuffle what `last`, 3x3 with a border of zeros, does after it.
+    """The 3x3 convolution before a pixel shuffle that is equivalent to `last`, 3x3 with zero padding, after it.
 
     Its output channels are ordered (i, j, c): colour c of the pixel in row i and column j of a cell of factor x factor;
-    `to_pixels` puts them in their places. Exact at the border too: what lies outside is zero on both sides.
+    `to_pixels` rearranges them. Exact at the border too: both pad with zeros.
     """
     weight, bias = last
     out, into = weight.shape[:2]

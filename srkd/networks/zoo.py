@@ -1,4 +1,4 @@
-"""The model zoo: folders under `models/` with recipe.yml, weights.safetensors, metrics.json and a card."""
+"""The model zoo: folders under `models/` with recipe.yml, weights.safetensors, metrics.json and a model card."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from srkd.files.digest import file_sha256
 
 
 def names() -> list[str]:
-    """The zoo's models, trained or not, sorted."""
+    """Names of the zoo's models, trained or not, sorted."""
     folder = resources.folder("models")
     return sorted(path.parent.name for path in folder.glob("*/recipe.yml"))
 
 
 def trained() -> list[str]:
-    """The zoo's models that have weights."""
+    """Names of the zoo's models that have weights."""
     return [name for name in names() if (folder(name) / "weights.safetensors").is_file()]
 
 
@@ -26,7 +26,7 @@ def folder(name: str) -> Path:
     """The folder of a zoo model.
 
     Raises:
-        SrkdError: no such model; the nearest is named.
+        SrkdError: no such model; the nearest is suggested.
     """
     if name not in names():
         raise unknown("zoo model", name, [*names(), *external()])
@@ -34,7 +34,7 @@ def folder(name: str) -> Path:
 
 
 def metrics(name: str) -> dict[str, Any]:
-    """A model's metrics.json, {} where it has none yet."""
+    """A model's metrics.json; {} if it has none yet."""
     path = folder(name) / "metrics.json"
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
@@ -43,21 +43,21 @@ def weights(name: str) -> tuple[Path, dict[str, Any]]:
     """Path of a model's weights and its metrics.
 
     Raises:
-        SrkdError: no such model, not trained yet, or the weights are not those of its card.
+        SrkdError: no such model, not trained yet, or weights that do not match its metrics.json.
     """
     path, known = folder(name) / "weights.safetensors", metrics(name)
     if not path.is_file():
-        raise SrkdError(f"the zoo's {name} is not trained yet: tools/zoo.py train {name}, or take one of {trained()}")
+        raise SrkdError(f"the zoo's {name} is not trained yet: run tools/zoo.py train {name} or use one of {trained()}")
     if "sha256" in known and file_sha256(path) != known["sha256"]:
-        raise SrkdError(f"{path}: not the weights that metrics.json describes (sha256 differs); fetch srkd again")
+        raise SrkdError(f"{path}: does not match metrics.json (sha256 differs); reinstall srkd")
     return path, known
 
 
 def default_model(scale: int) -> str:
-    """The model that `auto` stands for at this scale: the one whose metrics.json says `default`.
+    """The model that `auto` selects at this scale: the one whose metrics.json sets `default`.
 
     Raises:
-        SrkdError: none; the trained ones are named.
+        SrkdError: no default; the trained models are listed.
     """
     for name in trained():
         if metrics(name).get("default") and metrics(name).get("scale") == scale:
@@ -66,7 +66,7 @@ def default_model(scale: int) -> str:
 
 
 def external() -> list[str]:
-    """Names of other people's checkpoints that srkd knows where to fetch."""
+    """Names of third-party checkpoints that srkd can fetch."""
     from srkd.integrations import external as entries
 
     return sorted(entries.entries())

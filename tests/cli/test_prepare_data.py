@@ -55,7 +55,7 @@ def test_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["{tmp}", "--lr", "{tmp}"], "--lr needs --scale"),
         (["{tmp}"], "no images"),
         (["Set5", "--source", "{tmp}"], "Set5/test: no images in"),
-        (["Manga109"], "has to be fetched by hand"),
+        (["Manga109"], "must be downloaded manually"),
     ],
 )
 def test_mistakes_are_one_line(

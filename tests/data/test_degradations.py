@@ -1,4 +1,4 @@
-"""Degradations: kernels by their formulas, noise by its moments, and the same image for the same draw."""
+"""Degradations: kernel formulas, noise moments, and reproducibility for a seed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def image(height: int = 32, width: int = 40) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("beta", "plateau"), [(1.0, False), (0.7, False), (1.5, True)])
-def test_a_kernel_is_its_formula(beta: float, plateau: bool) -> None:
+def test_a_kernel_matches_its_formula(beta: float, plateau: bool) -> None:
     size, sigma_x, sigma_y, angle = 7, 1.3, 2.1, 0.6
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     inverse = np.linalg.inv(turn @ np.diag([sigma_x**2, sigma_y**2]) @ turn.T)
@@ -69,7 +69,7 @@ def test_kernels_keep_the_brightness(kind: str) -> None:
     assert len({kernel.tobytes() for kernel in kernels}) == 20
 
 
-def test_a_smaller_kernel_size_cuts() -> None:
+def test_a_smaller_kernel_size_crops_the_kernel() -> None:
     assert blur_kernel(Order(blur_kernel_size=5), np.random.default_rng(0)).shape == (5, 5)
 
 
@@ -87,11 +87,11 @@ def test_without_any_degradation_only_the_size_changes() -> None:
         lr = degrade(hr, 2, np.random.default_rng(seed), options)
         means = hr.reshape(16, 2, 20, 2, 3).mean((1, 3))
         assert lr.shape == (16, 20, 3) and lr.dtype == np.uint8
-        assert np.abs(lr.astype(float) - means)[1:-1, 1:-1].mean() < 3  # JPEG of quality 100 halves the colours' size
+        assert np.abs(lr.astype(float) - means)[1:-1, 1:-1].mean() < 3  # JPEG of quality 100 subsamples chroma
 
 
 @pytest.mark.parametrize("gray", [0.0, 1.0])
-def test_noise_has_the_strength_asked_for(gray: float) -> None:
+def test_noise_has_the_configured_strength(gray: float) -> None:
     flat = np.full((128, 128, 3), 128, np.uint8)
     options = Order(
         blur_prob=0,
@@ -107,7 +107,7 @@ def test_noise_has_the_strength_asked_for(gray: float) -> None:
     assert luma.std() == pytest.approx(expected, rel=0.05)
 
 
-def test_poisson_noise_grows_with_the_light() -> None:
+def test_poisson_noise_grows_with_brightness() -> None:
     # 2 levels in the image: 2 photons at full light, so the variance at brightness b is b / 2 before it is clipped.
     half = np.zeros((256, 256, 3), np.uint8)
     half[:, 128:] = 40
@@ -132,7 +132,7 @@ def test_jpeg_loses_more_at_a_lower_quality() -> None:
     assert lost == sorted(lost) and lost[0] > 0
 
 
-def test_the_same_draw_gives_the_same_image() -> None:
+def test_the_same_seed_gives_the_same_image() -> None:
     one, same, other = (degrade(image(), 4, np.random.default_rng(key)) for key in ((7, 1), (7, 1), (7, 2)))
     assert np.array_equal(one, same) and not np.array_equal(one, other)
 
@@ -141,11 +141,11 @@ def test_the_same_draw_gives_the_same_image() -> None:
 def test_the_smallest_images(size: tuple[int, int]) -> None:
     for seed in range(10):
         assert degrade(image(*size), 4, np.random.default_rng(seed)).shape == (size[0] // 4, size[1] // 4, 3)
-    with pytest.raises(SrkdError, match="an image of 3x8 has nothing left at 1/4"):
+    with pytest.raises(SrkdError, match="an image of 3x8 is too small to downscale by 4"):
         degrade(image(8, 3), 4, np.random.default_rng(0))
 
 
-def test_sharpening_leaves_flat_areas_alone_and_lifts_edges() -> None:
+def test_sharpening_changes_edges_and_not_flat_areas() -> None:
     flat = np.full((64, 64, 3), 90, np.uint8)
     assert np.array_equal(sharpened(flat), flat)
     edge = flat.copy()
@@ -155,16 +155,16 @@ def test_sharpening_leaves_flat_areas_alone_and_lifts_edges() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"kernel_list": ("isoo",), "kernel_prob": (1,)}, "no kernel 'isoo'"),
-        ({"kernel_prob": (0.5, 0.5)}, "kernel_prob: needs 6 chances"),
-        ({"resize_prob": (0.5, 0.5, 0.5)}, "resize_prob: needs 3 chances that add up to 1"),
+        ({"kernel_prob": (0.5, 0.5)}, "kernel_prob: needs 6 probabilities"),
+        ({"resize_prob": (0.5, 0.5, 0.5)}, "resize_prob: needs 3 probabilities that sum to 1"),
         ({"resize_range": (0.0, 1.5)}, "resize_range: needs two numbers"),
         ({"noise_range": (30, 1)}, "noise_range: needs two numbers, the lower one first"),
         ({"blur_kernel_size": 20}, "blur_kernel_size: needs an odd number"),
     ],
 )
-def test_wrong_options_are_named(options: dict[str, object], words: str) -> None:
-    with pytest.raises(SrkdError, match=words):
+def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:
+    with pytest.raises(SrkdError, match=message):
         Order(**options)  # type: ignore[arg-type]

@@ -135,7 +135,7 @@ def test_an_archive_of_other_images_is_neither_noted_nor_kept(tiny: Path, tmp_pa
     true = archive.read_bytes()
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "src" / "train" / "a.png", "src/train/a.png")
-    with pytest.raises(SrkdError, match=r"Tiny/train: 1 images in the archive, but it should be 2; it was removed"):
+    with pytest.raises(SrkdError, match=r"Tiny/train: 1 images in the archive, expected 2; it was removed"):
         manifests.locate("Tiny", "train")
     assert [p.name for p in (tmp_path / "cache" / "datasets").rglob("*") if p.is_file()] == [".lock"]
     archive.write_bytes(true)
@@ -198,7 +198,7 @@ def test_a_mirror_is_used_and_checked(tiny: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("SRKD_DATA", str(mirror))
     assert [p.stem for p in manifests.locate("Tiny", "train")] == ["a", "c"]
     image(mirror / "train" / "c.png")
-    with pytest.raises(SrkdError, match=r"c\.png: not the Tiny image of that name: its sha256"):
+    with pytest.raises(SrkdError, match=r"c\.png: not Tiny's image of that name: its sha256"):
         manifests.locate("Tiny", "train", mirror)
     (mirror / "train" / "c.png").unlink()
     with pytest.raises(SrkdError, match=r"Tiny/train: c\.png is missing"):
@@ -209,7 +209,7 @@ def test_a_mirror_is_used_and_checked(tiny: Path, tmp_path: Path, monkeypatch: p
 
 def test_too_few_images(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "src" / "train" / "c.png").unlink()
-    with pytest.raises(SrkdError, match="Tiny/train: 1 images found, but it should be 2"):
+    with pytest.raises(SrkdError, match="Tiny/train: 1 images found, expected 2"):
         manifests.locate("Tiny", "train", tmp_path / "src")
 
 
@@ -226,7 +226,7 @@ def test_test_and_validation_images_are_refused_for_training(tiny: Path, tmp_pat
     clean = build_store([image(tmp_path / "mine" / "clean.png")], tmp_path / "s1", 2)
     manifests.refuse_unless_training(clean)
     cases = {
-        renamed: "holiday.png is an image of Tiny/test and must not be trained on: it is there for test",
+        renamed: "holiday.png is an image of Tiny/test and must not be trained on: it is a test image",
         files["b"]: "b.png is an image of Tiny/validation",
     }
     for path, words in cases.items():
@@ -269,7 +269,7 @@ def test_mistakes_are_said_in_words(tiny: Path, tmp_path: Path) -> None:
 def test_what_must_be_fetched_by_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SRKD_CACHE", str(tmp_path))
     monkeypatch.delenv("SRKD_DATA", raising=False)
-    with pytest.raises(SrkdError, match=r"Manga109 has to be fetched by hand, into .*Manga109: ask for access"):
+    with pytest.raises(SrkdError, match=r"Manga109 must be downloaded manually, into .*Manga109: ask for access"):
         manifests.locate("Manga109", "test")
 
 

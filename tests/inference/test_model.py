@@ -159,5 +159,5 @@ def test_an_output_that_is_not_finite_is_an_error_and_no_black_image() -> None:
     with torch.no_grad():
         network.conv_last.weight.mul_(3e38)
         network.upsample[0].weight.mul_(3e38)
-    with pytest.raises(SrkdError, match="output holds NaN or infinity"):
+    with pytest.raises(SrkdError, match="output contains NaN or infinity"):
         Model(network, 2).upscale(textured(0, 8, 8))

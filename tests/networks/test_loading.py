@@ -116,13 +116,13 @@ def test_colours_are_never_lost(tmp_path: Path, takes: int, gives: int, suffix: 
     else:
         path = tmp_path / "net.safetensors"
         save_weights(path, network.state_dict(), {"network": spec, "scale": 2})
-    with pytest.raises(SrkdError, match=rf"takes {takes} channels and gives {gives}|does not upscale"):
+    with pytest.raises(SrkdError, match=rf"takes {takes} channels and returns {gives}|does not upscale"):
         load_network(path)
 
 
 def test_an_edsr_that_loses_colours_is_refused(tmp_path: Path) -> None:
     network = networks.build({**EDSR, "num_out_ch": 1})  # its forward pass would broadcast the mean to three channels
-    with pytest.raises(SrkdError, match="takes 3 channels and gives 1"):
+    with pytest.raises(SrkdError, match="takes 3 channels and returns 1"):
         load_network(saved(tmp_path / "net.pth", network.state_dict()))
     with pytest.raises(SrkdError, match="rgb_mean has 3 values for 1 input channels"):
         networks.build({**GREY, "rgb_mean": [0.4, 0.4, 0.4]})
@@ -173,7 +173,7 @@ def test_sides_are_found_out(factor: int, least: int) -> None:
     network = Folded(factor, least).train()
     state = torch.random.get_rng_state()
     found = probe(network, 1)
-    assert found is not None and (found.takes, found.gives, found.sides.multiple) == (3, 3, factor)
+    assert found is not None and (found.input_channels, found.output_channels, found.sides.multiple) == (3, 3, factor)
     assert least <= found.sides.minimum <= max(2 * least, factor) and found.sides.minimum % factor == 0
     assert network.training and torch.equal(state, torch.random.get_rng_state())
     assert probe(network, 2) is None

@@ -47,7 +47,7 @@ def test_a_image_that_changes_while_a_store_is_built(
     images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after_reading(monkeypatch, images[2], lambda path: write_image(path, ImageData(textured(9, 12, 14))))
-    with pytest.raises(SrkdError, match=r"1 of 5 images cannot be used: .*2\.png: changed while it was read"):
+    with pytest.raises(SrkdError, match=r"1 of 5 images cannot be used: .*2\.png: changed while being read"):
         store.build_store(images, tmp_path / "store", 2)
     assert os.listdir(tmp_path / "store") == []
     # The next time it is what it is now.
