@@ -1,4 +1,4 @@
-"""What the tests of learned losses compute expected values with: slow, in float64, from a state dict alone."""
+"""Slow float64 reference implementations for the tests of learned losses, computed from a state dict."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def maps(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def shaken(loss: torch.nn.Module, seed: int = 5) -> dict[str, Tensor]:
-    """Move every parameter away from its start, so that no term hides behind a 0 or a 1; the state dict after that."""
+def perturb(loss: torch.nn.Module, seed: int = 5) -> dict[str, Tensor]:
+    """Add noise to every parameter, so that no initial 0 or 1 hides a term; returns a copy of the state dict."""
     rng = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in loss.parameters():
@@ -22,7 +22,7 @@ def shaken(loss: torch.nn.Module, seed: int = 5) -> dict[str, Tensor]:
 
 
 def convolution(x: Tensor, state: Mapping[str, Tensor], name: str) -> Tensor:
-    """A convolution of the same size, as the sum over the kernel's positions."""
+    """A convolution with same padding, as a sum over the kernel's positions."""
     weight, bias = state[f"{name}.weight"], state.get(f"{name}.bias")
     n, c, h, w = x.shape
     side = weight.shape[2]
@@ -36,11 +36,11 @@ def convolution(x: Tensor, state: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 def batch_norm(x: Tensor, state: Mapping[str, Tensor], name: str) -> Tensor:
-    """BatchNorm by the statistics of the batch itself."""
+    """BatchNorm in training mode, by the batch's statistics."""
     mean = x.mean((0, 2, 3), keepdim=True)
-    spread = ((x - mean) ** 2).mean((0, 2, 3), keepdim=True)
+    variance = ((x - mean) ** 2).mean((0, 2, 3), keepdim=True)
     weight, bias = (state[f"{name}.{part}"][None, :, None, None] for part in ("weight", "bias"))
-    return (x - mean) / (spread + 1e-5).sqrt() * weight + bias
+    return (x - mean) / (variance + 1e-5).sqrt() * weight + bias
 
 
 def linear(x: Tensor, state: Mapping[str, Tensor], name: str) -> Tensor:
@@ -52,14 +52,14 @@ def leaky(x: Tensor, slope: float) -> Tensor:
 
 
 def nearest(x: Tensor, height: int, width: int) -> Tensor:
-    """Nearest-neighbour resizing: the source pixel at or before each target's place."""
+    """Nearest-neighbour resizing: the source pixel at or before each target position."""
     rows = [i * x.shape[2] // height for i in range(height)]
     columns = [j * x.shape[3] // width for j in range(width)]
     return x[:, :, rows][:, :, :, columns]
 
 
 def blocks(x: Tensor, parts: int) -> Tensor:
-    """Means over parts x parts equal blocks."""
+    """Means over `parts` x `parts` equal blocks."""
     h, w = x.shape[2] // parts, x.shape[3] // parts
     rows = [[x[:, :, i * h : i * h + h, j * w : j * w + w].mean((2, 3)) for j in range(parts)] for i in range(parts)]
     return torch.stack([torch.stack(row, -1) for row in rows], -2)

@@ -300,7 +300,7 @@ class Objective(nn.Module):
             parameters: the student's parameters; each term must give some of them a gradient.
 
         Raises:
-            SrkdError: one line that lists every error: incomparable shapes, a missing context key, an output that is not finite,
+            SrkdError: one line that lists every error: incomparable shapes, a missing context key, a non-finite output,
                 a term without a gradient.
         """
         self._parameters_of_student = list(parameters)

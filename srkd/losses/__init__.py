@@ -1,6 +1,6 @@
-"""The loss core: every knowledge-distillation and task loss, one file a family, found by name.
+"""Knowledge-distillation and task losses, one file per family, looked up by name.
 
-Tensors in, scalar out; nothing here knows about images, recipes or training loops.
+A loss maps tensors to a scalar and is independent of images, recipes and training loops.
 
     >>> import torch, srkd.losses
     >>> loss = srkd.losses.build("output", norm="l1")

@@ -1,4 +1,4 @@
-"""Adversarial losses: the generator's side and the discriminator's, on the discriminator's logits."""
+"""Adversarial losses of the generator and of the discriminator, on the discriminator's logits."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ class _Adversarial(Loss):
         self.gan_type = choice("gan_type", gan_type, KINDS)
         self.real, self.fake = float(real_label_val), float(fake_label_val)
         if relativistic and gan_type == "hinge":
-            raise ValueError("relativistic goes with gan_type vanilla or lsgan: relative to their means, hinge's are 0")
+            raise ValueError("relativistic needs gan_type vanilla or lsgan: hinge has no relativistic form here")
         self.relativistic = relativistic or gan_type == "ragan"
 
     def check(self, student: Tensor, teacher: Tensor | None) -> None:
-        """Fakes and real images may differ in number. Raises ValueError where a relativistic loss lacks the latter."""
+        """Fake and real images may differ in number. Raises ValueError if a relativistic loss gets no real ones."""
         if self.relativistic and teacher is None:
             raise ValueError("a relativistic loss compares with the logits of real images, which were not given")
 
     def _distance(self, logits: Tensor, label: float) -> Tensor:
-        """How far logits are from saying `label`: squares for LSGAN, cross-entropy otherwise."""
+        """Distance of logits from `label`: squared error for LSGAN, cross-entropy otherwise."""
         target = torch.full_like(logits, label)
         return (F.mse_loss if self.gan_type == "lsgan" else F.binary_cross_entropy_with_logits)(logits, target)
 
 
 @register("GANLoss")
 class GANLoss(_Adversarial):
-    """The generator's side. f, r are the logits of fakes and of real images, y its labels (real 1, fake 0).
+    """The generator's loss. f, r are the logits of fake and real images, y their labels (real 1, fake 0).
 
     `vanilla`: BCE(f, y_real), the non-saturating form; `lsgan`: mean (f - y_real)^2; `hinge`: -mean f; `ragan`, the
-    relativistic average: (BCE(r - mean f, y_fake) + BCE(f - mean r, y_real)) / 2. `relativistic` makes `vanilla` that,
-    and `lsgan` the same with squares: BasicSR's ESRGANModel. Only relativistic kinds look at r.
+    relativistic average: (BCE(r - mean f, y_fake) + BCE(f - mean r, y_real)) / 2. `relativistic` turns
+    `vanilla` into that, and `lsgan` into the same with squares: BasicSR's ESRGANModel. Only relativistic kinds use r.
 
-    Shapes: logits (N, 1) or any, of fakes as `student`, of real images as `teacher`. Default weight: SR 5e-3 beside
-    VGG's content loss (BasicSR; 1e-3 in SRGAN), classification none. Cost: none beyond the discriminator's pass.
+    Shapes: logits (N, 1) or any, of fake images as `student`, of real images as `teacher`. Default weight: SR 5e-3
+    beside VGG's content loss (BasicSR; 1e-3 in SRGAN), classification none. Cost: none beyond the discriminator's pass.
     Source: Goodfellow et al., NeurIPS 2014; Mao et al., LSGAN, ICCV 2017; Lim & Ye, "Geometric GAN", 2017;
     Jolicoeur-Martineau, "The relativistic discriminator", ICLR 2019.
     """
@@ -66,8 +66,8 @@ class GANLoss(_Adversarial):
         if not self.relativistic:
             return self._distance(student, self.real)
         assert teacher is not None
-        loser = self._distance(teacher - student.mean(), self.fake)
-        return (loser + self._distance(student - teacher.mean(), self.real)) / 2
+        real_part = self._distance(teacher - student.mean(), self.fake)
+        return (real_part + self._distance(student - teacher.mean(), self.real)) / 2
 
     @classmethod
     def example(cls, seed: int) -> Example:
@@ -79,11 +79,11 @@ class GANLoss(_Adversarial):
 
 @register("GANLossD")
 class GANLossD(_Adversarial):
-    """The discriminator's side. r, f are its logits of real images and of fakes, y the labels (real 1, fake 0).
+    """The discriminator's loss. r, f are its logits of real and fake images, y their labels (real 1, fake 0).
 
     `vanilla`: BCE(r, y_real) + BCE(f, y_fake); `lsgan`: mean (r - y_real)^2 + mean (f - y_fake)^2; `hinge`:
     mean max(0, 1 - r) + mean max(0, 1 + f); `ragan`: (BCE(r - mean f, y_real) + BCE(f - mean r, y_fake)) / 2.
-    `relativistic` makes `vanilla` that and `lsgan` the same with squares, the means without a gradient: BasicSR's
+    `relativistic` turns `vanilla` into that and `lsgan` into the same with squares, with detached means: BasicSR's
     ESRGANModel, which back-propagates the two terms one after the other.
 
     Shapes: a list [real, fake] of logits (N, 1) or any as `student`; `teacher` is not used. Default weight: SR 1.0,
@@ -98,7 +98,7 @@ class GANLossD(_Adversarial):
 
     def check_layers(self, student: Sequence[Tensor], teacher: Sequence[Tensor] | None) -> None:
         if len(student) != 2:
-            raise ValueError(f"needs the logits of real images and of fakes, got a list of {len(student)}")
+            raise ValueError(f"needs the logits of real and of fake images, got a list of {len(student)}")
 
     def forward(
         self, student: Sequence[Tensor], teacher: Any = None, target: Tensor | None = None, **context: Any
@@ -113,11 +113,11 @@ class GANLossD(_Adversarial):
         return self._distance(real, self.real) + self._distance(fake, self.fake)
 
     @torch.no_grad()
-    def verdict(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-        """How real the discriminator holds each side to be on average, from 0 to 1.
+    def real_scores(self, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+        """The discriminator's mean score of real and of fake images, from 0 (fake) to 1 (real).
 
-        Probabilities for `vanilla`; relative to the other side's mean where the loss is; LSGAN's score and hinge's,
-        whose margin from -1 to 1 becomes 0 to 1, are clamped.
+        Probabilities for `vanilla`, relative to the other side's mean if the loss is relativistic; LSGAN's score, and
+        hinge's with its margin from -1 to 1 mapped to 0 to 1, are clamped.
         """
         real, fake = real.float(), fake.float()
         if self.relativistic:

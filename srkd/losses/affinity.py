@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srkd.losses.align import as_maps, match_size
-from srkd.losses.base import Loss, whole
-from srkd.losses.numeric import unit, with_gradient
+from srkd.losses.base import Loss, integer
+from srkd.losses.numeric import l2_normalise, with_gradient
 from srkd.losses.registry import register
 
 
@@ -23,7 +23,7 @@ class FeatureAffinity(Loss):
     ground truth); classification 1.0.
     Cost: (C_t / 2 + 3 C_s / 2) N (H W)^2 multiply-adds: 4.8 G for (16, 16, 48, 48) against (16, 64, 48, 48), twice a
     50 K-parameter student's own step; `pool: 2` divides it by 16. The affinities exist only in blocks of 4 MB and the
-    gradient is made along with them: memory a few maps.
+    gradient is computed along with them: memory a few maps.
     Source: He et al., "FAKD: Feature-Affinity Based Knowledge Distillation for Efficient Image Super-Resolution",
     ICIP 2020.
     """
@@ -33,7 +33,7 @@ class FeatureAffinity(Loss):
 
     def __init__(self, pool: int = 1) -> None:
         super().__init__()
-        self.pool = whole("pool", pool)
+        self.pool = integer("pool", pool)
 
     def check(self, student: Tensor, teacher: Tensor) -> None:
         super().check(student, teacher)
@@ -48,14 +48,14 @@ class FeatureAffinity(Loss):
         if self.pool > 1:
             maps = tuple(F.avg_pool2d(m, self.pool) for m in maps)  # type: ignore[assignment]
         # (N, H W, C): a copy for contiguous maps, free for channels_last ones.
-        student, teacher = (unit(m.flatten(2).transpose(1, 2).contiguous(), 2) for m in maps)
+        student, teacher = (l2_normalise(m.flatten(2).transpose(1, 2).contiguous(), 2) for m in maps)
         return affinity_difference(student, teacher)
 
 
 def affinity_difference(student: Tensor, teacher: Tensor, entries: int = 2**20) -> Tensor:
     """mean |S S^T - T T^T| over samples and pairs of positions, for S (N, P, C_s) and T (N, P, C_t).
 
-    S S^T - T T^T = [S T] [S -T]^T, one product for both. It is symmetric: what lies right of the diagonal counts twice.
+    S S^T - T T^T = [S T] [S -T]^T, one product for both. It is symmetric: blocks right of the diagonal count twice.
     """
     n, p, _ = student.shape
     value, gradient = student.new_zeros(()), torch.zeros_like(student)

@@ -1,4 +1,4 @@
-"""How two networks' features are made comparable: sizes by average pooling, channels by a learned 1x1 projection."""
+"""Alignment of two networks' features: sizes by average pooling, channels by a learned 1x1 projection."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from srkd.losses.base import Loss, unprepared
 
 
 def as_maps(features: Tensor) -> Tensor:
-    """(N, C) vectors as (N, C, 1, 1) maps; maps as they are."""
+    """(N, C) vectors as (N, C, 1, 1) maps; maps unchanged."""
     return features[:, :, None, None] if features.ndim == 2 else features
 
 
 def match_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Average-pool the larger of two (N, C, H, W) maps to the smaller, each side of the image by itself."""
+    """Average-pool the larger of two (N, C, H, W) maps to the smaller, height and width independently."""
     if student.shape[2:] != teacher.shape[2:]:
         size = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))
         student, teacher = F.adaptive_avg_pool2d(student, size), F.adaptive_avg_pool2d(teacher, size)
@@ -25,13 +25,13 @@ def match_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def match_layout(student: Tensor, teacher: Tensor) -> Tensor:
-    """The teacher's maps in the student's memory format: one copy, where each operation on a mixed pair costs one."""
+    """The teacher's maps in the student's memory format: one copy, instead of one in each operation on a mixed pair."""
     last = student.is_contiguous(memory_format=torch.channels_last) and not student.is_contiguous()
     return teacher.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
-def like(features: Tensor) -> dict[str, Any]:
-    """Device and precision for parameters that meet `features`: double stays double, everything else is float32."""
+def factory_kwargs(features: Tensor) -> dict[str, Any]:
+    """Device and dtype of parameters applied to `features`: float64 for float64, else float32."""
     return {"device": features.device, "dtype": torch.float64 if features.dtype == torch.float64 else torch.float32}
 
 
@@ -39,11 +39,11 @@ def projection(student: Tensor, teacher: Tensor, *, bias: bool = True) -> nn.Mod
     """A 1x1 convolution from the student's channels to the teacher's; the identity where they are equal."""
     if student.shape[1] == teacher.shape[1]:
         return nn.Identity()
-    return nn.Conv2d(student.shape[1], teacher.shape[1], 1, bias=bias, **like(student))
+    return nn.Conv2d(student.shape[1], teacher.shape[1], 1, bias=bias, **factory_kwargs(student))
 
 
 class Projected(Loss):
-    """Base of losses that compare equal numbers of channels: `prepare` makes `projection` where they differ."""
+    """Base of losses that compare equal numbers of channels: `prepare` builds `projection` where they differ."""
 
     shapes: ClassVar[str] = "maps"
 

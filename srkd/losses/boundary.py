@@ -1,4 +1,4 @@
-"""Features before the activation: which side of zero they lie on (AB), and what of them the next layer sees (OFD)."""
+"""Features before the activation: their sign (AB), and the part that passes the activation (OFD)."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from srkd.losses.align import Projected, as_maps, like, match_size
-from srkd.losses.base import positive, unprepared, whole
+from srkd.losses.align import Projected, as_maps, factory_kwargs, match_size
+from srkd.losses.base import integer, positive, unprepared
 from srkd.losses.numeric import mean_square, with_gradient
 from srkd.losses.registry import register
 
 
 @register("ab")
 class ActivationBoundary(Projected):
-    """mean relu(margin - s)^2 where t > 0 and relu(margin + s)^2 elsewhere: the teacher's activations, not its values.
+    """mean relu(margin - s)^2 where t > 0 and relu(margin + s)^2 elsewhere: matches the sign of the teacher's features.
 
-    An initialisation: use it alone in a first stage, then train with other losses. Tap both networks before the
+    For initialisation: use it alone in a first stage, then train with other losses. Tap both networks before the
     activation; margin 1.
 
     Shapes: maps (N, C, H, W) or vectors (N, C), any range; sizes are average-pooled to the smaller, different channels
-    projected by a learned 1x1 convolution. Default weight: SR 1.0, classification 1.0, in a stage of its own. Cost: one
+    projected by a learned 1x1 convolution. Default weight: SR 1.0, classification 1.0, in its own stage. Cost: one
     1x1 convolution and a few passes over the teacher's map; memory two maps.
     Source: Heo et al., "Knowledge Transfer via Distillation of Activation Boundaries Formed by Hidden Neurons",
     AAAI 2019 (arXiv:1811.03233).
@@ -41,25 +41,25 @@ class ActivationBoundary(Projected):
 
 
 def connector(student: Tensor, teacher: Tensor) -> nn.Module:
-    """OFD's way from the student's channels to the teacher's: a 1x1 convolution without bias, then BatchNorm."""
-    channels, where = teacher.shape[1], like(student)
-    convolution = nn.Conv2d(student.shape[1], channels, 1, bias=False, **where)
+    """OFD's connector from the student's channels to the teacher's: a 1x1 convolution without bias, then BatchNorm."""
+    channels, factory = teacher.shape[1], factory_kwargs(student)
+    convolution = nn.Conv2d(student.shape[1], channels, 1, bias=False, **factory)
     nn.init.normal_(convolution.weight, 0, (2 / channels) ** 0.5)
-    return nn.Sequential(convolution, nn.BatchNorm2d(channels, **where))
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels, **factory))
 
 
 @register("ofd")
 class OverhaulDistillation(Projected):
     """mean (s - t')^2, t' = max(t, m), counted as zero where s <= t' <= 0; m = E[t | t < 0] for each channel.
 
-    What lies below the margin m matters to nobody, and a student that is negative where the teacher is has done its
-    part. m is the mean over what was negative in the dry run and in the first `batches` batches of training (0 for a
-    channel never negative); the official code takes it from the teacher's BatchNorm, which a network need not have. Tap
-    both networks before the activation.
+    Values below the margin m have no effect after the activation, so a student that is negative where the teacher is
+    has no error. m is the mean of the negative values in the dry run and in the first `batches` training batches (0 for
+    a channel that is never negative); the official code computes it from the teacher's BatchNorm, which some networks
+    lack. Tap both networks before the activation.
 
-    s goes through the official connector, a learned 1x1 convolution and BatchNorm, with `batch_norm`; without, only
-    through the convolution and only where channels differ. By default (None) a recipe's student decides by having
-    BatchNorm or not, as SR networks do not; in a loop of one's own it is off.
+    With `batch_norm`, s passes the official connector, a learned 1x1 convolution and BatchNorm; without, only the
+    convolution, and only where channels differ. By default (None) it follows whether a recipe's student has BatchNorm
+    (SR networks usually do not); in a custom training loop it is off.
 
     Shapes: maps (N, C, H, W) or vectors (N, C), any range; sizes are average-pooled to the smaller. Default weight: SR
     1.0 on features of unit scale; classification 1e-3 C H W, the official 1e-3 being for the sum over an image's
@@ -75,19 +75,19 @@ class OverhaulDistillation(Projected):
 
     def __init__(self, batch_norm: bool | None = None, batches: int = 16) -> None:
         super().__init__()
-        self.batch_norm, self.batches = batch_norm, whole("batches", batches)
+        self.batch_norm, self.batches = batch_norm, integer("batches", batches)
         if batch_norm:
             self.zero_at_equal = False
-        # For each channel the sum of what was negative, how much that was, and in how many batches it was looked for.
+        # Per channel: the sum of the negative values, their number, and the number of batches observed.
         self.register_buffer("negative", None)
 
     def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
         super().fit(student, teacher, **context)
         if context.get("batch_norm") if self.batch_norm is None else self.batch_norm:
             self.projection = connector(student, teacher)
-        self.negative = torch.zeros(3, teacher.shape[1], **like(teacher))
+        self.negative = torch.zeros(3, teacher.shape[1], **factory_kwargs(teacher))
         self._observe(match_size(as_maps(student), as_maps(teacher))[1])
-        self.negative[2] = 0  # the dry run is no batch of training
+        self.negative[2] = 0  # the dry run does not count as a training batch
 
     @torch.no_grad()
     def _observe(self, maps: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""Focal losses: cross-entropy that eases off where the network is already sure, which keeps it calibrated."""
+"""Focal losses: cross-entropy with less weight on confident samples, which improves calibration."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkd.losses.base import Example, Loss, positive, whole
-from srkd.losses.logits import kept, labels_of, rows
+from srkd.losses.base import Example, Loss, integer, positive
+from srkd.losses.logits import flat_labels, rows, zero_ignored
 from srkd.losses.registry import register
 
 
@@ -19,23 +19,23 @@ class _Focal(Loss):
 
     def __init__(self, ignore_index: int) -> None:
         super().__init__()
-        self.ignore_index = whole("ignore_index", ignore_index, low=-(2**31))
+        self.ignore_index = integer("ignore_index", ignore_index, low=-(2**31))
 
     def check(self, student: Tensor, teacher: Tensor | None) -> None:
-        """`labels_of` compares labels with logits."""
+        """Nothing to do: `flat_labels` compares labels with logits."""
 
     def gamma_of(self, probability: Tensor) -> Tensor | float:
         """The exponent for each true-class probability (M)."""
         raise NotImplementedError
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
-        labels = labels_of(self, teacher, student)
+        labels = flat_labels(self, teacher, student)
         counts = labels != self.ignore_index
         labels = labels.masked_fill(~counts, 0)
-        log_p = F.log_softmax(kept(rows(student), counts), dim=1).gather(1, labels[:, None])[:, 0]
+        log_p = F.log_softmax(zero_ignored(rows(student), counts), dim=1).gather(1, labels[:, None])[:, 0]
         # -expm1 keeps the digits of 1 - p where p is near 1; the floor keeps fractional powers differentiable at 0.
-        miss = (-torch.expm1(log_p)).clamp_min(1e-12)
-        values = miss ** self.gamma_of(log_p.detach().exp()) * log_p
+        complement = (-torch.expm1(log_p)).clamp_min(1e-12)
+        values = complement ** self.gamma_of(log_p.detach().exp()) * log_p
         return -torch.where(counts, values, 0).sum() / counts.sum().clamp_min(1)
 
     @classmethod
@@ -46,9 +46,9 @@ class _Focal(Loss):
 
 @register("focal")
 class Focal(_Focal):
-    """mean of -(1 - p)^gamma log p, p the probability given to the true class; gamma 2, and 0 is cross-entropy.
+    """mean of -(1 - p)^gamma log p, p the probability of the true class; gamma 2; gamma 0 is cross-entropy.
 
-    Labels equal to `ignore_index` count nothing, as padding does; all ignored gives 0.
+    Labels equal to `ignore_index` are ignored (padding); 0 if all are.
 
     Shapes: logits (N, C) or (N, C, ...), any range, against labels (N) or (N, ...), 0 to C - 1. Default weight:
     classification 1.0 in place of cross-entropy; SR none. Cost: one softmax.
@@ -65,9 +65,9 @@ class Focal(_Focal):
 
 @register("flsd")
 class SampleDependentFocal(_Focal):
-    """Focal loss whose gamma follows the sample: 5 where p < 0.2, else 3 (FLSD-53); the mean over samples.
+    """Focal loss with a gamma per sample: 5 where p < 0.2, else 3 (FLSD-53); the mean over samples.
 
-    Labels equal to `ignore_index` count nothing, as padding does; all ignored gives 0.
+    Labels equal to `ignore_index` are ignored (padding); 0 if all are.
 
     Shapes: logits (N, C) or (N, C, ...), any range, against labels (N) or (N, ...), 0 to C - 1. Default weight:
     classification 1.0 in place of cross-entropy; SR none. Cost: one softmax.

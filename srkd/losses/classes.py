@@ -1,4 +1,4 @@
-"""Cross-entropy: what a classifier is trained by when nobody teaches it."""
+"""Cross-entropy, the task loss of classifiers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srkd.losses.base import Example, Loss, positive
-from srkd.losses.logits import labels_of
+from srkd.losses.logits import flat_labels
 from srkd.losses.registry import register
 
 
 @register("CrossEntropyLoss")
 class CrossEntropyLoss(Loss):
-    """-sum_c q_c log softmax(s)_c, the mean over what is classified; q is one-hot, smoothed by `label_smoothing`.
+    """-sum_c q_c log softmax(s)_c, the mean over labels; q is one-hot, smoothed by `label_smoothing`.
 
-    Labels equal to `ignore_index` count nothing, as padding does; all ignored gives 0. Mixed examples have
-    probabilities for labels: floats of the logits' shape.
+    Labels equal to `ignore_index` are ignored (padding); 0 if all are. Mixed examples (mixup) have probabilities as
+    labels: floats of the logits' shape.
 
     Shapes: logits (N, C) or (N, C, ...), any range, against labels (N) or (N, ...), 0 to C - 1, or probabilities of the
     logits' shape. Default weight: classification 1.0; SR none. Cost: one softmax.
@@ -36,13 +36,13 @@ class CrossEntropyLoss(Loss):
         self.label_smoothing, self.ignore_index = label_smoothing, ignore_index
 
     def check(self, student: Tensor, teacher: Tensor | None) -> None:
-        """`labels_of` compares labels with logits."""
+        """Nothing to do: `flat_labels` compares labels with logits."""
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         smoothing = self.label_smoothing
         if teacher is not None and teacher.is_floating_point() and teacher.shape == student.shape:
             return F.cross_entropy(student, teacher, label_smoothing=smoothing)
-        labels = labels_of(self, teacher, student).view(student.shape[:1] + student.shape[2:])
+        labels = flat_labels(self, teacher, student).view(student.shape[:1] + student.shape[2:])
         total = F.cross_entropy(
             student, labels, ignore_index=self.ignore_index, reduction="sum", label_smoothing=smoothing
         )

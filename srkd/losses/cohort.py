@@ -1,4 +1,4 @@
-"""Mutual learning: networks that have no teacher teach one another."""
+"""Mutual learning: networks without a teacher learn from each other."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from srkd.losses.registry import register
 
 
 @register("mutual")
-class Mutual(Loss):
+class MutualLearning(Loss):
     """The mean over networks i of T^2 / (N - 1) sum over peers j of D(stopgrad(z_j) || z_i).
 
-    D by option `divergence`: `kl`, of softmax(z / T) over dimension 1, summed over classes, the mean over the batch;
-    `bernoulli`, of p = sigmoid(z / T), p_j log(p_j / p_i) + (1 - p_j) log((1 - p_j) / (1 - p_i)), the mean over
-    elements: for discriminators; `l2`, mean (z_i - z_j)^2 without temperature: for scores that are no probabilities.
+    Option `divergence` selects D: `kl`, of softmax(z / T) over dimension 1, summed over classes, the mean over the
+    batch; `bernoulli`, of p = sigmoid(z / T), p_j log(p_j / p_i) + (1 - p_j) log((1 - p_j) / (1 - p_i)), the mean over
+    elements: for discriminators; `l2`, mean (z_i - z_j)^2 without temperature: for scores that are not probabilities.
 
     Shapes: a list of N >= 2 tensors of one shape as `student`; `teacher` is not used. Default weight: classification
     1.0 beside cross-entropy; SR's discriminators 1.0. Cost: N (N - 1) passes over the outputs.
@@ -41,25 +41,25 @@ class Mutual(Loss):
 
     def check_layers(self, student: Sequence[Tensor], teacher: Sequence[Tensor] | None) -> None:
         if len(student) < 2:
-            raise ValueError(f"a cohort needs at least 2 networks, got {len(student)}")
+            raise ValueError(f"mutual learning needs at least 2 networks, got {len(student)}")
         shapes = [tuple(s.shape) for s in student]
         if len(set(shapes)) > 1:
             raise ValueError(f"the networks' outputs differ in shape: {', '.join(map(str, shapes))}")
         if self.divergence == "kl" and (len(shapes[0]) < 2 or shapes[0][1] < 2):
             raise ValueError(
-                f"divergence kl needs logits of at least 2 classes, got {shapes[0]}: of one logit use "
-                "divergence bernoulli (probabilities) or l2 (scores)"
+                f"divergence kl needs logits of at least 2 classes, got {shapes[0]}: for a single "
+                "logit use divergence bernoulli (probabilities) or l2 (scores)"
             )
 
     def forward(
         self, student: Sequence[Tensor], teacher: Any = None, target: Tensor | None = None, **context: Any
     ) -> Tensor:
         scale = 1.0 if self.divergence == "l2" else self.temperature
-        beliefs = [self._log_probabilities(z / scale) for z in student]
+        outputs = [self._log_probabilities(z / scale) for z in student]
         pairs = [
             self._between(peer.detach(), own)
-            for i, own in enumerate(beliefs)
-            for j, peer in enumerate(beliefs)
+            for i, own in enumerate(outputs)
+            for j, peer in enumerate(outputs)
             if i != j
         ]
         return torch.stack(pairs).mean() * scale**2
@@ -67,7 +67,7 @@ class Mutual(Loss):
     def _log_probabilities(self, z: Tensor) -> Tensor:
         if self.divergence == "kl":
             return F.log_softmax(z, dim=1)
-        # A last dimension of (log p, log(1 - p)).
+        # The last dimension is (log p, log(1 - p)).
         return torch.stack((F.logsigmoid(z), F.logsigmoid(-z)), -1) if self.divergence == "bernoulli" else z
 
     def _between(self, peer: Tensor, own: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Soft labels on drawn items: collaborative distillation, and its form for two networks that teach each other."""
+"""Soft labels on sampled items: collaborative distillation and its bidirectional form."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkd.losses.base import choice, positive, whole
+from srkd.losses.base import choice, integer, positive
 from srkd.losses.registry import register
-from srkd.losses.sampling import OfScores, draw, draw_again, mean_where, places
+from srkd.losses.sampling import ScoreLoss, masked_mean, ranks, sample_with_replacement, sample_without_replacement
 
 
-class _SoftLabels(OfScores):
+class _SoftLabels(ScoreLoss):
     def __init__(self, count: int, temperature: float) -> None:
         super().__init__()
-        self.count, self.temperature = whole("count", count), positive("temperature", temperature)
+        self.count, self.temperature = integer("count", count), positive("temperature", temperature)
 
-    def cross_entropy(self, student: Tensor, teacher: Tensor, items: Tensor, real: Tensor) -> Tensor:
-        """BCE to the teacher's soft labels, the mean over drawn items (users, count) that are real."""
+    def cross_entropy(self, student: Tensor, teacher: Tensor, items: Tensor, valid: Tensor) -> Tensor:
+        """BCE to the teacher's soft labels, the mean over the sampled `items` (users, count) that are `valid`."""
         soft = (teacher.gather(1, items) / self.temperature).sigmoid()
-        return mean_where(F.binary_cross_entropy_with_logits(student.gather(1, items), soft, reduction="none"), real)
+        return masked_mean(F.binary_cross_entropy_with_logits(student.gather(1, items), soft, reduction="none"), valid)
 
 
 @register("cd")
 class CollaborativeDistillation(_SoftLabels):
-    """BCE(sigmoid(s), sigmoid(t / temperature)), the mean over `count` unobserved items a user drawn ~ exp(-rank /
-    decay).
+    """BCE(sigmoid(s), sigmoid(t / temperature)), the mean over `count` unobserved items per user, sampled ~ exp(-rank
+    / decay).
 
-    rank = 0, 1, ... is an item's place in the teacher's ranking of the user's unobserved items.
+    rank = 0, 1, ... is an item's rank among the user's unobserved items by the teacher's scores.
 
     Shapes: scores (users, items), logits of any range; `mask` (users, items) true at the training items. Default
     weight: recommenders 0.1 to 1; SR none. Cost: one sort of the teacher's scores.
@@ -42,20 +42,22 @@ class CollaborativeDistillation(_SoftLabels):
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         mask = self.observed(student, context["mask"])
-        log_weights = -places(teacher, mask).to(teacher) / self.decay
-        return self.cross_entropy(student, teacher, *draw(log_weights.masked_fill(mask, -torch.inf), self.count))
+        log_weights = -ranks(teacher, mask).to(teacher) / self.decay
+        return self.cross_entropy(
+            student, teacher, *sample_without_replacement(log_weights.masked_fill(mask, -torch.inf), self.count)
+        )
 
 
 @register("bd")
 class BidirectionalDistillation(_SoftLabels):
-    """BCE(sigmoid(own), sigmoid(other / temperature)), the mean over `count` unobserved items a user, drawn with
-    replacement ~ tanh(eps (rank_own - rank_other))_+, or ~ exp(eps (rank_own - rank_other)) to the teacher.
+    """BCE(sigmoid(own), sigmoid(other / temperature)), the mean over `count` unobserved items per user, sampled with
+    replacement ~ tanh(eps (rank_own - rank_other))_+, or ~ exp(eps (rank_own - rank_other)) for the teacher.
 
-    Used both ways in one step: the student learns from the teacher (`direction: to_student`), the teacher from the
-    student (`to_teacher`). Items that the other network ranks higher than this one does are where it has something to
-    say: the student hears of no others, and where the rankings are equal its loss is 0; the teacher, which knows more,
-    hears of all items, of those a little more often. Ranks count from the best, as in the paper; the official code's
-    count from the worst.
+    Used in both directions in one step: the student learns from the teacher (`direction: to_student`), the teacher
+    from the student (`to_teacher`). The student learns only from items that the teacher ranks higher than it does, so
+    that its loss is 0 where the rankings are equal; the teacher learns from all items, but slightly more often from
+    those that the student ranks higher. Ranks count from the best, as in the paper; the official code's count from the
+    worst.
 
     Shapes: scores (users, items), logits of any range; `mask` (users, items) true at the training items. Default
     weight: recommenders 0.1 to 1 (the paper's 0.5); SR none. Cost: two sorts.
@@ -71,9 +73,9 @@ class BidirectionalDistillation(_SoftLabels):
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         mask = self.observed(student, context["mask"])
-        behind = self.eps * (places(student.detach(), mask) - places(teacher, mask))
+        behind = self.eps * (ranks(student.detach(), mask) - ranks(teacher, mask))
         if self.direction == "to_student":
             weights = behind.tanh().clamp_min(0)
         else:
             weights = (behind - behind.amax(1, keepdim=True)).exp()
-        return self.cross_entropy(student, teacher, *draw_again(weights.masked_fill(mask, 0), self.count))
+        return self.cross_entropy(student, teacher, *sample_with_replacement(weights.masked_fill(mask, 0), self.count))

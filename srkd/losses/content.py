@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkd.losses.base import Example, Loss, choice, positive, said
+from srkd.losses.base import Example, Loss, choice, positive, shapes_of
 from srkd.losses.perceptual import VGGFeatures
 from srkd.losses.registry import register
 
@@ -42,7 +42,7 @@ class PerceptualLoss(Loss):
     ) -> None:
         super().__init__()
         if not layer_weights:
-            raise ValueError("layer_weights names no layer, e.g. {conv5_4: 1.0}")
+            raise ValueError("layer_weights is empty; give e.g. {conv5_4: 1.0}")
         self.layer_weights = {str(k): positive(f"layer_weights.{k}", v) for k, v in layer_weights.items()}
         self.distance = F.l1_loss if choice("criterion", criterion, ("l1", "l2")) == "l1" else F.mse_loss
         vgg = vgg_path if isinstance(vgg_path, VGGFeatures) else VGGFeatures(str(vgg_path))
@@ -50,17 +50,17 @@ class PerceptualLoss(Loss):
             vgg.mean.zero_()
             vgg.deviation.fill_(1)
         self.range_norm = range_norm
-        # In a list, it is no part of this module's state: checkpoints need no copy of what is never trained.
+        # In a list it is not a submodule: checkpoints need no copy of frozen weights.
         self._vgg = [vgg]
         self.depth = _depth(vgg, self.layer_weights)
-        # The smallest side of an image of which the deepest layer has a pixel left.
+        # The smallest image side for which the deepest layer has at least one pixel.
         self.least = 2 ** (max(int(re.findall(r"\d+", name)[0]) for name in self.layer_weights) - 1)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         with torch.no_grad():
-            wanted = self._features(teacher)
-        found = self._features(student)
-        values = [w * self.distance(found[name], wanted[name]) for name, w in self.layer_weights.items()]
+            reference = self._features(teacher)
+        features = self._features(student)
+        values = [w * self.distance(features[name], reference[name]) for name, w in self.layer_weights.items()]
         return torch.stack(values).sum()
 
     def _features(self, images: Tensor) -> dict[str, Tensor]:
@@ -79,7 +79,7 @@ class PerceptualLoss(Loss):
         super().check(student, teacher)
         if student.ndim != 4 or min(student.shape[2:]) < self.least:
             least = f"{self.least}x{self.least}"
-            raise ValueError(f"its deepest layer needs images of at least {least}, got {said(student, teacher)}")
+            raise ValueError(f"its deepest layer needs images of at least {least}, got {shapes_of(student, teacher)}")
 
     @classmethod
     def example(cls, seed: int) -> Example:
@@ -105,12 +105,12 @@ def _depth(vgg: VGGFeatures, wanted: Mapping[str, float]) -> int:
     known = [name for name, _ in _layers(vgg)]
     missing = [name for name in wanted if name not in known]
     if missing:
-        raise ValueError(f"layer_weights: no layer {', '.join(missing)}; there are {', '.join(known)}")
+        raise ValueError(f"layer_weights: unknown layer {', '.join(missing)}; available: {', '.join(known)}")
     return max(known.index(name) for name in wanted)
 
 
 def _small_vgg() -> VGGFeatures:
-    """Two blocks with fixed weights: the smallest VGG there is, for tests."""
+    """A minimal VGG of two blocks with fixed weights, for tests."""
     return VGGFeatures(
         {
             f"features.{number}.{part}": torch.randn(shape, generator=torch.Generator().manual_seed(number)) / 4

@@ -1,4 +1,4 @@
-"""Correlations between instances: as probabilities (PKT), through a kernel (CC)."""
+"""Correlations between instances: as probabilities (PKT) and through a kernel (CC)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkd.losses.align import like
-from srkd.losses.base import positive, unprepared, whole
+from srkd.losses.align import factory_kwargs
+from srkd.losses.base import integer, positive, unprepared
 from srkd.losses.numeric import cosines
 from srkd.losses.registry import register
 from srkd.losses.relation import Relation
@@ -20,7 +20,7 @@ class ProbabilisticTransfer(Relation):
     """mean over pairs of q_t log(q_t / q_s), q = (cos + 1) / 2 with each row divided by its sum.
 
     Shapes: maps (N, C, H, W) or vectors (N, C) of any channels, any range. Default weight: SR 1000 with patches or
-    pixels; classification 30000. Cost: b^2 D multiply-adds a side, memory b^2 and the flattened maps (channels_last
+    pixels; classification 30000. Cost: b^2 D multiply-adds per side, memory b^2 and the flattened maps (channels_last
     maps are not copied): 16 images of 64 x 48 x 48 take 0.04 G, 256 pixels of 64 channels 0.004 G.
     Source: Passalis and Tefas, "Learning Deep Representations with Probabilistic Knowledge Transfer", ECCV 2018
     (arXiv:1803.10837). RepDistiller: distiller_zoo/PKT.py, on a classifier's pooled features (`instances: pooled`).
@@ -46,11 +46,11 @@ class CorrelationCongruence(Relation):
 
     Option `neighbour`: instead the authors' code, mean over i of the inner product of |s - t|_i and |s - t|_(i+1),
     which compares each instance with the next in the batch and so depends on their order; s and t are learned linear
-    embeddings of `dim` numbers, one a side, of instances, images and patches averaged over their positions first.
+    embeddings of size `dim`, one per side, of instances; images and patches are averaged over their positions first.
 
     Shapes: maps (N, C, H, W) or vectors (N, C) of any channels, any range. Default weight: SR 100 with patches or
-    pixels; classification 100 (`neighbour`: 0.02). Cost: b^2 D multiply-adds a side, memory b^2 and the flattened maps
-    (channels_last maps are not copied): 16 images of 64 x 48 x 48 take 0.04 G, 256 pixels of 64 channels 0.004 G.
+    pixels; classification 100 (`neighbour`: 0.02). Cost: b^2 D multiply-adds per side, memory b^2 and the flattened
+    maps (channels_last maps are not copied): 16 images of 64 x 48 x 48 take 0.04 G, 256 pixels of 64 channels 0.004 G.
     Source: Peng et al., "Correlation Congruence for Knowledge Distillation", ICCV 2019 (arXiv:1904.01802): the kernel.
     RepDistiller: distiller_zoo/CC.py with LinearEmbed of models/util.py, which is `neighbour`.
     """
@@ -68,8 +68,8 @@ class CorrelationCongruence(Relation):
         dim: int = 128,
     ) -> None:
         super().__init__(instances, patch, samples)
-        self.gamma, self.order, self.neighbour = positive("gamma", gamma), whole("order", order), neighbour
-        self.dim = whole("dim", dim)
+        self.gamma, self.order, self.neighbour = positive("gamma", gamma), integer("order", order), neighbour
+        self.dim = integer("dim", dim)
         self.embed_s: nn.Module | None = None
         self.embed_t: nn.Module | None = None
         if neighbour:
@@ -77,9 +77,9 @@ class CorrelationCongruence(Relation):
 
     def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
         if self.neighbour:
-            where = like(student)
-            self.embed_s = nn.Linear(student.shape[1], self.dim, **where)
-            self.embed_t = nn.Linear(teacher.shape[1], self.dim, **where)
+            factory = factory_kwargs(student)
+            self.embed_s = nn.Linear(student.shape[1], self.dim, **factory)
+            self.embed_t = nn.Linear(teacher.shape[1], self.dim, **factory)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         if not self.neighbour:

@@ -1,4 +1,4 @@
-"""Features compared element by element: FitNet's hint."""
+"""Features compared element by element (FitNet)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkd.losses.align import as_maps, like, match_size
+from srkd.losses.align import as_maps, factory_kwargs, match_size
 from srkd.losses.base import Example, Loss, unprepared
 from srkd.losses.numeric import inverse_norm
 from srkd.losses.registry import register
@@ -20,11 +20,11 @@ from srkd.losses.registry import register
 class FSP(Loss):
     """Summed over pairs of adjacent layers, mean (G_s - G_t)^2, G = the mean over positions of a b^T (C_a x C_b).
 
-    Where channels differ, a learned linear map (no bias) takes the student's to the teacher's; it is applied to G,
-    which gives the same as to the maps and costs nothing.
+    Where channels differ, a learned linear map (no bias) projects the student's to the teacher's; it is applied to G,
+    which is equivalent to applying it to the maps and much cheaper.
 
     Shapes: lists of two or more maps (N, C, H, W), any range; in each pair all four maps are average-pooled to the
-    smallest. Default weight: SR 1.0 on features of unit scale; classification 50. Cost: C_a C_b N H W multiply-adds a
+    smallest. Default weight: SR 1.0 on features of unit scale; classification 50. Cost: C_a C_b N H W multiply-adds per
     side and pair, memory N C_a C_b.
     Source: Yim et al., "A Gift from Knowledge Distillation", CVPR 2017.
     """
@@ -40,11 +40,11 @@ class FSP(Loss):
     def check_layers(self, student: Sequence[Tensor], teacher: Sequence[Tensor] | None) -> None:
         super().check_layers(student, teacher)
         if len(student) < 2:
-            raise ValueError("needs two or more layers a side, got 1")
+            raise ValueError("needs at least two layers per side, got 1")
 
     def fit(self, student: Sequence[Tensor], teacher: Sequence[Tensor], **context: Any) -> None:
         self.projections = nn.ModuleList(
-            nn.Identity() if s.shape[1] == t.shape[1] else nn.Linear(s.shape[1], t.shape[1], False, **like(s))
+            nn.Identity() if s.shape[1] == t.shape[1] else nn.Linear(s.shape[1], t.shape[1], False, **factory_kwargs(s))
             for s, t in zip(student, teacher, strict=True)
         )
 
@@ -84,8 +84,8 @@ class NeuronSelectivity(Loss):
     x and y are channel maps, L2-normalised over positions; the means run over all pairs of channels of one sample.
 
     Shapes: maps (N, C, H, W) of any channels, any range; maps of different size are average-pooled to the smaller.
-    Default weight: SR 10; classification 50. Cost: (C_s + C_t)^2 N H W multiply-adds by way of Gram matrices, memory
-    N (C_s + C_t)^2 beside the maps: the pairs of channel maps are never formed.
+    Default weight: SR 10; classification 50. Cost: (C_s + C_t)^2 N H W multiply-adds through Gram matrices, memory
+    N (C_s + C_t)^2 beside the maps: the pairs of channel maps are not materialised.
     Source: Huang and Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017
     (arXiv:1707.01219).
     """

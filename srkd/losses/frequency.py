@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from srkd.losses.base import Example, Loss, said, whole
+from srkd.losses.base import Example, Loss, integer, shapes_of
 from srkd.losses.registry import register
 
 
@@ -15,11 +15,12 @@ from srkd.losses.registry import register
 class Wavelet(Loss):
     """Summed over `levels` of the orthonormal Haar transform, mean |high bands of s - t| (LH, HL and HH together).
 
-    With `low` the mean over the last level's low band (LL) is added. A last odd row or column is left out at its level.
+    With `low` the mean over the last level's low band (LL) is added. At each level an odd last row or column is
+    dropped.
 
     Shapes: outputs (N, 3, H, W), usually in [0, 1], or maps of equal shape; sides of at least 2^levels, levels 1 to 4.
-    Default weight: SR 0.1 beside L1 to the ground truth; classification none. Cost: 4/3 of a pass over the output a
-    level at most; no learned parts.
+    Default weight: SR 0.1 beside L1 to the ground truth; classification none. Cost: at most 4/3 of a pass over the
+    output per level; no learned parts.
     Source: Zhang et al., "Wavelet Knowledge Distillation: Towards Efficient Image-to-Image Translation", CVPR 2022
     (arXiv:2203.06321).
     """
@@ -29,18 +30,18 @@ class Wavelet(Loss):
 
     def __init__(self, levels: int = 1, low: bool = False) -> None:
         super().__init__()
-        self.levels, self.low = whole("levels", levels, 1, 4), low
+        self.levels, self.low = integer("levels", levels, 1, 4), low
 
     def check(self, student: Tensor, teacher: Tensor) -> None:
         super().check(student, teacher)
         if student.ndim != 4:
-            raise ValueError(f"needs outputs (N, C, H, W), got {said(student, teacher)}")
+            raise ValueError(f"needs outputs (N, C, H, W), got {shapes_of(student, teacher)}")
         if min(student.shape[2:]) < 2**self.levels:
             least = f"{self.levels} levels need sides of at least {2**self.levels}"
-            raise ValueError(f"{least}, got {said(student, teacher)}")
+            raise ValueError(f"{least}, got {shapes_of(student, teacher)}")
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
-        # The transform is linear: the difference's bands are the bands' difference.
+        # The transform is linear: the bands of the difference are the difference of the bands.
         low, value = student - teacher, student.new_zeros(())
         for _ in range(self.levels):
             low, high = haar(low)
@@ -58,12 +59,13 @@ class Wavelet(Loss):
 class FFTLoss(Loss):
     """Mean of |Re F(s - g)| and |Im F(s - g)| over the half spectrum of the two-dimensional Fourier transform F.
 
-    F is not normalised (torch's rfft2), so that the value grows with the patch: about the square root of its pixels.
+    F is not normalised (torch's rfft2): the value grows with about the square root of the number of pixels.
 
     Shapes: outputs (N, C, H, W), usually in [0, 1], or maps of equal shape. Default weight: SR 0.05 beside L1 to the
     ground truth (ShuffleMixer's 0.1, SAFMN's 0.05), classification none. Cost: one FFT of the output and its gradient.
     Source: Cho et al., "Rethinking Coarse-to-Fine Approach in Single Image Deblurring", ICCV 2021 (arXiv:2108.05054);
-    ShuffleMixer (Sun et al., NeurIPS 2022) and SAFMN (Sun et al., ICCV 2023), whose BasicSR options name it so.
+    ShuffleMixer (Sun et al., NeurIPS 2022) and SAFMN (Sun et al., ICCV 2023), from whose BasicSR options the name
+    comes.
     """
 
     kind: ClassVar[str] = "output"
@@ -73,7 +75,7 @@ class FFTLoss(Loss):
     def check(self, student: Tensor, teacher: Tensor) -> None:
         super().check(student, teacher)
         if student.ndim != 4:
-            raise ValueError(f"needs outputs (N, C, H, W), got {said(student, teacher)}")
+            raise ValueError(f"needs outputs (N, C, H, W), got {shapes_of(student, teacher)}")
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         return torch.view_as_real(torch.fft.rfft2(student - teacher)).abs().mean()

@@ -1,4 +1,4 @@
-"""What a teacher that sees the HR image makes of it is kept close to the LR image."""
+"""Keeps a privileged teacher's encoding of the HR image close to the LR image (PISR)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from srkd.losses.registry import register
 
 @register("lr_imitation")
 class LRImitation(Loss):
-    """mean |s - lr|: the encoder of a privileged teacher makes an image like the LR image, and no other code.
+    """mean |s - lr|: a privileged teacher's encoder must produce an image like the LR image.
 
-    For the training of PISR's teacher: tap its `encoder`. Neither the teacher's side nor the ground truth is looked at.
+    For training PISR's teacher: tap its `encoder`. Neither the teacher's side nor the ground truth is used.
 
     Shapes: maps (N, 3, h, w) of the LR image's shape, [0, 1]. Default weight: SR 1e-4 beside L1 to the ground truth;
     classification none. Cost: one pass over the LR image.
@@ -29,7 +29,7 @@ class LRImitation(Loss):
     needs = ("lr",)
 
     def check(self, student: Tensor, teacher: Tensor | None) -> None:
-        """`lr`, which arrives by name, is what it is compared with."""
+        """Nothing to do: `forward` compares with `lr`."""
 
     def forward(self, student: Tensor, teacher: Any = None, target: Tensor | None = None, **context: Any) -> Tensor:
         lr = context.get("lr")

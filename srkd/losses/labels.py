@@ -1,4 +1,4 @@
-"""Teacher and student that know different labels: fewer of them (continual learning), or coarser ones (families)."""
+"""Teachers with other labels than the student's: fewer (continual learning) or coarser ones (families)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srkd.errors import SrkdError
-from srkd.losses.base import Example, Loss, positive, said, unprepared
+from srkd.losses.base import Example, Loss, positive, shapes_of, unprepared
 from srkd.losses.logits import divergence
 from srkd.losses.registry import register
 
@@ -19,8 +19,8 @@ from srkd.losses.registry import register
 class MaskedKL(Loss):
     """KL(softmax(t / T) || softmax(s_old / T)) T^2, the mean over the tokens where `mask` is true.
 
-    s_old are the student's logits of the labels that the teacher knows, its first ones; the softmax runs over these
-    only. `mask` marks the tokens whose label in this step is O: they may be of an older type. None marked gives 0.
+    s_old are the student's logits of the teacher's labels, which come first; the softmax runs over these only. `mask`
+    marks the tokens labelled O in this step, which may belong to an earlier type; 0 if no token is marked.
 
     Shapes: logits (..., C_s) and (..., C_t), classes last, C_s >= C_t, any range; `mask` (...) of booleans. Default
     weight: NER 1.0 beside cross-entropy; SR none. Cost: two softmaxes over the marked tokens.
@@ -39,10 +39,12 @@ class MaskedKL(Loss):
     def check(self, student: Tensor, teacher: Tensor) -> None:
         if teacher is None or student.shape[:-1] != teacher.shape[:-1] or student.shape[-1] < teacher.shape[-1]:
             raise ValueError(
-                f"needs logits (..., C), the teacher's labels being the student's first, got {said(student, teacher)}"
+                f"needs logits (..., C), whose first labels are the teacher's, got {shapes_of(student, teacher)}"
             )
         if teacher.shape[-1] < 2:
-            raise ValueError(f"needs a teacher of 2 labels at least (of 1 the loss is 0), got {said(student, teacher)}")
+            raise ValueError(
+                f"needs a teacher with at least 2 labels (with 1 the loss is 0), got {shapes_of(student, teacher)}"
+            )
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         mask = context.get("mask")
@@ -65,8 +67,8 @@ class MaskedKL(Loss):
 class Coarse(Loss):
     """KL(softmax(t / T) || q) T^2, q the student's softmax(s / T) summed over each family; the mean over the batch.
 
-    `families` gives for each of the student's classes its family, a class of the teacher's: [0, 0, 1, 2, 1]. By default
-    the task says them, where it has a hierarchy.
+    `families` lists the family, a class of the teacher, of each of the student's classes: [0, 0, 1, 2, 1]. By default
+    they come from the task, if it has a hierarchy.
 
     Shapes: logits (N, C_s) and (N, C_t), any range. Default weight: text classification 1.0 beside cross-entropy; SR
     none. Cost: two softmaxes and N C_s C_t for the sums.
@@ -81,7 +83,7 @@ class Coarse(Loss):
         super().__init__()
         self.temperature = positive("temperature", temperature)
         self.needs = ("families",) if families is None else ()
-        # Empty until the dry run, where the task says the families.
+        # Empty until the dry run, in which the task provides the families.
         self.register_buffer("members", torch.zeros(0, 0) if families is None else _members(families), persistent=False)
 
     def check(self, student: Tensor, teacher: Tensor) -> None:
@@ -89,8 +91,8 @@ class Coarse(Loss):
         families, classes = self.members.shape
         if classes and (student.shape[1], teacher.shape[1]) != (classes, families):
             raise ValueError(
-                f"families say (N, {classes}) for the student and (N, {families}) for the teacher, got "
-                f"{said(student, teacher)}"
+                f"families need (N, {classes}) for the student and (N, {families}) for the teacher, got "
+                f"{shapes_of(student, teacher)}"
             )
 
     def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
@@ -113,9 +115,9 @@ class Coarse(Loss):
 
 
 def _members(families: Sequence[int]) -> Tensor:
-    """(families, classes) of booleans: which class is of which family."""
+    """Membership of classes in families: (families, classes), bool."""
     if not families or set(families) != set(range(max(families) + 1)):
         raise ValueError(f"families must number each class's family from 0 without gaps, got {list(families)}")
     if max(families) == 0:
-        raise ValueError("families has one family, of which a teacher says nothing: give at least 2")
+        raise ValueError("families has a single family, for which the loss is 0: give at least 2")
     return torch.tensor(families)[None] == torch.arange(max(families) + 1)[:, None]

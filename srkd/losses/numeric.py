@@ -1,4 +1,4 @@
-"""Norms and inner products that stay finite, with finite gradients, where a vector is zero; gradients made early."""
+"""Norms and inner products with finite values and gradients for zero vectors; precomputed gradients."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# A vector shorter than this has no direction: normalised it is zero, with zero gradient instead of one of 1 / length.
-SHORTEST = 1e-8
+# Shorter vectors are normalised to zero, with zero gradient instead of one of order 1 / length.
+MIN_NORM = 1e-8
 
 
 def inverse_norm(squares: Tensor) -> Tensor:
-    """1 / sqrt(squares), and zero, with zero gradient, where that length is below `SHORTEST`."""
-    real = squares > SHORTEST**2
-    return torch.where(real, torch.where(real, squares, 1).rsqrt(), 0)
+    """1 / sqrt(squares), or zero with zero gradient where the length is below `MIN_NORM`."""
+    nonzero = squares > MIN_NORM**2
+    return torch.where(nonzero, torch.where(nonzero, squares, 1).rsqrt(), 0)
 
 
 class _Unit(torch.autograd.Function):
-    """v / |v| in three passes forward and backward; composed of torch's own operations it takes ten."""
+    """v / |v| in three passes forward and backward, instead of ten with torch's operations."""
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, dim: tuple[int, ...]) -> Tensor:
         length = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)
-        inverse = torch.where(length > SHORTEST, 1 / length, 0)
+        inverse = torch.where(length > MIN_NORM, 1 / length, 0)
         directions = vectors * inverse
         ctx.dim = dim
         ctx.save_for_backward(directions, inverse)
@@ -39,15 +39,15 @@ class _Unit(torch.autograd.Function):
         return torch.addcmul(upstream, directions, along, value=-1).mul_(inverse), None
 
 
-def unit(vectors: Tensor, *dim: int) -> Tensor:
+def l2_normalise(vectors: Tensor, *dim: int) -> Tensor:
     """n(v): vectors along `dim` divided by their L2 norm; zero vectors stay zero."""
     return _Unit.apply(vectors, dim)
 
 
 def in_memory_order(maps: Tensor) -> Tensor:
-    """(N, ...) as (N, -1) in the order of memory, free of copies for channels_last maps too.
+    """(N, ...) as (N, -1) in memory order, without a copy also for channels_last maps.
 
-    For sums in which any order of the elements will do; two tensors are in one order if their memory format is one.
+    For sums in which the order of elements does not matter; equal for two tensors of the same memory format.
     """
     if maps.ndim == 4 and maps.is_contiguous(memory_format=torch.channels_last):
         maps = maps.permute(0, 2, 3, 1)
@@ -60,7 +60,7 @@ def gram(vectors: Tensor) -> Tensor:
 
 
 def cosines(vectors: Tensor) -> Tensor:
-    """Cosines (b, b) between the rows of (b, D), by way of their Gram matrix; zero for zero rows."""
+    """Cosines (b, b) between the rows of (b, D), from their Gram matrix; zero for zero rows."""
     products = gram(vectors)
     inverse = inverse_norm(products.diagonal())
     return products * inverse[:, None] * inverse[None, :]
@@ -85,9 +85,9 @@ class _WithGradient(torch.autograd.Function):
 
 
 def with_gradient(value: Tensor, gradients: Mapping[Tensor, Tensor]) -> Tensor:
-    """The scalar `value` as a function of the tensors that are keys of `gradients`, with those gradients.
+    """The scalar `value` as a function of the keys of `gradients`, whose gradients are the dict's values.
 
-    For values whose gradient is best made in the same pass: summed over blocks too large to keep, or of long formulas
+    For values whose gradient is best computed in the same pass: sums over blocks too large to keep, or long formulas
     over large maps, where allocating the intermediates costs more than the arithmetic.
     """
     return _WithGradient.apply(value, *gradients.keys(), *gradients.values())

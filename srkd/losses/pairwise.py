@@ -1,4 +1,4 @@
-"""Bayesian personalised ranking: of two items, the one of the higher class shall have the higher score."""
+"""Bayesian personalised ranking: of two items, the one with the higher class should score higher."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkd.losses.base import Example, Loss, said, whole
+from srkd.losses.base import Example, Loss, integer, shapes_of
 from srkd.losses.registry import register
-from srkd.losses.sampling import draw_again, mean_where
+from srkd.losses.sampling import masked_mean, sample_with_replacement
 
 
 @register("bpr")
 class BayesianPersonalisedRanking(Loss):
-    """-log sigmoid(s_i - s_j), the mean over `pairs` pairs a user of a rated item i and an item j of a lower class.
+    """-log sigmoid(s_i - s_j), the mean over `pairs` pairs per user of a rated item i and an item j of a lower class.
 
-    i is drawn evenly from the user's items with class > 0 and j from those whose class is known (>= 0); pairs of equal
-    class count nothing, and a j of a higher class changes places with i. With classes 0 and 1 it is the paper's loss.
+    i is sampled uniformly from the user's items of class > 0 and j from those of known class (>= 0); pairs of equal
+    class are ignored, and i and j are swapped where j has the higher class. With classes 0 and 1 it is the paper's
+    loss.
 
-    Shapes: scores (users, items), any range; classes (users, items), whole numbers, negative where not to be drawn.
-    Default weight: recommenders 1; SR none. Cost: two draws a pair.
+    Shapes: scores (users, items), any range; classes (users, items), integers, negative for items that must not be
+    sampled.
+    Default weight: recommenders 1; SR none. Cost: two samples per pair.
     Source: Rendle et al., "BPR: Bayesian Personalized Ranking from Implicit Feedback", UAI 2009 (arXiv:1205.2618).
     """
 
@@ -32,23 +34,23 @@ class BayesianPersonalisedRanking(Loss):
 
     def __init__(self, pairs: int = 50) -> None:
         super().__init__()
-        self.pairs = whole("pairs", pairs)
+        self.pairs = integer("pairs", pairs)
 
     def check(self, student: Tensor, teacher: Tensor) -> None:
         super().check(student, teacher)
         if student.ndim != 2:
-            raise ValueError(f"needs scores and classes (users, items), got {said(student, teacher)}")
+            raise ValueError(f"needs scores and classes (users, items), got {shapes_of(student, teacher)}")
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
-        first, first_real = self._drawn(teacher > 0)
-        second, second_real = self._drawn(teacher >= 0)
+        first, first_valid = self._sample(teacher > 0)
+        second, second_valid = self._sample(teacher >= 0)
         order = (teacher.gather(1, first) - teacher.gather(1, second)).sign()
         difference = student.gather(1, first) - student.gather(1, second)
-        return mean_where(F.softplus(-order * difference), first_real & second_real & (order != 0))
+        return masked_mean(F.softplus(-order * difference), first_valid & second_valid & (order != 0))
 
-    def _drawn(self, allowed: Tensor) -> tuple[Tensor, Tensor]:
-        """`pairs` items a user, evenly from the allowed ones, and whether the user has any: (users, pairs) each."""
-        return draw_again(allowed.float(), self.pairs)
+    def _sample(self, allowed: Tensor) -> tuple[Tensor, Tensor]:
+        """`pairs` items per user, uniform over the allowed ones, and whether the user has any: (users, pairs) each."""
+        return sample_with_replacement(allowed.float(), self.pairs)
 
     @classmethod
     def example(cls, seed: int) -> Example:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srkd.errors import SrkdError
-from srkd.losses.base import Example, Loss, positive, said, whole
+from srkd.losses.base import Example, Loss, integer, positive, shapes_of
 from srkd.losses.registry import register
 
 
@@ -20,13 +20,13 @@ class VGGFeatures(nn.Module):
 
     Args:
         weights: `hub`, torchvision's VGG-19 (downloaded by torchvision), or a state dict with torchvision's names
-            (`features.0.weight` ...), or its path. Built from the names and shapes: a gap of 2 between the
-            numbers of two convolutions is a ReLU, one of 3 a ReLU and a pooling.
+            (`features.0.weight` ...), or its path. The layers follow from names and shapes: a gap of 2 between
+            the numbers of two convolutions is a ReLU, one of 3 a ReLU and a pooling.
 
-    Frozen, in eval mode. Images (N, 3, H, W) in [0, 1] are normalised with ImageNet's mean and deviation.
+    Frozen, in eval mode. Images (N, 3, H, W) in [0, 1] are normalised with ImageNet's mean and standard deviation.
 
     Raises:
-        SrkdError: the weights cannot be had, or are no VGG's.
+        SrkdError: the weights cannot be loaded or are not those of a VGG.
     """
 
     mean: Tensor
@@ -73,7 +73,7 @@ def _vgg_state(weights: str) -> dict[str, Tensor]:
             state = VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=False)
         except Exception as error:
             raise SrkdError(
-                f"VGG-19 weights cannot be had from torchvision's hub ({error}); give the path of a file with them"
+                f"cannot download VGG-19 weights from torchvision's hub ({error}); give the path of a file with them"
             ) from error
     else:
         if not Path(weights).is_file():
@@ -81,16 +81,16 @@ def _vgg_state(weights: str) -> dict[str, Tensor]:
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise SrkdError(f'"{weights}" is no state dict that can be read safely: {error}') from error
+            raise SrkdError(f'"{weights}" is not a state dict that can be loaded safely: {error}') from error
     found = {key: value for key, value in state.items() if key.startswith("features.")}
     if not found or found.get("features.0.weight", torch.empty(0)).shape[1:2] != (3,):
-        raise SrkdError(f'"{weights}" holds no VGG: no features.0.weight for 3 channels')
+        raise SrkdError(f'"{weights}" is not a VGG state dict: no features.0.weight for 3 channels')
     width = 3
     for number in sorted({int(key.split(".")[1]) for key in found}):
         weight, bias = (found.get(f"features.{number}.{part}", torch.empty(0)) for part in ("weight", "bias"))
         if weight.ndim != 4 or weight.shape[1] != width or bias.shape != weight.shape[:1]:
             raise SrkdError(
-                f'"{weights}" holds no VGG: features.{number} has weights {tuple(weight.shape)} and bias '
+                f'"{weights}" is not a VGG state dict: features.{number} has weights {tuple(weight.shape)} and bias '
                 f"{tuple(bias.shape)} after {width} channels"
             )
         width = len(weight)
@@ -102,8 +102,8 @@ class ContrastiveSelfDistillation(Loss):
     """mean over images of the sum over layers of w_l d_l(s, t) / sum over negatives of d_l(s, n); d = mean |phi - phi|.
 
     phi are the layers of a perceptual network, w_l = 2^-(L-l), times 1/2 more for all but the last (1/32, 1/16, 1/8,
-    1/4, 1 for five). Negatives are LR images upsampled bicubically: an image's own, then those of the next
-    `negatives` - 1 in the batch.
+    1/4, 1 for five). Negatives are bicubically upsampled LR images: the image's own, then those of the
+    next `negatives` - 1 in the batch.
 
     Option `features`: `hub` for torchvision's VGG-19, the path of such weights, or a module from images to a list of
     maps (frozen by the caller).
@@ -121,23 +121,23 @@ class ContrastiveSelfDistillation(Loss):
 
     def __init__(self, features: str | nn.Module = "hub", negatives: int = 1, eps: float = 1e-6) -> None:
         super().__init__()
-        self.negatives, self.eps = whole("negatives", negatives), positive("eps", eps)
+        self.negatives, self.eps = integer("negatives", negatives), positive("eps", eps)
         self.permutation_invariant = negatives == 1
         self.features = features if isinstance(features, nn.Module) else VGGFeatures(str(features))
 
     def check(self, student: Tensor, teacher: Tensor) -> None:
         super().check(student, teacher)
         if student.ndim != 4:
-            raise ValueError(f"needs outputs (N, C, H, W), got {said(student, teacher)}")
+            raise ValueError(f"needs outputs (N, C, H, W), got {shapes_of(student, teacher)}")
 
     def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
         if self.negatives > len(student):
-            raise ValueError(f"negatives: {self.negatives} needs as large a batch, got {len(student)}")
+            raise ValueError(f"negatives: {self.negatives} needs a batch of at least that size, got {len(student)}")
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         lr = context.get("lr")
         if lr is None:
-            raise SrkdError("csd: needs the LR images (lr), from which its negatives are made")
+            raise SrkdError("csd: needs the LR images (lr) for its negatives")
         with torch.no_grad():
             bicubic = F.interpolate(lr.to(student), student.shape[2:], mode="bicubic", align_corners=False).clamp(0, 1)
             positives, negatives = self.features(teacher), self.features(bicubic)
@@ -159,7 +159,7 @@ class ContrastiveSelfDistillation(Loss):
 
 
 class _Edges(nn.Module):
-    """Differences to the neighbours to the right and below: the smallest perceptual space there is, for tests."""
+    """Differences to the right and lower neighbours: a minimal perceptual network, for tests."""
 
     def forward(self, image: Tensor) -> list[Tensor]:
         return [image.diff(dim=3), image.diff(dim=2)]

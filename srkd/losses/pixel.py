@@ -1,4 +1,4 @@
-"""Distances between images, element by element: to the ground truth, or to the teacher's output."""
+"""Element-wise distances between images: to the ground truth or to the teacher's output."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkd.losses.base import Example, Loss, choice, positive, said
+from srkd.losses.base import Example, Loss, choice, positive, shapes_of
 from srkd.losses.registry import register
 
 
@@ -24,7 +24,7 @@ class _Pixel(Loss):
 
 
 def charbonnier(difference: Tensor, eps: float) -> Tensor:
-    """sqrt(d^2 + eps^2) - eps: L1 that is smooth at zero, and zero there; finite for any finite float32 `d`."""
+    """sqrt(d^2 + eps^2) - eps: L1 smoothed at zero, and zero there; finite for any finite float32 d."""
     return torch.hypot(difference, difference.new_full((), eps)) - eps
 
 
@@ -35,7 +35,7 @@ class Output(_Pixel):
     The regression form of Hinton et al., "Distilling the Knowledge in a Neural Network", 2015 (arXiv:1503.02531).
 
     Shapes: any, the same on both sides; in SR (N, 3, H, W) in [0, 1]. Default weight: SR 1.0 (beside L1 to the ground
-    truth), classification 1.0 on logits with l2. Cost: one pass over the output; no memory beyond the difference.
+    truth), classification 1.0 on logits with l2. Cost: one pass over the output; memory the difference.
     """
 
     def __init__(self, norm: str = "l1", eps: float = 1e-3) -> None:
@@ -99,7 +99,8 @@ class PSNRLoss(_Pixel):
 
     Shapes: (N, C, H, W) in [0, 1], C = 3 with `toY`. Default weight: SR 1.0 as the only task loss (its gradient grows
     as the error falls), classification none. Cost: one pass over the output.
-    Source: HINet (Chen et al., CVPRW 2021) and NAFNet (Chen et al., ECCV 2022), whose BasicSR options name it so.
+    Source: HINet (Chen et al., CVPRW 2021) and NAFNet (Chen et al., ECCV 2022), from whose BasicSR options the name
+    comes.
     """
 
     reference: ClassVar[str] = "target"
@@ -112,7 +113,7 @@ class PSNRLoss(_Pixel):
     def check(self, student: Tensor, teacher: Tensor) -> None:
         super().check(student, teacher)
         if student.ndim != 4 or (self.to_y and student.shape[1] != 3):
-            raise ValueError(f"needs images (N, {3 if self.to_y else 'C'}, H, W), got {said(student, teacher)}")
+            raise ValueError(f"needs images (N, {3 if self.to_y else 'C'}, H, W), got {shapes_of(student, teacher)}")
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         difference = student - teacher

@@ -1,6 +1,6 @@
-"""The registry of losses: every class decorated with `@register("name")` in any file of this folder.
+"""The registry of losses: every class decorated with `@register("name")` in any module of this package.
 
-A new loss is a new file here and nothing else: the files are found by listing the folder.
+A new loss needs only a new file here: the modules are found by listing the package.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def get(name: str) -> type[Loss]:
     """The class registered as `name`.
 
     Raises:
-        SrkdError: no such loss; the message names the nearest.
+        SrkdError: unknown loss; the message names the nearest.
     """
     return _LOSSES[name]
 
@@ -51,10 +51,10 @@ def options(name: str) -> dict[str, inspect.Parameter]:
 
 
 def build(name: str, **given: Any) -> Loss:
-    """Make a loss by its registered name.
+    """Build a loss by its registered name.
 
     Raises:
-        SrkdError: unknown name or option (the nearest is named), a missing one, or a value that the loss refuses.
+        SrkdError: unknown name or option (the message names the nearest), a missing option, or an invalid value.
     """
     cls, known = get(name), options(name)
     given = {cls.renamed.get(key, key): value for key, value in given.items()}

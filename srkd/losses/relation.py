@@ -1,4 +1,4 @@
-"""Relations between instances: what is like what, compared instead of the features themselves."""
+"""Relations between instances: similarities, distances and angles are compared instead of the features."""
 
 from __future__ import annotations
 
@@ -9,31 +9,34 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from srkd.losses.align import as_maps, match_size
-from srkd.losses.base import Loss, choice, positive, whole
+from srkd.losses.base import Loss, choice, integer, positive
 from srkd.losses.numeric import gram, in_memory_order, inverse_norm, with_gradient
 from srkd.losses.registry import register
 
 
 class Relation(Loss):
-    """Base of losses between b instances, each a vector.
+    """Base of losses on the relations between b instances, each a vector.
 
     Options:
-        instances: `image`: the maps of a batch, flattened; `pooled`: the same averaged over their positions, C numbers
-            each, as classifiers' last features are; `patch`: non-overlapping windows of `patch` x `patch` positions
-            (what is left over at the right and bottom is not used); `pixel`: positions, of C numbers each.
+        instances: `image`: the flattened maps of the batch; `pooled`: the same averaged over positions, of size C, as
+            classifiers' last features; `patch`: non-overlapping windows of `patch` x `patch` positions (the remainder
+            at the right and bottom is dropped); `pixel`: positions, of size C.
         patch: the side of a window, in positions of the smaller map.
-        samples: patches or pixels compared at once; where there are more, so many are drawn at random, the same on
-            both sides, from torch's global CPU generator.
+        samples: the maximum number of patches or pixels; if there are more, this many are sampled at random, the same
+            on both sides, from torch's global CPU generator.
     """
 
     shapes: ClassVar[str] = "maps"
-    fewest = 2
-    most: int | None = None
+    min_instances = 2
+    max_instances: int | None = None
 
     def __init__(self, instances: str = "image", patch: int = 8, samples: int = 256) -> None:
         super().__init__()
         self.instances = choice("instances", instances, ("image", "pooled", "patch", "pixel"))
-        self.patch, self.samples = whole("patch", patch), whole("samples", samples, self.fewest, self.most)
+        self.patch, self.samples = (
+            integer("patch", patch),
+            integer("samples", samples, self.min_instances, self.max_instances),
+        )
         if instances in ("patch", "pixel"):
             self.stochastic, self.permutation_invariant = True, False
 
@@ -47,16 +50,18 @@ class Relation(Loss):
             count = len(student) * height * width
         else:
             count = len(student) * (height // self.patch) * (width // self.patch)
-        if count < self.fewest:
+        if count < self.min_instances:
             raise ValueError(
-                f"needs at least {self.fewest} instances, got {count} (instances: {self.instances}) "
+                f"needs at least {self.min_instances} instances, got {count} (instances: {self.instances}) "
                 f"from maps of {tuple(student.shape)}"
             )
-        if whole_images and self.most is not None and count > self.most:
-            raise ValueError(f"compares at most {self.most} instances, got a batch of {count}: use a smaller one")
+        if whole_images and self.max_instances is not None and count > self.max_instances:
+            raise ValueError(
+                f"compares at most {self.max_instances} instances, got a batch of {count}: use a smaller batch"
+            )
 
     def vectors(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-        """The instances of both sides: (b, D_s) and (b, D_t), row by row the same instance."""
+        """The instances of both sides: (b, D_s) and (b, D_t), the same instance in each row."""
         if self.instances == "pooled":
             return pooled(student), pooled(teacher)
         student, teacher = match_size(as_maps(student), as_maps(teacher))
@@ -93,17 +98,17 @@ class Relation(Loss):
 
 
 def pooled(maps: Tensor) -> Tensor:
-    """(N, C, H, W) averaged over positions; vectors (N, C) as they are."""
+    """(N, C, H, W) averaged over positions; vectors (N, C) unchanged."""
     return maps.flatten(2).mean(2) if maps.ndim == 4 else maps
 
 
 @register("sp")
 class SimilarityPreserving(Relation):
-    """||rownorm(F_s F_s^T) - rownorm(F_t F_t^T)||_F^2 / b^2: which instances excite a layer alike.
+    """||rownorm(F_s F_s^T) - rownorm(F_t F_t^T)||_F^2 / b^2: which instances activate a layer similarly.
 
     Shapes: maps (N, C, H, W) or vectors (N, C) of any channels, any range. Default weight: SR 1000 with patches or
-    pixels; classification 3000. Cost: b^2 D multiply-adds a side, memory b^2 and the flattened maps (channels_last maps
-    are not copied): 16 images of 64 x 48 x 48 take 0.04 G, 256 pixels of 64 channels 0.004 G.
+    pixels; classification 3000. Cost: b^2 D multiply-adds per side, memory b^2 and the flattened maps (channels_last
+    maps are not copied): 16 images of 64 x 48 x 48 take 0.04 G, 256 pixels of 64 channels 0.004 G.
     Source: Tung and Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019 (arXiv:1907.09682). RepDistiller:
     distiller_zoo/SP.py, on flattened maps, which is `instances: image`.
     """
@@ -116,7 +121,7 @@ class SimilarityPreserving(Relation):
 
 
 def _row_unit(products: Tensor) -> Tensor:
-    # Rows are scaled to a largest entry of 1 first: their squares overflow float32 from entries of 1e19 on.
+    # Rows are first scaled to a largest entry of 1: squares of entries above 1e19 overflow float32.
     largest = products.detach().abs().amax(1, keepdim=True)
     scaled = products * torch.where(largest > 0, 1 / largest.clamp_min(torch.finfo(products.dtype).tiny), 0)
     return scaled * inverse_norm(scaled.square().sum(1, keepdim=True))
@@ -127,19 +132,19 @@ class RelationalKD(Relation):
     """distance_weight smoothL1(d_s / mean d_s, d_t / mean d_t) + angle_weight smoothL1(angle_s, angle_t).
 
     d is the distance between two instances, divided by the mean over the positive ones; angle_ijk the cosine at i
-    between the directions to j and to k; the averages run over all pairs and all triples, the diagonal included.
+    between the directions to j and to k; the means run over all pairs and all triples, including the diagonal.
 
     Shapes: maps (N, C, H, W) or vectors (N, C) of any channels, any range; 3 to 256 instances. Default weight: SR 0.1;
     classification 1.0. Cost: distances and angles both come from the Gram matrix, in double precision since
     differences of near-equal products cancel: b^2 D multiply-adds a side, then 15 b^3 operations in blocks of 8 MB;
-    16 images are nothing, 256 patches or pixels (`samples`) about as much as a 50 K-parameter student's step: use 64.
+    16 images are negligible, 256 patches or pixels (`samples`) cost about a 50 K-parameter student's step: use 64.
     Source: Park et al., "Relational Knowledge Distillation", CVPR 2019 (arXiv:1904.05068): weights 25 and 50.
     RepDistiller: distiller_zoo/RKD.py, on a classifier's pooled features, which is `instances: pooled`.
     """
 
     zero_at_equal = True
-    fewest = 3
-    most = 256
+    min_instances = 3
+    max_instances = 256
 
     def __init__(
         self,
@@ -153,7 +158,7 @@ class RelationalKD(Relation):
         self.distance_weight = positive("distance_weight", distance_weight, zero=True)
         self.angle_weight = positive("angle_weight", angle_weight, zero=True)
         if not distance_weight and not angle_weight:
-            raise ValueError("distance_weight and angle_weight are both 0: nothing is left to compare")
+            raise ValueError("distance_weight and angle_weight are both 0: no term is left")
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         dtype = student.dtype
@@ -168,7 +173,7 @@ class RelationalKD(Relation):
 
 
 def squared_distances(vectors: Tensor) -> Tensor:
-    """|x_i - x_j|^2 (b, b) in double precision; exactly zero where the two agree to a millionth of their length."""
+    """|x_i - x_j|^2 (b, b) in double precision; exactly zero where the two agree to one millionth of their length."""
     products = gram(vectors.double())
     lengths = products.diagonal()
     total = lengths[:, None] + lengths[None, :]
@@ -177,16 +182,16 @@ def squared_distances(vectors: Tensor) -> Tensor:
 
 
 def _relative(squares: Tensor) -> Tensor:
-    apart = squares > 0
-    distances = torch.where(apart, torch.where(apart, squares, 1).sqrt(), 0)
-    return distances / (distances.sum() / apart.sum().clamp_min(1)).clamp_min(1e-30)
+    distinct = squares > 0
+    distances = torch.where(distinct, torch.where(distinct, squares, 1).sqrt(), 0)
+    return distances / (distances.sum() / distinct.sum().clamp_min(1)).clamp_min(1e-30)
 
 
 def angle_difference(squares_s: Tensor, squares_t: Tensor, entries: int = 2**19) -> Tensor:
     """mean over all i, j, k of smoothL1(cos_s - cos_t) at i between j and k, from squared distances (b, b).
 
-    With p = 1 / d the law of cosines gives cos_ijk = (d_ij^2 + d_ik^2 - d_jk^2) p_ij p_ik / 2. The b^3 cosines exist
-    only in blocks of `entries`; the gradient is summed along with the value.
+    With p = 1 / d the law of cosines gives cos_ijk = (d_ij^2 + d_ik^2 - d_jk^2) p_ij p_ik / 2. The b^3 cosines are
+    computed in blocks of `entries`; the gradient is accumulated along with the value.
     """
     b = len(squares_s)
     value, gradient = squares_s.new_zeros(()), torch.zeros_like(squares_s)

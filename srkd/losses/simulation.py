@@ -1,4 +1,4 @@
-"""A numerical simulation as the teacher: trusted as far as it is right, and less as training goes on."""
+"""A numerical simulation as the teacher, weighted by its accuracy and by training progress."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from srkd.losses.registry import register
 class Simulation(Loss):
     """mean of w (s - t)^2, w = exp(-|t - g| / tolerance) (1 - progress)^fade, over the elements where `mask` is true.
 
-    t is the simulator's forecast and g the truth: where the simulator itself was wrong by `tolerance`, in the units of
-    the quantity, it counts 1/e. `progress` goes from 0 to 1 over training; `fade` 0 keeps the weight, 1 lets it fall
-    linearly. Values outside the mask are not read: they may be NaN.
+    t is the simulator's forecast and g the truth: where the simulator's error is `tolerance`, in the units of the
+    quantity, the weight is 1/e. `progress` goes from 0 to 1 over training; with `fade` 0 the weight is constant, with 1
+    it falls linearly. Values outside the mask are not used: they may be NaN.
 
-    Shapes: student, teacher and target of one shape, any, normalised or in units; `mask` of that shape, booleans, or
+    Shapes: student, teacher and target of one shape, any, normalised or in units; `mask` of that shape, bool, or
     None for all. Default weight: weather 1.0 beside the loss to the truth; SR none. Cost: a few passes over the
     forecast.
-    Source: distillation of numerical weather simulations; the weight by the teacher's own error is in the manner of
+    Source: distillation of numerical weather simulations; the weight by the teacher's error follows
     Chen et al., "Learning Efficient Object Detection Models with Knowledge Distillation", NeurIPS 2017.
     """
 

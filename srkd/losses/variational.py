@@ -1,4 +1,4 @@
-"""Teacher features as a distribution that the student predicts: Gaussian for each channel, Laplace for each element."""
+"""The student predicts a distribution of teacher features: Gaussian per channel (VID), Laplace per element (PISR)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkd.losses.align import as_maps, like, match_layout, match_size
-from srkd.losses.base import Loss, exact, positive, unprepared
+from srkd.losses.align import as_maps, factory_kwargs, match_layout, match_size
+from srkd.losses.base import Loss, full_precision, positive, unprepared
 from srkd.losses.numeric import with_gradient
 from srkd.losses.registry import register
 
@@ -19,12 +19,12 @@ from srkd.losses.registry import register
 class VariationalInformation(Loss):
     """mean 0.5 ((mu(s) - t)^2 / v + log v): the teacher's features under a Gaussian that the student predicts.
 
-    mu is three learned 1x1 convolutions without bias, ReLU between them; v, one for each channel, is learned too:
+    mu is three learned 1x1 convolutions without bias, ReLU between them; v, one per channel, is learned too:
     softplus + 1e-5, starting from `variance`. The value may be negative.
 
     Shapes: maps (N, C, H, W) or vectors (N, C) of any channels, any range; maps of different size are average-pooled to
-    the smaller. Default weight: SR 1.0, classification 1.0. Cost: C_s C_t + 2 C_t^2 multiply-adds a position forward
-    and backward, in the autocast precision around it; memory three of the teacher's maps.
+    the smaller. Default weight: SR 1.0, classification 1.0. Cost: C_s C_t + 2 C_t^2 multiply-adds per position
+    forward and backward, under the caller's autocast; memory three of the teacher's maps.
     Source: Ahn et al., "Variational Information Distillation for Knowledge Transfer", CVPR 2019 (arXiv:1904.05835).
     RepDistiller: distiller_zoo/VID.py, after the authors' code.
     """
@@ -41,23 +41,23 @@ class VariationalInformation(Loss):
         self.raw_variance: nn.Parameter | None = None
 
     def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        ours, theirs, where = student.shape[1], teacher.shape[1], like(student)
+        ours, theirs, factory = student.shape[1], teacher.shape[1], factory_kwargs(student)
         self.mean = nn.Sequential(
-            nn.Conv2d(ours, theirs, 1, bias=False, **where),
+            nn.Conv2d(ours, theirs, 1, bias=False, **factory),
             nn.ReLU(inplace=True),
-            nn.Conv2d(theirs, theirs, 1, bias=False, **where),
+            nn.Conv2d(theirs, theirs, 1, bias=False, **factory),
             nn.ReLU(inplace=True),
-            nn.Conv2d(theirs, theirs, 1, bias=False, **where),
+            nn.Conv2d(theirs, theirs, 1, bias=False, **factory),
         )
         start = self.start - 1e-5
-        self.raw_variance = nn.Parameter(torch.full((theirs,), start + math.log(-math.expm1(-start)), **where))
+        self.raw_variance = nn.Parameter(torch.full((theirs,), start + math.log(-math.expm1(-start)), **factory))
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         if self.mean is None or self.raw_variance is None:
             raise unprepared(self, "mean and variance")
         student, teacher = match_size(as_maps(student), as_maps(teacher))
         variance = F.softplus(self.raw_variance) + 1e-5
-        mean = exact(self.mean(student))
+        mean = full_precision(self.mean(student))
         error = F.mse_loss(mean, match_layout(mean, teacher), reduction="none").mean((0, 2, 3))
         return 0.5 * (error / variance + variance.log()).mean()
 
@@ -66,16 +66,16 @@ class VariationalInformation(Loss):
 class PrivilegedLaplace(Loss):
     """mean log 2b + |mu(s) - t| / b: the teacher under a Laplace distribution that the student predicts.
 
-    mu and b are made for each element from the student's map by two heads of 1x1 convolution, PReLU, 1x1 convolution;
-    b is 0.1 softplus of its head. So what the student cannot know counts less. The value may be negative. (The official
-    code adds a constant, C log(2 pi) / 2, which has no gradient.)
+    mu and b are predicted per element from the student's map by two heads of 1x1 convolution, PReLU, 1x1 convolution; b
+    is 0.1 softplus of its head. Elements that the student cannot predict get less weight. The value may be negative.
+    (The official code adds a constant, C log(2 pi) / 2, which has no gradient.)
 
-    In the paper the teacher sees the HR image, through an encoder that squeezes it to the size of the LR image, and the
-    student starts from that teacher's weights: the network PrivilegedEDSR, and the recipes in examples/pisr.
+    In the paper the teacher sees the HR image through an encoder that compresses it to the LR image's size, and the
+    student starts from that teacher's weights: see the network PrivilegedEDSR and the recipes in examples/pisr.
 
     Shapes: maps (N, C, H, W), outputs or vectors (N, C) of any channels, any range; maps of different size are
     average-pooled to the smaller. Default weight: SR 1e-6 beside L1 to the ground truth in [0, 1]; classification 0.1.
-    Cost: 2 C_s^2 + 2 C_s C_t multiply-adds a position forward and backward; memory six of the teacher's maps.
+    Cost: 2 C_s^2 + 2 C_s C_t multiply-adds per position forward and backward; memory six of the teacher's maps.
     Source: Lee et al., "Learning with Privileged Information for Efficient Image Super-Resolution", ECCV 2020
     (arXiv:2007.07524). Official code: cvlab-yonsei/PISR, models/vid_module.py, losses/loss_factory.py.
     """
@@ -88,9 +88,11 @@ class PrivilegedLaplace(Loss):
         self.width: nn.Module | None = None
 
     def fit(self, student: Tensor, teacher: Tensor, **context: Any) -> None:
-        ours, theirs, where = student.shape[1], teacher.shape[1], like(student)
+        ours, theirs, factory = student.shape[1], teacher.shape[1], factory_kwargs(student)
         self.mean, self.width = (
-            nn.Sequential(nn.Conv2d(ours, ours, 1, **where), nn.PReLU(**where), nn.Conv2d(ours, theirs, 1, **where))
+            nn.Sequential(
+                nn.Conv2d(ours, ours, 1, **factory), nn.PReLU(**factory), nn.Conv2d(ours, theirs, 1, **factory)
+            )
             for _ in range(2)
         )
 

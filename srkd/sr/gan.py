@@ -240,7 +240,7 @@ class Task(task.Task):
             assert pair.discriminator is not None
             (real, _), (fake, _) = verdicts[number][:2]
             total = self.judgement([real, fake])
-            p_real, p_fake = self.judgement.verdict(real, fake)
+            p_real, p_fake = self.judgement.real_scores(real, fake)
             self._note(pair, {"l_d": total, "p_real": p_real, "p_fake": p_fake})
             if mutual and shared:
                 # The last verdict of each is that on the shared fakes: one pair's own, its peers' third batch.

@@ -1,4 +1,4 @@
-"""Adversarial losses against formulas written out in float64 and against BasicSR's, and what they lead to."""
+"""Adversarial losses against float64 formulas and against BasicSR's; the direction of their gradients."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def slow(kind: str, real: Tensor, fake: Tensor) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_values_are_the_papers(kind: str, logits: tuple[Tensor, Tensor]) -> None:
+def test_values_match_the_papers(kind: str, logits: tuple[Tensor, Tensor]) -> None:
     real, fake = logits
     generator, discriminator = slow(kind, real, fake)
     assert srkd.losses.build("GANLoss", gan_type=kind)(fake, real).item() == pytest.approx(generator, rel=1e-5)
@@ -46,7 +46,7 @@ def test_values_are_the_papers(kind: str, logits: tuple[Tensor, Tensor]) -> None
 
 
 @pytest.mark.parametrize("kind", ["vanilla", "lsgan"])
-def test_relativistic_losses_and_their_gradients_are_those_of_basicsrs_esrgan_model(
+def test_relativistic_losses_and_gradients_match_basicsrs_esrgan_model(
     kind: str, logits: tuple[Tensor, Tensor]
 ) -> None:
     from importlib import import_module
@@ -59,7 +59,7 @@ def test_relativistic_losses_and_their_gradients_are_those_of_basicsrs_esrgan_mo
     expected = (theirs(known - fake.mean(), False) + theirs(fake - known.mean(), True)) / 2
     torch.testing.assert_close(generator, expected)
     torch.testing.assert_close(torch.autograd.grad(generator, fake), torch.autograd.grad(expected, fake))
-    # As ESRGANModel.optimize_parameters has it: a backward pass for each, the other side's mean detached.
+    # As in ESRGANModel.optimize_parameters: a backward pass for each, the other side's mean detached.
     discriminator = srkd.losses.build("GANLossD", gan_type=kind, relativistic=True)([real, fake])
     of_real = theirs(real - fake.detach().mean(), True, is_disc=True) * 0.5
     of_fake = theirs(fake - real.detach().mean(), False, is_disc=True) * 0.5
@@ -68,13 +68,13 @@ def test_relativistic_losses_and_their_gradients_are_those_of_basicsrs_esrgan_mo
     torch.testing.assert_close(torch.autograd.grad(discriminator, (real, fake)), expected)
 
 
-def test_a_relativistic_hinge_is_refused() -> None:
-    with pytest.raises(SrkdError, match="relativistic goes with gan_type vanilla or lsgan"):
+def test_a_relativistic_hinge_raises() -> None:
+    with pytest.raises(SrkdError, match="relativistic needs gan_type vanilla or lsgan"):
         srkd.losses.build("GANLoss", gan_type="hinge", relativistic=True)
 
 
 @pytest.mark.parametrize("kind", ["vanilla", "lsgan", "hinge"])
-def test_values_are_basicsrs_with_its_labels(kind: str, logits: tuple[Tensor, Tensor]) -> None:
+def test_values_match_basicsr_with_its_labels(kind: str, logits: tuple[Tensor, Tensor]) -> None:
     from importlib import import_module
 
     basicsr.package()
@@ -88,7 +88,7 @@ def test_values_are_basicsrs_with_its_labels(kind: str, logits: tuple[Tensor, Te
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_side_pulls_the_logits_its_own_way(kind: str) -> None:
+def test_generator_and_discriminator_move_the_logits_in_opposite_directions(kind: str) -> None:
     real, fake = torch.zeros(4, 1, requires_grad=True), torch.zeros(4, 1, requires_grad=True)
     srkd.losses.build("GANLossD", gan_type=kind)([real, fake]).backward()
     assert (fake.grad >= 0).all() and fake.grad.sum() + (kind == "lsgan") > 0 > real.grad.max()
@@ -98,18 +98,18 @@ def test_each_side_pulls_the_logits_its_own_way(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_verdicts_lie_between_0_and_1_and_follow_the_logits(kind: str) -> None:
+def test_real_scores_lie_between_0_and_1_and_follow_the_logits(kind: str) -> None:
     loss = srkd.losses.build("GANLossD", gan_type=kind)
-    real, fake = loss.verdict(torch.full((3, 1), 30.0), torch.full((3, 1), -30.0))
+    real, fake = loss.real_scores(torch.full((3, 1), 30.0), torch.full((3, 1), -30.0))
     assert real == pytest.approx(1, abs=1e-6) and fake == pytest.approx(0, abs=1e-6)
-    same = loss.verdict(torch.full((3, 1), 0.5), torch.full((3, 1), 0.5))
+    same = loss.real_scores(torch.full((3, 1), 0.5), torch.full((3, 1), 0.5))
     assert same[0] == same[1]
 
 
-def test_what_cannot_be_computed_is_refused_in_words() -> None:
+def test_invalid_inputs_raise() -> None:
     with pytest.raises(SrkdError, match="gan_type must be one of vanilla, lsgan, hinge, ragan, got 'wgan'"):
         srkd.losses.build("GANLoss", gan_type="wgan")
     with pytest.raises(SrkdError, match="logits of real images, which were not given"):
         srkd.losses.build("GANLoss", gan_type="ragan")(torch.zeros(2, 1))
-    with pytest.raises(SrkdError, match="real images and of fakes, got a list of 3"):
+    with pytest.raises(SrkdError, match="real and of fake images, got a list of 3"):
         srkd.losses.build("GANLossD").prepare([torch.zeros(2, 1)] * 3)

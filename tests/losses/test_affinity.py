@@ -1,4 +1,4 @@
-"""FAKD's affinities in blocks against the whole matrices."""
+"""FAKD's blockwise affinities against the full matrices."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_fakd():
     assert srkd.losses.build("fakd")(s, t).item() == pytest.approx(expected.item(), rel=1e-9)
 
 
-def test_fakd_gradient_is_that_of_autograd():
+def test_fakd_gradient_matches_autograd():
     s, t = maps(2, 3, 4, 5).requires_grad_(), maps(2, 6, 4, 5, seed=1)
     (expected,) = torch.autograd.grad((affinity(s) - affinity(t)).abs().mean(), s)
     (gradient,) = torch.autograd.grad(srkd.losses.build("fakd")(s, t), s)
@@ -36,11 +36,11 @@ def test_fakd_gradient_is_that_of_autograd():
 @pytest.mark.parametrize("entries", [1, 50, 99, 1000])
 def test_block_size_changes_nothing(entries):
     s, t = maps(2, 10, 3).requires_grad_(), maps(2, 10, 6, seed=1)
-    whole = (s @ s.transpose(1, 2) - t @ t.transpose(1, 2)).abs().mean()
-    (expected,) = torch.autograd.grad(whole, s)
+    full = (s @ s.transpose(1, 2) - t @ t.transpose(1, 2)).abs().mean()
+    (expected,) = torch.autograd.grad(full, s)
     value = affinity_difference(s, t, entries)
     (gradient,) = torch.autograd.grad(3 * value, s)
-    assert value.item() == pytest.approx(whole.item(), rel=1e-12)
+    assert value.item() == pytest.approx(full.item(), rel=1e-12)
     torch.testing.assert_close(gradient, 3 * expected, rtol=1e-9, atol=1e-12)
 
 
@@ -51,6 +51,6 @@ def test_pool_averages_both_sides_first():
     assert srkd.losses.build("fakd", pool=2)(s, t).item() == pytest.approx(expected.item(), rel=1e-9)
 
 
-def test_a_pool_larger_than_the_maps_is_refused_in_words():
+def test_a_pool_larger_than_the_maps_raises():
     with pytest.raises(SrkdError, match="pool 5 is larger than the maps"):
         srkd.losses.build("fakd", pool=5).prepare(maps(2, 3, 4, 4), maps(2, 6, 4, 4))

@@ -24,6 +24,6 @@ def test_at(p):
     assert srkd.losses.build("at", p=p)(s, t).item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_powers_whose_gradient_is_infinite_at_zero_are_refused():
+def test_powers_with_an_infinite_gradient_at_zero_raise():
     with pytest.raises(srkd.errors.SrkdError, match="p must be at least 1"):
         srkd.losses.build("at", p=0.5)

@@ -1,17 +1,17 @@
-"""Losses before the activation: values by hand, gradients by autograd."""
+"""Losses before the activation: values against formulas, gradients against autograd."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from formulas import batch_norm, convolution, maps, shaken
+from formulas import batch_norm, convolution, maps, perturb
 
 import srkd.losses
 from srkd.errors import SrkdError
 
 
-def agree(loss, s, t, formula):
-    """Value and gradient of the loss are those of the formula, element by element."""
+def assert_matches(loss, s, t, formula):
+    """Assert that value and gradient of the loss equal those of the element-wise formula."""
     expected = torch.stack([formula(a, b) for a, b in zip(s.flatten(), t.flatten(), strict=True)]).mean()
     (wanted,) = torch.autograd.grad(expected, s)
     value = loss(s, t)
@@ -24,7 +24,7 @@ def agree(loss, s, t, formula):
 def test_ab(margin):
     s, t = maps(2, 3, 4, 4).requires_grad_(), maps(2, 3, 4, 4, seed=1)
     t[0, 0] = 0
-    agree(
+    assert_matches(
         srkd.losses.build("ab", margin=margin),
         s,
         t,
@@ -41,7 +41,7 @@ def test_ofd():
     assert loss.margin.flatten().tolist() == pytest.approx(margins)
     below = torch.tensor(margins, dtype=torch.float64)[None, :, None, None].expand_as(t)
     goal = torch.maximum(t, below)
-    agree(loss, s, goal, lambda a, g: 0 * a if a <= g <= 0 else (a - g) ** 2)
+    assert_matches(loss, s, goal, lambda a, g: 0 * a if a <= g <= 0 else (a - g) ** 2)
 
 
 def test_ofd_takes_its_margin_from_the_first_batches_of_training():
@@ -50,7 +50,7 @@ def test_ofd_takes_its_margin_from_the_first_batches_of_training():
     loss.prepare(s, batches[0])
     for batch in batches[1:]:
         loss(s, batch)
-    seen = torch.cat(batches[:3])  # the dry run's and two of training's
+    seen = torch.cat(batches[:3])  # the dry run's batch and two training batches
     wanted = [seen[:, c][seen[:, c] < 0].mean().item() for c in range(3)]
     assert loss.margin.flatten().tolist() == pytest.approx(wanted, rel=1e-12)
     loss.eval()
@@ -62,7 +62,7 @@ def test_ofd_with_batch_norm_is_the_official_connector():
     s, t = maps(2, 3, 4, 4), maps(2, 5, 4, 4, seed=1)
     loss = srkd.losses.build("ofd", batch_norm=True)
     loss.prepare(s, t)
-    state = shaken(loss)
+    state = perturb(loss)
     ours = batch_norm(convolution(s, state, "projection.0"), state, "projection.1")
     margins = torch.stack([t[:, c][t[:, c] < 0].mean() for c in range(5)])[None, :, None, None]
     goal = torch.maximum(t, margins)
@@ -79,6 +79,6 @@ def test_ofd_keeps_its_margin_in_the_checkpoint():
     assert torch.equal(other.margin, loss.margin)
 
 
-def test_ofd_before_prepare_says_what_to_do():
+def test_ofd_before_prepare_raises():
     with pytest.raises(SrkdError, match="ofd: call prepare"):
         srkd.losses.build("ofd")(maps(2, 3, 4, 4), maps(2, 3, 4, 4))

@@ -39,12 +39,12 @@ def test_flsd_takes_gamma_from_the_sample():
     assert srkd.losses.build("flsd")(S, LABELS).item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_certainty_has_a_finite_gradient_even_at_a_fractional_power():
+def test_confident_samples_have_a_finite_gradient_at_a_fractional_power():
     s = torch.tensor([[100.0, 0.0]], requires_grad=True)
     srkd.losses.build("focal", gamma=0.5)(s, torch.tensor([0])).backward()
     assert s.grad.isfinite().all()
 
 
-def test_labels_of_another_shape_are_refused_in_words():
+def test_labels_of_another_shape_raise():
     with pytest.raises(SrkdError, match=r"focal: needs labels, .* of shape \(8,\), got torch.int64 of shape \(3,\)"):
         srkd.losses.build("focal")(S, LABELS[:3])

@@ -7,7 +7,7 @@ from srkd import losses
 from srkd.errors import SrkdError
 
 
-def slowly(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> float:
+def reference(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> float:
     total, counted = 0.0, 0
     for row, label in zip(logits.double(), labels.tolist(), strict=True):
         if label == -100:
@@ -19,25 +19,25 @@ def slowly(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> floa
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_is_the_formula_and_ignores_what_it_is_told_to(smoothing: float) -> None:
+def test_matches_the_formula_and_honours_ignore_index(smoothing: float) -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(8, 5), torch.tensor([0, 4, -100, 2, 1, -100, 3, 3])
     loss = losses.build("CrossEntropyLoss", label_smoothing=smoothing)
-    assert float(loss(logits, labels)) == pytest.approx(slowly(logits, labels, smoothing), rel=1e-6)
+    assert float(loss(logits, labels)) == pytest.approx(reference(logits, labels, smoothing), rel=1e-6)
     assert float(loss(logits, torch.full((8,), -100))) == 0
 
 
-def test_takes_positions_and_probabilities() -> None:
+def test_accepts_positions_and_probabilities() -> None:
     torch.manual_seed(0)
     logits, labels = torch.randn(2, 5, 3), torch.randint(5, (2, 3))
     loss = losses.build("CrossEntropyLoss")
-    flat = slowly(logits.movedim(1, 2).reshape(6, 5), labels.flatten(), 0.0)
+    flat = reference(logits.movedim(1, 2).reshape(6, 5), labels.flatten(), 0.0)
     assert float(loss(logits, labels)) == pytest.approx(flat, rel=1e-6)
     one_hot = torch.nn.functional.one_hot(labels, 5).movedim(2, 1).float()
     assert float(loss(logits, one_hot)) == pytest.approx(flat, rel=1e-6)
 
 
-def test_refuses_labels_that_do_not_fit_and_too_much_smoothing() -> None:
+def test_mismatched_labels_and_invalid_smoothing_raise() -> None:
     with pytest.raises(SrkdError, match="needs labels"):
         losses.build("CrossEntropyLoss")(torch.randn(2, 5), torch.tensor([1, 2, 3]))
     with pytest.raises(SrkdError, match="label_smoothing"):

@@ -1,4 +1,4 @@
-"""Mutual learning against its formulas, and where its gradients go."""
+"""Mutual learning: values against formulas, and its gradients."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def test_mean_over_networks_of_mean_over_peers(divergence, temperature):
 
 
 @pytest.mark.parametrize("divergence", ["kl", "bernoulli", "l2"])
-def test_each_network_learns_from_its_own_term_only(divergence):
-    """With the peers' roles cut apart by hand the gradients are the same: none passes through a target."""
+def test_each_network_gets_gradients_from_its_own_term_only(divergence):
+    """The gradients equal those with explicitly detached peers: none passes through a target."""
     nets = [z.clone().requires_grad_() for z in COHORT[:2]]
     loss = srkd.losses.build("mutual", divergence=divergence, temperature=2.0)
     loss(nets).backward()
@@ -71,9 +71,9 @@ def test_the_minimum_is_agreement(divergence):
     assert loss([COHORT[0], COHORT[0] + torch.tensor([0.1, 0, 0])]).item() > 0
 
 
-def test_a_cohort_of_one_and_different_shapes_are_refused_in_words():
+def test_a_single_network_and_different_shapes_raise():
     loss = srkd.losses.build("mutual")
-    with pytest.raises(SrkdError, match="a cohort needs at least 2 networks, got 1"):
+    with pytest.raises(SrkdError, match="mutual learning needs at least 2 networks, got 1"):
         loss.prepare(COHORT[:1])
     with pytest.raises(SrkdError, match=r"differ in shape: \(4, 3\), \(4, 2\)"):
         loss.prepare([COHORT[0], COHORT[1][:, :2]])

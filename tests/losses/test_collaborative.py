@@ -1,4 +1,4 @@
-"""Soft labels on drawn items against their formulas; where every item is drawn, chance has no part."""
+"""Soft labels on sampled items against their formulas; deterministic where every item is sampled."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_cd() -> None:
     assert loss(s, t, mask=MASK).item() == pytest.approx(sum(terms) / len(terms), rel=1e-9)
 
 
-def test_cd_draws_what_the_teacher_ranks_first() -> None:
+def test_cd_samples_what_the_teacher_ranks_first() -> None:
     t = torch.arange(50.0).expand(2000, 50)
     s = torch.zeros(2000, 50, requires_grad=True)
     torch.manual_seed(0)
@@ -40,7 +40,7 @@ def test_cd_draws_what_the_teacher_ranks_first() -> None:
 
 
 def chances(own: torch.Tensor, other: torch.Tensor, eps: float, direction: str) -> list[float]:
-    """The paper's, of one user's items: ranks count from the best."""
+    """The paper's sampling weights for one user's items; ranks count from the best."""
 
     def rank(x: torch.Tensor, i: int) -> int:
         return sum(y > x[i].item() for y in x.tolist())
@@ -51,9 +51,9 @@ def chances(own: torch.Tensor, other: torch.Tensor, eps: float, direction: str) 
 
 
 @pytest.mark.parametrize("direction", ["to_student", "to_teacher"])
-def test_bd_draws_by_how_far_the_rankings_differ(direction: str) -> None:
+def test_bd_samples_by_rank_difference(direction: str) -> None:
     own, other = torch.tensor([3.0, 2.0, 1.0, 0.0, 9.0]), torch.tensor([2.0, 0.0, 3.0, 1.0, -9.0])
-    mask = torch.tensor([False, False, False, False, True])  # what was trained on is not ranked
+    mask = torch.tensor([False, False, False, False, True])  # training items are not ranked
     s = own.repeat(4000, 1).requires_grad_()
     torch.manual_seed(0)
     loss = srkd.losses.build("bd", count=1, eps=0.5, direction=direction)
@@ -63,8 +63,8 @@ def test_bd_draws_by_how_far_the_rankings_differ(direction: str) -> None:
 
 
 @pytest.mark.parametrize("direction", ["to_student", "to_teacher"])
-def test_bd_is_the_mean_over_draws_with_replacement(direction: str) -> None:
-    """In expectation over the draws; the number of draws makes it close."""
+def test_bd_is_the_mean_over_samples_with_replacement(direction: str) -> None:
+    """Compared in expectation, with many samples."""
     own, other = scores(0), scores(1)
     expected = 0.0
     for u in range(5):
@@ -76,7 +76,7 @@ def test_bd_is_the_mean_over_draws_with_replacement(direction: str) -> None:
     assert loss(own, other, mask=MASK).item() == pytest.approx(expected, rel=0.02)
 
 
-def test_bd_of_equal_rankings_is_zero_to_the_student_and_not_to_the_teacher() -> None:
+def test_bd_of_equal_rankings_is_zero_for_the_student_but_not_for_the_teacher() -> None:
     s = scores(0)
     assert srkd.losses.build("bd")(2 * s, s, mask=MASK).item() == 0
     assert srkd.losses.build("bd", direction="to_teacher")(2 * s, s, mask=MASK).item() > 0

@@ -1,4 +1,4 @@
-"""Contrastive distillation: InfoNCE with its queue, NCE with its bank, and what they keep."""
+"""Contrastive distillation: InfoNCE with a queue, NCE with a memory bank, and their state."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_infonce_against_batch_and_queue():
     assert loss(s, t).item() == pytest.approx(expected / 4, rel=1e-9)
 
 
-def test_the_queue_takes_the_newest_in_training_and_stands_still_in_eval():
+def test_the_queue_is_updated_in_training_and_constant_in_eval():
     s, t = vectors(4, 3), vectors(4, 5, seed=1)
     loss = ready(s, t)
     before = loss.keys.clone()
@@ -67,7 +67,7 @@ def test_instances_of_maps(instances, count):
 
 
 def test_bank_is_nce_in_both_directions(monkeypatch):
-    """RepDistiller, crd/criterion.py and crd/memory.py, whose 1e-7 in the denominators is left out."""
+    """RepDistiller, crd/criterion.py and crd/memory.py, without its 1e-7 in the denominators."""
     s, t, index = vectors(3, 3), vectors(3, 5, seed=1), torch.tensor([4, 0, 2])
     loss = ready(s, t, bank=6, negatives=4)
     drawn = torch.tensor([1, 5, 5, 0])
@@ -90,7 +90,7 @@ def test_bank_is_nce_in_both_directions(monkeypatch):
     assert loss(s, t, index=index).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_bank_moves_seen_entries_by_half_and_keeps_the_rest():
+def test_bank_updates_seen_entries_with_momentum_and_keeps_the_rest():
     s, t, index = vectors(3, 3), vectors(3, 5, seed=1), torch.tensor([4, 0, 2])
     loss = ready(s, t, bank=6, negatives=4)
     before = loss.bank_t.clone()
@@ -107,30 +107,32 @@ def test_bank_moves_seen_entries_by_half_and_keeps_the_rest():
 
 def test_indexed_data_have_a_bank_and_others_a_queue():
     s, t = vectors(3, 3), vectors(3, 5, seed=1)
-    told = {"index": torch.tensor([4, 0, 2]), "examples": 6}
+    indexed = {"index": torch.tensor([4, 0, 2]), "examples": 6}
 
-    def prepared(given, **options):
+    def prepare(given, **options):
         loss = srkd.losses.build("crd", dim=8, queue=6, **options)
         loss.prepare(s, t, **given)
         return loss
 
-    bank = prepared(told)
+    bank = prepare(indexed)
     assert bank.bank_s.shape == bank.bank_t.shape == (6, 8) and bank.keys is None
-    assert bank(s, t, **told).isfinite()
-    assert bank.bank_s.square().sum(1).mean() == pytest.approx(1, abs=0.5)  # even in +-sqrt(3 / dim), as officially
-    for loss in (prepared({}), prepared(told, bank=0), prepared(told, instances="pixel")):
-        assert loss.bank_s is None and loss.keys.shape == (6, 8) and loss(s, t, **told).isfinite()
+    assert bank(s, t, **indexed).isfinite()
+    assert bank.bank_s.square().sum(1).mean() == pytest.approx(
+        1, abs=0.5
+    )  # uniform in +-sqrt(3 / dim), as in the official code
+    for loss in (prepare({}), prepare(indexed, bank=0), prepare(indexed, instances="pixel")):
+        assert loss.bank_s is None and loss.keys.shape == (6, 8) and loss(s, t, **indexed).isfinite()
 
 
 @pytest.mark.parametrize("index", [None, torch.tensor([0, 1]), torch.tensor([0, 1, 6])])
-def test_bank_says_which_index_it_needs(index):
+def test_bank_with_an_invalid_index_raises(index):
     s, t = vectors(3, 3), vectors(3, 5, seed=1)
     with pytest.raises(SrkdError, match=r"crd: needs index \(3\) below bank = 6"):
         ready(s, t, bank=6, negatives=4)(s, t, index=index)
 
 
-def test_a_bank_of_patches_is_refused():
-    with pytest.raises(SrkdError, match="a bank holds whole instances"):
+def test_a_bank_of_patches_raises():
+    with pytest.raises(SrkdError, match="a bank stores whole images"):
         srkd.losses.build("crd", bank=10, instances="pixel")
 
 

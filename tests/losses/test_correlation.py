@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from formulas import linear, maps, shaken
+from formulas import linear, maps, perturb
 
 import srkd.losses
 from srkd.errors import SrkdError
@@ -53,7 +53,7 @@ def test_neighbour_multiplies_the_errors_of_adjacent_embeddings(layout):
     s, t = maps(4, 3, 2, 2), maps(4, 5, 2, 2, seed=1)
     loss = srkd.losses.build("cc", neighbour=True, dim=6)
     loss.prepare(s, t)
-    state = shaken(loss)
+    state = perturb(loss)
     ours, theirs = (linear(x.mean((2, 3)), state, f"embed_{side}") for x, side in ((s, "s"), (t, "t")))
     errors = (ours - theirs).abs().tolist()
     expected = sum(sum(a * b for a, b in zip(errors[i], errors[i + 1], strict=True)) for i in range(3)) / 3
@@ -62,7 +62,7 @@ def test_neighbour_multiplies_the_errors_of_adjacent_embeddings(layout):
     assert not loss.permutation_invariant and srkd.losses.build("cc").permutation_invariant
 
 
-def test_neighbour_embeds_both_sides_by_what_it_learns_and_says_so_before_prepare():
+def test_neighbour_has_learned_embeddings_and_raises_before_prepare():
     s, t = maps(4, 3, 2, 2), maps(4, 5, 2, 2, seed=1)
     loss = srkd.losses.build("cc", neighbour=True)
     with pytest.raises(SrkdError, match="cc: call prepare"):
@@ -85,6 +85,6 @@ def test_pooled_instances_are_the_means_over_positions(name):
 
 
 @pytest.mark.parametrize("name", ["pkt", "cc", "crd"])
-def test_too_few_instances_are_refused_in_words(name):
+def test_too_few_instances_raise(name):
     with pytest.raises(SrkdError, match="at least 2 instances, got 1"):
         srkd.losses.build(name).prepare(maps(1, 3, 4, 4), maps(1, 3, 4, 4))

@@ -1,4 +1,4 @@
-"""What holds for every registered loss, through its `example`: a new loss is covered by being there."""
+"""Invariants of every registered loss, checked on its `example`: new losses are covered automatically."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def leaves(maps):
 
 
 def floating(change):
-    """`change` for measurements; labels and other whole numbers stay."""
+    """`change` applied to floating-point tensors only, not to labels and other integers."""
     return lambda m: change(m) if m.is_floating_point() else m
 
 
@@ -74,7 +74,7 @@ def test_zero_at_equal(name):
     assert values(loss, example).abs() < 1e-6
 
 
-EDGES = {  # what a side holds: a factor of its noise, and a constant beside it
+EDGES = {  # contents of a side: the scale of its noise, and an added constant
     "zero": (0.0, 0.0),
     "one": (0.0, 1.0),
     "constant": (0.0, 1e4),
@@ -108,7 +108,7 @@ def rows_of(maps, count: int, batch: int):
 
 
 def smallest(example: Example, loss: Loss) -> Example:
-    """The example with as few instances as the loss takes."""
+    """The example cut to the smallest batch that the loss accepts."""
     batch = len(leaves(example.student)[0])
     for count in range(1, batch + 1):
         cut = {key: rows_of(value, count, batch) for key, value in example.context.items()}
@@ -118,17 +118,16 @@ def smallest(example: Example, loss: Loss) -> Example:
         except SrkdError:
             continue
         return few
-    raise AssertionError("it does not take its own example")
+    raise AssertionError("the loss rejects its own example")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_edge_inputs_give_finite_values_and_gradients(name):
-    """Zero, constant and large sides in three precisions, and a batch as small as the loss takes; every failure is
-    named."""
+    """Zero, constant and large inputs in three precisions, and the smallest accepted batch; all failures are listed."""
     loss, example = ready(name)
     cases = [(example, *pair, dtype) for pair in PAIRS for dtype in (torch.float32, torch.bfloat16, torch.float16)]
     cases += [(smallest(example, loss), *pair, torch.float32) for pair in (("noise", "noise"), ("constant", "zero"))]
-    wrong = []
+    failures = []
     for source, student, teacher, dtype in cases:
         this, case = copy.deepcopy(loss), copy.deepcopy(source)
         case.student = each(each(case.student, filled(student, 5, dtype)), lambda m: m.requires_grad_())
@@ -137,15 +136,15 @@ def test_edge_inputs_give_finite_values_and_gradients(name):
         value.backward()
         sides = [m.grad for m in leaves(case.student)] if loss.trains_student else []
         gradients = [g for g in [*sides, *(p.grad for p in this.parameters())] if g is not None]
-        # Half precision may be too narrow for the gradient that it is rounded to, which is why AMP scales losses.
+        # Gradients may overflow float16, which is why AMP scales losses.
         fine = [g.isfinite().all() if g.dtype != torch.float16 else ~g.isnan().any() for g in gradients]
         if not (value.isfinite() and fine and all(fine)):
             batch = len(leaves(case.student)[0])
-            wrong.append(f"{student} against {teacher}, {dtype}, batch of {batch}: {value.item()}")
-    assert not wrong, "\n".join(wrong)
+            failures.append(f"{student} against {teacher}, {dtype}, batch of {batch}: {value.item()}")
+    assert not failures, "\n".join(failures)
 
 
-# The numbers of fakes and of real images may differ; LR images arrive by name.
+# Losses whose sides may differ: fake and real images may differ in number; `lr` is passed by keyword.
 FREE = {"GANLoss", "lr_imitation"}
 
 
@@ -153,30 +152,30 @@ COMPARING = [n for n in NAMES if srkd.losses.get(n).example(0).teacher is not No
 
 
 @pytest.mark.parametrize("name", COMPARING)
-def test_sides_that_do_not_go_together_are_told_in_a_loop_of_ones_own(name):
-    """No teacher of one image for a batch of many is broadcast, and no other shape where the loss does not resize."""
+def test_incomparable_sides_raise_in_a_custom_loop(name):
+    """A teacher batch of one is not broadcast, nor are other shapes unless the loss resizes."""
     loss, example = ready(name)
 
-    def refused(teacher, words):
-        with pytest.raises(SrkdError, match=f"^{name}: .*{words}"):
+    def assert_raises(teacher, message):
+        with pytest.raises(SrkdError, match=f"^{name}: .*{message}"):
             loss(example.student, teacher, example.target, **example.context)
-        with pytest.raises(SrkdError, match=f"^{name}: .*{words}"):
+        with pytest.raises(SrkdError, match=f"^{name}: .*{message}"):
             loss.prepare(example.student, teacher, **example.context)
 
     if srkd.losses.get(name).reference == "target" and not leaves(example.teacher)[0].is_floating_point():
-        with pytest.raises(SrkdError, match=f"^{name}: .*(labels|one shape on both sides)"):
+        with pytest.raises(SrkdError, match=f"^{name}: .*(labels|equal shapes on both sides)"):
             loss(example.student, example.teacher[:1])
         return
     one = each(example.teacher, lambda m: m[:1])
-    refused(one, r"student \(.*teacher \(1, ")
-    refused(None, "nothing|as many layers")
+    assert_raises(one, r"student \(.*teacher \(1, ")
+    assert_raises(None, "nothing|same number of layers")
     if loss.layers == "list":
-        refused(list(example.teacher)[:-1], "as many layers a side")
+        assert_raises(list(example.teacher)[:-1], "same number of layers per side")
     if loss.shapes == "equal":
-        refused(example.teacher[..., :1], r"teacher \(")
+        assert_raises(example.teacher[..., :1], r"teacher \(")
     elif loss.state_dict():
         wider = each(example.teacher, lambda m: torch.cat((m, m), 1))
-        with pytest.raises(SrkdError, match=f"^{name}: its learned parts were made for other channels than student"):
+        with pytest.raises(SrkdError, match=f"^{name}: its learned parts were built for other channels than student"):
             loss(example.student, wider, example.target, **example.context)
 
 
@@ -220,13 +219,13 @@ def test_learned_parts_survive_copies_and_state_dicts(name):
     other, _ = ready(name, seed=7)
     other.load_state_dict(loss.state_dict())
     twin = copy.deepcopy(loss)
-    expected = values(loss, example)  # with one random state, as the others
+    expected = values(loss, example)  # with the same random state as the others
     assert torch.equal(values(twin, example), expected)
     assert torch.equal(values(other, example), expected)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_autocast_around_a_loss_changes_nothing_that_it_computes_itself(name):
+def test_autocast_does_not_affect_a_losss_own_computation(name):
     loss, example = ready(name)
     expected = values(copy.deepcopy(loss), example)
     with torch.autocast("cpu", torch.bfloat16):
@@ -245,9 +244,9 @@ def test_docstring_states_formula_shapes_weight_cost_and_source(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_list_where_a_tensor_is_due_is_refused_and_the_reverse(name):
+def test_a_list_instead_of_a_tensor_raises_and_vice_versa(name):
     example = srkd.losses.get(name).example(0)
     loss = srkd.losses.build(name, **example.options)
     wrong = [example.student] if loss.layers == "single" else example.student[0]
-    with pytest.raises(SrkdError, match=r"one layer a side.*list of 1|list of layers a side.*single tensor"):
+    with pytest.raises(SrkdError, match=r"one layer per side.*list of 1|list of layers per side.*single tensor"):
         loss.prepare(wrong, wrong, **example.context)

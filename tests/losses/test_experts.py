@@ -1,4 +1,4 @@
-"""Distillation experts against their formula, entity by entity, with the draw of the experts known."""
+"""Distillation experts against their formula, entity by entity, with known Gumbel noise."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_de(progress: float) -> None:
     assert loss(s, t, progress=progress).item() == pytest.approx(slow, rel=1e-9)
 
 
-def test_in_the_end_one_expert_predictions() -> None:
+def test_a_single_expert_is_selected_at_the_end() -> None:
     s, t = vectors(7, 3, seed=0), vectors(7, 6, seed=1)
     torch.manual_seed(0)
     loss = srkd.losses.build("de", experts=3)
@@ -46,7 +46,7 @@ def test_in_the_end_one_expert_predictions() -> None:
     assert min(abs(value - total) for total in totals) < 1e-9
 
 
-def test_experts_and_gate_learn() -> None:
+def test_experts_and_gate_get_gradients() -> None:
     s, t = vectors(7, 3, seed=0), vectors(7, 6, seed=1)
     loss = srkd.losses.build("de", experts=2)
     loss.prepare(s, t, progress=0.0)
@@ -54,6 +54,6 @@ def test_experts_and_gate_learn() -> None:
     assert all(p.grad is not None and p.grad.abs().max() > 0 for p in loss.parameters())
 
 
-def test_maps_are_refused_in_words() -> None:
+def test_maps_raise() -> None:
     with pytest.raises(SrkdError, match=r"needs vectors \(N, D\) of the same N entities"):
         srkd.losses.build("de").prepare(torch.zeros(2, 3, 4, 4), torch.zeros(2, 3, 4, 4), progress=0.0)

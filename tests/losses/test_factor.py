@@ -1,10 +1,10 @@
-"""Factor transfer: its value by hand, and the paraphraser carried over from its stage."""
+"""Factor transfer: its value against the formula, and the paraphraser loaded from its stage."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from formulas import convolution, leaky, maps, shaken
+from formulas import convolution, leaky, maps, perturb
 
 import srkd.losses
 from srkd.errors import SrkdError
@@ -18,7 +18,7 @@ def ready(name, s, t, **options):
 
 
 def three(x, state, name, *, last=True):
-    """Three convolutions, each but perhaps the last with LeakyReLU 0.1 after it."""
+    """Three convolutions, each followed by LeakyReLU 0.1, except the last unless `last`."""
     for number in (0, 2, 4):
         x = convolution(x, state, f"{name}.{number}")
         x = leaky(x, 0.1) if last or number < 4 else x
@@ -28,7 +28,7 @@ def three(x, state, name, *, last=True):
 def test_value_is_the_distance_of_normalised_factors():
     s, t = maps(2, 4, 5, 5), maps(2, 6, 5, 5, seed=1)
     loss = ready("factor_transfer", s, t)
-    state = shaken(loss)
+    state = perturb(loss)
     ours, theirs = three(s, state, "translator"), three(t, state, "paraphraser.encoder")
     assert ours.shape == theirs.shape == (2, 3, 5, 5)
     expected = 0.0
@@ -38,10 +38,10 @@ def test_value_is_the_distance_of_normalised_factors():
     assert loss(s, t).item() == pytest.approx(expected.item() / ours.numel(), rel=1e-9)
 
 
-def test_paraphrase_is_the_error_of_what_is_rebuilt():
+def test_paraphrase_is_the_reconstruction_error():
     s, t = maps(2, 4, 5, 5), maps(2, 6, 5, 5, seed=1)
     loss = ready("paraphrase", s, t)
-    state = shaken(loss)
+    state = perturb(loss)
     rebuilt = three(three(t, state, "paraphraser.encoder"), state, "paraphraser.decoder", last=False)
     assert loss(s, t).item() == pytest.approx((rebuilt - t).square().mean().item(), rel=1e-9)
 
@@ -63,7 +63,7 @@ def test_the_paraphraser_learns_by_reconstruction_and_moves_to_factor_transfer_b
     assert torch.equal(loss.paraphraser.encoder(t), stage.paraphraser.encoder(t))
 
 
-def test_only_the_translator_learns_in_factor_transfer():
+def test_factor_transfer_trains_only_the_translator():
     s, t = maps(2, 4, 5, 5), maps(2, 6, 5, 5, seed=1)
     loss = ready("factor_transfer", s, t, rate=0.25)
     loss(s, t).backward()
@@ -72,6 +72,6 @@ def test_only_the_translator_learns_in_factor_transfer():
 
 
 @pytest.mark.parametrize("name", ["factor_transfer", "paraphrase"])
-def test_use_before_prepare_says_what_to_do(name):
+def test_use_before_prepare_raises(name):
     with pytest.raises(SrkdError, match=f"{name}: call prepare"):
         srkd.losses.build(name)(maps(2, 4, 5, 5), maps(2, 6, 5, 5))

@@ -1,4 +1,4 @@
-"""Element-wise feature losses against their formulas, and the alignment that they share."""
+"""Element-wise feature losses against their formulas, and their common alignment."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_vectors_compare_as_maps_of_one_position():
     assert loss(s, t).item() == pytest.approx(loss(s[:, :, None, None], t[:, :, None, None]).item())
 
 
-def test_different_channels_before_prepare_say_what_to_do():
+def test_different_channels_before_prepare_raise():
     with pytest.raises(SrkdError, match="fitnet: call prepare"):
         srkd.losses.build("fitnet")(maps(2, 3, 4, 4), maps(2, 5, 4, 4))
 
@@ -65,17 +65,17 @@ def test_different_channels_before_prepare_say_what_to_do():
         ((2, 3, 4, 4), (2, 3), "needs maps"),
         ((2, 3, 4), (2, 3, 4), "needs maps"),
         ((2, 3, 4, 4), (3, 3, 4, 4), "batches differ"),
-        ((2, 3, 0, 4), (2, 3, 4, 4), "nothing to compare"),
+        ((2, 3, 0, 4), (2, 3, 4, 4), "empty input"),
     ],
 )
 @pytest.mark.parametrize("name", ["fitnet", "at", "sp", "rkd", "fakd"])
-def test_shapes_that_cannot_be_compared_are_refused_in_words(name, student, teacher, message):
+def test_incomparable_shapes_raise(name, student, teacher, message):
     with pytest.raises(SrkdError, match=message) as caught:
         srkd.losses.build(name).prepare(torch.zeros(student), torch.zeros(teacher))
     assert str(student) in str(caught.value)
 
 
-def test_half_precision_teacher_meets_a_single_precision_student():
+def test_half_precision_teacher_with_a_float32_student():
     s, t = maps(2, 3, 4, 4, dtype=torch.float32), maps(2, 3, 4, 4, seed=1, dtype=torch.float32)
     loss = srkd.losses.build("fitnet")
     value = loss(s, t.half())

@@ -31,7 +31,7 @@ def test_fsp_sums_over_adjacent_pairs():
     assert loss(s, t).item() == pytest.approx(expected.item(), rel=1e-9)
 
 
-def test_fsp_projected_flow_is_the_flow_of_projected_maps():
+def test_fsp_projected_flow_equals_the_flow_of_projected_maps():
     s, t = [maps(2, 2, 3, 4, seed=i) for i in range(2)], [maps(2, c, 3, 4, seed=c) for c in (5, 3)]
     loss = srkd.losses.build("fsp")
     loss.prepare(s, t)
@@ -51,15 +51,18 @@ def test_fsp_pools_all_four_maps_to_the_smallest():
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "words"),
-    [(1, 1, "two or more layers a side, got 1"), (2, 3, "as many layers a side, got 2 of the student and 3")],
+    ("ours", "theirs", "message"),
+    [
+        (1, 1, "at least two layers per side, got 1"),
+        (2, 3, "same number of layers per side, got 2 of the student and 3"),
+    ],
 )
-def test_fsp_needs_two_layers_and_as_many_a_side(ours, theirs, words):
-    with pytest.raises(SrkdError, match=words):
+def test_fsp_needs_two_layers_and_equal_numbers_per_side(ours, theirs, message):
+    with pytest.raises(SrkdError, match=message):
         srkd.losses.build("fsp").prepare([maps(2, 3, 4, 4)] * ours, [maps(2, 3, 4, 4)] * theirs)
 
 
-def test_fsp_before_prepare_says_what_to_do():
+def test_fsp_before_prepare_raises():
     with pytest.raises(SrkdError, match="fsp: call prepare"):
         srkd.losses.build("fsp")([maps(2, 3, 4, 4)] * 2, [maps(2, 3, 4, 4)] * 2)
 

@@ -1,4 +1,4 @@
-"""The Haar wavelet by its matrix, and its inverse property."""
+"""The Haar wavelet against its matrix, and the FFT loss against a DFT."""
 
 from __future__ import annotations
 
@@ -53,26 +53,26 @@ def test_wavelet_sums_levels_of_mean_high_bands(levels, low):
     assert srkd.losses.build("wavelet", levels=levels, low=low)(s, t).item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_a_shift_of_brightness_has_no_high_bands():
+def test_a_brightness_shift_has_no_high_bands():
     s = images(1, 3, 8, 8)
     assert srkd.losses.build("wavelet", levels=3)(s, s + 0.5).item() == pytest.approx(0, abs=1e-12)
 
 
-def test_odd_sides_leave_out_the_last_row_and_column():
+def test_odd_sides_drop_the_last_row_and_column():
     s, t = images(1, 3, 9, 11), images(1, 3, 9, 11, seed=1)
     loss = srkd.losses.build("wavelet")
     assert loss(s, t).item() == pytest.approx(loss(s[..., :8, :10], t[..., :8, :10]).item(), rel=1e-12)
 
 
-def test_images_too_small_for_the_levels_are_refused_in_words():
+def test_images_too_small_for_the_levels_raise():
     with pytest.raises(SrkdError, match="4 levels need sides of at least 16"):
         srkd.losses.build("wavelet", levels=4).prepare(images(1, 3, 16, 8), images(1, 3, 16, 8))
-    with pytest.raises(srkd.errors.SrkdError, match="levels must be a whole number from 1 to 4, got 5"):
+    with pytest.raises(srkd.errors.SrkdError, match="levels must be an integer from 1 to 4, got 5"):
         srkd.losses.build("wavelet", levels=5)
 
 
-def test_the_fft_loss_is_its_formula() -> None:
-    """L1 between real and imaginary parts stacked, as ShuffleMixer's and SAFMN's code has it, by a written-out DFT."""
+def test_fft_loss_matches_its_formula() -> None:
+    """L1 between real and imaginary parts stacked, as in ShuffleMixer's and SAFMN's code, by an explicit DFT."""
     rng = np.random.default_rng(0)
     s, t = rng.random((2, 1, 2, 4, 6))
     total, count = 0.0, 0

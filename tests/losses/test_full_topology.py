@@ -30,7 +30,7 @@ def test_ftd_compares_users_with_items_too() -> None:
     loss = srkd.losses.build("ftd")
     assert loss(S, T).item() == pytest.approx(slow, rel=1e-9)
     apart = loss(S[:1], T[:1]) + loss(S[1:], T[1:])
-    assert apart.item() < 0.9 * slow  # what the pairs of a user and an item were missing from
+    assert apart.item() < 0.9 * slow  # the value without user-item pairs
 
 
 def test_rotating_and_scaling_the_student_changes_nothing() -> None:
@@ -41,14 +41,18 @@ def test_rotating_and_scaling_the_student_changes_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["ftd", "htd"])
 @pytest.mark.parametrize(
-    ("student", "teacher", "words"),
+    ("student", "teacher", "message"),
     [
         ([torch.zeros(2, 3, 4, 4)], [torch.zeros(2, 3, 4, 4)], r"needs vectors \(N, D\) of the same N entities"),
         ([torch.ones(2, 3)], [torch.ones(3, 3)], r"student \(2, 3\), teacher \(3, 3\)"),
         ([torch.ones(1, 3)], [torch.ones(1, 3)], "at least 2 entities"),
-        ([torch.ones(2, 3), torch.ones(2, 4)], [torch.ones(2, 5)] * 2, r"the student's vectors have \[3, 4\] numbers"),
+        (
+            [torch.ones(2, 3), torch.ones(2, 4)],
+            [torch.ones(2, 5)] * 2,
+            r"the student's vectors have different sizes, \[3, 4\]",
+        ),
     ],
 )
-def test_what_are_no_entities_is_refused_in_words(name: str, student: object, teacher: object, words: str) -> None:
-    with pytest.raises(SrkdError, match=words):
+def test_invalid_entities_raise(name: str, student: object, teacher: object, message: str) -> None:
+    with pytest.raises(SrkdError, match=message):
         srkd.losses.build(name).prepare(student, teacher)

@@ -1,4 +1,4 @@
-"""IEKD: its value from its formula, who learns from what, and targets that do not collapse."""
+"""IEKD: its value against the formula, the gradients of its terms, and targets that do not collapse."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def linear(module, x):
     return x @ module.weight.T + module.bias
 
 
-def test_value_is_its_formula_written_out():
+def test_value_matches_the_formula():
     loss = ready(internal=2.0, external=3.0, matching=0.5)
     z_s, z_t = [positions(m) for m in STUDENT], [positions(m) for m in TEACHER]
     s, t = tokens(loss.ours, z_s), tokens(loss.theirs, z_t)
@@ -85,7 +85,7 @@ def test_value_is_its_formula_written_out():
     assert loss(STUDENT, TEACHER).item() == pytest.approx(expected.item(), rel=1e-9)
 
 
-def test_the_encoder_learns_from_the_teacher_alone():
+def test_the_encoder_is_trained_by_the_teacher_alone():
     loss = ready()
     student = [m.clone().requires_grad_() for m in STUDENT]
     parts = loss.parts(student, TEACHER)
@@ -99,7 +99,7 @@ def test_the_encoder_learns_from_the_teacher_alone():
 
 
 def test_targets_do_not_collapse():
-    """The student may satisfy its terms, but the targets go on telling images apart, as well as at the start."""
+    """While the student's terms fall, the targets still distinguish images as well as at the start."""
     random = torch.Generator().manual_seed(0)
     teacher = [torch.randn(16, 8, 4, 4, generator=random), torch.randn(16, 12, 2, 2, generator=random)]
     student = [torch.randn(16, 6, 4, 4, generator=random).requires_grad_() for _ in range(2)]
@@ -117,32 +117,32 @@ def test_targets_do_not_collapse():
         optimiser.step()
     after = loss.parts(student, teacher)
     assert spread() > 0.7 * first
-    assert after["rebuilding"] < 0.5 * before["rebuilding"]  # so they still say what the teacher's maps were
+    assert after["rebuilding"] < 0.5 * before["rebuilding"]  # the targets still encode the teacher's maps
     mixed_up = loss.parts([m.flip(0) for m in student], teacher)
     assert all(after[name] < 0.8 * mixed_up[name] for name in ("matching", "internal", "external"))
 
 
-def test_layers_may_have_any_size_and_vectors_will_do():
+def test_layers_of_any_size_and_vectors_are_accepted():
     student, teacher = maps((2, 4, 7, 5), (2, 6)), maps((2, 5, 3, 1), (2, 3), seed=2)
     assert ready(student, teacher)(student, teacher).isfinite()
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "message"),
     [
         ({"internal": 0, "external": 0, "matching": 0}, "all 0"),
         ({"dim": 10, "heads": 4}, "dim must be a multiple of heads"),
-        ({"size": 0}, "size must be a whole number"),
+        ({"size": 0}, "size must be an integer"),
     ],
 )
-def test_refuses_options_that_make_no_sense(options, words):
-    with pytest.raises(SrkdError, match=words):
+def test_invalid_options_raise(options, message):
+    with pytest.raises(SrkdError, match=message):
         srkd.losses.build("iekd", **options)
 
 
-def test_refuses_unpaired_layers_and_use_before_prepare():
+def test_unpaired_layers_and_use_before_prepare_raise():
     loss = srkd.losses.build("iekd")
-    with pytest.raises(SrkdError, match="as many layers a side, got 2 of the student and 1 of the teacher"):
+    with pytest.raises(SrkdError, match="same number of layers per side, got 2 of the student and 1 of the teacher"):
         loss.prepare(STUDENT, TEACHER[:1])
     with pytest.raises(SrkdError, match="iekd: call prepare"):
         loss(STUDENT, TEACHER)

@@ -1,4 +1,4 @@
-"""Teachers that know other labels: masked KL and the sum over families, against their formulas."""
+"""Teachers with other labels: masked KL and the sum over families, against their formulas."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def test_no_marked_token_gives_zero_with_a_gradient_of_zero():
 
 
 @pytest.mark.parametrize("mask", [None, MASK.float(), MASK[:1]])
-def test_masked_kl_says_which_mask_it_needs(mask):
+def test_masked_kl_with_an_invalid_mask_raises(mask):
     with pytest.raises(SrkdError, match=r"masked_kl: needs a boolean mask of shape \(2, 3\)"):
         srkd.losses.build("masked_kl")(S, T, mask=mask)
 
 
-def test_a_teacher_with_more_labels_is_refused_in_words():
-    with pytest.raises(SrkdError, match="the teacher's labels being the student's first"):
+def test_a_teacher_with_more_labels_raises():
+    with pytest.raises(SrkdError, match="whose first labels are the teacher's"):
         srkd.losses.build("masked_kl").prepare(T, S)
 
 
@@ -71,14 +71,14 @@ def test_coarse_sums_the_student_by_family():
     assert loss(s, t).item() == pytest.approx(expected, rel=1e-9)
 
 
-def test_coarse_with_a_family_each_is_kd():
+def test_coarse_with_one_class_per_family_is_kd():
     s, t = S[..., :3].flatten(0, 1), T.flatten(0, 1)
     coarse = srkd.losses.build("coarse", families=[0, 1, 2])
     assert coarse(s, t).item() == pytest.approx(srkd.losses.build("kd")(s, t).item(), rel=1e-9)
 
 
 @pytest.mark.parametrize("families", [[], [0, 2], [1, 2]])
-def test_families_with_gaps_are_refused(families):
+def test_families_with_gaps_raise(families):
     with pytest.raises(SrkdError, match="coarse: families must number"):
         srkd.losses.build("coarse", families=families)
 
@@ -94,6 +94,6 @@ def test_families_may_come_from_the_task():
     assert loss(s, t, families=families) == srkd.losses.build("coarse", families=families)(s, t)
 
 
-def test_classes_that_the_families_do_not_cover_are_refused_in_words():
-    with pytest.raises(SrkdError, match=r"families say \(N, 5\) for the student and \(N, 3\) for the teacher"):
+def test_classes_not_covered_by_the_families_raise():
+    with pytest.raises(SrkdError, match=r"families need \(N, 5\) for the student and \(N, 3\) for the teacher"):
         srkd.losses.build("coarse", families=[0, 2, 1, 0, 2]).prepare(torch.zeros(4, 6), torch.zeros(4, 3))

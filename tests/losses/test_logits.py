@@ -1,4 +1,4 @@
-"""Distillation of class probabilities against the formulas written out."""
+"""Distillation of class probabilities against explicit formulas."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_kd_on_positions_is_the_mean_over_them():
     assert loss(s, t).item() == pytest.approx(loss(S, T).item(), rel=1e-12)
 
 
-def test_logits_of_different_shape_are_refused_in_words():
-    with pytest.raises(SrkdError, match=r"one shape on both sides, got student \(4, 5\), teacher \(4, 3\)"):
+def test_logits_of_different_shape_raise():
+    with pytest.raises(SrkdError, match=r"equal shapes on both sides, got student \(4, 5\), teacher \(4, 3\)"):
         srkd.losses.build("kd").prepare(S, T[:, :3])
 
 
@@ -73,8 +73,8 @@ def test_dkd_on_positions():
 
 @pytest.mark.parametrize("name", ["kd", "dkd"])
 @pytest.mark.parametrize("how", ["labels", "mask", "attention mask", "both"])
-def test_padded_positions_count_nothing(name, how):
-    """Tokens (N, C, L): as if the padded ones were not there, whatever they hold, and without a gradient to them."""
+def test_padded_positions_are_ignored(name, how):
+    """Tokens (N, C, L): padded ones have no effect, whatever they contain, and no gradient."""
     s, t = (3 * torch.randn(2, 5, 3, generator=RNG, dtype=torch.float64) for _ in range(2))
     labels, real = torch.tensor([[0, 4, 1], [2, 3, 0]]), torch.tensor([[True, True, False], [True, False, False]])
     wanted = [(torch.stack([x[i, :, j] for i in range(2) for j in range(3) if real[i, j]])) for x in (s, t)]
@@ -92,7 +92,7 @@ def test_padded_positions_count_nothing(name, how):
 
 
 @pytest.mark.parametrize("name", ["kd", "dkd", "focal", "flsd", "CrossEntropyLoss"])
-def test_nothing_but_padding_is_zero_without_gradient(name):
+def test_padding_alone_gives_zero_and_no_gradient(name):
     s, labels = S.clone().requires_grad_(), torch.full((4,), -100)
     loss = srkd.losses.build(name)
     value = loss(s, labels) if loss.reference == "target" else loss(s, T, labels)
@@ -101,13 +101,13 @@ def test_nothing_but_padding_is_zero_without_gradient(name):
 
 
 @pytest.mark.parametrize("name", ["focal", "flsd"])
-def test_focal_losses_leave_out_padding(name):
+def test_focal_losses_ignore_padding(name):
     labels, loss = LABELS.clone(), srkd.losses.build(name)
     labels[1] = -100
     assert loss(S, labels).item() == pytest.approx(loss(S[[0, 2, 3]], LABELS[[0, 2, 3]]).item(), rel=1e-12)
 
 
-def test_kd_counts_unlabelled_examples_where_it_is_told_to():
+def test_kd_includes_unlabelled_examples_if_ignore_index_is_none():
     labels = torch.full((4,), -100)
     assert srkd.losses.build("kd", ignore_index=None)(S, T, labels).item() == srkd.losses.build("kd")(S, T).item()
     first = srkd.losses.build("kd", ignore_index=2)(S, T, LABELS)
@@ -130,26 +130,26 @@ def maps_of_logits():
         ({"mask": torch.ones(2, 7)}, "mask"),
     ],
 )
-def test_classes_in_the_last_dimension_are_told_by_labels_and_mask(given, name):
+def test_classes_in_the_last_dimension_are_detected_by_labels_and_mask(given, name):
     s, t = torch.randn(2, 7, 5), torch.randn(2, 7, 5)
-    words = rf"kd: needs {name} of shape \(2, 5\) for logits \(2, 7, 5\).*got \(2, 7\): transpose"
-    with pytest.raises(SrkdError, match=words):
+    message = rf"kd: needs {name} of shape \(2, 5\) for logits \(2, 7, 5\).*got \(2, 7\): transpose"
+    with pytest.raises(SrkdError, match=message):
         srkd.losses.build("kd")(s, t, **given)
 
 
 @pytest.mark.parametrize("name", ["kd", "dkd"])
-def test_one_logit_is_an_error_that_says_what_to_use(name):
+def test_one_logit_raises_and_suggests_an_alternative(name):
     loss, one = srkd.losses.build(name), (S[:, :1], T[:, :1])
     for call in (loss, loss.prepare):
         with pytest.raises(SrkdError, match=rf"{name}: needs at least 2 classes.*`output` \(norm: l2\).*\(0, z\)"):
             call(*one)
-    two = [torch.cat((torch.zeros_like(z), z), 1) for z in one]  # what the message says: KL of Bernoullis
+    two = [torch.cat((torch.zeros_like(z), z), 1) for z in one]  # the suggested alternative: KL of Bernoullis
     q, p = ([[1 / (1 + math.exp(z / 4)), 1 / (1 + math.exp(-z / 4))] for z in x[:, 0].tolist()] for x in one)
     expected = sum(map(kl, p, q)) / 4 * 16
     assert srkd.losses.build("kd")(*two).item() == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("labels", [None, torch.zeros(4), torch.zeros(3, dtype=torch.long)])
-def test_dkd_says_which_labels_it_needs(labels):
-    with pytest.raises(SrkdError, match=r"dkd: needs labels, whole numbers of shape \(4,\)"):
+def test_dkd_with_invalid_labels_raises(labels):
+    with pytest.raises(SrkdError, match=r"dkd: needs labels, integers of shape \(4,\)"):
         srkd.losses.build("dkd")(S, T, labels)

@@ -1,10 +1,10 @@
-"""Masked generation: its masks, and its value with the mask known."""
+"""Masked generation: its masks, and its value for a known mask."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from formulas import convolution, maps, shaken
+from formulas import convolution, maps, perturb
 
 import srkd.losses
 from srkd.errors import SrkdError
@@ -20,21 +20,21 @@ def ready(s, t, **options):
     ("options", "shape", "ratio"),
     [({"ratio": 0.0}, (2, 1, 6, 6), 0.0), ({}, (2, 1, 6, 6), 0.5), ({"mask": "channel"}, (2, 5, 1, 1), 0.15)],
 )
-def test_value_is_the_official_ones_mean(options, shape, ratio):
-    """yzd-v/MGD: the align convolution, the mask, two 3x3 convolutions with ReLU between, squares."""
+def test_value_is_the_mean_of_the_official_loss(options, shape, ratio):
+    """yzd-v/MGD: the alignment convolution, the mask, two 3x3 convolutions with ReLU between, squares."""
     s, t = maps(2, 3, 6, 6), maps(2, 5, 6, 6, seed=1)
     loss = ready(s, t, **options)
-    state = shaken(loss)
+    state = perturb(loss)
     torch.manual_seed(7)
     value = loss(s, t)
     torch.manual_seed(7)
     seen = convolution(s, state, "projection") * torch.where(torch.rand(shape) < ratio, 0, 1)
-    made = convolution(convolution(seen, state, "generation.0").clamp_min(0), state, "generation.2")
-    assert value.item() == pytest.approx((made - t).square().mean().item(), rel=1e-9)
+    generated = convolution(convolution(seen, state, "generation.0").clamp_min(0), state, "generation.2")
+    assert value.item() == pytest.approx((generated - t).square().mean().item(), rel=1e-9)
 
 
 @pytest.mark.parametrize(("mask", "along"), [("position", (1,)), ("channel", (2, 3))])
-def test_the_mask_hides_whole_positions_or_channels_in_the_given_share(mask, along):
+def test_the_mask_covers_whole_positions_or_channels_at_the_given_ratio(mask, along):
     s = torch.ones(8, 16, 16, 16)
     loss = ready(s, s, ratio=0.3, mask=mask)
     seen = []
@@ -59,6 +59,6 @@ def test_the_mask_follows_the_global_seed():
 
 
 @pytest.mark.parametrize("options", [{"ratio": -0.1}, {"ratio": 1.0}, {"ratio": "half"}, {"mask": "pixel"}])
-def test_what_is_no_share_or_mask_is_refused(options):
+def test_invalid_ratio_or_mask_raises(options):
     with pytest.raises(SrkdError, match=f"mgd: {next(iter(options))}"):
         srkd.losses.build("mgd", **options)

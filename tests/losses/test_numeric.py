@@ -1,26 +1,26 @@
-"""The safe building blocks: values, gradients, and what happens at zero."""
+"""Numerically safe building blocks: values, gradients, and behaviour at zero."""
 
 from __future__ import annotations
 
 import torch
 
-from srkd.losses.numeric import cosines, in_memory_order, unit, with_gradient
+from srkd.losses.numeric import cosines, in_memory_order, l2_normalise, with_gradient
 
 
 def vectors(*shape, seed=0):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def test_unit_has_the_gradient_of_the_quotient():
+def test_l2_normalise_has_the_gradient_of_the_quotient():
     x = vectors(2, 3, 4).requires_grad_()
-    assert torch.autograd.gradcheck(lambda v: unit(v, 1), x)
-    assert torch.autograd.gradcheck(lambda v: unit(v, 1, 2), x)
-    torch.testing.assert_close(unit(x, 1), x / x.square().sum(1, keepdim=True).sqrt())
+    assert torch.autograd.gradcheck(lambda v: l2_normalise(v, 1), x)
+    assert torch.autograd.gradcheck(lambda v: l2_normalise(v, 1, 2), x)
+    torch.testing.assert_close(l2_normalise(x, 1), x / x.square().sum(1, keepdim=True).sqrt())
 
 
-def test_unit_of_zero_is_zero_without_gradient():
+def test_l2_normalise_of_zero_is_zero_without_gradient():
     x = torch.zeros(2, 3, requires_grad=True)
-    unit(x, 1).sum().backward()
+    l2_normalise(x, 1).sum().backward()
     assert x.grad.abs().max() == 0
 
 
@@ -35,14 +35,14 @@ def test_cosines_of_zero_rows_are_zero_without_gradient():
     assert x.grad.isfinite().all() and x.grad[1].abs().max() == 0
 
 
-def test_memory_order_costs_no_copy_in_either_format():
+def test_in_memory_order_copies_in_neither_format():
     for form in (torch.contiguous_format, torch.channels_last):
         maps = torch.randn(2, 3, 4, 5).contiguous(memory_format=form)
         flat = in_memory_order(maps)
         assert flat.data_ptr() == maps.data_ptr() and flat.shape == (2, 60)
 
 
-def test_with_gradient_may_be_asked_twice():
+def test_with_gradient_supports_two_backward_passes():
     x = vectors(3).requires_grad_()
     y = with_gradient(x.detach().sum(), {x: torch.arange(3.0, dtype=torch.float64)})
     (first,) = torch.autograd.grad(2 * y, x, retain_graph=True)

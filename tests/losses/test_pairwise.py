@@ -1,4 +1,4 @@
-"""BPR against its formula: where a user has one item of each class, chance leaves its value alone."""
+"""BPR against its formula; deterministic where a user has one item of each class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_bpr_of_one_rated_and_one_unobserved_item() -> None:
     assert value == pytest.approx(softplus(-1.1), rel=1e-9)
 
 
-def test_of_two_rated_items_the_one_of_the_higher_class_comes_first() -> None:
+def test_of_two_rated_items_the_higher_class_ranks_first() -> None:
     scores = torch.tensor([[0.7, -0.4]], dtype=torch.float64)
     value = srkd.losses.build("bpr", pairs=200)(scores, torch.tensor([[1, 2]])).item()
     assert value == pytest.approx(softplus(1.1), rel=1e-9)
@@ -33,5 +33,5 @@ def test_items_of_unknown_class_get_no_gradient() -> None:
     assert scores.grad is not None and (scores.grad[classes < 0] == 0).all() and scores.grad[classes > 0].any()
 
 
-def test_a_user_without_pairs_counts_nothing() -> None:
+def test_a_user_without_pairs_is_ignored() -> None:
     assert srkd.losses.build("bpr")(torch.randn(1, 4), torch.tensor([[-1, 0, 0, -1]])).item() == 0

@@ -1,4 +1,4 @@
-"""The VGG reader on small random weights, and contrastive self-distillation by hand."""
+"""VGG features from small random weights, and contrastive self-distillation against its formula."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def weights(tmp_path):
     return network, str(path)
 
 
-def test_vgg_is_built_from_the_file_and_gives_the_first_activation_of_each_resolution(weights):
+def test_vgg_is_built_from_a_file_and_returns_the_first_activation_of_each_resolution(weights):
     network, path = weights
     image = torch.rand(2, 3, 8, 8)
     mean, deviation = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -73,18 +73,18 @@ def test_csd_needs_lr_and_a_batch_as_large_as_its_negatives(weights):
     loss = srkd.losses.build("csd", features=weights[1], negatives=3)
     with pytest.raises(SrkdError, match="csd: needs the LR images"):
         loss(s, s)
-    with pytest.raises(SrkdError, match="negatives: 3 needs as large a batch, got 2"):
+    with pytest.raises(SrkdError, match="negatives: 3 needs a batch of at least that size, got 2"):
         loss.prepare(s, s)
 
 
-def test_weights_that_cannot_be_had_are_said_in_words(tmp_path):
+def test_missing_or_invalid_weights_raise(tmp_path):
     with pytest.raises(SrkdError, match=r'csd: no VGG weights at ".*nowhere.pth": give "hub" or the path'):
         srkd.losses.build("csd", features=str(tmp_path / "nowhere.pth"))
     other = tmp_path / "other.pth"
     torch.save({"conv.weight": torch.zeros(1)}, other)
-    with pytest.raises(SrkdError, match="holds no VGG"):
+    with pytest.raises(SrkdError, match="is not a VGG state dict"):
         srkd.losses.build("csd", features=str(other))
     broken = tmp_path / "broken.pth"
     broken.write_bytes(b"not a checkpoint")
-    with pytest.raises(SrkdError, match="is no state dict that can be read safely"):
+    with pytest.raises(SrkdError, match="is not a state dict that can be loaded safely"):
         srkd.losses.build("csd", features=str(broken))

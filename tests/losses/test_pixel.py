@@ -34,12 +34,14 @@ def test_task_losses_compare_with_the_ground_truth(name, norm):
     assert srkd.losses.build(name)(S, T).item() == srkd.losses.build("output", norm=norm, **options)(S, T).item()
 
 
-def test_outputs_of_different_shape_are_refused_in_words():
-    with pytest.raises(SrkdError, match=r"one shape on both sides, got student \(2, 3, 4, 5\), teacher \(2, 3, 2, 5\)"):
+def test_outputs_of_different_shape_raise():
+    with pytest.raises(
+        SrkdError, match=r"equal shapes on both sides, got student \(2, 3, 4, 5\), teacher \(2, 3, 2, 5\)"
+    ):
         srkd.losses.build("output").prepare(S, T[:, :, :2])
 
 
-def test_lr_imitation_is_l1_to_the_lr_image_and_says_what_it_lacks():
+def test_lr_imitation_is_l1_to_the_lr_image_and_raises_without_it():
     """PISR's teacher_LR_constraint_loss."""
     encoded, lr, hr = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4), torch.rand(2, 3, 8, 8)
     loss = srkd.losses.build("lr_imitation")
@@ -51,7 +53,7 @@ def test_lr_imitation_is_l1_to_the_lr_image_and_says_what_it_lacks():
 
 
 @pytest.mark.parametrize("to_y", [False, True])
-def test_the_psnr_loss_is_nafnets_formula(to_y: bool) -> None:
+def test_psnr_loss_matches_nafnets_formula(to_y: bool) -> None:
     def mse(a: torch.Tensor, b: torch.Tensor) -> float:
         if to_y:
             weights = (65.481, 128.553, 24.966)

@@ -46,18 +46,18 @@ def test_relaxed_ranking() -> None:
             assert relaxed_ranking(above, below)[u, k].item() == pytest.approx(term, rel=1e-9)
 
 
-def test_rd_weights_are_static_until_their_share_of_the_training_is_over() -> None:
+def test_rd_weights_are_static_for_the_given_share_of_the_training() -> None:
     loss = srkd.losses.build("rd", top=3, catch_up=0.1, static=0.2)
     assert loss.needs == ("mask", "progress") and srkd.losses.build("rd", catch_up=0.1).needs == ("mask",)
     first, later = (loss(S, T, mask=MASK, progress=p).item() for p in (0.19, 0.2))
     assert first == srkd.losses.build("rd", top=3)(S, T, mask=MASK).item()
     assert later == srkd.losses.build("rd", top=3, catch_up=0.1)(S, T, mask=MASK).item() != first
-    with pytest.raises(SrkdError, match="rd: static says when catch_up begins"):
+    with pytest.raises(SrkdError, match="rd: static sets when catch_up starts"):
         srkd.losses.build("rd", static=0.2)
 
 
 def test_rrd_of_the_whole_list_and_all_below_it_is_the_official_likelihood() -> None:
-    """DE-RRD_CIKM20, relaxed_ranking_loss: here every item is drawn, the list being half of what a user has left."""
+    """DE-RRD_CIKM20, relaxed_ranking_loss: here every item is sampled: the list is half of the unobserved items."""
     slow = 0.0
     for u in range(5):
         order = [S[u, i].item() for i in ranking(T, u)]
@@ -69,7 +69,7 @@ def test_rrd_of_the_whole_list_and_all_below_it_is_the_official_likelihood() -> 
 
 @pytest.mark.parametrize(("top", "length"), [(500, 5), (3, 3)])
 def test_rrd_pushes_down_only_what_is_below_the_teachers_list(top: int, length: int) -> None:
-    """Also where of the list but one item is drawn as interesting: the rest of it is left alone."""
+    """Also if only one item of the list is sampled as interesting: the others get no gradient."""
     none = torch.zeros_like(MASK)
     student = S.clone().requires_grad_()
     loss = srkd.losses.build("rrd", interesting=1, uninteresting=9, decay=0.01, top=top)
@@ -80,14 +80,14 @@ def test_rrd_pushes_down_only_what_is_below_the_teachers_list(top: int, length: 
         assert all(student.grad[u, i] > 0 for i in order[length:])
 
 
-def test_rrd_leaves_alone_what_was_rated() -> None:
+def test_rrd_gives_rated_items_no_gradient() -> None:
     student = S.clone().requires_grad_()
     srkd.losses.build("rrd")(student, T, mask=MASK).backward()
     assert (student.grad[MASK] == 0).all() and (student.grad[~MASK] != 0).any()
 
 
 @pytest.mark.parametrize("name", ["rd", "rrd", "cd", "bd"])
-def test_a_user_who_rated_everything_counts_nothing(name: str) -> None:
+def test_a_user_who_rated_everything_is_ignored(name: str) -> None:
     mask = torch.ones(1, 4, dtype=torch.bool)
     student = torch.randn(1, 4, requires_grad=True)
     value = srkd.losses.build(name)(student, torch.randn(1, 4), mask=mask)
@@ -97,13 +97,13 @@ def test_a_user_who_rated_everything_counts_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["rd", "rrd", "cd", "bd"])
 @pytest.mark.parametrize(
-    ("given", "words"),
+    ("given", "message"),
     [
         ({}, r"needs the keyword mask: call it with mask=\.\.\."),
         ({"mask": MASK[:1]}, r"needs a boolean mask of shape \(5, 9\), got torch.bool of shape \(1, 9\)"),
         ({"mask": MASK.float()}, r"needs a boolean mask of shape \(5, 9\), got torch.float32"),
     ],
 )
-def test_a_missing_or_wrong_mask_is_told(name: str, given: dict[str, torch.Tensor], words: str) -> None:
-    with pytest.raises(SrkdError, match=f"^{name}: {words}"):
+def test_a_missing_or_invalid_mask_raises(name: str, given: dict[str, torch.Tensor], message: str) -> None:
+    with pytest.raises(SrkdError, match=f"^{name}: {message}"):
         srkd.losses.build(name)(S, T, **given)

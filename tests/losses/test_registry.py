@@ -1,4 +1,4 @@
-"""Finding and building losses by name, and what the user is told when a name is wrong."""
+"""Looking up and building losses by name, and the errors for unknown names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from srkd.losses import Loss, registry
 
 @pytest.fixture
 def scratch(monkeypatch):
-    """A registry that forgets what the test adds."""
+    """Restores the registry after the test."""
     srkd.losses.names()
     monkeypatch.setattr(registry._LOSSES, "_classes", dict(registry._LOSSES._classes))
 
@@ -43,14 +43,14 @@ def test_missing_option_is_named(scratch):
     assert "scaled_l1" in srkd.losses.names()
 
 
-def test_refused_value_keeps_the_reason_and_names_the_loss():
+def test_an_invalid_value_is_reported_with_reason_and_loss():
     with pytest.raises(SrkdError, match=r"kd: temperature must be a number > 0, got 0"):
         srkd.losses.build("kd", temperature=0)
     with pytest.raises(SrkdError, match=r"rkd: instances must be one of image, pooled, patch, pixel, got 'pixels'"):
         srkd.losses.build("rkd", instances="pixels")
 
 
-def test_one_name_is_one_loss(scratch):
+def test_duplicate_names_raise(scratch):
     with pytest.raises(SrkdError, match='two loss classes are registered as "kd"'):
 
         @srkd.losses.register("kd")

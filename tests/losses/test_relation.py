@@ -1,4 +1,4 @@
-"""Relational losses against their formulas written with loops, and the choice of instances."""
+"""Relational losses against formulas with explicit loops, and the selection of instances."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ FORMULAS = {"rkd": rkd, "sp": sp}
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_value_is_the_formula(name):
+def test_value_matches_the_formula(name):
     s, t = maps(5, 2, 3, 3), maps(5, 4, 3, 3, seed=1) * 3 + 2
     loss = srkd.losses.build(name)
     loss.prepare(s, t)
@@ -69,7 +69,7 @@ def test_value_is_the_formula(name):
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_instances_patch_takes_whole_windows(name):
+def test_instances_patch_uses_whole_windows(name):
     s, t = maps(2, 2, 5, 4), maps(2, 3, 5, 4, seed=1)
 
     def windows(m):
@@ -80,7 +80,7 @@ def test_instances_patch_takes_whole_windows(name):
 
 
 @pytest.mark.parametrize("name", FORMULAS)
-def test_instances_pixel_with_room_for_all_takes_all(name):
+def test_instances_pixel_uses_all_if_samples_allows(name):
     s, t = maps(2, 3, 2, 3), maps(2, 4, 2, 3, seed=1)
 
     def pixels(m):
@@ -109,7 +109,7 @@ def test_maps_of_different_size_give_the_same_instances():
     assert ours.shape == (32, 3) and theirs.shape == (32, 5)
 
 
-def test_rkd_gradient_in_blocks_is_that_of_autograd():
+def test_rkd_blockwise_gradient_matches_autograd():
     x, t = maps(7, 4).requires_grad_(), maps(7, 6, seed=1)
 
     def cosines(v):
@@ -141,17 +141,17 @@ def test_rkd_with_repeated_instances_has_a_finite_gradient():
         ("rkd", {}, (300, 2), "at most 256 instances, got a batch of 300"),
     ],
 )
-def test_too_few_and_too_many_instances_are_refused_in_words(name, options, shape, message):
+def test_too_few_and_too_many_instances_raise(name, options, shape, message):
     with pytest.raises(SrkdError, match=message):
         srkd.losses.build(name, **options).prepare(torch.zeros(shape), torch.zeros(shape))
 
 
 @pytest.mark.parametrize("samples", [2, 257, 4.0])
-def test_rkd_takes_3_to_256_samples(samples):
-    with pytest.raises(srkd.errors.SrkdError, match="samples must be a whole number from 3 to 256"):
+def test_rkd_accepts_3_to_256_samples(samples):
+    with pytest.raises(srkd.errors.SrkdError, match="samples must be an integer from 3 to 256"):
         srkd.losses.build("rkd", samples=samples)
 
 
-def test_rkd_without_either_part_is_refused():
-    with pytest.raises(srkd.errors.SrkdError, match="nothing is left to compare"):
+def test_rkd_with_both_weights_zero_raises():
+    with pytest.raises(srkd.errors.SrkdError, match="no term is left"):
         srkd.losses.build("rkd", distance_weight=0, angle_weight=0)

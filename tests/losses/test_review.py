@@ -1,10 +1,10 @@
-"""Knowledge review: its distance by hand, how its layers are joined, with BatchNorm and without."""
+"""Knowledge review: its distance, the fusion of layers, with and without BatchNorm."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from formulas import batch_norm, blocks, convolution, maps, nearest, shaken
+from formulas import batch_norm, blocks, convolution, maps, nearest, perturb
 
 import srkd.losses
 from srkd.errors import SrkdError
@@ -19,18 +19,18 @@ def hcl(s, t):
 
 
 @pytest.mark.parametrize("side", [8, 4])
-def test_hcl_weighs_full_4_2_and_1_and_leaves_out_what_a_map_is_too_small_for(side):
+def test_hcl_weights_levels_and_skips_those_too_large_for_the_map(side):
     s, t = maps(2, 3, side, side), maps(2, 3, side, side, seed=1)
     assert hierarchical_context(s, t).item() == pytest.approx(hcl(s, t).item(), rel=1e-9)
 
 
 @pytest.mark.parametrize("norm", [False, True])
-def test_value_is_the_official_one(norm):
+def test_value_matches_the_official_code(norm):
     """dvlab-research/ReviewKD, ABF and hcl: here the teacher's deep map is larger than the student's."""
     s, t = [maps(2, 3, 8, 8), maps(2, 4, 4, 4, seed=1)], [maps(2, 5, 8, 8, seed=2), maps(2, 6, 8, 8, seed=3)]
     loss = srkd.losses.build("review", batch_norm=norm)
     loss.prepare(s, t)
-    state = shaken(loss)
+    state = perturb(loss)
     assert ("fusions.0.enter.bias" in state) != norm
 
     def layer(x, name):
@@ -52,7 +52,7 @@ def test_value_is_the_official_one(norm):
     ("option", "student", "wanted"),
     [(None, False, False), (None, True, True), (False, True, False), (True, False, True)],
 )
-def test_batch_norm_is_the_networks_unless_the_option_says(name, option, student, wanted):
+def test_batch_norm_follows_the_student_unless_the_option_is_set(name, option, student, wanted):
     s, t = maps(2, 3, 8, 8), maps(2, 5, 8, 8)
     loss = srkd.losses.build(name, batch_norm=option)
     sides = ([s], [t]) if loss.layers == "list" else (s, t)
@@ -60,17 +60,17 @@ def test_batch_norm_is_the_networks_unless_the_option_says(name, option, student
     assert any(isinstance(m, torch.nn.BatchNorm2d) for m in loss.modules()) == wanted
 
 
-def test_a_deep_layer_learns_from_the_shallow_target_too():
+def test_a_deep_layer_also_gets_gradients_from_the_shallow_target():
     s = [maps(2, 3, 8, 8).requires_grad_(), maps(2, 4, 4, 4, seed=1).requires_grad_()]
     t = [maps(2, 5, 8, 8, seed=2), maps(2, 6, 4, 4, seed=3)]
     loss = srkd.losses.build("review", channels=7)
     loss.prepare(s, t)
     with torch.no_grad():
-        t[1] = loss.fusions[1](s[1], None, t[1].shape[2:])[0].clone()  # the deep target is met exactly
+        t[1] = loss.fusions[1](s[1], None, t[1].shape[2:])[0].clone()  # the deep target is matched exactly
     loss(s, t).backward()
     assert s[1].grad.abs().max() > 0
 
 
-def test_different_numbers_of_layers_are_refused_in_words():
-    with pytest.raises(SrkdError, match="as many layers a side, got 2 of the student and 1 of the teacher"):
+def test_different_numbers_of_layers_raise():
+    with pytest.raises(SrkdError, match="same number of layers per side, got 2 of the student and 1 of the teacher"):
         srkd.losses.build("review").prepare([maps(2, 3, 4, 4)] * 2, [maps(2, 3, 4, 4)])

@@ -1,4 +1,4 @@
-"""The simulator as teacher: its weight, its mask, its fading."""
+"""A simulator as teacher: weighting, mask and fading."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_weight_falls_with_the_simulators_error_and_with_training(progress, fade
     assert value.item() == pytest.approx(sum(terms) / len(terms) * faded, rel=1e-9)
 
 
-def test_missing_values_outside_the_mask_are_not_read():
+def test_missing_values_outside_the_mask_are_ignored():
     s, t = S.clone().requires_grad_(), T.clone()
     t[~MASK] = math.nan
     truth = TRUTH.masked_fill(~MASK, math.nan)
@@ -35,7 +35,7 @@ def test_missing_values_outside_the_mask_are_not_read():
     assert s.grad.isfinite().all() and s.grad[~MASK].abs().max() == 0
 
 
-def test_no_mask_takes_all_and_an_empty_one_none():
+def test_no_mask_means_all_and_an_empty_mask_none():
     loss = srkd.losses.build("simulation")
     full = loss(S, T, TRUTH, mask=torch.ones_like(MASK), progress=0.0)
     assert torch.equal(loss(S, T, TRUTH, mask=None, progress=0.0), full)
@@ -43,7 +43,7 @@ def test_no_mask_takes_all_and_an_empty_one_none():
 
 
 @pytest.mark.parametrize("progress", [None, -0.1, 1.5])
-def test_truth_and_progress_are_needed(progress):
+def test_truth_and_progress_are_required(progress):
     with pytest.raises(SrkdError, match="simulation: needs the truth as target and progress from 0 to 1"):
         srkd.losses.build("simulation")(S, T, TRUTH, mask=None, progress=progress)
     with pytest.raises(SrkdError, match="needs the truth"):

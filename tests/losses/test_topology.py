@@ -1,4 +1,4 @@
-"""Hierarchical topology by the official code's formula, with the groups' draws known."""
+"""Hierarchical topology against the official code's formula, with known Gumbel noise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from formulas import linear, shaken
+from formulas import linear, perturb
 
 import srkd.losses
 
@@ -26,7 +26,7 @@ S, T = [vectors(7, 3), vectors(4, 3, seed=1)], [vectors(7, 4, seed=2), vectors(4
 def ready(**options):
     loss = srkd.losses.build("htd", groups=3, **options)
     loss.prepare(S, T)
-    return loss, shaken(loss)
+    return loss, perturb(loss)
 
 
 def softmax(row):
@@ -37,14 +37,14 @@ def softmax(row):
 def hint(state, layer, s, t, noise):
     """HTD.get_GA_loss: log of the softmax, plus Gumbel noise, over T = 0.1."""
     odds, total = linear(t, state, f"groups.{layer}.assignment"), 0.0
-    made = [
+    hinted = [
         linear(linear(s, state, f"groups.{layer}.hints.{z}.0").clamp_min(0), state, f"groups.{layer}.hints.{z}.2")
         for z in range(3)
     ]
     for i in range(len(s)):
         alpha = softmax(odds[i].tolist())
         share = softmax([(math.log(a) + g) / 0.1 for a, g in zip(alpha, noise[i].tolist(), strict=True)])
-        mixed = [sum(share[z] * made[z][i, d].item() for z in range(3)) for d in range(4)]
+        mixed = [sum(share[z] * hinted[z][i, d].item() for z in range(3)) for d in range(4)]
         total += sum((a - b) ** 2 for a, b in zip(mixed, t[i].tolist(), strict=True))
     return total
 
@@ -77,7 +77,7 @@ def test_htd():
     assert loss(S, T).item() == pytest.approx(0.3 * relations(state) + 0.7 * hints, rel=1e-9)
 
 
-def test_the_topology_trains_the_student_and_the_hints_the_groups():
+def test_topology_trains_the_student_and_hints_train_the_groups():
     loss, _ = ready(balance=1.0)
     student = [s.clone().requires_grad_() for s in S]
     loss(student, T).backward()
@@ -88,6 +88,6 @@ def test_the_topology_trains_the_student_and_the_hints_the_groups():
     assert all(p.grad.abs().max() > 0 for name, p in loss.named_parameters() if "assignment.weight" in name)
 
 
-def test_the_constants_are_the_official_ones():
+def test_defaults_match_the_official_code():
     found = {key: option.default for key, option in srkd.losses.options("htd").items()}
     assert found == {"groups": 30, "balance": 0.5, "temperature": 0.1}

@@ -1,4 +1,4 @@
-"""VID and PISR against their official formulas, with the learned parts away from their start."""
+"""VID and PISR against their official formulas, with perturbed parameters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from formulas import convolution, maps, shaken
+from formulas import convolution, maps, perturb
 
 import srkd.losses
 from srkd.errors import SrkdError
@@ -23,7 +23,7 @@ def test_vid():
     """RepDistiller, distiller_zoo/VID.py."""
     s, t = maps(2, 3, 4, 4), maps(2, 5, 4, 4, seed=1)
     loss = ready("vid", s, t)
-    state = shaken(loss)
+    state = perturb(loss)
     assert [name for name in state if "bias" in name] == []
     mean = convolution(convolution(s, state, "mean.0").clamp_min(0), state, "mean.2").clamp_min(0)
     mean, total = convolution(mean, state, "mean.4"), 0.0
@@ -51,7 +51,7 @@ def test_pisr_value_and_gradients():
     """cvlab-yonsei/PISR, vid_loss with pdf laplace, without its constant, C log(2 pi) / 2."""
     s, t = maps(2, 3, 4, 4).requires_grad_(), maps(2, 5, 4, 4, seed=1)
     loss = ready("pisr", s, t)
-    shaken(loss)
+    perturb(loss)
     parameters = dict(loss.named_parameters())
     std = (1 + prelu_head(s, parameters, "width").exp()).log() * 0.1 + 1e-8
     expected = ((2 * std).log() + (prelu_head(s, parameters, "mean") - t).abs() / std).mean()
@@ -63,8 +63,8 @@ def test_pisr_value_and_gradients():
         torch.testing.assert_close(gradient, 3 * other, rtol=1e-8, atol=1e-12)
 
 
-def test_pisr_learns_where_the_student_cannot_know():
-    """The width of a channel of pure noise grows above that of one that the student can copy."""
+def test_pisr_learns_what_the_student_cannot_predict():
+    """The width of a pure noise channel grows above that of a channel that the student can copy."""
     torch.manual_seed(0)
     s = torch.randn(4, 2, 8, 8)
     t = s + torch.randn(s.shape) * torch.tensor([0.01, 2.0])[None, :, None, None]
@@ -79,6 +79,6 @@ def test_pisr_learns_where_the_student_cannot_know():
 
 
 @pytest.mark.parametrize("name", ["vid", "pisr"])
-def test_use_before_prepare_says_what_to_do(name):
+def test_use_before_prepare_raises(name):
     with pytest.raises(SrkdError, match=f"{name}: call prepare"):
         srkd.losses.build(name)(maps(2, 3, 4, 4), maps(2, 3, 4, 4))

@@ -383,7 +383,7 @@ def test_a_vgg_of_the_wrong_shape_is_refused(gan: dict[str, Any], vgg: Path, tmp
     state["features.5.weight"] = torch.zeros(5, 7, 3, 3)
     torch.save(state, tmp_path / "vgg.pth")
     perceptual = f"train.perceptual_opt={{layer_weights: {{conv5_4: 1}}, vgg_path: {tmp_path / 'vgg.pth'}}}"
-    with pytest.raises(SrkdError, match=r"holds no VGG: features.5 has weights \(5, 7, 3, 3\)"):
+    with pytest.raises(SrkdError, match=r"is not a VGG state dict: features.5 has weights \(5, 7, 3, 3\)"):
         ready(gan, tmp_path, perceptual)
 
 
