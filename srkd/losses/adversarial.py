@@ -53,7 +53,8 @@ class GANLoss(_Adversarial):
     `vanilla` into that, and `lsgan` into the same with squares: BasicSR's ESRGANModel. Only relativistic kinds use r.
 
     Shapes: logits (N, 1) or any, of fake images as `student`, of real images as `teacher`. Default weight: SR 5e-3
-    beside VGG's content loss (BasicSR; 1e-3 in SRGAN), classification none. Cost: none beyond the discriminator's pass.
+    alongside VGG's content loss (BasicSR; 1e-3 in SRGAN), classification none. Cost: none beyond the discriminator's
+    pass.
     Source: Goodfellow et al., NeurIPS 2014; Mao et al., LSGAN, ICCV 2017; Lim & Ye, "Geometric GAN", 2017;
     Jolicoeur-Martineau, "The relativistic discriminator", ICLR 2019.
     """

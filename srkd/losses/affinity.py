@@ -19,7 +19,7 @@ class FeatureAffinity(Loss):
     """mean |A_s - A_t|, A = n(F)^T n(F) between all positions (H W x H W), n the L2 normalisation over channels.
 
     Shapes: maps (N, C, H, W) of any channels, any range; maps of different size are average-pooled to the smaller, and
-    both by `pool` x `pool` first (1 leaves them). Default weight: SR 1.0 (the paper's 1.0 beside L1 to teacher and
+    both by `pool` x `pool` first (1 leaves them). Default weight: SR 1.0 (the paper's 1.0 alongside L1 to teacher and
     ground truth); classification 1.0.
     Cost: (C_t / 2 + 3 C_s / 2) N (H W)^2 multiply-adds: 4.8 G for (16, 16, 48, 48) against (16, 64, 48, 48), twice a
     50 K-parameter student's own step; `pool: 2` divides it by 16. The affinities exist only in blocks of 4 MB and the
@@ -68,9 +68,9 @@ def affinity_difference(student: Tensor, teacher: Tensor, entries: int = 2**20) 
                 block = x[i:j] @ y[i:j].T
                 value += block.abs().sum()
                 g[i:j].addmm_(block.sign_(), s[i:j])
-                beside = x[i:j] @ y[j:].T
-                value += 2 * beside.abs().sum()
-                g[i:j].addmm_(beside.sign_(), s[j:])
-                g[j:].addmm_(beside.T, s[i:j])
+                off_diagonal = x[i:j] @ y[j:].T
+                value += 2 * off_diagonal.abs().sum()
+                g[i:j].addmm_(off_diagonal.sign_(), s[j:])
+                g[j:].addmm_(off_diagonal.T, s[i:j])
         count = n * p * p
     return with_gradient(value / count, {student: gradient.mul_(2 / count)})

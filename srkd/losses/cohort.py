@@ -23,7 +23,7 @@ class MutualLearning(Loss):
     elements: for discriminators; `l2`, mean (z_i - z_j)^2 without temperature: for scores that are not probabilities.
 
     Shapes: a list of N >= 2 tensors of one shape as `student`; `teacher` is not used. Default weight: classification
-    1.0 beside cross-entropy; SR's discriminators 1.0. Cost: N (N - 1) passes over the outputs.
+    1.0 alongside cross-entropy; SR's discriminators 1.0. Cost: N (N - 1) passes over the outputs.
     Source: Zhang et al., "Deep Mutual Learning", CVPR 2018 (arXiv:1706.00384).
     """
 

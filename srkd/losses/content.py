@@ -54,7 +54,7 @@ class PerceptualLoss(Loss):
         self._vgg = [vgg]
         self.depth = _depth(vgg, self.layer_weights)
         # The smallest image side for which the deepest layer has at least one pixel.
-        self.least = 2 ** (max(int(re.findall(r"\d+", name)[0]) for name in self.layer_weights) - 1)
+        self.min_side = 2 ** (max(int(re.findall(r"\d+", name)[0]) for name in self.layer_weights) - 1)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         with torch.no_grad():
@@ -77,9 +77,11 @@ class PerceptualLoss(Loss):
 
     def check(self, student: Tensor, teacher: Tensor) -> None:
         super().check(student, teacher)
-        if student.ndim != 4 or min(student.shape[2:]) < self.least:
-            least = f"{self.least}x{self.least}"
-            raise ValueError(f"its deepest layer needs images of at least {least}, got {shapes_of(student, teacher)}")
+        if student.ndim != 4 or min(student.shape[2:]) < self.min_side:
+            smallest = f"{self.min_side}x{self.min_side}"
+            raise ValueError(
+                f"its deepest layer needs images of at least {smallest}, got {shapes_of(student, teacher)}"
+            )
 
     @classmethod
     def example(cls, seed: int) -> Example:
@@ -101,12 +103,12 @@ def _layers(vgg: VGGFeatures) -> list[tuple[str, nn.Module]]:
     return named
 
 
-def _depth(vgg: VGGFeatures, wanted: Mapping[str, float]) -> int:
+def _depth(vgg: VGGFeatures, layers: Mapping[str, float]) -> int:
     known = [name for name, _ in _layers(vgg)]
-    missing = [name for name in wanted if name not in known]
+    missing = [name for name in layers if name not in known]
     if missing:
         raise ValueError(f"layer_weights: unknown layer {', '.join(missing)}; available: {', '.join(known)}")
-    return max(known.index(name) for name in wanted)
+    return max(known.index(name) for name in layers)
 
 
 def _small_vgg() -> VGGFeatures:

@@ -85,7 +85,7 @@ class NeuronSelectivity(Loss):
 
     Shapes: maps (N, C, H, W) of any channels, any range; maps of different size are average-pooled to the smaller.
     Default weight: SR 10; classification 50. Cost: (C_s + C_t)^2 N H W multiply-adds through Gram matrices, memory
-    N (C_s + C_t)^2 beside the maps: the pairs of channel maps are not materialised.
+    N (C_s + C_t)^2 in addition to the maps: the pairs of channel maps are not materialised.
     Source: Huang and Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017
     (arXiv:1707.01219).
     """

@@ -19,7 +19,7 @@ class Wavelet(Loss):
     dropped.
 
     Shapes: outputs (N, 3, H, W), usually in [0, 1], or maps of equal shape; sides of at least 2^levels, levels 1 to 4.
-    Default weight: SR 0.1 beside L1 to the ground truth; classification none. Cost: at most 4/3 of a pass over the
+    Default weight: SR 0.1 alongside L1 to the ground truth; classification none. Cost: at most 4/3 of a pass over the
     output per level; no learned parts.
     Source: Zhang et al., "Wavelet Knowledge Distillation: Towards Efficient Image-to-Image Translation", CVPR 2022
     (arXiv:2203.06321).
@@ -37,8 +37,8 @@ class Wavelet(Loss):
         if student.ndim != 4:
             raise ValueError(f"needs outputs (N, C, H, W), got {shapes_of(student, teacher)}")
         if min(student.shape[2:]) < 2**self.levels:
-            least = f"{self.levels} levels need sides of at least {2**self.levels}"
-            raise ValueError(f"{least}, got {shapes_of(student, teacher)}")
+            rule = f"{self.levels} levels need sides of at least {2**self.levels}"
+            raise ValueError(f"{rule}, got {shapes_of(student, teacher)}")
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         # The transform is linear: the bands of the difference are the difference of the bands.
@@ -61,11 +61,10 @@ class FFTLoss(Loss):
 
     F is not normalised (torch's rfft2): the value grows with about the square root of the number of pixels.
 
-    Shapes: outputs (N, C, H, W), usually in [0, 1], or maps of equal shape. Default weight: SR 0.05 beside L1 to the
+    Shapes: outputs (N, C, H, W), usually in [0, 1], or maps of equal shape. Default weight: SR 0.05 alongside L1 to the
     ground truth (ShuffleMixer's 0.1, SAFMN's 0.05), classification none. Cost: one FFT of the output and its gradient.
     Source: Cho et al., "Rethinking Coarse-to-Fine Approach in Single Image Deblurring", ICCV 2021 (arXiv:2108.05054);
-    ShuffleMixer (Sun et al., NeurIPS 2022) and SAFMN (Sun et al., ICCV 2023), from whose BasicSR options the name
-    comes.
+    ShuffleMixer (Sun et al., NeurIPS 2022) and SAFMN (Sun et al., ICCV 2023), named as in their BasicSR options.
     """
 
     kind: ClassVar[str] = "output"

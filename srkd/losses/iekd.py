@@ -69,9 +69,9 @@ class InternalExternal(Loss):
     this project's choices.
 
     Shapes: lists of maps (N, C, H, W) of any channels and sizes, any range; the same number of layers per side. Default
-    weight: classification 3.0; SR 0.1 (positions have unit scale, whatever the maps' scale). Cost: with L layers, n = L
-    size^2 tokens per image: 15 n dim^2 + 6 n^2 dim multiply-adds forward; 128 images of 3 layers take 1.7 G; memory 3 N
-    heads n^2.
+    weight: classification 3.0; SR 0.1 (positions have unit scale, independent of the maps' scale). Cost: with L layers,
+    n = L size^2 tokens per image: 15 n dim^2 + 6 n^2 dim multiply-adds forward; 128 images of 3 layers take 1.7 G;
+    memory 3 N heads n^2.
     Source: the abstract of "Knowledge Distillation based-on Internal/External Correlation Learning" (IEKD); related:
     Bak and Bae, "Bridging the Knowledge Gap via Transformer-Based Multi-Layer Correlation Learning", IEEE Access 2024.
     """

@@ -19,7 +19,7 @@ class LRImitation(Loss):
 
     For training PISR's teacher: tap its `encoder`. Neither the teacher's side nor the ground truth is used.
 
-    Shapes: maps (N, 3, h, w) of the LR image's shape, [0, 1]. Default weight: SR 1e-4 beside L1 to the ground truth;
+    Shapes: maps (N, 3, h, w) of the LR image's shape, [0, 1]. Default weight: SR 1e-4 alongside L1 to the ground truth;
     classification none. Cost: one pass over the LR image.
     Source: Lee et al., "Learning with Privileged Information for Efficient Image Super-Resolution", ECCV 2020
     (arXiv:2007.07524). Official code: cvlab-yonsei/PISR, losses/loss_factory.py (teacher_LR_constraint_loss).

@@ -23,7 +23,7 @@ class MaskedKL(Loss):
     marks the tokens labelled O in this step, which may belong to an earlier type; 0 if no token is marked.
 
     Shapes: logits (..., C_s) and (..., C_t), classes last, C_s >= C_t, any range; `mask` (...) of booleans. Default
-    weight: NER 1.0 beside cross-entropy; SR none. Cost: two softmaxes over the marked tokens.
+    weight: NER 1.0 alongside cross-entropy; SR none. Cost: two softmaxes over the marked tokens.
     Source: continual named-entity recognition: Monaikul et al., "Continual Learning for Named Entity Recognition", AAAI
     2021; KL of Hinton et al., 2015 (arXiv:1503.02531).
     """
@@ -70,7 +70,7 @@ class Coarse(Loss):
     `families` lists the family, a class of the teacher, of each of the student's classes: [0, 0, 1, 2, 1]. By default
     they come from the task, if it has a hierarchy.
 
-    Shapes: logits (N, C_s) and (N, C_t), any range. Default weight: text classification 1.0 beside cross-entropy; SR
+    Shapes: logits (N, C_s) and (N, C_t), any range. Default weight: text classification 1.0 alongside cross-entropy; SR
     none. Cost: two softmaxes and N C_s C_t for the sums.
     Source: heterogeneous knowledge distillation for text classification; KL of Hinton et al., 2015 (arXiv:1503.02531).
     """

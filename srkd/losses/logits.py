@@ -97,7 +97,7 @@ class KD(Logits):
     None all count, e.g. for unlabelled examples), and those where `mask` (N, ...), e.g. an attention mask, is 0 or
     false. If none is left the loss is 0.
 
-    Shapes: logits (N, C) or (N, C, ...), C >= 2, any range. Default weight: classification 0.9 beside 0.1
+    Shapes: logits (N, C) or (N, C, ...), C >= 2, any range. Default weight: classification 0.9 alongside 0.1
     cross-entropy; SR none: an image is not a distribution over its channels; the regression form is `output`.
     Cost: two softmaxes; time and memory a few passes over the logits.
     Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015 (arXiv:1503.02531); T = 4.
@@ -127,7 +127,7 @@ class DecoupledKD(Logits):
 
     Shapes: logits (N, C) or (N, C, ...), C >= 2, any range; `target` labels (N) or (N, ...), 0 to C - 1; those equal to
     `ignore_index`, and those where `mask` (N, ...) is 0 or false, do not count, as in `kd`.
-    Default weight: classification 1.0 beside cross-entropy; SR none. Cost: as `kd`, twice.
+    Default weight: classification 1.0 alongside cross-entropy; SR none. Cost: as `kd`, twice.
     Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022 (arXiv:2203.08679); mdistiller:
     mdistiller/distillers/DKD.py.
     """

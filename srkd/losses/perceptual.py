@@ -82,19 +82,19 @@ def _vgg_state(weights: str) -> dict[str, Tensor]:
             state = torch.load(weights, map_location="cpu", weights_only=True)
         except Exception as error:
             raise SrkdError(f'"{weights}" is not a state dict that can be loaded safely: {error}') from error
-    found = {key: value for key, value in state.items() if key.startswith("features.")}
-    if not found or found.get("features.0.weight", torch.empty(0)).shape[1:2] != (3,):
+    features = {key: value for key, value in state.items() if key.startswith("features.")}
+    if not features or features.get("features.0.weight", torch.empty(0)).shape[1:2] != (3,):
         raise SrkdError(f'"{weights}" is not a VGG state dict: no features.0.weight for 3 channels')
     width = 3
-    for number in sorted({int(key.split(".")[1]) for key in found}):
-        weight, bias = (found.get(f"features.{number}.{part}", torch.empty(0)) for part in ("weight", "bias"))
+    for number in sorted({int(key.split(".")[1]) for key in features}):
+        weight, bias = (features.get(f"features.{number}.{part}", torch.empty(0)) for part in ("weight", "bias"))
         if weight.ndim != 4 or weight.shape[1] != width or bias.shape != weight.shape[:1]:
             raise SrkdError(
                 f'"{weights}" is not a VGG state dict: features.{number} has weights {tuple(weight.shape)} and bias '
                 f"{tuple(bias.shape)} after {width} channels"
             )
         width = len(weight)
-    return found
+    return features
 
 
 @register("csd")

@@ -34,8 +34,8 @@ class Output(_Pixel):
 
     The regression form of Hinton et al., "Distilling the Knowledge in a Neural Network", 2015 (arXiv:1503.02531).
 
-    Shapes: any, the same on both sides; in SR (N, 3, H, W) in [0, 1]. Default weight: SR 1.0 (beside L1 to the ground
-    truth), classification 1.0 on logits with l2. Cost: one pass over the output; memory the difference.
+    Shapes: any, the same on both sides; in SR (N, 3, H, W) in [0, 1]. Default weight: SR 1.0 (alongside L1 to the
+    ground truth), classification 1.0 on logits with l2. Cost: one pass over the output; memory the difference.
     """
 
     def __init__(self, norm: str = "l1", eps: float = 1e-3) -> None:
@@ -93,14 +93,13 @@ class CharbonnierLoss(Output):
 
 @register("PSNRLoss")
 class PSNRLoss(_Pixel):
-    """Minus the PSNR in dB: the mean over images of 10 log10(mean (s - g)^2 + 1e-8), which is negative, -80 at least.
+    """Minus the PSNR in dB: the mean over images of 10 log10(mean (s - g)^2 + 1e-8), at least -80.
 
     With `toY` the squared difference is that of BT.601's Y, divided by 255.
 
     Shapes: (N, C, H, W) in [0, 1], C = 3 with `toY`. Default weight: SR 1.0 as the only task loss (its gradient grows
     as the error falls), classification none. Cost: one pass over the output.
-    Source: HINet (Chen et al., CVPRW 2021) and NAFNet (Chen et al., ECCV 2022), from whose BasicSR options the name
-    comes.
+    Source: HINet (Chen et al., CVPRW 2021) and NAFNet (Chen et al., ECCV 2022), named as in their BasicSR options.
     """
 
     reference: ClassVar[str] = "target"

@@ -69,13 +69,13 @@ class Relation(Loss):
             return in_memory_order(student), in_memory_order(teacher)
         if self.instances == "patch":
             student, teacher = self._patches(student), self._patches(teacher)
-            chosen = self._chosen(len(student), student.device)
-            return (student, teacher) if chosen is None else (student[chosen], teacher[chosen])
+            selected = self._select(len(student), student.device)
+            return (student, teacher) if selected is None else (student[selected], teacher[selected])
         count, positions = len(student), student.shape[2] * student.shape[3]
-        chosen = self._chosen(count * positions, student.device)
-        if chosen is None:
-            chosen = torch.arange(count * positions, device=student.device)
-        image, position = chosen // positions, chosen % positions
+        selected = self._select(count * positions, student.device)
+        if selected is None:
+            selected = torch.arange(count * positions, device=student.device)
+        image, position = selected // positions, selected % positions
         return student.flatten(2)[image, :, position], teacher.flatten(2)[image, :, position]
 
     def pooled_vectors(self, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,7 +93,7 @@ class Relation(Loss):
         windows = maps[:, :, : down * side, : across * side].unflatten(3, (across, side)).unflatten(2, (down, side))
         return windows.permute(0, 2, 4, 3, 5, 1).reshape(count * down * across, -1)
 
-    def _chosen(self, count: int, device: torch.device) -> Tensor | None:
+    def _select(self, count: int, device: torch.device) -> Tensor | None:
         return None if count <= self.samples else torch.randperm(count)[: self.samples].to(device)
 
 
@@ -136,7 +136,7 @@ class RelationalKD(Relation):
 
     Shapes: maps (N, C, H, W) or vectors (N, C) of any channels, any range; 3 to 256 instances. Default weight: SR 0.1;
     classification 1.0. Cost: distances and angles both come from the Gram matrix, in double precision since
-    differences of near-equal products cancel: b^2 D multiply-adds a side, then 15 b^3 operations in blocks of 8 MB;
+    differences of near-equal products cancel: b^2 D multiply-adds per side, then 15 b^3 operations in blocks of 8 MB;
     16 images are negligible, 256 patches or pixels (`samples`) cost about a 50 K-parameter student's step: use 64.
     Source: Park et al., "Relational Knowledge Distillation", CVPR 2019 (arXiv:1904.05068): weights 25 and 50.
     RepDistiller: distiller_zoo/RKD.py, on a classifier's pooled features, which is `instances: pooled`.

@@ -21,7 +21,7 @@ class Simulation(Loss):
     it falls linearly. Values outside the mask are not used: they may be NaN.
 
     Shapes: student, teacher and target of one shape, any, normalised or in units; `mask` of that shape, bool, or
-    None for all. Default weight: weather 1.0 beside the loss to the truth; SR none. Cost: a few passes over the
+    None for all. Default weight: weather 1.0 alongside the loss to the truth; SR none. Cost: a few passes over the
     forecast.
     Source: distillation of numerical weather simulations; the weight by the teacher's error follows
     Chen et al., "Learning Efficient Object Detection Models with Knowledge Distillation", NeurIPS 2017.

@@ -74,7 +74,8 @@ class PrivilegedLaplace(Loss):
     student starts from that teacher's weights: see the network PrivilegedEDSR and the recipes in examples/pisr.
 
     Shapes: maps (N, C, H, W), outputs or vectors (N, C) of any channels, any range; maps of different size are
-    average-pooled to the smaller. Default weight: SR 1e-6 beside L1 to the ground truth in [0, 1]; classification 0.1.
+    average-pooled to the smaller. Default weight: SR 1e-6 alongside L1 to the ground truth in [0, 1]; classification
+    0.1.
     Cost: 2 C_s^2 + 2 C_s C_t multiply-adds per position forward and backward; memory six of the teacher's maps.
     Source: Lee et al., "Learning with Privileged Information for Efficient Image Super-Resolution", ECCV 2020
     (arXiv:2007.07524). Official code: cvlab-yonsei/PISR, models/vid_module.py, losses/loss_factory.py.

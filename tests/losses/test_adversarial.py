@@ -17,7 +17,7 @@ def logits() -> tuple[Tensor, Tensor]:
     return torch.randn(5, 1, generator=rng) * 3, torch.randn(5, 1, generator=rng) * 3
 
 
-def slow(kind: str, real: Tensor, fake: Tensor) -> tuple[float, float]:
+def reference(kind: str, real: Tensor, fake: Tensor) -> tuple[float, float]:
     """The generator's and the discriminator's loss with labels 1 and 0, from the papers, in float64."""
     r, f = real.double(), fake.double()
 
@@ -39,7 +39,7 @@ def slow(kind: str, real: Tensor, fake: Tensor) -> tuple[float, float]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_values_match_the_papers(kind: str, logits: tuple[Tensor, Tensor]) -> None:
     real, fake = logits
-    generator, discriminator = slow(kind, real, fake)
+    generator, discriminator = reference(kind, real, fake)
     assert srkd.losses.build("GANLoss", gan_type=kind)(fake, real).item() == pytest.approx(generator, rel=1e-5)
     ours = srkd.losses.build("GANLossD", gan_type=kind)([real, fake])
     assert ours.item() == pytest.approx(discriminator, rel=1e-5)

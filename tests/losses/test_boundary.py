@@ -13,11 +13,11 @@ from srkd.errors import SrkdError
 def assert_matches(loss, s, t, formula):
     """Assert that value and gradient of the loss equal those of the element-wise formula."""
     expected = torch.stack([formula(a, b) for a, b in zip(s.flatten(), t.flatten(), strict=True)]).mean()
-    (wanted,) = torch.autograd.grad(expected, s)
+    (expected_gradient,) = torch.autograd.grad(expected, s)
     value = loss(s, t)
     (gradient,) = torch.autograd.grad(5 * value, s)
     assert value.item() == pytest.approx(expected.item(), rel=1e-9)
-    torch.testing.assert_close(gradient, 5 * wanted, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(gradient, 5 * expected_gradient, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("margin", [1.0, 0.3])
@@ -40,8 +40,8 @@ def test_ofd():
     margins = [t[:, c][t[:, c] < 0].mean().item() for c in range(2)] + [0.0]
     assert loss.margin.flatten().tolist() == pytest.approx(margins)
     below = torch.tensor(margins, dtype=torch.float64)[None, :, None, None].expand_as(t)
-    goal = torch.maximum(t, below)
-    assert_matches(loss, s, goal, lambda a, g: 0 * a if a <= g <= 0 else (a - g) ** 2)
+    clipped = torch.maximum(t, below)
+    assert_matches(loss, s, clipped, lambda a, g: 0 * a if a <= g <= 0 else (a - g) ** 2)
 
 
 def test_ofd_takes_its_margin_from_the_first_batches_of_training():
@@ -51,11 +51,11 @@ def test_ofd_takes_its_margin_from_the_first_batches_of_training():
     for batch in batches[1:]:
         loss(s, batch)
     seen = torch.cat(batches[:3])  # the dry run's batch and two training batches
-    wanted = [seen[:, c][seen[:, c] < 0].mean().item() for c in range(3)]
-    assert loss.margin.flatten().tolist() == pytest.approx(wanted, rel=1e-12)
+    expected_margins = [seen[:, c][seen[:, c] < 0].mean().item() for c in range(3)]
+    assert loss.margin.flatten().tolist() == pytest.approx(expected_margins, rel=1e-12)
     loss.eval()
     loss(s, 10 * batches[0])
-    assert loss.margin.flatten().tolist() == pytest.approx(wanted, rel=1e-12)
+    assert loss.margin.flatten().tolist() == pytest.approx(expected_margins, rel=1e-12)
 
 
 def test_ofd_with_batch_norm_is_the_official_connector():
@@ -65,9 +65,9 @@ def test_ofd_with_batch_norm_is_the_official_connector():
     state = perturb(loss)
     ours = batch_norm(convolution(s, state, "projection.0"), state, "projection.1")
     margins = torch.stack([t[:, c][t[:, c] < 0].mean() for c in range(5)])[None, :, None, None]
-    goal = torch.maximum(t, margins)
-    counts = (ours > goal) | (goal > 0)
-    assert loss(s, t).item() == pytest.approx(((ours - goal).square() * counts).mean().item(), rel=1e-9)
+    clipped = torch.maximum(t, margins)
+    counts = (ours > clipped) | (clipped > 0)
+    assert loss(s, t).item() == pytest.approx(((ours - clipped).square() * counts).mean().item(), rel=1e-9)
 
 
 def test_ofd_keeps_its_margin_in_the_checkpoint():

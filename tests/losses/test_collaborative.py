@@ -34,13 +34,13 @@ def test_cd_samples_what_the_teacher_ranks_first() -> None:
     s = torch.zeros(2000, 50, requires_grad=True)
     torch.manual_seed(0)
     srkd.losses.build("cd", count=1, decay=5.0)(s, t, mask=torch.zeros(2000, 50, dtype=torch.bool)).backward()
-    drawn = (s.grad != 0).double().mean(0).flip(0)
-    wanted = [math.exp(-r / 5) for r in range(50)]
-    assert drawn[:4].tolist() == pytest.approx([w / sum(wanted) for w in wanted[:4]], abs=0.03)
+    sampled = (s.grad != 0).double().mean(0).flip(0)
+    weights = [math.exp(-r / 5) for r in range(50)]
+    assert sampled[:4].tolist() == pytest.approx([w / sum(weights) for w in weights[:4]], abs=0.03)
 
 
-def chances(own: torch.Tensor, other: torch.Tensor, eps: float, direction: str) -> list[float]:
-    """The paper's sampling weights for one user's items; ranks count from the best."""
+def probabilities(own: torch.Tensor, other: torch.Tensor, eps: float, direction: str) -> list[float]:
+    """The paper's sampling probabilities for one user's items; ranks count from the best."""
 
     def rank(x: torch.Tensor, i: int) -> int:
         return sum(y > x[i].item() for y in x.tolist())
@@ -58,8 +58,8 @@ def test_bd_samples_by_rank_difference(direction: str) -> None:
     torch.manual_seed(0)
     loss = srkd.losses.build("bd", count=1, eps=0.5, direction=direction)
     loss(s, other.repeat(4000, 1), mask=mask.repeat(4000, 1)).backward()
-    drawn = (s.grad != 0).double().mean(0).tolist()
-    assert drawn == pytest.approx([*chances(own[:4], other[:4], 0.5, direction), 0], abs=0.03)
+    sampled = (s.grad != 0).double().mean(0).tolist()
+    assert sampled == pytest.approx([*probabilities(own[:4], other[:4], 0.5, direction), 0], abs=0.03)
 
 
 @pytest.mark.parametrize("direction", ["to_student", "to_teacher"])
@@ -69,8 +69,10 @@ def test_bd_is_the_mean_over_samples_with_replacement(direction: str) -> None:
     expected = 0.0
     for u in range(5):
         left = [i for i in range(9) if not MASK[u, i]]
-        odds = chances(own[u, left], other[u, left], 0.3, direction)
-        expected += sum(p * bce(own[u, i].item(), other[u, i].item() / 2) for p, i in zip(odds, left, strict=True)) / 5
+        chances = probabilities(own[u, left], other[u, left], 0.3, direction)
+        expected += (
+            sum(p * bce(own[u, i].item(), other[u, i].item() / 2) for p, i in zip(chances, left, strict=True)) / 5
+        )
     torch.manual_seed(0)
     loss = srkd.losses.build("bd", count=40000, eps=0.3, direction=direction)
     assert loss(own, other, mask=MASK).item() == pytest.approx(expected, rel=0.02)

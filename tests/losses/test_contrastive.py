@@ -70,13 +70,13 @@ def test_bank_is_nce_in_both_directions(monkeypatch):
     """RepDistiller, crd/criterion.py and crd/memory.py, without its 1e-7 in the denominators."""
     s, t, index = vectors(3, 3), vectors(3, 5, seed=1), torch.tensor([4, 0, 2])
     loss = ready(s, t, bank=6, negatives=4)
-    drawn = torch.tensor([1, 5, 5, 0])
-    monkeypatch.setattr(torch, "randint", lambda *_: drawn)
+    sampled = torch.tensor([1, 5, 5, 0])
+    monkeypatch.setattr(torch, "randint", lambda *_: sampled)
     banks = loss.bank_s.tolist(), loss.bank_t.tolist()
 
     def nce(anchors, bank):
         scores = [
-            [math.exp(dot(a, bank[j]) / 0.07) for j in [own, *drawn.tolist()]]
+            [math.exp(dot(a, bank[j]) / 0.07) for j in [own, *sampled.tolist()]]
             for a, own in zip(anchors, index.tolist(), strict=True)
         ]
         constant = sum(map(sum, scores)) / 15 * 6

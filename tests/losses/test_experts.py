@@ -24,14 +24,14 @@ def test_de(progress: float) -> None:
     torch.manual_seed(5)
     noise = -torch.empty(7, 3).exponential_().log()
     temperature = {0.0: 2.0, 0.5: 0.2, 1.0: 0.02}[progress]
-    slow = 0.0
+    expected = 0.0
     for n in range(7):
         odds = [(o + e).item() / temperature for o, e in zip(loss.gate(t[n]), noise[n], strict=True)]
         shares = torch.tensor(odds, dtype=torch.float64).softmax(0)
         rebuilt = sum(g * expert(s[n]) for g, expert in zip(shares, loss.experts, strict=True))
-        slow += sum((a - b) ** 2 for a, b in zip(t[n].tolist(), rebuilt.tolist(), strict=True))
+        expected += sum((a - b) ** 2 for a, b in zip(t[n].tolist(), rebuilt.tolist(), strict=True))
     torch.manual_seed(5)
-    assert loss(s, t, progress=progress).item() == pytest.approx(slow, rel=1e-9)
+    assert loss(s, t, progress=progress).item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_single_expert_is_selected_at_the_end() -> None:

@@ -26,17 +26,17 @@ def cosine(a: list[float], b: list[float]) -> float:
 def test_ftd_compares_users_with_items_too() -> None:
     """Topology_Distillation_KDD21, FTD.get_TD_loss: users and items are one list of entities."""
     a, b = ([*users.tolist(), *items.tolist()] for users, items in zip(USERS, ITEMS, strict=True))
-    slow = sum((cosine(b[i], b[j]) - cosine(a[i], a[j])) ** 2 for i in range(7) for j in range(7))
+    expected = sum((cosine(b[i], b[j]) - cosine(a[i], a[j])) ** 2 for i in range(7) for j in range(7))
     loss = srkd.losses.build("ftd")
-    assert loss(S, T).item() == pytest.approx(slow, rel=1e-9)
+    assert loss(S, T).item() == pytest.approx(expected, rel=1e-9)
     apart = loss(S[:1], T[:1]) + loss(S[1:], T[1:])
-    assert apart.item() < 0.9 * slow  # the value without user-item pairs
+    assert apart.item() < 0.9 * expected  # the value without user-item pairs
 
 
 def test_rotating_and_scaling_the_student_changes_nothing() -> None:
-    turn, _ = torch.linalg.qr(vectors(3, 3, seed=4))
+    rotation, _ = torch.linalg.qr(vectors(3, 3, seed=4))
     loss = srkd.losses.build("ftd")
-    assert loss([7 * s @ turn for s in S], T).item() == pytest.approx(loss(S, T).item(), rel=1e-9)
+    assert loss([7 * s @ rotation for s in S], T).item() == pytest.approx(loss(S, T).item(), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["ftd", "htd"])

@@ -77,8 +77,8 @@ def test_padded_positions_are_ignored(name, how):
     """Tokens (N, C, L): padded ones have no effect, whatever they contain, and no gradient."""
     s, t = (3 * torch.randn(2, 5, 3, generator=RNG, dtype=torch.float64) for _ in range(2))
     labels, real = torch.tensor([[0, 4, 1], [2, 3, 0]]), torch.tensor([[True, True, False], [True, False, False]])
-    wanted = [(torch.stack([x[i, :, j] for i in range(2) for j in range(3) if real[i, j]])) for x in (s, t)]
-    value = srkd.losses.build(name)(*wanted, labels[real]).item()
+    unpadded = [(torch.stack([x[i, :, j] for i in range(2) for j in range(3) if real[i, j]])) for x in (s, t)]
+    value = srkd.losses.build(name)(*unpadded, labels[real]).item()
     s, t = (x.masked_fill(~real[:, None], torch.nan).requires_grad_() for x in (s, t))
     padded, mask = labels, None
     if how in ("labels", "both"):

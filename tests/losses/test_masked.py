@@ -41,9 +41,9 @@ def test_the_mask_covers_whole_positions_or_channels_at_the_given_ratio(mask, al
     loss.generation.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     for _ in range(8):
         loss(s, s)
-    for drawn in seen:
-        assert set(drawn.unique().tolist()) == {0.0, 1.0}
-        assert torch.equal(drawn.amin(along), drawn.amax(along))
+    for sampled in seen:
+        assert set(sampled.unique().tolist()) == {0.0, 1.0}
+        assert torch.equal(sampled.amin(along), sampled.amax(along))
     assert 0.25 < 1 - torch.stack(seen).mean().item() < 0.35
     assert not torch.equal(seen[0], seen[1])
 

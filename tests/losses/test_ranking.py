@@ -27,14 +27,14 @@ def ranking(x: torch.Tensor, u: int) -> list[int]:
 @pytest.mark.parametrize("catch_up", [0.0, 0.4])
 def test_rd(catch_up: float) -> None:
     weights = [math.exp(-r / 2) / sum(math.exp(-q / 2) for q in range(3)) for r in range(3)]
-    slow = 0.0
+    expected = 0.0
     for u in range(5):
         for r, i in enumerate(ranking(T, u)[:3]):
             behind = max(math.tanh(catch_up * (ranking(S, u).index(i) - r)), 0) if catch_up else 1
-            slow += weights[r] * behind * math.log1p(math.exp(-S[u, i].item())) / 5
+            expected += weights[r] * behind * math.log1p(math.exp(-S[u, i].item())) / 5
     assert srkd.losses.options("rd")["decay"].default == 1.0  # graytowne/rank_distill
     loss = srkd.losses.build("rd", top=3, decay=2.0, catch_up=catch_up)
-    assert slow > 0 and loss(S, T, mask=MASK).item() == pytest.approx(slow, rel=1e-9)
+    assert expected > 0 and loss(S, T, mask=MASK).item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_relaxed_ranking() -> None:
@@ -58,13 +58,13 @@ def test_rd_weights_are_static_for_the_given_share_of_the_training() -> None:
 
 def test_rrd_of_the_whole_list_and_all_below_it_is_the_official_likelihood() -> None:
     """DE-RRD_CIKM20, relaxed_ranking_loss: here every item is sampled: the list is half of the unobserved items."""
-    slow = 0.0
+    expected = 0.0
     for u in range(5):
         order = [S[u, i].item() for i in ranking(T, u)]
         length = (len(order) + 1) // 2
         below = sum(map(math.exp, order[length:]))
-        slow -= sum(s - math.log(sum(map(math.exp, order[k:length])) + below) for k, s in enumerate(order[:length]))
-    assert srkd.losses.build("rrd")(S, T, mask=MASK).item() == pytest.approx(slow, rel=1e-9)
+        expected -= sum(s - math.log(sum(map(math.exp, order[k:length])) + below) for k, s in enumerate(order[:length]))
+    assert srkd.losses.build("rrd")(S, T, mask=MASK).item() == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize(("top", "length"), [(500, 5), (3, 3)])

@@ -49,15 +49,15 @@ def test_value_matches_the_official_code(norm):
 
 @pytest.mark.parametrize("name", ["review", "ofd"])
 @pytest.mark.parametrize(
-    ("option", "student", "wanted"),
+    ("option", "student", "expected"),
     [(None, False, False), (None, True, True), (False, True, False), (True, False, True)],
 )
-def test_batch_norm_follows_the_student_unless_the_option_is_set(name, option, student, wanted):
+def test_batch_norm_follows_the_student_unless_the_option_is_set(name, option, student, expected):
     s, t = maps(2, 3, 8, 8), maps(2, 5, 8, 8)
     loss = srkd.losses.build(name, batch_norm=option)
     sides = ([s], [t]) if loss.layers == "list" else (s, t)
     loss.prepare(*sides, batch_norm=student)
-    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in loss.modules()) == wanted
+    assert any(isinstance(m, torch.nn.BatchNorm2d) for m in loss.modules()) == expected
 
 
 def test_a_deep_layer_also_gets_gradients_from_the_shallow_target():

@@ -56,10 +56,10 @@ def test_pisr_value_and_gradients():
     std = (1 + prelu_head(s, parameters, "width").exp()).log() * 0.1 + 1e-8
     expected = ((2 * std).log() + (prelu_head(s, parameters, "mean") - t).abs() / std).mean()
     inputs = [s, *parameters.values()]
-    wanted = torch.autograd.grad(expected, inputs)
+    expected_gradients = torch.autograd.grad(expected, inputs)
     value = loss(s, t)
     assert value.item() == pytest.approx(expected.item(), rel=1e-9)
-    for gradient, other in zip(torch.autograd.grad(3 * value, inputs), wanted, strict=True):
+    for gradient, other in zip(torch.autograd.grad(3 * value, inputs), expected_gradients, strict=True):
         torch.testing.assert_close(gradient, 3 * other, rtol=1e-8, atol=1e-12)
 
 
