@@ -1,7 +1,7 @@
-"""srkd: super-resolution compression. Distil a good, slow network into a small, fast one; measure; upscale images.
+"""srkd: super-resolution compression. Distil a large network into a small, fast one; evaluate it; upscale images.
 
-`srkd.load(name_or_path)` gives a trained model, `srkd.compress(...)` makes one, `srkd.losses` is the loss core.
-Submodules are imported when first used.
+`srkd.load(name_or_path)` loads a trained model, `srkd.compress(...)` trains a small one, `srkd.evaluate(...)` measures
+models on data sets, `srkd.losses` contains the losses. Everything but `__version__` is imported on first use.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from srkd.version import __version__
 
-__all__ = ["SrkdError", "__version__", "compress", "load", "upscale"]
-
-_PACKAGES = (
+__all__ = [
+    "Compressed",
+    "Model",
+    "SrkdError",
+    "__version__",
     "adapters",
+    "compress",
     "data",
     "distill",
+    "evaluate",
     "images",
     "inference",
+    "load",
     "losses",
     "metrics",
     "networks",
@@ -28,14 +33,38 @@ _PACKAGES = (
     "sr",
     "studies",
     "training",
-)
+    "upscale",
+]
+
+# Classes and functions of submodules, imported on first use; the other names of `__all__` are packages.
+_MODULES = {
+    "Compressed": "srkd.compression.result",
+    "Model": "srkd.inference.model",
+    "SrkdError": "srkd.errors",
+    "evaluate": "srkd.metrics.evaluation",
+}
 
 if TYPE_CHECKING:
     import torch
 
+    from srkd import (
+        adapters,
+        data,
+        distill,
+        images,
+        inference,
+        losses,
+        metrics,
+        networks,
+        report,
+        sr,
+        studies,
+        training,
+    )
     from srkd.compression.result import Compressed
     from srkd.errors import SrkdError
     from srkd.inference.model import Model
+    from srkd.metrics.evaluation import evaluate
 
 
 def load(
@@ -45,22 +74,22 @@ def load(
     device: str | torch.device | None = None,
     trust_code: bool = False,
 ) -> Model:
-    """A trained model by its zoo name or from a checkpoint file.
+    """Load a trained model by its zoo name or from a checkpoint file.
 
     Args:
         name: a zoo name, `auto` (the zoo's default for `scale`), or a path: srkd's safetensors, a checkpoint of
             BasicSR, EDSR-PyTorch or traiNNer, or anything spandrel detects.
-        scale: the factor that is needed; None takes the model's own.
-        device: where it runs: `cpu`, `cuda`, `cuda:1`, or `auto`, a GPU if there is one; the CPU by default.
-        trust_code: whether the checkpoint may name a network class outside srkd, `package.module:Class`, whose code
-            then runs. Without it a checkpoint is data and runs nothing.
+        scale: the required scale; None accepts the model's own.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto` (a GPU if available); the CPU by default.
+        trust_code: allow the checkpoint to name a network class outside srkd, `package.module:Class`, whose code then
+            runs. Otherwise no code of a checkpoint runs.
 
     Returns:
         A model with `.upscale(image)`, `.network`, `.scale` and `.meta`.
 
     Raises:
-        SrkdError: no such model, a file that is no checkpoint or not a sound one (NaN, far larger than it is), a class
-            outside srkd without `trust_code`, another scale, or no such device here.
+        SrkdError: no such model, an invalid or unsafe checkpoint (NaN, tensors far larger than the file), a class
+            outside srkd without `trust_code`, another scale, or an unavailable device.
     """
     from srkd.inference.files import device_named
     from srkd.inference.model import Model
@@ -78,16 +107,16 @@ def upscale(
     outscale: float | None = None,
     device: str | torch.device | None = None,
 ) -> Any:
-    """Upscale an image, or several: `Model.upscale` of a model that is loaded for it.
+    """Upscale one or several images: load a model and call `Model.upscale`.
 
     Args:
         image: a path, an array, a Pillow image, or a list of these; see `srkd.inference.model.Model.upscale`.
-        model: as `load` takes it, or a loaded model.
-        scale, device: as `load`.
-        tile, self_ensemble, outscale: as `Model.upscale`.
+        model: a name or path as for `load`, or a loaded model.
+        scale, device: as for `load`.
+        tile, self_ensemble, outscale: as for `Model.upscale`.
 
     Returns:
-        An array, or a list of them where a list was given.
+        An array, or a list of arrays for a list.
 
     Raises:
         SrkdError: as `load` and `Model.upscale`.
@@ -111,25 +140,25 @@ def compress(
     control: bool = True,
     seed: int = 0,
 ) -> Compressed:
-    """A student of `teacher` that meets a budget, as `srkd compress` makes it; see its --help.
+    """Train a student of `teacher` that meets a budget, like the command `srkd compress`; see its --help.
 
     Args:
-        teacher: as `load` takes it.
+        teacher: a name or path as for `load`.
         data: a folder of photographs or a data set by name, or several.
-        out: a folder for everything; interrupted, the same call goes on from there.
+        out: the output folder; after an interruption the same call resumes from it.
         scale: factor, 2, 3 or 4.
-        max_ms: the longest time in milliseconds for one input of `at` (WIDTHxHEIGHT); max_mb: the largest file. One of
-            them at least.
-        time: for all of it, such as 10m.
-        runtime, precision: where the student shall run; None takes what is fastest here.
+        max_ms: maximum time in milliseconds for one input of `at` (WIDTHxHEIGHT); max_mb: maximum file size. At least
+            one of them is required.
+        time: total time, such as 10m.
+        runtime, precision: the inference backend of the student; None selects the fastest on this machine.
         control: whether the student is also trained without the teacher, for comparison.
 
     Returns:
         `.student` (a model), `.rows`, `.results`, `.within_budget`, `.folder`.
 
     Raises:
-        SrkdError: a budget that nothing meets (the nearest that can be met is named), too few or too small photographs,
-            a teacher of another scale, too short a time, a runtime that is not installed.
+        SrkdError: a budget that cannot be met (the nearest feasible one is named), too few or too small photographs, a
+            teacher of another scale, too short a time, a runtime that is not installed.
     """
     from srkd.benchmarks.inference import size_named
     from srkd.compression import flow
@@ -143,10 +172,12 @@ def compress(
 
 
 def __getattr__(name: str) -> Any:
-    if name == "SrkdError":
-        from srkd.errors import SrkdError
-
-        return SrkdError
-    if name in _PACKAGES:
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    if name in __all__:
         return importlib.import_module(f"srkd.{name}")
     raise AttributeError(f"module 'srkd' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""srkd as it is installed: what importing costs, what a wheel holds, what the example does."""
+"""The installed package: import time, public names, contents of the wheel, the example."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ def python(code: str, **environment: str) -> str:
     return done.stdout
 
 
-def test_importing_srkd_costs_little_beyond_torch_and_brings_nothing_heavy() -> None:
+def test_importing_srkd_is_fast_and_imports_nothing_heavy() -> None:
     code = """
 import sys, torch, time
 began = time.process_time()
@@ -30,6 +30,16 @@ print(sorted(heavy & set(sys.modules)))
 """
     seconds, heavy = python(code).splitlines()
     assert float(seconds) < 0.3 and heavy == "[]"
+
+
+def test_every_public_name_is_found_on_first_use() -> None:
+    code = """
+import sys, srkd
+print([name for name in dir(srkd) if name in srkd.__all__] == sorted(srkd.__all__), "srkd.losses" in sys.modules)
+public = {name: getattr(srkd, name) for name in srkd.__all__}
+print(all(public.values()), public["losses"] is sys.modules["srkd.losses"], public["Model"].__module__)
+"""
+    assert python(code).splitlines() == ["True False", "True True srkd.inference.model"]
 
 
 def test_training_an_edsr_needs_no_basicsr() -> None:
@@ -55,7 +65,7 @@ def test_the_example_of_losses_in_ones_own_loop_learns() -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's wheel, built from what git tracks or would track, so that no build leftovers get in."""
+    """The project's wheel, built from the files that git tracks or would track, without build leftovers."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=False
@@ -77,7 +87,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_carries_recipes_manifests_weights_and_types(wheel: Path) -> None:
+def test_the_wheel_contains_recipes_manifests_weights_and_types(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {"srkd/py.typed", "srkd/models/external.yml", "srkd/datasets/Set5.yml", "srkd/datasets/Set5.sha256"}
     for recipe in ROOT.glob("models/*/recipe.yml"):

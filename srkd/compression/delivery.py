@@ -94,7 +94,7 @@ def _scores(job: Job, made: Trained, file: Path, backend: engines.Backend, detai
         opened.append(engines.scored("control", control, count))
     opened.append(engines.scored("student", engines.open_delivered(file, backend), count))
     _, store = open_set(str(job.held_out), scale)
-    found: list[dict[str, Any]] = measure(opened, [("held-out crops", store)], scale, seen=details)["models"]
+    found: list[dict[str, Any]] = measure(opened, [("held-out crops", store)], scale, on_output=details)["models"]
     return found
 
 

@@ -1,1 +1,1 @@
-"""Other packages, each behind one file: BasicSR, spandrel, and checkpoints fetched from package registries."""
+"""Integrations of other packages, one module each: BasicSR, spandrel, ncnn, and checkpoints from the package index."""

@@ -1,9 +1,9 @@
-"""BasicSR: its networks by registered name, and its metrics as a reference. The only file that imports the package.
+"""BasicSR: its networks by registered name, and its metrics as a reference. The only module that imports basicsr.
 
-basicsr 1.4.2 imports neither beside torchvision >= 0.17, which dropped `transforms.functional_tensor`, nor on Python >=
-3.12 without setuptools, which dropped `distutils`. Both modules are put in place while it is being imported, and taken
-away again; what torchvision itself needs is in `torchvision_mend`. Left as they are, since srkd does not use them: FID
-beside scipy >= 1.18 and JPEG degradations of float quality beside OpenCV >= 4.13.
+basicsr 1.4.2 imports neither with torchvision >= 0.17, which dropped `transforms.functional_tensor`, nor on Python >=
+3.12 without setuptools, which dropped `distutils`. Stand-ins for both modules are present only during the import;
+torchvision itself is handled by `torchvision_compat`. Not fixed, since srkd does not use them: FID with scipy >= 1.18
+and JPEG degradations of float quality with OpenCV >= 4.13.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def available() -> bool:
 
 
 def package() -> ModuleType:
-    """The imported package `basicsr`, whole: its registries are filled.
+    """The imported package `basicsr`, with its registries filled.
 
     Raises:
         SrkdError: it is not installed, or does not import.
@@ -43,7 +43,7 @@ def package() -> ModuleType:
 
 
 def network_names() -> list[str]:
-    """The names that `network` takes, sorted.
+    """The names that `network` accepts, sorted.
 
     Raises:
         SrkdError: basicsr is not installed, or does not import.
@@ -55,7 +55,7 @@ def network(type: str, **options: Any) -> nn.Module:
     """Build a network of BasicSR's by the name it is registered under, e.g. `network("EDSR", num_in_ch=3, ...)`.
 
     Raises:
-        SrkdError: basicsr is not installed; an unknown name or option (the nearest is named); a missing or bad option.
+        SrkdError: basicsr is not installed; an unknown name or option (nearest suggested); a missing or invalid option.
     """
     cls = network_class(type)
     known = inspect.signature(cls).parameters
@@ -66,14 +66,14 @@ def network(type: str, **options: Any) -> nn.Module:
     try:
         return cls(**options)
     except (TypeError, ValueError, KeyError, AssertionError) as error:
-        raise SrkdError(f"{type}: BasicSR does not build it with {options or 'no options'}: {error}") from error
+        raise SrkdError(f"{type}: BasicSR cannot build it with {options or 'no options'}: {error}") from error
 
 
 def network_class(type: str) -> builtins.type[nn.Module]:
     """The class that is registered in BasicSR as `type`.
 
     Raises:
-        SrkdError: basicsr is not installed, or an unknown name (the nearest is named).
+        SrkdError: basicsr is not installed, or an unknown name (the nearest is suggested).
     """
     registry = _registry("ARCH")
     if type not in registry:
@@ -95,8 +95,8 @@ def ssim(image: np.ndarray, reference: np.ndarray, crop_border: int, y_channel: 
 def niqe(image: np.ndarray, crop_border: int) -> float:
     """BasicSR's NIQE of an RGB image, (H, W, 3) in [0, 255], on its Y channel; lower is better.
 
-    No reference is needed: the image is compared with statistics of natural ones (Mittal et al., SPL 2013). It is cut
-    into blocks of 96 x 96, so smaller images are refused.
+    No reference is needed: the image is compared with statistics of natural ones (Mittal et al., SPL 2013). It is
+    divided into blocks of 96 x 96, so smaller images are rejected.
 
     Raises:
         SrkdError: the image is smaller than one block after the border is removed.
@@ -105,12 +105,12 @@ def niqe(image: np.ndarray, crop_border: int) -> float:
     if min(height, width) < 96:
         raise SrkdError(f"NIQE needs an image of at least 96 x 96 pixels, got {width} x {height} without its border")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, of flat blocks: they have no half to take a mean of
+        warnings.simplefilter("ignore", RuntimeWarning)  # numpy's, for flat blocks: mean of an empty half
         return float(np.squeeze(_metric("calculate_niqe")(_bgr(image), crop_border)))
 
 
 def _bgr(image: np.ndarray) -> np.ndarray:
-    # BasicSR reads images with OpenCV, so its Y channel is computed from BGR: RGB would give another, wrong Y.
+    # BasicSR reads images with OpenCV, so its Y channel is computed from BGR: RGB would give a wrong Y.
     return np.ascontiguousarray(image[..., ::-1])
 
 
@@ -121,7 +121,7 @@ def _metric(name: str) -> Any:
 def _registry(kind: str) -> dict[str, Any]:
     package()
     found = dict(iter(getattr(importlib.import_module("basicsr.utils.registry"), f"{kind}_REGISTRY")))
-    # Names that other projects register too carry this suffix there, and are looked up without it.
+    # BasicSR adds this suffix to names that other projects register too, and looks them up without it.
     return {name.removesuffix("_basicsr"): value for name, value in found.items()}
 
 
@@ -132,7 +132,7 @@ def _import() -> ModuleType:
     try:
         import_torchvision()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of distutils, where Python still has it
+            warnings.simplefilter("ignore", DeprecationWarning)  # distutils', in older Python
             with _stand_ins():
                 return importlib.import_module("basicsr")
     except (ImportError, RuntimeError, AttributeError) as error:
@@ -141,7 +141,7 @@ def _import() -> ModuleType:
 
 @contextmanager
 def _stand_ins() -> Iterator[None]:
-    """Modules that basicsr imports and newer versions of others no longer have, for as long as the block lasts."""
+    """Within the block provide modules that basicsr imports and newer versions of Python and torchvision lack."""
     modules: dict[str, ModuleType] = {}
     if not _importable("torchvision.transforms.functional_tensor"):
         functional = importlib.import_module("torchvision.transforms.functional")
@@ -149,7 +149,7 @@ def _stand_ins() -> Iterator[None]:
             "functional_tensor", rgb_to_grayscale=functional.rgb_to_grayscale
         )
     if not _importable("distutils.version"):
-        # Only used to order two version numbers, which torch's own class does as well.
+        # Only used to compare two version numbers, which torch's class does as well.
         version = _module("distutils.version", LooseVersion=TorchVersion)
         modules |= {"distutils": _module("distutils", version=version), "distutils.version": version}
     sys.modules.update(modules)

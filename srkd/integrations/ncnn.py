@@ -1,7 +1,7 @@
-"""ncnn's networks: `.param`, a text that lists layers, and `.bin`, their weights in that order.
+"""ncnn networks: `.param`, a text file that lists layers, and `.bin`, their weights in that order.
 
-`state_dict` gives the weights of a Real-ESRGAN network under the names that BasicSR gives its parameters, so that they
-load as any other checkpoint; `run` has the `ncnn` package run any network, known or not. The format is described in
+`state_dict` returns the weights of a Real-ESRGAN network under BasicSR's parameter names, so that they load as any
+other checkpoint; `NcnnNetwork` runs any network by the `ncnn` package. The format is described in
 ncnn's wiki ("param and model file structure") and was checked against the package itself.
 """
 
@@ -22,14 +22,14 @@ from srkd.errors import SrkdError
 _MAGIC = "7767517"
 _FLOAT16, _FLOAT32 = 0x01306B47, 0
 _WITHOUT_WEIGHTS = {"Input", "Split", "Concat", "Eltwise", "BinaryOp", "Interp", "PixelShuffle"}
-_MOST_BYTES = 1 << 30
-# Parameters of a layer by their number in the text.
+_MAX_BYTES = 1 << 30
+# Parameters of a layer, by their number in the file.
 _OUTPUTS, _KERNEL, _DILATION, _STRIDE, _PADDING, _BIAS, _SIZE = range(7)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One line of a `.param`: `values` are its parameters by number, as text."""
+    """One line of a `.param`: `values` are its parameters by number, as strings."""
 
     kind: str
     name: str
@@ -38,32 +38,32 @@ class Layer:
     values: dict[int, str]
 
     def integer(self, key: int, default: int = 0) -> int:
-        """A whole-number parameter.
+        """An integer parameter.
 
         Raises:
-            SrkdError: it is no whole number.
+            SrkdError: it is not an integer.
         """
         try:
             return int(self.values.get(key, default))
         except ValueError:
-            raise SrkdError(f"layer {self.name}: parameter {key} is {self.values[key]!r}, not a whole number") from None
+            raise SrkdError(f"layer {self.name}: parameter {key} is {self.values[key]!r}, not an integer") from None
 
 
 def read_layers(path: Path) -> list[Layer]:
     """The layers of a `.param` file.
 
     Raises:
-        SrkdError: no such file, or not a text of this format; the line is named.
+        SrkdError: no such file, or not of this format; the line is named.
     """
     if not path.is_file():
         raise SrkdError(f"{path}: not found")
-    lines = path.read_bytes()[:_MOST_BYTES].decode("utf-8", "replace").splitlines()
+    lines = path.read_bytes()[:_MAX_BYTES].decode("utf-8", "replace").splitlines()
     if not lines or lines[0].strip() != _MAGIC:
         raise SrkdError(f"{path}: not an ncnn .param file (its first line is not {_MAGIC})")
     layers = [_layer(path, number, line) for number, line in enumerate(lines[2:], 3) if line.strip()]
-    announced = lines[1].split()[0] if len(lines) > 1 and lines[1].split() else "0"
-    if announced != str(len(layers)):
-        raise SrkdError(f"{path}: {len(layers)} layers, but it announces {announced}; is it whole?")
+    declared = lines[1].split()[0] if len(lines) > 1 and lines[1].split() else "0"
+    if declared != str(len(layers)):
+        raise SrkdError(f"{path}: {len(layers)} layers, but it declares {declared}; is it complete?")
     return layers
 
 
@@ -82,13 +82,13 @@ def state_dict(param: Path, weights: Path) -> dict[str, Tensor]:
 
     Raises:
         SrkdError: a layer that these networks do not have (named), another network, int8 weights, or a `.bin` that does
-            not fit its `.param`.
+            not match its `.param`.
     """
     layers = read_layers(param)
     for layer in layers:
         if layer.kind not in _WITHOUT_WEIGHTS | {"Convolution", "PReLU"}:
             raise SrkdError(
-                f"{param}: layer {layer.name} is a {layer.kind}, which srkd cannot convert; it converts RRDBNet and "
+                f"{param}: layer {layer.name} is a {layer.kind}, which srkd cannot convert; it supports RRDBNet and "
                 "SRVGGNetCompact"
             )
     names = _names(param, layers)
@@ -108,7 +108,7 @@ def _names(param: Path, layers: Sequence[Layer]) -> list[str]:
     if "PixelShuffle" in kinds and slopes and convolutions == slopes + 1:
         after = kinds[kinds.index("PixelShuffle") + 1 :]
         if after.count("Interp") != 1 or layers[-1].kind == "Interp":
-            raise SrkdError(f"{param}: resizes its output after the last layer; take the x4 file, whose output it is")
+            raise SrkdError(f"{param}: resizes its output after the last layer; use the x4 file, which does not")
         return [f"body.{i}" for i in range(convolutions + slopes)]
     raise SrkdError(f"{param}: neither RRDBNet nor SRVGGNetCompact ({convolutions} convolutions, {slopes} PReLU)")
 
@@ -120,7 +120,7 @@ def _tensors(path: Path, layers: Sequence[Layer]) -> Iterator[dict[str, Tensor]]
         nonlocal at
         end = at + count * np.dtype(dtype).itemsize
         if end > len(data):
-            raise SrkdError(f"{path}: ends within layer {layer.name}; it does not fit its .param, or is not whole")
+            raise SrkdError(f"{path}: ends within layer {layer.name}; it does not match its .param or is incomplete")
         values = np.frombuffer(data, dtype, count, at)
         at = end
         return values
@@ -154,11 +154,11 @@ def _shape(layer: Layer, outputs: int, size: int) -> tuple[int, int, int, int]:
 
 
 class NcnnNetwork:
-    """Any ncnn network, run by the `ncnn` package on the CPU: a teacher of outputs.
+    """Any ncnn network, run by the `ncnn` package on the CPU: a teacher whose outputs can be distilled.
 
     Args:
-        param, weights: the two files.
-        threads: how many threads it may use.
+        param, weights: the `.param` and `.bin` file.
+        threads: number of CPU threads.
 
     Raises:
         SrkdError: the package is not installed, or it cannot load the files.
@@ -173,21 +173,21 @@ class NcnnNetwork:
         self.input, self.output = layers[0].outputs[0], layers[-1].outputs[0]
         self.net = self._ncnn.Net()
         self.net.opt.num_threads = threads
-        # The package stores weights as bf16 or fp16 where it can, which costs 10 dB; a teacher is exact.
+        # By default the package stores weights as bf16 or fp16 where it can, which costs 10 dB.
         for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
             setattr(self.net.opt, option, False)
         if self.net.load_param(str(param)) or self.net.load_model(str(weights)):
             raise SrkdError(f"{param}: ncnn cannot load it with {weights}")
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """The output for one image: float32 (3, H, W) in [0, 1] in, (3, s*H, s*W), not clamped, out.
+        """The output for one image: float32 (3, H, W) in [0, 1] to float32 (3, s*H, s*W), not clamped.
 
         Raises:
             SrkdError: the network fails on this input.
         """
         extractor = self.net.create_extractor()
-        held = np.ascontiguousarray(image, np.float32)  # ncnn's Mat does not keep alive what it looks at
-        extractor.input(self.input, self._ncnn.Mat(held))
+        array = np.ascontiguousarray(image, np.float32)  # ncnn's Mat does not own its memory
+        extractor.input(self.input, self._ncnn.Mat(array))
         failed, output = extractor.extract(self.output)
         if failed:
             raise SrkdError(f"ncnn cannot run the network on an input of {image.shape}")

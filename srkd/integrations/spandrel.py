@@ -1,6 +1,6 @@
-"""Other people's checkpoints: spandrel finds architecture, scale and hyper-parameters in the shapes of the weights.
+"""Third-party checkpoints: spandrel infers architecture, scale and hyper-parameters from the weights.
 
-The only file that imports spandrel.
+The only module that imports spandrel.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ from srkd.safe_load import building
 
 
 class NotRecognisedError(SrkdError):
-    """Weights of no architecture that spandrel knows."""
+    """The weights match no architecture known to spandrel."""
 
 
 @dataclass(frozen=True)
 class SpandrelNetwork:
-    """A network that spandrel recognised, and what it says of it.
+    """A network recognised by spandrel, with its metadata.
 
-    `network` is in eval mode, float32 on the CPU; it takes and gives (N, channels, H, W) around [0, 1], the output
-    `scale` times the size and not clamped. H and W must be multiples of `multiple`, at least `minimum`, and equal where
-    `square`.
+    `network` is in eval mode, float32 on the CPU; it maps (N, channels, H, W) in [0, 1] to `scale` times the size, not
+    clamped. H and W must be multiples of `multiple`, at least `minimum`, and equal if `square`.
     """
 
     network: nn.Module
@@ -50,21 +49,21 @@ class SpandrelNetwork:
 def load(
     state: Mapping[str, Tensor], origin: str, spare: Callable[[Tensor], bool] = lambda tensor: False
 ) -> SpandrelNetwork:
-    """The network, of any architecture that spandrel detects, that weights belong to.
+    """Build the network of these weights, of any architecture that spandrel detects.
 
     Args:
         state: weights by name; `origin` names their file in errors.
-        spare: whether a tensor that the network turns out not to have may be left out.
+        spare: whether a tensor that the network does not have may be ignored.
 
     Raises:
-        NotRecognisedError: no architecture that spandrel knows.
-        SrkdError: spandrel is not installed; it cannot build the network; that needs a mask beside the image; or as
-            `srkd.safe_load.building`.
+        NotRecognisedError: no architecture known to spandrel.
+        SrkdError: spandrel is not installed; it cannot build the network; the network needs a mask besides the image;
+            or as `srkd.safe_load.building`.
     """
     spandrel = _import()
     try:
         with warnings.catch_warnings(), building(state, origin):
-            warnings.filterwarnings("ignore", message="torch.meshgrid")  # of several architectures, about the future
+            warnings.filterwarnings("ignore", message="torch.meshgrid")  # about a future default
             found = _built(spandrel, spandrel.canonicalize_state_dict(dict(state)), spare)
     except SrkdError:
         raise
@@ -73,12 +72,12 @@ def load(
             f"{origin}: not recognised: neither srkd nor spandrel {spandrel.__version__} knows a network with these "
             f"{len(state)} weights ({', '.join(list(state)[:3])}, ...)"
         ) from None
-    except Exception as error:  # detection and construction index, divide and assert on whatever shapes there are
+    except Exception as error:  # detection and construction may raise anything for unexpected shapes
         raise SrkdError(
-            f"{origin}: spandrel takes it for a network it knows, but cannot build it: {_first_line(error)}"
+            f"{origin}: spandrel detects a known network, but cannot build it: {_first_line(error)}"
         ) from error
     if not isinstance(found, spandrel.ImageModelDescriptor):
-        raise SrkdError(f"{origin}: {found.architecture.name} needs a mask beside the image; srkd has none to give")
+        raise SrkdError(f"{origin}: {found.architecture.name} needs a mask besides the image: not supported")
     return _describe(found.eval())
 
 
@@ -110,13 +109,13 @@ def _describe(found: Any) -> SpandrelNetwork:
 
 
 def _plainly_called(found: Any) -> bool:
-    # spandrel's own `__call__` forbids gradients for good (inference mode), and most networks need nothing of it; only
-    # an architecture that gives several outputs or another range brings a function of its own.
+    # spandrel's `__call__` always disables gradients (inference mode), and most networks do not need it; only an
+    # architecture with several outputs or another range defines its own call function.
     return found._call_fn.__module__ == type(found).__module__
 
 
 class _Called(nn.Module):
-    """A network with the way spandrel calls it, for the few whose forward is not image in, image out."""
+    """A network with spandrel's call function, for the few whose forward is not image to image."""
 
     def __init__(self, network: nn.Module, call: Callable[[nn.Module, Tensor], Tensor]) -> None:
         super().__init__()
@@ -127,7 +126,7 @@ class _Called(nn.Module):
 
 
 def _first_line(error: Exception) -> str:
-    # torch lists every mismatched tensor on a line of its own, after one that says what failed.
+    # torch lists every mismatched tensor on its own line, after a first line that names the failure.
     return str(error).strip().split("\n")[0].rstrip(": \t") or type(error).__name__
 
 

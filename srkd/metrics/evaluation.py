@@ -1,4 +1,4 @@
-"""Scores of models on data sets by the field's protocol: per image and mean, for tables and JSON."""
+"""Scores of models on data sets by the standard protocol: per image and mean, for tables and JSON."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from srkd.networks.loading import load_network
 
 Upscale = Callable[[np.ndarray], np.ndarray]
 Say = Callable[[int, str], None]
-# A look at each output: model, set, its images, the image's number, uint8 (H, W, 3).
-Seen = Callable[[str, str, ImageStore, int, np.ndarray], None]
+# Callback for each output: model, set, its images, the image's number, uint8 (H, W, 3).
+OnOutput = Callable[[str, str, ImageStore, int, np.ndarray], None]
 
 
 @dataclass
 class Evaluated:
-    """A model as evaluation sees it: uint8 LR (H, W, 3) to uint8 SR, and its number of parameters (0: bicubic)."""
+    """A model to evaluate: `upscale` maps uint8 LR (H, W, 3) to uint8 SR; its number of parameters (0: bicubic)."""
 
     name: str
     upscale: Upscale
@@ -58,7 +58,7 @@ def open_model(name: str, scale: int | None, self_ensemble: bool = False) -> Eva
 def open_set(folder: str, scale: int) -> tuple[str, ImageStore]:
     """A data set: its manifest's name, a folder of HR images, or `HR:LR` folders of pairs.
 
-    A folder's name is the set's, or its parent's where the folder is called HR or GT.
+    The set is named by the folder, or by its parent if the folder is called HR or GT.
 
     Raises:
         SrkdError: no folder, no images, images that cannot be read, pairs that do not match.
@@ -84,15 +84,15 @@ def evaluate(
     self_ensemble: bool = False,
     say: Say = lambda done, text: None,
     metrics: Sequence[str] = DEFAULT,
-    seen: Seen | None = None,
+    on_output: OnOutput | None = None,
 ) -> dict[str, Any]:
     """Score every model on every set.
 
     Args:
-        scale: needed where every model is `bicubic`; otherwise found from the models, which must agree.
-        say: called after each image with the number done and what it was.
+        scale: required if every model is `bicubic`; otherwise taken from the models, which must agree.
+        say: progress callback after each image: the number done and a description.
         metrics: of `srkd.metrics.scores.METRICS`.
-        seen: called with each output.
+        on_output: called with each output.
 
     Returns:
         {"scale", "models": [{"model", "parameters", "sets": {set: {metric: mean, "protocol", "images":
@@ -106,7 +106,7 @@ def evaluate(
     scales = {model.scale for model in opened if model.scale is not None}
     if len(scales) != 1:
         found = ", ".join(f"{m.name} x{m.scale}" for m in opened) if scales else "bicubic alone needs --scale"
-        raise SrkdError(f"one evaluation has one scale: {found}")
+        raise SrkdError(f"all models of an evaluation need the same scale: {found}")
     (common,) = scales
     opened = [open_model("bicubic", common) if model.name == "bicubic" else model for model in opened]
     for model, name in zip(opened, display_names([model.name for model in opened], models), strict=True):
@@ -118,26 +118,26 @@ def evaluate(
     unverified = [
         name for (name, store), folder in zip(sets, folders, strict=True) if _verified(folder, name, store) is False
     ]
-    return measure(opened, sets, common, self_ensemble, say, metrics, seen, unverified)
+    return measure(opened, sets, common, self_ensemble, say, metrics, on_output, unverified)
 
 
 def _verified(folder: str, name: str, store: ImageStore) -> bool | None:
-    """Whether a set is the data set whose name it bears, as it was asked for or as its folder is called; None where
-    that is none."""
-    asked = folder.partition(":")[0]
-    return manifests.verified(name if Path(asked).is_dir() else asked, store)
+    """Whether a set is, by checksum, the data set it is named after (as given or by its folder); None if that name is
+    not a data set."""
+    given = folder.partition(":")[0]
+    return manifests.verified(name if Path(given).is_dir() else given, store)
 
 
 def display_names(names: Sequence[str], paths: Sequence[str]) -> list[str]:
-    """Names, those that occur twice replaced by what differs in their paths: every run calls its network alike."""
-    apart = []
+    """Names, with duplicates replaced by the differing parts of their paths, since runs name their networks alike."""
+    unique = []
     for name, path in zip(names, paths, strict=True):
         own = Path(path).parts
         alike = [Path(other).parts for known, other in zip(names, paths, strict=True) if known == name]
         if len(set(map(len, alike))) == 1:
             own = tuple(part for part, at in zip(own, zip(*alike, strict=True), strict=True) if len(set(at)) > 1)
-        apart.append("/".join(own) or name if len(alike) > 1 else name)
-    return apart
+        unique.append("/".join(own) or name if len(alike) > 1 else name)
+    return unique
 
 
 def measure(
@@ -147,13 +147,13 @@ def measure(
     self_ensemble: bool = False,
     say: Say = lambda done, text: None,
     metrics: Sequence[str] = DEFAULT,
-    seen: Seen | None = None,
+    on_output: OnOutput | None = None,
     unverified: Collection[str] = (),
 ) -> dict[str, Any]:
-    """As `evaluate`, of models and sets that are open, all of one scale.
+    """As `evaluate`, for opened models and sets, all of one scale.
 
     Args:
-        unverified: names of sets whose images are not known to be those that the name stands for; their stamp says so.
+        unverified: names of sets whose images are not verified by checksum; their stamp states it.
     """
     protocols = {name: _protocol(store, common, self_ensemble, name not in unverified) for name, store in sets}
     rows, done = [], 0
@@ -164,8 +164,8 @@ def measure(
             for number in range(len(store)):
                 output, scores = _image(model, store, number, protocols[name], metrics)
                 images.append(scores)
-                if seen is not None:
-                    seen(model.name, name, store, number, output)
+                if on_output is not None:
+                    on_output(model.name, name, store, number, output)
                 done += 1
                 say(done, f"{model.name} {name} {store.name(number)}")
             means = {metric: float(np.mean([image[metric] for image in images])) for metric in metrics}
@@ -175,7 +175,7 @@ def measure(
 
 
 def count(models: Sequence[str], folders: Sequence[str]) -> int:
-    """How many images `evaluate` will score."""
+    """The number of images that `evaluate` will score."""
     return sum(len(_hr_files(folder)) for folder in folders) * len(models)
 
 
@@ -196,7 +196,7 @@ def _image(
 
 
 def of_study(text: str) -> tuple[str, tuple[str, ...]]:
-    """A study's set, `Set5` or `Set5@psnr,ssim,niqe`: the data set, and the metrics wanted on it.
+    """A study's set, `Set5` or `Set5@psnr,ssim,niqe`: the data set and its metrics.
 
     Raises:
         SrkdError: as `metrics.check`.
@@ -208,11 +208,11 @@ def of_study(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 def item_scores(models: Sequence[str], sets: Sequence[str]) -> dict[str, Any]:
-    """A run's scores by data set, image by image, for paired statistics.
+    """A run's scores per data set and image, for paired statistics.
 
     Args:
-        models: checkpoints; of several, an image's score is the mean of theirs, never the best.
-        sets: as `of_study` reads them.
+        models: checkpoints; an image's score is the mean over them, never the best.
+        sets: in the format of `of_study`.
     """
     found: dict[str, Any] = {}
     for folder, metrics in map(of_study, sets):
@@ -227,7 +227,7 @@ def item_scores(models: Sequence[str], sets: Sequence[str]) -> dict[str, Any]:
 
 
 def table(results: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Rows and columns for `srkd.report.tables`: a row a model and set, with the protocol's stamp."""
+    """Rows and columns for `srkd.report.tables`: one row per model and set, with the protocol's stamp."""
     rows = [
         {
             "model": row["model"],

@@ -1,6 +1,6 @@
-"""How images look, by measures made to agree with eyes: NIQE, without ground truth, and LPIPS. Lower is better.
+"""Perceptual metrics: NIQE, without ground truth, and LPIPS. Lower is better.
 
-Both need packages that srkd does not: basicsr for NIQE, lpips for LPIPS. LPIPS also needs AlexNet's weights, which
+Both need optional packages: basicsr for NIQE, lpips for LPIPS. LPIPS also needs AlexNet's weights, which
 torchvision publishes as alexnet-owt-7be5be79.pth; nothing is downloaded here.
 """
 
@@ -18,7 +18,7 @@ import torch
 from srkd.errors import SrkdError
 
 WEIGHTS = "SRKD_ALEXNET"
-# What a protocol's stamp says of each, beside what holds for every metric.
+# Added to a protocol's stamp for each metric.
 STAMPS = {
     "niqe": "NIQE: BasicSR's, on Y, without ground truth",
     "lpips": "LPIPS: version 0.1, AlexNet, RGB",
@@ -26,10 +26,10 @@ STAMPS = {
 
 
 def check(metric: str) -> None:
-    """Find out before anything is scored whether a metric can be had.
+    """Check before scoring that a metric's packages and files are available.
 
     Raises:
-        SrkdError: a package or a file is missing; it says which, and how to get it.
+        SrkdError: a package or a file is missing; names it and how to get it.
     """
     if metric == "niqe":
         from srkd.integrations import basicsr
@@ -45,7 +45,7 @@ def niqe(output: np.ndarray, border: int) -> float:
     Mittal et al., "Making a Completely Blind Image Quality Analyzer", SPL 2013.
 
     Raises:
-        SrkdError: basicsr is missing, or the image is too small, or too flat to have statistics.
+        SrkdError: basicsr is missing, or the image is too small or too flat for its statistics.
     """
     from srkd.integrations import basicsr
 
@@ -55,7 +55,7 @@ def niqe(output: np.ndarray, border: int) -> float:
     try:
         return basicsr.niqe(output, border)
     except np.linalg.LinAlgError as error:
-        raise SrkdError(f"NIQE has no statistics of this image: {error}") from error
+        raise SrkdError(f"NIQE's statistics of this image are degenerate: {error}") from error
 
 
 def lpips(output: np.ndarray, hr: np.ndarray, border: int) -> float:
@@ -81,7 +81,7 @@ def _weights() -> Path:
     path = Path(given) if given else Path(torch.hub.get_dir()) / "checkpoints" / "alexnet-owt-7be5be79.pth"
     if not path.is_file():
         raise SrkdError(
-            f"LPIPS needs AlexNet's weights, and there is no {path}: download torchvision's alexnet-owt-7be5be79.pth "
+            f"LPIPS needs AlexNet's weights, {path} not found: download torchvision's alexnet-owt-7be5be79.pth "
             f"and set {WEIGHTS} to its path"
         )
     return path
@@ -97,7 +97,7 @@ def _network(weights: str) -> Any:
     except ImportError as error:
         raise SrkdError(f"LPIPS is not installed ({error}): pip install lpips torchvision") from error
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # lpips 0.1.4 builds AlexNet by options that torchvision has since renamed
+        warnings.simplefilter("ignore")  # lpips 0.1.4 uses AlexNet options that torchvision has since deprecated
         network = LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
     try:
         state = torch.load(weights, map_location="cpu", weights_only=True)
@@ -107,5 +107,5 @@ def _network(weights: str) -> Any:
                 prefix = f"features.{number}."
                 layer.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})
     except Exception as error:
-        raise SrkdError(f"{weights} does not hold AlexNet's weights: {str(error).splitlines()[0]}") from error
+        raise SrkdError(f"{weights} does not contain AlexNet's weights: {str(error).splitlines()[0]}") from error
     return network

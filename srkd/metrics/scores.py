@@ -1,4 +1,4 @@
-"""PSNR and SSIM as the field measures them, the protocol that stamps every score, and scores by name.
+"""PSNR and SSIM by the standard protocol, the stamp that describes it, and metrics by name.
 
 The default protocol: HR cropped to a multiple of the scale, LR by MATLAB's bicubic with antialiasing, output clamped
 and rounded to uint8, Y channel of BT.601 (16 to 235, not rounded), a border of `scale` pixels removed.
@@ -17,7 +17,7 @@ from srkd.errors import SrkdError, unknown
 from srkd.images.colour import rgb_to_y
 from srkd.metrics import perception
 
-# By name: what tables call it, and how many decimals they print.
+# By name: title and number of decimals in tables.
 METRICS = {"psnr": ("PSNR (dB)", 3), "ssim": ("SSIM", 4), "niqe": ("NIQE", 3), "lpips": ("LPIPS", 4)}
 DEFAULT = ("psnr", "ssim")
 
@@ -26,15 +26,15 @@ _SSIM_WINDOW, _SSIM_SIGMA = 11, 1.5
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a score was measured. Scores of different protocols are never put side by side.
+    """How a score was measured. Scores of different protocols are not comparable.
 
     Args:
         scale: super-resolution factor.
         crop_border: pixels removed on each side.
         channel: "Y" (BT.601 luma) or "RGB" (mean over the three; about 2 dB lower).
-        lr: how LR came about: "matlab_bicubic" from the HR image, or "given".
+        lr: the origin of LR: "matlab_bicubic" from the HR image, or "given".
         self_ensemble: output averaged over the 8 flips and rotations.
-        verified: false where the images bear a data set's name, and are not known to be that set's by their checksums.
+        verified: false if the images are named after a data set but do not match its checksums.
     """
 
     scale: int
@@ -46,11 +46,11 @@ class Protocol:
 
     @classmethod
     def default(cls, scale: int, **changes: Any) -> Protocol:
-        """The field's protocol at this scale: Y, a border of `scale` pixels."""
+        """The standard protocol at this scale: Y channel, a border of `scale` pixels."""
         return cls(**{"scale": scale, "crop_border": scale, **changes})
 
     def stamp(self, metrics: Sequence[str] = DEFAULT) -> str:
-        """One line that names everything a reader must know to compare scores of these metrics."""
+        """One line with everything needed to compare scores of these metrics."""
         low = "MATLAB bicubic LR" if self.lr == "matlab_bicubic" else "LR as given"
         ensemble = ", self-ensemble x8" if self.self_ensemble else ""
         channel = "Y (BT.601)" if self.channel == "Y" else self.channel
@@ -63,12 +63,12 @@ class Protocol:
 
 
 def planes(image: np.ndarray, protocol: Protocol, grey: bool = False) -> np.ndarray:
-    """What is compared: (H, W, 1) or (H, W, 3) float64 in 0..255, border removed.
+    """The values compared: (H, W, 1) or (H, W, 3) float64 in 0..255, border removed.
 
     Args:
         image: uint8 RGB (H, W, 3).
-        grey: the image's file is grey. The literature takes its values as they are, not squeezed into 16 to 235 (one
-            image of Set14; 0.1 dB of that set's mean).
+        grey: the image's file is grey. The literature uses its values unchanged, not scaled to 16 to 235 (one image of
+            Set14; 0.1 dB of that set's mean).
     """
     values = image
     if protocol.channel == "Y":
@@ -77,7 +77,7 @@ def planes(image: np.ndarray, protocol: Protocol, grey: bool = False) -> np.ndar
     border = protocol.crop_border
     height, width = values.shape[:2]
     if min(height, width) <= 2 * border:
-        raise SrkdError(f"an image of {width}x{height} has nothing left inside a border of {border} px")
+        raise SrkdError(f"an image of {width}x{height} is too small for a border of {border} px")
     return values[border : height - border, border : width - border].astype(np.float64)
 
 
@@ -120,13 +120,13 @@ def _ssim_plane(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def check(metrics: Sequence[str]) -> None:
-    """Find mistakes in names of metrics, and packages or files that they lack, before anything is scored.
+    """Check names of metrics and their required packages and files before scoring.
 
     Raises:
-        SrkdError: an unknown or repeated name, none at all, or what the metric lacks and how to get it.
+        SrkdError: an unknown or repeated name, no names, or a missing package or file and how to get it.
     """
     if not metrics or len(set(metrics)) < len(metrics):
-        raise SrkdError(f"metrics: name each once, of {', '.join(METRICS)}; got {', '.join(metrics) or 'none'}")
+        raise SrkdError(f"metrics: list each once, from {', '.join(METRICS)}; got {', '.join(metrics) or 'none'}")
     for name in metrics:
         if name not in METRICS:
             raise unknown("metric", name, METRICS)

@@ -129,7 +129,7 @@ def of_run(recipe: SRRecipe, models: Mapping[str, str]) -> list[Section]:
     networks = [_called(name, open_model(path, scale)) for name, path in models.items() if name.startswith("net_g")]
     opened = [open_model("bicubic", scale), *networks]
     with Progress("scoring for the report", len(opened) * sum(len(store) for _, store in sets)) as progress:
-        results = measure(opened, sets, scale, say=progress.update, seen=details)
+        results = measure(opened, sets, scale, say=progress.update, on_output=details)
     return evaluation(results, details)
 
 

@@ -30,7 +30,7 @@ def luma(rgb: np.ndarray) -> np.ndarray:
     return 16 + rgb.astype(np.float64) @ (np.array([65.481, 128.553, 24.966]) / 255)
 
 
-def test_imports_where_python_and_torchvision_have_dropped_what_it_wants() -> None:
+def test_imports_where_python_and_torchvision_lack_its_modules() -> None:
     """None in sys.modules makes an import fail as on Python 3.12 without setuptools, whatever runs this test."""
     program = """
 import sys
@@ -58,7 +58,7 @@ def test_builds_a_network_by_its_registered_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "said"),
+    ("name", "options", "message"),
     [
         ("EDSRR", {}, 'unknown BasicSR network "EDSRR" (did you mean "EDSR"?)'),
         ("EDSR", {"num_feet": 3}, 'EDSR: unknown option "num_feet" (did you mean "num_feat"?)'),
@@ -66,13 +66,13 @@ def test_builds_a_network_by_its_registered_name() -> None:
         ("EDSR", {"num_in_ch": 3, "num_out_ch": 3, "upscale": 5}, "scale 5 is not supported"),
     ],
 )
-def test_refuses_in_words(name: str, options: dict[str, int], said: str) -> None:
+def test_invalid_names_and_options_are_reported(name: str, options: dict[str, int], message: str) -> None:
     with pytest.raises(SrkdError) as caught:
         basicsr.network(name, **options)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_error_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     basicsr._import.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert not basicsr.available()
@@ -80,7 +80,7 @@ def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
         basicsr.network_names()
 
 
-def test_psnr_is_that_of_rgb_images(pair: Pair) -> None:
+def test_psnr_of_rgb_images(pair: Pair) -> None:
     image, reference = (p[3:-3, 3:-3] for p in pair)
     slow = 10 * math.log10(255**2 / np.mean((luma(image) - luma(reference)) ** 2))
     assert basicsr.psnr(*pair, crop_border=3) == pytest.approx(slow, abs=1e-4)
@@ -98,20 +98,20 @@ def test_ssim_agrees_with_scikit_image(pair: Pair) -> None:
     assert basicsr.ssim(*pair, crop_border=2) == pytest.approx(other, abs=1e-4)
 
 
-def test_niqe_of_baboon_is_matlabs(data: Path) -> None:
-    """5.72957338 by MATLAB R2021a, as BasicSR's documentation gives it for this image."""
+def test_niqe_of_baboon_equals_matlab(data: Path) -> None:
+    """5.72957338 by MATLAB R2021a, according to BasicSR's documentation."""
     first = min((data / "sr" / "eval" / "Set14" / "HR").glob("*.png"))
     baboon = cv2.cvtColor(cv2.imread(str(first)), cv2.COLOR_BGR2RGB)
     assert baboon.shape == (480, 500, 3)
     assert basicsr.niqe(baboon, crop_border=0) == pytest.approx(5.72957338, abs=1e-4)
 
 
-def test_niqe_refuses_less_than_a_block() -> None:
+def test_niqe_rejects_images_smaller_than_a_block() -> None:
     with pytest.raises(SrkdError, match="at least 96 x 96 pixels, got 92 x 96"):
         basicsr.niqe(np.zeros((100, 96, 3), np.uint8), crop_border=2)
 
 
-def test_names_that_carry_basicsrs_suffix_are_found_without_it():
+def test_names_with_basicsrs_suffix_are_found_without_it():
     assert "SRVGGNetCompact" in basicsr.network_names()
     network = basicsr.network("SRVGGNetCompact", num_feat=8, num_conv=2, upscale=2)
     assert network(torch.rand(1, 3, 6, 6)).shape == (1, 3, 12, 12)

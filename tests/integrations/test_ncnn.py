@@ -1,4 +1,4 @@
-"""ncnn's files: what is read is what the ncnn package runs, and what is wrong is named."""
+"""ncnn files: the weights read give the output of the ncnn package, and invalid files are reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import srkd
 from srkd.errors import SrkdError
 from srkd.integrations import ncnn, spandrel
 
-FEATURES, GROWTH = 8, 32  # spandrel knows RRDBNet with a growth of 32 alone
+FEATURES, GROWTH = 8, 32  # spandrel only detects RRDBNet with a growth of 32
 _SLOPE = "9=2 -23310=1,2.000000e-01"
 
 
@@ -23,7 +23,7 @@ def convolution(name: str, source: str, inputs: int, outputs: int, rest: str = "
 
 
 def compact(convolutions: int = 3) -> list[str]:
-    """SRVGGNetCompact x2 as ncnn lists it."""
+    """SRVGGNetCompact x2 in ncnn's format."""
     lines = ["Input input 0 1 data", "Split split 1 2 data data_0 data_1"]
     source = "data_1"
     for number in range(convolutions):
@@ -39,7 +39,7 @@ def compact(convolutions: int = 3) -> list[str]:
 
 
 def rrdb() -> list[str]:
-    """RRDBNet x4 with one block as ncnn lists it."""
+    """RRDBNet x4 with one block in ncnn's format."""
     lines = ["Input input 0 1 data", convolution("first", "data", 3, FEATURES)]
     block = "first"
     for dense in range(3):
@@ -65,7 +65,7 @@ def rrdb() -> list[str]:
 
 def write(folder: Path, lines: list[str], half: bool = False) -> tuple[Path, Path]:
     """The two files of a network with random weights."""
-    # ncnn wants to know where an output goes to several layers; it splits what is used twice.
+    # ncnn needs an explicit Split layer where an output has several consumers.
     lines = _split(lines)
     outputs = sum(int(line.split()[3]) for line in lines)
     param, weights = folder / "net.param", folder / "net.bin"
@@ -115,7 +115,7 @@ def by_spandrel(weights: dict[str, Tensor], image: np.ndarray) -> np.ndarray:
 @pytest.mark.skipif(not find_spec("spandrel") or not find_spec("ncnn"), reason="needs spandrel and ncnn")
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("lines", [compact(), rrdb()], ids=["compact", "rrdb"])
-def test_the_weights_read_give_what_the_package_gives(lines: list[str], half: bool, tmp_path: Path) -> None:
+def test_the_weights_read_give_the_packages_output(lines: list[str], half: bool, tmp_path: Path) -> None:
     files = write(tmp_path, lines, half)
     image = np.random.default_rng(1).random((3, 12, 10), np.float32)
     ours, theirs = by_spandrel(ncnn.state_dict(*files), image), ncnn.NcnnNetwork(*files, threads=1)(image)
@@ -134,12 +134,12 @@ def test_a_param_file_is_a_model(tmp_path: Path) -> None:
     assert np.abs(model.upscale(image) - levels).max() <= 1
 
 
-def test_what_is_wrong_is_named(tmp_path: Path) -> None:
+def test_invalid_files_are_reported(tmp_path: Path) -> None:
     param, weights = write(tmp_path, compact())
     text, data = param.read_text(), weights.read_bytes()
     cases = {
         "text": "not an ncnn .param file",
-        text.replace("7767517\n", "7767517\n1", 1): "announces 1",
+        text.replace("7767517\n", "7767517\n1", 1): "declares 1",
         text.replace("PReLU p0", "Swish p0"): "layer p0 is a Swish",
         text.replace("1=3 4=1", "1=1 4=0", 1): "layer c0: not a 3x3 convolution",
         text.replace("PReLU p0 1 1", "PReLU p0 one 1"): "line 6: not a layer",

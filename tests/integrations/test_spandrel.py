@@ -32,7 +32,7 @@ def loaded(path: Path) -> spandrel.SpandrelNetwork:
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt", ".safetensors"])
-def test_a_network_comes_back_as_it_was_saved(tmp_path: Path, suffix: str) -> None:
+def test_a_saved_network_is_loaded_unchanged(tmp_path: Path, suffix: str) -> None:
     original, path = rrdb(scale=4), tmp_path / f"net{suffix}"
     if suffix == ".safetensors":
         from safetensors.torch import save_file
@@ -50,13 +50,13 @@ def test_a_network_comes_back_as_it_was_saved(tmp_path: Path, suffix: str) -> No
     assert found.network(lr).requires_grad, "a teacher must be usable in training, not only for inference"
 
 
-def test_what_sizes_a_network_takes_is_said(tmp_path: Path) -> None:
-    torch.save(rrdb(scale=2).state_dict(), tmp_path / "x2.pth")  # folds 2 x 2 pixels into channels first
+def test_size_constraints_are_reported(tmp_path: Path) -> None:
+    torch.save(rrdb(scale=2).state_dict(), tmp_path / "x2.pth")  # starts with a pixel unshuffle of 2
     found = loaded(tmp_path / "x2.pth")
     assert (found.multiple, found.square) == (4, False)
 
 
-def test_a_network_that_is_not_plainly_called_is_called_as_spandrel_does(tmp_path: Path) -> None:
+def test_a_network_with_its_own_call_function_is_called_by_it(tmp_path: Path) -> None:
     spandrel._import()
     from spandrel import ModelLoader
     from spandrel.architectures.DnCNN import DnCNN
@@ -71,7 +71,7 @@ def test_a_network_that_is_not_plainly_called_is_called_as_spandrel_does(tmp_pat
 
 
 class Bomb:
-    """Unpickled by an unrestricted reader, it makes a folder."""
+    """Creates a folder when unpickled without restrictions."""
 
     def __init__(self, canary: Path) -> None:
         self.canary = canary
@@ -81,7 +81,7 @@ class Bomb:
 
 
 @pytest.mark.parametrize("name", ["zip.pth", "old.pth", "plain.pth", "plain.pt", "plain.ckpt"])
-def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path: Path, name: str) -> None:
+def test_a_pickle_with_code_is_rejected_and_not_run(tmp_path: Path, name: str) -> None:
     path, canary = tmp_path / name, tmp_path / "canary"
     bomb = {"params": {"weight": torch.zeros(1), "bomb": Bomb(canary)}}
     if name.startswith("plain"):
@@ -95,12 +95,12 @@ def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path: Path, nam
     assert canary.exists(), "the bomb was a dud: this test proved nothing"
 
 
-def test_weights_of_no_known_network_are_said_to_be_that(tmp_path: Path) -> None:
+def test_weights_of_no_known_network_are_not_recognised(tmp_path: Path) -> None:
     with pytest.raises(spandrel.NotRecognisedError, match=r"f: not recognised: .* these 1 weights \(my.weight, ...\)"):
         spandrel.load({"my.weight": torch.zeros(3)}, "f")
 
 
-def test_tensors_that_a_network_has_no_use_for_may_be_spared() -> None:
+def test_unused_tensors_may_be_ignored() -> None:
     compact = basicsr.network("SRVGGNetCompact", num_feat=4, num_conv=1, upscale=2)
     state = {**compact.state_dict(), "mean": torch.zeros(3)}
     with pytest.raises(SrkdError, match="cannot build it"):
@@ -108,15 +108,15 @@ def test_tensors_that_a_network_has_no_use_for_may_be_spared() -> None:
     assert spandrel.load(state, "f", lambda tensor: tensor.dim() == 1).architecture == "RealESRGAN Compact"
 
 
-def test_weights_that_only_look_like_a_known_network_are_refused(tmp_path: Path) -> None:
+def test_weights_that_only_resemble_a_known_network_are_rejected(tmp_path: Path) -> None:
     state = rrdb(scale=4).state_dict()
     state["conv_body.weight"] = torch.zeros(1, 1, 1, 1)
     torch.save(state, tmp_path / "bent.pth")
-    with pytest.raises(SrkdError, match=r"bent.pth: spandrel takes it for a network it knows, but cannot build it"):
+    with pytest.raises(SrkdError, match=r"bent.pth: spandrel detects a known network, but cannot build it"):
         loaded(tmp_path / "bent.pth")
 
 
-def test_an_inpainting_network_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inpainting_network_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.save({"any.weight": torch.zeros(1)}, tmp_path / "lama.pth")
     masked = SimpleNamespace(architecture=SimpleNamespace(name="LaMa"))
     monkeypatch.setattr(spandrel._import().ModelLoader, "load_from_state_dict", lambda self, state: masked)
@@ -124,7 +124,7 @@ def test_an_inpainting_network_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         loaded(tmp_path / "lama.pth")
 
 
-def test_a_missing_package_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_error_names_the_install_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spandrel._import.cache_clear()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SrkdError, match=r"pip install 'srkd\[teachers\]'"):
@@ -132,7 +132,7 @@ def test_a_missing_package_says_how_to_install_it(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.skipif(not DAT_LIGHT.is_file(), reason="dat_light_x4 has not been fetched here")
-def test_dat_light_x4_scores_what_its_authors_published(data: Path) -> None:
+def test_dat_light_x4_reaches_its_published_psnr(data: Path) -> None:
     """Set5, whole images, Y PSNR by BasicSR; only where the checkpoint has been fetched before."""
     import cv2
 

@@ -10,7 +10,7 @@ import torch
 from srkd.integrations import torchvision_compat
 
 
-def test_mended_torchvision_transforms_images_and_its_operators_still_refuse() -> None:
+def test_declared_torchvision_transforms_images_and_its_operators_still_raise() -> None:
     declared = torchvision_compat.import_torchvision()
     import torchvision
     from torchvision.transforms.functional import normalize
@@ -25,7 +25,7 @@ def test_mended_torchvision_transforms_images_and_its_operators_still_refuse() -
         assert torchvision.ops.nms(boxes, scores, 0.5).tolist() == [1, 0]
 
 
-def test_nothing_is_declared_where_torchvision_imports_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_declared_where_torchvision_imports_unaided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", ModuleType("torchvision"))
     monkeypatch.setattr(torchvision_compat, "_declare", lambda: pytest.fail("declared operators without need"))
     assert torchvision_compat.import_torchvision.__wrapped__() is False

@@ -36,7 +36,7 @@ def test_the_mean_is_over_images_scored_one_by_one(photos: Path) -> None:
     json.dumps(results)
 
 
-def test_pairs_are_another_protocol(photos: Path, tmp_path: Path) -> None:
+def test_given_pairs_have_another_protocol(photos: Path, tmp_path: Path) -> None:
     for path in photos.iterdir():
         write_image(tmp_path / "lr" / path.name, ImageData(imresize(read_rgb(path), 0.5)))
     made, given = (evaluation.evaluate(["bicubic"], [data], 2) for data in (str(photos), f"{photos}:{tmp_path / 'lr'}"))
@@ -44,7 +44,7 @@ def test_pairs_are_another_protocol(photos: Path, tmp_path: Path) -> None:
     assert one["psnr"] == other["psnr"] and one["protocol"]["stamp"] != other["protocol"]["stamp"]
 
 
-def test_models_of_two_scales_or_none_are_refused(checkpoint: Path, photos: Path) -> None:
+def test_models_of_two_scales_or_none_are_rejected(checkpoint: Path, photos: Path) -> None:
     with pytest.raises(SrkdError, match="is a network for x2, not x3"):
         evaluation.evaluate([str(checkpoint)], [str(photos)], 3)
     with pytest.raises(SrkdError, match="needs --scale"):
@@ -58,7 +58,7 @@ def test_pairs_that_do_not_match_are_named(photos: Path, tmp_path: Path) -> None
         evaluation.evaluate(["bicubic"], [f"{photos}:{tmp_path / 'lr'}"], 2)
 
 
-def test_a_loaded_network_needs_no_recipe_and_says_what_it_is(checkpoint: Path) -> None:
+def test_a_loaded_network_needs_no_recipe_and_has_metadata(checkpoint: Path) -> None:
     loaded = load_network(str(checkpoint))
     assert loaded.scale == 2 and loaded.name == "m" and not loaded.network.training
     with pytest.raises(SrkdError, match=r"no such checkpoint, and no zoo model"):
@@ -76,7 +76,7 @@ def test_self_ensemble_undoes_every_view() -> None:
     torch.testing.assert_close(doubled, x.repeat_interleave(2, -1).repeat_interleave(2, -2))
 
 
-def test_sides_are_padded_to_the_networks_multiple_and_cut_back() -> None:
+def test_sides_are_padded_to_the_networks_multiple_and_cropped() -> None:
     seen = []
 
     def network(v: torch.Tensor) -> torch.Tensor:
@@ -87,7 +87,7 @@ def test_sides_are_padded_to_the_networks_multiple_and_cut_back() -> None:
     assert seen == [(8, 16)]
 
 
-def test_images_survive_the_way_through_tensors() -> None:
+def test_images_survive_conversion_to_tensors_and_back() -> None:
     image = textured(1, 9, 12)
     assert np.array_equal(to_image(to_tensor(image)), image)
     assert to_image(torch.tensor([[[[-0.5]], [[0.5]], [[2.0]]]])).tolist() == [[[0, 128, 255]]]
@@ -96,14 +96,14 @@ def test_images_survive_the_way_through_tensors() -> None:
 @pytest.mark.parametrize(
     ("name", "psnr", "ssim"), [("Set5", 33.66, 0.9299), ("Set14", 30.24, 0.8688), ("B100", 29.56, 0.8431)]
 )
-def test_bicubic_scores_what_the_literature_says(data: Path, name: str, psnr: float, ssim: float) -> None:
-    """Set5 comes out 0.013 dB above the published figure, whose roundings are not known; the others within 0.01."""
+def test_bicubic_reaches_the_published_scores(data: Path, name: str, psnr: float, ssim: float) -> None:
+    """Set5 is 0.013 dB above the published figure, whose rounding is not known; the others are within 0.01."""
     (scores,) = evaluation.evaluate(["bicubic"], [str(data / "sr" / "eval" / name)], 2)["models"][0]["sets"].values()
     assert scores["psnr"] == pytest.approx(psnr, abs=0.015)
     assert scores["ssim"] == pytest.approx(ssim, abs=0.0005)
 
 
-def test_networks_of_one_name_are_told_apart_by_their_paths(checkpoint: Path, photos: Path) -> None:
+def test_networks_of_one_name_are_distinguished_by_their_paths(checkpoint: Path, photos: Path) -> None:
     names = ["bicubic", "net_g", "x", "net_g"]
     assert evaluation.display_names(names, ["bicubic", "e/a/models/n.pth", "x", "e/b/models/n.pth"]) == [
         "bicubic",
@@ -121,7 +121,7 @@ def test_networks_of_one_name_are_told_apart_by_their_paths(checkpoint: Path, ph
     assert len({row["model"] for row in results["models"]}) == 2
 
 
-def test_images_under_another_sets_name_are_said_to_be_unverified(tmp_path: Path, data: Path) -> None:
+def test_images_under_another_sets_name_are_reported_as_unverified(tmp_path: Path, data: Path) -> None:
     write_image(tmp_path / "Set5" / "HR" / "woman.png", ImageData(np.full((32, 32, 3), 128, np.uint8)))
     fake = evaluation.evaluate(["bicubic"], [str(tmp_path / "Set5" / "HR")], 2)["models"][0]["sets"]["Set5"]["protocol"]
     assert fake["stamp"].endswith("border 2 px, images not verified") and fake["verified"] is False

@@ -1,4 +1,4 @@
-"""NIQE and LPIPS: against the packages they come from, their stamps, and words where something is missing."""
+"""NIQE and LPIPS: comparison with the original packages, stamps, and errors for missing packages and files."""
 
 from pathlib import Path
 
@@ -33,7 +33,7 @@ def alexnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_niqe_is_basicsrs_within_the_border() -> None:
+def test_niqe_equals_basicsr_within_the_border() -> None:
     protocol = Protocol.default(2)
     found = score(BLURRED, HR, protocol, metrics=["niqe"])
     assert found == {"niqe": basicsr.niqe(BLURRED, 2)} and found["niqe"] > 0
@@ -41,11 +41,11 @@ def test_niqe_is_basicsrs_within_the_border() -> None:
     with pytest.raises(SrkdError, match="NIQE needs at least two blocks of 96x96 pixels inside the border, got 191x96"):
         score(small, small, protocol, metrics=["niqe"])
     flat = np.full_like(HR, 128)
-    with pytest.raises(SrkdError, match="NIQE has no statistics of this image"):
+    with pytest.raises(SrkdError, match="NIQE's statistics of this image are degenerate"):
         score(flat, flat, protocol, metrics=["niqe"])
 
 
-def test_lpips_is_the_packages_with_the_weights_of_the_file(alexnet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lpips_equals_the_package_with_the_weights_of_the_file(alexnet: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("lpips")
     monkeypatch.setenv(perception.WEIGHTS, str(alexnet))
     found = perception.lpips(BLURRED, HR, 2)
@@ -62,13 +62,13 @@ def test_lpips_is_the_packages_with_the_weights_of_the_file(alexnet: Path, monke
         perception.lpips(HR[:30], HR[:30], 2)
 
 
-def test_what_is_missing_is_said_before_anything_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_reported_before_scoring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("lpips")
     monkeypatch.setenv(perception.WEIGHTS, str(tmp_path / "none.pth"))
-    with pytest.raises(SrkdError, match=r"needs AlexNet's weights, and there is no .*none.pth: download .* SRKD_ALEX"):
+    with pytest.raises(SrkdError, match=r"needs AlexNet's weights, .*none.pth not found: download .* SRKD_ALEX"):
         evaluation.evaluate(["bicubic"], ["/no/such/folder"], 2, metrics=["psnr", "lpips"])
     torch.save({"features.0.weight": torch.zeros(1)}, tmp_path / "none.pth")
-    with pytest.raises(SrkdError, match=r"none\.pth does not hold AlexNet's weights"):
+    with pytest.raises(SrkdError, match=r"none\.pth does not contain AlexNet's weights"):
         check(["lpips"])
     monkeypatch.setitem(__import__("sys").modules, "lpips", None)
     perception._network.cache_clear()
@@ -80,11 +80,11 @@ def test_what_is_missing_is_said_before_anything_is_scored(tmp_path: Path, monke
     ("names", "message"),
     [
         (["psnr", "nique"], 'unknown metric "nique" .did you mean "niqe"'),
-        (["psnr", "psnr"], "name each once"),
+        (["psnr", "psnr"], "list each once"),
         ([""], 'unknown metric ""'),
     ],
 )
-def test_metrics_that_there_are_not(names: list[str], message: str) -> None:
+def test_unknown_metrics(names: list[str], message: str) -> None:
     with pytest.raises(SrkdError, match=message):
         evaluation.of_study(f"Set5@{','.join(names)}")
 

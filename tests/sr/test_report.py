@@ -14,7 +14,7 @@ from srkd.training.checkpoint import save_weights
 
 def test_an_evaluations_page_holds_scores_images_and_details(photos: Path, tmp_path: Path) -> None:
     details = report.Details()
-    results = evaluate(["bicubic"], [str(photos)], 2, seen=details)
+    results = evaluate(["bicubic"], [str(photos)], 2, on_output=details)
     report.write(tmp_path, results, details)
     page = (tmp_path / "report.html").read_text()
     headings = ["Scores", f"Details of {photos.name}", "Every image"]
@@ -29,7 +29,7 @@ def test_details_are_those_of_the_first_image_where_bicubic_fails(photos: Path) 
     name, store = open_set(str(photos), 2)
     perfect = Evaluated("perfect", lambda lr: imresize(lr, 2.0), 7, 2)
     details = report.Details()
-    measure([perfect], [(name, store)], 2, seen=details)
+    measure([perfect], [(name, store)], 2, on_output=details)
     (section,) = details.sections({name: {"perfect": "a note"}})
     assert store.name(0) in section["crops"]["caption"]
     labels = {item["label"]: item for item in section["crops"]["items"]}

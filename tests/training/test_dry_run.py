@@ -115,7 +115,7 @@ def test_an_error_in_the_users_own_code_says_where(recipe: dict[str, Any], tmp_p
     ("settings", "message"),
     [
         ([], "14x90.*SSIM needs at least 11x11"),
-        (["val.metrics={psnr: {type: calculate_psnr, crop_border: 7}}"], "nothing left inside a border of 7"),
+        (["val.metrics={psnr: {type: calculate_psnr, crop_border: 7}}"], "too small for a border of 7"),
         (["val.metrics={niqe: {type: calculate_niqe}}"], "NIQE needs"),
     ],
 )
