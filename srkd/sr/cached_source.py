@@ -1,4 +1,4 @@
-"""The cached teacher of a recipe: where its answers are kept, and building them when they are not there yet."""
+"""A recipe's teacher cache: its location, and building it if it does not exist yet."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def cached_source(
     spec: Cache,
     fabric: Fabric,
 ) -> Source:
-    """Batches with the teacher's answers in them, from `outputs` or a `bank`; the first process builds what is missing.
+    """Batches with the teacher's predictions, from `outputs` or a `bank`; the first process builds a missing cache.
 
     Raises:
-        SrkdError: the cache would pass cache.max_bytes, or a teacher's answer is not finite.
+        SrkdError: the cache would exceed cache.max_bytes, or a prediction of the teacher is not finite.
     """
     plan = _outputs if kind == "outputs" else _bank
     if fabric.is_global_zero:
@@ -52,11 +52,11 @@ def check_cache(
     patches: Patches,
     spec: Cache,
 ) -> None:
-    """Say how large the cache would be, without building it. Raises SrkdError where it would pass cache.max_bytes."""
+    """Report the size of the cache without building it. Raises SrkdError if it would exceed cache.max_bytes."""
     (_outputs if kind == "outputs" else _bank)(teacher, taps, images, fingerprint, patches, spec)
 
 
-def _place(spec: Cache, name: str) -> Path:
+def _cache_folder(spec: Cache, name: str) -> Path:
     return own_place(Path(spec.dir) / name) if spec.dir else cache_place("teachers", name)
 
 
@@ -70,7 +70,7 @@ def _outputs(
         numbers=images.numbers,
         self_ensemble=spec.self_ensemble,
     )
-    folder = _place(spec, f"outputs-{name}")
+    folder = _cache_folder(spec, f"outputs-{name}")
     if teacher_cache.complete(folder) is None:
         size = sum(images.hr(i).size for i in range(len(images))) * 2
         say(teacher_cache.check_size(size, spec.max_bytes, folder, f"{teacher.name}'s outputs"))
@@ -98,12 +98,17 @@ def _bank(
 ) -> Callable[[], Source]:
     cut = Patches(patches.gt_size, 16, patches.scale, patches.hflip, patches.rot, patches.sampling, spec.seed)
     network = None if teacher is None else teacher_cache.network_hash(teacher.network)
-    held = [] if teacher is None else list(dict.fromkeys([*resolve(teacher.network, spec.taps), *taps]))
+    bank_taps = [] if teacher is None else list(dict.fromkeys([*resolve(teacher.network, spec.taps), *taps]))
     name = teacher_cache.key(
-        network=network, pictures=fingerprint, numbers=images.numbers, taps=held, cut=vars(cut), patches=spec.patches
+        network=network,
+        pictures=fingerprint,
+        numbers=images.numbers,
+        taps=bank_taps,
+        cut=vars(cut),
+        patches=spec.patches,
     )
-    folder = _place(spec, f"bank-{name}")
-    live = None if teacher is None else LiveTeacher(teacher.network, held)
+    folder = _cache_folder(spec, f"bank-{name}")
+    live = None if teacher is None else LiveTeacher(teacher.network, bank_taps)
     if teacher_cache.complete(folder) is None:
         shapes = {} if live is None else _shapes(live, PatchSource(images, cut))
         size = teacher_cache.bank_bytes(cut, spec.patches, shapes, live is not None)
@@ -113,8 +118,8 @@ def _bank(
         quiet = teacher_cache.complete(folder) is not None
         with locked(folder), Progress("patch bank", spec.patches, quiet=quiet) as progress:
             bank = teacher_cache.build_bank(live, images, cut, spec.patches, folder, progress.update)
-        if held:
-            # Layers that only other runs look at are not read.
+        if bank_taps:
+            # Layers that only other runs use are not read.
             bank["teacher_features"] = {tap: bank["teacher_features"][tap] for tap in taps}
         return BankSource(bank, patches.batch, patches.seed)
 

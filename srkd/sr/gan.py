@@ -1,4 +1,4 @@
-"""SRGAN, and cohorts of SRGANs whose discriminators, generators or both teach one another without a teacher."""
+"""SRGAN, and cohorts of SRGANs with mutual learning between discriminators, generators or both, without a teacher."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from srkd.errors import SrkdError
 from srkd.losses.adversarial import GANLoss, GANLossD
 from srkd.metrics import evaluation
 from srkd.sr import gan_discriminators, task
-from srkd.sr.gan_discriminators import among, divergence
-from srkd.sr.gan_health import Watch, measure
-from srkd.sr.gan_pair import Judge, Pair, compared, gradient_norm, seeded, try_features
+from srkd.sr.gan_discriminators import divergence, mutual_term
+from srkd.sr.gan_health import HealthMonitor, measure
+from srkd.sr.gan_pair import MultiBatchDiscriminator, Pair, check_features, compared_tensors, gradient_norm, seeded
 from srkd.sr.gan_recipe import ESRGANRecipe, GANRecipe, Peer
 from srkd.sr.task import Step
 from srkd.sr.teacher_cache import network_hash
-from srkd.training import task as engine
+from srkd.training import task as training_task
 from srkd.training.checkpoint import load_weights
 from srkd.training.optimisers import make_optimiser
 from srkd.training.task import SetScores
@@ -37,15 +37,15 @@ Updates = Generator[tuple[Tensor, Optimizer], None, list[Tensor]]
 
 
 class Task(task.Task):
-    """The task `sr.gan`: what BasicSR calls SRGANModel, one pair or a cohort.
+    """The task `sr.gan`: BasicSR's SRGANModel, for one pair or a cohort.
 
-    In each step every generator is updated, then every discriminator, on the real patches and on the fakes that its
-    generator made in that step (BasicSR's order). In a cohort, pair i minimises L_i = its own loss + weight T^2 / (N-1)
+    In each step every generator is updated, then every discriminator, on the real patches and on the fakes of its
+    generator from that step (BasicSR's order). In a cohort, pair i minimises L_i = its own loss + weight T^2 / (N-1)
     sum_j D(stopgrad(peer j) || i): for discriminators D is the divergence of Bernoulli distributions p = sigmoid(z / T)
     with `vanilla`, the squared difference of logits otherwise, on the shared real batch and on the fakes of one pair,
-    each in turn; for generators the squared difference of outputs, without T. With `mutual.at`, D is the squared
-    difference of those features instead, summed over them. Peers answer as they were before the step. A cohort with
-    weight 0 trains as its pairs would alone, to the bit, if no loss is random.
+    which alternates; for generators the squared difference of outputs, without T. With `mutual.at`, D is the squared
+    difference of those features instead, summed over them. Peers' outputs are those before the step. A cohort with
+    weight 0 gives bit-exactly the results of its pairs trained alone, if no loss is random.
 
     With `network_d_teacher` every discriminator also minimises weight T^2 D(teacher || discriminator) on the real batch
     and on its own fakes, D being the cohort's divergence of outputs.
@@ -58,48 +58,49 @@ class Task(task.Task):
     discriminator_teacher: nn.Module | None
 
     def __init__(self, recipe: GANRecipe) -> None:
-        self._refuse_twins(recipe)
+        self._check_distinct(recipe)
         first = recipe.manual_seed if recipe.init_seed is None else recipe.init_seed
         with seeded(first):
             super().__init__(recipe)
-        self.adversarial, self.judgement, self.adversarial_weight = self._adversarial()
-        # The first pair's generator and objective are those of the task `sr`; its peers' are here.
+        self.generator_loss, self.discriminator_loss, self.adversarial_weight = self._adversarial_losses()
+        # The first pair's generator and objective are attributes of the base class; `peers` has those of the others.
         self.peers, self.discriminators = nn.ModuleList(), nn.ModuleList()
         self.pairs: list[Pair] = []
         size = recipe.mutual.cohort if recipe.mutual else 1
         for number in range(size):
             self.pairs.append(self._pair(number, first + number, size))
-        # Relative logits stand for no probability of their own.
-        kind = None if self.judgement is None or self.judgement.relativistic else self.judgement.gan_type
+        # A relativistic logit alone is not a probability.
+        loss = self.discriminator_loss
+        kind = None if loss is None or loss.relativistic else loss.gan_type
         if mutual := recipe.mutual:
             features = bool(mutual.taps("discriminator"))
             self.between_discriminators = divergence(kind, mutual.temperature, features)
             self.between_generators = divergence("l2", 1.0)
-        # Kept out of this module's own state, which holds what trains.
+        # Not a submodule: the state contains only trained parts.
         object.__setattr__(self, "discriminator_teacher", gan_discriminators.teacher(recipe))
         if distill := recipe.train.distill_d:
             self.from_teacher = divergence(kind, distill.temperature)
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> type[engine.Task]:
+    def of(cls, data: Mapping[str, Any]) -> type[training_task.Task]:
         return Relativistic if data.get("model_type") == "ESRGANModel" else cls
 
     @staticmethod
-    def _refuse_twins(recipe: GANRecipe) -> None:
+    def _check_distinct(recipe: GANRecipe) -> None:
         path = recipe.path
         pretrained = path.pretrain_network_d or recipe.train.gan_opt is None
         if recipe.mutual and (path.pretrain_network_g or {"zoo", "file"} & set(recipe.network_g)) and pretrained:
             raise SrkdError(
-                "mutual: every pair would start from the same weights and stay the same; leave out "
+                "mutual: all pairs would start from the same weights and stay identical; remove "
                 "path.pretrain_network_d (and train the generators with train.gan_opt)"
             )
 
-    def _adversarial(self) -> tuple[GANLoss | None, GANLossD | None, float]:
+    def _adversarial_losses(self) -> tuple[GANLoss | None, GANLossD | None, float]:
         recipe, spec = self.recipe, self.recipe.train.gan_opt
         if spec is None:
             return None, None, 0.0
         if recipe.network_d is None:
-            raise SrkdError("train.gan_opt needs a discriminator: the recipe has no network_d")
+            raise SrkdError("train.gan_opt needs a discriminator, but the recipe has no network_d")
         options = {k: v for k, v in spec.items() if k not in ("type", "loss_weight")}
         weight = spec.get("loss_weight", 1.0)
         if spec.get("type", "GANLoss") != "GANLoss" or not isinstance(weight, (int, float)) or not weight >= 0:
@@ -116,180 +117,184 @@ class Task(task.Task):
                 objective = Objective(parse_terms(recipe.train.all_losses()))
             self.peers.append(nn.ModuleList([generator, objective]))
         spec, discriminator = {**(recipe.network_d or {}), **own.network_d}, None
-        if self.judgement is not None:
+        if self.discriminator_loss is not None:
             with seeded(seed):
                 discriminator = gan_discriminators.build(spec)
             if path.pretrain_network_d:
                 weights, _ = load_weights(Path(path.pretrain_network_d), path.param_key_d)
-                self._start_from(weights, discriminator, path.pretrain_network_d, path.strict_load_d)
+                self._load_initial(weights, discriminator, path.pretrain_network_d, path.strict_load_d)
             self.discriminators.append(discriminator)
         suffix, name = (f"_{number}", f"pair {number}") if size > 1 else ("", "the GAN")
         taps = Taps(generator, mutual.taps("generator") if mutual else [])
-        return Pair(suffix, seed, generator, objective, discriminator, Watch(name), meta, spec, taps)
+        return Pair(suffix, seed, generator, objective, discriminator, HealthMonitor(name), meta, spec, taps)
 
     def setup(self, fabric: Fabric) -> None:
-        self._gather(fabric)
+        self._prepare(fabric)
         train, mutual, teacher = self.recipe.train, self.recipe.mutual, self.teacher_network
         for pair in self.pairs:
             if pair is not self.pairs[0]:
                 pair.objective.resolve_taps(pair.generator, teacher.network if teacher else None)
-                self._place(pair.generator)
+                self._to_device(pair.generator)
             with seeded(pair.seed):
                 self._dry_run(pair.generator, pair.objective)
             step = Step(pair.generator, pair.objective)
             pair.step, optimiser = fabric.setup(step, make_optimiser(step.parameters(), train.optim_g))
             self.optimisers[f"g{pair.suffix}"] = optimiser
             if pair.discriminator is not None:
-                self._place(pair.discriminator)
-                judge = Judge(pair.discriminator, mutual.taps("discriminator") if mutual else [])
-                gan_discriminators.attempt(pair.discriminator, self.batch(0)["hr"], "network_d")
-                pair.judge, optimiser = fabric.setup(judge, make_optimiser(judge.parameters(), train.optim_d))
+                self._to_device(pair.discriminator)
+                discriminator = MultiBatchDiscriminator(
+                    pair.discriminator, mutual.taps("discriminator") if mutual else []
+                )
+                gan_discriminators.check_forward(pair.discriminator, self.batch(0)["hr"], "network_d")
+                parameters = discriminator.parameters()
+                pair.discriminate, optimiser = fabric.setup(discriminator, make_optimiser(parameters, train.optim_d))
                 self.optimisers[f"d{pair.suffix}"] = optimiser
         if self.discriminator_teacher is not None:
-            self._place(self.discriminator_teacher)
-            gan_discriminators.attempt(self.discriminator_teacher, self.batch(0)["hr"], "network_d_teacher")
-        self._try_features()
+            self._to_device(self.discriminator_teacher)
+            gan_discriminators.check_forward(self.discriminator_teacher, self.batch(0)["hr"], "network_d_teacher")
+        self._check_features()
 
-    def _place(self, network: nn.Module) -> None:
+    def _to_device(self, network: nn.Module) -> None:
         if self.recipe.train.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         network.to(self.device)
 
-    def _try_features(self) -> None:
-        """Hold the features that peers would compare beside one another, so that differing shapes are found now."""
+    def _check_features(self) -> None:
+        """Check the shapes of the features that peers compare, so that differences are found before training."""
         mutual, batch = self.recipe.mutual, self.batch(0)
         if mutual and mutual.taps("generator"):
-            try_features([pair.generator for pair in self.pairs], mutual.at, batch["lr"])
-        if mutual and mutual.taps("discriminator") and self.judgement is not None:
-            try_features([p.discriminator for p in self.pairs if p.discriminator], mutual.at, batch["hr"])
+            check_features([pair.generator for pair in self.pairs], mutual.at, batch["lr"])
+        if mutual and mutual.taps("discriminator") and self.discriminator_loss is not None:
+            check_features([p.discriminator for p in self.pairs if p.discriminator], mutual.at, batch["hr"])
 
     def steps(self, batch: dict[str, Any], step: int) -> Iterator[tuple[Tensor, Optimizer]]:
         train = self.recipe.train
         self.log = {}
-        if (step + 1) % train.net_d_iters == 0 and (step + 1 > train.net_d_init_iters or self.judgement is None):
-            fakes = yield from self._generators(batch, step)
+        started = self.discriminator_loss is None or step + 1 > train.net_d_init_iters
+        if started and (step + 1) % train.net_d_iters == 0:
+            fakes = yield from self._generator_steps(batch, step)
         else:
             with torch.no_grad(), self.autocast(step, self.device):
                 fakes = [pair.generator(batch["lr"]).float() for pair in self.pairs]
-        if self.judgement is not None:
-            yield from self._judge(batch["hr"], fakes, step)
+        if self.discriminator_loss is not None:
+            yield from self._discriminator_steps(batch["hr"], fakes, step)
         if (step + 1) % self.recipe.logger.print_freq == 0:
-            self._look(batch["hr"], fakes, step)
+            self._log_health(batch["hr"], fakes, step)
 
     @property
     def first_full_step(self) -> int:
-        if self.judgement is None:
+        if self.discriminator_loss is None:
             return 0
         train = self.recipe.train
         return (train.net_d_init_iters // train.net_d_iters + 1) * train.net_d_iters - 1
 
-    def _generators(self, batch: dict[str, Any], step: int) -> Updates:
-        """A step of each generator; returns their images, made before it and cut off the graph."""
+    def _generator_steps(self, batch: dict[str, Any], step: int) -> Updates:
+        """Update each generator; returns their outputs from before the update, detached."""
         with self.autocast(step, self.device):
             teacher, context = self.teacher(batch), self._context(batch, step)
-            predictions, shown = [], []
+            predictions, tensors = [], []
             for pair in self.pairs:
                 with pair.taps:
                     predictions.append(pair.step(batch, teacher, context))
-                shown.append(compared(pair.taps, predictions[-1][0]))
+                tensors.append(compared_tensors(pair.taps, predictions[-1][0]))
         mutual = self.recipe.mutual
         for number, (pair, (output, total, values)) in enumerate(zip(self.pairs, predictions, strict=True)):
             parameters = [p for p in pair.generator.parameters() if p.requires_grad]
-            self._note(pair, {f"l_{name}": value for name, value in values.items()})
+            self._log(pair, {f"l_{name}": value for name, value in values.items()})
             if self._monitored(step):
-                self._note(pair, pair.objective.monitor(values, parameters))
+                self._log(pair, pair.objective.monitor(values, parameters))
             if pair.discriminator is not None:
                 adversarial = self._adversarial_term(pair.discriminator, output, batch["hr"], step)
-                self._note(pair, {"l_g_gan": adversarial})
+                self._log(pair, {"l_g_gan": adversarial})
                 if self._monitored(step):
                     weighted = adversarial * self.adversarial_weight
-                    self._note(pair, {"grad/gan": gradient_norm(weighted, parameters)})
+                    self._log(pair, {"grad/gan": gradient_norm(weighted, parameters)})
                 total = total + self.adversarial_weight * adversarial
-            if mutual and mutual.among("generator"):
-                term = self._mutual(self.between_generators, shown, number)
-                self._note(pair, {"l_g_mutual": term / len(self.pairs)})
+            if mutual and mutual.applies_to("generator"):
+                term = self._mutual(self.between_generators, tensors, number)
+                self._log(pair, {"l_g_mutual": term / len(self.pairs)})
                 total = total + mutual.weight * term
             yield total, self.optimisers[f"g{pair.suffix}"]
         return [output.detach() for output, _, _ in predictions]
 
     def _adversarial_term(self, discriminator: nn.Module, output: Tensor, hr: Tensor, step: int) -> Tensor:
-        """What the discriminator says to the generator's images; its own parameters get no gradient from it."""
-        assert self.adversarial is not None
+        """The generator's adversarial loss, without gradients for the discriminator's parameters."""
+        assert self.generator_loss is not None
         discriminator.requires_grad_(False)
         try:
             with self.autocast(step, self.device):
                 real = None
-                if self.adversarial.relativistic:
+                if self.generator_loss.relativistic:
                     with torch.no_grad():
                         real = discriminator(hr)
-                return self.adversarial(discriminator(output), real)
+                return self.generator_loss(discriminator(output), real)
         finally:
             discriminator.requires_grad_(True)
 
-    def _judge(self, hr: Tensor, fakes: list[Tensor], step: int) -> Iterator[tuple[Tensor, Optimizer]]:
-        """A step of each discriminator."""
-        assert self.judgement is not None
-        mutual, shown = self.recipe.mutual, step % len(self.pairs)
-        shared = bool(mutual and mutual.among("discriminator"))
+    def _discriminator_steps(self, hr: Tensor, fakes: list[Tensor], step: int) -> Iterator[tuple[Tensor, Optimizer]]:
+        """Update each discriminator."""
+        assert self.discriminator_loss is not None
+        mutual, turn = self.recipe.mutual, step % len(self.pairs)
+        shared = bool(mutual and mutual.applies_to("discriminator"))
         with self.autocast(step, self.device):
-            verdicts = [
-                pair.judge([hr, fakes[i], fakes[shown]] if shared and i != shown else [hr, fakes[i]])
+            outputs = [
+                pair.discriminate([hr, fakes[i], fakes[turn]] if shared and i != turn else [hr, fakes[i]])
                 for i, pair in enumerate(self.pairs)
             ]
         for number, pair in enumerate(self.pairs):
             assert pair.discriminator is not None
-            (real, _), (fake, _) = verdicts[number][:2]
-            total = self.judgement([real, fake])
-            p_real, p_fake = self.judgement.real_scores(real, fake)
-            self._note(pair, {"l_d": total, "p_real": p_real, "p_fake": p_fake})
+            (real, _), (fake, _) = outputs[number][:2]
+            total = self.discriminator_loss([real, fake])
+            p_real, p_fake = self.discriminator_loss.real_scores(real, fake)
+            self._log(pair, {"l_d": total, "p_real": p_real, "p_fake": p_fake})
             if mutual and shared:
-                # The last verdict of each is that on the shared fakes: one pair's own, its peers' third batch.
-                term = self._mutual(self.between_discriminators, [v[0][1] for v in verdicts], number)
-                term = term + self._mutual(self.between_discriminators, [v[-1][1] for v in verdicts], number)
-                self._note(pair, {"l_d_mutual": term / len(self.pairs)})
+                # The last output of each is for the shared fakes: those of one pair, the third batch of its peers.
+                term = self._mutual(self.between_discriminators, [v[0][1] for v in outputs], number)
+                term = term + self._mutual(self.between_discriminators, [v[-1][1] for v in outputs], number)
+                self._log(pair, {"l_d_mutual": term / len(self.pairs)})
                 total = total + mutual.weight * term
             if self.recipe.train.distill_d:
                 term = self._distilled(pair, [real, fake], [hr, fakes[number]], step)
                 total = total + self.recipe.train.distill_d.weight * term
             if self._monitored(step):
                 parameters = list(pair.discriminator.parameters())
-                self._note(pair, {"grad/net_d": gradient_norm(total, parameters)})
+                self._log(pair, {"grad/net_d": gradient_norm(total, parameters)})
             yield total, self.optimisers[f"d{pair.suffix}"]
 
     @staticmethod
     def _mutual(between: nn.Module, predictions: Sequence[Sequence[Tensor]], number: int) -> Tensor:
-        """The cohort's divergence as network `number` minimises it, summed over what each shows."""
-        terms = [among(between, list(layer), number) for layer in zip(*predictions, strict=True)]
+        """The cohort's divergence that network `number` minimises, summed over the compared tensors."""
+        terms = [mutual_term(between, list(layer), number) for layer in zip(*predictions, strict=True)]
         return torch.stack(terms).sum()
 
     def _distilled(self, pair: Pair, own: Sequence[Tensor], batches: Sequence[Tensor], step: int) -> Tensor:
-        """How far the discriminator is from its teacher on each batch, summed."""
+        """The divergence of the discriminator from its teacher, summed over batches."""
         assert self.discriminator_teacher is not None
         with torch.no_grad(), self.autocast(step, self.device):
             theirs = [self.discriminator_teacher(images).float() for images in batches]
-        term = torch.stack([among(self.from_teacher, [a, b], 0) for a, b in zip(own, theirs, strict=True)]).sum()
-        self._note(pair, {"l_d_teacher": term / 2})
+        term = torch.stack([mutual_term(self.from_teacher, [a, b], 0) for a, b in zip(own, theirs, strict=True)]).sum()
+        self._log(pair, {"l_d_teacher": term / 2})
         return term
 
     def _monitored(self, step: int) -> bool:
         every = self.recipe.train.monitor_freq
         return every > 0 and (step + 1) % every == 0
 
-    def _note(self, pair: Pair, values: Mapping[str, Tensor | float]) -> None:
+    def _log(self, pair: Pair, values: Mapping[str, Tensor | float]) -> None:
         for name, value in values.items():
             self.log[f"{name}{pair.suffix}"] = value.detach() if isinstance(value, Tensor) else value
 
-    def _look(self, hr: Tensor, fakes: list[Tensor], step: int) -> None:
-        """Log the pairs' health and the balance between them, and say where something is wrong."""
+    def _log_health(self, hr: Tensor, fakes: list[Tensor], step: int) -> None:
+        """Log the pairs' health and the imbalance between them, and add notices about problems."""
         gaps = []
         for pair, output in zip(self.pairs, fakes, strict=True):
-            self._note(pair, measure(output, hr))
-            if self.judgement is None:
+            self._log(pair, measure(output, hr))
+            if self.discriminator_loss is None:
                 continue
             names = ("p_real", "p_fake", "health/spread", "health/error")
             values = {name: float(self.log[f"{name}{pair.suffix}"]) for name in names}
             gaps.append(values["p_real"] - values["p_fake"])
-            self.notices += pair.watch.look(values, step + 1)
+            self.notices += pair.health.check(values, step + 1)
         if len(gaps) > 1:
             self.log["imbalance"] = max(gaps) - min(gaps)
 
@@ -302,7 +307,7 @@ class Task(task.Task):
         return named
 
     def on_stage(self, number: int, previous: dict[str, Tensor] | None) -> None:
-        """As every task; and a stage with one generator starts all those of a cohort that follows it."""
+        """As the base class; a stage with one generator initialises all generators of a cohort that follows it."""
         if previous is not None and not any(key.startswith("peers.") for key in previous):
             first = {k.removeprefix("network_g."): v for k, v in previous.items() if k.startswith("network_g.")}
             peers = {f"peers.{i}.0.{k}": v for i in range(len(self.peers)) for k, v in first.items()}
@@ -310,7 +315,7 @@ class Task(task.Task):
         super().on_stage(number, previous)
 
     def _scores(self) -> dict[str, bool]:
-        """Of a cohort each generator has its own; where val.best names none, the first one's decides for all."""
+        """Each generator of a cohort has its own scores; without val.best, that of the first selects the best."""
         scores = super()._scores()
         if len(self.pairs) == 1:
             return scores
@@ -328,10 +333,10 @@ class Task(task.Task):
 
     @classmethod
     def item_scores(cls, result: Mapping[str, Any], sets: Sequence[str]) -> dict[str, SetScores]:
-        """As of one network; of a cohort, each image's score is the mean over its generators.
+        """As for one network; for a cohort, each image's score is the mean over its generators.
 
-        The mean says what to expect of one of them, where the best would be chosen on the test set. Its fair control is
-        the same cohort with weight 0, which is its pairs trained alone: both sides average the same initial weights.
+        The mean estimates the score of one generator; taking the best one would select on the test set. The matching
+        control is the same cohort with weight 0: its pairs train alone, from the same initial weights.
         """
         if "net_g" in result["models"]:
             return super().item_scores(result, sets)
@@ -352,19 +357,19 @@ class Task(task.Task):
         meta = {**super().meta(name), **pair.meta}
         meta["lineage"]["init_seed"] = pair.seed
         if name.startswith("net_d"):
-            # No scale: a discriminator is not to be taken for a network that upscales.
+            # Without a scale, a discriminator cannot be mistaken for a network that upscales.
             del meta["scale"]
             meta["network"] = pair.network_d
         return meta
 
 
 class Relativistic(Task):
-    """What BasicSR calls ESRGANModel: `sr.gan` whose adversarial losses are relativistic."""
+    """BasicSR's ESRGANModel: `sr.gan` with relativistic adversarial losses."""
 
     recipe_type = ESRGANRecipe
 
 
 def _checked(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The options of `gan_opt`, if the loss takes them."""
+    """The options of `gan_opt`, after checking that the loss accepts them."""
     losses.build("GANLoss", **options)
     return options

@@ -1,4 +1,4 @@
-"""Whether a GAN's training is in good health: what is measured, and when it is said that something is wrong."""
+"""Health of GAN training: measurements, and warnings about collapse and divergence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PATIENCE = 5
 
 
 def measure(output: Tensor, hr: Tensor) -> dict[str, Tensor]:
-    """What the generator's images look like beside the real ones, both (N, 3, H, W) in [0, 1].
+    """Statistics of the generator's images and the real ones, both (N, 3, H, W) in [0, 1].
 
     `health/spread` is the ratio of their standard deviations, `health/error` the mean absolute difference.
     """
@@ -18,43 +18,43 @@ def measure(output: Tensor, hr: Tensor) -> dict[str, Tensor]:
     return {"health/spread": output.std() / hr.std().clamp_min(1e-6), "health/error": (output - hr).abs().mean()}
 
 
-class Watch:
-    """Says in words that a pair of generator and discriminator has collapsed or is diverging.
+class HealthMonitor:
+    """Warns if a pair of generator and discriminator has collapsed or is diverging.
 
-    It looks now and then, and speaks when it has seen the same trouble at five looks in a row.
+    A warning needs the same problem in five consecutive checks.
 
     Args:
-        name: how the pair is called in the message.
+        name: the pair's name in the message.
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._seen: dict[str, int] = {}
+        self._counts: dict[str, int] = {}
 
-    def look(self, values: Mapping[str, float], step: int) -> list[str]:
-        """The troubles that have lasted since the last few looks, each said once while it lasts.
+    def check(self, values: Mapping[str, float], step: int) -> list[str]:
+        """Warnings about problems that persist, each returned once while it lasts.
 
         Args:
-            values: `p_real`, `p_fake` (how real the discriminator holds images to be), `health/spread` and
-                `health/error`.
+            values: `p_real`, `p_fake` (the discriminator's mean probability that real and generated images are real),
+                `health/spread` and `health/error`.
             step: steps done.
         """
-        said = []
-        for text, now in self._troubles(values).items():
-            self._seen[text] = self._seen.get(text, 0) + 1 if now else 0
-            if self._seen[text] == _PATIENCE:
-                said.append(f"step {step}: {self.name} {text}")
-        return said
+        warnings = []
+        for text, present in self._problems(values).items():
+            self._counts[text] = self._counts.get(text, 0) + 1 if present else 0
+            if self._counts[text] == _PATIENCE:
+                warnings.append(f"step {step}: {self.name} {text}")
+        return warnings
 
     @staticmethod
-    def _troubles(values: Mapping[str, float]) -> dict[str, bool]:
+    def _problems(values: Mapping[str, float]) -> dict[str, bool]:
         return {
-            "has collapsed: the discriminator tells every image, and the generator learns little from it; lower "
+            "has collapsed: the discriminator classifies every image correctly, so the generator learns little; lower "
             "train.optim_d.lr or gan_opt.loss_weight": values["p_real"] > 0.99 and values["p_fake"] < 0.01,
-            "has collapsed: the discriminator takes fakes for more real than real images; raise train.optim_d.lr": (
+            "has collapsed: the discriminator rates fakes as more real than real images; raise train.optim_d.lr": (
                 values["p_fake"] > values["p_real"] + 0.2
             ),
-            "has collapsed: the generator's images are nearly of one colour": values["health/spread"] < 0.1,
+            "has collapsed: the generator's images are almost a single colour": values["health/spread"] < 0.1,
             "is diverging: the generator's images are further from the real ones than plain grey; lower "
             "train.optim_g.lr": values["health/error"] > 0.5,
         }

@@ -1,4 +1,4 @@
-"""One generator with its discriminator, as `srkd.sr.gan` trains them, and what keeps a pair's randomness its own."""
+"""A generator with its discriminator, as trained by `srkd.sr.gan`, and helpers to isolate its random numbers."""
 
 from __future__ import annotations
 
@@ -13,44 +13,45 @@ from torch import Tensor, nn
 from srkd.distill.objective import Objective
 from srkd.distill.taps import Taps
 from srkd.errors import SrkdError
-from srkd.sr.gan_health import Watch
+from srkd.sr.gan_health import HealthMonitor
 
-# Of one batch of images: the logits (N, 1), and what peers compare: them, or features.
-Verdict = tuple[Tensor, list[Tensor]]
+# For one batch of images: the logits (N, 1), and the tensors that peers compare: the logits or features.
+DiscriminatorOutput = tuple[Tensor, list[Tensor]]
 
 
-class Judge(nn.Module):
-    """A discriminator over several batches of images at once, so that distributed training sees one forward pass.
+class MultiBatchDiscriminator(nn.Module):
+    """A discriminator for several batches of images in one forward pass, as distributed training requires.
 
-    Each batch is normalised by its own statistics, as published.
+    Batch norm uses the statistics of each batch separately, as published.
 
     Args:
-        at: module paths of the features that peers compare; empty: they compare logits.
+        at: module paths of the features that peers compare; empty: logits.
     """
 
     def __init__(self, discriminator: nn.Module, at: Sequence[str] = ()) -> None:
         super().__init__()
         self.discriminator, self.taps = discriminator, Taps(discriminator, at)
 
-    def forward(self, batches: Sequence[Tensor]) -> list[Verdict]:
-        return [self._verdict(images) for images in batches]
+    def forward(self, batches: Sequence[Tensor]) -> list[DiscriminatorOutput]:
+        return [self._run(images) for images in batches]
 
-    def _verdict(self, images: Tensor) -> Verdict:
+    def _run(self, images: Tensor) -> DiscriminatorOutput:
         with self.taps:
             logits = self.discriminator(images).float()
-        return logits, compared(self.taps, logits)
+        return logits, compared_tensors(self.taps, logits)
 
 
-def compared(taps: Taps, output: Tensor) -> list[Tensor]:
-    """What peers compare of a network's last pass: its features where there are taps, otherwise its output."""
+def compared_tensors(taps: Taps, output: Tensor) -> list[Tensor]:
+    """The tensors of a network's last forward pass that peers compare: its features if there are taps, else its
+    output."""
     return [taps.features[name].float() for name in taps.names] or [output]
 
 
 @dataclass
 class Pair:
-    """A generator with its objective, and its discriminator where there is one; `step` and `judge` wrap them.
+    """A generator with its objective, and its discriminator if any; Fabric wraps them as `step` and `discriminate`.
 
-    `meta` describes the generator to its checkpoint, `network_d` is the discriminator's specification.
+    `meta` is the description in the generator's checkpoint, `network_d` the discriminator's specification.
     """
 
     suffix: str
@@ -58,39 +59,39 @@ class Pair:
     generator: nn.Module
     objective: Objective
     discriminator: nn.Module | None
-    watch: Watch
+    health: HealthMonitor
     meta: dict[str, Any]
     network_d: dict[str, Any]
     taps: Taps
     step: Callable[..., tuple[Tensor, Tensor, dict[str, Tensor]]] = field(init=False)
-    judge: Callable[[Sequence[Tensor]], list[Verdict]] = field(init=False)
+    discriminate: Callable[[Sequence[Tensor]], list[DiscriminatorOutput]] = field(init=False)
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Inside the block torch's random numbers start from `seed`; after it they go on as if there had been none."""
+    """Seed torch's random generators inside the block; restore their state after it."""
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         yield
 
 
 @contextmanager
-def unchanged(network: nn.Module) -> Iterator[None]:
-    """What passes through the network inside the block leaves no trace in it, such as batch norm's statistics."""
+def state_restored(network: nn.Module) -> Iterator[None]:
+    """Restore the network's state, such as batch norm's statistics, after the block."""
     state = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     yield
     network.load_state_dict(state)
 
 
-def try_features(networks: Sequence[nn.Module], at: Sequence[str], images: Tensor) -> None:
-    """Check that the modules `at` give features of one shape in all networks of a cohort.
+def check_features(networks: Sequence[nn.Module], at: Sequence[str], images: Tensor) -> None:
+    """Check that features of the modules `at` have the same shape in all networks of a cohort.
 
     Raises:
-        SrkdError: a path that matches nothing, or features that differ in number or shape.
+        SrkdError: a path matches nothing, or features differ in number or shape.
     """
     found = []
     for network in networks:
-        with torch.no_grad(), unchanged(network), (taps := Taps(network, at)):
+        with torch.no_grad(), state_restored(network), (taps := Taps(network, at)):
             network(images)
         found.append({name: tuple(taps.features[name].shape) for name in taps.names})
     for other in found[1:]:

@@ -1,4 +1,4 @@
-"""What a report shows of super-resolution networks: scores, every image's too, and details side by side."""
+"""Report sections on super-resolution networks: scores, also of each image, and details side by side."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from srkd.training.log import Progress
 
 
 class Details:
-    """Keeps of each set's first image, while it is evaluated, the region where bicubic is furthest from the truth.
+    """Collects, during an evaluation, the outputs for the first image of each set, for crops where bicubic is worst.
 
-    The first, so that nobody chose an image on which one of the models happens to win.
+    Always the first image, so that the choice favours no model.
     """
 
     def __init__(self) -> None:
@@ -31,17 +31,17 @@ class Details:
         self.titles: dict[str, str] = {}
 
     def __call__(self, model: str, name: str, store: ImageStore, number: int, output: np.ndarray) -> None:
-        """See the output of a model for an image of the set `name`."""
+        """Add the output of a model for image `number` of the set `name`; only the first image is kept."""
         if number == 0:
             first = {"HR": store.hr(0), "bicubic": imresize(store.lr(0), store.hr(0).shape[0] / store.lr(0).shape[0])}
             self.found.setdefault(name, first)[model] = output
             self.titles[name] = store.name(0)
 
     def sections(self, notes: Mapping[str, Mapping[str, str]] | None = None) -> list[Section]:
-        """One section for each set, its slider between bicubic and the last model.
+        """One section per set, with a slider between bicubic and the last model.
 
         Args:
-            notes: of each set, by model, what is said under its detail.
+            notes: captions of the crops, by set and model.
         """
         shown: list[Section] = []
         for name, images in self.found.items():
@@ -49,7 +49,7 @@ class Details:
             labels = list(images)
             caption = (
                 f"{self.titles[name]}, the first image of {name}: {box.width}x{box.height} pixels from "
-                f"({box.left}, {box.top}), where bicubic is furthest from the ground truth."
+                f"({box.left}, {box.top}), where bicubic has the largest error."
             )
             slider = {"left": "bicubic", "right": labels[-1], "caption": caption}
             cut = crops.section(images, box, (notes or {}).get(name))
@@ -58,7 +58,7 @@ class Details:
 
 
 def evaluation(results: Mapping[str, Any], details: Details) -> list[Section]:
-    """Summary, quality against size, details and every image's scores of what `srkd.metrics.evaluation` returned."""
+    """Sections for results of `srkd.metrics.evaluation`: summary, quality over size, details, scores of each image."""
     rows, columns = table(results)
     found: list[Section] = [{"heading": "Scores", "table": {"rows": rows, "columns": columns}}]
     quality = columns[3]
@@ -73,7 +73,7 @@ def write(folder: Path, results: Mapping[str, Any], details: Details) -> None:
     """Write results.json, results.md and report.html of an evaluation.
 
     Raises:
-        SrkdError: sets that were measured by different protocols, which share no table.
+        SrkdError: the sets were measured with different protocols, which cannot share a table.
     """
     rows, columns = table(results)
     write_json(folder / "results.json", results)
@@ -94,10 +94,10 @@ def _notes(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def images(results: Mapping[str, Any], labels: Sequence[str] = ()) -> Section:
-    """Every image's scores of what `srkd.metrics.evaluation` returned.
+    """Scores of each image in results of `srkd.metrics.evaluation`.
 
     Args:
-        labels: what the models are called here, by default their names.
+        labels: display names of the models; default: their names.
     """
     names = labels or [row["model"] for row in results["models"]]
     rows = [
@@ -116,33 +116,33 @@ def images(results: Mapping[str, Any], labels: Sequence[str] = ()) -> Section:
     return {"heading": "Every image", "table": {"rows": rows, "columns": columns}}
 
 
-def of_run(recipe: SRRecipe, models: Mapping[str, str]) -> list[Section]:
-    """A finished run's generators beside bicubic, on the recipe's validation sets; [] where it has none.
+def run_sections(recipe: SRRecipe, models: Mapping[str, str]) -> list[Section]:
+    """Sections on a finished run's generators and bicubic, on the recipe's validation sets; [] if it has none.
 
     Args:
-        models: checkpoints by network name; those that are no `net_g` are left out.
+        models: checkpoints by network name; only those of `net_g...` are used.
     """
     sets = [(spec.name, validation_images(spec, recipe.scale)) for spec in recipe.datasets.validation()]
     if not sets:
         return []
     details, scale = Details(), recipe.scale
-    networks = [_called(name, open_model(path, scale)) for name, path in models.items() if name.startswith("net_g")]
+    networks = [_labelled(name, open_model(path, scale)) for name, path in models.items() if name.startswith("net_g")]
     opened = [open_model("bicubic", scale), *networks]
     with Progress("scoring for the report", len(opened) * sum(len(store) for _, store in sets)) as progress:
         results = measure(opened, sets, scale, say=progress.update, on_output=details)
     return evaluation(results, details)
 
 
-def _called(name: str, model: Evaluated) -> Evaluated:
+def _labelled(name: str, model: Evaluated) -> Evaluated:
     return Evaluated("trained" if name == "net_g" else name, model.upscale, model.parameters, model.scale)
 
 
-def compared(models: Mapping[str, str], folders: Sequence[str]) -> list[Section]:
+def comparison_sections(models: Mapping[str, str], folders: Sequence[str]) -> list[Section]:
     """The first image of every set by several models, side by side.
 
     Args:
-        models: checkpoints by the label that each gets.
-        folders: sets as `open_set` takes them.
+        models: checkpoints by label.
+        folders: sets in the form accepted by `open_set`.
     """
     details = Details()
     for label, path in models.items():

@@ -1,4 +1,4 @@
-"""Super-resolution, supervised or distilled: one network trained by a weighted list of losses."""
+"""Super-resolution, supervised or distilled: one network trained with a weighted list of losses."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from srkd.sr.cached_source import cached_source, check_cache
 from srkd.sr.recipe import SRRecipe
 from srkd.sr.teacher_cache import network_hash
 from srkd.sr.training_images import missing_lists, training_images
-from srkd.training import task as engine
+from srkd.training import task as training_task
 from srkd.training.best import Best
 from srkd.training.checkpoint import load_into
-from srkd.training.dry_run import in_words
+from srkd.training.dry_run import one_line_errors
 from srkd.training.optimisers import make_optimiser
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-class Task(engine.Task):
-    """The task `sr`: what BasicSR calls SRModel, and its distillation from a teacher."""
+class Task(training_task.Task):
+    """The task `sr`: BasicSR's SRModel, and distillation from a teacher."""
 
     recipe_type = SRRecipe
     recipe: SRRecipe
@@ -49,60 +49,60 @@ class Task(engine.Task):
         self.objective = Objective(parse_terms(recipe.train.all_losses()))
 
     def _generator(self, spec: Mapping[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
-        """A network that is to be trained, with its pre-trained weights where the recipe names some."""
+        """A network to train, with pre-trained weights if the recipe gives any."""
         path = self.recipe.path
         built = build_or_load(spec, self.recipe.scale, "network_g")
         if path.pretrain_network_g:
             scale = self.recipe.scale if path.strict_load_g else None
             weights = read_weights(path.pretrain_network_g, scale, path.param_key_g)
-            self._start_from(weights, built.network, path.pretrain_network_g, path.strict_load_g)
+            self._load_initial(weights, built.network, path.pretrain_network_g, path.strict_load_g)
         if self.recipe.train.reparameterise:
             widen(built.network)
         if self.recipe.train.quantisation_aware:
             if self.recipe.train.reparameterise:
-                raise SrkdError("train.quantisation_aware rounds plain convolutions: set train.reparameterise to false")
+                raise SrkdError("train.quantisation_aware needs plain convolutions: set train.reparameterise to false")
             imitate_int8(built.network)
         return built.network.train(), built.meta
 
-    def _start_from(self, weights: Mapping[str, Tensor], network: nn.Module, origin: str, strict: bool) -> None:
+    def _load_initial(self, weights: Mapping[str, Tensor], network: nn.Module, origin: str, strict: bool) -> None:
         skipped = load_into(network, weights, origin, strict)
         if skipped:
             self.notices.append(skipped)
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> type[engine.Task]:
-        # BasicSR's option files name their model where ours name the task.
+    def of(cls, data: Mapping[str, Any]) -> type[training_task.Task]:
+        # BasicSR's option files have `model_type` where srkd's recipes have `task`.
         kind = data.get("model_type")
         if "task" not in data and kind in ("SRGANModel", "ESRGANModel"):
-            return engine.find("sr.gan").of(data)
+            return training_task.find("sr.gan").of(data)
         return cls
 
     def setup(self, fabric: Fabric) -> None:
-        self._gather(fabric)
+        self._prepare(fabric)
         self._dry_run(self.network_g, self.objective)
         step = Step(self.network_g, self.objective)
         optimiser = make_optimiser(step.parameters(), self.recipe.train.optim_g)
         wrapped_step, wrapped = fabric.setup(step, optimiser)
-        # Kept out of this module's own state: its parameters are network_g's and the objective's.
+        # Not a submodule: its parameters are already those of network_g and the objective.
         object.__setattr__(self, "_step", wrapped_step)
         self.optimisers = {"g": wrapped}
 
-    def _gather(self, fabric: Fabric) -> None:
-        """Read the images, load the teacher, and decide where batches and its answers come from."""
+    def _prepare(self, fabric: Fabric) -> None:
+        """Read the images, load the teacher, and select the source of batches and teacher predictions."""
         recipe, train = self.recipe, self.recipe.train
         self.fabric, self.device = fabric, fabric.device
         self.images = training_images(recipe.datasets.train, recipe.scale)
         self.notices += missing_lists([recipe.datasets.train, *recipe.datasets.validation()])
         self.patches = self._patches(fabric.world_size)
-        kept = patches.usable(self.images, self.patches.gt_size, recipe.scale, recipe.datasets.train.skip_small)
+        usable = patches.usable(self.images, self.patches.gt_size, recipe.scale, recipe.datasets.train.skip_small)
         self.teacher_network = self._load_teacher()
         network = None if self.teacher_network is None else self.teacher_network.network
         self.objective.resolve_taps(self.network_g, network)
         if train.channels_last:
             self.network_g.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network_g.to(self.device)
-        self.source, self.teacher = self._predictions(patches.Subset(self.images, kept))
-        self.epoch_steps = math.ceil(len(kept) / self.patches.batch)
+        self.source, self.teacher = self._predictions(patches.Subset(self.images, usable))
+        self.epoch_steps = math.ceil(len(usable) / self.patches.batch)
         self.validator = validation.Validator(recipe, fabric.is_global_zero)
 
     def _patches(self, world: int) -> patches.Patches:
@@ -121,7 +121,7 @@ class Task(engine.Task):
         spec, path = self.recipe.network_g_teacher, self.recipe.path.pretrain_network_g_teacher
         if not self.objective.needs_teacher:
             if spec is not None:
-                self.notices.append("no loss looks at the teacher, which is not loaded")
+                self.notices.append("no loss uses the teacher: it is not loaded")
             return None
         if spec is None and path is None:
             names = ", ".join(term.name for term in self.objective.terms if term.against == "teacher")
@@ -137,7 +137,7 @@ class Task(engine.Task):
         return teacher
 
     def _predictions(self, images: patches.Subset) -> tuple[patches.Source, Teacher]:
-        """Where batches come from and who answers them, by the recipe's cache."""
+        """The source of batches and the teacher, according to the recipe's cache."""
         cache, teacher = self.recipe.cache, self.teacher_network
         kind = cache.kind
         if kind == "auto":
@@ -147,34 +147,34 @@ class Task(engine.Task):
             kind = "live"
         if kind == "outputs" and self.objective.teacher_taps:
             raise SrkdError(
-                f"cache.kind outputs holds no features, but losses look at {', '.join(self.objective.teacher_taps)}; "
+                f"cache.kind outputs contains no features, but losses use {', '.join(self.objective.teacher_taps)}; "
                 "use bank or live"
             )
-        wanted = (kind, teacher, self.objective.teacher_taps, images, self.images.fingerprint, self.patches, cache)
-        if kind != "live" and not self.dry:
-            return cached_source(*wanted, self.fabric), CachedTeacher()
+        arguments = (kind, teacher, self.objective.teacher_taps, images, self.images.fingerprint, self.patches, cache)
+        if kind != "live" and not self.dry_run:
+            return cached_source(*arguments, self.fabric), CachedTeacher()
         if kind != "live":
-            check_cache(*wanted)
+            check_cache(*arguments)
         live = CachedTeacher() if teacher is None else LiveTeacher(teacher.network, self.objective.teacher_taps)
         return patches.PatchSource(images, self.patches), live
 
     def _dry_run(self, network: nn.Module, objective: Objective) -> None:
-        """One step without an update: builds the losses' learned parts and finds every mistake before training."""
+        """One step without an update, which builds the losses' learned parts and finds mistakes before training."""
         batch = self.batch(0)
         step = Step(network, objective)
         with self.autocast(0, self.device):
-            with in_words(f"network_g on a batch of LR patches {tuple(batch['lr'].shape)}"):
+            with one_line_errors(f"network_g on a batch of LR patches {tuple(batch['lr'].shape)}"):
                 student = step.predict(batch)
-            with in_words("the teacher"):
+            with one_line_errors("the teacher"):
                 teacher = self.teacher(batch)
         assert student.output is not None
         if student.output.shape != batch["hr"].shape:
-            wanted, given = tuple(batch["hr"].shape[-2:]), tuple(student.output.shape[-2:])
+            expected, found = tuple(batch["hr"].shape[-2:]), tuple(student.output.shape[-2:])
             raise SrkdError(
-                f"network_g gives {given} for a patch whose HR is {wanted}: is its scale {self.recipe.scale}?"
+                f"network_g returns {found} for a patch whose HR is {expected}: is its scale {self.recipe.scale}?"
             )
         parameters = [p for p in network.parameters() if p.requires_grad]
-        with in_words("train.losses"):
+        with one_line_errors("train.losses"):
             objective.dry_run(student, teacher, batch["hr"], self._context(batch, 0), parameters)
         network.zero_grad(set_to_none=True)
         self.validator.dry_run(network)
@@ -218,7 +218,7 @@ class Task(engine.Task):
         return self.recipe.val.val_freq
 
     def _scores(self) -> dict[str, bool]:
-        """The names of a validation's scores, and whether higher is better."""
+        """Names of the validation scores, and whether higher is better."""
         sets = self.recipe.datasets.validation()
         return {
             f"{metric}_{spec.name}": settings.higher
@@ -226,10 +226,10 @@ class Task(engine.Task):
             for metric, settings in self.recipe.val.metrics.items()
         }
 
-    def judged_by(self) -> Best | None:
+    def best_tracker(self) -> Best | None:
         val, scores = self.recipe.val, self._scores()
         if val.patience and not (scores and val.val_freq):
-            raise SrkdError("val.patience: needs val.val_freq, and a validation set whose score decides")
+            raise SrkdError("val.patience: needs val.val_freq and a validation set with metrics")
         if val.best is not None and val.best not in scores:
             raise unknown("score in val.best", val.best, scores)
         if not scores or not val.val_freq:
@@ -242,7 +242,7 @@ class Task(engine.Task):
 
     def settings(self) -> dict[str, Any]:
         found = super().settings()
-        if "type" not in self.recipe.network_g:  # a checkpoint to start from, wherever it lies
+        if "type" not in self.recipe.network_g:  # a checkpoint: its path does not affect results
             del found["network_g"]
         return found
 
@@ -251,8 +251,8 @@ class Task(engine.Task):
         return self.patches.batch
 
     @classmethod
-    def shared_settings(cls, tasks: Sequence[engine.Task]) -> dict[str, Any]:
-        """One patch bank for all where any looks at features."""
+    def shared_settings(cls, tasks: Sequence[training_task.Task]) -> dict[str, Any]:
+        """One patch bank for all runs if any of them uses features."""
         taps = {tap for task in tasks if isinstance(task, Task) for tap in task.objective.teacher_taps}
         return {"cache": {"kind": "bank", "taps": sorted(taps)}} if taps else {}
 
@@ -263,10 +263,10 @@ class Task(engine.Task):
         count(["the student"], [of_study(text)[0] for text in sets])
 
     @classmethod
-    def item_scores(cls, result: Mapping[str, Any], sets: Sequence[str]) -> dict[str, engine.SetScores]:
-        """Each image's scores by the field's protocol; without sets, the last validation's means.
+    def item_scores(cls, result: Mapping[str, Any], sets: Sequence[str]) -> dict[str, training_task.SetScores]:
+        """Scores of each image with the standard SR protocol; without sets, the means of the last validation.
 
-        A set may name its metrics: `Set5@psnr,ssim,niqe`. They are PSNR and SSIM where it does not.
+        A set may specify its metrics: `Set5@psnr,ssim,niqe`; the default is PSNR and SSIM.
         """
         if not sets:
             return super().item_scores(result, sets)
@@ -275,19 +275,19 @@ class Task(engine.Task):
         return item_scores([result["models"]["net_g"]], sets)
 
     @classmethod
-    def findings(cls, recipe: SRRecipe, result: Mapping[str, Any]) -> list[Section]:
-        """The trained network beside bicubic on the recipe's validation sets: scores, images, details."""
-        from srkd.sr.report import of_run
+    def report_sections(cls, recipe: SRRecipe, result: Mapping[str, Any]) -> list[Section]:
+        """The trained network and bicubic on the recipe's validation sets: scores, images, details."""
+        from srkd.sr.report import run_sections
 
-        return of_run(recipe, result["models"])
+        return run_sections(recipe, result["models"])
 
     @classmethod
-    def compared(cls, models: Mapping[str, str], sets: Sequence[str]) -> list[Section]:
+    def comparison_sections(cls, models: Mapping[str, str], sets: Sequence[str]) -> list[Section]:
         """Details of each set's first image."""
         from srkd.metrics.evaluation import of_study
-        from srkd.sr.report import compared
+        from srkd.sr import report
 
-        return compared(models, [of_study(text)[0] for text in sets])
+        return report.comparison_sections(models, [of_study(text)[0] for text in sets])
 
     def fingerprint(self) -> dict[str, str]:
         teacher = self.teacher_network

@@ -1,8 +1,8 @@
-"""Teachers' answers computed beforehand: whole-image outputs, and the patch bank.
+"""Caches of a teacher's predictions: whole-image outputs, and the patch bank.
 
-They are two things. An output hardly changes when its input is flipped (about 1 %), so the teacher runs once over each
-whole image and crops of that, turned with the input, are its answers. Features change altogether and depend on the
-border, so they come from fixed, already turned patches that the teacher was run on.
+Outputs hardly depend on flips of the input (about 1 %), so the teacher runs once on each whole image, and its output is
+cropped, flipped and rotated together with the image. Features do change and also depend on the border, so they are
+computed on a fixed set of augmented patches.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ def network_hash(network: nn.Module) -> str:
 
 
 def key(**parts: Any) -> str:
-    """A short hash of everything that a cache depends on."""
+    """A hash (16 hexadecimal digits) of everything on which a cache depends."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def check_size(size: float, limit: float, folder: Path, what: str) -> str:
-    """The sentence that announces a cache of `size` bytes.
+    """The message that announces a cache of `size` bytes.
 
     Raises:
-        SrkdError: it would pass `limit`, the recipe's cache.max_bytes.
+        SrkdError: it would exceed `limit`, the recipe's cache.max_bytes.
     """
     if size > limit:
         raise SrkdError(
@@ -60,13 +60,13 @@ def check_size(size: float, limit: float, folder: Path, what: str) -> str:
 
 
 def complete(folder: Path) -> dict[str, Any] | None:
-    """What `meta.json` of a cache says, where all of the cache is there as it was written, and by nobody else.
+    """Content of a cache's `meta.json` if the cache is complete, unchanged and writable by no other user; else None.
 
-    Its files are compared by size and samples: they may have many gigabytes.
+    Files are compared by size and samples, because they may have many gigabytes.
     """
     with suppress(OSError, ValueError, AttributeError, TypeError):
         meta: dict[str, Any] = json.loads((folder / _META).read_bytes())
-        files = meta.get("files", {})  # caches of earlier versions, which cost hours, have no digests
+        files = meta.get("files", {})  # caches of earlier versions have no digests, but are expensive to rebuild
         if trusted_inside(folder) and all(sampled_sha256(folder / name) == digest for name, digest in files.items()):
             return meta
     return None
@@ -77,7 +77,7 @@ def _write_meta(folder: Path, meta: dict[str, Any], files: Iterable[str]) -> Non
 
 
 class OutputCache:
-    """A teacher's outputs for whole images as one mapped int16 file; `image(i)` is (H, W, 3)."""
+    """A teacher's outputs for whole images as one memory-mapped int16 file; `image(i)` is (H, W, 3)."""
 
     dtype = np.dtype(np.int16)
 
@@ -102,7 +102,7 @@ def build_outputs(
     self_ensemble: bool = False,
     say: Say = lambda done, name: None,
 ) -> OutputCache:
-    """Run the teacher over every image, unless `folder` holds all of it; a run that was cut off goes on.
+    """Run the teacher on every image unless `folder` has a complete cache; an interrupted build is continued.
 
     Args:
         say: called after each image with the number done and its name.
@@ -129,13 +129,13 @@ def build_outputs(
 
 def _steps(output: Tensor) -> np.ndarray:
     if not torch.isfinite(output).all():
-        raise SrkdError("the teacher's output holds NaN or infinity")
+        raise SrkdError("the teacher's output contains NaN or infinity")
     scaled = output[0].float().mul(OUTPUT_STEPS).round().clamp(-32768, 32767)
     return scaled.to(torch.int16).permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 def bank_bytes(patches: Patches, count: int, features: Mapping[str, tuple[int, ...]], output: bool) -> int:
-    """Bytes of a bank of `count` patches with teacher features of these (C, H, W) shapes."""
+    """Size in bytes of a bank of `count` patches with teacher features of these (C, H, W) shapes."""
     side = patches.gt_size // patches.scale
     pixels = 3 * (side**2 + patches.gt_size**2) + (6 * patches.gt_size**2 if output else 0)
     return count * (pixels + sum(2 * int(np.prod(shape)) for shape in features.values()))
@@ -149,11 +149,11 @@ def build_bank(
     folder: Path,
     say: Say = lambda done, name: None,
 ) -> dict[str, Any]:
-    """A fixed bank of `count` augmented patches with the teacher's answers to those very patches.
+    """A fixed bank of `count` augmented patches with the teacher's predictions for them.
 
     Returns:
-        Mapped arrays: lr, hr (uint8, (N, H, W, 3)); with a teacher teacher_output (int16) and teacher_features (by tap,
-        float16, (N, H, W, C)).
+        Memory-mapped arrays: lr, hr (uint8, (N, H, W, 3)); with a teacher also teacher_output (int16, (N, H, W, 3)) and
+        teacher_features (by tap, float16, (N, H, W, C)).
     """
     meta = complete(folder)
     if meta is None:
@@ -184,7 +184,7 @@ def _write_bank(teacher: LiveTeacher | None, source: PatchSource, count: int, fo
                     files[name] = f"{len(files)}.npy"
                     streams[name] = stack.enter_context((folder / files[name]).open("wb"))
                     _write_header(streams[name], values.dtype, (count, *values.shape[1:]))
-                # Written and not mapped: a full disk ends a process that maps its files with a bus error.
+                # Not memory-mapped: with a full disk, writing to a mapped file ends the process with a bus error.
                 streams[name].write(np.ascontiguousarray(values[: count - start]).data)
             say(min(start + size, count), "patches")
     return files

@@ -1,4 +1,4 @@
-"""Scores on a recipe's validation sets while training."""
+"""Scores on a recipe's validation sets during training."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from srkd.networks.infer import device_of, run, to_image, to_tensor
 from srkd.networks.sides import Sides, probe
 from srkd.sr.recipe import Metric, SRRecipe
 from srkd.sr.training_images import validation_images
-from srkd.training.dry_run import in_words
+from srkd.training.dry_run import one_line_errors
 
-# Each takes uint8 RGB output and ground truth, the protocol, and whether the image is grey.
+# Arguments: uint8 RGB output and ground truth, the protocol, and whether the image is greyscale.
 Measure = Callable[[np.ndarray, np.ndarray, Protocol, bool], float]
 
 
@@ -46,10 +46,10 @@ class Validator:
     """Scores a network on every validation set of a recipe.
 
     Args:
-        active: whether this process does it; the others return no scores.
+        active: whether this process computes scores; otherwise there are none.
 
     Raises:
-        SrkdError: a metric that does not exist, or images that cannot be read.
+        SrkdError: an unknown metric, or images that cannot be read.
     """
 
     def __init__(self, recipe: SRRecipe, active: bool) -> None:
@@ -62,16 +62,16 @@ class Validator:
         self.sets = {spec.name: validation_images(spec, recipe.scale) for spec in sets}
 
     def dry_run(self, network: nn.Module) -> None:
-        """Score the two images of each set that are likeliest to fail: the smallest, and that of the oddest sides.
+        """Score the two images of each set that are most likely to fail: the smallest and the least divisible.
 
         Raises:
-            SrkdError: one line with what fails of each set.
+            SrkdError: one line with the failures of each set.
         """
         mistakes = []
         with evaluating(network):
             for name, images in self.sets.items():
                 try:
-                    for number in _likeliest_to_fail(images):
+                    for number in _most_likely_to_fail(images):
                         self._scores(network, images, number)
                 except SrkdError as error:
                     mistakes.append(f'validation set "{name}": {error}')
@@ -79,7 +79,7 @@ class Validator:
             raise SrkdError("; ".join(mistakes))
 
     def score(self, network: nn.Module, step: int, folder: Path) -> dict[str, float]:
-        """Mean of each metric over each set, by `<metric>_<set>`; images go to `folder` where the recipe says so."""
+        """Mean of each metric over each set, by `<metric>_<set>`; with `save_img`, outputs are written to `folder`."""
         scores: dict[str, float] = {}
         for name, images in self.sets.items():
             rows: list[dict[str, float]] = []
@@ -93,23 +93,23 @@ class Validator:
         return scores
 
     def _scores(self, network: nn.Module, images: ImageStore, number: int) -> tuple[np.ndarray, dict[str, float]]:
-        """The network's output for an image, uint8 (H, W, 3), and its scores. Raises SrkdError that names the image."""
+        """The network's output for an image, uint8 (H, W, 3), and its scores. Raises SrkdError naming the image."""
         lr, hr, grey = images.lr(number), images.hr(number), images.is_grey(number)
         what = f"{images.name(number)} (LR {lr.shape[1]}x{lr.shape[0]})"
         sides = self._sides_of(network)
         try:
-            with in_words("the network"):
+            with one_line_errors("the network"):
                 x = to_tensor(lr, device_of(network))
                 tensor = run(network, x, self.scale, sides.multiple, minimum=sides.minimum)
                 if tensor.shape != (1, 3, *hr.shape[:2]):
-                    raise SrkdError(f"the network gives {tuple(tensor.shape)}, and HR is {(1, 3, *hr.shape[:2])}")
+                    raise SrkdError(f"the network returns {tuple(tensor.shape)}, but HR is {(1, 3, *hr.shape[:2])}")
             output = to_image(tensor)
             return output, {m: self._measure(spec, output, hr, grey) for m, spec in self.settings.metrics.items()}
         except SrkdError as error:
             raise SrkdError(f"{what}: {error}") from error
 
     def _sides_of(self, network: nn.Module) -> Sides:
-        """What input sides the network takes: found out once, before its first image."""
+        """Input sizes that the network supports, found once before its first image."""
         if self._sides is None:
             found = probe(network, self.scale) if self.sets else None
             self._sides = Sides() if found is None else found.sides
@@ -118,21 +118,21 @@ class Validator:
     def _measure(self, spec: Metric, output: np.ndarray, hr: np.ndarray, grey: bool) -> float:
         border = self.scale if spec.crop_border is None else spec.crop_border
         protocol = Protocol(self.scale, border, "Y" if spec.test_y_channel else "RGB")
-        with in_words(spec.type):
+        with one_line_errors(spec.type):
             return _METRICS[spec.type](output, hr, protocol, grey)
 
 
-def _likeliest_to_fail(images: ImageStore) -> set[int]:
-    """The smallest image, and the smallest of those that the lowest power of two divides in a side of LR."""
+def _most_likely_to_fail(images: ImageStore) -> set[int]:
+    """The smallest image, and the one with an LR side divisible by the smallest power of two."""
     sides = {number: images.lr(number).shape[:2] for number in range(len(images))}
     smallest = min(sides, key=lambda i: (min(sides[i]), max(sides[i])))
-    oddest = min(sides, key=lambda i: (min(side & -side for side in sides[i]), min(sides[i]), max(sides[i])))
-    return {smallest, oddest}
+    least_divisible = min(sides, key=lambda i: (min(side & -side for side in sides[i]), min(sides[i]), max(sides[i])))
+    return {smallest, least_divisible}
 
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Inside the block the network is in eval mode; after it every module and torch's random numbers are as before."""
+    """Eval mode inside the block; every module's mode and torch's random state are restored after it."""
     modes = [(module, module.training) for module in network.modules()]
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         network.eval()

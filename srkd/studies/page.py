@@ -52,7 +52,7 @@ def _side_by_side(comparison: Comparison, found: Mapping[str, Any]) -> list[Sect
             networks[variant.name] = str(files[-1])
     if found["missing"] or not networks:
         return []
-    return comparison.task_type.compared(networks, comparison.study.sets)
+    return comparison.task_type.comparison_sections(networks, comparison.study.sets)
 
 
 def _items(found: Mapping[str, Any]) -> list[Section]:

@@ -1,4 +1,4 @@
-"""The best validation of a run so far, and whether it is too long ago."""
+"""Tracking of the best validation of a run, for the best checkpoint and early stopping."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pydantic
 from srkd.training.recipe import Section
 
 
-class Judging(Section):
-    """How validations decide which checkpoint is the best, and when training stops early."""
+class BestOptions(Section):
+    """Keys that select the best checkpoint and control early stopping."""
 
     best: str | None = pydantic.Field(
-        None, description="score by which net_..._best is kept, e.g. psnr_Set5; the first where it is not given"
+        None, description="score that selects net_..._best, e.g. psnr_Set5; default: the first score"
     )
     patience: int = pydantic.Field(
-        0, ge=0, description="validations in a row without a better score after which training stops; 0: never"
+        0, ge=0, description="consecutive validations without improvement after which training stops; 0: never"
     )
 
 
@@ -28,7 +28,7 @@ class Best:
     Args:
         score: its name in a validation's metrics.
         higher: whether higher is better.
-        patience: validations in a row without a better one after which `exhausted` holds; 0: never.
+        patience: consecutive validations without improvement after which `exhausted` is True; 0: never.
     """
 
     score: str
@@ -38,9 +38,9 @@ class Best:
     step: int = field(default=0, init=False)
     since: int = field(default=0, init=False)
 
-    def see(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Take in a validation; returns whether it is the best so far. One that does not have the score counts for
-        nothing, and NaN is never better."""
+    def update(self, step: int, metrics: Mapping[str, float]) -> bool:
+        """Add a validation; returns whether it is the best so far. Metrics without the score are ignored, and NaN is
+        never better."""
         value = metrics.get(self.score)
         if value is None:
             return False
@@ -53,4 +53,5 @@ class Best:
 
     @property
     def exhausted(self) -> bool:
+        """Whether training should stop."""
         return 0 < self.patience <= self.since

@@ -1,7 +1,7 @@
-"""Checkpoints: weights that say what they are, and training state that resumes to the same bits.
+"""Checkpoints: weights with a description of their network, and training states for bit-exact resuming.
 
 Weights are safetensors whose metadata key `srkd` holds JSON: network, scale, colour space, lineage, metrics. Training
-state is a torch file of tensors and plain values. Both are read without ever running code from them.
+state is a torch file of tensors and plain values. Reading either never runs code from the file.
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ State = dict[str, Tensor]
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Write weights and their description as safetensors, whole or not at all.
+    """Write weights and their description as safetensors, atomically.
 
     Args:
-        state: tensors by parameter name; written contiguous, on the CPU.
-        meta: plain data; must say `network` (type and options) and `scale` for `srkd.load` to need nothing else.
+        state: tensors by parameter name, on any device and in any memory layout.
+        meta: plain data; `srkd.load` needs `network` (type and options) and `scale`.
     """
     tensors = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
     with atomic_path(path) as temporary:
-        # Not by safetensors' save_file, whose files nobody but their owner may read.
+        # Not safetensors' save_file, which makes files readable by their owner only.
         temporary.write_bytes(save(tensors, metadata={"srkd": json.dumps(dict(meta), sort_keys=True)}))
 
 
 def load_weights(path: Path, key: str | None = None) -> tuple[State, dict[str, Any]]:
-    """Read weights from a file of any tool: safetensors, torch's (.pth, .pt, .ckpt) or TorchScript, told by content.
+    """Read weights from a file of any tool: safetensors, torch (.pth, .pt, .ckpt) or TorchScript, detected by content.
 
-    They are found under whatever key they have (averaged ones, `params_ema`, before others), and their names lose what
-    torch.compile and data parallelism put before them.
+    Weights are found under any key (averaged ones, `params_ema`, first). Prefixes of torch.compile and data parallelism
+    are removed from their names.
 
     Args:
-        key: which table of a .pth to take, BasicSR's `param_key_g`; without it `params`, as there.
+        key: the table of a .pth to use, BasicSR's `param_key_g`; if it is absent, `params`, as in BasicSR.
 
     Returns:
-        Tensors by name, and the description: {} where the file has none; of TorchScript {"torchscript": True}, as such
-        a file may hold more tensors than the network's state.
+        Tensors by name, and the description: {} if the file has none; {"torchscript": True} for TorchScript, whose file
+        may contain more tensors than the network's state.
 
     Raises:
-        SrkdError: no such file, truncated, not a checkpoint (what it is instead is said, if known), a pickle that holds
+        SrkdError: no such file, truncated, not a checkpoint (the message names a known other format), a pickle with
             more than tensors (never run), or as `safe_load.check_file` and `safe_load.check_weights`.
     """
     path = Path(path)
-    format = weight_files.format_of(path)
+    file_format = weight_files.format_of(path)
     check_file(path)
-    if format == "safetensors":
+    if file_format == "safetensors":
         state, meta = _load_safetensors(path)
-    elif format == "torchscript":
+    elif file_format == "torchscript":
         state, meta = torchscript.load(path), {"torchscript": True}
     else:
         state, meta = weight_files.table_of(_load_torch(path), path, key), {}
@@ -71,13 +71,13 @@ def load_weights(path: Path, key: str | None = None) -> tuple[State, dict[str, A
 
 def _load_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
     try:
-        # Read and not mapped: a mapped file that somebody cuts short in place ends the process with a bus error.
+        # Not memory-mapped: truncating a mapped file would end the process with a bus error.
         data = path.read_bytes()
         state = dict(sorted(load(data).items()))
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         meta = json.loads(header.get("__metadata__", {}).get("srkd", "{}"))
     except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError, RecursionError, OverflowError) as error:
-        raise SrkdError(f"{path}: not a whole safetensors file ({_first_line(error)})") from error
+        raise SrkdError(f"{path}: not a complete safetensors file ({_first_line(error)})") from error
     if not isinstance(meta, dict):
         raise SrkdError(f"{path}: its metadata is not a description of a network")
     return state, meta
@@ -86,11 +86,11 @@ def _load_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
 def _load_torch(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of formats that weights_only then refuses by itself
+            warnings.simplefilter("ignore")  # about formats that weights_only rejects anyway
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise SrkdError(
-            f"{path}: holds more than tensors, or is not a checkpoint; it was not run. Convert it to safetensors where "
+            f"{path}: contains more than tensors, or is not a checkpoint; it was not run. Convert it to safetensors if "
             "you trust it"
         ) from error
     except Exception as error:  # a damaged file fails anywhere between zip, tar and pickle
@@ -98,18 +98,18 @@ def _load_torch(path: Path) -> Any:
 
 
 def load_into(network: torch.nn.Module, state: Mapping[str, Tensor], origin: str, strict: bool = True) -> str | None:
-    """Load weights into a network; without `strict` those that fit, by name and shape.
+    """Load weights into a network; without `strict` only those that match by name and shape.
 
     Returns:
-        In words what was skipped or kept its initial values, or None where everything was loaded.
+        A message about skipped weights and parameters that keep their initial values, or None if everything was loaded.
 
     Raises:
-        SrkdError: another network's weights: the first missing, unexpected, differently shaped or differently typed
-            (integers for floating-point numbers or the reverse) names are given. Not strict: not one of them fits.
+        SrkdError: weights of another network; the message gives the first names that are missing, unexpected, or
+            differ in shape or type (integer or floating point). Not strict: no weights match.
     """
     own = network.state_dict()
     state = max(weight_files.candidates(state), key=lambda below: len(own.keys() & below.keys()))
-    # Counters that tools add, or leave out of batch norm, say nothing of the network.
+    # Counters may be added by tools, or missing from batch norm, whatever the network.
     missing = [key for key in own if key not in state and not weight_files.is_counter(own[key])]
     unexpected = [key for key in state if key not in own and not weight_files.is_counter(state[key])]
     shapes = {
@@ -122,14 +122,14 @@ def load_into(network: torch.nn.Module, state: Mapping[str, Tensor], origin: str
         for key in own
         if key in state and state[key].is_floating_point() != own[key].is_floating_point()
     }
-    fitting = {key: tensor for key, tensor in state.items() if key in own and key not in shapes}
+    matching = {key: tensor for key, tensor in state.items() if key in own and key not in shapes}
     parts = [f"missing {_some(missing)}"] * bool(missing) + [f"unexpected {_some(unexpected)}"] * bool(unexpected)
-    if parts + list(shapes) and (strict or not fitting):
+    if parts + list(shapes) and (strict or not matching):
         kind = type(network).__name__
         raise SrkdError(f"{origin}: not the weights of this {kind}: {'; '.join([*parts, *list(shapes.values())[:2]])}")
-    network.load_state_dict(fitting, strict=False)
+    network.load_state_dict(matching, strict=False)
     parts += [f"of another shape or type {_some(list(shapes))}"] * bool(shapes)
-    return f"{origin}: loaded {len(fitting)} of {len(own)} weights; {'; '.join(parts)}" if parts else None
+    return f"{origin}: loaded {len(matching)} of {len(own)} weights; {'; '.join(parts)}" if parts else None
 
 
 def _some(names: list[str]) -> str:
@@ -141,11 +141,11 @@ def _first_line(error: BaseException) -> str:
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write training state (tensors, numbers, text, lists and mappings of them), whole or not at all."""
+    """Write training state (tensors, numbers, text, lists and mappings of them) atomically."""
     with atomic_path(path) as temporary:
         try:
             torch.save(dict(state), temporary)
-        except RuntimeError as error:  # torch's own writer does not say why; the usual reason is a full disk
+        except RuntimeError as error:  # torch gives no reason; the usual one is a full disk
             raise SrkdError(f"cannot write {path}: {_first_line(error)}; is the disk full?") from error
 
 

@@ -1,5 +1,5 @@
-"""What tasks outside super-resolution have in common: one network, its objective, perhaps a teacher, and examples that
-are read once. An adapter says what its data, networks and scores are; see `DistilledTask`."""
+"""Base of the tasks outside super-resolution: one network, its objective, an optional teacher, and examples that are
+read once. An adapter defines its data, networks and scores; see `DistilledTask`."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import write_json
 from srkd.files.digest import file_sha256
 from srkd.safe_load import building, check_spec
-from srkd.training.best import Best, Judging
+from srkd.training.best import Best, BestOptions
 from srkd.training.checkpoint import load_into, load_weights
-from srkd.training.dry_run import in_words
+from srkd.training.dry_run import one_line_errors
 from srkd.training.optimisers import make_optimiser
 from srkd.training.recipe import Optimiser, Recipe, Train
 from srkd.training.task import SetScores, Task
@@ -42,34 +42,36 @@ class DistilledTrain(Train):
     losses: list[dict[str, Any]] = pydantic.Field(min_length=1, description="loss terms")
 
 
-class Scoring(Judging):
-    """`val:` of an adapter's recipe. Without `best` none is kept."""
+class DistilledValidation(BestOptions):
+    """`val:` of an adapter's recipe. Without `best` no best checkpoint is kept."""
 
     val_freq: int = pydantic.Field(0, ge=0, description="steps between validations; 0: at the end only")
-    better: Literal["higher", "lower"] = pydantic.Field("higher", description="which values of the best score are")
+    better: Literal["higher", "lower"] = pydantic.Field(
+        "higher", description="which values of the `best` score are better"
+    )
 
 
 class DistilledRecipe(Recipe):
-    """The top of an adapter's recipe; the adapter adds `data:`."""
+    """Top-level keys of an adapter's recipe; the adapter adds `data:`."""
 
     free = Recipe.free | {"pretrain_network", "batch_size"}
     network: dict[str, Any] = pydantic.Field(description="{type, options}")
     network_teacher: dict[str, Any] | None = pydantic.Field(
-        None, description="{file: a checkpoint that this task wrote}"
+        None, description="{file: a checkpoint written by this task}"
     )
-    pretrain_network: str | None = pydantic.Field(None, description="checkpoint that the student starts from")
-    batch_size: int = pydantic.Field(128, gt=0, description="examples a step")
+    pretrain_network: str | None = pydantic.Field(None, description="checkpoint with the student's initial weights")
+    batch_size: int = pydantic.Field(128, gt=0, description="examples per step")
     train: DistilledTrain
-    val: Scoring = Scoring()
+    val: DistilledValidation = DistilledValidation()
 
 
 class DistilledTask(Task):
-    """A student trained by a weighted list of losses, its teacher among them where one is named.
+    """A student trained with a weighted list of losses and an optional teacher.
 
-    An adapter writes `load` (read the data, check them, return the number of training examples), `build` (a network of
-    a specification), `collate` (a batch of examples: tensors under `input` and `target`, and what its losses need) and
-    `evaluate` (scores, item by item); it may override `make_teacher` and `context`. Where `input` is not the name of
-    what networks take, it sets the class attribute.
+    An adapter implements `load` (read and check the data, return the number of training examples), `build` (a network
+    from its specification), `collate` (a batch of examples: tensors under `input` and `target`, and whatever its losses
+    need) and `evaluate` (scores, item by item); it may override `make_teacher` and `context`. If the networks' input
+    has another key than `input` in a batch, it sets the class attribute.
     """
 
     recipe_type = DistilledRecipe
@@ -79,28 +81,28 @@ class DistilledTask(Task):
 
     @abstractmethod
     def load(self) -> int:
-        """Read the data and check them; returns the number of training examples. Draws nothing from torch's generator.
+        """Read and check the data; return the number of training examples. Must not use torch's random generator.
 
         Raises:
-            SrkdError: data that cannot be read or do not fit the recipe.
+            SrkdError: the data cannot be read or do not fit the recipe.
         """
 
     @abstractmethod
     def build(self, spec: Mapping[str, Any]) -> nn.Module:
-        """A network with random weights for these data. Raises SrkdError for a specification that is none."""
+        """A network with random weights for these data. Raises SrkdError for an invalid specification."""
 
     @abstractmethod
     def collate(self, indices: Indices, random: np.random.Generator) -> dict[str, Any]:
-        """The batch of these training examples, on the CPU; augmentation draws from `random` alone."""
+        """The batch of these training examples, on the CPU; augmentation must use only `random`."""
 
     @abstractmethod
     def evaluate(self) -> dict[str, SetScores]:
-        """Scores of `self.network`, which is in eval mode, by set: {metric: {item: score}}; what is no mean over items
-        (a macro-F1, an RMSE) is one item named `all`."""
+        """Scores of `self.network`, which is in eval mode, by set: {metric: {item: score}}; a metric
+        that is not a mean over items (macro-F1, RMSE) has one item named `all`."""
 
     def context(self, batch: Mapping[str, Any], step: int) -> dict[str, Any]:
-        """What losses may ask for by name: the batch itself, `step`, `progress` from 0 to 1, and `examples`, how many
-        the training data have."""
+        """Values that losses may request by name: those of the batch, `step`, `progress` from 0 to 1, and `examples`
+        (number of training examples)."""
         progress = step / self.recipe.train.total_iter
         return {**batch, "step": step, "progress": progress, "examples": self.examples}
 
@@ -108,7 +110,7 @@ class DistilledTask(Task):
         self.fabric, self.device = fabric, fabric.device
         self.examples = self.load()
         if not self.examples:
-            raise SrkdError("there is nothing to train on: no example is left")
+            raise SrkdError("no training examples are left")
         self.network = self.build(self.recipe.network).train().to(self.device)
         if self.recipe.pretrain_network:
             path = self.recipe.pretrain_network
@@ -127,15 +129,15 @@ class DistilledTask(Task):
         if not self.objective.needs_teacher:
             self.objective.resolve_taps(self.network, None)
             if self.recipe.network_teacher is not None:
-                self.notices.append("no loss looks at the teacher, which is not loaded")
+                self.notices.append("no loss uses the teacher: it is not loaded")
             return CachedTeacher()
         return self.make_teacher()
 
     def make_teacher(self) -> Teacher:
-        """The teacher that the losses look at, taps resolved on both sides; by default a network this task trained.
+        """The teacher of the losses, taps resolved for student and teacher; by default a network trained by this task.
 
         Raises:
-            SrkdError: none is named, or what is named is none of this task's.
+            SrkdError: no teacher is given, or it was not trained by this task.
         """
         spec = self.recipe.network_teacher
         if spec is None or set(spec) != {"file"}:
@@ -146,14 +148,14 @@ class DistilledTask(Task):
         return LiveTeacher(network, self.objective.teacher_taps, self.input)
 
     def load_trained(self, path: str) -> nn.Module:
-        """The network of a checkpoint that this task wrote, with its weights.
+        """The network of a checkpoint written by this task, with its weights.
 
         Raises:
-            SrkdError: no such file, another task's, or a network for other data (other classes, say); as
+            SrkdError: no such file, a checkpoint of another task, or a network for other data (e.g. other classes); as
             `safe_load.check_spec` and `safe_load.building`.
         """
         weights, meta = self._read(path)
-        if meta["network"] != self.recipe.network:  # which is the user's own word, and may name a folder
+        if meta["network"] != self.recipe.network:  # the recipe is trusted, and its specification may contain a path
             check_spec(meta["network"], path)
         with building(weights, path):
             network = self.build(meta["network"])
@@ -163,19 +165,21 @@ class DistilledTask(Task):
     def _read(self, path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         weights, meta = load_weights(Path(path))
         if meta.get("task") != self.recipe.task or "network" not in meta:
-            raise SrkdError(f'{path}: no network of the task "{self.recipe.task}" (but of {meta.get("task", "none")})')
+            raise SrkdError(
+                f'{path}: not a network of the task "{self.recipe.task}" (its task: {meta.get("task", "none")})'
+            )
         return weights, meta
 
     def _dry_run(self, step: Step) -> None:
-        """One step without an update: builds the losses' learned parts and finds every mistake before training."""
+        """One step without an update, which builds the losses' learned parts and finds mistakes before training."""
         batch = self.batch(0)
         with self.autocast(0, self.device):
-            with in_words("the network"):
+            with one_line_errors("the network"):
                 student = step.predict(batch)
-            with in_words("the teacher"):
+            with one_line_errors("the teacher"):
                 teacher = self.teacher(batch)
         parameters = [p for p in self.network.parameters() if p.requires_grad]
-        with in_words("train.losses"):
+        with one_line_errors("train.losses"):
             self.objective.dry_run(student, teacher, batch["target"], self.context(batch, 0), parameters)
         self.network.zero_grad(set_to_none=True)
 
@@ -183,7 +187,7 @@ class DistilledTask(Task):
         fabric, seed = self.fabric, self.recipe.manual_seed
         size = min(self.recipe.batch_size * fabric.world_size, self.examples)
         epoch, place = divmod(number, self.examples // size)
-        # A permutation an epoch; the last examples, too few for a batch, wait for the next one.
+        # One permutation per epoch; the remainder, too small for a batch, is dropped.
         order = np.random.default_rng((seed, epoch)).permutation(self.examples)
         mine = order[place * size : (place + 1) * size][fabric.global_rank :: fabric.world_size]
         batch = self.collate(mine, np.random.default_rng((seed, number, fabric.global_rank, 1)))
@@ -199,7 +203,7 @@ class DistilledTask(Task):
         return self.recipe.batch_size * self.fabric.world_size
 
     def settings(self) -> dict[str, Any]:
-        """The teacher counts by what its file holds, wherever that lies."""
+        """The teacher is identified by the content of its file, not by its path."""
         spec = self.recipe.network_teacher or {}
         file = Path(str(spec.get("file", "")))
         return super().settings() | ({"network_teacher": file_sha256(file)} if file.is_file() else {})
@@ -221,14 +225,14 @@ class DistilledTask(Task):
     def validate_every(self) -> int:
         return self.recipe.val.val_freq
 
-    def judged_by(self) -> Best | None:
+    def best_tracker(self) -> Best | None:
         val = self.recipe.val
         if val.patience and (not val.best or not val.val_freq):
-            raise SrkdError("val.patience: needs val.best, the score that decides, and val.val_freq")
+            raise SrkdError("val.patience: needs val.best (the score to compare) and val.val_freq")
         return Best(val.best, val.better == "higher", val.patience) if val.best else None
 
     def validate(self, step: int, folder: Path) -> dict[str, float]:
-        """Means of what `evaluate` finds; the scores themselves are kept in scores.json beside the run's models."""
+        """Mean scores of `evaluate`; the scores of each item are written to scores.json in the run's folder."""
         found = self.evaluate()
         if self.fabric.is_global_zero:
             write_json(folder.parent / "scores.json", found)

@@ -1,4 +1,4 @@
-"""What is tried before training, so that nothing that training does fails for the first time when it has begun."""
+"""Checks before training, so that errors appear at once and not in the middle of a run."""
 
 from __future__ import annotations
 
@@ -20,23 +20,24 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def in_words(what: str) -> Iterator[None]:
-    """Whatever is raised inside the block becomes one line: `what`, the error, and the user's own line it came from.
+def one_line_errors(what: str) -> Iterator[None]:
+    """Convert any exception raised inside the block to a one-line SrkdError: `what`, the error, and its line in the
+    user's own code.
 
     Raises:
-        SrkdError: in place of any other exception; those inside are passed on as they are.
+        SrkdError: in place of any other exception; an SrkdError raised inside passes through unchanged.
     """
     try:
         yield
     except SrkdError:
         raise
-    except Exception as error:  # networks and losses may be anybody's
+    except Exception as error:  # networks and losses may be third-party code
         text = (str(error).splitlines() or [""])[0][:300]
         raise SrkdError(f"{what}: {type(error).__name__}: {text}{_place(error)}") from error
 
 
 def _place(error: BaseException) -> str:
-    """Where in code that is neither srkd's nor a package's an error came from."""
+    """The file and line of an error in code that belongs neither to srkd nor to an installed package, if any."""
     own = Path(__file__).parents[1]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
@@ -46,14 +47,17 @@ def _place(error: BaseException) -> str:
 
 
 def try_step(task: Task, train: Train, fabric: Fabric) -> None:
-    """Run the first step that trains everything of a task that is set up, and undo it.
+    """Run the first step in which every part of the task trains, then restore the task's state.
+
+    Args:
+        task: after `setup`.
 
     Raises:
-        SrkdError: it fails, or a loss is not finite.
+        SrkdError: the step fails, or a loss is not finite.
     """
     step = task.first_full_step
     if step >= train.total_iter:
-        raise SrkdError(f"not all would train before step {step + 1}, and train.total_iter is {train.total_iter}")
+        raise SrkdError(f"some parts train only from step {step + 1} on, but train.total_iter is {train.total_iter}")
     before = copy.deepcopy(task.state_dict())
     optimisers = {name: copy.deepcopy(optimiser.state_dict()) for name, optimiser in task.optimisers.items()}
     state, notices = random_state(), list(task.notices)
@@ -62,7 +66,7 @@ def try_step(task: Task, train: Train, fabric: Fabric) -> None:
         values()
         raise Stop(done)
 
-    with in_words("the first step"), suppress(Stop):
+    with one_line_errors("the first step"), suppress(Stop):
         fit(task, train, fabric, Ema(task.trained(), train.ema_decay), step, stop)
     task.load_state_dict(before)
     for name, optimiser in task.optimisers.items():

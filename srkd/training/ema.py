@@ -1,4 +1,4 @@
-"""The exponential moving average of trained weights, which validation and the released file use."""
+"""Exponential moving average of trained weights, used for validation and saved models."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Keeps `average = d * average + (1 - d) * weights` of several networks; buffers are copied.
+    """Maintains `average = d * average + (1 - d) * weights` of several networks; buffers are copied.
 
-    d is the smaller of `decay` and (1 + step) / (10 + step), so that a short run forgets its random start: with 0.999
-    alone, a fifth of the average after 1,500 steps would still be the initial weights.
+    d is the smaller of `decay` and (1 + step) / (10 + step), so that short runs forget the initial weights: with a
+    constant 0.999, they would still make up a fifth of the average after 1,500 steps.
 
     Args:
-        networks: by name; their parameters and buffers are watched in place.
-        decay: in [0, 1); 0 keeps no average and `swapped` changes nothing.
+        networks: by name; their current parameters and buffers are read at each update.
+        decay: in [0, 1); 0: no average, and `swapped` has no effect.
     """
 
     def __init__(self, networks: Mapping[str, nn.Module], decay: float) -> None:
@@ -29,7 +29,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights as they are now; called after each step, counted from 0."""
+        """Add the current weights to the average; called after each step, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for name, average in self.average.items():
             weights = self.networks[name].state_dict()
@@ -40,7 +40,7 @@ class Ema:
 
     @contextmanager
     def swapped(self) -> Iterator[None]:
-        """The networks hold their averages inside the block and their own weights again after it."""
+        """Use the averages as the networks' weights inside the block; restore their own weights after it."""
         own = {name: _copy(self.networks[name].state_dict()) for name in self.average}
         for name, average in self.average.items():
             self.networks[name].load_state_dict(average)

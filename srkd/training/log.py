@@ -1,4 +1,4 @@
-"""What a run writes about itself: metrics.jsonl, TensorBoard, and the progress that the user sees."""
+"""Logs of a run: metrics.jsonl, TensorBoard, and the progress display."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Log:
 
     Args:
         folder: the run's folder.
-        start: the step a resumed run starts from; records after it, left by the run that was cut off, are dropped.
+        start: the step from which a resumed run starts; later records, left by the interrupted run, are dropped.
         tensorboard: also write `tb/`.
     """
 
@@ -31,7 +31,7 @@ class Log:
         self._board = _tensorboard(folder / "tb", start) if tensorboard else None
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
-        """Append one record; safe against being killed, since a half-written last line is dropped on resume."""
+        """Append one record. If the process is killed, resuming drops an incomplete last line."""
         with writing(self.path):
             self._file.write(json.dumps({"step": step, **values}) + "\n")
             self._file.flush()
@@ -55,7 +55,7 @@ def _tensorboard(folder: Path, start: int) -> Any:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The whole records of a metrics.jsonl, in order; a line cut off by a kill is left out."""
+    """The complete records of a metrics.jsonl, in order; an incomplete line is skipped."""
     records = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
@@ -72,17 +72,17 @@ def _drop_after(path: Path, step: int) -> None:
 
 
 class Progress:
-    """A bar with time left on a terminal; a plain line now and then elsewhere.
+    """A progress bar with remaining time on a terminal; otherwise plain lines.
 
         with Progress("training", total) as progress:
             progress.update(done, "loss 0.012")
 
-    On a stream that is no terminal a line appears at most every `interval` seconds, and at the end.
+    If standard error is not a terminal, a line is printed at most every `interval` seconds, and at the end.
     """
 
     def __init__(self, title: str, total: int, start: int = 0, interval: float = 15.0, quiet: bool = False) -> None:
         self.title, self.total, self.done, self.interval, self.quiet = title, total, start, interval, quiet
-        self._began, self._from, self._said = time.monotonic(), start, 0.0
+        self._started, self._first, self._printed = time.monotonic(), start, 0.0
         self._bar: Any = None
         self._text = ""
 
@@ -92,7 +92,7 @@ class Progress:
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
 
-            # Not as rich's markup, in which a name with brackets would be a style.
+            # Without rich's markup, which would read a name in brackets as a style.
             columns = (
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
@@ -106,17 +106,17 @@ class Progress:
         return self
 
     def update(self, done: int, text: str = "") -> None:
-        """Say that `done` of the total are done."""
+        """Report that `done` of the total are done."""
         first_at_end = done == self.total > self.done
         self.done, self._text = done, text or self._text
         if self._bar is not None:
             self._bar.update(self._row, completed=done, text=printable(self._text))
-        elif not self.quiet and (time.monotonic() - self._said > self.interval or first_at_end):
-            self._said = time.monotonic()
+        elif not self.quiet and (time.monotonic() - self._printed > self.interval or first_at_end):
+            self._printed = time.monotonic()
             tell(self._line())
 
     def _line(self) -> str:
-        rate = (self.done - self._from) / max(time.monotonic() - self._began, 1e-9)
+        rate = (self.done - self._first) / max(time.monotonic() - self._started, 1e-9)
         left = f", {_clock((self.total - self.done) / rate)} left" if rate and self.done < self.total else ""
         return f"{self.title}: {self.done}/{self.total} ({rate:.1f}/s{left}) {self._text}".rstrip()
 

@@ -1,4 +1,4 @@
-"""The training loop: read it top to bottom. Everything that differs between tasks is in the task."""
+"""The training loop. Everything that differs between tasks is in the task."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ if TYPE_CHECKING:
 
 
 class Stop(Exception):
-    """Training was asked to stop before its end: by a signal, or because its time is up."""
+    """Training stops before its end: on a signal, or because its time budget is used up."""
 
 
 class EarlyStop(Stop):
-    """Training is over before its last step, since validation has found nothing better for too long."""
+    """Training ends before its last step because validation has not improved for `patience` validations."""
 
 
 class AfterStep(Protocol):
-    """Called after each step with the number of steps done and the values to be logged (numbers, on request)."""
+    """Called after each step with the number of steps done and a function that returns the values to log."""
 
     def __call__(self, done: int, values: Callable[[], dict[str, float]]) -> None: ...
 
 
 def fit(task: Task, train: Train, fabric: Fabric, ema: Ema, start: int, after_step: AfterStep) -> None:
-    """Run steps `start` to `train.total_iter` of a task that is set up.
+    """Run steps `start` to `train.total_iter` of a task after `setup`.
 
     Raises:
         SrkdError: training diverged.
-        Whatever `after_step` raises, `Stop` for one, between two steps.
+        Any exception of `after_step`, such as `Stop`, between two steps.
     """
     initial = {name: [group["lr"] for group in opt.param_groups] for name, opt in task.optimisers.items()}
     for step in range(start, train.total_iter):
@@ -79,26 +79,27 @@ def _values(task: Task, step: int) -> dict[str, float]:
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], int]]:
-    """Inside the block SIGINT and SIGTERM are only noted: the yielded function gives the first one's number, 0 before
-    that. A second SIGINT interrupts at once. Outside the main thread nothing changes."""
-    asked: list[int] = []
+    """Record SIGINT and SIGTERM inside the block: the yielded function returns the number of the first signal, or 0.
+    A second SIGINT raises KeyboardInterrupt. Outside the main thread signals are not handled."""
+    received: list[int] = []
 
-    def ask(number: int, frame: Any) -> None:
-        if asked and number == signal.SIGINT:
+    def record(number: int, frame: Any) -> None:
+        if received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked.append(number)
+        received.append(number)
 
-    with handling(ask):
-        yield lambda: asked[0] if asked else 0
+    with handling(record):
+        yield lambda: received[0] if received else 0
 
 
-class Clock:
-    """Answers whether a period has passed since it last answered yes."""
+class Timer:
+    """Reports once per period (in seconds) that it has passed."""
 
     def __init__(self, period: float) -> None:
         self.period, self._last = period, time.monotonic()
 
     def due(self) -> bool:
+        """Whether a period has passed since this last returned True, or since the start."""
         if time.monotonic() - self._last < self.period:
             return False
         self._last = time.monotonic()
@@ -106,7 +107,7 @@ class Clock:
 
 
 def random_state() -> dict[str, Any]:
-    """State of the random generators that a step may use."""
+    """State of torch's random generators, which a step may use."""
     state: dict[str, Any] = {"torch": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state_all()

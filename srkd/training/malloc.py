@@ -1,5 +1,6 @@
-"""Keep freed memory: glibc returns large blocks to the system after every operation, and the page faults that follow
-cost more than the arithmetic of a small network (1.5x to 3.8x seen in eager mode). The price is resident memory."""
+"""Keep freed memory in the process. By default glibc returns large blocks to the system after every operation, and the
+page faults that follow cost more than the arithmetic of a small network (measured: 1.5x to 3.8x in eager mode). The
+cost is more resident memory."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> bool:
-    """Tell glibc's malloc to keep what is freed; returns whether it was told (False elsewhere, or SRKD_MALLOC=0)."""
+    """Make glibc's malloc keep freed memory; returns whether it does (False without glibc or with SRKD_MALLOC=0)."""
     if os.environ.get("SRKD_MALLOC") == "0":
         return False
     try:

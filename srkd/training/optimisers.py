@@ -15,23 +15,23 @@ from srkd.training.recipe import Optimiser
 
 
 def names() -> list[str]:
-    """The optimisers that a recipe may name, sorted."""
-    return sorted(name for name, kind in _kinds().items() if _objection(kind) is None)
+    """Names of the supported optimisers, sorted."""
+    return sorted(name for name, kind in _kinds().items() if _limitation(kind) is None)
 
 
 def make_optimiser(parameters: Iterable[nn.Parameter], spec: Optimiser) -> Optimizer:
-    """The optimiser that a recipe describes, fused where torch has it so.
+    """The optimiser that a recipe describes, fused where torch supports it.
 
-    Its options are tried in a step of a small parameter, since many are looked at only then.
+    Its options are tested by a step on a small parameter, since many are only checked there.
 
     Raises:
-        SrkdError: no such optimiser or option; one that cannot train by batches of dense gradients.
+        SrkdError: unknown optimiser or option; an optimiser that cannot use mini-batches or dense gradients.
     """
     kind = _kinds().get(spec.type)
     if kind is None:
         raise unknown("optimiser", spec.type, names())
-    if objection := _objection(kind):
-        raise SrkdError(f"optimiser {spec.type}: {objection}; there are {', '.join(names())}")
+    if limitation := _limitation(kind):
+        raise SrkdError(f"optimiser {spec.type}: {limitation}; supported: {', '.join(names())}")
     given = spec.model_extra or {}
     options: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in given.items()}
     if spec.type in ("Adam", "AdamW", "SGD") and not {"foreach", "differentiable"} & set(options):
@@ -41,7 +41,7 @@ def make_optimiser(parameters: Iterable[nn.Parameter], spec: Optimiser) -> Optim
         small.grad = torch.ones(2, 2)
         kind([small], lr=spec.lr, **options).step()  # type: ignore[call-arg]
         return kind([p for p in parameters if p.requires_grad], lr=spec.lr, **options)  # type: ignore[call-arg]
-    except Exception as error:  # what torch raises of a wrong option is of every kind
+    except Exception as error:  # torch raises various exceptions for invalid options
         shown = ", ".join(f"{key}: {value!r}" for key, value in given.items())
         text = (str(error).splitlines() or [""])[0]
         raise SrkdError(f"optimiser {spec.type}: {text or type(error).__name__}, with {{{shown}}}") from error
@@ -55,8 +55,8 @@ def _kinds() -> dict[str, type[Optimizer]]:
     }
 
 
-def _objection(kind: type[Optimizer]) -> str | None:
-    """Why an optimiser cannot train by batches, or None."""
+def _limitation(kind: type[Optimizer]) -> str | None:
+    """Why an optimiser is not supported, or None."""
     if inspect.signature(kind.step).parameters["closure"].default is inspect.Parameter.empty:
-        return "needs a closure that computes the loss again, and training gives none"
-    return "takes sparse gradients, and networks' are dense" if kind is torch.optim.SparseAdam else None
+        return "needs a closure that recomputes the loss, which is not supported"
+    return "needs sparse gradients, but networks have dense ones" if kind is torch.optim.SparseAdam else None

@@ -1,4 +1,4 @@
-"""Which reduced precisions pay on this machine. Half precision (fp16) never does on a CPU and is not offered."""
+"""Which reduced precisions are fast on this machine. fp16 is slow on CPUs and is not supported."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 
-# What each of oneDNN's caps (https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html) leaves out.
+# CPU features excluded by each value of ONEDNN_MAX_CPU_ISA, see
+# https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html
 _AMX = r"\bamx_\w+"
 _BF16 = rf"{_AMX}|\bavx512_(bf16|fp16)\b"
 _VNNI = rf"{_BF16}|\bavx512_vnni\b|\bavx_vnni\w*"
-_BEYOND = {
+_EXCLUDED = {
     "AVX512_CORE_FP16": _AMX,
     "AVX512_CORE_BF16": rf"{_AMX}|\bavx512_fp16\b",
     "AVX512_CORE_VNNI": _BF16,
@@ -31,7 +32,7 @@ _BEYOND = {
 def bf16_is_fast(device: str) -> bool:
     """Whether a device of this type ("cpu", "cuda") multiplies bfloat16 faster than float32.
 
-    On a CPU that takes AVX512-BF16 or AMX.
+    A CPU needs AVX512-BF16 or AMX for this.
     """
     if device == "cuda":
         return torch.cuda.is_bf16_supported()
@@ -40,7 +41,7 @@ def bf16_is_fast(device: str) -> bool:
 
 
 def int8_saturates() -> bool:
-    """Whether sums of int8 products overflow here: on an x86 CPU without VNNI or AMX two are added in 16 bits.
+    """Whether sums of int8 products saturate: an x86 CPU without VNNI or AMX adds pairs of them in 16 bits.
 
     A product of an unsigned and a signed byte is at most 255 x 127, and two of them exceed 32767. With 7 bits in the
     weights, 2 x 255 x 64, they cannot.
@@ -50,15 +51,15 @@ def int8_saturates() -> bool:
 
 
 def cpu_flags(capped: bool = True) -> str:
-    """The text that has the processor's features in it as words; empty where there is none.
+    """Text with the CPU's feature names as words; empty if not available.
 
     Args:
-        capped: leave out what oneDNN, which computes for PyTorch and OpenVINO, was told not to use.
+        capped: exclude features that oneDNN, the library of PyTorch and OpenVINO, is configured not to use.
     """
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return ""
     cap = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
-    beyond = _BEYOND.get(cap.upper())
-    return re.sub(beyond, "", text) if capped and beyond else text
+    excluded = _EXCLUDED.get(cap.upper())
+    return re.sub(excluded, "", text) if capped and excluded else text

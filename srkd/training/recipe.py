@@ -1,7 +1,7 @@
-"""Recipes: one YAML file a training run, checked in full before anything is built.
+"""Recipes: one YAML file per training run, validated in full before anything is built.
 
-The pydantic model that describes a recipe belongs to its task (`Task.recipe_type`); this file reads, overrides, checks
-and explains, whatever the model.
+The pydantic model of a recipe belongs to its task (`Task.recipe_type`); this module reads, overrides and validates
+recipes of any model.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ S = TypeVar("S", bound="Section")
 
 NonNegative = Annotated[int, pydantic.Field(ge=0)]
 Positive = Annotated[int, pydantic.Field(gt=0)]
-_MOST_ITEMS, _DEEPEST = 100_000, 50
-_MOST_BYTES = 1 << 20  # of a recipe
-_MOST_MERGED, _MOST_KEYS = 100, 10_000  # of one mapping
+_MAX_ITEMS, _MAX_DEPTH = 100_000, 50
+_MAX_BYTES = 1 << 20  # of a recipe
+_MAX_MERGED, _MAX_KEYS = 100, 10_000  # of one mapping
 
 
 def _named(text: str) -> str:
@@ -43,10 +43,14 @@ Name = Annotated[str, pydantic.AfterValidator(_named)]
 class Section(pydantic.BaseModel):
     """A part of a recipe.
 
-    `ignored` lists other tools' keys that mean nothing here: accepted, with a notice, and so are the values in
-    `ignored_values`; `aliases` maps their other names for keys that mean something; `instead` says of those that are
-    refused what to write. No number depends on the keys in `free`, so that a resumed run may change them. A section
-    that allows further keys may say by `extra_key` (a regular expression) and `extra_section` what they look like.
+    Class attributes:
+        ignored: keys of other tools that have no effect here; accepted with a notice.
+        ignored_values: values, by key, that are accepted with a notice.
+        aliases: other tools' names for keys that exist here.
+        instead: for rejected keys, the key to use instead.
+        free: keys that do not affect results, so that a resumed run may change them.
+        extra_key: regular expression for further keys, in a section that allows them.
+        extra_section: the model of those further keys' values.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", protected_namespaces=())
@@ -64,29 +68,31 @@ class Optimiser(Section):
 
     model_config = pydantic.ConfigDict(extra="allow", protected_namespaces=())
     type: str = pydantic.Field("Adam", description="a class of torch.optim")
-    lr: float = pydantic.Field(2e-4, gt=0, description="learning rate, where the schedule starts from")
+    lr: float = pydantic.Field(2e-4, gt=0, description="initial learning rate")
 
 
 class Scheduler(Section):
-    """How the learning rate falls; see `srkd.training.schedule`. The default is one cosine over the whole run."""
+    """Learning-rate schedule; see `srkd.training.schedule`. The default is one cosine over the whole run."""
 
     type: str = pydantic.Field(
         "cosine",
-        description="cosine, constant, or in the words of BasicSR and its forks MultiStepLR (MultiStepRestartLR), "
+        description="cosine, constant, or a schedule of BasicSR and its forks: MultiStepLR (MultiStepRestartLR), "
         "CosineAnnealingRestartLR, CosineAnnealingRestartCyclicLR, TrueCosineAnnealingLR",
     )
-    milestones: list[int] = pydantic.Field([], description="MultiStepLR: steps at which the rate falls")
+    milestones: list[int] = pydantic.Field([], description="MultiStepLR: steps at which the rate drops")
     gamma: float = pydantic.Field(0.5, description="MultiStepLR: factor at each milestone")
     periods: list[int] = pydantic.Field([], description="CosineAnnealingRestart...LR: steps of each cosine")
     eta_mins: list[float] = pydantic.Field([], description="CosineAnnealingRestartCyclicLR: lowest rate of each cosine")
-    T_max: Positive | None = pydantic.Field(None, description="steps of the cosine without restarts; the whole run")
-    restarts: list[int] = pydantic.Field([], description="MultiStepLR: steps at which it starts again")
+    T_max: Positive | None = pydantic.Field(
+        None, description="steps of the cosine without restarts; default: the whole run"
+    )
+    restarts: list[int] = pydantic.Field([], description="MultiStepLR: steps at which it restarts")
     restart_weights: list[float] = pydantic.Field([1.0], description="factor of the rate after each restart")
     eta_min: float = pydantic.Field(1e-7, ge=0, description="lowest learning rate of the cosine schedules")
 
 
 class Train(Section):
-    """What every task's `train:` section has."""
+    """Keys that the `train:` section of every task has."""
 
     free = frozenset({"monitor_freq"})
     instead = {
@@ -98,30 +104,34 @@ class Train(Section):
     warmup_iter: int = pydantic.Field(-1, description="steps of linear warm-up; -1 for none")
     scheduler: Scheduler = Scheduler()
     ema_decay: float = pydantic.Field(0.0, ge=0, lt=1, description="exponential moving average of the weights; 0: off")
-    clip_grad_norm: float = pydantic.Field(0.0, ge=0, description="largest gradient norm an optimiser sees; 0: off")
+    clip_grad_norm: float = pydantic.Field(0.0, ge=0, description="maximum gradient norm per optimiser; 0: off")
     accumulate: int = pydantic.Field(1, gt=0, description="batches whose gradients are averaged into one step")
     precision: str = pydantic.Field(
-        "auto", pattern="^(auto|fp32|bf16)$", description="of forward passes; auto: bf16 where that is fast"
+        "auto", pattern="^(auto|fp32|bf16)$", description="of forward passes; auto: bf16 if the device is fast at it"
     )
     fp32_after: float = pydantic.Field(
-        1.0, ge=0, le=1, description="share of the run after which steps are fp32, whatever the precision before"
+        1.0, ge=0, le=1, description="fraction of the run after which steps use fp32, regardless of precision"
     )
     channels_last: bool = pydantic.Field(True, description="memory layout of networks and batches")
-    monitor_freq: int = pydantic.Field(0, ge=0, description="steps between gradient norms of each loss term; 0: never")
+    monitor_freq: int = pydantic.Field(
+        0, ge=0, description="steps between logs of each loss term's gradient norm; 0: never"
+    )
 
 
 class Logger(Section):
-    """What is written while training, and how often (in steps)."""
+    """What is logged and saved during training, and how often (in steps)."""
 
     ignored = frozenset({"wandb", "save_checkpoint_format"})
     print_freq: int = pydantic.Field(100, gt=0, description="steps between records of losses in metrics.jsonl")
     save_checkpoint_freq: int = pydantic.Field(5000, gt=0, description="steps between checkpoints that are kept")
-    save_state_seconds: float = pydantic.Field(60.0, ge=0, description="longest time that a killed run loses")
+    save_state_seconds: float = pydantic.Field(
+        60.0, ge=0, description="maximum training time lost if the run is killed"
+    )
     use_tb_logger: bool = pydantic.Field(True, description="write a TensorBoard log too")
 
 
 class Recipe(Section):
-    """The top of every recipe."""
+    """Top-level keys of every recipe."""
 
     ignored_values = {"num_gpu": ("auto", 1)}
     free = frozenset({"name", "num_gpu", "logger", "stages", "find_unused_parameters", "val"})
@@ -135,23 +145,23 @@ class Recipe(Section):
     task: str = pydantic.Field("sr", description="what is trained: sr, sr.gan, an adapter, or package.module:Class")
     manual_seed: int = pydantic.Field(0, ge=0, description="of initial weights and batches")
     num_gpu: NonNegative | Literal["auto"] = pydantic.Field(
-        "auto", description="0 trains on the CPU; elsewhere a process has one GPU, and torchrun starts several"
+        "auto", description="0: train on the CPU; otherwise one GPU per process, and torchrun starts several processes"
     )
     train: Train
     logger: Logger = Logger()
-    stages: list[dict[str, Any]] = pydantic.Field([], description="overrides, a mapping for each stage")
+    stages: list[dict[str, Any]] = pydantic.Field([], description="overrides, one mapping per stage")
     find_unused_parameters: bool = pydantic.Field(
         False, description="distributed training: some parameters get no gradient in some steps"
     )
 
     @property
     def resume_state(self) -> str | None:
-        """The training state that a run without own ones starts from, where the recipe names one."""
+        """The training state from which a run without states of its own starts, if the recipe names one."""
         return None
 
 
 class Located(dict[Any, Any]):
-    """A mapping of a YAML file, with the line of each key."""
+    """A mapping from a YAML file, with the line number of each key."""
 
     def __init__(self, values: Mapping[Any, Any] = {}, lines: Mapping[Any, int] = {}) -> None:
         super().__init__(values)
@@ -159,23 +169,23 @@ class Located(dict[Any, Any]):
 
 
 def line(data: Any, key: Any) -> str:
-    """` (line 7)` where a key of a mapping was read from a file, else nothing."""
+    """` (line 7)` if the key was read from a file, otherwise an empty string."""
     number = data.lines.get(key) if isinstance(data, Located) else None
     return f" (line {number})" if number else ""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-4 as a string; this reads it as the number that everybody means. A repeated key is an error."""
+    """A YAML loader that reads 1e-4 as a number (YAML 1.1 reads a string) and raises for a repeated key."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Resolve `<<`, which older versions of PyYAML copy as often as it is named: ten mappings that each merge ten
-        of the one before are ten billion keys."""
+        """Resolve `<<` within limits: older versions of PyYAML copy a mapping as often as it is merged, so that ten
+        levels of ten merges each give ten billion keys."""
         merged = [value for key, value in node.value if key.tag == "tag:yaml.org,2002:merge"]
         count = sum(len(value.value) if isinstance(value, yaml.SequenceNode) else 1 for value in merged)
-        if count <= _MOST_MERGED:
+        if count <= _MAX_MERGED:
             super().flatten_mapping(node)
-        if count > _MOST_MERGED or len(node.value) > _MOST_KEYS:
-            text = f"`<<` merges more than {_MOST_MERGED} mappings or {_MOST_KEYS:,} keys"
+        if count > _MAX_MERGED or len(node.value) > _MAX_KEYS:
+            text = f"`<<` merges more than {_MAX_MERGED} mappings or {_MAX_KEYS:,} keys"
             raise yaml.constructor.ConstructorError(problem=text, problem_mark=node.start_mark)
 
     def mapping(self, node: yaml.MappingNode) -> Iterator[Located]:
@@ -183,10 +193,10 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             merged = key_node.tag == "tag:yaml.org,2002:merge"
             key = None if merged else self.construct_object(key_node, deep=True)
-            if key is None or not isinstance(key, Hashable):  # PyYAML itself refuses keys that are lists or mappings
+            if key is None or not isinstance(key, Hashable):  # PyYAML itself rejects keys that are lists or mappings
                 continue
             if key in lines:
-                text = f'the key "{key}" is there twice, first in line {lines[key]}'
+                text = f'the key "{key}" is repeated, first in line {lines[key]}'
                 raise yaml.constructor.ConstructorError(problem=text, problem_mark=key_node.start_mark)
             lines[key] = key_node.start_mark.line + 1
         data = Located(lines=lines)
@@ -208,40 +218,40 @@ _Loader.add_implicit_resolver(
 
 
 def parse(text: str, origin: str = "recipe") -> Any:
-    """Read YAML text: plain data only, object tags are refused.
+    """Read YAML text: plain data only, object tags raise.
 
     Raises:
-        SrkdError: not YAML, or a tag such as `!!python/object`, with the line; aliases that grow without end.
+        SrkdError: not YAML, or a tag such as `!!python/object`, with the line; aliases that expand beyond the limits.
     """
     try:
         data = yaml.load(text, Loader=_Loader)
-        if _written_out(data, {}) > _MOST_ITEMS:
-            raise ValueError(f"more than {_MOST_ITEMS:,} items once its aliases are written out")
+        if _expanded_size(data, {}) > _MAX_ITEMS:
+            raise ValueError(f"more than {_MAX_ITEMS:,} items once its aliases are expanded")
         return data
-    except Exception as error:  # PyYAML raises all kinds where a tag does not fit its text: `!!timestamp x`
+    except Exception as error:  # PyYAML raises various exceptions for a tag that does not fit its text: `!!timestamp x`
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = (str(getattr(error, "problem", None) or error).splitlines() or [type(error).__name__])[0]
         raise SrkdError(f"{origin}{where}: {problem}") from error
 
 
-def _written_out(value: Any, known: dict[int, int], depth: int = 1) -> int:
-    """How many items a value has where every alias is written out, as all that walk over it see it.
+def _expanded_size(value: Any, known: dict[int, int], depth: int = 1) -> int:
+    """Number of items in a value with every alias expanded, as code that walks over it sees them.
 
     Raises:
-        ValueError: it is nested too deeply, or holds itself.
+        ValueError: it is nested too deeply, or contains itself.
     """
     if not isinstance(value, (Mapping, list, tuple, set)):
         return 1
-    if depth > _DEEPEST:
-        raise ValueError(f"nested more than {_DEEPEST} deep")
+    if depth > _MAX_DEPTH:
+        raise ValueError(f"nested more than {_MAX_DEPTH} deep")
     if id(value) not in known:
         inner = [*value.keys(), *value.values()] if isinstance(value, Mapping) else value
-        known[id(value)] = 1 + sum(_written_out(item, known, depth + 1) for item in inner)
+        known[id(value)] = 1 + sum(_expanded_size(item, known, depth + 1) for item in inner)
     return known[id(value)]
 
 
-# The first line that is no comment is a table's head or an assignment.
+# The first line that is not a comment is a table header or an assignment.
 _TOML = re.compile(r"""(?:\s*(?:\#.*)?\n)*\s*(?:\[\[?[\w.'"-]+\]\]?|[\w.'"-]+\s*=.*)\s*(?:\n|$)""")
 
 
@@ -249,12 +259,12 @@ def read(path: Path | str) -> dict[str, Any]:
     """Read a recipe file.
 
     Raises:
-        SrkdError: no such file, a pipe or device, larger than 1 MiB, not text, not YAML (TOML is named), or not a
-            mapping.
+        SrkdError: no such file, a pipe or device, larger than 1 MiB, not text, not YAML (the message names TOML), or
+            not a mapping.
     """
     path = Path(path).expanduser()
     try:
-        text = read_bytes(path, _MOST_BYTES).decode("utf-8")
+        text = read_bytes(path, _MAX_BYTES).decode("utf-8")
     except OSError as error:
         raise SrkdError(f"{printable_path(path)}: cannot read the recipe: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -283,7 +293,7 @@ def override(data: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
         {'train': {'losses': [{'weight': 0.1}]}, 'name': 'x'}
 
     Raises:
-        SrkdError: no `=`, or a path through something that has no keys.
+        SrkdError: no `=`, or a key below a value that is not a mapping or list.
     """
     result = merge(data, {})
     for setting in settings:
@@ -298,7 +308,7 @@ def _assign(node: Any, parts: list[str], value: Any, whole: str) -> None:
     part, rest = parts[0], parts[1:]
     if isinstance(node, list):
         if not part.isdigit() or int(part) >= len(node):
-            raise SrkdError(f"--set {whole}: {part} is not the number of an item (0 to {len(node) - 1})")
+            raise SrkdError(f"--set {whole}: {part} is not an item number (0 to {len(node) - 1})")
         if rest:
             _assign(node[int(part)], rest, value, whole)
         else:
@@ -313,11 +323,11 @@ def _assign(node: Any, parts: list[str], value: Any, whole: str) -> None:
             node[part] = {}
         _assign(node[part], rest, value, whole)
     else:
-        raise SrkdError(f"--set {whole}: nothing can be set below a {type(node).__name__}")
+        raise SrkdError(f"--set {whole}: a {type(node).__name__} has no keys to set")
 
 
 def merge(base: Any, extra: Any) -> Any:
-    """`extra` over `base`: mappings key by key, anything else replaced, by null too. Neither is changed."""
+    """`base` updated with `extra`: mappings key by key, anything else (null too) replaces. Neither is modified."""
     if not (isinstance(base, Mapping) and isinstance(extra, Mapping)):
         return _copied(extra)
     values = {
@@ -333,33 +343,33 @@ def _lines(data: Mapping[Any, Any], without: Iterable[Any] = ()) -> dict[Any, in
 
 
 def _copied(data: Any) -> Any:
-    """A copy in which what YAML's anchors shared is shared no more: one of two may be overridden."""
+    """A deep copy, in which objects shared by YAML anchors are separate, so that each can be overridden."""
     if isinstance(data, Mapping):
         return Located({key: _copied(value) for key, value in data.items()}, _lines(data))
     return [_copied(value) for value in data] if isinstance(data, list) else data
 
 
-def _at_home(data: Any) -> Any:
-    """A copy in which text that starts with `~/` or `~user/`, which only a path does, starts with that home folder."""
+def _expand_home(data: Any) -> Any:
+    """A copy with `~/` or `~user/` at the start of a text, which is then a path, expanded to the home folder."""
     if isinstance(data, Mapping):
-        return Located({key: _at_home(value) for key, value in data.items()}, _lines(data))
+        return Located({key: _expand_home(value) for key, value in data.items()}, _lines(data))
     if isinstance(data, list):
-        return [_at_home(value) for value in data]
+        return [_expand_home(value) for value in data]
     return os.path.expanduser(data) if isinstance(data, str) and re.match("~[^/]*/", data) else data
 
 
 def validate(model: type[S], data: Mapping[str, Any], origin: str = "recipe") -> tuple[S, list[str]]:
-    """Check data against a recipe model.
+    """Validate data against a recipe model.
 
     Returns:
-        The recipe, and the keys that were accepted but mean nothing here.
+        The recipe, and the accepted keys that have no effect.
 
     Raises:
-        SrkdError: one line with every mistake: unknown keys with the nearest known one, missing keys, wrong values.
+        SrkdError: one line with all mistakes: unknown keys with the nearest known one, missing keys, invalid values.
     """
     ignored: list[str] = []
     mistakes: list[str] = []
-    known = _known(model, _at_home(data), "", ignored, mistakes)
+    known = _known(model, _expand_home(data), "", ignored, mistakes)
     try:
         recipe = model.model_validate(known)
     except pydantic.ValidationError as error:
@@ -372,7 +382,7 @@ def validate(model: type[S], data: Mapping[str, Any], origin: str = "recipe") ->
 def _known(
     model: type[Section], data: Mapping[str, Any], where: str, ignored: list[str], mistakes: list[str]
 ) -> Located:
-    """`data` without the keys that `model` does not have, saying which were ignored and which were wrong."""
+    """`data` without keys unknown to `model`; those are added to `ignored` or to `mistakes`."""
     result = Located()
     for given, value in data.items():
         key = str(model.aliases.get(str(given), given))
@@ -408,7 +418,7 @@ def _types(annotation: Any) -> Iterable[Any]:
 
 
 def _line_of(data: Any, place: Iterable[Any]) -> str:
-    """The line of the deepest part of a place that is there."""
+    """The line number of the deepest existing part of a key path."""
     found = ""
     for part in place:
         found = line(data, part) or found
@@ -430,7 +440,7 @@ def _explain(error: Any) -> str:
 
 
 def dump(recipe: Section) -> str:
-    """The resolved recipe as YAML text that trains the same again."""
-    silent = {key for key, values in recipe.ignored_values.items() if getattr(recipe, key) in values}
-    data = recipe.model_dump(mode="json", exclude_defaults=False, exclude=silent)
+    """The resolved recipe as YAML text, which reproduces the run."""
+    omitted = {key for key, values in recipe.ignored_values.items() if getattr(recipe, key) in values}
+    data = recipe.model_dump(mode="json", exclude_defaults=False, exclude=omitted)
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)

@@ -1,4 +1,4 @@
-"""The page of a finished run: scores, details, curves and the resolved recipe, written as report.html."""
+"""The report of a finished run (report.html): scores, image details, curves and the resolved recipe."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def write(run: Run, result: Mapping[str, Any]) -> Path:
     """Write report.html into the run's folder and return its path.
 
     Args:
-        result: what `run.train()` returned of a run that is finished.
+        result: the value returned by `run.train()` for a finished run.
 
     Raises:
-        SrkdError: validation images or networks that cannot be read any more, or a folder that cannot be written.
+        SrkdError: validation images or networks can no longer be read, or the folder cannot be written.
     """
     recipe, _ = run.stages[-1]
-    found: list[Section] = [*run.task_type.findings(recipe, result)]
+    found: list[Section] = [*run.task_type.report_sections(recipe, result)]
     for number, (_, folder) in enumerate(run.stages, 1):
         curves = sections.training(read_metrics(folder / "metrics.jsonl"))
         found += [_of_stage(section, number) for section in curves] if len(run.stages) > 1 else curves

@@ -1,4 +1,4 @@
-"""Where a run goes on: its newest whole training state, if what its numbers depend on is what it was."""
+"""Resuming a run from its newest intact training state, if the settings that affect results are unchanged."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from srkd.files.atomic import printable_path
 from srkd.training import checkpoint
 from srkd.training.recipe import Section
 
-_LONGEST = 60  # characters of a value that a message shows
-
-
+_MAX_CHARACTERS = 60  # of a value in a message
 _FORMER_NAMES = {"the training pictures": "the training images"}
 
 
@@ -23,11 +21,11 @@ def states(folder: Path) -> list[Path]:
     return sorted((folder / "training_states").glob(f"{'[0-9]' * 9}.pt"), reverse=True)
 
 
-def newest_whole(paths: Sequence[Path], say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
-    """The first of these states that can be read; `say` is told of those before it.
+def newest_intact(paths: Sequence[Path], say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
+    """The first of these states that can be read, with its path; damaged ones before it are reported to `say`.
 
     Raises:
-        SrkdError: none can be read.
+        SrkdError: no state can be read.
     """
     for path, older in zip(paths, [*paths[1:], None], strict=True):
         try:
@@ -35,14 +33,14 @@ def newest_whole(paths: Sequence[Path], say: Callable[[str], None]) -> tuple[Pat
         except SrkdError as error:
             if older is None:
                 raise
-            say(f"notice: {error}; the state before it is {older.name}")
-    raise SrkdError("no training state to go on from")
+            say(f"notice: {error}; using the previous state {older.name}")
+    raise SrkdError("no training state to resume from")
 
 
 def settings(section: Section) -> dict[str, Any]:
-    """What of a recipe decides its numbers: values that are not their defaults, without those of `free` keys and paths.
+    """The settings of a recipe that affect results: values other than the defaults, without `free` keys and paths.
 
-    Defaults are left out so that a state can be resumed by a version that has more keys.
+    Defaults are left out so that a version with more keys can resume the state.
     """
     found: dict[str, Any] = {}
     for key, field in type(section).model_fields.items():
@@ -56,7 +54,7 @@ def settings(section: Section) -> dict[str, Any]:
 
 
 def text(recipe: Mapping[str, Any]) -> str:
-    """`settings` as a state holds them."""
+    """`settings` in the form stored in a training state."""
     return json.dumps(recipe, sort_keys=True, default=str)
 
 
@@ -72,75 +70,77 @@ def check(
     path: Path,
     state: Mapping[str, Any],
     recipe: Mapping[str, Any],
-    prints: Mapping[str, str],
+    fingerprint: Mapping[str, str],
     total: int,
     schedule_needs_total: bool,
 ) -> str | None:
-    """Check that a run may go on from a state.
+    """Check that a run may be resumed from a state.
 
     Args:
-        recipe: its settings, and `prints`, what else it depends on: hashes and numbers by name.
-        total: its planned steps; they may grow once all that were planned are done.
-        schedule_needs_total: whether the numbers of a step depend on how many there will be.
+        recipe: the run's settings.
+        fingerprint: its other dependencies: hashes and numbers by name.
+        total: its planned steps; may increase once all previously planned steps are done.
+        schedule_needs_total: whether a step's results depend on the total number of steps.
 
     Returns:
-        What the user should know, if anything.
+        A notice for the user, or None.
 
     Raises:
-        SrkdError: what changed, with its key; or more steps done than are planned.
+        SrkdError: a setting changed (the message gives its key), or more steps are done than planned.
     """
     step = int(state["step"])
-    if "settings" not in state:  # a state from before settings were kept
-        theirs = {key: value for key, value in _fingerprint(state).items() if not key.startswith("recipe.")}
-        _compare(path, {}, theirs, {}, {key: value for key, value in prints.items() if key in theirs})
-        return f"{printable_path(path)} does not say which recipe it is of, so that this one was not compared with it"
-    theirs = json.loads(state["settings"])
-    planned, mine = int(state["total"]), json.loads(text(recipe))
+    if "settings" not in state:  # written by an older version, without settings
+        saved = {key: value for key, value in _fingerprint(state).items() if not key.startswith("recipe.")}
+        _compare(path, {}, saved, {}, {key: value for key, value in fingerprint.items() if key in saved})
+        return f"{printable_path(path)} contains no recipe settings: this recipe was not compared with it"
+    saved = json.loads(state["settings"])
+    planned, current = int(state["total"]), json.loads(text(recipe))
     if planned == total or step >= planned or not schedule_needs_total:
-        mine["train"].pop("total_iter", None)
-        theirs["train"].pop("total_iter", None)
-    _compare(path, theirs, _fingerprint(state), mine, prints)
+        current["train"].pop("total_iter", None)
+        saved["train"].pop("total_iter", None)
+    _compare(path, saved, _fingerprint(state), current, fingerprint)
     if step > total:
         raise SrkdError(
-            f"{printable_path(path)}: is at step {step}, and train.total_iter is {total}; train under another name"
+            f"{printable_path(path)}: is at step {step}, but train.total_iter is {total}; train under another name"
         )
     if total > planned and schedule_needs_total:
-        return f"goes on from step {step} with the learning rates of a run of {total} steps, not {planned}"
+        return f"resumes at step {step} with the learning rates of a run of {total} steps, not {planned}"
     return None
 
 
 def _fingerprint(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What the state says that its numbers depend on, under today's names."""
+    """The fingerprint stored in the state, with former names replaced by current ones."""
     return {_FORMER_NAMES.get(key, key): value for key, value in state["fingerprint"].items()}
 
 
 def _compare(
     path: Path,
-    theirs: Mapping[str, Any],
-    their_prints: Mapping[str, str],
-    mine: Mapping[str, Any],
-    prints: Mapping[str, str],
+    saved: Mapping[str, Any],
+    saved_fingerprint: Mapping[str, str],
+    current: Mapping[str, Any],
+    fingerprint: Mapping[str, str],
 ) -> None:
-    sections = [key for key in _keys(theirs, mine) if theirs.get(key) != mine.get(key)]
-    others = [key for key in _keys(their_prints, prints) if their_prints.get(key) != prints.get(key)]
+    sections = [key for key in _keys(saved, current) if saved.get(key) != current.get(key)]
+    others = [
+        key for key in _keys(saved_fingerprint, fingerprint) if saved_fingerprint.get(key) != fingerprint.get(key)
+    ]
     if sections or others:
         parts = ", ".join([f"recipe.{key}" for key in sections] + others)
-        details = "; ".join([*_differences(theirs, mine), *_differences(their_prints, {**prints})])
+        details = "; ".join([*_differences(saved, current), *_differences(saved_fingerprint, {**fingerprint})])
         raise SrkdError(
-            f"{printable_path(path)}: cannot go on from there, since {parts} changed ({details}); restore it, or train "
-            "under "
-            "another name"
+            f"{printable_path(path)}: cannot be resumed because {parts} changed ({details}); restore it, or train under another "
+            "name"
         )
 
 
-def _keys(theirs: Mapping[str, Any], mine: Mapping[str, Any]) -> list[str]:
-    return sorted(theirs.keys() | mine.keys())
+def _keys(saved: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    return sorted(saved.keys() | current.keys())
 
 
-def _differences(theirs: Mapping[str, Any], mine: Mapping[str, Any], where: str = "") -> Iterator[str]:
-    """Each key, at the deepest level, that is not what it was."""
-    for key in _keys(theirs, mine):
-        old, new = theirs.get(key), mine.get(key)
+def _differences(saved: Mapping[str, Any], current: Mapping[str, Any], where: str = "") -> Iterator[str]:
+    """A message for each changed key, at the deepest level."""
+    for key in _keys(saved, current):
+        old, new = saved.get(key), current.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             yield from _differences(old, new, f"{where}{key}.")
         elif old != new:
@@ -149,4 +149,4 @@ def _differences(theirs: Mapping[str, Any], mine: Mapping[str, Any], where: str 
 
 def _short(value: Any) -> str:
     text = "the default" if value is None else json.dumps(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[:_MAX_CHARACTERS]}..."

@@ -1,7 +1,7 @@
-"""A training run: a recipe in, a folder out. Stages, resuming, saving and logging around the loop.
+"""A training run, from a recipe to a folder of results: stages, resuming, saving and logging around the loop.
 
-`experiments/<name>/` holds recipe.yml (resolved), models/, training_states/, metrics.jsonl, tb/, visualization/; a
-recipe with stages has such a folder for each stage, stage_1/ and so on.
+`experiments/<name>/` contains recipe.yml (resolved), models/, training_states/, metrics.jsonl, tb/ and visualization/;
+a recipe with stages has one such folder per stage: stage_1/ and so on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from srkd.training import task as tasks
 from srkd.training.dry_run import try_step
 from srkd.training.ema import Ema
 from srkd.training.log import Log, Progress, read_metrics
-from srkd.training.loop import Clock, EarlyStop, Stop, fit, random_state, restore_random_state, stop_on_signals
+from srkd.training.loop import EarlyStop, Stop, Timer, fit, random_state, restore_random_state, stop_on_signals
 from srkd.training.malloc import keep_freed_memory
 from srkd.training.recipe import Recipe, dump, merge, validate
 from srkd.training.task import Task
@@ -38,19 +38,19 @@ _KEPT_STATES = 2
 
 
 class Run:
-    """Trains what a recipe describes.
+    """Trains the networks of a recipe.
 
     Args:
-        data: the recipe as read from YAML, overrides applied.
-        root: folder that gets `<name>/`.
-        resume: continue from the newest whole training state, if there is one; else from the recipe's `resume_state`,
-            or, where it names none, at step 0. Without `resume` an older run of the same name is moved aside to
-            `<name>_archived_<time>`, unless `resume_state` is its newest one.
-        budget: seconds after which training stops between two steps, state saved; None for no limit.
-        quiet: no progress.
+        data: the recipe as read from YAML, with overrides applied.
+        root: parent folder of the run's folder `<name>/`.
+        resume: continue from the newest intact training state, if any; else from the recipe's `resume_state`; else
+            from step 0. Without `resume` an older run of the same name is renamed to `<name>_archived_<time>`, unless
+            `resume_state` is its newest state.
+        budget: seconds after which training saves its state and stops between two steps; None: no limit.
+        quiet: print no progress.
 
     Raises:
-        SrkdError: mistakes in the recipe, all at once; or what was resumed does not fit.
+        SrkdError: all mistakes in the recipe, or a resumed state that does not fit it.
     """
 
     def __init__(
@@ -65,17 +65,17 @@ class Run:
         self.data: dict[str, Any] = merge(data, {})
         self.task_type = tasks.find(str(self.data.get("task", "sr"))).of(self.data)
         self.recipe, ignored = validate(self.task_type.recipe_type, self.data)
-        self.notices = [f"ignored, since they mean nothing here: {', '.join(ignored)}"] if ignored else []
+        self.notices = [f"ignored keys without effect: {', '.join(ignored)}"] if ignored else []
         wanted, processes = self.recipe.num_gpu, int(os.environ.get("WORLD_SIZE", "1"))
         if isinstance(wanted, int) and wanted > 1 and wanted != processes:
-            text = f"num_gpu is {wanted}, and a process has one: torchrun --nproc_per_node {wanted} starts as many"
+            text = f"num_gpu is {wanted}, but each process uses one GPU: start torchrun --nproc_per_node {wanted}"
             self.notices.append(text)
         self.folder = Path(root) / self.recipe.name
         self.resume, self.quiet = resume, quiet
         self.deadline = None if budget is None else time.monotonic() + budget
         self.stages = self._stages()
         if self.recipe.resume_state is not None and len(self.stages) > 1:
-            raise SrkdError("path.resume_state: a run with stages goes on by --auto_resume, which knows where it was")
+            raise SrkdError("path.resume_state: not supported for a run with stages; resume it with --auto_resume")
 
     def _stages(self) -> list[tuple[Recipe, Path]]:
         if not self.recipe.stages:
@@ -90,24 +90,25 @@ class Run:
         return stages
 
     def dry_run(self) -> list[Task]:
-        """Check every name, shape and path of every stage and try a step of it, without caching or writing a run.
+        """Check every name, shape and path of every stage and try one step of each, without building caches or writing
+        files.
 
         Returns:
-            The stages' tasks, set up.
+            The stages' tasks, after `setup`.
         """
-        return self.set_up(dry=True)
+        return self.set_up(dry_run=True)
 
-    def set_up(self, dry: bool = False) -> list[Task]:
-        """Build every stage's task, ready to train; a rehearsal builds nothing that takes long."""
+    def set_up(self, dry_run: bool = False) -> list[Task]:
+        """Build every stage's task and call its `setup`; a dry run skips whatever takes long."""
         built = []
         for recipe, folder in self.stages:
             fabric = make_fabric(recipe)
             _seed(recipe.manual_seed)
             task = self.task_type(recipe)
-            task.dry = dry
+            task.dry_run = dry_run
             task.setup(fabric)
-            task.judged_by()
-            if dry:
+            task.best_tracker()
+            if dry_run:
                 try_step(task, recipe.train, fabric)
                 for path, state in _found_state(self, recipe, folder):
                     _check_state(path, state, task, recipe)
@@ -119,23 +120,23 @@ class Run:
         """Train to the end, or until the budget or a signal stops it.
 
         Returns:
-            {"step", "total", "finished", "signal": that which stopped it, or 0, "metrics": last validation's scores,
-            "models": paths by network name}, and, where the task has a score that decides, "best": {"step", "score",
-            "value", "models"} of its best validation. A run that stopped for want of a better one is finished too.
+            {"step", "total", "finished", "signal": number of the signal that stopped it, or 0, "metrics": scores of the
+            last validation, "models": paths by network name}, and, if the task tracks a best score, "best": {"step",
+            "score", "value", "models"} of the best validation. A run that stopped early is finished as well.
 
         Raises:
-            SrkdError: training diverged; a disk is full; another of several processes ended early; another training
-                has the run's folder, or what lies there is no run.
+            SrkdError: training diverged; the disk is full; another of several processes ended early; another process
+                is training in the run's folder, or the folder contains something other than a run.
         """
         keep_freed_memory()
         try:
-            with self._alone():
+            with self._locked_folder():
                 return self._train_stages()
         except RuntimeError as error:
-            if torch.distributed.is_initialized() and _is_of_a_lost_process(error):
+            if torch.distributed.is_initialized() and _is_lost_process(error):
                 raise SrkdError(
-                    "another process of this training ended early, and its own last lines say why; --auto_resume goes "
-                    "on from the last saved state"
+                    "another process of this training ended early; see its last lines for the reason. --auto_resume "
+                    "continues from the last saved state"
                 ) from error
             raise
         finally:
@@ -154,79 +155,77 @@ class Run:
         return result
 
     def _resumes(self, folder: Path) -> bool:
-        """Whether the recipe's `resume_state` is of this folder."""
+        """Whether the recipe's `resume_state` is in this folder."""
         named = self.recipe.resume_state
         return named is not None and Path(named).absolute().parent == (folder / "training_states").absolute()
 
     def states(self, folder: Path) -> list[Path]:
-        """The training states that a stage may go on from, best first.
+        """The training states from which a stage may be resumed, preferred first.
 
         Raises:
-            SrkdError: `resume_state` is of this run, but not its newest.
+            SrkdError: `resume_state` is a state of this run, but not the newest.
         """
         own, named = resume.states(folder), self.recipe.resume_state
         if named is None or (self.resume and own):
             return own if self.resume else []
         if self._resumes(folder) and own and own[0].name != Path(named).name:
             raise SrkdError(
-                f"path.resume_state: {named} is not the newest state of this run, which is {own[0].name}: leave it out "
-                "and give --auto_resume, or train under another name"
+                f"path.resume_state: {named} is not the newest state of this run, which is {own[0].name}: remove it "
+                "and use --auto_resume, or train under another name"
             )
         return [Path(named)]
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Hold the run's folder, which other trainings are refused for as long, and check that it is one."""
-        self._holds = False
-        with ExitStack() as self._holding:
+    def _locked_folder(self) -> Iterator[None]:
+        """Lock the run's folder inside the block, after checking that it is a run; another training of it raises."""
+        self._is_locked = False
+        with ExitStack() as self._locks:
             if is_leader() and self.folder.exists():
                 if not _is_run(self.folder):
                     raise SrkdError(
-                        f"{printable_path(self.folder)} is there and is no run of srkd's; train under another name or "
-                        "--output"
+                        f"{printable_path(self.folder)} exists and is not a run of srkd; train under another name or --output"
                     )
-                self._hold()
+                self._lock()
             yield
 
-    def _hold(self) -> None:
-        if not self._holding.enter_context(locked_itself(self.folder)):
+    def _lock(self) -> None:
+        if not self._locks.enter_context(locked_itself(self.folder)):
             raise SrkdError(
-                f"{printable_path(self.folder)}: another process is training there; wait for it, or train under "
-                "another name"
+                f"{printable_path(self.folder)}: another process is training there; wait for it, or train under another name"
             )
-        self._holds = True
+        self._is_locked = True
 
-    def make_room(self) -> None:
-        """Make the run's folder, for the first stage that is checked and about to be trained; an older run's is moved
-        aside unless it is resumed."""
+    def prepare_folder(self) -> None:
+        """Create and lock the run's folder, once the first stage has been checked. A folder of an older run is renamed
+        unless that run is resumed."""
         if self.folder.exists():
-            if not self._holds:  # it was not there when this training began
-                self._hold()
+            if not self._is_locked:  # it did not exist when this training started
+                self._lock()
             if self.resume or any(self._resumes(folder) for _, folder in self.stages):
                 return
             self._check_later_stages()
-            moved = _free(f"{self.folder}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
+            moved = _unused(f"{self.folder}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
             os.replace(self.folder, moved)
-            say(f"an older run of this name is now {printable_path(moved)}", self.quiet)
+            say(f"the older run of this name was renamed to {printable_path(moved)}", self.quiet)
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        self._hold()
+        self._lock()
 
     def _check_later_stages(self) -> None:
-        """Dry-run the stages after the first, before an older run makes room for what would then fail.
+        """Dry-run the stages after the first, before an older run is renamed for a run that would fail.
 
-        One of several processes cannot do that alone.
+        Skipped with several processes, because only the first one gets here.
         """
         state = random_state()
         for recipe, _ in self.stages[1:] if int(os.environ.get("WORLD_SIZE", "1")) == 1 else []:
             task = self.task_type(recipe)
-            task.dry = True
+            task.dry_run = True
             task.setup(make_fabric(recipe))
         restore_random_state(state)
 
 
 class _Stage:
-    """One stage of a run, or the whole of a run without stages."""
+    """One stage of a run, or a whole run without stages."""
 
     def __init__(self, run: Run, recipe: Recipe, folder: Path, number: int) -> None:
         self.run, self.recipe, self.folder, self.number = run, recipe, folder, number
@@ -234,18 +233,18 @@ class _Stage:
         _seed(recipe.manual_seed)
         self.task = run.task_type(recipe)
         self.metrics: dict[str, float] = {}
-        self._said: list[str] = []
+        self._reported: list[str] = []
 
     def train(self, previous: dict[str, torch.Tensor] | None) -> dict[str, Any]:
         self.task.setup(self.fabric)
-        self.best = self.task.judged_by()
+        self.best = self.task.best_tracker()
         self.task.on_stage(self.number, previous)
         self.ema = Ema(self.task.trained(), self.recipe.train.ema_decay)
         self.dependencies = self.task.dependencies()
         start = self._resume()
         total = self.recipe.train.total_iter
-        self._begin(start)
-        self.save_clock = Clock(self.recipe.logger.save_state_seconds)
+        self._start(start)
+        self.save_clock = Timer(self.recipe.logger.save_state_seconds)
         title = self.recipe.name if len(self.run.stages) == 1 else f"{self.recipe.name}, stage {self.number}"
         self._last = (time.monotonic(), start)
         quiet = self.run.quiet or not self.fabric.is_global_zero
@@ -255,14 +254,14 @@ class _Stage:
             if early:
                 assert self.best is not None
                 say(
-                    f"stopped at step {done} of {total}: {self.best.score} has not been better than "
+                    f"stopped at step {done} of {total}: {self.best.score} has not improved on "
                     f"{self.best.value} since step {self.best.step}",
                     self.run.quiet,
                 )
             elif done < total:
-                say(f"stopped at step {done} of {total}; --auto_resume goes on from there", self.run.quiet)
+                say(f"stopped at step {done} of {total}; --auto_resume continues from there", self.run.quiet)
             if (early or done == total) and (start < done or not self.metrics):
-                if not early:  # then it was validated just now
+                if not early:  # an early stop follows a validation
                     self._validate(done)
                 self._finish(done)
         finally:
@@ -288,8 +287,8 @@ class _Stage:
         return result
 
     def _fit(self, start: int, total: int) -> tuple[int, bool]:
-        """Train from step `start`; returns the steps done, and whether no better score was to be waited for."""
-        if self._exhausted():  # when it was resumed
+        """Train from step `start`; returns the steps done and whether training stopped early."""
+        if self._exhausted():  # already when it was resumed
             return start, True
         try:
             fit(self.task, self.recipe.train, self.fabric, self.ema, start, self._after_step)
@@ -300,36 +299,36 @@ class _Stage:
         return total, False
 
     def _exhausted(self) -> bool:
-        return self.best is not None and self.best.patience > 0 and self._agreed(self.best.exhausted)
+        return self.best is not None and self.best.patience > 0 and self._any_process(self.best.exhausted)
 
     def _model_paths(self, label: str) -> dict[str, str]:
         return {name: str(self._model_path(name, label)) for name in self.task.trained()}
 
-    def _begin(self, start: int) -> None:
-        """Write what a run writes at its start, and say what the user should know."""
+    def _start(self, start: int) -> None:
+        """Write the files of a run's start and print its notices."""
         self.log: Log | None = None
         if not self.fabric.is_global_zero:
             return
-        self._say_notices()
+        self._print_notices()
         if self.number == 1:
-            self.run.make_room()
+            self.run.prepare_folder()
         write_text(self.folder / "recipe.yml", dump(self.recipe))
         self.log = Log(self.folder, start, self.recipe.logger.use_tb_logger)
         if start == 0:
-            # A state at step 0 lets even the earliest kill be resumed to the same bits.
+            # With a state at step 0, a run killed before its first save resumes bit-exactly.
             self._save_state(0)
         for record in read_metrics(self.folder / "metrics.jsonl"):
             scores = {key.removeprefix("val/"): value for key, value in record.items() if key.startswith("val/")}
             self.metrics = scores or self.metrics
             if self.best is not None:
-                self.best.see(record["step"], scores)
+                self.best.update(record["step"], scores)
 
-    def _say_notices(self) -> list[str]:
-        """Say, once, what the user should know; a task may learn more of it while it trains."""
-        new = [text for text in dict.fromkeys([*self.run.notices, *self.task.notices]) if text not in self._said]
+    def _print_notices(self) -> list[str]:
+        """Print notices not printed before, and return them; a task may add notices during training."""
+        new = [text for text in dict.fromkeys([*self.run.notices, *self.task.notices]) if text not in self._reported]
         for text in new:
             say(f"notice: {text}", self.run.quiet)
-        self._said += new
+        self._reported += new
         return new
 
     def _after_step(self, done: int, values: Any) -> None:
@@ -347,7 +346,7 @@ class _Stage:
             self._save_models(str(done))
             self._save_state(done)
             saved = True
-        # After the last step the run ends anyway, and its state may only be written once its models are.
+        # After the last step the state is written by `_finish`, after the models.
         if done < total and self._stopping():
             if not saved:
                 values()
@@ -359,17 +358,17 @@ class _Stage:
 
     def _stopping(self) -> bool:
         late = self.run.deadline is not None and time.monotonic() > self.run.deadline
-        return self._agreed(bool(self.asked()) or late)
+        return self._any_process(bool(self.asked()) or late)
 
     def _save_due(self) -> bool:
         return self.fabric.world_size == 1 and self.save_clock.due()
 
-    def _agreed(self, mine: bool) -> bool:
-        """Whether any process says so: all must leave the loop at the same step."""
+    def _any_process(self, own: bool) -> bool:
+        """Whether the condition is true in any process: all must leave the loop at the same step."""
         if self.fabric.world_size == 1:
-            return mine
-        votes = self.fabric.all_reduce(torch.tensor(float(mine), device=self.fabric.device), reduce_op="sum")
-        return isinstance(votes, torch.Tensor) and bool(votes > 0)
+            return own
+        count = self.fabric.all_reduce(torch.tensor(float(own), device=self.fabric.device), reduce_op="sum")
+        return isinstance(count, torch.Tensor) and bool(count > 0)
 
     def _write_values(self, done: int, values: dict[str, float]) -> None:
         now, since = time.monotonic(), self._last
@@ -377,14 +376,14 @@ class _Stage:
         rate = (done - since[1]) / max(now - since[0], 1e-9)
         lr = max(group["lr"] for opt in self.task.optimisers.values() for group in opt.param_groups)
         if self.log is not None:
-            for notice in self._say_notices():
+            for notice in self._print_notices():
                 self.log.write(done, {"notice": notice})
             self.log.write(done, {**values, "lr": lr, "steps_per_second": round(rate, 3)})
         shown = " ".join(f"{name} {value:.4g}" for name, value in values.items() if "/" not in name)
         self.progress.update(done, shown)
 
     def _validate(self, done: int) -> None:
-        """Score the averaged weights; the random state is put back, so validating changes no training."""
+        """Score the averaged weights; the random state is restored, so that validation does not affect training."""
         state = random_state()
         self.task.eval()
         with self.ema.swapped(), torch.no_grad():
@@ -397,7 +396,7 @@ class _Stage:
             say(f"step {done}: {shown}", self.run.quiet)
             if self.best is not None and self.best.score not in self.metrics:
                 raise unknown("score in val.best", self.best.score, self.metrics)
-            if self.best is not None and self.best.see(done, self.metrics):
+            if self.best is not None and self.best.update(done, self.metrics):
                 self._save_models("best", step=done)
 
     def _finish(self, done: int) -> None:
@@ -434,16 +433,18 @@ class _Stage:
             old.unlink()
 
     def _resume(self) -> int:
-        """Load the newest whole state of this stage; returns the step to go on from."""
+        """Load the newest intact state of this stage; returns the step to resume from."""
         for path, state in _found_state(self.run, self.recipe, self.folder):
             notice = _check_state(path, state, self.task, self.recipe)
             later = any(resume.states(folder) for _, folder in self.run.stages[self.number :])
             if later and int(state["step"]) < self.recipe.train.total_iter:
-                raise SrkdError(f"{path}: the next stage began from there, so that this one cannot get more steps")
+                raise SrkdError(
+                    f"{path}: the next stage started from this state, so this stage cannot train more steps"
+                )
             self.run.notices += [notice] if notice else []
             try:
                 self._load(state)
-            except (KeyError, RuntimeError, ValueError) as error:  # torch's, of tensors that are not this task's
+            except (KeyError, RuntimeError, ValueError) as error:  # from torch, for tensors that do not fit this task
                 text = (str(error).splitlines() or [""])[0]
                 raise SrkdError(f"{path}: does not fit the networks of this recipe: {text}") from error
             return int(state["step"])
@@ -461,9 +462,9 @@ class _Stage:
 
 
 def _found_state(run: Run, recipe: Recipe, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """The state that a stage goes on from, if any."""
+    """The state from which a stage is resumed, with its path, or an empty list."""
     paths = run.states(folder)
-    return [resume.newest_whole(paths, lambda text: say(text, run.quiet))] if paths else []
+    return [resume.newest_intact(paths, lambda text: say(text, run.quiet))] if paths else []
 
 
 def _check_state(path: Path, state: Mapping[str, Any], task: Task, recipe: Recipe) -> str | None:
@@ -473,15 +474,15 @@ def _check_state(path: Path, state: Mapping[str, Any], task: Task, recipe: Recip
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run, or as good as empty: then it may be moved aside or written to."""
+    """Whether a folder is a run's or contains only hidden files: then it may be renamed or written to."""
     marks = ("recipe.yml", "training_states", "metrics.jsonl", "stage_1")
     return folder.is_dir() and (
         any((folder / mark).exists() for mark in marks) or all(path.name.startswith(".") for path in folder.iterdir())
     )
 
 
-def _free(name: str) -> Path:
-    """A path of this name, or with a number after it, that does not exist."""
+def _unused(name: str) -> Path:
+    """The first path of this name, or with a number appended, that does not exist."""
     paths = (Path(name if not number else f"{name}_{number}") for number in itertools.count())
     return next(path for path in paths if not os.path.lexists(path))
 
@@ -492,25 +493,25 @@ def _seed(seed: int) -> None:
 
 
 def is_leader() -> bool:
-    """Whether this is the first process, the one that writes and speaks."""
+    """Whether this is the first process, which writes files and messages."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def say(text: str, quiet: bool = False) -> None:
-    """One line for the user, on standard error, from the first process only."""
+    """Print one line on standard error, from the first process only."""
     if not quiet and is_leader():
         tell(text)
 
 
-def _is_of_a_lost_process(error: RuntimeError) -> bool:
-    """Whether an error of torch's says that another process no longer answers; gloo has no class of its own for it."""
+def _is_lost_process(error: RuntimeError) -> bool:
+    """Whether a torch error means that another process is gone; gloo raises a plain RuntimeError for it."""
     return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
 
 
 def make_fabric(recipe: Recipe) -> Fabric:
-    """Lightning Fabric for this machine: one process, or as many as torchrun or SLURM started.
+    """Lightning Fabric for one process, or for as many as torchrun or SLURM started.
 
-    Fabric places and distributes; precision is the task's (`Task.autocast`), since it may change during a run.
+    Fabric handles devices and distribution; precision, which may change during a run, is up to `Task.autocast`.
     """
     import warnings
 
@@ -525,8 +526,8 @@ def make_fabric(recipe: Recipe) -> Fabric:
             accelerator="gpu" if torch.cuda.is_available() and recipe.num_gpu != 0 else "cpu",
             devices=local if started > 1 else 1,
             num_nodes=max(started // local, 1),
-            # Buffers are constants or running statistics, and the first process's are saved: broadcasting them in every
-            # step gains nothing (and fails in torch for a single channels-last one).
+            # Buffers are constants or running statistics, and those of the first process are saved: broadcasting them
+            # in every step is useless (and fails in torch for a single channels-last buffer).
             strategy=DDPStrategy(forward_sync_buffers=False, find_unused_parameters=recipe.find_unused_parameters)
             if started > 1
             else "auto",

@@ -19,8 +19,8 @@ def cosine(step: int, scheduler: Scheduler, lr: float, total: int) -> float:
 
 
 def cosine_restarts(step: int, scheduler: Scheduler, lr: float, total: int) -> float:
-    """Half cosines one after another: `periods`, `restart_weights`, and `eta_min` (BasicSR's CosineAnnealingRestartLR)
-    or `eta_mins`, one for each (Restormer's CosineAnnealingRestartCyclicLR). A period ends at its lowest rate."""
+    """Consecutive half cosines: `periods`, `restart_weights`, and `eta_min` (BasicSR's CosineAnnealingRestartLR)
+    or `eta_mins`, one per period (Restormer's CosineAnnealingRestartCyclicLR). A period ends at its lowest rate."""
     periods = scheduler.periods or [total]
     ends = list(accumulate(periods))
     number = min(bisect_left(ends, step), len(periods) - 1)
@@ -31,7 +31,8 @@ def cosine_restarts(step: int, scheduler: Scheduler, lr: float, total: int) -> f
 
 
 def multistep(step: int, scheduler: Scheduler, lr: float, total: int) -> float:
-    """Times `gamma` at each of `milestones`, back to a restart weight at each of `restarts` (BasicSR's MultiStepLR)."""
+    """Multiplied by `gamma` at each of `milestones`, reset to a restart weight at each of `restarts` (BasicSR's
+    MultiStepLR and MultiStepRestartLR)."""
     number = bisect_right(scheduler.restarts, step)
     since = scheduler.restarts[number - 1] if number else 0
     passed = sum(since < milestone <= step for milestone in scheduler.milestones)
@@ -61,7 +62,7 @@ SCHEDULES: dict[str, Callable[[int, Scheduler, float, int], float]] = {
 
 
 def check(train: Train) -> None:
-    """Raise SrkdError for a schedule that does not exist or whose lists do not fit together."""
+    """Raise SrkdError for an unknown schedule or lists of inconsistent lengths."""
     scheduler = train.scheduler
     if scheduler.type not in SCHEDULES:
         raise unknown("scheduler", scheduler.type, SCHEDULES)
@@ -78,14 +79,14 @@ def check(train: Train) -> None:
 
 
 def needs_total(train: Train) -> bool:
-    """Whether the numbers of a step depend on how many steps there will be."""
+    """Whether a step's learning rate or precision depends on the total number of steps."""
     scheduler, kind = train.scheduler, SCHEDULES[train.scheduler.type]
     by_total = (kind is cosine and not scheduler.T_max) or (kind is cosine_restarts and not scheduler.periods)
     return by_total or train.fp32_after < 1
 
 
 def factor(step: int, train: Train, lr: float) -> float:
-    """What the initial learning rate `lr` is multiplied by at `step` (counted from 0), warm-up included."""
+    """Factor of the initial learning rate `lr` at `step` (counted from 0), warm-up included."""
     value = SCHEDULES[train.scheduler.type](step, train.scheduler, lr, train.total_iter)
     if step < train.warmup_iter:
         value *= (step + 1) / train.warmup_iter

@@ -1,4 +1,4 @@
-"""The Task: what is trained, on what, and how well it does. The loop knows nothing else."""
+"""The Task interface: networks, data, training steps and validation. The training loop uses nothing else."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ class SetScores(TypedDict):
 class Task(nn.Module, ABC):
     """Owns networks and optimisers, turns a batch into steps, and validates.
 
-    Life: `__init__(recipe)` builds the networks; `setup(fabric)` reads the data, checks everything by a dry run, makes
-    the optimisers and hands networks and optimisers to Fabric; then for each step `batch` and `steps`. What is resumed
-    is the `state_dict` (networks and learned parts of losses, whatever is a submodule) and the optimisers' states.
+    Life cycle: `__init__(recipe)` builds the networks; `setup(fabric)` reads the data, checks everything by a dry run,
+    creates the optimisers and passes networks and optimisers to Fabric; then `batch` and `steps` are called for each
+    step. A resumed run restores the `state_dict` (all submodules: networks and learned parts of losses) and the
+    optimisers' states.
     """
 
     recipe_type: ClassVar[type[Recipe]] = Recipe
-    dry_run_settings: ClassVar[
-        dict[str, Any]
-    ] = {}  # over a recipe that is only checked: nothing costly is built for it
+    # Overrides of a recipe that a study only checks, so that nothing expensive is built for it.
+    dry_run_settings: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, recipe: Any) -> None:
         super().__init__()
@@ -52,12 +52,12 @@ class Task(nn.Module, ABC):
         self.optimisers: dict[str, Optimizer] = {}
         self.log: dict[str, Tensor | float] = {}
         self.notices: list[str] = []
-        # Whether `setup` is for checking alone: then it builds nothing that takes long, such as a teacher's cache.
-        self.dry = False
+        # True: `setup` only checks, and skips whatever takes long, such as building a teacher's cache.
+        self.dry_run = False
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> type[Task]:
-        """The task that a recipe found by this name is for: another one where the recipe is a foreign tool's."""
+        """The task class for a recipe that names this one; may differ for recipes of other tools (`model_type`)."""
         return cls
 
     @abstractmethod
@@ -65,43 +65,43 @@ class Task(nn.Module, ABC):
         """Read data, dry-run, fill `self.optimisers`.
 
         Raises:
-            SrkdError: every mistake that can be found before training, in one line.
+            SrkdError: all mistakes that can be found before training, in one line.
         """
 
     @abstractmethod
     def batch(self, number: int) -> Any:
         """Batch `number` of the run for this process: a function of the seed and the number alone, so that a resumed
-        run sees what an uninterrupted one would, and processes together see what one process would."""
+        run sees the same batches as an uninterrupted one, and several processes together the same as a single one."""
 
     @abstractmethod
     def steps(self, batch: Any, step: int) -> Iterator[tuple[Tensor, Optimizer]]:
-        """Yield each loss with the optimiser to step. The loop runs backward, clipping and the step before it resumes
-        the generator, so a second loss sees the effect of the first. Values to be logged go into `self.log`."""
+        """Yield each loss with the optimiser to step. The loop runs backward, clipping and the optimiser step before it
+        resumes the generator, so that a second loss sees the effect of the first. Values to log go into `self.log`."""
 
     @property
     def first_full_step(self) -> int:
-        """The first step, counted from 0, in which everything that trains does; the dry run tries that one."""
+        """The first step, counted from 0, in which every optimiser is used; the dry run tries that step."""
         return 0
 
     @abstractmethod
     def trained(self) -> dict[str, nn.Module]:
-        """The networks that training is for, by the name of their files; they are averaged and saved."""
+        """The trained networks, which are averaged and saved, by the name of their file."""
 
     def weights(self, name: str) -> dict[str, Tensor]:
-        """The weights of the trained network `name` as its file holds them."""
+        """The weights of the trained network `name` in the form in which they are saved."""
         return self.trained()[name].state_dict()
 
     @abstractmethod
     def validate(self, step: int, folder: Path) -> dict[str, float]:
-        """Scores of the networks as they stand; images may be written under `folder`."""
+        """Scores of the networks in their current state; images may be written under `folder`."""
 
     @property
     def validate_every(self) -> int:
         """Steps between validations; 0 validates at the end only."""
         return 0
 
-    def judged_by(self) -> Best | None:
-        """The score whose best validation is kept and may end the training; None where there is none.
+    def best_tracker(self) -> Best | None:
+        """Tracker of the score that selects the best checkpoint and may stop training early; None: no such score.
 
         Raises:
             SrkdError: the recipe names a score that validations do not have.
@@ -113,78 +113,78 @@ class Task(nn.Module, ABC):
         """Description of the network `name` for its checkpoint."""
 
     def autocast(self, step: int, device: torch.device) -> AbstractContextManager[Any]:
-        """The arithmetic of a forward pass at `step`: bf16 where the recipe or the machine says so, fp32 otherwise."""
+        """Precision of a forward pass at `step`: bf16 if the recipe sets it or `auto` finds it fast, otherwise fp32."""
         train = self.recipe.train
         half = train.precision == "bf16" or (train.precision == "auto" and bf16_is_fast(device.type))
         return torch.autocast(device.type, torch.bfloat16, enabled=half and step < train.fp32_after * train.total_iter)
 
     def settings(self) -> dict[str, Any]:
-        """The parts of the recipe that a resumed run must have in common with the one it resumes, by section: all that
-        a number depends on."""
+        """The settings that affect results, by section; a resumed run must have the same ones."""
         return settings(self.recipe)
 
     def fingerprint(self) -> dict[str, str]:
-        """What else a resumed run must have in common with the one it resumes: hashes by name."""
+        """Hashes by name of whatever else affects results; a resumed run must have the same ones."""
         return {}
 
     @property
     def global_batch(self) -> int | None:
-        """Examples a step over all processes, once the task is set up; None where the task does not say."""
+        """Examples per step over all processes, known after `setup`; None if the task does not define it."""
         return None
 
     def dependencies(self) -> dict[str, str]:
-        """`fingerprint` and the global batch, which processes and their own batches make up together."""
+        """`fingerprint` and the global batch size (that of one process times the number of processes)."""
         return {**self.fingerprint(), "the global batch": str(self.global_batch)}
 
     @classmethod
     def shared_settings(cls, tasks: Sequence[Task]) -> dict[str, Any]:
-        """Settings that runs need to have in common to be compared, found from their tasks after `setup`."""
+        """Settings that all runs of a study must share, derived from their tasks after `setup`."""
         return {}
 
     @classmethod
     def check_sets(cls, sets: Sequence[str]) -> None:
-        """Check the data sets that `item_scores` will be given.
+        """Check the data sets that will be passed to `item_scores`.
 
         Raises:
-            SrkdError: sets that there are not, or, by default, any.
+            SrkdError: a set is not found; by default, any set is given.
         """
         if sets:
-            raise SrkdError(f"this task is scored by its own validation; leave {', '.join(sets)} out")
+            raise SrkdError(f"this task is scored by its own validation; remove the sets {', '.join(sets)}")
 
     @classmethod
     def item_scores(cls, result: Mapping[str, Any], sets: Sequence[str]) -> dict[str, SetScores]:
         """Scores of a finished run by evaluation set, item by item, for paired statistics.
 
         Args:
-            result: as `Run.train` returned it.
-            sets: what the study evaluates on; by default there are only the last validation's scores, an item each.
+            result: the value returned by `Run.train`.
+            sets: evaluation sets of the study; the default implementation ignores them and returns the last
+                validation's scores, one item per metric.
         """
         values = {metric: {"all": value} for metric, value in result["metrics"].items()}
         return {"validation": {"protocol": "the task's validation", "metrics": values}}
 
     @classmethod
-    def findings(cls, recipe: Any, result: Mapping[str, Any]) -> list[Section]:
-        """What the report of a finished run shows of its networks; by default every item's last scores.
+    def report_sections(cls, recipe: Any, result: Mapping[str, Any]) -> list[Section]:
+        """Report sections on the networks of a finished run; by default the last scores of every item.
 
         Args:
-            result: as `Run.train` returned it.
+            result: the value returned by `Run.train`.
         """
         return sections.items(cls.item_scores(result, []))
 
     @classmethod
-    def compared(cls, models: Mapping[str, str], sets: Sequence[str]) -> list[Section]:
-        """What the report of a study shows of networks side by side; by default nothing.
+    def comparison_sections(cls, models: Mapping[str, str], sets: Sequence[str]) -> list[Section]:
+        """Report sections of a study that show networks side by side; by default none.
 
         Args:
-            models: a checkpoint for each label.
-            sets: what the study evaluates on.
+            models: checkpoint paths by label.
+            sets: evaluation sets of the study.
         """
         return []
 
     def on_stage(self, number: int, previous: dict[str, Tensor] | None) -> None:
         """Called before training with the number of the stage and the previous stage's `state_dict`.
 
-        By default everything that has the same name and shape is taken over.
+        By default every tensor with the same name and shape is copied.
         """
         if previous is not None:
             own = self.state_dict()
@@ -192,22 +192,22 @@ class Task(nn.Module, ABC):
             self.load_state_dict(kept, strict=False)
 
     def on_epoch(self, number: int) -> None:
-        """Called before the first step of each epoch of a task that has epochs (`epoch_length`)."""
+        """Called before the first step of each epoch if the task has epochs (`epoch_length` > 0)."""
 
     @property
     def epoch_length(self) -> int:
-        """Steps an epoch, or 0 where the data have none."""
+        """Steps per epoch; 0: the data have no epochs."""
         return 0
 
 
 def find(name: str) -> type[Task]:
-    """The task that a recipe's `task:` names: `sr`, an adapter such as `ner`, `sr.gan`, or `package.module:Class`.
+    """The task class named by a recipe's `task:`: `sr`, an adapter such as `ner`, `sr.gan`, or `package.module:Class`.
 
-    A short name stands for the class `Task` in `srkd.<name>.task` or `srkd.adapters.<name>.task`, a dotted one such as
-    `sr.gan` for that in `srkd.sr.gan`.
+    A short name means the class `Task` in `srkd.<name>.task` or `srkd.adapters.<name>.task`; a dotted name such as
+    `sr.gan` the one in `srkd.sr.gan`.
 
     Raises:
-        SrkdError: no such task; the nearest is named.
+        SrkdError: no such task; the message suggests the nearest name.
     """
     if ":" in name:
         module, _, attribute = name.partition(":")
@@ -240,7 +240,7 @@ def adapters() -> list[str]:
 
 
 def require_finite(values: dict[str, float], step: int) -> None:
-    """Raise SrkdError when a logged value is not finite: training has diverged and nothing after it is of use."""
+    """Raise SrkdError if a logged value is not finite: training has diverged and cannot recover."""
     bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
     if bad:
         raise SrkdError(

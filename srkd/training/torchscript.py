@@ -1,7 +1,7 @@
-"""The weights of a TorchScript file, read as data: `torch.jit.load` would run the code that such a file carries.
+"""Read the weights of a TorchScript file as data; `torch.jit.load` would run the code in the file.
 
 A TorchScript archive is a zip of `data.pkl`, a pickle of the modules' attributes, and the tensors' bytes in `data/`;
-see torch/csrc/jit/serialization. Of the pickle only tensors, plain values and modules are taken.
+see torch/csrc/jit/serialization. Only tensors, plain values and modules are unpickled.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-_MOST_MODULES = 100_000
+_MAX_MODULES = 100_000
 
 
 def load(path: Path) -> dict[str, Tensor]:
-    """The tensors of a TorchScript module by their path in it: parameters and buffers, and any others it holds.
+    """The tensors of a TorchScript module by module path: parameters, buffers and other tensor attributes.
 
     Raises:
-        SrkdError: cut short, damaged, or holding anything but modules, tensors and plain values (none of it is run).
+        SrkdError: truncated, damaged, or with anything but modules, tensors and plain values (no code is run).
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -48,10 +48,14 @@ def load(path: Path) -> dict[str, Tensor]:
             reader = _Reader(archive, pickled)
             state = dict(_tensors(reader.load()))
     except Exception as error:  # a damaged archive fails anywhere between zip, pickle and torch
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SrkdError(f"{path}: a TorchScript file that is damaged, or holds more than weights ({said})") from error
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SrkdError(
+            f"{path}: a TorchScript file that is damaged, or contains more than weights ({problem})"
+        ) from error
     if not state:
-        raise SrkdError(f"{path}: a TorchScript file that holds no weights (a frozen one has them in its code)")
+        raise SrkdError(
+            f"{path}: a TorchScript file that contains no weights (a frozen module stores them in its code)"
+        )
     return state
 
 
@@ -65,7 +69,7 @@ class _Module:
 
 
 class _Reader(pickle.Unpickler):
-    """Unpickles `data.pkl` of an archive, taking no global but those of modules and tensors."""
+    """Unpickles `data.pkl` of an archive; allows only the globals of modules and tensors."""
 
     def __init__(self, archive: zipfile.ZipFile, pickled: str) -> None:
         super().__init__(io.BytesIO(archive.read(_stored(archive, pickled))))
@@ -81,7 +85,7 @@ class _Reader(pickle.Unpickler):
             return _first
         allowed = {("torch._utils", "_rebuild_tensor_v2"): _rebuilt, ("collections", "OrderedDict"): OrderedDict}
         if (module, name) not in allowed:
-            raise pickle.UnpicklingError(f"it names {module}.{name}")
+            raise pickle.UnpicklingError(f"it refers to {module}.{name}")
         return allowed[module, name]
 
     def persistent_load(self, pid: Any) -> Tensor:
@@ -93,7 +97,7 @@ class _Reader(pickle.Unpickler):
 
 
 def _stored(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
-    """An entry as TorchScript writes it, not compressed: one that is could be of any size."""
+    """An uncompressed entry, as TorchScript writes it; a compressed one could expand to any size."""
     info = archive.getinfo(name)
     if info.compress_type != zipfile.ZIP_STORED:
         raise ValueError(f"{name} is compressed")
@@ -101,7 +105,7 @@ def _stored(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
 
 
 def _first(value: Any, *_: Any) -> Any:
-    """Lists and typed values: what they were built of."""
+    """The value inside a typed list or other typed value."""
     return value
 
 
@@ -118,8 +122,8 @@ def _tensors(root: Any) -> Iterator[tuple[str, Tensor]]:
         if not isinstance(module, _Module):
             continue
         modules += 1
-        if modules > _MOST_MODULES:  # each may refer to others many times over
-            raise ValueError(f"more than {_MOST_MODULES} modules")
+        if modules > _MAX_MODULES:  # a module may be referenced many times
+            raise ValueError(f"more than {_MAX_MODULES} modules")
         for name, value in reversed(getattr(module, "state", {}).items()):
             if isinstance(value, Tensor):
                 yield f"{prefix}{name}", value

@@ -1,4 +1,4 @@
-"""What a file that should hold weights is, told by its first bytes, and the table of tensors in what it holds."""
+"""Detect the format of a weights file from its content, and find the table of tensors in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from srkd.errors import SrkdError
 
 Format = Literal["safetensors", "torchscript", "torch"]
 
-# Where tools put the generator's weights: averaged ones first, as they score better.
+# Keys under which tools store the generator's weights; averaged weights first, since they score better.
 _TABLES = (
     "params_ema",
     "params-ema",
@@ -30,21 +30,21 @@ _TABLES = (
     "generator",
     "G",
 )
-_COMPILED = "_orig_mod."  # torch.compile puts it before the names of any module that it wraps
+_COMPILED = "_orig_mod."  # prefix that torch.compile adds to the names of a wrapped module
 _PARALLEL = "module."  # DataParallel, DistributedDataParallel and AveragedModel
-_DEEPEST = 8
+_MAX_DEPTH = 8
 
 _LFS = b"version https://git-lfs.github.com/spec/"
-_FOREIGN = {
+_OTHER_FORMATS = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
     b"GIF8": "a GIF image",
-    b"RIFF": "an image or a sound (RIFF)",
+    b"RIFF": "an image or audio file (RIFF)",
     b"%PDF": "a PDF document",
-    b"\x89HDF": "an HDF5 file, as Keras writes it",
+    b"\x89HDF": "an HDF5 file (Keras)",
     b"GGUF": "a GGUF file",
     b"\x93NUMPY": "a NumPy array",
-    b"7767517": "an ncnn description",
+    b"7767517": "an ncnn .param file",
     b"\x1f\x8b": "a gzip archive: unpack it first",
     b"BZh": "a bzip2 archive: unpack it first",
     b"\xfd7zXZ": "an xz archive: unpack it first",
@@ -54,11 +54,11 @@ _FOREIGN = {
 
 
 def format_of(path: Path) -> Format:
-    """Tell how a file has to be read, whatever its suffix.
+    """The format of a weights file, detected from its content; the suffix is only a hint.
 
     Raises:
-        SrkdError: no such file, a folder, an empty file, or one that is known to be something else (a web page, a
-            git-LFS pointer, an image, an archive, text), which is named.
+        SrkdError: no such file, a folder, an empty file, or a known other format (a web page, a git-LFS pointer, an
+            image, an archive, text), which the message names.
     """
     if not path.is_file():
         raise SrkdError(f"{path}: {'a folder, not a checkpoint' if path.is_dir() else 'no such checkpoint'}")
@@ -67,33 +67,33 @@ def format_of(path: Path) -> Format:
             head = file.read(512)
     except OSError as error:
         raise SrkdError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if what := _something_else(head):
+    if what := _other_format(head):
         raise SrkdError(f"{path}: not a checkpoint but {what}")
     if head[:2] == b"PK":
         return _zip_format(path)
     return "safetensors" if path.suffix.lower() == ".safetensors" or head[8:9] == b"{" else "torch"
 
 
-def _something_else(head: bytes) -> str | None:
-    """What a file that begins like this is, where that is no checkpoint; None where it may be one."""
+def _other_format(head: bytes) -> str | None:
+    """Name of the format of a file with these first bytes if it is not a checkpoint; None if it may be one."""
     if not head:
         return "an empty file"
     if head.startswith(_LFS):
-        return "a git-LFS pointer, which only names it: run `git lfs pull`, or download the file itself"
+        return "a git-LFS pointer: run `git lfs pull`, or download the file itself"
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")):
-        return "an HTML page, as a failed download leaves it: download the file itself"
-    for magic, what in _FOREIGN.items():
+        return "an HTML page, probably a failed download: download the file itself"
+    for magic, what in _OTHER_FORMATS.items():
         if head.startswith(magic):
             return what
-    return f'text, which begins "{_first_words(head)}"' if _is_text(head) else None
+    return f'text that starts with "{_first_line(head)}"' if _is_text(head) else None
 
 
 def _is_text(head: bytes) -> bool:
     return all(byte >= 32 or byte in b"\t\n\r\f" for byte in head) and 127 not in head
 
 
-def _first_words(head: bytes) -> str:
+def _first_line(head: bytes) -> str:
     line = (head.decode("utf-8", "replace").strip().splitlines() or [""])[0]
     return line if len(line) <= 40 else f"{line[:40]}..."
 
@@ -103,28 +103,28 @@ def _zip_format(path: Path) -> Format:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        return "torch"  # cut short; torch says so
+        return "torch"  # truncated; torch reports it
     if not any(name.endswith("data.pkl") for name in names):
         raise SrkdError(f"{path}: not a checkpoint but a zip archive: unpack it first")
     return "torchscript" if any(name.endswith("/constants.pkl") for name in names) else "torch"
 
 
 def table_of(loaded: Any, path: Path, key: str | None = None) -> dict[str, Tensor]:
-    """The weights by name in what a .pth file holds: they may lie under any name, in tables of tables.
+    """The weights by name in the content of a .pth file, under any key and at any depth of nested mappings.
 
-    Values that are no tensors (a step, a learning rate) are left out.
+    Values that are not tensors (a step, a learning rate) are left out.
 
     Args:
-        key: the table to take, BasicSR's `param_key_g`; where it is absent, `params` is taken, as there.
+        key: the table to use, BasicSR's `param_key_g`; if it is absent, `params` is used, as in BasicSR.
 
     Raises:
-        SrkdError: no weights, no table `key`, or several tables of which none has a usual name.
+        SrkdError: no weights, no table `key`, or several tables none of which has a common name.
     """
     if key is not None:
         return _named_table(loaded, path, key)
-    table = _search(loaded, path, _DEEPEST)
+    table = _search(loaded, path, _MAX_DEPTH)
     if table is None:
-        raise SrkdError(f"{path}: holds no table of weights")
+        raise SrkdError(f"{path}: contains no table of weights")
     return table
 
 
@@ -132,8 +132,8 @@ def _named_table(loaded: Any, path: Path, key: str) -> dict[str, Tensor]:
     names = [name for name in loaded if isinstance(loaded[name], Mapping)] if isinstance(loaded, Mapping) else []
     found = key if key in names else "params"
     if found not in names:
-        having = f"it has {', '.join(map(str, names))}" if names else "it holds the weights themselves"
-        raise SrkdError(f'{path}: holds no table "{key}" (param_key); {having}')
+        available = f"available: {', '.join(map(str, names))}" if names else "the weights are at the top level"
+        raise SrkdError(f'{path}: contains no table "{key}" (param_key); {available}')
     return table_of(loaded[found], path)
 
 
@@ -150,12 +150,14 @@ def _search(loaded: Any, path: Path, depth: int) -> dict[str, Tensor] | None:
     tables = {name: _search(value, path, depth - 1) for name, value in loaded.items()}
     found_in = [name for name, table in tables.items() if table is not None]
     if len(found_in) > 1:
-        raise SrkdError(f"{path}: holds several tables of weights ({', '.join(map(str, found_in))}): name one")
+        raise SrkdError(
+            f"{path}: contains several tables of weights ({', '.join(map(str, found_in))}): choose one with param_key"
+        )
     return tables[found_in[0]] if found_in else None
 
 
 def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights under their network's own names: without what torch.compile and data parallelism put before them."""
+    """The weights under the network's own names, without the prefixes of torch.compile and data parallelism."""
     state = {key.replace(_COMPILED, ""): tensor for key, tensor in state.items()}
     return {key.removeprefix(_PARALLEL): tensor for key, tensor in state.items()}
 
@@ -168,7 +170,7 @@ def candidates(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
     """
     state = dict(state)
     yield state
-    for _ in range(_DEEPEST):
+    for _ in range(_MAX_DEPTH):
         firsts = {key.partition(".")[0] for key, tensor in state.items() if not is_counter(tensor)}
         shared = firsts.pop() if len(firsts) == 1 else next((name for name in _TABLES if name in firsts), None)
         below = {} if shared is None else _below(state, f"{shared}.")
@@ -183,12 +185,12 @@ def _below(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def is_counter(tensor: Tensor) -> bool:
-    """Whether a tensor is one whole number, such as a step or batch norm's count, which no network computes with."""
+    """Whether a tensor is a single integer, such as a step or batch norm's count, which no forward pass uses."""
     return tensor.numel() == 1 and not tensor.is_floating_point()
 
 
 def without_counters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights without numbers that tools put beside them (`step`, `n_averaged`); batch norm's own counts stay."""
+    """The weights without counters that tools add (`step`, `n_averaged`); batch norm's own counters stay."""
     return {
         key: tensor
         for key, tensor in state.items()

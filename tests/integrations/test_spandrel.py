@@ -88,7 +88,7 @@ def test_a_pickle_with_code_is_rejected_and_not_run(tmp_path: Path, name: str) -
         path.write_bytes(pickle.dumps(bomb))
     else:
         torch.save(bomb, path, _use_new_zipfile_serialization=name.startswith("zip"))
-    with pytest.raises(SrkdError, match=f"{name}: holds more than tensors, or is not a checkpoint; it was not run"):
+    with pytest.raises(SrkdError, match=f"{name}: contains more than tensors, or is not a checkpoint; it was not run"):
         loaded(path)
     assert not canary.exists()
     torch.load(path, weights_only=False) if "plain" not in name else pickle.loads(path.read_bytes())

@@ -76,7 +76,7 @@ def test_one_that_is_killed(place: Path) -> None:
     whole.check(place)
     go_on = ("train", "-opt", "r.yml", "--auto_resume", "--budget", "0")
     refused = run(command(*go_on), place)
-    assert refused.code == 1 and "since the global batch" in refused.said and "Traceback" not in refused.said
+    assert refused.code == 1 and "because the global batch" in refused.said and "Traceback" not in refused.said
     resumed = run(command(*go_on, "--set", "datasets.train.batch_size_per_gpu=4"), place)
     assert resumed.code == 0 and "stopped at step" in resumed.said
 

@@ -1,4 +1,4 @@
-"""What tests of GANs share."""
+"""Fixtures of the GAN tests."""
 
 from typing import Any
 

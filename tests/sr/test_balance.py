@@ -1,4 +1,4 @@
-"""Schedules and balances in a training: what is cut off after every step ends as if it had not been."""
+"""Loss schedules and balancing: resuming after every step is bit-exact."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from srkd.training.log import read_metrics
 from srkd.training.run import Run
 
 
-def test_stopped_and_resumed_equals_uninterrupted(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_resuming_with_scheduled_and_balanced_losses_is_bit_exact(recipe: dict[str, Any], tmp_path: Path) -> None:
     teacher = Run(recipe | {"name": "teacher"}, tmp_path, quiet=True).train()["models"]["net_g"]
     recipe["network_g_teacher"] = {"file": teacher}
     recipe["train"] |= {

@@ -44,13 +44,13 @@ def test_vgg_style_equals_basicsr_with_its_own_weights(side: int, training: bool
         ("VGGStyleDiscriminator", 96, "input_size must be 128 or 256, got 96"),
     ],
 )
-def test_sizes_that_no_such_discriminator_has(kind: str, side: int, message: str) -> None:
+def test_unsupported_input_sizes_raise(kind: str, side: int, message: str) -> None:
     with pytest.raises(SrkdError, match=message):
         networks.build({"type": kind, "input_size": side})
 
 
 @pytest.mark.parametrize(("kind", "side"), [("SRGANDiscriminator", 32), ("VGGStyleDiscriminator", 128)])
-def test_another_patch_size_is_refused_in_words(kind: str, side: int) -> None:
+def test_another_patch_size_raises(kind: str, side: int) -> None:
     network = networks.build({"type": kind, "num_feat": 2, "input_size": side})
     with pytest.raises(SrkdError, match=f"{kind} takes images of {side}x{side}, got {side}x{side - 16}: set"):
         network(torch.rand(2, 3, side, side - 16))

@@ -1,4 +1,4 @@
-"""SRGAN and cohorts of SRGANs: what trains what, bit for bit where it must be, and mistakes found before training."""
+"""SRGAN and cohorts of SRGANs: updates, bit-exact equivalences, and mistakes found before training."""
 
 import copy
 from pathlib import Path
@@ -12,8 +12,8 @@ from srkd.distill.taps import Taps
 from srkd.errors import SrkdError
 from srkd.networks.loading import load_network
 from srkd.sr.gan import Task
-from srkd.sr.gan_discriminators import among
-from srkd.sr.gan_health import Watch
+from srkd.sr.gan_discriminators import mutual_term
+from srkd.sr.gan_health import HealthMonitor
 from srkd.training.checkpoint import load_weights
 from srkd.training.log import read_metrics
 from srkd.training.recipe import override, parse
@@ -61,9 +61,7 @@ def gradients(network: nn.Module) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("kind", ["vanilla", "lsgan", "hinge", "ragan"])
-def test_the_generators_step_moves_the_generator_only_and_its_adversarial_term_has_a_gradient(
-    gan: dict[str, Any], tmp_path: Path, kind: str
-) -> None:
+def test_each_step_has_gradients_for_its_own_network_only(gan: dict[str, Any], tmp_path: Path, kind: str) -> None:
     task = ready(gan, tmp_path, f"train.gan_opt.gan_type={kind}", "train.pixel_opt.loss_weight=1e-12")
     (pair,) = task.pairs
     assert pair.discriminator is not None
@@ -83,7 +81,7 @@ def test_the_generators_step_moves_the_generator_only_and_its_adversarial_term_h
         next(steps)
 
 
-def test_training_logs_the_gans_health_and_saves_both_networks(gan: dict[str, Any], tmp_path: Path) -> None:
+def test_training_logs_health_and_saves_both_networks(gan: dict[str, Any], tmp_path: Path) -> None:
     result = train(gan, tmp_path, "one", "train.monitor_freq=2")
     assert set(result["models"]) == {"net_g", "net_d"}
     assert {"psnr_photos", "ssim_photos"} <= set(result["metrics"])
@@ -97,17 +95,17 @@ def test_training_logs_the_gans_health_and_saves_both_networks(gan: dict[str, An
     assert meta["network"]["type"] == "SRGANDiscriminator" and "scale" not in meta
 
 
-def test_the_generator_waits_for_the_discriminator(gan: dict[str, Any], tmp_path: Path) -> None:
+def test_net_d_iters_and_net_d_init_iters_delay_the_generator(gan: dict[str, Any], tmp_path: Path) -> None:
     task = ready(gan, tmp_path, "train.net_d_iters=2", "train.net_d_init_iters=3")
     names = {id(optimiser): name for name, optimiser in task.optimisers.items()}
     batch = task.batch(0)
     order = ["".join(names[id(optimiser)] for _, optimiser in task.steps(batch, step)) for step in range(6)]
     assert order == ["d", "d", "d", "gd", "d", "gd"] and task.first_full_step == 3
-    with pytest.raises(SrkdError, match=r"not all would train before step 8, and train\.total_iter is 6"):
+    with pytest.raises(SrkdError, match=r"some parts train only from step 8 on, but train\.total_iter is 6"):
         ready(gan, tmp_path, "train.net_d_init_iters=7")
 
 
-def test_a_stage_of_plain_losses_comes_before_the_adversarial_one(gan: dict[str, Any], tmp_path: Path) -> None:
+def test_an_adversarial_stage_starts_from_a_stage_without_gan(gan: dict[str, Any], tmp_path: Path) -> None:
     adversarial = gan["train"].pop("gan_opt")
     gan["train"]["pixel_opt"]["type"] = "MSELoss"
     gan["stages"] = [{}, {"train": {"gan_opt": adversarial, "optim_g": {"lr": 1e-12}}, "mutual": {"cohort": 2}}]
@@ -122,7 +120,7 @@ def test_a_stage_of_plain_losses_comes_before_the_adversarial_one(gan: dict[str,
 COHORT = "mutual={cohort: 2, weight: 1.0, temperature: 2.0}"
 
 
-def test_a_cohort_of_weight_0_trains_as_its_pairs_would_alone(gan: dict[str, Any], tmp_path: Path) -> None:
+def test_a_cohort_with_weight_0_equals_its_pairs_trained_alone(gan: dict[str, Any], tmp_path: Path) -> None:
     gan["manual_seed"] = 4
     cohort = train(gan, tmp_path, "cohort", COHORT, "mutual.weight=0", "mutual.networks=both")
     for number in range(2):
@@ -136,7 +134,7 @@ def test_a_cohort_of_weight_0_trains_as_its_pairs_would_alone(gan: dict[str, Any
 
 
 @pytest.mark.parametrize("kind", ["vanilla", "lsgan", "hinge", "ragan"])
-def test_the_divergence_reaches_each_network_and_none_its_peers(gan: dict[str, Any], tmp_path: Path, kind: str) -> None:
+def test_the_divergence_has_gradients_for_one_network_only(gan: dict[str, Any], tmp_path: Path, kind: str) -> None:
     settings = [COHORT, "mutual.networks=both", f"train.gan_opt.gan_type={kind}"]
     task, plain = (ready(gan, tmp_path, *settings, f"mutual.weight={weight}") for weight in (1.0, 0.0))
     named = {
@@ -164,7 +162,7 @@ def test_the_divergence_reaches_each_network_and_none_its_peers(gan: dict[str, A
     assert order == ["g_0", "g_1", "d_0", "d_1"]
 
 
-def test_the_divergence_is_the_formula(gan: dict[str, Any], tmp_path: Path) -> None:
+def test_the_divergence_follows_the_formula(gan: dict[str, Any], tmp_path: Path) -> None:
     task = ready(gan, tmp_path, "mutual={cohort: 3, temperature: 2.0}")
     z = [torch.randn(4, 1, dtype=torch.float64, requires_grad=True) for _ in range(3)]
     for number in range(3):
@@ -179,13 +177,13 @@ def test_the_divergence_is_the_formula(gan: dict[str, Any], tmp_path: Path) -> N
             )
         )
         wanted = torch.autograd.grad(expected, z[number])[0]
-        term = among(task.between_discriminators, z, number)
+        term = mutual_term(task.between_discriminators, z, number)
         found = torch.autograd.grad(term, z, allow_unused=True)
         torch.testing.assert_close(found[number], wanted)
         assert all(g is None for j, g in enumerate(found) if j != number)
 
 
-def test_a_resumed_cohort_ends_with_the_same_bits(gan: dict[str, Any], tmp_path: Path) -> None:
+def test_a_resumed_cohort_is_bit_exact(gan: dict[str, Any], tmp_path: Path) -> None:
     gan["train"]["ema_decay"] = 0.9
     whole = train(gan, tmp_path, "whole", COHORT)
     stopped = train(gan, tmp_path, "cut", COHORT, budget=0.0)
@@ -212,7 +210,7 @@ def test_a_cohorts_scores_are_the_mean_over_its_generators(gan: dict[str, Any], 
     assert validated == pytest.approx(sum(both["metrics"]["psnr"].values()) / 4, abs=1e-3)
 
 
-def test_peers_may_have_widths_of_their_own(gan: dict[str, Any], tmp_path: Path) -> None:
+def test_peers_may_have_different_widths(gan: dict[str, Any], tmp_path: Path) -> None:
     widths = "mutual.peers=[{network_g: {num_feat: 6}, network_d: {num_feat: 3}}]"
     result = train(gan, tmp_path, "widths", COHORT, "mutual.networks=both", widths)
     for number, (generator, discriminator) in enumerate([(4, 2), (6, 3)]):
@@ -233,14 +231,14 @@ def test_peers_may_compare_features(gan: dict[str, Any], tmp_path: Path, network
     assert [torch.equal(loss, other) for (loss, _), (other, _) in steps] == generators + discriminators
     expected = torch.zeros(())
     if networks == "generator":
-        shown = [[batch["lr"]]] * 2
+        inputs = [[batch["lr"]]] * 2
         nets = [pair.generator for pair in task.pairs]
     else:
         with torch.no_grad():
             fakes = [pair.generator(batch["lr"]) for pair in task.pairs]
-        shown = [[batch["hr"], fakes[1]]] * 2  # at step 1 it is the second pair's turn to show its fakes
+        inputs = [[batch["hr"], fakes[1]]] * 2  # at step 1 the second pair's fakes are shared
         nets = [pair.discriminator for pair in task.pairs if pair.discriminator is not None]
-    for batches in zip(*shown, strict=True):
+    for batches in zip(*inputs, strict=True):
         maps = [features(network, at, x) for network, x in zip(nets, batches, strict=True)]
         expected = expected + sum(((a - b) ** 2).mean() for a, b in zip(*maps, strict=True))
     torch.testing.assert_close(task.log[key], expected.detach(), rtol=1e-4, atol=1e-6)
@@ -252,7 +250,7 @@ def features(network: nn.Module, at: str, x: Tensor) -> list[Tensor]:
     return list(taps.features.values())
 
 
-# What BasicSR's train_MSRGAN_x4.yml has beside the keys that all its option files share.
+# Keys of BasicSR's train_MSRGAN_x4.yml besides those common to its option files.
 NETWORKS = """
 network_g: {type: MSRResNet, num_in_ch: 3, num_out_ch: 3, num_feat: 4, num_block: 1, upscale: 4}
 network_d: {type: VGGStyleDiscriminator, num_in_ch: 3, num_feat: 2}
@@ -310,7 +308,7 @@ def test_basicsrs_option_file_trains_with_only_its_paths_changed(vgg: Path, tmp_
     assert result["finished"] and 5 < result["metrics"]["psnr_Set14"] < 60
     discriminator = basicsr.network("VGGStyleDiscriminator", num_in_ch=3, num_feat=2)
     discriminator.load_state_dict(weights(result, "net_d"))
-    # What the run says of itself trains the same task again.
+    # The resolved recipe has the same task.
     assert parse((tmp_path / "MSRGAN" / "recipe.yml").read_text())["task"] == "sr.gan"
     with pytest.raises(SrkdError, match=r'PerceptualLoss: no VGG weights at "none\.pth"'):
         Run(msrgan(tmp_path, "none.pth"), tmp_path, quiet=True).dry_run()
@@ -324,20 +322,22 @@ def test_basicsrs_esrgan_model_is_relativistic(gan: dict[str, Any], tmp_path: Pa
     run = Run(gan, tmp_path, quiet=True)
     assert not run.notices
     (built,) = run.dry_run()
-    assert isinstance(built, Task) and built.judgement is not None and built.adversarial is not None
-    assert built.judgement.relativistic and built.adversarial.relativistic
+    assert isinstance(built, Task) and built.discriminator_loss is not None and built.generator_loss is not None
+    assert built.discriminator_loss.relativistic and built.generator_loss.relativistic
     run.train()
-    # What the run says of itself trains the same again.
+    # The resolved recipe gives the same losses.
     (again,) = Run(parse((tmp_path / "tiny" / "recipe.yml").read_text()), tmp_path, quiet=True).dry_run()
-    assert isinstance(again, Task) and again.judgement is not None and again.judgement.relativistic
+    assert isinstance(again, Task) and again.discriminator_loss is not None and again.discriminator_loss.relativistic
     (plain,) = Run({**gan, "model_type": "SRGANModel"}, tmp_path, quiet=True).dry_run()
-    assert isinstance(plain, Task) and plain.judgement is not None and not plain.judgement.relativistic
+    assert (
+        isinstance(plain, Task) and plain.discriminator_loss is not None and not plain.discriminator_loss.relativistic
+    )
 
 
 MISTAKES = [
     (["mutual.cohort=1"], "mutual.cohort: value error, a cohort needs at least 2 pairs.*got 1"),
-    (["mutual={cohort: 3, peers: [{}]}"], "peers: a cohort of 3 has 2 beside the first pair"),
-    (["mutual={networks: both, at: [body.0]}"], "at: names modules of one kind of network"),
+    (["mutual={cohort: 3, peers: [{}]}"], "peers: a cohort of 3 has 2 besides the first pair"),
+    (["mutual={networks: both, at: [body.0]}"], "at: applies to one kind of network"),
     (["mutual={at: [bodyy.0]}"], 'tap "bodyy.0" matches no module of SRGANDiscriminator'),
     (["mutual={at: [body.0], peers: [{network_d: {num_feat: 3}}]}"], r"features differ in shape: .'body.0': \(4, 2"),
     (["mutual={networks: generator, at: ['body.*'], peers: [{network_g: {num_block: 1}}]}"], "peers' features differ"),
@@ -346,7 +346,7 @@ MISTAKES = [
     (["network_d.input_size=32"], "network_d: SRGANDiscriminator takes images of 32x32, got 16x16"),
     (["network_d.input_size=24"], "network_d: network SRGANDiscriminator: input_size must be a positive multiple"),
     (["network_d={type: SRGANDiscriminatr}"], 'network_d: unknown network "SRGANDiscriminatr"'),
-    (["network_d=null"], "gan_opt needs a discriminator: the recipe has no network_d"),
+    (["network_d=null"], "gan_opt needs a discriminator, but the recipe has no network_d"),
     (["train.gan_opt.gan_type=wgan"], "GANLoss: gan_type must be one of vanilla"),
     (["train.gan_opt.loss_weight=-1"], "must be a GANLoss with a loss_weight >= 0"),
     (["train.gan_opt.labels=1"], 'GANLoss: unknown option "labels"'),
@@ -365,10 +365,10 @@ def test_mistakes_are_found_before_training(
     assert "\n" not in str(error.value)
 
 
-def test_weights_that_do_not_fit_are_refused(gan: dict[str, Any], tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_raise(gan: dict[str, Any], tmp_path: Path) -> None:
     result = train(gan, tmp_path, "one")
     twins = [COHORT, *(f"path.pretrain_network_{side}={result['models'][f'net_{side}']}" for side in "gd")]
-    with pytest.raises(SrkdError, match="every pair would start from the same weights"):
+    with pytest.raises(SrkdError, match="all pairs would start from the same weights"):
         ready(gan, tmp_path, *twins)
     ready(gan, tmp_path, *twins[:2])
     with pytest.raises(SrkdError, match="not the weights of this SRGANDiscriminator"):
@@ -378,7 +378,7 @@ def test_weights_that_do_not_fit_are_refused(gan: dict[str, Any], tmp_path: Path
         ready(x4, tmp_path, twins[1])
 
 
-def test_a_vgg_of_the_wrong_shape_is_refused(gan: dict[str, Any], vgg: Path, tmp_path: Path) -> None:
+def test_a_vgg_of_the_wrong_shape_raises(gan: dict[str, Any], vgg: Path, tmp_path: Path) -> None:
     state = torch.load(vgg)
     state["features.5.weight"] = torch.zeros(5, 7, 3, 3)
     torch.save(state, tmp_path / "vgg.pth")
@@ -393,20 +393,23 @@ GOOD = {"p_real": 0.6, "p_fake": 0.4, "health/spread": 1.0, "health/error": 0.1}
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"p_real": 1.0, "p_fake": 0.0}, "step 5: pair 1 has collapsed: the discriminator tells every image"),
-        ({"p_real": 0.1, "p_fake": 0.9}, "takes fakes for more real"),
-        ({"health/spread": 0.01}, "nearly of one colour"),
+        (
+            {"p_real": 1.0, "p_fake": 0.0},
+            "step 5: pair 1 has collapsed: the discriminator classifies every image correctly",
+        ),
+        ({"p_real": 0.1, "p_fake": 0.9}, "rates fakes as more real"),
+        ({"health/spread": 0.01}, "almost a single colour"),
         ({"health/error": 2.0}, "is diverging"),
     ],
 )
-def test_lasting_trouble_is_said_once_and_health_never(values: dict[str, float], message: str) -> None:
-    watch = Watch("pair 1")
-    said = [text for step in range(1, 9) for text in watch.look(GOOD | values, step)]
-    assert len(said) == 1 and message in said[0]
-    assert not any(watch.look(GOOD, step) for step in range(9, 20))
+def test_a_persistent_problem_is_reported_once(values: dict[str, float], message: str) -> None:
+    monitor = HealthMonitor("pair 1")
+    warnings = [text for step in range(1, 9) for text in monitor.check(GOOD | values, step)]
+    assert len(warnings) == 1 and message in warnings[0]
+    assert not any(monitor.check(GOOD, step) for step in range(9, 20))
 
 
-def test_trouble_is_said_while_training(
+def test_problems_are_reported_during_training(
     gan: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Run(override(gan, ["train.optim_g.lr=1000", "train.total_iter=8"]), tmp_path).train()

@@ -1,4 +1,4 @@
-"""Lightening SRGAN: discriminators that learn from a teacher's, and the recipes of both studies of SRGAN."""
+"""Lightening SRGAN: distillation of discriminators, and the recipes of both SRGAN studies."""
 
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ def ready(recipe: dict[str, Any], root: Path, *settings: str) -> Task:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of what the recipes start from, random, and of images to train on."""
+    """A folder with random initial weights for the recipes, and training images."""
     root = tmp_path_factory.mktemp("lightening")
     for number in range(2):
         write_image(root / "hr" / f"{number}.png", ImageData(textured(number, 100, 104)))
@@ -86,7 +86,7 @@ def with_teacher(gan: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["vanilla", "hinge"])
-def test_the_discriminator_learns_its_teachers_verdicts(gan: dict[str, Any], tmp_path: Path, kind: str) -> None:
+def test_discriminator_distillation_follows_the_formula(gan: dict[str, Any], tmp_path: Path, kind: str) -> None:
     task = ready(with_teacher(gan, tmp_path), tmp_path, f"train.gan_opt.gan_type={kind}")
     (pair,), teacher = task.pairs, task.discriminator_teacher
     assert pair.discriminator is not None and teacher is not None and not teacher.training

@@ -1,4 +1,4 @@
-"""PISR's teacher, which sees the HR image, and the two recipes of the method."""
+"""PISR's privileged teacher, which sees the HR image, and the example recipes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEACHER = {"type": "PrivilegedEDSR", "num_feat": 4, "num_block": 2, "img_range":
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_it_teaches_on_hr_and_runs_on_lr(scale: int) -> None:
+def test_the_teacher_uses_hr_in_distillation_and_lr_in_inference(scale: int) -> None:
     network = networks.build(TEACHER, scale)
     batch = {"lr": torch.rand(2, 3, 6, 5), "hr": torch.rand(2, 3, 6 * scale, 5 * scale)}
     prediction = LiveTeacher(network, ["encoder", "body.1"])(batch)
@@ -38,21 +38,21 @@ def test_it_teaches_on_hr_and_runs_on_lr(scale: int) -> None:
 def test_the_example_recipes_run(cache: str, recipe: dict[str, Any], tmp_path: Path) -> None:
     own = {"datasets": recipe["datasets"], "logger": recipe["logger"], "train": recipe["train"], "scale": 2}
     small = {"num_feat": 4, "num_block": 2}
-    made = merge(recipes.read(EXAMPLES / "teacher.yml"), {**own, "network_g": {**small, "num_wide": 6}})
-    run = Run(made, tmp_path, quiet=True)
+    data = merge(recipes.read(EXAMPLES / "teacher.yml"), {**own, "network_g": {**small, "num_wide": 6}})
+    run = Run(data, tmp_path, quiet=True)
     before = [p.clone() for p in run.set_up()[0].network_g.encoder.parameters()]
-    teacher = Run(made, tmp_path, quiet=True).train()["models"]["net_g"]
+    teacher = Run(data, tmp_path, quiet=True).train()["models"]["net_g"]
     weights = load_weights(Path(teacher))[0]
     trained = [weights[f"encoder.{n}.{part}"] for n in (0, 2, 4, 6) for part in ("weight", "bias")]
     assert len(trained) == 8 and sum(not torch.equal(a, b) for a in trained for b in before if a.shape == b.shape) > 7
     assert load_network(Path(teacher)).scale == 2
 
     files = {"network_g_teacher": {"file": teacher}, "path": {"pretrain_network_g": teacher}, "cache": {"kind": cache}}
-    made = merge(recipes.read(EXAMPLES / "student.yml"), {**own, **files, "network_g": small})
-    made["train"]["losses"][1]["at"] = "body.1"
+    data = merge(recipes.read(EXAMPLES / "student.yml"), {**own, **files, "network_g": small})
+    data["train"]["losses"][1]["at"] = "body.1"
     if cache == "bank":
-        made["cache"]["patches"] = 8
-    (task,) = Run(made, tmp_path, quiet=True).set_up()
+        data["cache"]["patches"] = 8
+    (task,) = Run(data, tmp_path, quiet=True).set_up()
     start = task.network_g.state_dict()
     assert all(torch.equal(start[key], weights[key]) for key in start)
     batch = task.batch(0)
@@ -61,7 +61,7 @@ def test_the_example_recipes_run(cache: str, recipe: dict[str, Any], tmp_path: P
         seen = network.body(network.conv_first(network.encoder(batch["hr"]) - network.mean))
     tolerance = 2e-3 if cache == "bank" else 1e-5  # a bank keeps features in half precision
     torch.testing.assert_close(task.teacher(batch).features["body.1"], seen, rtol=tolerance, atol=tolerance)
-    result = Run(made, tmp_path, quiet=True).train()
+    result = Run(data, tmp_path, quiet=True).train()
     assert result["finished"]
 
 

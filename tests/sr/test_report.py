@@ -12,7 +12,7 @@ from srkd.sr.recipe import SRRecipe
 from srkd.training.checkpoint import save_weights
 
 
-def test_an_evaluations_page_holds_scores_images_and_details(photos: Path, tmp_path: Path) -> None:
+def test_evaluation_report_has_scores_images_and_details(photos: Path, tmp_path: Path) -> None:
     details = report.Details()
     results = evaluate(["bicubic"], [str(photos)], 2, on_output=details)
     report.write(tmp_path, results, details)
@@ -25,7 +25,7 @@ def test_an_evaluations_page_holds_scores_images_and_details(photos: Path, tmp_p
     assert (tmp_path / "results.json").is_file() and "| bicubic" in (tmp_path / "results.md").read_text()
 
 
-def test_details_are_those_of_the_first_image_where_bicubic_fails(photos: Path) -> None:
+def test_details_show_the_first_image(photos: Path) -> None:
     name, store = open_set(str(photos), 2)
     perfect = Evaluated("perfect", lambda lr: imresize(lr, 2.0), 7, 2)
     details = report.Details()
@@ -37,17 +37,17 @@ def test_details_are_those_of_the_first_image_where_bicubic_fails(photos: Path) 
     assert labels["perfect"]["png"] == labels["bicubic"]["png"] != labels["HR"]["png"]
 
 
-def test_size_against_quality_needs_two_networks(photos: Path) -> None:
+def test_quality_over_size_needs_two_networks(photos: Path) -> None:
     name, store = open_set(str(photos), 2)
-    ways = [Evaluated(f"m{n}", lambda lr: np.repeat(np.repeat(lr, 2, 0), 2, 1), n, 2) for n in (0, 10, 20)]
+    models_by_size = [Evaluated(f"m{n}", lambda lr: np.repeat(np.repeat(lr, 2, 0), 2, 1), n, 2) for n in (0, 10, 20)]
     headings = [
         [section["heading"] for section in report.evaluation(measure(opened, [(name, store)], 2), report.Details())]
-        for opened in (ways[:2], ways)
+        for opened in (models_by_size[:2], models_by_size)
     ]
     assert [("PSNR (dB) against parameters" in found) for found in headings] == [False, True]
 
 
-def test_of_a_cohort_every_generator_is_shown_and_no_discriminator(photos: Path, tmp_path: Path) -> None:
+def test_report_of_a_cohort_shows_all_generators_and_no_discriminator(photos: Path, tmp_path: Path) -> None:
     recipe = SRRecipe.model_validate(
         {
             "name": "cohort",
@@ -65,7 +65,7 @@ def test_of_a_cohort_every_generator_is_shown_and_no_discriminator(photos: Path,
     for name in ("net_g_0", "net_d_0", "net_g_1"):
         models[name] = str(tmp_path / f"{name}_latest.safetensors")
         save_weights(Path(models[name]), networks.build(spec).state_dict(), {"network": spec, "scale": 2})
-    shown = {section["heading"]: section for section in report.of_run(recipe, models)}
+    shown = {section["heading"]: section for section in report.run_sections(recipe, models)}
     assert [row["model"] for row in shown["Scores"]["table"]["rows"]] == ["bicubic", "net_g_0", "net_g_1"]
     images = {row["picture"] for row in shown["Every image"]["table"]["rows"]}
-    assert images == {"p1", "p3"}, "the recipe's choice of validation images holds here too"
+    assert images == {"p1", "p3"}, "the report must use the recipe's validation images"

@@ -1,4 +1,4 @@
-"""Mistakes in SR recipes, all found before training, and option files of BasicSR's."""
+"""Mistakes in SR recipes, which fail before training, and BasicSR's option files."""
 
 import copy
 from pathlib import Path
@@ -23,9 +23,9 @@ MISTAKES = [
     (["task=srr"], 'unknown task "srr"'),
     (["network_g.type=EDSRX"], 'network_g: unknown network "EDSRX"'),
     (["network_g.upscale=4"], "upscale is 4 but the recipe's scale is 2"),
-    (["network_g={type: torch.nn:Identity}"], r"network_g gives \(8, 8\) for a patch whose HR is \(16, 16\)"),
+    (["network_g={type: torch.nn:Identity}"], r"network_g returns \(8, 8\) for a patch whose HR is \(16, 16\)"),
     (["train.losses=[{type: L1Los}]"], 'unknown loss "L1Los"'),
-    (["train.losses=[{type: GANLoss}]"], "GANLoss is no term of an image.*sr.gan has train.gan_opt"),
+    (["train.losses=[{type: GANLoss}]"], "GANLoss applies to a discriminator's logits.*sr.gan with train.gan_opt"),
     (["train.losses=[{type: L1Loss, loss_weight: 1}]"], 'unknown option "loss_weight" .did you mean "weight"'),
     (["val.metrics_enabled=true"], "unknown key val.metrics_enabled .use metrics"),
     (["train.losses=[{type: output}]"], "compares with a teacher, but the recipe has no network_g_teacher"),
@@ -54,7 +54,7 @@ def test_mistakes_are_found_before_training(
     assert not (tmp_path / "tiny").exists()
 
 
-def test_an_empty_folder_is_refused(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_an_empty_folder_raises(recipe: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match="no images"):
         check(recipe, tmp_path, f"datasets.train.dataroot_gt={tmp_path}")
 
@@ -63,15 +63,13 @@ def test_features_cannot_come_from_whole_image_outputs(recipe: dict[str, Any], t
     trained = Run(recipe, tmp_path, quiet=True).train()["models"]["net_g"]
     settings = ["train.losses=[{type: at, at: body.0}]", f"network_g_teacher={{file: {trained}}}"]
     check(recipe, tmp_path, *settings)
-    with pytest.raises(SrkdError, match="outputs holds no features"):
+    with pytest.raises(SrkdError, match="outputs contains no features"):
         check(recipe, tmp_path, *settings, "cache.kind=outputs")
     with pytest.raises(SrkdError, match=r"more than cache\.max_bytes"):
         check(recipe, tmp_path, *settings, "cache={kind: bank, max_bytes: 100}")
 
 
-def test_distilling_with_cached_outputs_brings_the_student_nearer_to_its_teacher(
-    recipe: dict[str, Any], tmp_path: Path
-) -> None:
+def test_distillation_with_cached_outputs_reduces_the_loss(recipe: dict[str, Any], tmp_path: Path) -> None:
     teacher = Run(recipe | {"name": "teacher"}, tmp_path, quiet=True).train()["models"]["net_g"]
     recipe["train"] |= {"total_iter": 120, "losses": [{"type": "output"}]}
     recipe |= {"network_g_teacher": {"file": teacher}, "manual_seed": 5}
@@ -96,7 +94,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("kind", list(NETWORKS))
-def test_option_files_of_basicsr_train_as_they_are(kind: str, photos: Path, tmp_path: Path) -> None:
+def test_basicsr_option_files_work_unchanged(kind: str, photos: Path, tmp_path: Path) -> None:
     from srkd.images.read import ImageData, read_rgb, write_image
     from srkd.images.resize import imresize
 
@@ -134,7 +132,7 @@ def test_option_files_of_basicsr_train_as_they_are(kind: str, photos: Path, tmp_
     basicsr.network(kind, **options).load_state_dict(state)
 
 
-def test_losses_of_basicsrs_forks_train_by_their_names(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_losses_of_basicsr_forks(recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe["train"] |= {
         "pixel_opt": {"type": "PSNRLoss", "loss_weight": 0.5, "reduction": "mean", "toY": True},
         "fft_opt": {"type": "FFTLoss", "loss_weight": 0.05, "reduction": "mean"},
@@ -164,7 +162,7 @@ def test_training_starts_from_a_checkpoint_of_basicsr(recipe: dict[str, Any], tm
 
 
 @pytest.mark.parametrize(("scale", "gt_size"), [(4, 16), (3, 15)])
-def test_weights_of_another_scale_start_a_network_where_not_all_must_fit(
+def test_weights_of_another_scale_initialise_a_network_if_not_strict(
     recipe: dict[str, Any], tmp_path: Path, scale: int, gt_size: int
 ) -> None:
     options = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 4, "num_block": 2}

@@ -18,7 +18,7 @@ def teacher() -> torch.nn.Module:
     return networks.build({"type": "EDSR", "num_feat": 6, "num_block": 2, "upscale": 2, "img_range": 1.0}).eval()
 
 
-def test_the_bank_holds_what_the_live_teacher_predictions_to_those_very_patches(tmp_path: Path) -> None:
+def test_the_bank_has_the_live_teachers_predictions(tmp_path: Path) -> None:
     live = LiveTeacher(teacher(), ["body.*"])
     bank = teacher_cache.build_bank(live, IMAGES, PATCHES, 20, tmp_path / "bank")
     batch = patches.to_batch(patches.BankSource(bank, 5, 0).draw(2), torch.device("cpu"))
@@ -30,8 +30,8 @@ def test_the_bank_holds_what_the_live_teacher_predictions_to_those_very_patches(
 
 
 def test_cached_outputs_equal_live_ones_away_from_the_border(tmp_path: Path) -> None:
-    """The live teacher sees a patch's own border; the cached one what surrounds it in the image. Turned patches are
-    answered as their image was, so only unturned ones agree exactly."""
+    """Near the border they differ: the cached teacher sees the surroundings of the patch. Flips and rotations are
+    off, since cached outputs are flipped and rotated, not recomputed."""
     network, margin = teacher(), 8
     cut = patches.Patches(gt_size=40, batch=4, scale=2, hflip=False, rot=False)
     outputs = teacher_cache.build_outputs(network, IMAGES, 2, tmp_path / "o")
@@ -41,7 +41,7 @@ def test_cached_outputs_equal_live_ones_away_from_the_border(tmp_path: Path) -> 
     assert difference[..., inner, inner].max() < 1e-4 < difference.max()
 
 
-def test_an_interrupted_output_cache_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+def test_an_interrupted_output_cache_is_continued(tmp_path: Path) -> None:
     class Cut(Exception):
         pass
 
@@ -61,7 +61,7 @@ def test_an_interrupted_output_cache_goes_on_and_ends_the_same(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("damage", ["zeros", "cut", "writable", "meta"])
-def test_damaged_or_foreign_caches_are_made_anew(tmp_path: Path, damage: str) -> None:
+def test_damaged_or_untrusted_caches_are_rebuilt(tmp_path: Path, damage: str) -> None:
     live = LiveTeacher(teacher(), ["body.*"])
     whole = teacher_cache.build_outputs(teacher(), IMAGES, 2, tmp_path / "o")
     expected = [whole.image(i).copy() for i in range(3)]
@@ -86,7 +86,7 @@ def test_damaged_or_foreign_caches_are_made_anew(tmp_path: Path, damage: str) ->
 
 
 def test_caches_of_earlier_versions_are_still_used(tmp_path: Path) -> None:
-    """They have no digests of their files, and a teacher's outputs may have cost hours."""
+    """They have no digests, but a teacher's outputs may take hours to compute."""
     teacher_cache.build_outputs(teacher(), IMAGES, 2, tmp_path / "o")
     teacher_cache.build_bank(None, IMAGES, PATCHES, 20, tmp_path / "b")
     outputs, bank = (json.loads((tmp_path / name / "meta.json").read_text()) for name in "ob")
@@ -98,21 +98,21 @@ def test_caches_of_earlier_versions_are_still_used(tmp_path: Path) -> None:
     assert seen == [] and set(kept) == {"lr", "hr"}
 
 
-def test_a_cache_over_the_limit_is_refused_with_both_sizes() -> None:
+def test_a_cache_over_the_limit_raises_with_both_sizes() -> None:
     with pytest.raises(SrkdError, match=r"would take 2\.00 GB, more than cache.max_bytes \(1\.00 GB\)"):
         teacher_cache.check_size(2e9, 1e9, Path("x"), "things")
     assert "0.50 GB" in teacher_cache.check_size(5e8, 1e9, Path("x"), "things")
 
 
-def test_the_banks_size_is_told_before_it_is_written(tmp_path: Path) -> None:
+def test_the_estimated_bank_size_matches_the_files(tmp_path: Path) -> None:
     shapes = {"body.0": (6, 8, 8)}
-    told = teacher_cache.bank_bytes(PATCHES, 20, shapes, output=True)
+    expected = teacher_cache.bank_bytes(PATCHES, 20, shapes, output=True)
     teacher_cache.build_bank(LiveTeacher(teacher(), ["body.0"]), IMAGES, PATCHES, 20, tmp_path / "bank")
     written = sum(path.stat().st_size for path in (tmp_path / "bank").glob("*.npy"))
-    assert abs(written - told) < 2000
+    assert abs(written - expected) < 2000
 
 
-def test_hashes_tell_networks_apart() -> None:
+def test_hashes_differ_between_networks() -> None:
     one, other = teacher(), teacher()
     assert teacher_cache.network_hash(one) == teacher_cache.network_hash(other)
     with torch.no_grad():
@@ -120,7 +120,7 @@ def test_hashes_tell_networks_apart() -> None:
     assert teacher_cache.network_hash(one) != teacher_cache.network_hash(other)
 
 
-def test_a_teacher_that_predictions_nan_is_refused(tmp_path: Path) -> None:
+def test_a_teacher_with_nan_outputs_raises(tmp_path: Path) -> None:
     network = teacher()
     torch.nn.init.constant_(network.conv_last.bias, float("nan"))
     with pytest.raises(SrkdError, match="NaN"):

@@ -1,4 +1,4 @@
-"""Which images a recipe's sets name, and which LR file belongs to which HR file."""
+"""Selection of a recipe's images, and pairing of LR and HR files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from srkd.sr.training_images import training_images, validation_images
 
 
 def save(folder: Path, names: Sequence[str], side: int = 8, start: int = 0) -> Path:
-    """Images of one value each, `start`, `start` + 1, ..., by which they are known."""
+    """Write images of constant values `start`, `start` + 1, ..., which identify them."""
     for value, name in enumerate(names, start):
         write_image(folder / f"{name}.png", ImageData(np.full((side, side, 3), value, np.uint8)))
     return folder
@@ -42,7 +42,7 @@ def hr(tmp_path: Path) -> Path:
     return save(tmp_path / "hr", ["a", "b", "c"])
 
 
-def test_only_what_the_list_names_is_trained_on(hr: Path, tmp_path: Path) -> None:
+def test_meta_info_file_selects_images(hr: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("c.png (8,8,3)\n\na.png\nc.png (8,8,3)\n")
     spec = train(dataroot_gt=hr, meta_info_file=str(tmp_path / "list.txt"))
     assert [value for value, _ in values(spec)] == [2, 0]
@@ -52,7 +52,7 @@ def test_only_what_the_list_names_is_trained_on(hr: Path, tmp_path: Path) -> Non
     assert len(validation_images(spec, 2)) == 2
 
 
-def test_a_list_may_name_files_in_folders_below_and_of_several_roots(hr: Path, tmp_path: Path) -> None:
+def test_meta_info_file_with_subfolders_and_several_roots(hr: Path, tmp_path: Path) -> None:
     save(tmp_path / "more" / "below", ["d"], start=7)
     (tmp_path / "list.txt").write_text("below/d.png (8,8,3)\nb.png (8,8,3)\n")
     spec = train(dataroot_gt=[hr, tmp_path / "more"], meta_info_file=str(tmp_path / "list.txt"))
@@ -63,11 +63,11 @@ def test_a_list_may_name_files_in_folders_below_and_of_several_roots(hr: Path, t
     ("text", "message"),
     [
         ("a.png\nbb.png (8,8,3)\n", r'list\.txt, line 2: no image bb\.png in .*hr .did you mean "b\.png"'),
-        ("\n", "names no image"),
+        ("\n", "contains no image names"),
         (None, "cannot read the meta_info_file: No such file"),
     ],
 )
-def test_a_list_that_is_wrong_is_named(hr: Path, tmp_path: Path, text: str | None, message: str) -> None:
+def test_an_invalid_meta_info_file_raises(hr: Path, tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / "list.txt").write_text(text)
     with pytest.raises(SrkdError, match=message):
@@ -82,12 +82,12 @@ def test_lr_files_are_found_by_the_template(hr: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("template", ["low", "{}_{}", "{0}", "{name}x2", "{:s}"])
-def test_a_template_holds_the_name_once(hr: Path, template: str) -> None:
-    with pytest.raises(ValueError, match=r"must hold \{\} once"):
+def test_a_template_must_contain_the_name_once(hr: Path, template: str) -> None:
+    with pytest.raises(ValueError, match=r"must contain \{\} once"):
         train(dataroot_gt=hr, filename_tmpl=template)
 
 
-def test_what_is_left_out_may_have_its_lr_file_or_not(hr: Path, tmp_path: Path) -> None:
+def test_excluded_images_need_no_lr_file(hr: Path, tmp_path: Path) -> None:
     spec = train(dataroot_gt=hr, dataroot_lq=save(tmp_path / "lr", ["a", "b", "c"], 4, 10), exclude=["b"])
     assert values(spec) == [(0, 10), (2, 12)]
     (tmp_path / "lr" / "b.png").unlink()
@@ -99,14 +99,14 @@ def test_what_is_left_out_may_have_its_lr_file_or_not(hr: Path, tmp_path: Path) 
         values(spec)
 
 
-def test_names_that_match_nothing_are_mistakes(hr: Path) -> None:
+def test_names_that_match_no_image_raise(hr: Path) -> None:
     with pytest.raises(SrkdError, match=r'exclude: "a\.png" matches no image .did you mean "a".*without suffix'):
         values(train(dataroot_gt=hr, exclude=["b", "a.png"]))
     with pytest.raises(SrkdError, match=r'only of the validation set "v": "d" matches no image'):
         validation_images(ValSet(name="v", dataroot_gt=str(hr), only=["a", "d"]), 2)
 
 
-def test_several_folders_are_paired_one_by_one_where_names_repeat(hr: Path, tmp_path: Path) -> None:
+def test_folders_are_paired_in_order_if_names_repeat(hr: Path, tmp_path: Path) -> None:
     more, lr = save(tmp_path / "more", ["a", "b"], start=5), save(tmp_path / "lr", ["a", "b", "c"], 4, 10)
     lower = save(tmp_path / "lower", ["a", "b"], 4, 15)
     expected = [(0, 10), (1, 11), (2, 12), (5, 15), (6, 16)]
@@ -119,14 +119,14 @@ def test_several_folders_are_paired_one_by_one_where_names_repeat(hr: Path, tmp_
         values(train(dataroot_gt=hr, dataroot_lq=[lr, lower]))
 
 
-def test_folders_of_different_names_are_paired_in_any_order(hr: Path, tmp_path: Path) -> None:
+def test_folders_with_distinct_names_are_paired_in_any_order(hr: Path, tmp_path: Path) -> None:
     more = save(tmp_path / "more", ["d"], start=5)
     lr, lower = save(tmp_path / "lr", ["a", "b", "c"], 4, 10), save(tmp_path / "lower", ["d"], 4, 15)
     expected = [(0, 10), (1, 11), (2, 12), (5, 15)]
     assert values(train(dataroot_gt=[hr, more], dataroot_lq=[lower, lr])) == expected
 
 
-def test_an_lmdb_is_refused_by_its_name(tmp_path: Path) -> None:
+def test_an_lmdb_raises(tmp_path: Path) -> None:
     (tmp_path / "unpacked").mkdir()
     (tmp_path / "unpacked" / "data.mdb").touch()
     for root in (tmp_path / "DIV2K.lmdb", tmp_path / "unpacked"):

@@ -18,7 +18,7 @@ class Nearest(torch.nn.Module):
         return x.repeat_interleave(2, -1).repeat_interleave(2, -2)
 
 
-def test_metrics_of_basicsr_by_their_names_are_basicsrs(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_basicsr_metric_names_give_basicsrs_values(recipe: dict[str, Any], tmp_path: Path) -> None:
     write_image(tmp_path / "hr" / "p.png", ImageData(textured(0, 220, 240)))
     recipe["datasets"]["val"] = {"name": "one", "dataroot_gt": str(tmp_path / "hr")}
     recipe["val"] = {
@@ -40,6 +40,6 @@ def test_metrics_of_basicsr_by_their_names_are_basicsrs(recipe: dict[str, Any], 
     assert scores["niqe_one"] == pytest.approx(basicsr.niqe(output, 4))
 
 
-def test_other_processes_score_nothing(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_inactive_processes_return_no_scores(recipe: dict[str, Any], tmp_path: Path) -> None:
     checked, _ = validate(SRRecipe, recipe)
     assert Validator(checked, active=False).score(Nearest(), 1, tmp_path) == {}

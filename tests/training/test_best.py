@@ -1,4 +1,4 @@
-"""The best checkpoint by a validation's score, and training that stops when there is no better one."""
+"""The best checkpoint by a validation score, and early stopping."""
 
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,20 @@ from srkd.training.recipe import override
 from srkd.training.run import Run
 
 
-def test_higher_or_lower_is_better_and_nan_never_is() -> None:
+def test_best_tracks_higher_or_lower_scores_and_ignores_nan() -> None:
     best = Best("psnr", patience=2)
-    seen = [best.see(step, {"psnr": value}) for step, value in enumerate([float("nan"), 1.0, 1.0, 3.0, 2.0, 2.5])]
+    seen = [best.update(step, {"psnr": value}) for step, value in enumerate([float("nan"), 1.0, 1.0, 3.0, 2.0, 2.5])]
     assert seen == [False, True, False, True, False, False]
     assert (best.value, best.step, best.exhausted) == (3.0, 3, True)
-    assert not best.see(9, {"ssim": 9.0}) and best.since == 2
+    assert not best.update(9, {"ssim": 9.0}) and best.since == 2
     low = Best("niqe", higher=False)
-    assert [low.see(step, {"niqe": value}) for step, value in enumerate([3.0, 4.0, 2.0])] == [True, False, True]
+    assert [low.update(step, {"niqe": value}) for step, value in enumerate([3.0, 4.0, 2.0])] == [True, False, True]
     assert not low.exhausted
 
 
 @pytest.fixture
 def scored(recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """A recipe that validates after each of its 8 steps, of whose scores the fourth is the best."""
+    """A recipe that validates after each of its 8 steps, of which the fourth is the best."""
     recipe["train"] |= {"total_iter": 8, "ema_decay": 0.5}
     recipe["val"] = {"val_freq": 1}
     values = {1: 20.0, 2: 22.0, 3: 21.0, 4: 25.0, 5: 24.0, 6: 23.0, 7: 24.5, 8: 24.9}
@@ -48,7 +48,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return all(torch.equal(a[key], b[key]) for key in a)
 
 
-def test_the_best_weights_are_kept(scored: dict[str, Any], tmp_path: Path) -> None:
+def test_best_weights_are_saved(scored: dict[str, Any], tmp_path: Path) -> None:
     scored["logger"]["save_checkpoint_freq"] = 4
     result = Run(scored, tmp_path, quiet=True).train()
     assert result["best"]["step"] == 4 and (result["best"]["score"], result["best"]["value"]) == ("psnr_photos", 25.0)
@@ -59,14 +59,14 @@ def test_the_best_weights_are_kept(scored: dict[str, Any], tmp_path: Path) -> No
     assert again == result
 
 
-def test_the_recipe_may_name_the_score_and_what_is_better(scored: dict[str, Any], tmp_path: Path) -> None:
+def test_recipe_selects_the_score_and_its_direction(scored: dict[str, Any], tmp_path: Path) -> None:
     result = Run(override(scored, ["val.best=ssim_photos"]), tmp_path, quiet=True).train()
     assert result["best"]["step"] == 1
     metrics = "val.metrics={psnr: {type: calculate_psnr, better: lower}}"
     assert Run(override(scored, [metrics]), tmp_path, quiet=True).train()["best"]["step"] == 1
 
 
-def test_training_stops_when_nothing_better_comes_and_stays_so(scored: dict[str, Any], tmp_path: Path) -> None:
+def test_early_stopping_and_resuming_after_it(scored: dict[str, Any], tmp_path: Path) -> None:
     scored["val"]["patience"] = 3
     result = Run(scored, tmp_path, quiet=True).train()
     assert (result["step"], result["finished"], result["best"]["step"]) == (7, True, 4)
@@ -79,12 +79,12 @@ def test_training_stops_when_nothing_better_comes_and_stays_so(scored: dict[str,
         sliced = Run(scored | {"name": "cut"}, tmp_path, resume=True, budget=0, quiet=True).train()
     assert sliced["step"] == 7 and same(state(sliced, "latest"), state(result, "latest"))
     assert same(state(sliced, "best"), state(result, "best"))
-    # More patience goes on.
+    # With more patience training continues.
     more = Run(override(scored, ["val.patience=5"]), tmp_path, resume=True, quiet=True).train()
     assert (more["step"], more["best"]["step"]) == (8, 4)
 
 
-def test_a_single_validation_keeps_no_best(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_a_single_validation_saves_no_best_weights(recipe: dict[str, Any], tmp_path: Path) -> None:
     result = Run(recipe, tmp_path, quiet=True).train()
     assert "best" not in result and not list((tmp_path / "tiny" / "models").glob("*best*"))
 
@@ -94,11 +94,9 @@ def test_a_single_validation_keeps_no_best(recipe: dict[str, Any], tmp_path: Pat
     [
         (["val={val_freq: 1, best: psnr_photo}"], 'unknown score in val.best "psnr_photo" .did you mean "psnr_photos"'),
         (["val={patience: 2}"], "val.patience: needs val.val_freq"),
-        (["val={val_freq: 1, patience: 2, metrics: {}}"], r"val\.patience: needs .* a validation set whose score"),
+        (["val={val_freq: 1, patience: 2, metrics: {}}"], r"val\.patience: needs .* a validation set with metrics"),
     ],
 )
-def test_mistakes_are_found_by_the_dry_run(
-    recipe: dict[str, Any], tmp_path: Path, settings: list[str], message: str
-) -> None:
+def test_mistakes_fail_the_dry_run(recipe: dict[str, Any], tmp_path: Path, settings: list[str], message: str) -> None:
     with pytest.raises(SrkdError, match=message):
         Run(override(recipe, settings), tmp_path, quiet=True).dry_run()

@@ -11,7 +11,7 @@ from srkd.training import checkpoint
 from srkd.training.ema import Ema
 
 
-def test_weights_come_back_with_their_description(tmp_path: Path) -> None:
+def test_weights_and_description_round_trip(tmp_path: Path) -> None:
     state = nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last).state_dict()
     checkpoint.save_weights(tmp_path / "w.safetensors", state, {"scale": 2, "network": {"type": "X"}})
     back, meta = checkpoint.load_weights(tmp_path / "w.safetensors")
@@ -20,7 +20,7 @@ def test_weights_come_back_with_their_description(tmp_path: Path) -> None:
     assert list(back) == sorted(state)
 
 
-def test_weights_are_as_readable_as_any_file(tmp_path: Path) -> None:
+def test_weights_have_default_file_permissions(tmp_path: Path) -> None:
     checkpoint.save_weights(tmp_path / "w.safetensors", nn.Linear(1, 1).state_dict(), {})
     (tmp_path / "any").touch()
     assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "any").stat().st_mode
@@ -34,7 +34,7 @@ def test_torch_files_of_other_tools_load(tmp_path: Path, wrap: str | None) -> No
     assert list(back) == ["weight", "bias"] and meta == {}
 
 
-def test_the_average_is_taken_before_the_weights(tmp_path: Path) -> None:
+def test_averaged_weights_are_preferred(tmp_path: Path) -> None:
     torch.save({"params": {"w": torch.zeros(1)}, "params_ema": {"w": torch.ones(1)}}, tmp_path / "w.pth")
     assert checkpoint.load_weights(tmp_path / "w.pth")[0]["w"].item() == 1
 
@@ -48,21 +48,21 @@ class _Canary:
 
 
 @pytest.mark.parametrize("legacy", [True, False])
-def test_a_pickle_that_would_run_code_is_refused_and_not_run(tmp_path: Path, legacy: bool) -> None:
-    bomb, sprung = tmp_path / "bomb.pth", tmp_path / "sprung"
+def test_a_pickle_with_code_raises_and_is_not_run(tmp_path: Path, legacy: bool) -> None:
+    bomb, executed = tmp_path / "bomb.pth", tmp_path / "executed"
     if legacy:
-        bomb.write_bytes(pickle.dumps(_Canary(str(sprung))))
+        bomb.write_bytes(pickle.dumps(_Canary(str(executed))))
     else:
-        torch.save({"params": _Canary(str(sprung))}, bomb)
+        torch.save({"params": _Canary(str(executed))}, bomb)
     for read in (checkpoint.load_weights, checkpoint.load_state):
         with pytest.raises(SrkdError, match="was not run"):
             read(bomb)
-    assert not sprung.exists()
+    assert not executed.exists()
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 @pytest.mark.parametrize("kept", [0, 7, 100, -20])
-def test_a_truncated_file_is_an_error_in_words(tmp_path: Path, suffix: str, kept: int) -> None:
+def test_a_truncated_file_raises(tmp_path: Path, suffix: str, kept: int) -> None:
     path = tmp_path / f"w{suffix}"
     if suffix == ".pth":
         torch.save({"params": {"w": torch.zeros(1000)}}, path)
@@ -74,13 +74,13 @@ def test_a_truncated_file_is_an_error_in_words(tmp_path: Path, suffix: str, kept
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"params": {"w": "text"}}, {"epoch": 3}, {}])
-def test_a_file_without_weights_is_refused(tmp_path: Path, content: object) -> None:
+def test_a_file_without_weights_raises(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(SrkdError, match="no table of weights"):
         checkpoint.load_weights(tmp_path / "w.pth")
 
 
-def test_weights_of_another_network_name_the_differences() -> None:
+def test_weights_of_another_network_raise_with_the_differences() -> None:
     with pytest.raises(SrkdError, match=r"missing bias; unexpected b; weight is \(2, 3\), the network's \(2, 2\)"):
         checkpoint.load_into(nn.Linear(2, 2), {"weight": torch.zeros(2, 3), "b": torch.zeros(1)}, "file")
     network = nn.Linear(2, 2)
@@ -90,7 +90,7 @@ def test_weights_of_another_network_name_the_differences() -> None:
     assert checkpoint.load_into(network, network.state_dict(), "file") is None
 
 
-def test_what_has_another_shape_is_skipped_where_not_all_must_fit() -> None:
+def test_weights_of_another_shape_are_skipped_if_not_strict() -> None:
     network = nn.Linear(2, 2)
     before = network.weight.detach().clone()
     state = {"weight": torch.ones(3, 2), "bias": torch.ones(2)}
@@ -116,7 +116,7 @@ def test_the_average_follows_the_formula_and_swaps_back() -> None:
     assert network[0].weight.item() == 3.0
 
 
-def test_the_average_of_a_short_run_forgets_the_random_start() -> None:
+def test_the_average_of_a_short_run_forgets_the_initial_weights() -> None:
     network = nn.Linear(1, 1, bias=False)
     nn.init.constant_(network.weight, 1000.0)
     ema = Ema({"g": network}, 0.999)

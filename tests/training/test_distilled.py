@@ -1,4 +1,4 @@
-"""The base of the adapters, by a task of two Gaussian classes."""
+"""The base class of the adapters, tested with a task of two Gaussian classes."""
 
 from __future__ import annotations
 
@@ -65,14 +65,14 @@ def train(data: dict[str, Any], root: Any, **options: Any) -> dict[str, Any]:
     return Run(data, root, quiet=True, **options).train()
 
 
-def test_it_learns_and_its_checkpoint_says_what_it_is(tmp_path: Any) -> None:
+def test_it_learns_and_its_checkpoint_has_a_description(tmp_path: Any) -> None:
     result = train(recipe(), tmp_path)
     assert result["metrics"]["accuracy"] > 0.8
     _, meta = load_weights(result["models"]["net"])
     assert meta["task"] == "test_distilled:Points" and meta["network"] == {"width": 4}
 
 
-def test_the_best_network_by_a_score_is_kept_and_ends_the_training(tmp_path: Any) -> None:
+def test_best_checkpoint_and_early_stopping_by_a_score(tmp_path: Any) -> None:
     data = recipe(val={"val_freq": 2, "best": "accuracy", "patience": 2})
     data["train"]["optim"]["lr"] = 1e-9
     result = train(data, tmp_path)
@@ -84,7 +84,7 @@ def test_the_best_network_by_a_score_is_kept_and_ends_the_training(tmp_path: Any
         Run(recipe(val={"val_freq": 2, "patience": 2}), tmp_path, quiet=True).dry_run()
 
 
-def test_a_run_cut_in_two_ends_with_the_same_bits(tmp_path: Any) -> None:
+def test_a_resumed_run_is_bit_exact(tmp_path: Any) -> None:
     whole = train(recipe(), tmp_path / "a")
     assert not train(recipe(), tmp_path / "b", budget=0.0)["finished"]
     parts = train(recipe(), tmp_path / "b", resume=True)
@@ -92,7 +92,7 @@ def test_a_run_cut_in_two_ends_with_the_same_bits(tmp_path: Any) -> None:
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
-def test_an_epoch_sees_each_example_once(tmp_path: Any) -> None:
+def test_an_epoch_uses_each_example_once(tmp_path: Any) -> None:
     (task,) = Run(recipe(batch_size=15), tmp_path, quiet=True).set_up()
     assert task.epoch_length == 4
     for epoch in range(2):
@@ -100,7 +100,7 @@ def test_an_epoch_sees_each_example_once(tmp_path: Any) -> None:
         assert sorted(seen.tolist()) == list(range(60))
 
 
-def test_distils_from_a_network_that_it_trained(tmp_path: Any) -> None:
+def test_distils_from_a_network_trained_by_the_same_task(tmp_path: Any) -> None:
     teacher = train(recipe(name="teacher", network={"width": 16}), tmp_path)["models"]["net"]
     losses = [CE, {"type": "kd"}, {"type": "fitnet", "at": "1"}]
     result = train(recipe(network_teacher={"file": teacher}, train={**recipe()["train"], "losses": losses}), tmp_path)
@@ -118,7 +118,7 @@ def test_a_student_starts_from_a_checkpoint(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"train": {**recipe()["train"], "losses": [CE, {"type": "kd"}]}}, "kd: compares with a teacher"),
         ({"train": {**recipe()["train"], "losses": [{"type": "L1Loss"}]}}, "L1Loss"),
@@ -126,8 +126,8 @@ def test_a_student_starts_from_a_checkpoint(tmp_path: Any) -> None:
         ({"pretrain_network": "none.safetensors"}, "no such checkpoint"),
     ],
 )
-def test_mistakes_are_told_in_words(tmp_path: Any, changes: dict[str, Any], words: str) -> None:
-    with pytest.raises(SrkdError, match=words):
+def test_mistakes_fail_the_dry_run(tmp_path: Any, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SrkdError, match=message):
         Run(recipe(**changes), tmp_path, quiet=True).dry_run()
 
 

@@ -1,4 +1,4 @@
-"""The dry run: a step that is undone, validation images that are likeliest to fail, and errors in one line."""
+"""The dry run: a step that is undone, validation images that are most likely to fail, and one-line errors."""
 
 import copy
 from pathlib import Path
@@ -51,7 +51,7 @@ class _Fails(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        raise ArithmeticError("no way back")
+        raise ArithmeticError("backward failed")
 
 
 def own(name: str) -> str:
@@ -74,7 +74,7 @@ def images(folder: Path, *sizes: tuple[int, int]) -> Path:
     return folder
 
 
-def test_the_step_that_is_tried_leaves_no_trace(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_the_tried_step_is_undone(recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe["train"] |= {"ema_decay": 0.9, "clip_grad_norm": 1.0, "accumulate": 2}
     (tried,) = check(recipe, tmp_path)
     run = Run(copy.deepcopy(recipe), tmp_path, quiet=True)
@@ -91,10 +91,10 @@ def test_the_step_that_is_tried_leaves_no_trace(recipe: dict[str, Any], tmp_path
     [
         ([own("Two")], "Two returns a tuple, not one tensor"),
         (["network_g.num_in_ch=1", "network_g.num_out_ch=1"], r"network_g on a batch of LR patches \(4, 3, 8, 8\): R"),
-        ([own("FailsBackward")], "ArithmeticError: no way back"),
+        ([own("FailsBackward")], "ArithmeticError: backward failed"),
     ],
 )
-def test_networks_that_cannot_be_trained_give_one_line(
+def test_networks_that_cannot_be_trained_raise_a_one_line_error(
     recipe: dict[str, Any], tmp_path: Path, settings: list[str], message: str
 ) -> None:
     with pytest.raises(SrkdError, match=message) as error:
@@ -102,11 +102,11 @@ def test_networks_that_cannot_be_trained_give_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_an_error_in_the_users_own_code_says_where(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_an_error_in_user_code_has_file_and_line(recipe: dict[str, Any], tmp_path: Path) -> None:
     folder = images(tmp_path / "v", (32, 48), (52, 48))
     with pytest.raises(SrkdError, match=r'set "photos": 52x48 \(LR 24x26\): .*\(test_dry_run\.py, line \d+\)'):
         check(recipe, tmp_path, own("Small"), f"datasets.val.dataroot_gt={folder}")
-    check(recipe, tmp_path, own("Eights"), f"datasets.val.dataroot_gt={folder}")  # padded to what it takes
+    check(recipe, tmp_path, own("Eights"), f"datasets.val.dataroot_gt={folder}")  # padded to a supported size
     (folder / "52x48.png").unlink()
     check(recipe, tmp_path, own("Small"), f"datasets.val.dataroot_gt={folder}")
 
@@ -119,7 +119,7 @@ def test_an_error_in_the_users_own_code_says_where(recipe: dict[str, Any], tmp_p
         (["val.metrics={niqe: {type: calculate_niqe}}"], "NIQE needs"),
     ],
 )
-def test_images_that_metrics_cannot_take_are_found_before_training(
+def test_images_too_small_for_a_metric_raise_before_training(
     recipe: dict[str, Any], tmp_path: Path, settings: list[str], message: str
 ) -> None:
     folder = images(tmp_path / "v", (64, 64), (14, 90))

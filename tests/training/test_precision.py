@@ -35,7 +35,7 @@ def _no_cap(monkeypatch: pytest.MonkeyPatch) -> None:
         (SAPPHIRE, "no such cap", True, False, True),
     ],
 )
-def test_what_a_processor_does_well_within_onednns_cap(
+def test_precisions_depend_on_cpu_flags_and_onednn_cap(
     processor: str, cap: str, bf16: bool, saturates: bool, sound: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "read_text", lambda self, encoding: processor)
@@ -46,7 +46,7 @@ def test_what_a_processor_does_well_within_onednns_cap(
     assert precision.cpu_flags(capped=False) == processor
 
 
-def test_processors_other_than_x86_are_taken_to_do_no_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_processors_than_x86_are_assumed_not_to_saturate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "read_text", lambda self, encoding: "Features : fp asimd asimddp i8mm\n")
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     assert not precision.int8_saturates() and openvino.int8_is_sound() and not precision.bf16_is_fast.__wrapped__("cpu")

@@ -19,17 +19,17 @@ def test_numbers_with_exponents_are_numbers(text: str, value: float) -> None:
     assert parse(f"a: {text}") == {"a": value}
 
 
-def test_words_that_look_a_little_like_numbers_stay_words() -> None:
+def test_strings_similar_to_numbers_stay_strings() -> None:
     assert parse("[e4, x2, 1e, 12a]") == ["e4", "x2", "1e", "12a"]
 
 
 @pytest.mark.parametrize("tag", ["python/object/apply:os.system ['true']", "python/name:os.system", "python/tuple [1]"])
-def test_object_tags_are_refused(tag: str) -> None:
+def test_object_tags_raise(tag: str) -> None:
     with pytest.raises(SrkdError, match="line 2"):
         parse(f"b: 1\na: !!{tag}")
 
 
-def test_overrides_reach_into_mappings_and_lists_and_change_no_original() -> None:
+def test_overrides_set_nested_values_in_a_copy() -> None:
     data = {"train": {"losses": [{"weight": 1}]}}
     changed = override(data, ["train.losses.0.weight=1e-1", "val.val_freq=5", "name=x"])
     assert changed == {"train": {"losses": [{"weight": 0.1}]}, "val": {"val_freq": 5}, "name": "x"}
@@ -37,12 +37,12 @@ def test_overrides_reach_into_mappings_and_lists_and_change_no_original() -> Non
 
 
 @pytest.mark.parametrize("setting", ["train", "=1", "train.losses.7.weight=1", "name.sub=1"])
-def test_overrides_that_make_no_sense_are_refused(setting: str) -> None:
+def test_invalid_overrides_raise(setting: str) -> None:
     with pytest.raises(SrkdError, match="--set"):
         override({"train": {"losses": [1]}, "name": "x"}, [setting])
 
 
-def test_merge_replaces_lists_and_joins_mappings() -> None:
+def test_merge_replaces_lists_and_merges_mappings() -> None:
     assert merge({"a": {"b": 1, "c": [1, 2]}}, {"a": {"c": [3]}, "d": 4}) == {"a": {"b": 1, "c": [3]}, "d": 4}
     assert merge({"a": {"b": 1}, "c": {"d": 2}}, {"a": {"b": None}, "c": None}) == {"a": {"b": None}, "c": None}
     shared = [{"a": 1}]
@@ -50,7 +50,7 @@ def test_merge_replaces_lists_and_joins_mappings() -> None:
     assert merged["x"] == merged["y"] and merged["x"][0] is not merged["y"][0]
 
 
-def test_all_mistakes_come_in_one_line_with_the_nearest_names(recipe: dict[str, Any]) -> None:
+def test_all_mistakes_are_reported_in_one_line_with_the_nearest_names(recipe: dict[str, Any]) -> None:
     recipe["train"]["totl_iter"] = recipe["train"].pop("total_iter")
     recipe["datasets"]["val"]["dataroot"] = "x"
     recipe["scal"] = 2
@@ -69,7 +69,7 @@ def test_all_mistakes_come_in_one_line_with_the_nearest_names(recipe: dict[str, 
         assert part in text
 
 
-def test_keys_of_basicsr_that_mean_nothing_are_accepted_with_a_notice(recipe: dict[str, Any]) -> None:
+def test_basicsr_keys_without_effect_are_accepted_with_a_notice(recipe: dict[str, Any]) -> None:
     recipe |= {"model_type": "SRModel", "num_gpu": "auto", "dist_params": {"backend": "nccl"}}
     recipe["datasets"]["train"]["io_backend"] = {"type": "disk"}
     _, ignored = validate(SRRecipe, recipe)
@@ -81,13 +81,13 @@ def test_keys_of_basicsr_that_mean_nothing_are_accepted_with_a_notice(recipe: di
     ]
 
 
-def test_a_resolved_recipe_reads_back_the_same(recipe: dict[str, Any]) -> None:
+def test_a_resolved_recipe_round_trips(recipe: dict[str, Any]) -> None:
     first, _ = validate(SRRecipe, recipe)
     second, ignored = validate(SRRecipe, parse(dump(first)))
     assert first == second and not ignored
 
 
-def test_reading_says_what_is_wrong_with_a_file(tmp_path) -> None:
+def test_unreadable_recipe_files_raise(tmp_path) -> None:
     with pytest.raises(SrkdError, match="cannot read the recipe"):
         read(tmp_path / "none.yml")
     (tmp_path / "list.yml").write_text("- 1")
@@ -98,7 +98,7 @@ def test_reading_says_what_is_wrong_with_a_file(tmp_path) -> None:
         read(tmp_path / "binary.yml")
 
 
-def test_typos_in_free_sections_are_found() -> None:
+def test_typos_in_sections_with_extra_keys_raise() -> None:
     class Inner(Section):
         a: int = 1
 
@@ -116,14 +116,14 @@ def test_typos_in_free_sections_are_found() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: a\nscale: 2\nname: b\n", r"r\.yml, line 3: the key \"name\" is there twice, first in line 1"),
-        ("train:\n  optim_g: {lr: 1, lr: 2}\n", r'r\.yml, line 2: the key "lr" is there twice, first in line 2'),
+        ("name: a\nscale: 2\nname: b\n", r"r\.yml, line 3: the key \"name\" is repeated, first in line 1"),
+        ("train:\n  optim_g: {lr: 1, lr: 2}\n", r'r\.yml, line 2: the key "lr" is repeated, first in line 2'),
         ("[network_g]\ntype = 'EDSR'\n", r"r\.yml: this is TOML, and a recipe is YAML"),
         ("# my recipe\n\nname = 'x'  # of the run\nscale = 2\n", "this is TOML"),
         ("- name = 1\n", "a recipe is a mapping of keys to values, this is list"),
     ],
 )
-def test_what_is_no_recipe_is_called_what_it_is(tmp_path: Path, text: str, message: str) -> None:
+def test_files_that_are_not_recipes_raise_with_the_reason(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "r.yml").write_text(text)
     with pytest.raises(SrkdError, match=message) as error:
         read(tmp_path / "r.yml")
@@ -154,7 +154,7 @@ train:
 """
 
 
-def test_mistakes_come_with_their_lines_and_other_tools_words_with_ours(tmp_path: Path) -> None:
+def test_mistakes_have_line_numbers_and_other_tools_keys_a_hint(tmp_path: Path) -> None:
     (tmp_path / "r.yml").write_text(WRONG)
     with pytest.raises(SrkdError) as error:
         validate(SRRecipe, override(read(tmp_path / "r.yml"), ["train.optim_g.lr=slow"]))
@@ -180,18 +180,18 @@ def test_mistakes_come_with_their_lines_and_other_tools_words_with_ours(tmp_path
         ("use_amp", "", "train.precision"),
     ],
 )
-def test_words_of_other_tools_and_tasks_get_ours(recipe: dict[str, Any], where: str, key: str, ours: str) -> None:
+def test_keys_of_other_tools_and_tasks_get_a_hint(recipe: dict[str, Any], where: str, key: str, ours: str) -> None:
     with pytest.raises(SrkdError) as error:
         validate(SRRecipe, override(recipe, [f"{where}.{key}=2" if key else f"{where}=2"]))
     assert f"unknown key {where}" in str(error.value) and ours in str(error.value)
 
 
-def test_a_losss_unknown_option_may_be_meant_for_the_term(recipe: dict[str, Any]) -> None:
+def test_an_unknown_loss_option_suggests_keys_of_the_term(recipe: dict[str, Any]) -> None:
     with pytest.raises(SrkdError, match=r'L1Loss: unknown option "loss_weight" .did you mean "weight"'):
         parse_terms([{"type": "L1Loss", "loss_weight": 0.5}])
 
 
-def test_paths_may_start_at_home(recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_home_is_expanded_in_paths(recipe: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     recipe["datasets"]["train"]["dataroot_gt"] = ["~/photos", "~"]
     recipe["network_g_teacher"] = {"file": "~/t.safetensors"}
@@ -204,7 +204,7 @@ def test_paths_may_start_at_home(recipe: dict[str, Any], monkeypatch: pytest.Mon
     assert recipe["cache"] == {"dir": "~/cache"}
 
 
-def test_nafnets_word_for_clipping(recipe: dict[str, Any]) -> None:
+def test_nafnets_use_grad_clip(recipe: dict[str, Any]) -> None:
     for settings, norm in (
         ({"use_grad_clip": True}, 0.01),
         ({"use_grad_clip": True, "clip_grad_norm": 1.0}, 1.0),
@@ -228,7 +228,7 @@ def _train(**changes: Any) -> Any:
     )[0].train
 
 
-def test_the_cosine_falls_from_one_to_eta_min() -> None:
+def test_the_cosine_decreases_from_one_to_eta_min() -> None:
     train = _train(scheduler={"type": "cosine", "eta_min": 1e-5})
     assert factor(0, train, 1e-3) == 1
     assert factor(50, train, 1e-3) == pytest.approx(0.505)
@@ -257,7 +257,7 @@ def test_schedules_equal_torch_step_by_step() -> None:
             reference.step()
 
 
-def test_cosine_restarts_start_again_at_their_weights() -> None:
+def test_cosine_restarts_at_the_restart_weights() -> None:
     spec = {"type": "CosineAnnealingRestartLR", "periods": [40, 60], "restart_weights": [1, 0.5], "eta_min": 0}
     train = _train(scheduler=spec)
     # As in BasicSR, the last step of a period is at its lowest rate and the next one starts again.
@@ -304,7 +304,7 @@ def test_the_cyclic_cosine_has_a_lowest_rate_for_each_period() -> None:
         assert lr * factor(step, train, lr) == pytest.approx(lows[i] + weights[i] * 0.5 * (lr - lows[i]) * wave), step
 
 
-def test_the_cosine_may_have_its_own_length() -> None:
+def test_the_cosine_may_be_shorter_than_the_run() -> None:
     train = _train(scheduler={"type": "TrueCosineAnnealingLR", "T_max": 40, "eta_min": 0})
     assert [factor(s, train, 1.0) for s in (0, 20, 40, 60, 80)] == pytest.approx([1, 0.5, 0, 0.5, 1])
 
@@ -320,17 +320,17 @@ def test_the_cosine_may_have_its_own_length() -> None:
         ({"type": "CosineAnnealingRestartLR", "periods": [0]}, "periods must be positive"),
     ],
 )
-def test_lists_of_a_schedule_that_do_not_fit_together(spec: dict[str, Any], message: str) -> None:
+def test_schedule_lists_of_inconsistent_lengths_raise(spec: dict[str, Any], message: str) -> None:
     with pytest.raises(SrkdError, match=message):
         check(_train(scheduler=spec))
 
 
-def test_warm_up_rises_in_a_line() -> None:
+def test_warm_up_is_linear() -> None:
     train = _train(scheduler={"type": "constant"}, warmup_iter=4)
     assert [factor(s, train, 1.0) for s in range(5)] == [0.25, 0.5, 0.75, 1, 1]
 
 
-def test_merge_keys_that_grow_without_end_are_refused() -> None:
+def test_exponential_merge_keys_raise() -> None:
     rows = ["a0: &a0 {" + ", ".join(f"k{n}: {n}" for n in range(10)) + "}"]
     rows += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 12)]
     try:  # PyYAML from 6.0.3 merges each key once, older ones as often as it is named
@@ -342,7 +342,7 @@ def test_merge_keys_that_grow_without_end_are_refused() -> None:
     assert parse("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}")["b"] == {"x": 3, "y": 2}
 
 
-def test_only_a_file_of_the_size_of_a_recipe_is_read(tmp_path: Path) -> None:
+def test_pipes_devices_and_large_files_raise(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.yml")
     (tmp_path / "large.yml").write_text("name: x\n" * 200_000)
     (tmp_path / "link.yml").symlink_to("/dev/zero")

@@ -11,7 +11,7 @@ from srkd.training import report
 from srkd.training.run import Run
 
 
-def test_a_finished_runs_page(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_report_of_a_finished_run(recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe["val"] = {"val_freq": 3}
     run = Run(recipe, tmp_path, quiet=True)
     page = report.write(run, run.train()).read_text()
@@ -20,7 +20,7 @@ def test_a_finished_runs_page(recipe: dict[str, Any], tmp_path: Path) -> None:
     assert "trained" in page and "total_iter: 6" in page and "Protocol: x2, MATLAB bicubic LR" in page
 
 
-def test_stages_have_curves_of_their_own_and_no_validation_set_no_scores(
+def test_each_stage_has_curves_and_without_validation_there_are_no_scores(
     recipe: dict[str, Any], tmp_path: Path
 ) -> None:
     del recipe["datasets"]["val"]
@@ -32,7 +32,7 @@ def test_stages_have_curves_of_their_own_and_no_validation_set_no_scores(
     assert page.count("total_iter: 2\n") == page.count("total_iter: 3\n") == 1
 
 
-def test_a_page_that_cannot_be_made_does_not_undo_a_training(
+def test_a_failed_report_does_not_fail_the_training(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
     from srkd.errors import SrkdError

@@ -44,7 +44,7 @@ def same(a: Path, b: Path) -> bool:
     return all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_num_gpu_0_trains_on_the_cpu_and_more_than_there_are_processes_gives_a_notice(
+def test_num_gpu_0_trains_on_the_cpu_and_more_gpus_than_processes_give_a_notice(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -53,7 +53,7 @@ def test_num_gpu_0_trains_on_the_cpu_and_more_than_there_are_processes_gives_a_n
     assert not Run(recipe | {"num_gpu": 0}, tmp_path).notices
 
 
-def test_a_run_writes_what_it_promises_and_learns(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_writes_all_files_and_learns(recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe["train"]["total_iter"] = 40
     recipe["val"] = {"val_freq": 20, "save_img": True}
     result = Run(recipe, tmp_path, quiet=True).train()
@@ -70,14 +70,14 @@ def test_a_run_writes_what_it_promises_and_learns(recipe: dict[str, Any], tmp_pa
     assert meta["scale"] == 2 and meta["network"]["type"] == "EDSR" and meta["metrics"] == result["metrics"]
 
 
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_runs_are_bit_exact_per_seed(recipe: dict[str, Any], tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         Run(recipe | {"name": name, "manual_seed": seed}, tmp_path, quiet=True).train()
     assert same(tmp_path / "a", tmp_path / "b") and not same(tmp_path / "a", tmp_path / "c")
 
 
 @pytest.mark.parametrize("kind", ["live", "bank"])
-def test_stopped_and_resumed_equals_uninterrupted_with_learned_parts_and_average(
+def test_resuming_is_bit_exact_with_learned_losses_and_average(
     recipe: dict[str, Any], teacher: str, tmp_path: Path, kind: str
 ) -> None:
     recipe["network_g_teacher"] = {"file": teacher}
@@ -87,13 +87,13 @@ def test_stopped_and_resumed_equals_uninterrupted_with_learned_parts_and_average
     slices = 0
     while not Run(recipe | {"name": "cut"}, tmp_path, resume=True, budget=0, quiet=True).train()["finished"]:
         slices += 1
-    assert slices == 7  # a budget of nothing still makes one step
+    assert slices == 7  # with a budget of 0 one step is still run
     assert same(tmp_path / "whole", tmp_path / "cut")
     steps = [r["step"] for r in read_metrics(tmp_path / "cut" / "metrics.jsonl") if "l_fitnet" in r]
     assert steps == list(range(1, 9))
 
 
-def test_a_run_killed_at_any_moment_resumes_to_the_same_bits(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_a_killed_run_resumes_bit_exactly(recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe["train"] |= {"total_iter": 60, "ema_decay": 0.9}
     recipe["logger"]["save_state_seconds"] = 0
     Run(recipe | {"name": "whole"}, tmp_path, quiet=True).train()
@@ -124,7 +124,7 @@ def test_a_run_killed_at_any_moment_resumes_to_the_same_bits(recipe: dict[str, A
     assert same(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_a_run_killed_between_its_last_step_and_its_models_still_gets_them(
+def test_a_run_killed_between_its_last_step_and_saving_its_models_is_finished_on_resume(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe["val"] = {"val_freq": 3}
@@ -156,14 +156,14 @@ CHANGES = [
     (["train.total_iter=4"], r"train\.total_iter was 6 and is 4"),
     (["train.losses=[{type: MSELoss}]"], r"train\.losses was the default and is \[\{"),
     (["datasets.train.gt_size=20"], r"datasets\.train\.gt_size was 16 and is 20"),
-    (["datasets.train.batch_size_per_gpu=2"], 'since the global batch changed .the global batch was "4" and is "2"'),
-    (["datasets.train.exclude=[p0]"], "since the training images changed"),
+    (["datasets.train.batch_size_per_gpu=2"], 'because the global batch changed .the global batch was "4" and is "2"'),
+    (["datasets.train.exclude=[p0]"], "because the training images changed"),
     (["manual_seed=3"], "manual_seed was the default and is 3"),
 ]
 
 
 @pytest.mark.parametrize(("settings", "message"), CHANGES, ids=[change[0][0] for change in CHANGES])
-def test_resuming_with_what_changes_the_numbers_is_refused_and_the_key_is_named(
+def test_resuming_with_settings_that_affect_results_raises_with_the_key(
     recipe: dict[str, Any], tmp_path: Path, settings: list[str], message: str
 ) -> None:
     Run(recipe, tmp_path, budget=0, quiet=True).train()
@@ -173,7 +173,7 @@ def test_resuming_with_what_changes_the_numbers_is_refused_and_the_key_is_named(
             attempt(Run(changed, tmp_path, resume=True, quiet=True))
 
 
-def test_what_changes_no_number_may_change_before_a_run_is_resumed(
+def test_settings_that_do_not_affect_results_may_change_on_resume(
     recipe: dict[str, Any], tmp_path: Path, photos: Path
 ) -> None:
     teacher = Run(recipe | {"name": "teacher"}, tmp_path, quiet=True).train()["models"]["net_g"]
@@ -203,7 +203,7 @@ def test_what_changes_no_number_may_change_before_a_run_is_resumed(
     assert same(tmp_path / "whole", tmp_path / "tiny")
 
 
-def test_a_damaged_newest_state_falls_back_to_the_one_before(
+def test_a_damaged_newest_state_falls_back_to_the_previous_one(
     recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe["logger"]["save_checkpoint_freq"] = 3
@@ -214,8 +214,8 @@ def test_a_damaged_newest_state_falls_back_to_the_one_before(
     os.truncate(states[1], 1000)
     shutil.rmtree(tmp_path / "tiny" / "models")
     Run(recipe, tmp_path, resume=True).train()
-    assert "000000006.pt: truncated or not a checkpoint" in (said := capsys.readouterr().err)
-    assert "the state before it is 000000003.pt" in said
+    assert "000000006.pt: truncated or not a checkpoint" in (messages := capsys.readouterr().err)
+    assert "using the previous state 000000003.pt" in messages
     assert same(tmp_path / "whole", tmp_path / "tiny")
     for path in states:
         os.truncate(path, 10)
@@ -223,7 +223,7 @@ def test_a_damaged_newest_state_falls_back_to_the_one_before(
         Run(recipe, tmp_path, resume=True, quiet=True).train()
 
 
-def test_a_finished_run_goes_on_when_more_steps_are_planned(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_a_finished_run_continues_with_a_larger_total_iter(recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe["train"]["scheduler"] = {"type": "MultiStepLR", "milestones": [7]}
     Run(override(recipe, ["name=whole", "train.total_iter=9"]), tmp_path, quiet=True).train()
     Run(recipe, tmp_path, quiet=True).train()
@@ -234,12 +234,12 @@ def test_a_finished_run_goes_on_when_more_steps_are_planned(recipe: dict[str, An
     Run(recipe | {"name": "cosine"}, tmp_path, quiet=True).train()
     run = Run(override(recipe, ["name=cosine", "train.total_iter=9"]), tmp_path, resume=True, quiet=True)
     assert run.train()["step"] == 9
-    assert any("goes on from step 6 with the learning rates of a run of 9 steps" in notice for notice in run.notices)
-    with pytest.raises(SrkdError, match=r"is at step 9, and train\.total_iter is 6"):
+    assert any("resumes at step 6 with the learning rates of a run of 9 steps" in notice for notice in run.notices)
+    with pytest.raises(SrkdError, match=r"is at step 9, but train\.total_iter is 6"):
         Run(recipe | {"name": "cosine"}, tmp_path, resume=True, quiet=True).train()
 
 
-def test_a_recipe_may_name_the_state_to_go_on_from(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_resume_state_of_a_recipe(recipe: dict[str, Any], tmp_path: Path) -> None:
     Run(recipe | {"name": "whole"}, tmp_path, quiet=True).train()
     Run(recipe, tmp_path, budget=0, quiet=True).train()
     state = tmp_path / "tiny" / "training_states" / "000000001.pt"
@@ -257,7 +257,7 @@ def test_a_recipe_may_name_the_state_to_go_on_from(recipe: dict[str, Any], tmp_p
         Run(recipe | {"name": "new"}, tmp_path, quiet=True).dry_run()
 
 
-def test_a_state_from_before_settings_were_kept_is_resumed(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_a_state_of_an_older_version_without_settings_is_resumed(recipe: dict[str, Any], tmp_path: Path) -> None:
     Run(recipe | {"name": "whole"}, tmp_path, quiet=True).train()
     Run(recipe, tmp_path, budget=0, quiet=True).train()
     path = tmp_path / "tiny" / "training_states" / "000000001.pt"
@@ -269,7 +269,7 @@ def test_a_state_from_before_settings_were_kept_is_resumed(recipe: dict[str, Any
     assert same(tmp_path / "whole", tmp_path / "tiny") and any("was not compared" in notice for notice in run.notices)
 
 
-def test_an_older_run_of_the_name_is_kept_aside(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_an_older_run_of_the_same_name_is_archived(recipe: dict[str, Any], tmp_path: Path) -> None:
     for _ in range(2):
         Run(recipe, tmp_path, quiet=True).train()
     assert len(list(tmp_path.glob("tiny_archived_*/models/net_g_latest.safetensors"))) == 1
@@ -288,14 +288,16 @@ def names(folder: Path) -> list[str]:
         {"stages": [{}, {"datasets": {"train": {"gt_size": 4096}}}]},
     ],
 )
-def test_a_mistake_moves_no_older_run_aside(change: dict[str, Any], recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_an_older_run_is_not_archived_if_the_recipe_is_wrong(
+    change: dict[str, Any], recipe: dict[str, Any], tmp_path: Path
+) -> None:
     Run(recipe, tmp_path, quiet=True).train()
     with pytest.raises(SrkdError):
         Run(merge({**recipe, "train": {**recipe["train"], "losses": KD}}, change), tmp_path, quiet=True).train()
     assert names(tmp_path) == ["tiny"]
 
 
-def test_checking_later_stages_changes_no_training(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_checking_later_stages_does_not_affect_training(recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe["stages"] = [{}, {"train": {"total_iter": 1}}]
     for _ in range(2):
         Run(recipe, tmp_path, quiet=True).train()
@@ -305,7 +307,7 @@ def test_checking_later_stages_changes_no_training(recipe: dict[str, Any], tmp_p
 
 
 @pytest.mark.parametrize("resume", [True, False])
-def test_a_run_that_is_being_trained_is_left_alone(resume: bool, recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_that_is_being_trained_is_locked(resume: bool, recipe: dict[str, Any], tmp_path: Path) -> None:
     Run(recipe, tmp_path, quiet=True).train()
     with locked_itself(tmp_path / "tiny"), pytest.raises(SrkdError, match="another process is training there"):
         Run(recipe, tmp_path, resume=resume, quiet=True).train()
@@ -313,39 +315,39 @@ def test_a_run_that_is_being_trained_is_left_alone(resume: bool, recipe: dict[st
     Run(recipe, tmp_path, resume=True, quiet=True).train()
 
 
-def test_of_two_that_begin_together_one_trains(
+def test_only_one_of_two_simultaneous_runs_trains(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said, setup = [], Run.make_room
+    errors, prepare = [], Run.prepare_folder
 
-    def second_begins(run: Run) -> None:
-        setup(run)
-        monkeypatch.setattr(Run, "make_room", setup)
+    def start_second(run: Run) -> None:
+        prepare(run)
+        monkeypatch.setattr(Run, "prepare_folder", prepare)
         with pytest.raises(SrkdError, match="another process is training there") as error:
             Run(recipe, tmp_path, quiet=True).train()
-        said.append(error)
+        errors.append(error)
 
-    monkeypatch.setattr(Run, "make_room", second_begins)
+    monkeypatch.setattr(Run, "prepare_folder", start_second)
     assert Run(recipe, tmp_path, quiet=True).train()["finished"]
-    assert said and names(tmp_path) == ["tiny"]
+    assert errors and names(tmp_path) == ["tiny"]
 
 
 @pytest.mark.parametrize("resume", [True, False])
-def test_a_folder_of_the_users_is_no_run(resume: bool, recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_raises(resume: bool, recipe: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "thesis.tex").write_text("x")
-    with pytest.raises(SrkdError, match="is no run of srkd's"):
+    with pytest.raises(SrkdError, match="is not a run of srkd"):
         Run(recipe, tmp_path, resume=resume, quiet=True).train()
     assert names(tmp_path) == ["tiny"] and names(tmp_path / "tiny") == ["thesis.tex"]
 
 
 @pytest.mark.parametrize("name", [".", "..", "a/b", "", ".git", "x\n"])
-def test_a_name_that_leaves_the_folder_is_refused(name: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_names_that_are_not_a_single_folder_raise(name: str, recipe: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match="name"):
         Run({**recipe, "name": name}, tmp_path)
 
 
-def test_stages_start_from_the_weights_of_the_one_before(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_stages_start_from_the_previous_stages_weights(recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe["stages"] = [{}, {"train": {"total_iter": 1, "optim_g": {"lr": 1e-12}}}]
     Run(recipe, tmp_path, quiet=True).train()
     first, second = (weights(tmp_path / "tiny" / f"stage_{k}") for k in (1, 2))
@@ -356,14 +358,14 @@ def test_stages_start_from_the_weights_of_the_one_before(recipe: dict[str, Any],
     )
 
 
-def test_validating_changes_no_training(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_validation_does_not_affect_training(recipe: dict[str, Any], tmp_path: Path) -> None:
     Run(recipe | {"name": "a", "val": {"val_freq": 0}}, tmp_path, quiet=True).train()
     Run(recipe | {"name": "b", "val": {"val_freq": 1}}, tmp_path, quiet=True).train()
     assert same(tmp_path / "a", tmp_path / "b")
 
 
 def test_accumulated_batches_equal_one_larger_batch(recipe: dict[str, Any], tmp_path: Path) -> None:
-    """The gradient of two batches is the mean of theirs: an SGD step shows it."""
+    """The gradient of two batches is the mean of their gradients, checked with an SGD step."""
     recipe["train"] |= {"total_iter": 1, "optim_g": {"type": "SGD", "lr": 0.1}, "scheduler": {"type": "constant"}}
     runs = []
     for accumulate in (1, 2):
@@ -388,7 +390,7 @@ def test_accumulated_batches_equal_one_larger_batch(recipe: dict[str, Any], tmp_
     assert not torch.equal(runs[0]["conv_last.weight"], runs[1]["conv_last.weight"])
 
 
-def test_training_that_diverges_says_so(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_diverging_training_raises(recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe["train"] |= {"total_iter": 50, "optim_g": {"type": "SGD", "lr": 1e30}}
     with pytest.raises(SrkdError, match="diverged at step"):
         Run(recipe, tmp_path, quiet=True).train()

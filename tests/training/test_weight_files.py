@@ -39,14 +39,14 @@ WRAPPED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
         key: lambda state, key=key: {key: state}
         for key in ("net", "params-ema", "params_ema", "params", "state_dict", "model", "any_single_key", "generator")
     },
-    "in itself": lambda state: {"checkpoint": {"state_dict": {"params": state}}},
-    "beside its optimiser": lambda state: {
+    "nested": lambda state: {"checkpoint": {"state_dict": {"params": state}}},
+    "with optimiser state": lambda state: {
         "epoch": 3,
         "lr": torch.tensor(0.1),
         "optimizer": {"state": {0: {"step": torch.tensor(1.0)}}},
         "weights": state,
     },
-    "beside a discriminator": lambda state: {"netD": {"a.weight": torch.zeros(2, 2)}, "netG": state},
+    "with a discriminator": lambda state: {"netD": {"a.weight": torch.zeros(2, 2)}, "netG": state},
     "averaged before plain": lambda state: {
         "params": {key: value + 1 for key, value in state.items()},
         "params_ema": state,
@@ -73,7 +73,7 @@ WRAPPED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
 
 @pytest.mark.parametrize("kind", list(WRAPPED))
 @pytest.mark.parametrize("suffix", [".pth", ".PTH", ".ckpt", ".safetensors", ".SafeTensors"])
-def test_weights_are_found_wherever_they_are(tmp_path: Path, kind: str, suffix: str) -> None:
+def test_weights_are_found_under_any_key_and_suffix(tmp_path: Path, kind: str, suffix: str) -> None:
     state = WRAPPED[kind](weights())
     path = tmp_path / f"net{suffix}"
     if "safe" in suffix.lower():
@@ -87,12 +87,12 @@ def test_weights_are_found_wherever_they_are(tmp_path: Path, kind: str, suffix: 
     assert all(torch.equal(value, weights()[key]) for key, value in network.state_dict().items() if value.dim())
 
 
-@pytest.mark.parametrize("made", [torch.jit.script, lambda net: torch.jit.trace(net, torch.rand(1, 3, 8, 8))])
+@pytest.mark.parametrize("export", [torch.jit.script, lambda net: torch.jit.trace(net, torch.rand(1, 3, 8, 8))])
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
-def test_torchscript_is_read_without_running_it(tmp_path: Path, made: Callable[[nn.Module], Any]) -> None:
+def test_torchscript_is_read_without_running_it(tmp_path: Path, export: Callable[[nn.Module], Any]) -> None:
     network = Net().eval().half()
     with torch.no_grad():
-        script = torch.jit.script(network) if made is torch.jit.script else made(network.float())
+        script = torch.jit.script(network) if export is torch.jit.script else export(network.float())
     script.save(str(tmp_path / "net.pt"))
     state, meta = load_weights(tmp_path / "net.pt")
     assert meta == {"torchscript": True}
@@ -122,7 +122,7 @@ def tensor(size: tuple[int, ...]) -> bytes:
     return b"\x80\x02c__torch__\nNet\n)\x81}(X\x06\0\0\0weight" + rebuilt + b"ub."
 
 
-def test_torchscript_that_is_more_than_weights_is_refused(tmp_path: Path) -> None:
+def test_torchscript_with_more_than_weights_raises(tmp_path: Path) -> None:
     assert load_weights(archive(tmp_path / "two.pt", tensor((2,))))[0]["weight"].tolist() == [0, 0]
     for name, pickled, compression in (
         ("code.pt", pickle.dumps(Calls()), zipfile.ZIP_STORED),
@@ -141,28 +141,30 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".pt"])
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         (PAGE, "not a checkpoint but an HTML page"),
         (b"\xef\xbb\xbf<HTML>", "an HTML page"),
-        (POINTER, "a git-LFS pointer, which only names it: run `git lfs pull`"),
+        (POINTER, "a git-LFS pointer: run `git lfs pull`"),
         (b"", "an empty file"),
-        (b"404: Not Found", 'text, which begins "404: Not Found"'),
-        (b'{"message": "API rate limit exceeded"}', "text, which begins"),
+        (b"404: Not Found", 'text that starts with "404: Not Found"'),
+        (b'{"message": "API rate limit exceeded"}', "text that starts with"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG image"),
         (b"\x1f\x8b\x08" + bytes(100), "a gzip archive: unpack it first"),
     ],
 )
-def test_what_is_no_checkpoint_is_called_what_it_is(tmp_path: Path, suffix: str, content: bytes, words: str) -> None:
+def test_other_files_raise_with_the_name_of_their_format(
+    tmp_path: Path, suffix: str, content: bytes, message: str
+) -> None:
     path = tmp_path / f"net{suffix}"
     path.write_bytes(content)
     with pytest.raises(SrkdError) as caught:
         load_weights(path)
-    assert str(caught.value).startswith(f"{path}: not a checkpoint but") and words in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: not a checkpoint but") and message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_other_archives_and_folders_are_called_what_they_are(tmp_path: Path) -> None:
+def test_other_archives_and_folders_raise(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "net.pth", "w") as made:
         made.writestr("net/weights.bin", b"")
     with pytest.raises(SrkdError, match="not a checkpoint but a zip archive: unpack it first"):
@@ -171,27 +173,29 @@ def test_other_archives_and_folders_are_called_what_they_are(tmp_path: Path) -> 
         load_weights(tmp_path)
 
 
-def test_files_are_read_by_content_and_not_by_suffix(tmp_path: Path) -> None:
+def test_formats_are_detected_by_content(tmp_path: Path) -> None:
     save_file(weights(), tmp_path / "safe.pth")
     torch.save(weights(), tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     for name in ("safe.pth", "old.pt"):
         assert torch.equal(load_weights(tmp_path / name)[0]["first.weight"], weights()["first.weight"])
 
 
-def test_a_table_is_taken_by_its_name(tmp_path: Path) -> None:
+def test_a_table_is_selected_by_key(tmp_path: Path) -> None:
     tables = {"params": {"a": torch.zeros(1)}, "params_ema": {"a": torch.ones(1)}, "epoch": 3}
     torch.save(tables, tmp_path / "net.pth")
     for key, value in (("params", 0), ("params_ema", 1), (None, 1), ("params-ema", 0)):  # absent: `params`, as BasicSR
         assert load_weights(tmp_path / "net.pth", key)[0]["a"] == value
     torch.save({"a.weight": torch.zeros(1)}, tmp_path / "flat.pth")
-    with pytest.raises(SrkdError, match=r'flat.pth: holds no table "params_ema" \(param_key\); it holds the weights'):
+    with pytest.raises(
+        SrkdError, match=r'flat.pth: contains no table "params_ema" \(param_key\); the weights are at the top'
+    ):
         load_weights(tmp_path / "flat.pth", "params_ema")
     torch.save({"one": {"a": torch.zeros(2)}, "two": {"a": torch.zeros(2)}}, tmp_path / "two.pth")
-    with pytest.raises(SrkdError, match=r"holds several tables of weights \(one, two\)"):
+    with pytest.raises(SrkdError, match=r"contains several tables of weights \(one, two\)"):
         load_weights(tmp_path / "two.pth")
 
 
-def test_a_prefix_that_belongs_to_the_network_is_tried_with_first() -> None:
+def test_names_are_tried_with_their_prefix_first() -> None:
     state = {"model.0.weight": torch.zeros(2), "model.1.weight": torch.zeros(2)}  # ESRGAN's old names
     assert [sorted(found) for found in candidates(state)] == [
         ["model.0.weight", "model.1.weight"],
@@ -199,7 +203,7 @@ def test_a_prefix_that_belongs_to_the_network_is_tried_with_first() -> None:
     ]
 
 
-def test_counters_of_tools_are_told_from_batch_norms() -> None:
+def test_batch_norm_counters_are_kept() -> None:
     norm = {"n.running_mean": torch.zeros(2), "n.num_batches_tracked": torch.tensor(3)}
     stray = {"step": torch.tensor(1), "x.num_batches_tracked": torch.tensor(1)}
     assert set(without_counters({**norm, **stray})) == set(norm)
