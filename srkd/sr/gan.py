@@ -271,8 +271,8 @@ class Task(task.Task):
         """The divergence of the discriminator from its teacher, summed over batches."""
         assert self.discriminator_teacher is not None
         with torch.no_grad(), self.autocast(step, self.device):
-            theirs = [self.discriminator_teacher(images).float() for images in batches]
-        term = torch.stack([mutual_term(self.from_teacher, [a, b], 0) for a, b in zip(own, theirs, strict=True)]).sum()
+            targets = [self.discriminator_teacher(images).float() for images in batches]
+        term = torch.stack([mutual_term(self.from_teacher, [a, b], 0) for a, b in zip(own, targets, strict=True)]).sum()
         self._log(pair, {"l_d_teacher": term / 2})
         return term
 

@@ -43,7 +43,7 @@ class Details:
         Args:
             notes: captions of the crops, by set and model.
         """
-        shown: list[Section] = []
+        found: list[Section] = []
         for name, images in self.found.items():
             box = crops.busiest(images["HR"], images["bicubic"])
             labels = list(images)
@@ -53,8 +53,8 @@ class Details:
             )
             slider = {"left": "bicubic", "right": labels[-1], "caption": caption}
             cut = crops.section(images, box, (notes or {}).get(name))
-            shown.append({"heading": f"Details of {name}", "crops": {**cut, **slider}})
-        return shown
+            found.append({"heading": f"Details of {name}", "crops": {**cut, **slider}})
+        return found
 
 
 def evaluation(results: Mapping[str, Any], details: Details) -> list[Section]:

@@ -121,7 +121,7 @@ class DistilledTask(Task):
         self._dry_run(step)
         optimiser = make_optimiser(step.parameters(), self.recipe.train.optim)
         wrapped_step, wrapped = fabric.setup(step, optimiser)
-        # Kept out of this module's own state: its parameters are the network's and the objective's.
+        # Not a submodule: its parameters are already those of the network and the objective.
         object.__setattr__(self, "_step", wrapped_step)
         self.optimisers = {"net": wrapped}
 
@@ -189,8 +189,8 @@ class DistilledTask(Task):
         epoch, place = divmod(number, self.examples // size)
         # One permutation per epoch; the remainder, too small for a batch, is dropped.
         order = np.random.default_rng((seed, epoch)).permutation(self.examples)
-        mine = order[place * size : (place + 1) * size][fabric.global_rank :: fabric.world_size]
-        batch = self.collate(mine, np.random.default_rng((seed, number, fabric.global_rank, 1)))
+        local = order[place * size : (place + 1) * size][fabric.global_rank :: fabric.world_size]
+        batch = self.collate(local, np.random.default_rng((seed, number, fabric.global_rank, 1)))
         return {key: value.to(self.device) if isinstance(value, Tensor) else value for key, value in batch.items()}
 
     @property
@@ -236,9 +236,9 @@ class DistilledTask(Task):
         found = self.evaluate()
         if self.fabric.is_global_zero:
             write_json(folder.parent / "scores.json", found)
-        alone = len(found) == 1
+        single = len(found) == 1
         return {
-            metric if alone else f"{name}/{metric}": float(np.mean(list(items.values())))
+            metric if single else f"{name}/{metric}": float(np.mean(list(items.values())))
             for name, scores in found.items()
             for metric, items in scores["metrics"].items()
         }

@@ -33,10 +33,10 @@ def one_line_errors(what: str) -> Iterator[None]:
         raise
     except Exception as error:  # networks and losses may be third-party code
         text = (str(error).splitlines() or [""])[0][:300]
-        raise SrkdError(f"{what}: {type(error).__name__}: {text}{_place(error)}") from error
+        raise SrkdError(f"{what}: {type(error).__name__}: {text}{_user_location(error)}") from error
 
 
-def _place(error: BaseException) -> str:
+def _user_location(error: BaseException) -> str:
     """The file and line of an error in code that belongs neither to srkd nor to an installed package, if any."""
     own = Path(__file__).parents[1]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):

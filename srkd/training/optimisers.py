@@ -42,9 +42,9 @@ def make_optimiser(parameters: Iterable[nn.Parameter], spec: Optimiser) -> Optim
         kind([small], lr=spec.lr, **options).step()  # type: ignore[call-arg]
         return kind([p for p in parameters if p.requires_grad], lr=spec.lr, **options)  # type: ignore[call-arg]
     except Exception as error:  # torch raises various exceptions for invalid options
-        shown = ", ".join(f"{key}: {value!r}" for key, value in given.items())
+        options_text = ", ".join(f"{key}: {value!r}" for key, value in given.items())
         text = (str(error).splitlines() or [""])[0]
-        raise SrkdError(f"optimiser {spec.type}: {text or type(error).__name__}, with {{{shown}}}") from error
+        raise SrkdError(f"optimiser {spec.type}: {text or type(error).__name__}, with {{{options_text}}}") from error
 
 
 def _kinds() -> dict[str, type[Optimizer]]:

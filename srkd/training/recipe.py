@@ -304,13 +304,13 @@ def override(data: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     return result
 
 
-def _assign(node: Any, parts: list[str], value: Any, whole: str) -> None:
+def _assign(node: Any, parts: list[str], value: Any, full_key: str) -> None:
     part, rest = parts[0], parts[1:]
     if isinstance(node, list):
         if not part.isdigit() or int(part) >= len(node):
-            raise SrkdError(f"--set {whole}: {part} is not an item number (0 to {len(node) - 1})")
+            raise SrkdError(f"--set {full_key}: {part} is not an item number (0 to {len(node) - 1})")
         if rest:
-            _assign(node[int(part)], rest, value, whole)
+            _assign(node[int(part)], rest, value, full_key)
         else:
             node[int(part)] = value
     elif isinstance(node, dict):
@@ -321,9 +321,9 @@ def _assign(node: Any, parts: list[str], value: Any, whole: str) -> None:
             return
         if node.get(part) is None:
             node[part] = {}
-        _assign(node[part], rest, value, whole)
+        _assign(node[part], rest, value, full_key)
     else:
-        raise SrkdError(f"--set {whole}: a {type(node).__name__} has no keys to set")
+        raise SrkdError(f"--set {full_key}: a {type(node).__name__} has no keys to set")
 
 
 def merge(base: Any, extra: Any) -> Any:
@@ -434,9 +434,9 @@ def _explain(error: Any) -> str:
     if error["type"] == "missing":
         return f"{where} is missing"
     given = error.get("input")
-    shown = f", got {given!r}" if isinstance(given, (str, int, float, bool, type(None))) else ""
-    shown = shown if len(shown) <= 200 else f"{shown[:200]}..."
-    return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}{shown}"
+    got = f", got {given!r}" if isinstance(given, (str, int, float, bool, type(None))) else ""
+    got = got if len(got) <= 200 else f"{got[:200]}..."
+    return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}{got}"
 
 
 def dump(recipe: Section) -> str:

@@ -128,8 +128,8 @@ def _compare(
         parts = ", ".join([f"recipe.{key}" for key in sections] + others)
         details = "; ".join([*_differences(saved, current), *_differences(saved_fingerprint, {**fingerprint})])
         raise SrkdError(
-            f"{printable_path(path)}: cannot be resumed because {parts} changed ({details}); restore it, or train under another "
-            "name"
+            f"{printable_path(path)}: cannot be resumed because {parts} changed ({details}); restore it, or train "
+            "under another name"
         )
 
 

@@ -183,7 +183,8 @@ class Run:
             if is_leader() and self.folder.exists():
                 if not _is_run(self.folder):
                     raise SrkdError(
-                        f"{printable_path(self.folder)} exists and is not a run of srkd; train under another name or --output"
+                        f"{printable_path(self.folder)} exists and is not a run of srkd; train under another name "
+                        "or --output"
                     )
                 self._lock()
             yield
@@ -191,7 +192,8 @@ class Run:
     def _lock(self) -> None:
         if not self._locks.enter_context(locked_itself(self.folder)):
             raise SrkdError(
-                f"{printable_path(self.folder)}: another process is training there; wait for it, or train under another name"
+                f"{printable_path(self.folder)}: another process is training there; wait for it, or train under "
+                "another name"
             )
         self._is_locked = True
 
@@ -379,8 +381,8 @@ class _Stage:
             for notice in self._print_notices():
                 self.log.write(done, {"notice": notice})
             self.log.write(done, {**values, "lr": lr, "steps_per_second": round(rate, 3)})
-        shown = " ".join(f"{name} {value:.4g}" for name, value in values.items() if "/" not in name)
-        self.progress.update(done, shown)
+        summary = " ".join(f"{name} {value:.4g}" for name, value in values.items() if "/" not in name)
+        self.progress.update(done, summary)
 
     def _validate(self, done: int) -> None:
         """Score the averaged weights; the random state is restored, so that validation does not affect training."""
@@ -392,8 +394,8 @@ class _Stage:
         restore_random_state(state)
         if self.log is not None and self.metrics:
             self.log.write(done, {f"val/{name}": value for name, value in self.metrics.items()})
-            shown = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
-            say(f"step {done}: {shown}", self.run.quiet)
+            summary = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
+            say(f"step {done}: {summary}", self.run.quiet)
             if self.best is not None and self.best.score not in self.metrics:
                 raise unknown("score in val.best", self.best.score, self.metrics)
             if self.best is not None and self.best.update(done, self.metrics):

@@ -163,10 +163,10 @@ def without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def candidates(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """The weights as they are, and then below each prefix that may stand for "the network" in a larger whole.
+    """The weights with unchanged names, then without each prefix that may be the network's in a larger module.
 
-    Those are one that all names have, whatever it is called, and usual ones beside others (Lightning's `model.`, where
-    a loss has weights too). Counters, which may stand outside, do not count.
+    Such a prefix is common to all names, or one of the usual keys (Lightning's `model.`, where a loss has weights too).
+    Counters without the prefix are ignored.
     """
     state = dict(state)
     yield state

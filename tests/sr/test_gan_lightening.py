@@ -124,11 +124,11 @@ def test_mistakes_about_a_discriminators_teacher(gan: dict[str, Any], tmp_path: 
     generator = save(tmp_path / "g.safetensors", {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}, scale=2)
     large = save(tmp_path / "l.safetensors", {**DISCRIMINATOR, "input_size": 32})
     for settings, message in [
-        (["train.distill_d=null"], "network_d_teacher and train.distill_d go together"),
-        (["network_d_teacher=null"], "network_d_teacher and train.distill_d go together"),
+        (["train.distill_d=null"], "network_d_teacher and train.distill_d must be given together"),
+        (["network_d_teacher=null"], "network_d_teacher and train.distill_d must be given together"),
         (["network_d_teacher={type: SRGANDiscriminator}"], "must be {file: a checkpoint of a run's net_d}"),
         (["network_d_teacher.file=none.pth"], "none.pth: no such checkpoint"),
-        ([f"network_d_teacher.file={generator}"], "is not the net_d that a run of sr.gan saved"),
+        ([f"network_d_teacher.file={generator}"], "is not a net_d saved by a run of sr.gan"),
         ([f"network_d_teacher.file={large}"], "network_d_teacher: .* takes images of 32x32, got 16x16"),
     ]:
         with pytest.raises(SrkdError, match=message):

@@ -17,7 +17,7 @@ from srkd.training.weight_files import candidates, without_counters
 
 
 class Net(nn.Module):
-    """Parameters, buffers, a list of modules, and a buffer that is no part of the state."""
+    """Parameters, buffers, a list of modules, and a buffer that is not part of the state."""
 
     def __init__(self) -> None:
         super().__init__()
