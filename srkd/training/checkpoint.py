@@ -1,7 +1,7 @@
 """Checkpoints: weights with a description of their network, and training states for bit-exact resuming.
 
-Weights are safetensors whose metadata key `srkd` contains JSON: network, scale, colour space, lineage, metrics. Training
-state is a torch file of tensors and plain values. Reading either never runs code from the file.
+Weights are safetensors whose metadata key `srkd` contains JSON: network, scale, colour space, lineage, metrics. A
+training state is a torch file of tensors and plain values. Reading either never runs code from the file.
 """
 
 from __future__ import annotations

@@ -33,5 +33,5 @@ def test_a_recipe_trains_on_the_images_and_their_copies(recipe: dict[str, Any], 
     assert len(more) == 2 * len(plain) and more.hr(len(plain)).shape[0] == plain.hr(0).shape[0] // 2
     with pytest.raises(SrkdError, match=r"datasets.train.copies.0: input should be less than 1"):
         images("datasets.train.copies=[1.5]")
-    with pytest.raises(SrkdError, match=r"copies: LR images that are given"):
+    with pytest.raises(SrkdError, match=r"copies: cannot be combined with dataroot_lq"):
         images("datasets.train.copies=[0.5]", f"datasets.train.dataroot_lq={tmp_path}")

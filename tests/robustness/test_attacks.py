@@ -115,7 +115,7 @@ def test_a_recipe_by_the_name_of_the_users_folder(
     (folder / "photos").mkdir()
     (folder / "photos" / "a.txt").write_text("mine")
     (folder / "r.yml").write_text(yaml.safe_dump({**recipe, "name": "photos"}))
-    assert "is no run" in refused(["train", "-opt", "r.yml", "--output", "."], capsys)
+    assert "is not a run" in refused(["train", "-opt", "r.yml", "--output", "."], capsys)
     assert (folder / "photos" / "a.txt").read_text() == "mine"
 
 
