@@ -20,8 +20,8 @@ from srkd.metrics import evaluation
 from srkd.sr import gan_discriminators, task
 from srkd.sr.gan_discriminators import divergence, mutual_term
 from srkd.sr.gan_health import HealthMonitor, measure
-from srkd.sr.gan_pair import MultiBatchDiscriminator, Pair, check_features, compared_tensors, gradient_norm, seeded
-from srkd.sr.gan_recipe import ESRGANRecipe, GANRecipe, Peer
+from srkd.sr.gan_pair import GANPair, MultiBatchDiscriminator, check_features, compared_tensors, gradient_norm, seeded
+from srkd.sr.gan_recipe import ESRGANRecipe, GANRecipe, PeerOptions
 from srkd.sr.task import Step
 from srkd.sr.teacher_cache import network_hash
 from srkd.training import task as training_task
@@ -65,7 +65,7 @@ class Task(task.Task):
         self.generator_loss, self.discriminator_loss, self.adversarial_weight = self._adversarial_losses()
         # The first pair's generator and objective are attributes of the base class; `peers` has those of the others.
         self.peers, self.discriminators = nn.ModuleList(), nn.ModuleList()
-        self.pairs: list[Pair] = []
+        self.pairs: list[GANPair] = []
         size = recipe.mutual.cohort if recipe.mutual else 1
         for number in range(size):
             self.pairs.append(self._pair(number, first + number, size))
@@ -107,9 +107,9 @@ class Task(task.Task):
             raise SrkdError(f"train.gan_opt: must be a GANLoss with a loss_weight >= 0, got {dict(spec)}")
         return GANLoss(**_checked(options)), GANLossD(**_checked(options)), float(weight)
 
-    def _pair(self, number: int, seed: int, size: int) -> Pair:
+    def _pair(self, number: int, seed: int, size: int) -> GANPair:
         recipe, path, mutual = self.recipe, self.recipe.path, self.recipe.mutual
-        own = mutual.peers[number - 1] if mutual and mutual.peers and number else Peer()
+        own = mutual.peers[number - 1] if mutual and mutual.peers and number else PeerOptions()
         generator, objective, meta = self.network_g, self.objective, self._network_meta
         if number:
             with seeded(seed):
@@ -126,7 +126,7 @@ class Task(task.Task):
             self.discriminators.append(discriminator)
         suffix, name = (f"_{number}", f"pair {number}") if size > 1 else ("", "the GAN")
         taps = Taps(generator, mutual.taps("generator") if mutual else [])
-        return Pair(suffix, seed, generator, objective, discriminator, HealthMonitor(name), meta, spec, taps)
+        return GANPair(suffix, seed, generator, objective, discriminator, HealthMonitor(name), meta, spec, taps)
 
     def setup(self, fabric: Fabric) -> None:
         self._prepare(fabric)
@@ -267,7 +267,7 @@ class Task(task.Task):
         terms = [mutual_term(between, list(layer), number) for layer in zip(*predictions, strict=True)]
         return torch.stack(terms).sum()
 
-    def _distilled(self, pair: Pair, own: Sequence[Tensor], batches: Sequence[Tensor], step: int) -> Tensor:
+    def _distilled(self, pair: GANPair, own: Sequence[Tensor], batches: Sequence[Tensor], step: int) -> Tensor:
         """The divergence of the discriminator from its teacher, summed over batches."""
         assert self.discriminator_teacher is not None
         with torch.no_grad(), self.autocast(step, self.device):
@@ -280,7 +280,7 @@ class Task(task.Task):
         every = self.recipe.train.monitor_freq
         return every > 0 and (step + 1) % every == 0
 
-    def _log(self, pair: Pair, values: Mapping[str, Tensor | float]) -> None:
+    def _log(self, pair: GANPair, values: Mapping[str, Tensor | float]) -> None:
         for name, value in values.items():
             self.log[f"{name}{pair.suffix}"] = value.detach() if isinstance(value, Tensor) else value
 

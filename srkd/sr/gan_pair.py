@@ -48,7 +48,7 @@ def compared_tensors(taps: Taps, output: Tensor) -> list[Tensor]:
 
 
 @dataclass
-class Pair:
+class GANPair:
     """A generator with its objective, and its discriminator if any; Fabric wraps them as `step` and `discriminate`.
 
     `meta` is the description in the generator's checkpoint, `network_d` the discriminator's specification.

@@ -21,7 +21,7 @@ class GANPathOptions(sr.PathOptions):
     strict_load_d: bool = pydantic.Field(True, description="whether every weight must match; false: load those that do")
 
 
-class Peer(Section):
+class PeerOptions(Section):
     """A further pair of a cohort: its overrides of the recipe's network options, such as `num_feat`."""
 
     network_g: dict[str, Any] = pydantic.Field({}, description="overrides of network_g")
@@ -39,7 +39,7 @@ class Mutual(Section):
         1.0, gt=0, description="of the probabilities compared by vanilla discriminators"
     )
     weight: float = pydantic.Field(1.0, ge=0, description="of this term, relative to the adversarial ones")
-    peers: list[Peer] = pydantic.Field(
+    peers: list[PeerOptions] = pydantic.Field(
         [], description="overrides for each pair but the first; default: all pairs are alike"
     )
     at: list[str] = pydantic.Field([], description="modules whose features peers compare, instead of their outputs")

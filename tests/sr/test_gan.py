@@ -142,7 +142,7 @@ def test_the_divergence_has_gradients_for_one_network_only(gan: dict[str, Any], 
         for i, pair in enumerate(task.pairs)
         for side, net in (("g", pair.generator), ("d", pair.discriminator))
     }
-    twins = {
+    plain_networks = {
         f"{side}_{i}": net
         for i, pair in enumerate(plain.pairs)
         for side, net in (("g", pair.generator), ("d", pair.discriminator))
@@ -155,9 +155,9 @@ def test_the_divergence_has_gradients_for_one_network_only(gan: dict[str, Any], 
         loss.backward()
         other.backward()
         assert [n for n, network in named.items() if gradients(network)] == [name]
-        pairs = zip(named[name].parameters(), twins[name].parameters(), strict=True)
+        pairs = zip(named[name].parameters(), plain_networks[name].parameters(), strict=True)
         assert any(not torch.equal(p.grad, q.grad) for p, q in pairs if p.grad is not None)
-        for network in (*named.values(), *twins.values()):
+        for network in (*named.values(), *plain_networks.values()):
             network.zero_grad()
     assert order == ["g_0", "g_1", "d_0", "d_1"]
 
@@ -367,15 +367,15 @@ def test_mistakes_are_found_before_training(
 
 def test_weights_that_do_not_fit_raise(gan: dict[str, Any], tmp_path: Path) -> None:
     result = train(gan, tmp_path, "one")
-    twins = [COHORT, *(f"path.pretrain_network_{side}={result['models'][f'net_{side}']}" for side in "gd")]
+    settings = [COHORT, *(f"path.pretrain_network_{side}={result['models'][f'net_{side}']}" for side in "gd")]
     with pytest.raises(SrkdError, match="all pairs would start from the same weights"):
-        ready(gan, tmp_path, *twins)
-    ready(gan, tmp_path, *twins[:2])
+        ready(gan, tmp_path, *settings)
+    ready(gan, tmp_path, *settings[:2])
     with pytest.raises(SrkdError, match="not the weights of this SRGANDiscriminator"):
-        ready(gan, tmp_path, twins[2], "network_d.num_feat=4")
+        ready(gan, tmp_path, settings[2], "network_d.num_feat=4")
     x4 = copy.deepcopy(gan) | {"scale": 4}
     with pytest.raises(SrkdError, match="weights for x2, but the recipe's scale is 4"):
-        ready(x4, tmp_path, twins[1])
+        ready(x4, tmp_path, settings[1])
 
 
 def test_a_vgg_of_the_wrong_shape_raises(gan: dict[str, Any], vgg: Path, tmp_path: Path) -> None:

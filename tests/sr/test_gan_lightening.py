@@ -105,7 +105,7 @@ def test_discriminator_distillation_follows_the_formula(gan: dict[str, Any], tmp
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-7)
 
 
-def test_distilling_brings_the_discriminator_nearer_to_its_teacher(gan: dict[str, Any], tmp_path: Path) -> None:
+def test_discriminator_distillation_reduces_the_loss(gan: dict[str, Any], tmp_path: Path) -> None:
     data = with_teacher(gan, tmp_path)
     data["train"] |= {"total_iter": 60, "optim_d": {"type": "Adam", "lr": 5e-3}}
     from srkd.training.log import read_metrics
@@ -119,7 +119,7 @@ def test_distilling_brings_the_discriminator_nearer_to_its_teacher(gan: dict[str
     assert sum(ends[3]) < 0.5 * sum(ends[0])
 
 
-def test_mistakes_about_a_discriminators_teacher(gan: dict[str, Any], tmp_path: Path) -> None:
+def test_mistakes_in_network_d_teacher_raise(gan: dict[str, Any], tmp_path: Path) -> None:
     data = with_teacher(gan, tmp_path)
     generator = save(tmp_path / "g.safetensors", {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}, scale=2)
     large = save(tmp_path / "l.safetensors", {**DISCRIMINATOR, "input_size": 32})

@@ -101,10 +101,10 @@ def test_torchscript_is_read_without_running_it(tmp_path: Path, export: Callable
 
 
 def archive(path: Path, pickled: bytes, compression: int = zipfile.ZIP_STORED) -> Path:
-    with zipfile.ZipFile(path, "w", compression) as made:
-        made.writestr("a/data.pkl", pickled)
-        made.writestr("a/constants.pkl", b"")
-        made.writestr("a/data/0", bytes(8))
+    with zipfile.ZipFile(path, "w", compression) as zipped:
+        zipped.writestr("a/data.pkl", pickled)
+        zipped.writestr("a/constants.pkl", b"")
+        zipped.writestr("a/data/0", bytes(8))
     return path
 
 
@@ -165,8 +165,8 @@ def test_other_files_raise_with_the_name_of_their_format(
 
 
 def test_other_archives_and_folders_raise(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "net.pth", "w") as made:
-        made.writestr("net/weights.bin", b"")
+    with zipfile.ZipFile(tmp_path / "net.pth", "w") as zipped:
+        zipped.writestr("net/weights.bin", b"")
     with pytest.raises(SrkdError, match="not a checkpoint but a zip archive: unpack it first"):
         load_weights(tmp_path / "net.pth")
     with pytest.raises(SrkdError, match="a folder, not a checkpoint"):
