@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ PRECISIONS = ("fp32", "bf16", "int8")
 EXACT: Backend = ("torch", "fp32")
 _CLOSE = 45.0  # dB to fp32, over all images
 _SIDE, _SECONDS = 256, 0.5
+_SMALL_SIDE, _FEWEST = 64, 2
+_CALIBRATION_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -177,12 +180,26 @@ class Autotuner:
         return row | {"drop": round(drop, 4), "good": good, "why": why}
 
     def _ms(self, engine: Engine) -> float:
-        image = tiled(self._images.pairs[0].lr, _SIDE, _SIDE)
+        # The same side for every backend of a model, so that they can be compared.
+        side = _SIDE if self._affordable >= _SIDE**2 else _SMALL_SIDE
+        image = tiled(self._images.pairs[0].lr, side, side)
         return median_ms(lambda: engine(image), _SECONDS)
 
     @cached_property
     def _images(self) -> ImagePairs:
-        return calibration_images(self._model.scale)
+        """Calibration images: of a slow network few and small ones, so that measuring takes seconds and not minutes."""
+        images = calibration_images(self._model.scale)
+        if self._affordable >= sum(pair.lr.shape[0] * pair.lr.shape[1] for pair in images.pairs):
+            return images
+        return images.smaller(_SMALL_SIDE, max(_FEWEST, int(self._affordable / _SMALL_SIDE**2)), self._model.scale)
+
+    @cached_property
+    def _affordable(self) -> float:
+        """How many input pixels the network itself computes in `_CALIBRATION_SECONDS`."""
+        image = np.zeros((1, _SMALL_SIDE, _SMALL_SIDE, 3), np.uint8)
+        started = time.perf_counter()
+        self._torch(image)
+        return _CALIBRATION_SECONDS * _SMALL_SIDE**2 / max(time.perf_counter() - started, 1e-9)
 
     @cached_property
     def _exact(self) -> list[Any]:

@@ -39,6 +39,10 @@ class ImagePairs:
     def inputs(self) -> list[Bytes]:
         return [pair.lr for pair in self.pairs]
 
+    def smaller(self, side: int, count: int, scale: int) -> ImagePairs:
+        """The middles, at most `side` pixels of LR, of the first `count` images."""
+        return ImagePairs(self.name, [_middle(pair, scale, side) for pair in self.pairs[:count]], self.protocol)
+
     def predictions(self, engine: Engine) -> list[Bytes]:
         """What an engine makes of each."""
         return [engine(pair.lr[None])[0] for pair in self.pairs]
@@ -75,8 +79,8 @@ def calibration_images(scale: int, data: str = DEFAULT, count: int | None = None
     return ImagePairs(whole.name, [_middle(pair, scale) for pair in whole.pairs[:count]], whole.protocol)
 
 
-def _middle(pair: Pair, scale: int) -> Pair:
-    height, width = (min(side, _SIDE) for side in pair.lr.shape[:2])
+def _middle(pair: Pair, scale: int, largest: int = _SIDE) -> Pair:
+    height, width = (min(side, largest) for side in pair.lr.shape[:2])
     top, left = (pair.lr.shape[0] - height) // 2, (pair.lr.shape[1] - width) // 2
     hr = pair.hr[top * scale : (top + height) * scale, left * scale : (left + width) * scale]
     return Pair(np.ascontiguousarray(pair.lr[top : top + height, left : left + width]), hr, pair.grey)

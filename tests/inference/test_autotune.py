@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from srkd.files.cache import cache_folder
 from srkd.images.read import ImageData, read_image, write_image
 from srkd.inference import autotune, backends
 from srkd.inference.autotune import BackendSpec, cached_engine, engine_for
+from srkd.inference.backends.engine import Bytes
+from srkd.inference.backends.pytorch import TorchEngine
+from srkd.inference.calibration import calibration_images
 from srkd.inference.fingerprint import fingerprint
 from srkd.inference.model import Model
 from srkd.networks import build
@@ -201,3 +205,18 @@ def test_what_a_runtime_cannot_do_is_left_for_what_can(model: Model, monkeypatch
     with pytest.raises(SrkdError, match="torch bf16 cannot run this network") as caught:
         engine_for(exact, BackendSpec("torch", "bf16"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_slow_network_is_measured_on_few_and_small_images(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autotune, "calibration_images", calibration_images)
+    sizes: list[tuple[int, ...]] = []
+
+    def count(self: TorchEngine, x: Bytes, run: Any = TorchEngine._run) -> Bytes:
+        sizes.append(x.shape[1:3])
+        return run(self, x)
+
+    monkeypatch.setattr(TorchEngine, "_run", count)
+    monkeypatch.setattr(autotune, "_CALIBRATION_SECONDS", 0.0)
+    autotune.engine_for(model, BackendSpec("torch"))
+    assert max(max(size) for size in sizes) <= 72  # of the sizes that every engine is compared at
+    assert sizes.count((64, 64)) < 20
