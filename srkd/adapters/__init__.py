@@ -1,1 +1,1 @@
-"""Other domains on the same core: each a data set, networks and scores; none of them imports another, or srkd.sr."""
+"""Domains other than super-resolution: data sets, networks and metrics. No adapter imports another one or srkd.sr."""

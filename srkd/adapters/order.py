@@ -1,4 +1,4 @@
-"""The order in which adapters take labelled examples, so that any share of them is a fair one."""
+"""A stratified order of labelled examples: every prefix has nearly the class proportions of the whole set."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 
 def stratified(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A fixed order in which every beginning has all classes in the shares that they have in the whole."""
+    """Indices (N) of labels (N) in a fixed order in which every prefix has the class proportions of the whole set."""
     order = np.random.default_rng(0).permutation(len(labels))
-    place = np.empty(len(labels))
+    rank = np.empty(len(labels))
     for label in np.unique(labels):
-        mine = order[labels[order] == label]
-        place[mine] = (np.arange(len(mine)) + 0.5) / len(mine)
-    return np.asarray(order[np.argsort(place[order], kind="stable")])
+        members = order[labels[order] == label]
+        rank[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return np.asarray(order[np.argsort(rank[order], kind="stable")])

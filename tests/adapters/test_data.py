@@ -1,4 +1,4 @@
-"""Where an adapter's data are looked for."""
+"""Search order of the data of an adapter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from srkd.adapters.data import find
 from srkd.errors import SrkdError
 
 
-def test_as_given_first_then_below_the_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_as_given_precedes_srkd_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "mirror" / "set").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "here")
@@ -21,7 +21,7 @@ def test_as_given_first_then_below_the_mirror(tmp_path: Path, monkeypatch: pytes
     assert find(str(tmp_path / "here"), "a set", "X") == tmp_path / "here"
 
 
-def test_absent_data_are_named_with_their_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_data_names_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SRKD_DATA", raising=False)
     with pytest.raises(SrkdError, match=r"no/set: no such file or folder \(a set\). Source: The Lab. .*set SRKD_DATA"):
         find("no/set", "a set", "The Lab")

@@ -1,1 +1,1 @@
-"""Image classification: small images, the networks of the KD literature's CIFAR protocol, calibration."""
+"""Image classification: small images, the networks of the CIFAR protocol of the KD literature, calibration."""

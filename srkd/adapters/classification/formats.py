@@ -1,4 +1,4 @@
-"""The layouts that data sets of small images come in: CIFAR's pickles, MNIST's idx files, a folder a class."""
+"""Readers of image classification data sets: CIFAR pickles, MNIST idx files, one folder per class."""
 
 from __future__ import annotations
 
@@ -24,18 +24,17 @@ _IDX = {"train": ("train-images", "train-labels"), "test": ("t10k-images", "t10k
 
 @dataclass(frozen=True)
 class Labelled:
-    """uint8 images (N, H, W, C), C 3 (RGB) or 1, and their labels (N), int64."""
+    """Images (N, H, W, C), uint8, with C = 3 (RGB) or 1 (grey), and their labels (N), int64."""
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
 
 def decode(root: Path) -> tuple[list[str], dict[str, Labelled]]:
-    """The classes, and the splits `train` and `test`, of a folder or tar archive of any of the layouts.
+    """Read a folder or tar archive: the class names and the splits `train` and `test`.
 
     Raises:
-        SrkdError: a damaged archive, none of the layouts, a file of the layout that is missing or damaged, images of
-            mixed sizes.
+        SrkdError: the archive is damaged, the layout is unknown, a file is missing or damaged, or image sizes differ.
     """
     where, files = printable_path(root), dict(_files(root))
     names = {PurePosixPath(name).name for name in files}
@@ -46,13 +45,13 @@ def decode(root: Path) -> tuple[list[str], dict[str, Labelled]]:
     if any(PurePosixPath(name).suffix.lower() in _IMAGES for name in names):
         return _folders(files, where)
     raise SrkdError(
-        f"{where}: no data set: expected CIFAR's python files, MNIST's idx files, or images as train/<class>/* and "
-        "test/<class>/*"
+        f"{where}: no data set: expected the Python files of CIFAR, the idx files of MNIST, or images as "
+        "train/<class>/* and test/<class>/*"
     )
 
 
 def _files(root: Path) -> Iterator[tuple[str, bytes]]:
-    """Every file of a folder or a tar archive, by its path inside."""
+    """Relative path and content of every file in a folder or tar archive."""
     if root.is_dir():
         for path in sorted(p for p in root.rglob("*") if p.is_file()):
             yield path.relative_to(root).as_posix(), path.read_bytes()
@@ -64,13 +63,11 @@ def _files(root: Path) -> Iterator[tuple[str, bytes]]:
                 if file is not None:
                     yield member.name, file.read()
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise SrkdError(
-            f"{printable_path(root)}: neither a folder nor a tar archive that can be read ({error})"
-        ) from error
+        raise SrkdError(f"{printable_path(root)}: neither a folder nor a readable tar archive ({error})") from error
 
 
 def _cifar(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
-    """CIFAR-10's five batches or CIFAR-100's one file, as their authors' pickles."""
+    """The Python version of CIFAR-10 (five training batches) or CIFAR-100 (one file)."""
     contents = {PurePosixPath(name).name: data for name, data in files.items()}
     ten = "data_batch_1" in contents
     parts = {
@@ -80,7 +77,7 @@ def _cifar(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
     meta = "batches.meta" if ten else "meta"
     missing = [name for name in (*parts["train"], *parts["test"], meta) if name not in contents]
     if missing:
-        raise SrkdError(f"{where}: CIFAR without its file {missing[0]}; unpack the archive again")
+        raise SrkdError(f"{where}: the CIFAR file {missing[0]} is missing; unpack the archive again")
     label_key = b"labels" if ten else b"fine_labels"
     splits = {}
     for split, names in parts.items():
@@ -88,10 +85,10 @@ def _cifar(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
         try:
             pixels = np.concatenate([np.asarray(batch[b"data"], np.uint8) for batch in batches])
             labels = np.concatenate([np.asarray(batch[label_key], np.int64) for batch in batches])
-            # Rows hold the red plane, then the green, then the blue.
+            # Each row is the red plane, then the green one, then the blue one.
             images = pixels.reshape(len(labels), 3, 32, 32).transpose(0, 2, 3, 1)
         except (KeyError, TypeError, ValueError) as error:
-            raise SrkdError(f"{where}: {names[0]} is not a batch of CIFAR ({error})") from error
+            raise SrkdError(f"{where}: {names[0]} is not a CIFAR batch ({error})") from error
         splits[split] = Labelled(np.ascontiguousarray(images), labels)
     named = pickles.load(contents[meta], f"{where}: {meta}").get(b"label_names" if ten else b"fine_label_names", [])
     return [bytes(name).decode("utf-8", "replace") for name in named], splits
@@ -109,7 +106,7 @@ def _idx(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
             arrays.append(_array(files[name], f"{where}: {name}"))
         images, labels = arrays
         if images.ndim != 3 or labels.shape != images.shape[:1]:
-            raise SrkdError(f"{where}: {split}: images {images.shape} and labels {labels.shape} do not fit together")
+            raise SrkdError(f"{where}: {split}: the shapes of images {images.shape} and labels {labels.shape} disagree")
         splits[split] = Labelled(images[..., None], labels.astype(np.int64))
     return [str(i) for i in range(10)], splits
 
@@ -120,14 +117,14 @@ def _array(data: bytes, where: str) -> NDArray[np.uint8]:
         shape = tuple(int(n) for n in np.frombuffer(data, ">u4", data[3], 4))
         values = np.frombuffer(data, np.uint8, offset=4 + 4 * len(shape))
         if data[:3] != b"\0\0\x08" or len(values) != math.prod(shape):
-            raise ValueError("its header and its length disagree")
+            raise ValueError("header and length disagree")
     except (ValueError, IndexError, OSError, EOFError) as error:
         raise SrkdError(f"{where}: not an idx file of bytes ({error})") from error
     return values.reshape(shape)
 
 
 def _folders(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
-    """`train/<class>/*` and `test/<class>/*` (or `val`), below any common folder; grey images become RGB."""
+    """`train/<class>/*` and `test/<class>/*` (or `val`), at any depth; grey images are converted to RGB."""
     found: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
     for name in sorted(files):
         parts = PurePosixPath(name).parts
@@ -139,7 +136,7 @@ def _folders(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
         if not entries:
             raise SrkdError(f"{where}: no images under {split}/<class>/")
     names = [PurePosixPath(name).parts for name in files]
-    classes = sorted({label for entries in found.values() for label, _ in entries} | _marked(names))
+    classes = sorted({label for entries in found.values() for label, _ in entries} | _class_folders(names))
     number = {label: i for i, label in enumerate(classes)}
     size: list[tuple[str, tuple[int, ...]]] = []
     return classes, {
@@ -151,24 +148,24 @@ def _folders(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
     }
 
 
-def _marked(names: list[tuple[str, ...]]) -> set[str]:
-    """Classes whose folder holds something, though no image (.gitkeep, say): they are empty, not absent."""
+def _class_folders(names: list[tuple[str, ...]]) -> set[str]:
+    """Classes with any file in their folder, even without images (for example .gitkeep): they count as empty."""
     return {parts[-2] for parts in names if len(parts) >= 3 and parts[-3] in ("train", "test", "val")}
 
 
 def _image(data: bytes, name: str, where: str, size: list[tuple[str, tuple[int, ...]]]) -> NDArray[np.uint8]:
-    """RGB (H, W, 3); `size` remembers the first image's."""
+    """Decode to RGB (H, W, 3); `size` stores name and shape of the first image."""
     try:
         pixels = decode_image(data)
     except ValueError as error:
         raise SrkdError(f"{where}: {name}: {error}") from error
     if pixels.dtype != np.uint8:
-        raise SrkdError(f"{where}: {name}: {8 * pixels.itemsize} bits a sample; store it with 8")
+        raise SrkdError(f"{where}: {name}: {8 * pixels.itemsize} bits per sample; convert it to 8")
     pixels = np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels[..., :3]
     size[:] = size or [(name, pixels.shape)]
     if pixels.shape != size[0][1]:
         (height, width), (first, (h, w, _)) = pixels.shape[:2], size[0]
         raise SrkdError(
-            f"{where}: images of mixed sizes: {name} is {width}x{height}, {first} is {w}x{h}; bring them to one size"
+            f"{where}: images of mixed sizes: {name} is {width}x{height}, {first} is {w}x{h}; resize them to one size"
         )
     return np.asarray(pixels)

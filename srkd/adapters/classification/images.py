@@ -1,4 +1,4 @@
-"""Labelled images of one size, decoded once into the cache folder and memory-mapped from then on."""
+"""Labelled images of one size, decoded once into the cache folder and then memory-mapped."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _VERSION = 1
 
 
 @dataclass(frozen=True)
-class ImagePairs:
-    """A data set: its classes, and the images to train on, to calibrate on (perhaps none) and to test on."""
+class ImageDataset:
+    """A data set: class names, and images for training, calibration (possibly none) and test."""
 
     classes: list[str]
     train: Labelled
@@ -33,33 +33,36 @@ class ImagePairs:
     test: Labelled
 
 
-def read(root: Path, train: int | None = None, held_out: int = 0) -> ImagePairs:
-    """The data set in a folder or archive of any known layout.
+def read(root: Path, train: int | None = None, held_out: int = 0) -> ImageDataset:
+    """Read the data set in a folder or archive of any supported layout.
 
     Args:
-        train: images to train on, as many of each class as can be; None for all that are left.
-        held_out: training images kept apart, as many of each class as can be. Which ones is fixed: every run with
-            these numbers sees the same.
+        train: number of training images, stratified by class; None for all that remain.
+        held_out: number of training images set aside, stratified by class. The choice is deterministic: every run with
+            the same numbers uses the same images.
 
     Raises:
-        SrkdError: no data set there, mixed sizes, a label out of range, a class without images, fewer images than
-            asked for.
+        SrkdError: not a data set, mixed sizes, a label out of range, a class without images, or too few images.
     """
     classes, splits = _decoded(root)
     for name, split in splits.items():
         check(split, classes, f"{printable_path(root)}: {name}")
     have, wanted = len(splits["train"].labels), held_out + (train or len(classes))
     if wanted > have:
-        raise SrkdError(f"{printable_path(root)}: {have} training images, but data.train and held_out want {wanted}")
+        raise SrkdError(f"{printable_path(root)}: {have} training images, but data.train and held_out need {wanted}")
     order = stratified(splits["train"].labels)
     kept, rest = order[:held_out], order[held_out : None if train is None else held_out + train]
-    result = ImagePairs(classes, _chosen(splits["train"], rest), _chosen(splits["train"], kept), splits["test"])
-    check(result.train, classes, f"{printable_path(root)}: what is left to train on")
+    result = ImageDataset(classes, _chosen(splits["train"], rest), _chosen(splits["train"], kept), splits["test"])
+    check(result.train, classes, f"{printable_path(root)}: the remaining training images")
     return result
 
 
 def check(split: Labelled, classes: Sequence[str], where: str) -> None:
-    """Refuse labels that are no class's number, and a class that has no image."""
+    """Check the labels of a split.
+
+    Raises:
+        SrkdError: a label outside 0 to len(classes) - 1, or a class without images.
+    """
     labels = np.asarray(split.labels)
     if len(labels) and (labels.min() < 0 or labels.max() >= len(classes)):
         wrong = int(labels.min() if labels.min() < 0 else labels.max())
@@ -75,7 +78,7 @@ def _chosen(split: Labelled, indices: NDArray[np.int64]) -> Labelled:
 
 
 def _decoded(root: Path) -> tuple[list[str], dict[str, Labelled]]:
-    """The data set from the cache, where it is put first if need be."""
+    """The data set from the cache, decoded into it first if necessary."""
     paths = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
     stats = [(os.path.abspath(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
     key = hashlib.sha256(os.fsencode(repr((_VERSION, stats)))).hexdigest()[:16]

@@ -1,5 +1,5 @@
-"""The networks of the KD literature's CIFAR protocol (Tian et al., ICLR 2020), all of one shape: a normalised input,
-`stem`, `stages.0`, `stages.1`, ... (where features are tapped, after the activation) and `head`."""
+"""Networks of the CIFAR protocol of the KD literature (Tian et al., ICLR 2020), with common module names: input
+normalisation, `stem`, `stages.0`, `stages.1`, ... (tap points for features, after the activation) and `head`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NAMES = ("ResNet8x4", "ResNet32x4", "VGG8", "VGG13", "WRN16-2", "WRN40-2")  # ex
 
 
 def build(kind: Any, channels: int, classes: int, mean: Sequence[float], std: Sequence[float]) -> nn.Module:
-    """The network named `ResNet<depth>` or `ResNet<depth>x4`, `VGG8`, `VGG11`, `VGG13`, or `WRN<depth>-<width>`.
+    """Build the network `ResNet<depth>` or `ResNet<depth>x4`, `VGG8`, `VGG11`, `VGG13`, or `WRN<depth>-<width>`.
 
     Args:
-        channels: of the images: 3, or 1 for grey.
-        mean, std: of each channel over the training images in [0, 1]; buffers of the network.
+        channels: image channels: 3, or 1 for grey.
+        mean, std: per channel, over the training images in [0, 1]; stored as buffers.
 
     Raises:
-        SrkdError: no such name, or a depth that the family has not (6n + 2 for ResNet, 6n + 4 for WRN).
+        SrkdError: unknown name, or a depth not valid for the family (6n + 2 for ResNet, 6n + 4 for WRN).
     """
     family, depth, width = _parse(str(kind))
     if family == "ResNet":
@@ -36,7 +36,7 @@ def build(kind: Any, channels: int, classes: int, mean: Sequence[float], std: Se
 
 
 def _parse(kind: str) -> tuple[str, int, int]:
-    """Family, depth and width of a network's name."""
+    """Family, depth and width from the name of a network."""
     match = re.fullmatch(r"(ResNet|VGG)(\d+)(?:x(4))?|(WRN)(\d+)-([1-9]\d*)", kind)
     if match:
         family, depth, width = match[1] or match[4], int(match[2] or match[5]), int(match[3] or match[6] or 1)
@@ -47,7 +47,7 @@ def _parse(kind: str) -> tuple[str, int, int]:
 
 
 class Classifier(nn.Module):
-    """Takes images (N, C, H, W) in [0, 1], gives logits (N, classes)."""
+    """Maps images (N, C, H, W) in [0, 1] to logits (N, classes)."""
 
     mean: Tensor
     std: Tensor
@@ -65,7 +65,7 @@ class Classifier(nn.Module):
         return self.head(F.adaptive_avg_pool2d(maps, 1).flatten(1))
 
     def initialise(self) -> None:
-        """He's initialisation over the fan-out, as the protocol's networks have it."""
+        """He initialisation with fan-out, as in the CIFAR protocol."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -73,20 +73,20 @@ class Classifier(nn.Module):
                     nn.init.zeros_(module.bias)
 
 
-def _conv(inside: int, outside: int, stride: int = 1, size: int = 3) -> nn.Conv2d:
-    return nn.Conv2d(inside, outside, size, stride, size // 2, bias=False)
+def _conv(in_channels: int, out_channels: int, stride: int = 1, size: int = 3) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, size, stride, size // 2, bias=False)
 
 
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with batch norm and a shortcut; ReLU after the sum (He et al., CVPR 2016)."""
 
-    def __init__(self, inside: int, outside: int, stride: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        self.conv1, self.bn1 = _conv(inside, outside, stride), nn.BatchNorm2d(outside)
-        self.conv2, self.bn2 = _conv(outside, outside), nn.BatchNorm2d(outside)
+        self.conv1, self.bn1 = _conv(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels)
+        self.conv2, self.bn2 = _conv(out_channels, out_channels), nn.BatchNorm2d(out_channels)
         self.shortcut: nn.Module = nn.Identity()
-        if stride > 1 or inside != outside:
-            self.shortcut = nn.Sequential(_conv(inside, outside, stride, 1), nn.BatchNorm2d(outside))
+        if stride > 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(_conv(in_channels, out_channels, stride, 1), nn.BatchNorm2d(out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.bn1(self.conv1(x)))
@@ -94,9 +94,9 @@ class BasicBlock(nn.Module):
 
 
 class ResNet(Classifier):
-    """Three stages of (depth - 2) / 6 blocks at full, half and quarter size; 16 w, 32 w and 64 w channels.
+    """Three stages of (depth - 2) / 6 blocks at full, half and quarter resolution; 16 w, 32 w and 64 w channels.
 
-    The stem has 16 channels, 32 in the networks called x4 (He et al., CVPR 2016, as the CIFAR protocol widens it).
+    The stem has 16 channels, 32 in the x4 networks (He et al., CVPR 2016, widened as in the CIFAR protocol).
     """
 
     def __init__(
@@ -119,8 +119,8 @@ class ResNet(Classifier):
 
 
 class VGG(Classifier):
-    """Five stages of 64, 128, 256, 512 and 512 channels with batch norm (Simonyan and Zisserman, ICLR 2015); pooled by
-    two before the second, third and fourth, so that 32x32 images end as 4x4 maps."""
+    """Five stages of 64, 128, 256, 512 and 512 channels with batch norm (Simonyan and Zisserman, ICLR 2015); 2x2 max
+    pooling before the second, third and fourth, so that 32x32 images give 4x4 feature maps."""
 
     def __init__(self, depth: int, channels: int, classes: int, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__(mean, std)
@@ -140,11 +140,11 @@ class VGG(Classifier):
 class PreActBlock(nn.Module):
     """Batch norm and ReLU before each of two 3x3 convolutions (He et al., ECCV 2016)."""
 
-    def __init__(self, inside: int, outside: int, stride: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
-        self.bn1, self.conv1 = nn.BatchNorm2d(inside), _conv(inside, outside, stride)
-        self.bn2, self.conv2 = nn.BatchNorm2d(outside), _conv(outside, outside)
-        self.shortcut = _conv(inside, outside, stride, 1) if inside != outside else None
+        self.bn1, self.conv1 = nn.BatchNorm2d(in_channels), _conv(in_channels, out_channels, stride)
+        self.bn2, self.conv2 = nn.BatchNorm2d(out_channels), _conv(out_channels, out_channels)
+        self.shortcut = _conv(in_channels, out_channels, stride, 1) if in_channels != out_channels else None
 
     def forward(self, x: Tensor) -> Tensor:
         active = F.relu(self.bn1(x))
@@ -155,7 +155,7 @@ class PreActBlock(nn.Module):
 class WideResNet(Classifier):
     """Three stages of (depth - 4) / 6 pre-activation blocks; 16 k, 32 k and 64 k channels.
 
-    Batch norm and ReLU after the last block belong to the last stage; taps of the others are before them (Zagoruyko and
+    The last stage includes the final batch norm and ReLU; features of the other stages are not activated (Zagoruyko and
     Komodakis, BMVC 2016).
     """
 

@@ -1,4 +1,4 @@
-"""CIFAR's pickles read as data: arrays, lists, numbers and strings, and nothing that a pickle could run."""
+"""Safe reader of CIFAR pickles: arrays, lists, numbers and strings only, no code execution."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _latin1(text: str, encoding: str) -> bytes:
 _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
-    # numpy 2 moved it; the files were written by numpy 1.
+    # The files were written by numpy 1; numpy 2 moved the function.
     ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],  # type: ignore[dict-item]
     ("numpy._core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],  # type: ignore[dict-item]
     ("_codecs", "encode"): _latin1,  # how Python 3 writes bytes for Python 2
@@ -29,20 +29,20 @@ _ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no batch of images needs")
+            raise pickle.UnpicklingError(f"it loads {module}.{name}, which is not allowed")
         return _ALLOWED[module, name]
 
 
 def load(data: bytes, where: str) -> dict[bytes, Any]:
-    """A pickled dictionary with byte strings for keys.
+    """Load a pickled dictionary with byte strings as keys.
 
     Raises:
-        SrkdError: a damaged pickle, one that asks for anything but plain data and arrays, or no dictionary.
+        SrkdError: the pickle is damaged, loads anything except plain data and arrays, or is not a dictionary.
     """
     try:
         found = _Unpickler(io.BytesIO(data), encoding="bytes").load()
-    except Exception as error:  # a damaged pickle raises anything
-        raise SrkdError(f"{where}: refused as a pickle: {error}") from error
+    except Exception as error:  # a damaged pickle can raise any exception
+        raise SrkdError(f"{where}: not a safe or valid pickle: {error}") from error
     if not isinstance(found, dict):
-        raise SrkdError(f"{where}: a pickle of {type(found).__name__}, not of a dictionary")
+        raise SrkdError(f"{where}: a pickled {type(found).__name__}, not a dictionary")
     return {key.encode() if isinstance(key, str) else key: value for key, value in found.items()}

@@ -13,22 +13,20 @@ from srkd.files.atomic import printable_path, write_bytes
 
 
 def read(run: Path) -> dict[str, list[float]]:
-    """`confidence`, `accuracy` and `share` of each bin at the last validation of a run, given by its folder.
+    """`confidence`, `accuracy` and `share` of each bin at the last validation of the run in the folder `run`.
 
     Raises:
-        SrkdError: the folder is no finished classification run's.
+        SrkdError: the folder is not that of a finished classification run.
     """
     path = run / "reliability.json"
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
-        raise SrkdError(
-            f"{printable_path(path)}: not the reliability of a finished classification run ({error})"
-        ) from error
+        raise SrkdError(f"{printable_path(path)}: not from a finished classification run ({error})") from error
 
 
 def plot(runs: Mapping[str, Mapping[str, list[float]]], path: Path) -> None:
-    """Draw accuracy against confidence as PNG, a line a run beside the diagonal of perfect calibration."""
+    """Plot accuracy against confidence as PNG: one line per run, and the diagonal of perfect calibration."""
     from srkd.report import plots
 
     series: list[dict[str, Any]] = [{"label": "perfect", "x": [0, 1], "y": [0, 1]}]

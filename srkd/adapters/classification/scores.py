@@ -1,7 +1,7 @@
-"""How right, how sure, and how rightly sure: scores of class probabilities (N, C) against labels (N).
+"""Likelihood and calibration metrics of class probabilities (N, C) against labels (N).
 
-Calibration errors follow Guo et al., ICML 2017 (ECE, temperature scaling), Mukhoti et al., NeurIPS 2020 (adaptive,
-classwise); all are fractions, 0 is best.
+Calibration errors follow Guo et al., ICML 2017 (ECE, temperature scaling) and Mukhoti et al., NeurIPS 2020 (adaptive,
+classwise ECE); all are in [0, 1], lower is better.
 """
 
 from __future__ import annotations
@@ -14,31 +14,31 @@ Labels = NDArray[np.int64]
 
 
 def softmax(logits: Values, temperature: float = 1.0) -> Values:
-    """Probabilities (N, C) of logits divided by a temperature."""
+    """Probabilities (N, C) of logits (N, C) divided by a temperature."""
     scaled = logits / temperature
     exponential = np.exp(scaled - scaled.max(1, keepdims=True))
     return np.asarray(exponential / exponential.sum(1, keepdims=True))
 
 
 def nll(probabilities: Values, labels: Labels) -> float:
-    """-log p of the true class, the mean; probabilities below 1e-12 count as that."""
+    """Mean negative log-likelihood of the true class, in nats; probabilities are clipped at 1e-12."""
     return float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-12)).mean())
 
 
 def brier(probabilities: Values, labels: Labels) -> float:
-    """The squared distance to the one-hot truth, summed over classes: 0 to 2, the mean."""
+    """Brier score: squared distance to the one-hot label, summed over classes, mean over images; 0 to 2."""
     truth = np.eye(probabilities.shape[1])[labels]
     return float(np.square(probabilities - truth).sum(1).mean())
 
 
 def ece(probabilities: Values, labels: Labels, bins: int = 15) -> float:
-    """|accuracy - confidence| in `bins` bins of equal width over the confidence, the mean weighted by their counts."""
+    """Expected calibration error: mean |accuracy - confidence| over equal-width confidence bins, weighted by count."""
     sure, right = probabilities.max(1), probabilities.argmax(1) == labels
     return _gap(sure, right, _bin(sure, bins), bins)
 
 
 def adaptive_ece(probabilities: Values, labels: Labels, bins: int = 15) -> float:
-    """The same with bins of equal count."""
+    """`ece` with bins of equal count."""
     sure, right = probabilities.max(1), probabilities.argmax(1) == labels
     places = np.empty(len(sure), np.int64)
     for number, members in enumerate(np.array_split(np.argsort(sure, kind="stable"), bins)):
@@ -47,14 +47,14 @@ def adaptive_ece(probabilities: Values, labels: Labels, bins: int = 15) -> float
 
 
 def classwise_ece(probabilities: Values, labels: Labels, bins: int = 15) -> float:
-    """The mean over classes of |share of the class - its probability| in bins of equal width over that probability."""
+    """Mean over classes of the calibration error of the class's probability, in bins of equal width."""
     classes = range(probabilities.shape[1])
     gaps = [_gap(probabilities[:, c], labels == c, _bin(probabilities[:, c], bins), bins) for c in classes]
     return float(np.mean(gaps))
 
 
 def reliability(probabilities: Values, labels: Labels, bins: int = 15) -> dict[str, list[float]]:
-    """For each bin of `ece` that is not empty: mean `confidence`, `accuracy`, and the `share` of all images."""
+    """For each non-empty bin of `ece`: mean `confidence`, `accuracy`, and `share` (fraction of all images)."""
     sure, right = probabilities.max(1), probabilities.argmax(1) == labels
     places = _bin(sure, bins)
     counts, sums, hits = (np.bincount(places, w, bins) for w in (None, sure, right.astype(float)))
@@ -67,7 +67,7 @@ def reliability(probabilities: Values, labels: Labels, bins: int = 15) -> dict[s
 
 
 def fit_temperature(logits: Values, labels: Labels) -> float:
-    """The temperature from 0.05 to 20 whose probabilities have the least NLL."""
+    """The temperature in [0.05, 20] that minimises the NLL (Guo et al., ICML 2017)."""
     from scipy.optimize import minimize_scalar
 
     found = minimize_scalar(
@@ -77,7 +77,7 @@ def fit_temperature(logits: Values, labels: Labels) -> float:
 
 
 def _bin(values: Values, bins: int) -> NDArray[np.int64]:
-    """The bin of each value in [0, 1]; a bin holds its upper edge, and the first one 0."""
+    """Bin index of each value in [0, 1]; a bin includes its upper edge, and the first one 0 too."""
     return np.clip(np.ceil(values * bins).astype(np.int64) - 1, 0, bins - 1)
 
 

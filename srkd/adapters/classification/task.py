@@ -1,4 +1,4 @@
-"""Image classification as a task: a student, perhaps its teacher, accuracy and calibration."""
+"""The image classification task: a student with an optional teacher, accuracy and calibration metrics."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from srkd.training.task import SetScores
 
 _SOURCE = (
     "CIFAR-10 and CIFAR-100: A. Krizhevsky, University of Toronto, cifar-10-python.tar.gz and cifar-100-python.tar.gz; "
-    "Fashion-MNIST: Zalando Research, train-images-idx3-ubyte.gz and its three companions"
+    "Fashion-MNIST: Zalando Research, train-images-idx3-ubyte.gz and the other three files"
 )
-_EVALUATED = 500  # images at once
+_EVAL_BATCH = 500  # images
 
 
 class Task(DistilledTask):
@@ -64,7 +64,7 @@ class Task(DistilledTask):
         known = self._read(path)[1]
         ours, theirs = len(self.images.classes), len(known["classes"])
         if ours != theirs:
-            raise SrkdError(f"{path}: a network of {theirs} classes, but {self.root} has {ours}: train one on these")
+            raise SrkdError(f"{path}: a network with {theirs} classes, but {self.root} has {ours}: train it on that")
         return super().load_trained(path)
 
     def make_teacher(self) -> Teacher:
@@ -74,7 +74,7 @@ class Task(DistilledTask):
             path = str(self.recipe.network_teacher["file"])
             temperature = self._read(path)[1]["metrics"].get("temperature")
             if temperature is None:
-                raise SrkdError(f"{path}: its run fitted no temperature: train it with data.held_out above 0")
+                raise SrkdError(f"{path}: no fitted temperature: train it with data.held_out above 0")
             teacher.network.register_forward_hook(lambda module, inputs, logits: logits / temperature)
         return teacher
 
@@ -95,24 +95,24 @@ class Task(DistilledTask):
         return {**batch, **mixed}
 
     def _tensor(self, images: np.ndarray) -> Tensor:
-        """uint8 (N, H, W, C) as float (N, C, H, W) in [0, 1]."""
+        """Convert uint8 (N, H, W, C) to float32 (N, C, H, W) in [0, 1]."""
         return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255).contiguous(memory_format=self._layout)
 
     @torch.no_grad()
     def _logits(self, split: Labelled) -> np.ndarray:
         found = []
-        for start in range(0, len(split.labels), _EVALUATED):
-            inputs = self._tensor(np.array(split.images[start : start + _EVALUATED])).to(self.device)
+        for start in range(0, len(split.labels), _EVAL_BATCH):
+            inputs = self._tensor(np.array(split.images[start : start + _EVAL_BATCH])).to(self.device)
             with self.autocast(0, self.device):
                 found.append(self.network(inputs).double().cpu())
         return torch.cat(found).numpy()
 
     def evaluate(self) -> dict[str, SetScores]:
-        """Scores of the test images.
+        """Metrics on the test images.
 
-        `accuracy` (%) has items, fixed samples of the images (at most 100, of equal size); `nll`, `brier`, `ece`,
-        `adaptive_ece` and `classwise_ece` are over all of them. Held-out images give a `temperature` too, and the
-        logits divided by it `ece_scaled` and `nll_scaled`.
+        `accuracy` (%) is reported for fixed samples of the images (at most 100, of equal size); `nll`, `brier`, `ece`,
+        `adaptive_ece` and `classwise_ece` over all images. With held-out images, the fitted `temperature` and
+        `ece_scaled` and `nll_scaled` of the scaled logits are added.
         """
         test, held_out = self.images.test, self.images.held_out
         logits, labels = self._logits(test), np.asarray(test.labels)
@@ -135,7 +135,7 @@ class Task(DistilledTask):
         return {"test": {"protocol": protocol, "metrics": {"accuracy": _by_sample(probabilities, labels), **metrics}}}
 
     def validate(self, step: int, folder: Path) -> dict[str, float]:
-        """As every adapter's, and the last reliability diagram's numbers in reliability.json beside the scores."""
+        """As in the base class; also writes the reliability diagram to reliability.json beside the scores."""
         found = super().validate(step, folder)
         if self.fabric.is_global_zero:
             write_json(folder.parent / "reliability.json", self.reliability)
@@ -146,16 +146,16 @@ class Task(DistilledTask):
 
 
 def _by_sample(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Accuracy (%) of each of at most 100 samples of one size; their mean is the accuracy of the whole."""
+    """Accuracy (%) of each of at most 100 samples of equal size; their mean is the overall accuracy."""
     right = (probabilities.argmax(1) == labels)[stratified(labels)]
     count = max(n for n in range(1, min(100, len(right)) + 1) if len(right) % n == 0)
     return {str(i): float(100 * share) for i, share in enumerate(right.reshape(count, -1).mean(1))}
 
 
 def _statistics(images: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, of values in [0, 1]."""
+    """Mean and standard deviation of each channel of uint8 images (N, H, W, C), scaled to [0, 1]."""
     values = np.arange(256) / 255
     counts = [np.bincount(images[..., c].reshape(-1), minlength=256) for c in range(images.shape[-1])]
     means = [float(np.average(values, weights=n)) for n in counts]
-    spreads = [float(np.sqrt(np.average((values - m) ** 2, weights=n))) for n, m in zip(counts, means, strict=True)]
-    return means, [max(spread, 1e-3) for spread in spreads]
+    deviations = [float(np.sqrt(np.average((values - m) ** 2, weights=n))) for n, m in zip(counts, means, strict=True)]
+    return means, [max(deviation, 1e-3) for deviation in deviations]

@@ -1,1 +1,1 @@
-"""Named entities in Korean text, their types learned step by step: the previous step's model teaches the old ones."""
+"""Named-entity recognition in Korean text with continual learning: the model of the previous step is the teacher."""

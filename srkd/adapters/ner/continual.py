@@ -1,4 +1,4 @@
-"""What a step of continual learning sees: its own sentences, its own types, and what the previous step's model says."""
+"""The data of a step of continual learning: its sentences, its types, and the predictions of the previous model."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from srkd.adapters.ner.tags import Sentence, only
 
 
 def seen_types(data: Data) -> list[str]:
-    """The types up to this step, in the order in which they arrived."""
+    """The types of this and all earlier steps, in the order of `data.steps`."""
     return [kind for types in data.steps[: data.step] for kind in types]
 
 
 def sentences_of(everything: Sequence[Sentence], data: Data, seed: int) -> list[Sentence]:
     """The training sentences of a step.
 
-    Every step has its own share of the sentences (the first, say, sentences 0, 3, 6, ... of three), in which the types
-    of this step alone are labelled. `joint` takes the shares of all steps so far and labels all their types; `replay`
-    adds some sentences of each earlier share, drawn by `seed`, labelled as they were then.
+    Every step has its own share of the sentences (of three steps, the first has sentences 0, 3, 6, ...), in which only
+    the types of this step are labelled. `joint` uses the shares of all steps so far and labels all their types;
+    `replay` adds sentences of each earlier share, sampled with `seed`, with the labels of their own step.
     """
     shares = [list(everything[k :: len(data.steps)]) for k in range(data.step)]
     if data.joint:
@@ -41,23 +41,27 @@ def _labelled(sentence: Sentence, types: Sequence[str]) -> Sentence:
 
 
 def relabel(target: Tensor, outside: Tensor, previous: Tensor, labels: int, pseudo: float | None) -> Tensor:
-    """Labels of tokens as probabilities, in which the previous model says what O hides.
+    """Soft labels of tokens, in which the previous model's predictions replace O.
 
-    O in this step's labels means only that a token is of no new type. So the probabilities of such a token are the
-    previous model's over the old labels, O among them, and 0 for the new ones. In these terms cross-entropy is
-    -log p(old) + KL over the old labels: it is what says that the token is of no new type, where `masked_kl` looks at
-    the old labels alone. Where the largest probability is at least `pseudo`, the token has that label and no other.
+    O in this step's labels means only that a token has no new type. Such a token therefore gets the previous model's
+    probabilities for the old labels (O included) and 0 for the new ones. Cross-entropy then is -log p(old) + KL over
+    the old labels; its first term is the evidence against the new types, which `masked_kl` lacks because it compares
+    the old labels only. Where the largest probability is at least `pseudo`, the target is that label, one-hot.
 
     Args:
-        target: (tokens) labels; `outside` (tokens) says where they are O.
-        previous: (tokens, old labels) logits.
+        target: labels (tokens), int64; `outside` (tokens), bool, is True where they are O.
+        previous: logits (tokens, old labels) of the previous model.
+        labels: number of labels of this step.
+        pseudo: confidence threshold in (0, 1] for pseudo-labels; None: none.
 
     Returns:
-        (tokens, labels).
+        Probabilities (tokens, labels), float32.
     """
     prediction = previous.float().softmax(1)
     if pseudo is not None:
-        sure, label = prediction.max(1)
-        prediction = torch.where((sure >= pseudo)[:, None], F.one_hot(label, prediction.shape[1]).float(), prediction)
+        confidence, label = prediction.max(1)
+        prediction = torch.where(
+            (confidence >= pseudo)[:, None], F.one_hot(label, prediction.shape[1]).float(), prediction
+        )
     prediction = F.pad(prediction, (0, labels - prediction.shape[1]))
     return torch.where(outside[:, None], prediction, F.one_hot(target, labels).float())

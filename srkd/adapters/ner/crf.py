@@ -1,4 +1,4 @@
-"""A linear-chain conditional random field whose answer is what every token loss understands."""
+"""A linear-chain conditional random field with per-token outputs, so that every token loss applies to it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import torch
 from torch import Tensor, nn
 
 
-class Marginals(nn.Module):
-    """Scores of tokens alone in, logarithms of their marginal probabilities in the whole sentence out.
+class LinearChainCRF(nn.Module):
+    """Maps emission scores of tokens to the logarithms of their marginal probabilities in the sentence.
 
     p(y) is proportional to exp(sum_t scores[t, y_t] + sum_t transitions[y_t, y_t+1]) (Lafferty et al., ICML 2001); the
-    forward-backward algorithm gives log p(y_t). Cross-entropy of it is the per-label objective of Kakade, Teh and
-    Roweis (ICML 2002); KL between two networks' marginals is posterior distillation (Wang et al., ACL 2020); the most
-    probable label of each token is the minimum-risk decoding.
+    forward-backward algorithm gives log p(y_t). Cross-entropy on it is the per-label objective of Kakade, Teh and
+    Roweis (ICML 2002); KL between the marginals of two networks is posterior distillation (Wang et al., ACL 2020); the
+    argmax per token is minimum-risk decoding.
 
-    Shapes: scores (B, T, C), any range; `real` (B, T), False where padding follows the sentence. Returns (B, T, C), in
-    float32 at least; what it holds for padding means nothing. Cost: 2 T C^2 B, one token after the other.
+    Shapes: scores (B, T, C), any range; `real` (B, T), False for padding after the sentence. Returns (B, T, C), at
+    least float32; undefined for padding. Cost: 2 T C^2 B, sequential over tokens.
     """
 
     def __init__(self, labels: int) -> None:
         super().__init__()
-        # Row: the label of a token, column: that of the next one. All 0: each token by itself.
+        # Row: label of a token; column: label of the next. All 0: tokens are independent.
         self.transitions = nn.Parameter(torch.zeros(labels, labels))
 
     def forward(self, scores: Tensor, real: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The layouts that corpora of named entities come in: KMOU, KLUE-NER, CoNLL in general, the Modu corpus."""
+"""Readers of named-entity corpora: KMOU, KLUE-NER, generic CoNLL, the Modu corpus."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from srkd.files.atomic import printable_path
 
 
 @dataclass
-class Corpus:
-    """Sentences, and what was repaired while they were read."""
+class TaggedCorpus:
+    """Sentences, and notices about what was repaired while reading."""
 
     sentences: list[Sentence]
     notices: list[str] = field(default_factory=list)
@@ -23,50 +23,51 @@ class Corpus:
 
 @dataclass
 class _Raw:
-    """A sentence as it stands in a file: the line of each tag, or one line for all of them."""
+    """A sentence as read from a file; `lines` has the line number of each tag."""
 
     tokens: list[str]
     tags: list[str]
     lines: list[int]
 
 
-def read(path: Path, format: str) -> Corpus:
-    """The sentences of a file of the layout `kmou`, `klue`, `conll` or `modu`, tags as BIO; empty ones are left out.
+def read(path: Path, format: str) -> TaggedCorpus:
+    """Read a file in the format `kmou`, `klue`, `conll` or `modu`; tags are converted to BIO, empty sentences skipped.
 
     Raises:
-        SrkdError: a file that cannot be read or is not UTF-8, a tag that is none, tokens and tags of different
-            numbers, each with its line; no sentence at all.
+        SrkdError: the file cannot be read or is not UTF-8, a tag is invalid, or the numbers of tokens and tags differ
+            (each with the line); there is no sentence.
     """
     if format not in _READERS:
         raise SrkdError(f"data.format: {unknown('layout', format, _READERS)}")
     sentences, repaired = [], []
     for raw in _READERS[format](path):
         try:
-            tags, places = to_bio(raw.tags)
+            tags, indices = to_bio(raw.tags)
         except ValueError as error:
-            raise SrkdError(f"{printable_path(path)}, line {_line_of_mistake(raw)}: {error}") from error
-        repaired += [raw.lines[place] for place in places]
+            raise SrkdError(f"{printable_path(path)}, line {_invalid_line(raw)}: {error}") from error
+        repaired += [raw.lines[index] for index in indices]
         sentences.append(Sentence(raw.tokens, tags))
     if not sentences:
-        raise SrkdError(f"{printable_path(path)}: no sentence in it, read as {format}")
+        raise SrkdError(f"{printable_path(path)}: no sentences found, read as {format}")
     notices = []
     if repaired:
         which = f"{len(repaired):,} entities begin" if len(repaired) > 1 else "an entity begins"
         notices.append(f"{printable_path(path)}: {which} with I (first in line {repaired[0]}), read as B")
-    return Corpus(sentences, notices)
+    return TaggedCorpus(sentences, notices)
 
 
-def _line_of_mistake(raw: _Raw) -> int:
+def _invalid_line(raw: _Raw) -> int:
+    """Line number of the first invalid tag."""
     for tag, line in zip(raw.tags, raw.lines, strict=True):
         try:
             parse(tag)
         except ValueError:
             return line
-    raise AssertionError("no tag is wrong")
+    raise AssertionError("no invalid tag")
 
 
 def _lines(path: Path) -> list[str]:
-    """Lines without their ends. Only line feeds end one: a token may be any other space."""
+    """Lines without their endings. Only line feeds separate lines, since other white space may be a token."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -76,17 +77,16 @@ def _lines(path: Path) -> list[str]:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise SrkdError(
-            f"{printable_path(path)}, line {line}: not UTF-8; convert what is in another encoding (CP949, perhaps) to "
-            "UTF-8"
+            f"{printable_path(path)}, line {line}: not UTF-8; convert the file (from CP949, perhaps) to UTF-8"
         ) from error
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
 def _kmou(path: Path) -> Iterator[_Raw]:
-    """A sentence a line, morphemes separated by spaces, in `*.words.txt`; its tags in `*.tags.txt` beside it."""
+    """One sentence per line, morphemes separated by spaces, in `*.words.txt`; tags in `*.tags.txt` beside it."""
     if "words" not in path.name:
         raise SrkdError(
-            f'{printable_path(path)}: KMOU\'s layout has "words" in its file\'s name and "tags" in that beside it'
+            f'{printable_path(path)}: kmou needs a file with "words" in its name, and one with "tags" beside it'
         )
     beside = path.with_name(path.name.replace("words", "tags"))
     words, tags = _lines(path), _lines(beside)
@@ -103,17 +103,17 @@ def _kmou(path: Path) -> Iterator[_Raw]:
 
 
 def _klue(path: Path) -> Iterator[_Raw]:
-    """A character, a tab and its tag a line; a space is a token, `##` begins a comment, an empty line ends."""
+    """One character, a tab and its tag per line; spaces are tokens, `##` starts a comment, empty lines separate."""
     return _rows(path, lambda line: line.startswith("##"), lambda line: line.split("\t") if line else [])
 
 
 def _conll(path: Path) -> Iterator[_Raw]:
-    """A token a line, its first column, and its tag, the last one, separated by spaces or tabs."""
-    return _rows(path, _is_remark, str.split)
+    """One token per line: the token in the first column, the tag in the last, separated by spaces or tabs."""
+    return _rows(path, _is_comment, str.split)
 
 
-def _is_remark(line: str) -> bool:
-    """Whether a line says something about the corpus: `-DOCSTART-`, or a `#` that does not carry a tag."""
+def _is_comment(line: str) -> bool:
+    """Whether a line is a comment: `-DOCSTART-`, or one that starts with `#` and does not end with a tag."""
     if not line.startswith("#"):
         return line.startswith("-DOCSTART-")
     try:
@@ -123,11 +123,11 @@ def _is_remark(line: str) -> bool:
     return False
 
 
-def _rows(path: Path, is_remark: Callable[[str], bool], columns: Callable[[str], list[str]]) -> Iterator[_Raw]:
-    """Sentences of one token a line, which empty lines end."""
+def _rows(path: Path, is_comment: Callable[[str], bool], columns: Callable[[str], list[str]]) -> Iterator[_Raw]:
+    """Sentences with one token per line, separated by empty lines."""
     sentence = _Raw([], [], [])
     for number, line in enumerate([*_lines(path), ""], 1):
-        if is_remark(line):
+        if is_comment(line):
             continue
         parts = columns(line)
         if len(parts) == 1:
@@ -142,27 +142,27 @@ def _rows(path: Path, is_remark: Callable[[str], bool], columns: Callable[[str],
 
 
 def _modu(path: Path) -> Iterator[_Raw]:
-    """The Modu corpus's JSON: each sentence's `form`, characters as tokens, and its `NE` by `begin` and `end`.
+    """JSON of the Modu corpus: characters of each sentence's `form` as tokens, entities from `NE` (`begin`, `end`).
 
-    The first two letters of a label are its type: PS of PS_NAME, LC of LCP_COUNTRY.
+    The type of an entity is the first two letters of its label: PS of PS_NAME, LC of LCP_COUNTRY.
     """
     try:
         documents = json.loads("\n".join(_lines(path)))["document"]
         sentences = [sentence for document in documents for sentence in document["sentence"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise SrkdError(f"{printable_path(path)}: not the Modu corpus's JSON of named entities ({error!r})") from error
+        raise SrkdError(f"{printable_path(path)}: not the JSON of the Modu named-entity corpus ({error!r})") from error
     for sentence in sentences:
         where = f"{printable_path(path)}, sentence {sentence.get('id', '?') if isinstance(sentence, dict) else '?'}"
         try:
             tokens, tags = list(sentence["form"]), _spans(sentence)
         except (KeyError, TypeError, ValueError) as error:
-            raise SrkdError(f"{where}: its entities cannot be read ({error})") from error
+            raise SrkdError(f"{where}: invalid entities ({error})") from error
         if tokens:
             yield _Raw(tokens, tags, [0] * len(tags))
 
 
 def _spans(sentence: dict[str, Any]) -> list[str]:
-    """BIO tags of a sentence's characters."""
+    """BIO tags of the characters of a sentence."""
     form, tags = sentence["form"], [OUTSIDE] * len(sentence["form"])
     for entity in sentence.get("NE", []):
         begin, end = entity["begin"], entity["end"]

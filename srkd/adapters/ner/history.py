@@ -1,4 +1,4 @@
-"""Scores of a run's steps, one after the other: `python -m srkd.adapters.ner.history results.json`."""
+"""Scores after each step of continual learning: `python -m srkd.adapters.ner.history results.json`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from srkd.files.atomic import printable_path, write_bytes, write_text
 from srkd.report import tables
 from srkd.training.task import SetScores
 
-# The heading of each metric in tables.
+# Column heading of each metric.
 _COLUMNS = {
     "first": "first types",
     "micro_old": "old types",
@@ -29,9 +29,9 @@ _COLUMNS = {
 
 
 def by_step(last: Path) -> dict[str, SetScores]:
-    """Scores after each stage of a run up to the one in the folder `last`: sets `step 1`, `step 2`, ...
+    """Scores after each stage of a run up to the one in the folder `last`, as sets `step 1`, `step 2`, ...
 
-    From the second on, `forgetting` (F1 in points, an item a type) is `scores.forgetting` up to there.
+    From step 2 on, `forgetting` (F1 points per type) is `scores.forgetting` over the steps so far.
     """
     match = re.fullmatch(r"stage_(\d+)", last.name)
     folders = [last.with_name(f"stage_{n}") for n in range(1, int(match[1]) + 1)] if match else [last]
@@ -43,10 +43,10 @@ def by_step(last: Path) -> dict[str, SetScores]:
 
 
 def steps(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row for each variant and step of a study's finished runs: means over seeds, and their SD from two on.
+    """One row per variant and step of the finished runs of a study: means over seeds, and SD with two or more seeds.
 
-    Micro F1 (%) of `old types`, `new types`, `all types`; macro F1 of `first types`, those of step 1, and `all, macro`;
-    `forgetting` in points, the mean over the old types.
+    Micro F1 (%) of `old types`, `new types`, `all types`; macro F1 (%) of `first types` (those of step 1) and
+    `all, macro`; `forgetting` in points, mean over the old types.
     """
     rows = []
     for variant in dict.fromkeys(run["variant"] for run in runs):
@@ -64,7 +64,7 @@ def steps(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _values(scores: Mapping[str, SetScores], step: str) -> dict[str, float]:
-    """By metric of `_COLUMNS`, one run's value after a step."""
+    """Value of each metric of `_COLUMNS` of one run after a step."""
     metrics = scores[step]["metrics"]
     first = {name: metrics["macro"][name] for name in scores["step 1"]["metrics"]["macro"]}
     items = {"first": first, **metrics}
@@ -72,21 +72,21 @@ def _values(scores: Mapping[str, SetScores], step: str) -> dict[str, float]:
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The rows of `steps` as Markdown, mean ± SD."""
+    """The rows of `steps` as a Markdown table, mean ± SD."""
     headings = [heading for heading in _COLUMNS.values() if any(heading in row for row in rows)]
     printed = [{h: _cell(row, h) for h in ("variant", "step", "seeds", *headings) if h in row} for row in rows]
     return tables.markdown(printed, ["variant", "step", "seeds", *headings]) + "\n"
 
 
 def _cell(row: Mapping[str, Any], heading: str) -> str:
-    value, spread = row[heading], row.get(f"{heading} SD")
+    value, deviation = row[heading], row.get(f"{heading} SD")
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.1f}" + (f" ± {spread:.1f}" if spread is not None else "")
+    return f"{value:.1f}" + (f" ± {deviation:.1f}" if deviation is not None else "")
 
 
 def plot(rows: Sequence[Mapping[str, Any]], types: str, path: Path) -> None:
-    """Draw F1 by step as PNG, a line a variant; `types` is a column of `table`: "all types", say."""
+    """Plot F1 by step as PNG, one line per variant; `types` is a column of `table`, for example "all types"."""
     from srkd.report import plots
 
     series = []
@@ -97,7 +97,7 @@ def plot(rows: Sequence[Mapping[str, Any]], types: str, path: Path) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Write steps.md and two plots, first_types.png and all_types.png, beside the results.json of a study."""
+    """Write steps.md and the plots first_types.png and all_types.png into the folder of a study's results.json."""
     results = Path(arguments[0])
     try:
         runs = json.loads(results.read_text(encoding="utf-8"))["runs"]

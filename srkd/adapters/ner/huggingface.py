@@ -1,4 +1,4 @@
-"""An encoder of the package transformers from a local folder, with its tokeniser. Nothing is downloaded."""
+"""An encoder and tokeniser of Hugging Face transformers from a local folder. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from srkd.adapters.ner.vocabulary import PADDING, RARE, Encoding, Ids
 from srkd.errors import SrkdError
 
-_LONGEST = 8  # sub-words of a token; what follows is cut off
+_LONGEST = 8  # sub-words per token; the rest is truncated
 
 
 class SubWords:
-    """The sub-words of a folder's tokeniser: `encode` gives their numbers, plus one, beside that of a real token.
+    """Encodes tokens with the tokeniser in a folder: sub-word ids, plus one, after a marker of a real token.
 
     Raises:
-        SrkdError: transformers is not installed, or the folder holds no tokeniser and configuration of its.
+        SrkdError: transformers is not installed, or the folder has no tokeniser and configuration.
     """
 
     def __init__(self, folder: str) -> None:
@@ -31,21 +31,25 @@ class SubWords:
             self.tokeniser = AutoTokenizer.from_pretrained(folder, local_files_only=True)
             self.config = AutoConfig.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, KeyError) as error:
-            raise SrkdError(f"{folder}: no tokeniser of transformers ({str(error).splitlines()[0]})") from error
+            raise SrkdError(f"{folder}: no tokeniser for transformers ({str(error).splitlines()[0]})") from error
         self.folder = folder
 
     def encode(self, tokens: Sequence[str]) -> Ids:
-        """Raises SrkdError for a sentence longer than the encoder takes."""
+        """Ids (tokens, 1 + sub-words).
+
+        Raises:
+            SrkdError: the sentence is longer than the encoder accepts.
+        """
         ids = np.full((len(tokens), 1 + _LONGEST), PADDING, np.int32)
         for row, token in zip(ids, tokens, strict=True):
-            # A token that the tokeniser drops, such as a space, still has its place.
+            # A token that the tokeniser drops, such as a space, is encoded as unknown.
             pieces = self.tokeniser.encode(token, add_special_tokens=False) or [self.tokeniser.unk_token_id]
             row[0] = RARE
             row[1 : 1 + _LONGEST][: len(pieces)] = np.array(pieces[:_LONGEST]) + 1
         total, most = int((ids[:, 1:] > 0).sum()) + 4, getattr(self.config, "max_position_embeddings", 0)
         if most and total > most:
             raise SrkdError(
-                f'{self.folder}: takes {most - 4} sub-words, but the sentence "{"".join(tokens)[:20]}..." '
+                f'{self.folder}: accepts {most - 4} sub-words, but the sentence "{"".join(tokens)[:20]}..." '
                 f"has {total - 4}: split it"
             )
         return ids
@@ -55,12 +59,12 @@ class SubWords:
 
 
 class HuggingFace(nn.Module):
-    """The encoder of the folder that `data.pieces` names; a token's feature is that of its first sub-word."""
+    """The encoder in the folder `data.pieces`; the feature of a token is that of its first sub-word."""
 
     def __init__(self, vocabulary: Encoding, dropout: float = 0.1) -> None:
         super().__init__()
         if not isinstance(vocabulary, SubWords):
-            raise ValueError("HuggingFace takes its tokeniser's sub-words: set data.pieces to its folder")
+            raise ValueError("HuggingFace needs the sub-words of its tokeniser: set data.pieces to its folder")
         from transformers import AutoModel
 
         self.encoder = AutoModel.from_pretrained(vocabulary.folder, local_files_only=True)
@@ -71,7 +75,7 @@ class HuggingFace(nn.Module):
         pieces = tokens[..., 1:].flatten(1)
         kept = pieces != PADDING
         lengths, rows = kept.sum(1), torch.arange(len(pieces), device=pieces.device)
-        # Sub-words move together, behind the first special token and before the last one.
+        # Pack the sub-words between the first and the last special token.
         packed = pieces.new_full((len(pieces), int(lengths.max()) + 2), self.filler)
         place = kept.cumsum(1)
         packed[rows[:, None].expand_as(kept)[kept], place[kept]] = pieces[kept] - 1

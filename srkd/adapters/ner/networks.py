@@ -1,4 +1,4 @@
-"""Taggers: a BiLSTM and a small transformer over embedded words and their pieces, optionally with a CRF."""
+"""Taggers: a BiLSTM and a small transformer over embeddings of words and their pieces, optionally with a CRF."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srkd.adapters.ner.crf import Marginals
+from srkd.adapters.ner.crf import LinearChainCRF
 from srkd.adapters.ner.huggingface import HuggingFace
 from srkd.adapters.ner.vocabulary import PADDING, Encoding, Vocabulary
 from srkd.errors import SrkdError, unknown
 
 
-class Embedding(nn.Module):
-    """A word's own vector beside the largest values of a convolution over its pieces (Ma and Hovy, ACL 2016).
+class WordEmbedding(nn.Module):
+    """The embedding of a word, concatenated with a max-pooled convolution over its pieces (Ma and Hovy, ACL 2016).
 
-    Takes numbers (B, T, 1 + pieces), gives (B, T, 2 width).
+    Maps ids (B, T, 1 + pieces) to (B, T, 2 width).
     """
 
     def __init__(self, vocabulary: Encoding, width: int) -> None:
         super().__init__()
         if not isinstance(vocabulary, Vocabulary):
-            raise ValueError("words and characters are embedded here: set data.pieces to characters or jamo")
+            raise ValueError("this network needs words and characters: set data.pieces to characters or jamo")
         words, letters = vocabulary.sizes
         self.words = nn.Embedding(words, width, padding_idx=PADDING)
         self.letters = nn.Embedding(letters, width // 2, padding_idx=PADDING)
         self.convolution = nn.Conv1d(width // 2, width, 3, padding=1)
         for table in (self.words, self.letters):
-            # torch's own vectors of length 1 an entry are so large that training hardly moves them.
+            # With torch's default of unit variance, training hardly changes the vectors.
             nn.init.normal_(table.weight, std=0.1)
             nn.init.zeros_(table.weight[PADDING])
 
@@ -42,10 +42,10 @@ class Embedding(nn.Module):
 
 
 class BiLSTM(nn.Module):
-    """Long short-term memory in both directions (Huang et al., arXiv:1508.01991); features (B, T, 2 width).
+    """Bidirectional long short-term memory (Huang et al., arXiv:1508.01991); features (B, T, 2 width).
 
-    The backward direction reads each sentence turned round, so that it starts at its end and not in the padding: a
-    quarter of the time that a packed sequence takes on a CPU.
+    The backward direction reads each sentence reversed, so that it starts at the last token and not in the padding.
+    This takes a quarter of the time of a packed sequence on a CPU.
     """
 
     def __init__(
@@ -53,24 +53,24 @@ class BiLSTM(nn.Module):
     ) -> None:
         super().__init__()
         self.features = 2 * width
-        self.embedding, self.dropout = Embedding(vocabulary, embedding), nn.Dropout(dropout)
+        self.embedding, self.dropout = WordEmbedding(vocabulary, embedding), nn.Dropout(dropout)
         widths = [2 * embedding] + [2 * width] * (layers - 1)
-        self.ahead = nn.ModuleList(nn.LSTM(inside, width, batch_first=True) for inside in widths)
-        self.back = nn.ModuleList(nn.LSTM(inside, width, batch_first=True) for inside in widths)
+        self.ahead = nn.ModuleList(nn.LSTM(size, width, batch_first=True) for size in widths)
+        self.back = nn.ModuleList(nn.LSTM(size, width, batch_first=True) for size in widths)
 
     def forward(self, tokens: Tensor, real: Tensor) -> Tensor:
-        places = torch.arange(tokens.shape[1], device=tokens.device)
-        turned = torch.where(real, real.sum(1, keepdim=True) - 1 - places, places)
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        mirrored = torch.where(real, real.sum(1, keepdim=True) - 1 - positions, positions)
         rows = torch.arange(len(tokens), device=tokens.device)[:, None]
         features: Tensor = self.embedding(tokens)
         for ahead, back in zip(self.ahead, self.back, strict=True):
             features = self.dropout(features)
-            features = torch.cat([ahead(features)[0], back(features[rows, turned])[0][rows, turned]], 2)
+            features = torch.cat([ahead(features)[0], back(features[rows, mirrored])[0][rows, mirrored]], 2)
         return features
 
 
 class Transformer(nn.Module):
-    """Encoder layers (Vaswani et al., NeurIPS 2017), normalised first, sinusoidal positions; features (B, T, width)."""
+    """Pre-norm transformer encoder (Vaswani et al., NeurIPS 2017), sinusoidal positions; features (B, T, width)."""
 
     def __init__(
         self, vocabulary: Encoding, width: int = 128, layers: int = 2, heads: int = 4, dropout: float = 0.1
@@ -79,7 +79,7 @@ class Transformer(nn.Module):
         if width % (2 * heads):
             raise ValueError(f"width must be a multiple of twice the heads, got {width} and {heads}")
         self.features = width
-        self.embedding, self.dropout = Embedding(vocabulary, width // 2), nn.Dropout(dropout)
+        self.embedding, self.dropout = WordEmbedding(vocabulary, width // 2), nn.Dropout(dropout)
         layer = nn.TransformerEncoderLayer(width, heads, 2 * width, dropout, batch_first=True, norm_first=True)
         self.layers = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
 
@@ -97,17 +97,17 @@ def _positions(length: int, width: int) -> Tensor:
 
 
 class Tagger(nn.Module):
-    """An encoder, a head and perhaps a CRF.
+    """An encoder, a head and an optional CRF.
 
-    Takes numbers (B, T, 1 + pieces) as `Vocabulary.encode` gives them, padded by 0; gives logits (tokens, labels) of
-    the real tokens, sentence after sentence. `features`, (tokens, width), is where they can be tapped.
+    Maps ids (B, T, 1 + pieces) from `Vocabulary.encode`, padded by 0, to logits (tokens, labels) of the real tokens,
+    sentence after sentence. `features` (tokens, width) is the tap point for features.
     """
 
     def __init__(self, encoder: Any, labels: int, crf: bool, dropout: float) -> None:
         super().__init__()
         self.encoder, self.features = encoder, nn.Dropout(dropout)
         self.head = nn.Linear(encoder.features, labels)
-        self.crf = Marginals(labels) if crf else None
+        self.crf = LinearChainCRF(labels) if crf else None
 
     def forward(self, tokens: Tensor) -> Tensor:
         real = tokens[..., 0] != PADDING
@@ -123,10 +123,10 @@ ENCODERS: dict[str, type[nn.Module]] = {"BiLSTM": BiLSTM, "Transformer": Transfo
 
 
 def build(spec: Mapping[str, Any], vocabulary: Encoding, labels: int) -> Tagger:
-    """The tagger that `{type: BiLSTM, crf: true, width: 96, ...}` describes, with random weights.
+    """Build the tagger of a specification such as `{type: BiLSTM, crf: true, width: 96}`, with random weights.
 
     Raises:
-        SrkdError: no such type or option, or a value that the network refuses.
+        SrkdError: unknown type or option, or an invalid value.
     """
     kind, crf = spec.get("type"), spec.get("crf", False)
     if kind not in ENCODERS:
@@ -146,10 +146,10 @@ def build(spec: Mapping[str, Any], vocabulary: Encoding, labels: int) -> Tagger:
 
 
 def grown(own: Mapping[str, Tensor], previous: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`own`, with every value that the smaller network had: its labels are the first rows of the head.
+    """`own`, with the weights of the smaller network copied in; its labels are the first rows of the head.
 
     Raises:
-        SrkdError: weights of another network: a name that it has not, or something larger.
+        SrkdError: `previous` is from another network: it has an unknown name or a larger tensor.
     """
     result = {name: tensor.clone() for name, tensor in own.items()}
     for name, old in previous.items():
@@ -157,8 +157,8 @@ def grown(own: Mapping[str, Tensor], previous: Mapping[str, Tensor]) -> dict[str
         if new is None or new.ndim != old.ndim or any(a < b for a, b in zip(new.shape, old.shape, strict=True)):
             size = "absent" if new is None else tuple(new.shape)
             raise SrkdError(
-                f"the previous step's {name} is {tuple(old.shape)}, but this one's {size}: the steps of a "
-                "recipe share their network"
+                f"{name} is {tuple(old.shape)} in the previous step, but {size} in this one: all steps of a recipe "
+                "must use the same network"
             )
         new[tuple(slice(length) for length in old.shape)] = old
     return result

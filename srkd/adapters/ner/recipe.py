@@ -1,4 +1,4 @@
-"""A recipe for named entities, all types at once or step by step."""
+"""A recipe for named-entity recognition, with all types at once or step by step."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from srkd.training.recipe import Section
 
 
 class Data(Section):
-    """`data:` which sentences, and which of their types arrive when."""
+    """`data:` the sentences, and the types that each step adds."""
 
     format: str = pydantic.Field(description="kmou, klue, conll or modu")
-    train: str = pydantic.Field(description="the corpus; of KMOU its file of words")
-    test: str | None = pydantic.Field(None, description="the corpus for scores; by default every fifth sentence")
+    train: str = pydantic.Field(description="the training corpus; for kmou its *.words.txt")
+    test: str | None = pydantic.Field(None, description="the test corpus; by default every fifth sentence of train")
     sentences: int | None = pydantic.Field(None, gt=0, description="training sentences of all steps; all by default")
-    tested: int | None = pydantic.Field(None, gt=0, description="sentences to score; all by default")
-    pieces: str = pydantic.Field("characters", description="beside words: characters, jamo, or a tokeniser's folder")
-    steps: list[list[str]] = pydantic.Field(min_length=1, description="the types that each step brings")
-    step: int = pydantic.Field(1, gt=0, description="which of the steps a stage is")
-    joint: bool = pydantic.Field(False, description="all sentences and types up to this step, as if all were kept")
-    replay: int = pydantic.Field(0, ge=0, description="sentences kept of each earlier step, with the labels of then")
+    tested: int | None = pydantic.Field(None, gt=0, description="test sentences; all by default")
+    pieces: str = pydantic.Field("characters", description="pieces of words: characters, jamo, or a tokeniser's folder")
+    steps: list[list[str]] = pydantic.Field(min_length=1, description="the types that each step adds")
+    step: int = pydantic.Field(1, gt=0, description="number of the step that a stage trains")
+    joint: bool = pydantic.Field(False, description="train on all sentences and types up to this step: the upper bound")
+    replay: int = pydantic.Field(0, ge=0, description="sentences replayed from each earlier step, with its labels")
     pseudo: float | None = pydantic.Field(
-        None, gt=0, le=1, description="confidence from which the previous step's answer is a label like the corpus's"
+        None, gt=0, le=1, description="confidence at which the previous model's prediction becomes a pseudo-label"
     )
 
 
 class NerRecipe(DistilledRecipe):
-    """The top of the recipe."""
+    """Top level of the recipe."""
 
     data: Data

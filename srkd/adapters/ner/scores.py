@@ -1,4 +1,4 @@
-"""Precision and recall of whole entities, as seqeval counts them: micro and macro F1 over any types."""
+"""Entity-level micro and macro F1 as in seqeval, over any set of types."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from srkd.errors import SrkdError
 
 @dataclass
 class Counts:
-    """How many entities of each type are right, predicted, and true."""
+    """Numbers of correct, predicted and true entities of each type."""
 
     right: Counter[str] = field(default_factory=Counter)
     predicted: Counter[str] = field(default_factory=Counter)
     true: Counter[str] = field(default_factory=Counter)
 
     def f1(self, types: Iterable[str]) -> float:
-        """F1 (%) over all entities of these types together: micro F1 of several types, and F1 of a single one."""
+        """F1 (%) over all entities of these types: micro F1 of several types, plain F1 of a single one."""
         names = list(types)
         right, predicted, true = (sum(c[name] for name in names) for c in (self.right, self.predicted, self.true))
         return 200 * right / (predicted + true) if predicted + true else 0.0
@@ -29,7 +29,7 @@ class Counts:
 
 
 def count(true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> Counts:
-    """Compare the BIO tags of sentences; an entity is right where its type and both its ends are.
+    """Compare the BIO tags of sentences; an entity is correct if its type and both boundaries are.
 
     Raises:
         SrkdError: seqeval is not installed.
@@ -37,7 +37,7 @@ def count(true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> 
     try:
         from seqeval.metrics.sequence_labeling import get_entities
     except ImportError as error:
-        raise SrkdError("scores of named entities need seqeval: pip install 'srkd[adapters]'") from error
+        raise SrkdError("scoring named entities needs seqeval: pip install 'srkd[adapters]'") from error
     found = Counts()
     for theirs, ours in zip(true, predicted, strict=True):
         truth, guess = set(get_entities(list(theirs))), set(get_entities(list(ours)))
@@ -47,10 +47,10 @@ def count(true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> 
 
 
 def forgetting(history: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """By type, its best F1 after an earlier step less its F1 after the last (Chaudhry et al., ECCV 2018).
+    """For each type, its best F1 after an earlier step minus its F1 after the last (Chaudhry et al., ECCV 2018).
 
     Args:
-        history: F1 by type after each step; types that only the last one has are left out.
+        history: F1 by type after each step; types that only the last one has are omitted.
     """
     *earlier, last = history
     return {

@@ -1,4 +1,4 @@
-"""Named-entity recognition as a task: one step of continual learning, or all types at once."""
+"""The named-entity recognition task: one step of continual learning, or all types at once."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _SOURCE = (
     "KMOU: Korea Maritime and Ocean University's NLP lab, files *.words.txt and *.tags.txt; KLUE-NER: KLUE benchmark, "
     "klue-ner-v1.1_dev.tsv; Modu corpus: National Institute of Korean Language, a JSON of named entities"
 )
-_EVALUATED = 64  # sentences at once
+_EVAL_BATCH = 64  # sentences
 
 
 class Task(DistilledTask):
     """Trains a tagger of `networks.build`; `network: {type: BiLSTM}`. Each stage of a recipe is a step of `data.steps`.
 
-    From the second step on the network of the step before is the teacher: `masked_kl` distils it where this step's
-    labels are O, and for cross-entropy it says what such an O hides (`continual.relabel`). Without a loss that looks at
-    the teacher, and without `data.pseudo`, an O is an O: fine-tuning.
+    From step 2 on, the network of the previous step is the teacher: `masked_kl` distils it where this step's labels are
+    O, and the targets of cross-entropy at these tokens come from it (`continual.relabel`). Without a loss that uses the
+    teacher and without `data.pseudo`, O stays O: plain fine-tuning.
     """
 
     recipe_type: ClassVar[type[DistilledRecipe]] = NerRecipe
@@ -49,7 +49,7 @@ class Task(DistilledTask):
         if data.step > len(data.steps):
             raise SrkdError(f"data.step: {data.step}, but data.steps has {len(data.steps)}")
         if data.joint and (data.replay or data.pseudo is not None):
-            raise SrkdError("data.joint keeps all sentences and labels: leave data.replay and data.pseudo out")
+            raise SrkdError("data.joint uses all sentences and labels: remove data.replay and data.pseudo")
         everything, self.test = self._corpora()
         self.types = continual.seen_types(data)
         self.labels = tags.labels(self.types)
@@ -68,7 +68,7 @@ class Task(DistilledTask):
         return vocabulary.collect((s.tokens for s in sentences), pieces)
 
     def _corpora(self) -> tuple[list[Sentence], list[Sentence]]:
-        """The training sentences of all steps, and the test's."""
+        """The training sentences of all steps, and the test sentences."""
         data = self.recipe.data
         parts = [
             formats.read(find(path, "a corpus of named entities", _SOURCE), data.format)
@@ -88,32 +88,32 @@ class Task(DistilledTask):
         wanted = [kind for types in self.recipe.data.steps for kind in types]
         for kind in wanted:
             if kind not in found:
-                hint = nearest(kind, found) or f"; it has {', '.join(sorted(found)) or 'none'}"
+                hint = nearest(kind, found) or f"; available: {', '.join(sorted(found)) or 'none'}"
                 raise SrkdError(f'data.steps: no entity of the type "{kind}" in {self.recipe.data.train}{hint}')
         if others := sorted(found - set(wanted)):
             self.notices.append(f"{self.recipe.data.train}: {', '.join(others)} in no step of data.steps, read as O")
 
     def _make_previous(self) -> LiveTeacher:
-        """The previous step's network, without its weights until `on_stage`."""
+        """The network of the previous step; `on_stage` loads its weights."""
         old = 1 + 2 * sum(len(types) for types in self.recipe.data.steps[: self.recipe.data.step - 1])
-        with torch.random.fork_rng(devices=[]):  # the network's own first weights are those of a run without it
+        with torch.random.fork_rng(devices=[]):  # keeps the initial weights of the student independent of the teacher
             network = networks.build(self.recipe.network, self.vocabulary, old)
         return LiveTeacher(network.to(self.device), [], self.input)
 
     def make_teacher(self) -> Teacher:
         if self.previous is None:
             names = ", ".join(term.name for term in self.objective.terms if term.against == "teacher")
-            raise SrkdError(f"{names}: step 1, or joint training, has no step before it: give its stage other losses")
+            raise SrkdError(f"{names}: step 1 and joint training have no previous step: use other losses in this stage")
         self.objective.resolve_taps(self.network, self.previous.network)
         self.previous = LiveTeacher(self.previous.network, self.objective.teacher_taps, self.input)
         return CachedTeacher()
 
     def on_stage(self, number: int, previous: dict[str, Tensor] | None) -> None:
-        """Take the previous step's weights over, the head's as its first rows, and keep them as the teacher too."""
+        """Initialise from the weights of the previous step (`networks.grown`), and load them into the teacher."""
         step = self.recipe.data.step
         if previous is None:
             if step > 1 and not self.recipe.data.joint:
-                raise SrkdError(f"data.step: {step} has no step before it: list all steps under `stages`")
+                raise SrkdError(f"data.step: {step} has no previous step: list all steps under `stages`")
             return
         weights = {k.removeprefix("network."): v for k, v in previous.items() if k.startswith("network.")}
         self.network.load_state_dict(networks.grown(self.network.state_dict(), weights))
@@ -132,7 +132,7 @@ class Task(DistilledTask):
         return {"input": _padded([self.inputs[i] for i in indices]), "target": target, "mask": target == 0}
 
     def batch(self, number: int) -> dict[str, Any]:
-        """As every adapter's, and what the previous step's network says to it where anything listens."""
+        """As in the base class, plus the outputs of the previous step's network if a loss or `pseudo` uses them."""
         batch, pseudo = super().batch(number), self.recipe.data.pseudo
         if self.previous is not None and (self.objective.needs_teacher or pseudo is not None):
             prediction = self.previous(batch)
@@ -148,17 +148,17 @@ class Task(DistilledTask):
         """The BIO tags of tokenised sentences."""
         found: dict[int, list[str]] = {}
         order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
-        for start in range(0, len(order), _EVALUATED):
-            chosen = order[start : start + _EVALUATED]
+        for start in range(0, len(order), _EVAL_BATCH):
+            chosen = order[start : start + _EVAL_BATCH]
             inputs = _padded([self.vocabulary.encode(sentences[i]) for i in chosen]).to(self.device)
             labels = self.network(inputs).argmax(1).split([len(sentences[i]) for i in chosen])
             found |= {i: [self.labels[n] for n in row.tolist()] for i, row in zip(chosen, labels, strict=True)}
         return [found[i] for i in range(len(sentences))]
 
     def evaluate(self) -> dict[str, SetScores]:
-        """F1 (%) of entities: `micro` and `macro` of all types so far, and of the old and new ones from step 2 on.
+        """Entity F1 (%): `micro` and `macro` over all types so far, and from step 2 on over the old and the new types.
 
-        The items of a macro F1 are the types. Types of later steps count as O.
+        Macro F1 is reported by type. Types of later steps count as O.
         """
         data = self.recipe.data
         truth = [tags.only(s.tags, self.types) for s in self.test]
@@ -176,7 +176,7 @@ class Task(DistilledTask):
 
     @classmethod
     def item_scores(cls, result: Mapping[str, Any], sets: Sequence[str]) -> dict[str, SetScores]:
-        """Scores after each step of the run, sets `step 1`, `step 2`, ...; the last one with `forgetting` by type."""
+        """Scores after each step of the run as sets `step 1`, `step 2`, ...; from step 2 on with `forgetting`."""
         return by_step(Path(result["models"]["net"]).parent.parent)
 
     def meta(self, name: str) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class Task(DistilledTask):
 
 
 def _padded(encoded: Sequence[vocabulary.Ids]) -> Tensor:
-    """(B, T, 1 + pieces), int64."""
+    """Stack ids into (B, T, 1 + pieces), int64, padded at the end."""
     batch = np.full((len(encoded), max(map(len, encoded)), encoded[0].shape[1]), vocabulary.PADDING, np.int64)
     for row, ids in zip(batch, encoded, strict=True):
         row[: len(ids)] = ids

@@ -1,4 +1,4 @@
-"""Tokens as numbers: the word, and beside it the characters or jamo that it is made of."""
+"""Tokens as ids: the id of the word, and the ids of its characters or jamo."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from numpy.typing import NDArray
 from srkd.errors import SrkdError, unknown
 
 Ids = NDArray[np.int32]
-PADDING, RARE = 0, 1  # numbers of what fills a batch, and of what was too rare to get a number
-_LONGEST = {"characters": 8, "jamo": 16}  # pieces of a token; what follows is cut off
+PADDING, RARE = 0, 1  # ids of padding, and of rare words and pieces
+_LONGEST = {"characters": 8, "jamo": 16}  # pieces per token; the rest is truncated
 
 
 class Encoding(Protocol):
-    """Turns the tokens of a sentence into numbers."""
+    """Maps the tokens of a sentence to ids."""
 
     def encode(self, tokens: Sequence[str]) -> Ids:
-        """(tokens, 1 + longest): each row the word's number, its pieces' numbers, and padding."""
+        """Ids (tokens, 1 + longest), int32: in each row the id of the word, the ids of its pieces, and padding."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """What a checkpoint must say for its network to be used again."""
+        """Metadata that a checkpoint must store so that its network can be used again."""
         ...
 
 
 def _jamo(token: str) -> str:
-    """Hangul syllables as the letters that they are composed of; everything else as it is."""
+    """Decompose Hangul syllables into jamo; other characters are NFD-normalised."""
     return unicodedata.normalize("NFD", token)
 
 
@@ -38,7 +38,7 @@ SPLIT: dict[str, Callable[[str], str]] = {"characters": str, "jamo": _jamo}
 
 
 class Vocabulary:
-    """Words and pieces that have a number each, in this order; see `collect`.
+    """Words and pieces in the order of their ids; see `collect`.
 
     Args:
         pieces: `characters` or `jamo`.
@@ -51,7 +51,7 @@ class Vocabulary:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """How many numbers there are for words, and for pieces."""
+        """Number of ids of words and of pieces, padding and rare included."""
         return len(self.words) + 2, len(self.letters) + 2
 
     def encode(self, tokens: Sequence[str]) -> Ids:
@@ -68,10 +68,10 @@ class Vocabulary:
 
 
 def collect(sentences: Iterable[Sequence[str]], pieces: str, least: int = 2) -> Vocabulary:
-    """The vocabulary of sentences: words and pieces that occur at least `least` times, most frequent first.
+    """Vocabulary of sentences: words and pieces that occur at least `least` times, most frequent first.
 
     Raises:
-        SrkdError: no such pieces.
+        SrkdError: unknown kind of pieces.
     """
     if pieces not in SPLIT:
         raise SrkdError(f"data.pieces: {unknown('kind of pieces or folder', pieces, SPLIT)}")

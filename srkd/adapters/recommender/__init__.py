@@ -1,1 +1,1 @@
-"""Recommenders: ratings or behaviours of users towards items, of one class or several, ranked over all items."""
+"""Recommenders: explicit ratings or implicit behaviours, in one class or several, ranked over all items."""

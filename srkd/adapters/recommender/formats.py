@@ -1,4 +1,4 @@
-"""Files of ratings and behaviours: any table with user, item, rating and perhaps time; folders of pair lists."""
+"""Readers of ratings and behaviours: tables with user, item, and optional rating and time; folders of pair lists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 
 Numbers = NDArray[np.int64]
-# Letters of the columns' names in public data sets: MovieLens, Amazon, Yelp, Goodreads, Book-Crossing, Last.fm, Steam.
+# Column names, letters only, of MovieLens, Amazon, Yelp, Goodreads, Book-Crossing, Last.fm, Steam and others.
 _NAMES = {
     "user": ("user", "userid", "uid", "reviewerid", "customerid", "memberid", "visitorid"),
     "item": (
@@ -46,8 +46,7 @@ _NAMES = {
 
 @dataclass
 class Lines:
-    """Lines as they were read, in their order: users and items as numbers of their ids; `times` are zero where there
-    are none."""
+    """The lines of a file in order. `users` and `items` are indices into the ids; `times` are 0 if not available."""
 
     users: Numbers
     items: Numbers
@@ -65,12 +64,12 @@ class Lines:
 
     @property
     def pairs(self) -> Numbers:
-        """One number for each pair of user and item."""
+        """A unique number (N) for each pair of user and item."""
         return self.users * len(self.item_ids) + self.items
 
 
 def lines_of(users: list[str], items: list[str], ratings: NDArray[np.float64], times: NDArray[np.float64]) -> Lines:
-    """Lines of ids of any type, given as text."""
+    """Lines from ids given as text."""
     (user_numbers, user_ids), (item_numbers, item_ids) = _numbered(users), _numbered(items)
     return Lines(user_numbers, item_numbers, ratings, times, user_ids, item_ids)
 
@@ -82,13 +81,13 @@ def _numbered(ids: list[str]) -> tuple[Numbers, list[str]]:
 
 
 def read_table(path: Path) -> Lines:
-    """Ratings from text: comma, semicolon, tab, `::` or blank between columns, with or without a header.
+    """Read ratings from text: columns separated by comma, semicolon, tab, `::` or blanks, with or without a header.
 
-    Headers are those of public data sets, RecBole's atomic files (`user_id:token`) among them. Without a header the
-    columns are user, item and, if there are more, rating and time. Without ratings every one is 1.
+    Known headers are those of public data sets, including RecBole's atomic files (`user_id:token`). Without a header
+    the columns are user, item, and optionally rating and time. Without a rating column every rating is 1.
 
     Raises:
-        SrkdError: no text file, columns missing, a rating or time that is no finite number: with the line.
+        SrkdError: not a text file, a missing column, or (with the line) a rating or time that is not a finite number.
     """
     rows = _rows(path)
     header = rows[0][1]
@@ -98,31 +97,31 @@ def read_table(path: Path) -> Lines:
         if missing:
             shown_here = ", ".join(cell.strip().lower() for cell in header)
             raise SrkdError(
-                f"{printable_path(path)}: the header has no column {', '.join(missing)}: it is {shown_here}"
+                f"{printable_path(path)}: the header has no column {', '.join(missing)}; it has {shown_here}"
             )
         rows = rows[1:]
     else:
         named = {key: place if place < len(header) else None for place, key in enumerate(_NAMES)}
     if not rows:
-        raise SrkdError(f"{printable_path(path)}: has no ratings")
+        raise SrkdError(f"{printable_path(path)}: no ratings found")
     width = 1 + max(place for place in named.values() if place is not None)
     for line, row in rows:
         if len(row) < max(width, 2):
             raise SrkdError(
-                f"{printable_path(path)}, line {line}: has {len(row)} columns, not {width}: user, item, rating"
+                f"{printable_path(path)}, line {line}: {len(row)} columns, expected {max(width, 2)}: user, item, rating"
             )
     columns = {key: [row[place].strip() for _, row in rows] for key, place in named.items() if place is not None}
     lines = [line for line, _ in rows]
     for key in ("user", "item"):
         if "" in columns[key]:
-            raise SrkdError(f"{printable_path(path)}, line {lines[columns[key].index('')]}: has no {key}")
+            raise SrkdError(f"{printable_path(path)}, line {lines[columns[key].index('')]}: no {key}")
     ratings = _numbers(path, lines, "rating", columns["rating"]) if "rating" in columns else np.ones(len(rows))
     times = _numbers(path, lines, "time", columns["time"]) if "time" in columns else np.zeros(len(rows))
     return lines_of(columns["user"], columns["item"], ratings, times)
 
 
 def _columns(header: list[str]) -> dict[str, int | None]:
-    """The place of each column that a header names; for items also a lone other column of ids."""
+    """Index of each known column of a header; the item may also be the only other column of ids."""
     # RecBole writes name:type.
     names = [re.sub("[^a-z]", "", cell.lower().partition(":")[0]) for cell in header]
     found = {key: next((names.index(n) for n in known if n in names), None) for key, known in _NAMES.items()}
@@ -133,20 +132,20 @@ def _columns(header: list[str]) -> dict[str, int | None]:
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:
-    """A list of pairs, one `user item` a line.
+    """Read a list of pairs, one `user item` per line.
 
     Raises:
-        SrkdError: no text file, or a line that is no pair.
+        SrkdError: not a text file, or a line that is not a pair.
     """
     rows = _rows(path)
     for line, row in rows:
         if len(row) != 2 or not all(cell.strip() for cell in row):
-            raise SrkdError(f"{printable_path(path)}, line {line}: is no pair of user and item")
+            raise SrkdError(f"{printable_path(path)}, line {line}: not a pair of user and item")
     return [(row[0].strip(), row[1].strip()) for _, row in rows]
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Lines that are not blank, cut into cells, with their numbers."""
+    """Line number and cells of every line that is not blank."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
@@ -157,19 +156,19 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
     if not filled:
         raise SrkdError(f"{printable_path(path)}: is empty")
     first = filled[0][1]
-    mark = next((mark for mark in ("::", "\t", ";", ",") if mark in first), None)
-    if mark in ("\t", ";", ","):
-        cells = csv.reader((line for _, line in filled), delimiter=mark)
+    separator = next((mark for mark in ("::", "\t", ";", ",") if mark in first), None)
+    if separator in ("\t", ";", ","):
+        cells = csv.reader((line for _, line in filled), delimiter=separator)
         return [(number, row) for (number, _), row in zip(filled, cells, strict=False)]
-    return [(number, line.split(mark)) for number, line in filled]
+    return [(number, line.split(separator)) for number, line in filled]
 
 
 def _numbers(path: Path, lines: list[int], name: str, cells: list[str]) -> NDArray[np.float64]:
     values = np.array([_number(cell) for cell in cells])
-    wrong = np.flatnonzero(~np.isfinite(values))
-    if len(wrong):
-        cell = cells[wrong[0]][:40]
-        raise SrkdError(f'{printable_path(path)}, line {lines[wrong[0]]}: the {name} "{cell}" is no number')
+    invalid = np.flatnonzero(~np.isfinite(values))
+    if len(invalid):
+        cell = cells[invalid[0]][:40]
+        raise SrkdError(f'{printable_path(path)}, line {lines[invalid[0]]}: the {name} "{cell}" is not a number')
     return values
 
 

@@ -1,4 +1,4 @@
-"""Pairs of user and item with a class each, as numbers: what a data set is, whatever its files were."""
+"""Pairs of user and item with a class each, independent of the file format: the data set of a recommender."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Values = NDArray[np.float64]
 
 @dataclass
 class Pairs:
-    """Distinct pairs: numbers of users and items, and what the user thinks of the item."""
+    """Distinct pairs: indices of users and items, and the rating or behaviour of each pair; arrays (N)."""
 
     users: Numbers
     items: Numbers
-    values: Values  # ratings, or the numbers of behaviours
+    values: Values  # ratings, or behaviours numbered from 1 (weakest)
 
     def __len__(self) -> int:
         return len(self.users)
@@ -36,55 +36,54 @@ class Pairs:
 
 @dataclass
 class Interactions:
-    """A data set, split. Classes count from 1; `levels` has the mean training rating of each."""
+    """A split data set. Classes are numbered from 1; `levels` (classes) has the mean training rating of each."""
 
     user_ids: list[str]
     item_ids: list[str]
     train: Pairs
     validation: Pairs
     test: Pairs
-    edges: Values  # the class of a value is 1 + how many of these are not above it
+    edges: Values  # lower bounds of classes 2, 3, ...: the class of a value is 1 + the number of edges <= value
     levels: Values
-    threshold: float  # what has at least this value should be recommended
+    threshold: float  # pairs with at least this value are relevant
     notices: list[str]
 
     def classes(self, pairs: Pairs) -> Numbers:
-        """The class (1, 2, ...) of each pair."""
+        """Class (1, 2, ...) of each pair."""
         return 1 + np.searchsorted(self.edges, pairs.values, side="right")
 
     def matrix(self, pairs: Pairs, values: NDArray[np.generic]) -> csr_matrix:
-        """(users, items) with `values` at the pairs."""
+        """Sparse matrix (users, items) with `values` at the pairs."""
         return csr_matrix((values, (pairs.users, pairs.items)), (len(self.user_ids), len(self.item_ids)))
 
 
 def read(path: Path, data: Data) -> Interactions:
-    """What `_read` finds; a study reads the same files for every run, so that the last reading is kept."""
+    """Read a data set, see `_read`. The last result is cached, since every run of a study reads the same files."""
     files = [path, *sorted(path.glob("*.txt"))] if path.is_dir() else [path]
     return _read(path, tuple(file.stat().st_mtime_ns for file in files), data.model_dump_json())
 
 
 @lru_cache(maxsize=2)
 def _read(path: Path, changed: tuple[int, ...], settings: str) -> Interactions:
-    """Read, remove duplicates, split, leave out what is rare, and find the classes from the training pairs alone.
+    """Read, remove duplicates, split, apply the k-core filter, and derive the classes from the training pairs.
 
-    Users and items are those of the training pairs: pairs of validation and test that have others are left out, with a
-    notice, since nothing was learned of them.
+    Users and items are those of the training pairs: validation and test pairs with others are dropped, with a notice.
 
     Raises:
-        SrkdError: files that are no ratings (see `formats`), no pair left to train or to test on, too few distinct
-            ratings for the bins.
+        SrkdError: unreadable files (see `formats`), no pair left to train or to test on, or too few distinct ratings
+            for the bins.
     """
     data = Data.model_validate_json(settings)
     if path.is_dir():
         lines, parts = _behaviours(path, data)
     else:
         if data.behaviours:
-            raise SrkdError(f"{printable_path(path)}: data.behaviours are files of a folder, and this is no folder")
+            raise SrkdError(f"{printable_path(path)}: data.behaviours needs a folder, and this is a file")
         lines = last_of_each_pair(read_table(path))
         parts = splits.split(lines, data)
     parts = {**parts, "train": parts["train"][_core(lines, parts["train"], data.core)]}
     if not len(parts["train"]):
-        raise SrkdError(f"{printable_path(path)}: no pair is left to train on (data.core {data.core})")
+        raise SrkdError(f"{printable_path(path)}: no training pair remains (data.core {data.core})")
     (user_numbers, user_ids), (item_numbers, item_ids) = (
         _renumbered(numbers[parts["train"]], ids)
         for numbers, ids in ((lines.users, lines.user_ids), (lines.items, lines.item_ids))
@@ -93,15 +92,14 @@ def _read(path: Path, changed: tuple[int, ...], settings: str) -> Interactions:
     known = (every.users >= 0) & (every.items >= 0)
     notices = []
     for name in ("validation", "test"):
-        strange = int((~known[parts[name]]).sum())
-        if strange:
+        dropped = int((~known[parts[name]]).sum())
+        if dropped:
             notices.append(
-                f"{strange} of {len(parts[name])} {name} pairs have a user or item that no training pair "
-                "has, and are left out"
+                f"{dropped} of {len(parts[name])} {name} pairs are left out: their user or item has no training pair"
             )
         parts[name] = parts[name][known[parts[name]]]
         if not len(parts[name]):
-            raise SrkdError(f"{printable_path(path)}: no {name} pair is left whose user and item are in training")
+            raise SrkdError(f"{printable_path(path)}: no {name} pair has its user and item in the training pairs")
     train = every[parts["train"]]
     edges = class_edges(train.values, data.bins, str(printable_path(path)))
     found = Interactions(
@@ -114,14 +112,14 @@ def _read(path: Path, changed: tuple[int, ...], settings: str) -> Interactions:
 
 
 def last_of_each_pair(lines: Lines) -> Lines:
-    """One line a pair: of several the latest, and of several at one time the last in the file."""
+    """One line per pair: the latest, or for equal times the last in the file."""
     order = np.argsort(lines.times, kind="stable")[::-1]
     _, last = np.unique(lines.pairs[order], return_index=True)
     return lines[np.sort(order[last])]
 
 
 def _renumbered(kept: Numbers, ids: list[str]) -> tuple[Numbers, list[str]]:
-    """New numbers for the ids that are kept, by their old number, -1 for others; and those ids."""
+    """New index of each old index, -1 for ids that are not kept; and the kept ids."""
     old = np.unique(kept)
     new = np.full(len(ids), -1)
     new[old] = np.arange(len(old))
@@ -129,46 +127,46 @@ def _renumbered(kept: Numbers, ids: list[str]) -> tuple[Numbers, list[str]]:
 
 
 def class_edges(values: Values, bins: int, where: str) -> Values:
-    """The least value of each class but the first: of every distinct rating, or of quantile bins.
+    """Lower bound of each class except the first: one class per distinct rating (bins = 0), or quantile bins.
 
     Raises:
-        SrkdError: fewer distinct ratings than bins, or so many distinct ratings that they are no classes.
+        SrkdError: fewer distinct ratings than bins, or without bins more than 20 distinct ratings.
     """
     distinct = np.unique(values)
     if not bins:
         if len(distinct) > 20:
-            raise SrkdError(f"{where}: {len(distinct)} distinct ratings are no classes: set data.bins, to 5 say")
+            raise SrkdError(f"{where}: {len(distinct)} distinct ratings are too many classes: set data.bins, to 5 say")
         return np.asarray(distinct[1:])
     edges = np.unique(np.quantile(values, np.arange(1, bins) / bins))
     if len(edges) != bins - 1 or edges.min(initial=np.inf) <= distinct[0]:
-        raise SrkdError(f"{where}: data.bins is {bins}, but the ratings have too few distinct values for that")
+        raise SrkdError(f"{where}: data.bins is {bins}, but the ratings have too few distinct values for it")
     return np.asarray(edges)
 
 
 def _core(lines: Lines, train: Numbers, least: int) -> NDArray[np.bool_]:
-    """Which training pairs stay once users and items with fewer than `least` of them are gone, until none is left."""
-    stays = np.ones(len(train), bool)
+    """Mask of the k-core: removes users and items with fewer than `least` training pairs until none remains."""
+    kept = np.ones(len(train), bool)
     users, items = lines.users[train], lines.items[train]
     while True:
-        a_user = np.bincount(users[stays], minlength=len(lines.user_ids))
-        an_item = np.bincount(items[stays], minlength=len(lines.item_ids))
-        enough = (a_user[users] >= least) & (an_item[items] >= least)
-        if not (stays & ~enough).any():
-            return stays
-        stays &= enough
+        per_user = np.bincount(users[kept], minlength=len(lines.user_ids))
+        per_item = np.bincount(items[kept], minlength=len(lines.item_ids))
+        enough = (per_user[users] >= least) & (per_item[items] >= least)
+        if not (kept & ~enough).any():
+            return kept
+        kept &= enough
 
 
 def _behaviours(folder: Path, data: Data) -> tuple[Lines, dict[str, Numbers]]:
-    """Training pairs with the number of their strongest behaviour; validation and test pairs as the folder has them.
+    """Training pairs with the number of their strongest behaviour, and the validation and test pairs of the folder.
 
-    A pair of validation or test that is also a training pair is taken out of training, unless `keep_test_pairs`.
+    A training pair that is also a validation or test pair is removed from training, unless `keep_test_pairs`.
     """
     if not data.behaviours:
-        raise SrkdError(f"{printable_path(folder)}: is a folder: name its files in data.behaviours, the weakest first")
+        raise SrkdError(f"{printable_path(folder)}: is a folder: list its files in data.behaviours, weakest first")
     names = [*data.behaviours, "validation", "test"]
     files = [read_pairs(folder / f"{name}.txt") for name in names]
     sizes, strongest = [len(file) for file in files], len(data.behaviours)
-    # What is tested is the strongest behaviour.
+    # Validation and test pairs have the strongest behaviour.
     strength = np.repeat([*range(1, strongest + 1), strongest, strongest], sizes).astype(np.float64)
     users, items = ([pair[side] for file in files for pair in file] for side in (0, 1))
     lines = lines_of(users, items, strength, strength)

@@ -1,8 +1,8 @@
-"""Recommenders: from users to logits of every item's classes, (users, 1 + classes, items).
+"""Recommenders: networks that map users to logits of the classes of every item, (users, 1 + classes, items).
 
-Class 0 is "no rating"; its logit is 0. With one class the other logit is the usual score. Every network has the modules
-`user` and `item`, whose outputs are the vectors (users, dim) and (items, dim), and `score`, whose output (users, items)
-ranks the items: these are what distillation looks at.
+Class 0 is "no rating" and has logit 0. With one class the other logit is the usual score. Every network has the modules
+`user` and `item`, with embeddings (users, dim) and (items, dim) as outputs, and `score`, whose output (users, items)
+ranks the items: the tap points of distillation.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ from srkd.errors import SrkdError, unknown
 
 
 class Score(nn.Module):
-    """The log odds of the expected class: log E[c] - log(C - E[c]); (N, 1 + C, I) logits to (N, I).
+    """Log odds of the expected class: log E[c] - log(C - E[c]); logits (N, 1 + C, I) to scores (N, I).
 
-    It orders items as their expected class does, keeps apart what sigmoid would round to 1, and of one class it is that
-    class's logit itself.
+    Ranks items by their expected class without saturating; with one class it is the logit of that class.
     """
 
     def forward(self, logits: Tensor) -> Tensor:
@@ -34,11 +33,11 @@ class Score(nn.Module):
 
 
 class Recommender(nn.Module):
-    """Base of the networks: <p_u * w_c, q_i> + b_ci, the inner product of a user's and an item's vector, each class
-    with its own weight a dimension.
+    """Base class: logit <p_u * w_c, q_i> + b_ci, the inner product of the embeddings of a user and an item, with a
+    weight vector per class.
 
     Args:
-        user: gives the vectors (N, dim) of what `people` hands it.
+        user: maps the output of `user_input` to embeddings (N, dim).
     """
 
     every_item: Tensor
@@ -52,19 +51,19 @@ class Recommender(nn.Module):
         self.register_buffer("every_item", torch.arange(items), persistent=False)
 
     def forward(self, users: Tensor) -> Tensor:
-        """Numbers of users (N) to logits (N, 1 + classes, items)."""
-        logits = self.interact(self.user(self.people(users)), self.item(self.every_item))
-        logits = logits + _and_class_0(self.bias)
-        self.score(logits)  # for those who look at its output
+        """Map user indices (N) to logits (N, 1 + classes, items)."""
+        logits = self.interact(self.user(self.user_input(users)), self.item(self.every_item))
+        logits = logits + _with_class_0(self.bias)
+        self.score(logits)  # for taps on its output
         return logits
 
-    def people(self, users: Tensor) -> Tensor:
-        """What the module `user` takes."""
+    def user_input(self, users: Tensor) -> Tensor:
+        """Input of the module `user` for user indices (N)."""
         return users
 
-    def interact(self, people: Tensor, things: Tensor) -> Tensor:
-        """Vectors (N, dim) and (items, dim) to (N, 1 + classes, items); class 0 has 0."""
-        return (people[:, None] * _and_class_0(self.classes)) @ things.T
+    def interact(self, users: Tensor, items: Tensor) -> Tensor:
+        """Map embeddings (N, dim) and (items, dim) to logits (N, 1 + classes, items), 0 for class 0."""
+        return (users[:, None] * _with_class_0(self.classes)) @ items.T
 
 
 def _table(rows: int, dim: int) -> nn.Embedding:
@@ -73,25 +72,24 @@ def _table(rows: int, dim: int) -> nn.Embedding:
     return table
 
 
-def _and_class_0(weights: Tensor) -> Tensor:
-    """Weights (classes, n) with zeros for class 0 before them: cheaper than zeros before the logits."""
+def _with_class_0(weights: Tensor) -> Tensor:
+    """Prepend zeros for class 0 to weights (classes, n): cheaper than prepending zeros to the logits."""
     return F.pad(weights, (0, 0, 1, 0))
 
 
 class MatrixFactorisation(Recommender):
-    """A vector a user. Trained by cross-entropy it is logistic matrix factorisation, by `bpr` BPR-MF (Rendle et al.,
-    UAI 2009). With dimension 0 there are the biases alone: one ranking for all users, by how often and how well items
-    were rated, which is the popularity baseline."""
+    """An embedding per user. Trained with cross-entropy it is logistic matrix factorisation, with `bpr` BPR-MF (Rendle
+    et al., UAI 2009). With dimension 0 only the biases remain: one ranking for all users, the popularity baseline."""
 
     def __init__(self, users: int, items: int, classes: int, dim: int = 20) -> None:
         super().__init__(_table(users, dim), items, classes, dim)
 
 
 class NeuralCF(Recommender):
-    """The inner product plus a one-layer perceptron over both vectors (He et al., WWW 2017), a score per class.
+    """The inner product plus an MLP with one hidden layer over both embeddings (He et al., WWW 2017).
 
-    The perceptron's first layer is a sum of a user's and an item's part, so that it is computed once a user and once an
-    item and not once a pair.
+    The hidden layer is the sum of a user part and an item part, computed once per user and once per item instead of
+    once per pair.
     """
 
     def __init__(self, users: int, items: int, classes: int, dim: int = 20) -> None:
@@ -99,15 +97,15 @@ class NeuralCF(Recommender):
         self.from_user, self.from_item = nn.Linear(dim, dim), nn.Linear(dim, dim, bias=False)
         self.head = nn.Linear(dim, classes, bias=False)
 
-    def interact(self, people: Tensor, things: Tensor) -> Tensor:
-        hidden = F.relu(self.from_user(people)[:, None] + self.from_item(things))
-        return super().interact(people, things) + _and_class_0(self.head.weight) @ hidden.transpose(1, 2)
+    def interact(self, users: Tensor, items: Tensor) -> Tensor:
+        hidden = F.relu(self.from_user(users)[:, None] + self.from_item(items))
+        return super().interact(users, items) + _with_class_0(self.head.weight) @ hidden.transpose(1, 2)
 
 
 class CDAE(Recommender):
-    """Collaborative denoising auto-encoder (Wu et al., WSDM 2016): a user's vector is made of the rated items'.
+    """Collaborative denoising auto-encoder (Wu et al., WSDM 2016): the user embedding is a sum over the rated items.
 
-    In training each rated item is left out with chance `corruption`; classes weigh as their share of the highest one.
+    In training each rated item is dropped with probability `corruption`. Items are weighted by class / highest class.
     """
 
     starts: Tensor
@@ -125,13 +123,13 @@ class CDAE(Recommender):
             self.register_buffer(name, torch.from_numpy(array.astype("int64")), persistent=False)
         self.register_buffer("share", torch.from_numpy(rated.data).float() / classes, persistent=False)
 
-    def people(self, users: Tensor) -> Tensor:
+    def user_input(self, users: Tensor) -> Tensor:
         starts, counts = self.starts[users], self.starts[users + 1] - self.starts[users]
         offsets = counts.cumsum(0) - counts
         places = torch.arange(int(counts.sum()), device=users.device) + (starts - offsets).repeat_interleave(counts)
         shares = F.dropout(self.share[places], self.corruption, self.training)
         summed = F.embedding_bag(self.rated[places], self.encode.weight, offsets, mode="sum", per_sample_weights=shares)
-        # Over the root of their number: a sum grows with it, and a mean forgets it.
+        # Divided by the root of the count: a sum grows with the count, and a mean loses it.
         return summed / counts.clamp_min(1).sqrt()[:, None] + self.own(users) + self.hidden
 
 
@@ -139,10 +137,13 @@ _TYPES: dict[Any, Any] = {"MF": MatrixFactorisation, "NeuralCF": NeuralCF, "CDAE
 
 
 def build(spec: Mapping[str, Any], users: int, items: int, classes: int, rated: csr_matrix) -> Recommender:
-    """The network of `{type: MF, NeuralCF or CDAE, dim, corruption (CDAE)}`; `rated` are the training pairs' classes.
+    """Build the network `{type: MF | NeuralCF | CDAE, dim, corruption (CDAE only)}`.
+
+    Args:
+        rated: classes of the training pairs, (users, items), sparse.
 
     Raises:
-        SrkdError: no such network or option, or a value out of range.
+        SrkdError: unknown network or option, or a value out of range.
     """
     options = {key: value for key, value in spec.items() if key != "type"}
     kind = spec.get("type")
@@ -156,8 +157,7 @@ def build(spec: Mapping[str, Any], users: int, items: int, classes: int, rated: 
         share = key == "corruption" and isinstance(value, (int, float)) and 0 <= value < 1
         if not (whole or share):
             raise SrkdError(
-                f"network: {key} is {value!r}; dim is a whole number above 0, of MF also 0, corruption "
-                "from 0 to below 1"
+                f"network: {key} is {value!r}; dim must be a whole number above 0 (for MF also 0), corruption in [0, 1)"
             )
     if kind == "CDAE":
         options["rated"] = rated

@@ -1,4 +1,4 @@
-"""A network that answers another one while it is itself being trained: each side of bidirectional distillation."""
+"""A teacher that is itself being trained: each side of bidirectional distillation."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from srkd.distill.teachers import Prediction
 
 
 class Peer:
-    """Answers a batch with the network as it stands, in eval mode and without gradients; then it is trained on.
+    """Predicts a batch with the current weights of a network, in eval mode and without gradients.
 
     Args:
-        taps: module paths whose features are wanted.
+        taps: paths of the modules whose features are returned.
     """
 
     def __init__(self, network: nn.Module, taps: Sequence[str]) -> None:

@@ -1,24 +1,24 @@
-"""What a step looks at: every rated item of its users and some unobserved ones, drawn on the item matrix at once."""
+"""Negative sampling: labels of all rated items of a batch of users and of some unobserved items."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-NOT_DRAWN = -100  # the label that CrossEntropyLoss passes over
+NOT_DRAWN = -100  # the label that CrossEntropyLoss ignores
 
 
 def with_negatives(classes: NDArray[np.int64], ratio: float, random: np.random.Generator) -> NDArray[np.int64]:
-    """Labels (users, items): the class where an item is rated, 0 where it was drawn as unobserved, else `NOT_DRAWN`.
+    """Labels (users, items): the class of a rated item, 0 for a sampled unobserved item, else `NOT_DRAWN`.
 
-    Each unobserved item is drawn by itself, with the chance that makes `ratio` of them for each rated one on average
-    (all of them where a user has too few).
+    Unobserved items are sampled independently, with a probability that gives `ratio` of them per rated item on average
+    (all of them if a user has too few).
 
     Args:
-        classes: (users, items), 0 where there is no rating.
+        classes: (users, items), 0 where not rated.
     """
     rated = classes > 0
-    number = rated.sum(1, keepdims=True)
-    chance = ratio * number / np.maximum(classes.shape[1] - number, 1)
-    drawn = random.random(classes.shape, np.float32) < chance
+    count = rated.sum(1, keepdims=True)
+    probability = ratio * count / np.maximum(classes.shape[1] - count, 1)
+    drawn = random.random(classes.shape, np.float32) < probability
     return np.where(rated | drawn, classes, NOT_DRAWN)

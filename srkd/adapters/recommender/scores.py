@@ -1,6 +1,6 @@
-"""How good a ranking of all items is, user by user: HR, precision, recall, MRR and NDCG of the first k.
+"""Ranking metrics over all items, per user: HR, precision, recall, MRR and NDCG of the first k.
 
-NDCG discounts by log2(1 + place) and divides by the best possible; binary gains are 0 and 1, graded ones 2^class - 1.
+NDCG discounts by log2(1 + rank) and divides by the ideal DCG; binary gains are 0 and 1, graded ones 2^class - 1.
 """
 
 from __future__ import annotations
@@ -10,23 +10,27 @@ from torch import Tensor
 
 
 def ranked(scores: Tensor, seen: Tensor, top: int) -> tuple[Tensor, Tensor]:
-    """The first items of each user that were not `seen` in training.
+    """The top items of each user that were not `seen` in training.
+
+    Args:
+        scores: (users, items).
+        seen: (users, items), bool.
 
     Returns:
-        Items (users, k), best first, k = min(top, items), and which of them are no filling: (users, k) of bool, false
-        where a user has seen so many items that fewer than k are left.
+        Items (users, k), best first, k = min(top, items), and a bool mask (users, k) of the valid ones: False for
+        fillers, where fewer than k items are unseen.
     """
     best = scores.masked_fill(seen, -torch.inf).topk(min(top, scores.shape[1]), 1)
     return best.indices, best.values > -torch.inf
 
 
 def of_lists(items: Tensor, real: Tensor, relevant: Tensor, classes: Tensor) -> dict[str, Tensor]:
-    """Scores (users) by name of recommended lists; NaN where a user has nothing relevant.
+    """Metrics (users) by name of recommendation lists; NaN for users without relevant items.
 
     Args:
-        items, real: as `ranked` returns them.
-        relevant: (users, items) of bool, what should be recommended.
-        classes: (users, items) of whole numbers, the classes of test pairs, 0 elsewhere.
+        items, real: as returned by `ranked`.
+        relevant: (users, items), bool: the relevant items.
+        classes: (users, items), integer: the classes of test pairs, 0 elsewhere.
     """
     top = items.shape[1]
     discount = 1 / torch.log2(torch.arange(2, top + 2, dtype=torch.float64))
@@ -47,5 +51,5 @@ def of_lists(items: Tensor, real: Tensor, relevant: Tensor, classes: Tensor) -> 
 
 
 def expected(logits: Tensor, levels: Tensor) -> Tensor:
-    """The expected rating of pairs that are known to be rated: (pairs, 1 + classes) logits, (classes) ratings."""
+    """Expected rating (pairs) given that a pair is rated, from logits (pairs, 1 + classes) and ratings (classes)."""
     return logits[:, 1:].softmax(1) @ levels.to(logits)

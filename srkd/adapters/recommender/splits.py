@@ -1,4 +1,4 @@
-"""Which pairs are trained on, which choose the settings, and which are only ever tested. Every pair is in one part."""
+"""Disjoint splits of the pairs into training, validation and test."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from srkd.errors import SrkdError
 
 
 def split(lines: Lines, data: Data) -> dict[str, Numbers]:
-    """Numbers of the lines of `train`, `validation` and `test`.
+    """Indices of the lines of `train`, `validation` and `test`.
 
     Raises:
-        SrkdError: a split by time of ratings that have no times, or too few lines.
+        SrkdError: a split by time of ratings without times.
     """
     if data.split != "random" and not lines.times.any():
         raise SrkdError(f"data.split is {data.split}, but the ratings have no times: use random")
@@ -31,14 +31,14 @@ def split(lines: Lines, data: Data) -> dict[str, Numbers]:
 
 
 def leave_one_out(lines: Lines) -> dict[str, Numbers]:
-    """Each user's latest pair for test and the one before it for validation; users with fewer than three only train.
+    """Each user's last pair for test, the one before for validation; users with fewer than three pairs only train.
 
-    Of pairs of one time the later line in the file is the later pair.
+    Pairs with equal times are ordered as in the file.
     """
     users, counts = lines.users, np.bincount(lines.users)
     order = np.lexsort((np.arange(len(lines)), lines.times, users))
     ends = np.cumsum(counts)
-    left = ends[users[order]] - 1 - np.arange(len(lines))  # how many of the user's pairs come later
+    left = ends[users[order]] - 1 - np.arange(len(lines))  # number of later pairs of the user
     many = counts[users[order]] >= 3
     test, validation = many & (left == 0), many & (left == 1)
     parts = {"train": order[~test & ~validation], "validation": order[validation], "test": order[test]}

@@ -1,4 +1,4 @@
-"""Recommenders as a task: a student, perhaps its teacher, rankings over all items, and errors of ratings."""
+"""The recommender task: a student with an optional teacher, ranking metrics over all items, and rating errors."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _SOURCE = (
     "MovieLens 100K: GroupLens, University of Minnesota, ml-100k.zip; FilmTrust and Jester: the tables of LibRec and "
     "recommenderlab"
 )
-_EVALUATED = 1_000_000  # scores at once
-_GROUPS = 50  # items of a score: groups of users
+_EVAL_BATCH = 1_000_000  # logits
+_GROUPS = 50  # groups of users for which ranking metrics are reported
 
 
 class Task(DistilledTask):
-    """Trains a network of `networks.build` on the pairs of `data.root`; an example is a user, with all items."""
+    """Trains a network of `networks.build` on the pairs of `data.root`; an example is a user with all items."""
 
     recipe_type: ClassVar[type[DistilledRecipe]] = RecommenderRecipe
     recipe: RecommenderRecipe
@@ -54,7 +54,7 @@ class Task(DistilledTask):
         for name in ("validation", "test"):
             if not (getattr(self.pairs, name).values >= self.pairs.threshold).any():
                 raise SrkdError(
-                    f"{self.root}: no {name} pair is relevant, of at least {self.pairs.threshold}: lower data.relevant"
+                    f"{self.root}: no {name} pair is relevant (at least {self.pairs.threshold}): lower data.relevant"
                 )
         classes = self._classes(self.pairs.train)
         self.number = int(classes.max())
@@ -77,7 +77,7 @@ class Task(DistilledTask):
 
     def load_trained(self, path: str) -> nn.Module:
         if self._read(path)[1].get("pairs") != self.fingerprint()["pairs"]:
-            raise SrkdError(f"{path}: was trained on other pairs or classes, tested ones perhaps: train it on these")
+            raise SrkdError(f"{path}: trained on other pairs or classes, perhaps test pairs: train it on this data")
         return super().load_trained(path)
 
     def collate(self, indices: Indices, random: np.random.Generator) -> dict[str, Any]:
@@ -95,10 +95,10 @@ class Task(DistilledTask):
             self._set_up_teacher(fabric)
 
     def _set_up_teacher(self, fabric: Fabric) -> None:
-        """Bidirectional distillation: the teacher gets losses and an optimiser of its own, the student answers it."""
+        """Bidirectional distillation: the teacher has its own losses and optimiser, and the student is its teacher."""
         spec = self.recipe.network_teacher
         if spec is None or not self.objective.needs_teacher:
-            raise SrkdError("train.teacher_losses: the student must have a teacher: name one, and a loss that asks it")
+            raise SrkdError("train.teacher_losses needs network_teacher and a student loss that uses the teacher")
         self.network_teacher = self.load_trained(str(spec["file"])).to(self.device)
         self.objective_teacher = Objective(parse_terms(self.recipe.train.teacher_losses))
         self.objective_teacher.resolve_taps(self.network_teacher, self.network)
@@ -130,10 +130,10 @@ class Task(DistilledTask):
             yield total, self.optimisers["teacher"]
 
     def evaluate(self) -> dict[str, SetScores]:
-        """Scores on the validation and the test pairs, the mean over users who have something relevant in them.
+        """Metrics on the validation and test pairs, averaged over users with relevant items.
 
-        A user's score is in one of at most 50 fixed groups of users; groups weigh by their size. `rmse` and `mae`
-        compare the expected rating with the given one, over all pairs; of one class it is the mean rating of training.
+        Ranking metrics are reported for at most 50 fixed groups of users, weighted by size. `rmse` and `mae` compare
+        the expected with the given rating over all pairs; with one class it is the mean rating of training.
         """
         train, validation, test = self.pairs.train, self.pairs.validation, self.pairs.test
         return {
@@ -151,12 +151,12 @@ class Task(DistilledTask):
         rows: list[dict[str, Tensor]] = []
         expected: list[Tensor] = []
         levels = torch.from_numpy(self.levels)
-        most = max(1, _EVALUATED // (self.rated.shape[1] * (1 + self.number)))
+        most = max(1, _EVAL_BATCH // (self.rated.shape[1] * (1 + self.number)))
         for start in range(0, len(tested), most):
             users = tested[start : start + most]
             logits = self.network(torch.from_numpy(users).to(self.device)).float().cpu()
             truth = torch.from_numpy(classes[users].toarray())
-            # A test pair is never hidden, not even where keep_test_pairs left it among the training pairs.
+            # A test pair is never hidden, even if keep_test_pairs kept it among the training pairs.
             hidden = torch.from_numpy(known[users].toarray()) & (truth == 0)
             items, real = scores.ranked(self.network.score(logits), hidden, self.recipe.top)
             rows.append(scores.of_lists(items, real, torch.from_numpy(relevant[users].toarray()), truth))
@@ -177,7 +177,7 @@ class Task(DistilledTask):
 
 
 def _by_group(values: np.ndarray) -> dict[str, float]:
-    """Scores of fixed groups of users whose sizes may differ by one, weighted so that their mean is that of all."""
+    """Scores of fixed groups of users of nearly equal size, weighted so that their mean is the overall mean."""
     shuffled = values[np.random.default_rng(0).permutation(len(values))]
     groups = np.array_split(shuffled, min(_GROUPS, len(values)))
     return {str(i): float(group.sum() * len(groups) / len(values)) for i, group in enumerate(groups)}

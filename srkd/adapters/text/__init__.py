@@ -1,1 +1,1 @@
-"""Classification of text documents."""
+"""Text classification."""

@@ -1,4 +1,4 @@
-"""Families of classes where no hierarchy is given: classes whose documents use the same words."""
+"""Families of classes by clustering, if no hierarchy is given: classes whose documents use similar words."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from srkd.errors import SrkdError
 
 
 def families(texts: Sequence[str], labels: Sequence[str], count: int) -> dict[str, str]:
-    """The family of each class, sorted by class; a family is named by its members, "cats+dogs".
+    """The family of each class, sorted by class; a family is named after its members, for example "cats+dogs".
 
-    Each class is the mean of its documents' TF-IDF vectors, of length 1; Ward's clustering (J. Am. Stat. Assoc., 1963)
-    joins them until `count` families are left. Nothing here is random.
+    Each class is represented by the normalised mean of the TF-IDF vectors of its documents; Ward's clustering (J. Am.
+    Stat. Assoc., 1963) merges them into `count` families. Deterministic.
 
     Raises:
-        SrkdError: more families than classes, or no word in any document.
+        SrkdError: `count` is less than 1 or more than the number of classes, or the documents have no words.
     """
     import numpy as np
     from scipy.cluster.hierarchy import fcluster, ward
@@ -22,11 +22,11 @@ def families(texts: Sequence[str], labels: Sequence[str], count: int) -> dict[st
 
     classes = sorted(set(labels))
     if not 1 <= count <= len(classes) or len(classes) < 2:
-        raise SrkdError(f"data.clusters: {count} families of {len(classes)} classes cannot be made")
+        raise SrkdError(f"data.clusters: cannot form {count} families of {len(classes)} classes")
     try:
         vectors = TfidfVectorizer(sublinear_tf=True, max_features=20_000).fit_transform(texts)
     except ValueError as error:  # an empty vocabulary
-        raise SrkdError(f"data.clusters: the training documents hold no words to tell classes by ({error})") from error
+        raise SrkdError(f"data.clusters: the training documents have no words to cluster by ({error})") from error
     known = np.asarray(labels)
     means = np.stack([np.asarray(vectors[known == name].mean(0))[0] for name in classes])
     means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)

@@ -1,4 +1,4 @@
-"""A corpus as networks see it: documents as ids of tokens, classes, and perhaps their families."""
+"""A tokenised corpus: documents as token ids, classes, and optional families of classes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from srkd.errors import SrkdError
 
 @dataclass(frozen=True)
 class Split:
-    """Documents (ids of each) and their labels (N): numbers of classes."""
+    """Documents, each an array of token ids, and their labels (N): indices of classes."""
 
     documents: list[Ids]
     labels: NDArray[np.int64]
@@ -28,10 +28,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Corpus:
-    """What there is to train on and to score on.
+    """The training and test documents.
 
-    `families` gives for each class the number of its family, whose names are `family_names`; both are empty where
-    there is no hierarchy. `unlabelled` are all training documents, also those whose labels are not used.
+    `families` has the index into `family_names` of the family of each class; both are empty without a hierarchy.
+    `unlabelled` has all training documents, including those whose labels are not used.
     """
 
     classes: list[str]
@@ -41,7 +41,7 @@ class Corpus:
     unlabelled: list[Ids]
     train: Split
     scored: Split
-    empty: int  # training documents left out since nothing is in them
+    empty: int  # number of empty training documents, which are left out
 
     @property
     def fingerprint(self) -> str:
@@ -55,14 +55,13 @@ class Corpus:
 
 
 def read(root: Path, data: Data) -> Corpus:
-    """The corpus that the recipe's `data:` asks for; the last ones read stay in memory for the next run of a study.
+    """Read the corpus of the recipe's `data:`; recent results are cached in memory for the next run of a study.
 
-    The documents held out, and those whose labels are used, are fixed: of every class as many as its share, a smaller
-    share being part of a larger one. The vocabulary is learned from the text of all training documents that are not
-    held out.
+    The held-out documents and those whose labels are used are deterministic and stratified by class; a smaller share is
+    a subset of a larger one. The vocabulary is learned from all training documents that are not held out.
 
     Raises:
-        SrkdError: documents that cannot be read, fewer than are asked for, classes without a family.
+        SrkdError: unreadable documents, fewer documents than requested, or classes without a family.
     """
     return _read(root, root.stat().st_mtime_ns, data.model_dump_json())
 
@@ -115,7 +114,7 @@ def tokeniser(texts: tuple[str, ...], spec: Tokens) -> Tokeniser:
 
 
 def _families(root: Path, data: Data, classes: list[str], train: Documents) -> dict[str, str]:
-    """The family of each class; none where there is no hierarchy."""
+    """The family of each class; empty without a hierarchy."""
     if data.hierarchy is not None:
         return hierarchy.read(Path(data.hierarchy), classes)
     if data.clusters is not None:

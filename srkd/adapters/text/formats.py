@@ -1,4 +1,4 @@
-"""Labelled documents from what they come in: 20 Newsgroups' archive, a CSV file, or a folder of text files."""
+"""Readers of labelled documents: the 20 Newsgroups archive, a CSV file, or a folder of text files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = ("text", "label", "split")
 
 @dataclass
 class Documents:
-    """Texts and the name of each one's class."""
+    """Texts and their class names."""
 
     texts: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
@@ -28,17 +28,17 @@ class Documents:
 
 
 def read(root: Path, encodings: Sequence[str] = ("utf-8",), remove: Collection[str] = ()) -> dict[str, Documents]:
-    """The documents of `train` and `test`.
+    """Read the documents of `train` and `test`.
 
     Args:
-        root: a CSV file with a head line and the columns text, label and split; a folder of `<split>/<class>/*`; or
+        root: a CSV file with a header and the columns text, label and split; a folder of `<split>/<class>/*`; or
             20news-bydate.tar.gz.
-        encodings: tried one after the other, for each file of a folder and each line of a CSV file.
-        remove: parts of a letter to take away: headers, footers, quotes.
+        encodings: tried in order, for each file of a folder and each line of a CSV file.
+        remove: parts of a message to remove: headers, footers, quotes.
 
     Raises:
-        SrkdError: with file and line: bytes of no such encoding, a column, class or split that is missing, a label that
-            occurs in the test documents alone.
+        SrkdError: (with file and line) undecodable bytes, a missing column, class or split, or a label that occurs only
+            in the test documents.
     """
     if root.is_dir():
         found = _folder(root, encodings)
@@ -53,17 +53,17 @@ def read(root: Path, encodings: Sequence[str] = ("utf-8",), remove: Collection[s
         if not documents.texts:
             raise SrkdError(f'{root}: no document of the split "{split}"')
         documents.texts = [newsgroups.strip(text, remove) for text in documents.texts]
-    strange = sorted(set(found["test"].labels) - set(found["train"].labels))
-    if strange:
-        raise SrkdError(f'{root}: the label "{strange[0]}" occurs in the test documents alone: nothing can learn it')
+    unseen = sorted(set(found["test"].labels) - set(found["train"].labels))
+    if unseen:
+        raise SrkdError(f'{root}: the label "{unseen[0]}" occurs only in the test documents')
     return found
 
 
 def decode(raw: bytes, encodings: Sequence[str], where: str) -> str:
-    """Text in the first of these encodings that fits, without a byte-order mark.
+    """Decode with the first of these encodings that succeeds, and remove a byte-order mark.
 
     Raises:
-        SrkdError: none fits.
+        SrkdError: no encoding succeeds.
     """
     for encoding in encodings:
         try:
@@ -87,17 +87,17 @@ def _folder(root: Path, encodings: Sequence[str]) -> dict[str, Documents]:
 
 
 def _table(path: Path, encodings: Sequence[str]) -> dict[str, Documents]:
-    csv.field_size_limit(sys.maxsize)  # the default refuses documents of 128 KiB
+    csv.field_size_limit(sys.maxsize)  # the default limit is 128 KiB per field
     found = {split: Documents() for split in SPLITS}
     rows = csv.DictReader(_lines(path, encodings), strict=True)
     try:
         missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
         if missing:
-            raise SrkdError(f"{path}, line 1: no column {', '.join(missing)}: the head line must name text,label,split")
+            raise SrkdError(f"{path}, line 1: no column {', '.join(missing)}: the header must have text,label,split")
         for row in rows:
             text, label, split = (row[column] for column in COLUMNS)
             if not label or split not in SPLITS or text is None:
-                raise SrkdError(f"{path}, line {rows.line_num}: needs a text, a label, and train or test as its split")
+                raise SrkdError(f"{path}, line {rows.line_num}: needs a text, a label, and the split train or test")
             found[split].add(text, label)
     except csv.Error as error:
         raise SrkdError(f"{path}, line {rows.reader.line_num}: {error}") from error

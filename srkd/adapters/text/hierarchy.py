@@ -1,4 +1,4 @@
-"""Families of classes: a hierarchy file, one class and its family a line."""
+"""Families of classes from a hierarchy file with one class and its family per line."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from srkd.errors import SrkdError
 
 
 def read(path: Path, classes: Sequence[str]) -> dict[str, str]:
-    """The family of each of these classes, from a CSV of `class,family` without a head line.
+    """Read the family of each of these classes from a CSV of `class,family` without a header.
 
     Raises:
-        SrkdError: not readable as UTF-8, a line that is no pair, a class twice, or one of `classes` that is not in it.
+        SrkdError: not readable as UTF-8, a line that is not a pair, a class listed twice, or a class without a family.
     """
     families: dict[str, str] = {}
     try:
         rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SrkdError(f"{path}: no hierarchy can be read ({error}): give a CSV of class,family in UTF-8") from error
+        raise SrkdError(f"{path}: cannot read the hierarchy ({error}): give a CSV of class,family in UTF-8") from error
     for number, row in enumerate(rows, 1):
         if not row:
             continue
         if len(row) != 2 or not all(row) or row[0] in families:
-            raise SrkdError(f"{path}, line {number}: {row} is not a class, named once, and its family")
+            raise SrkdError(f"{path}, line {number}: {row} is not a class and its family, or the class occurs twice")
         families[row[0]] = row[1]
     missing = sorted(set(classes) - set(families))
     if missing:

@@ -1,4 +1,4 @@
-"""Encoders and tokenisers of Hugging Face's transformers from a folder; nothing is downloaded."""
+"""Encoders and tokenisers of Hugging Face transformers from a local folder; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from srkd.errors import SrkdError
 
 
 def _load(kind: str, path: str) -> Any:
-    """What transformers' class `kind` reads from a folder.
+    """Load an object of the transformers class `kind` from a folder.
 
     Raises:
-        SrkdError: transformers is not installed, or the folder holds nothing that it knows.
+        SrkdError: transformers is not installed, or it cannot load the folder.
     """
     try:
         transformers: Any = importlib.import_module("transformers")
@@ -28,11 +28,11 @@ def _load(kind: str, path: str) -> Any:
         return getattr(transformers, kind).from_pretrained(path, local_files_only=True)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).splitlines()[0]
-        raise SrkdError(f"{path}: no {kind} can be read ({reason}): give a folder of a saved model") from error
+        raise SrkdError(f"{path}: cannot load {kind} ({reason}): give the folder of a saved model") from error
 
 
 class PretrainedTokeniser(Tokeniser):
-    """A saved tokeniser. Its ids are moved up by one, so that 0 is padding here whatever it is there."""
+    """A saved tokeniser. Its ids are shifted by one, so that 0 is always padding."""
 
     def __init__(self, path: str) -> None:
         self._tokeniser = _load("AutoTokenizer", path)
@@ -45,10 +45,10 @@ class PretrainedTokeniser(Tokeniser):
 
 
 class Pretrained(Encoder):
-    """A saved encoder; the mean over the document of its last hidden states. Ids are `PretrainedTokeniser`'s.
+    """A saved encoder with mean pooling of its last hidden states. Ids must come from `PretrainedTokeniser`.
 
     Raises:
-        SrkdError: nothing that can be read, or an encoder of documents shorter than `length`.
+        SrkdError: the folder cannot be loaded, or the encoder accepts fewer than `length` tokens.
     """
 
     def __init__(self, path: str, length: int) -> None:
@@ -56,7 +56,7 @@ class Pretrained(Encoder):
         self.model = _load("AutoModel", path)
         most = getattr(self.model.config, "max_position_embeddings", length)
         if length > most:
-            raise SrkdError(f"{path}: takes {most} tokens, fewer than {length}: set data.tokens.length={most} or lower")
+            raise SrkdError(f"{path}: accepts {most} tokens, not {length}: set data.tokens.length={most} or lower")
         self.width = int(self.model.config.hidden_size)
 
     def forward(self, ids: Tensor) -> Tensor:

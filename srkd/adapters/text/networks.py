@@ -1,5 +1,5 @@
-"""Networks that classify documents, all of one shape: `encoder` makes a vector of a document's ids (features are tapped
-there), `head` logits of it."""
+"""Networks for text classification: `encoder` maps token ids to a vector (the tap point for features), `head` maps
+this to logits."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from srkd.errors import SrkdError, unknown
 
 
 class Encoder(nn.Module):
-    """Makes vectors (N, width) of ids (N, L), 0 being padding at the end; every document has one token at least."""
+    """Maps ids (N, L), padded by 0 at the end, to vectors (N, width); every document has at least one token."""
 
     width: int
 
     def fit(self, documents: Sequence[NDArray[np.int64]]) -> None:
-        """Take statistics of the training documents' ids, where the network has any."""
+        """Compute statistics of the token ids of the training documents, if the network uses any."""
 
 
-class Classifier(nn.Module):
-    """Takes ids (N, L), gives logits (N, classes)."""
+class TextClassifier(nn.Module):
+    """Maps ids (N, L) to logits (N, classes)."""
 
     def __init__(self, encoder: Encoder, classes: int, dropout: float) -> None:
         super().__init__()
@@ -38,12 +38,12 @@ class Classifier(nn.Module):
 
 
 class Bag(Encoder):
-    """The sum of the embeddings of a document's words and pairs of neighbours, each weighted by TF-IDF.
+    """The TF-IDF weighted sum of the embeddings of the words and bigrams of a document.
 
-    A token's weight is its inverse document frequency over the square root of its count in the document, so that its
-    occurrences together count sqrt(count) times; the weights of a document have length 1. Pairs of neighbours are
-    hashed into `pairs` rows of their own (Joulin et al., "Bag of Tricks", EACL 2017; arXiv:1607.01759). In training,
-    `drop` of the tokens are left out.
+    The weight of a token is its inverse document frequency over the square root of its count in the document, so that
+    all its occurrences together weigh sqrt(count); the weight vector of a document has unit length. Bigrams are hashed
+    into `pairs` further rows (Joulin et al., "Bag of Tricks", EACL 2017; arXiv:1607.01759). In training, tokens are
+    dropped with probability `drop`.
     """
 
     weights: Tensor
@@ -55,14 +55,14 @@ class Bag(Encoder):
         self.register_buffer("weights", torch.ones(vocabulary + pairs))
 
     def fit(self, documents: Sequence[NDArray[np.int64]]) -> None:
-        """Inverse document frequencies: 1 + log((1 + documents) / (1 + documents that hold the token))."""
+        """Inverse document frequencies: 1 + log((1 + documents) / (1 + documents with the token))."""
         found = torch.zeros_like(self.weights)
         for document in documents:
             found[self._features(torch.from_numpy(document)[None]).unique()] += 1
         self.weights.copy_(1 + torch.log((1 + len(documents)) / (1 + found)))
 
     def _features(self, ids: Tensor) -> Tensor:
-        """The ids and, behind the vocabulary, the rows of the pairs of neighbours: (N, 2 L - 1)."""
+        """The ids (N, L) and the hashed bigrams, numbered after the vocabulary: (N, 2 L - 1)."""
         if not self.pairs:
             return ids
         left, right = ids[:, :-1], ids[:, 1:]
@@ -80,7 +80,7 @@ class Bag(Encoder):
 
 
 class TextCNN(Encoder):
-    """The largest answer in the document of each of `channels` convolutions of each width (Kim, EMNLP 2014)."""
+    """Max pooling over the document of `channels` convolutions of each width (Kim, EMNLP 2014)."""
 
     def __init__(
         self, vocabulary: int, dim: int = 64, channels: int = 64, widths: Sequence[int] = (3, 4, 5), drop: float = 0.0
@@ -91,20 +91,20 @@ class TextCNN(Encoder):
         self.convolutions = nn.ModuleList(nn.Conv1d(dim, channels, width, padding=width - 1) for width in widths)
 
     def forward(self, ids: Tensor) -> Tensor:
-        # Whole words are dropped: Dropout1d's channels are the positions here.
+        # Drops whole words: the channels of Dropout1d are the positions here.
         x = self.drop(self.embedding(ids)).transpose(1, 2)
         return torch.cat([self._largest(convolution(x), ids) for convolution in self.convolutions], 1)
 
     @staticmethod
     def _largest(predictions: Tensor, ids: Tensor) -> Tensor:
-        """Over the windows that hold a token at least: beyond them the answer would tell how long the batch is."""
+        """Maximum over the windows with at least one token, so that the output does not depend on the padding."""
         lengths = (ids != PADDING).sum(1, keepdim=True) + predictions.shape[2] - ids.shape[1]
         beyond = torch.arange(predictions.shape[2], device=ids.device) >= lengths
         return F.relu(predictions).masked_fill(beyond[:, None], 0).amax(2)
 
 
 class BiLSTM(Encoder):
-    """The largest state of each unit over the document, in both directions (Conneau et al., EMNLP 2017)."""
+    """Bidirectional LSTM with max pooling over the document (Conneau et al., EMNLP 2017)."""
 
     def __init__(self, vocabulary: int, dim: int = 64, hidden: int = 64, layers: int = 1, drop: float = 0.0) -> None:
         super().__init__()
@@ -122,7 +122,7 @@ class BiLSTM(Encoder):
 
 
 class Transformer(Encoder):
-    """The mean over the document of a small pre-norm encoder's output (Vaswani et al., NeurIPS 2017)."""
+    """Small pre-norm transformer encoder with mean pooling over the document (Vaswani et al., NeurIPS 2017)."""
 
     def __init__(
         self, vocabulary: int, length: int, dim: int = 64, heads: int = 4, layers: int = 2, drop: float = 0.1
@@ -155,14 +155,15 @@ KINDS: dict[str, Callable[..., Encoder]] = {
 }
 
 
-def build(spec: Mapping[str, Any], classes: int, vocabulary: int, length: int) -> Classifier:
-    """The network of a specification: {type, options of its encoder, dropout (before the head, 0)}.
+def build(spec: Mapping[str, Any], classes: int, vocabulary: int, length: int) -> TextClassifier:
+    """Build the network of a specification: {type, options of its encoder, dropout (before the head, default 0)}.
 
     Args:
-        vocabulary, length: how many tokens there are, and the longest document's.
+        vocabulary: size of the vocabulary.
+        length: maximum number of tokens of a document.
 
     Raises:
-        SrkdError: an unknown type or option, or a value that the network refuses.
+        SrkdError: unknown type or option, or an invalid value.
     """
     options = {str(key): value for key, value in spec.items() if key not in ("type", "dropout")}
     kind = KINDS.get(str(spec.get("type")))
@@ -175,6 +176,6 @@ def build(spec: Mapping[str, Any], classes: int, vocabulary: int, length: int) -
             raise SrkdError(f"network: {unknown('option', key, [*known, 'dropout'])}")
     given = {key: value for key, value in (("vocabulary", vocabulary), ("length", length)) if key in taken}
     try:
-        return Classifier(kind(**given, **options), classes, spec.get("dropout", 0.0))
+        return TextClassifier(kind(**given, **options), classes, spec.get("dropout", 0.0))
     except (TypeError, ValueError, AssertionError, RuntimeError) as error:
         raise SrkdError(f"network: {spec['type']}: {error}") from error

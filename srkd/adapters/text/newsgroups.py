@@ -1,4 +1,4 @@
-"""20 Newsgroups, split by date, read from its archive without extracting it."""
+"""20 Newsgroups, split by date, read directly from its archive."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from pathlib import Path, PurePosixPath
 
 from srkd.errors import SrkdError
 
-# The documents are of 1993: a few hold bytes that are no UTF-8, and Latin-1 reads every byte.
+# The documents are from 1993: a few are not valid UTF-8, and Latin-1 decodes every byte.
 ENCODING = "latin-1"
 QUOTED = re.compile(r"^\s*[>|]|^In article|^Quoted from|(writes|wrote|says|said)( in.*)?:\s*$")
 
 
 def without_headers(text: str) -> str:
-    """The document after its first empty line; all of it where there is none."""
+    """The document after its first empty line; the whole document without one."""
     _, gap, body = text.partition("\n\n")
     return body if gap else text
 
 
 def without_quotes(text: str) -> str:
-    """The document less its quoted lines and the lines that introduce a quotation."""
+    """The document without quoted lines and lines that introduce a quotation."""
     return "\n".join(line for line in text.split("\n") if not QUOTED.search(line))
 
 
 def without_footer(text: str) -> str:
-    """The document less what follows its last empty or dashed line: a signature, mostly. One block is kept whole."""
+    """The document without the text after its last empty or dashed line, mostly a signature; unchanged without one."""
     lines = text.strip().split("\n")
     for place in range(len(lines) - 1, 0, -1):
         if not lines[place].strip().strip("-"):
@@ -38,21 +38,21 @@ REMOVERS = {"headers": without_headers, "footers": without_footer, "quotes": wit
 
 
 def strip(text: str, remove: Collection[str]) -> str:
-    """The document less the parts in `remove`: headers, footers, quotes."""
+    """The document without the parts in `remove`: headers, footers, quotes."""
     for part, remover in REMOVERS.items():
         text = remover(text) if part in remove else text
     return text
 
 
 def read(path: Path, split: str) -> list[tuple[str, str, str]]:
-    """Documents of one split, sorted by name: (group/number, text, group).
+    """Read the documents of one split, sorted by name: (group/number, text, group).
 
     Args:
         path: 20news-bydate.tar.gz.
         split: "train" or "test".
 
     Raises:
-        SrkdError: no such archive, or nothing of this split in it.
+        SrkdError: not a readable archive, or no documents of this split.
     """
     found = []
     try:
@@ -65,7 +65,7 @@ def read(path: Path, split: str) -> list[tuple[str, str, str]]:
                 text = stream.read().decode(ENCODING).replace("\r\n", "\n")
                 found.append((f"{parts[1]}/{parts[2]}", text, parts[1]))
     except (OSError, EOFError, tarfile.TarError) as error:
-        raise SrkdError(f"{path}: not an archive that can be read ({error}): give 20news-bydate.tar.gz") from error
+        raise SrkdError(f"{path}: not a readable archive ({error}): give 20news-bydate.tar.gz") from error
     if not found:
         raise SrkdError(f'{path}: no document of the split "{split}": give 20news-bydate.tar.gz')
     return sorted(found)

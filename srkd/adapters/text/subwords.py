@@ -1,4 +1,4 @@
-"""Sub-words by byte-pair encoding, learned from a corpus (Sennrich et al., ACL 2016; arXiv:1508.07909)."""
+"""Byte-pair encoding learned from a corpus (Sennrich et al., ACL 2016; arXiv:1508.07909)."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
-END = "\u2581"  # marks the end of a word, so that "the" and the beginning of "theory" differ
+END = "\u2581"  # end-of-word marker, so that "the" and the start of "theory" differ
 Pair = tuple[str, str]
 
 
 def learn(words: Mapping[str, int], size: int) -> list[Pair]:
-    """The pairs of symbols to merge, in order, until the alphabet and what was merged are `size` symbols.
+    """Learn the pairs of symbols to merge, in order, until alphabet and merges together have `size` symbols.
+
+    Ties are resolved by sort order, so that the result is deterministic.
 
     Args:
-        words: how often each word occurs; words that occur once teach nothing and are left out.
-
-    Ties go to the pair that sorts first, so that the same words give the same merges.
+        words: count of each word; words that occur once are ignored.
     """
     kept = [(word, count) for word, count in sorted(words.items()) if count > 1]
     symbols, counts = [[*word, END] for word, _ in kept], [count for _, count in kept]
@@ -34,7 +34,7 @@ def learn(words: Mapping[str, int], size: int) -> list[Pair]:
     while heap and len(merges) < left:
         count, best = heappop(heap)
         if -count != pairs[best]:
-            continue  # changed since it was pushed: its present count is further down
+            continue  # outdated entry: the current count is further down the heap
         if count > -2:
             break
         merges.append(best)
@@ -63,7 +63,7 @@ def _merged(word: list[str], pair: Pair) -> list[str]:
 
 
 def split(word: str, ranks: Mapping[Pair, int]) -> list[str]:
-    """The word's symbols after the merges, `ranks` being the place of each in their order."""
+    """The symbols of a word after the merges; `ranks` has the position of each merge in their order."""
     symbols = [*word, END]
     while len(symbols) > 1:
         best = min(pairwise(symbols), key=lambda pair: ranks.get(pair, len(ranks)))

@@ -1,4 +1,4 @@
-"""Text classification as a task: a student of classes or of their families, perhaps teachers of either."""
+"""The text classification task: a student for classes or families, with optional teachers for either."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from srkd.training.distilled import DistilledRecipe, DistilledTask, Indices
 from srkd.training.task import SetScores
 
 _SOURCE = "20 Newsgroups: K. Lang, J. Rennie, 20news-bydate.tar.gz"
-_EVALUATED = 200  # documents at once
+_EVAL_BATCH = 200  # documents
 
 
-class Teachers(nn.Module):
-    """A teacher of classes, whose logits are the output, and one of families, whose logits are tapped at `families`."""
+class TeacherPair(nn.Module):
+    """A teacher for classes, whose logits are the output, and one for families, tapped at `families`."""
 
     def __init__(self, classes: nn.Module, families: nn.Module) -> None:
         super().__init__()
@@ -37,8 +37,8 @@ class Teachers(nn.Module):
 class Task(DistilledTask):
     """Trains a network of `networks.build` on `data.root`; `network: {type: Bag, dim: 64}`.
 
-    `network_teacher: {file: ...}` is a teacher of classes or of families; `{file: ..., families: ...}` names one of
-    each, the loss on families then being `{type: coarse, at: {student: head, teacher: families}}`.
+    `network_teacher: {file: ...}` is a teacher for classes or families; `{file: ..., families: ...}` names one for
+    each, and the loss on families then is `{type: coarse, at: {student: head, teacher: families}}`.
     """
 
     recipe_type: ClassVar[type[DistilledRecipe]] = TextRecipe
@@ -59,7 +59,7 @@ class Task(DistilledTask):
 
     @property
     def labels(self) -> list[str]:
-        """Names of what the student tells apart."""
+        """Names of the labels that the student predicts."""
         return self.corpus.classes if self.recipe.data.labels == "classes" else self.corpus.family_names
 
     def build(self, spec: Mapping[str, Any]) -> nn.Module:
@@ -67,17 +67,21 @@ class Task(DistilledTask):
         network.encoder.fit(self.corpus.unlabelled)
         return network
 
-    def _network(self, spec: Mapping[str, Any], classes: int) -> networks.Classifier:
+    def _network(self, spec: Mapping[str, Any], classes: int) -> networks.TextClassifier:
         return networks.build(spec, classes, len(self.corpus.vocabulary), self.recipe.data.tokens.length)
 
     def load_trained(self, path: str) -> nn.Module:
-        """A teacher of the classes, or of the families, of these documents."""
+        """Load a teacher for the classes or the families of these documents.
+
+        Raises:
+            SrkdError: the network has other labels or another vocabulary.
+        """
         weights, meta = self._read(path)
         if meta["labels"] not in (self.corpus.classes, self.corpus.family_names):
             names = ", ".join(meta["labels"][:3])
-            raise SrkdError(f"{path}: a network of {names}, ...: neither the classes nor the families of {self.root}")
+            raise SrkdError(f"{path}: a network for {names}, ...: neither the classes nor the families of {self.root}")
         if meta["vocabulary"] != self.corpus.vocabulary_hash:
-            raise SrkdError(f"{path}: a network of other tokens: data.tokens, remove and held_out must be as its own")
+            raise SrkdError(f"{path}: another vocabulary: data.tokens, remove and held_out must be those of its run")
         network = self._network(meta["network"], len(meta["labels"]))
         network.load_state_dict(weights)
         return network
@@ -86,7 +90,7 @@ class Task(DistilledTask):
         spec = self.recipe.network_teacher
         if spec is None or set(spec) != {"file", "families"}:
             return super().make_teacher()
-        pair = Teachers(self.load_trained(str(spec["file"])), self.load_trained(str(spec["families"])))
+        pair = TeacherPair(self.load_trained(str(spec["file"])), self.load_trained(str(spec["families"])))
         self.objective.resolve_taps(self.network, pair.to(self.device))
         return LiveTeacher(pair, self.objective.teacher_taps, self.input)
 
@@ -108,20 +112,20 @@ class Task(DistilledTask):
 
     @torch.no_grad()
     def _predicted(self) -> Indices:
-        """The label that the network gives each document that is scored; documents of like length go together."""
+        """Predicted label of each scored document (N); documents are batched by length."""
         documents = self.corpus.scored.documents
         order = np.argsort([len(document) for document in documents], kind="stable")
         found = np.empty(len(order), np.int64)
-        for start in range(0, len(order), _EVALUATED):
-            some = order[start : start + _EVALUATED]
+        for start in range(0, len(order), _EVAL_BATCH):
+            some = order[start : start + _EVAL_BATCH]
             with self.autocast(0, self.device):
                 logits = self.network(padded([documents[i] for i in some]).to(self.device))
             found[some] = logits.argmax(1).cpu().numpy()
         return found
 
     def evaluate(self) -> dict[str, SetScores]:
-        """Accuracy (%), whose items are fixed samples of the documents (at most 100, of equal size), and macro-F1 (%);
-        where the student tells classes apart that have families, `family_accuracy` too."""
+        """`accuracy` (%) of fixed samples of the documents (at most 100, of equal size), and `macro_f1` (%); a student
+        for classes with families also has `family_accuracy` (%)."""
         scored, predicted = self.corpus.scored, self._predicted()
         truth = self._truth(scored.labels)
         metrics = {
@@ -142,7 +146,7 @@ class Task(DistilledTask):
 
 
 def padded(documents: list[Ids]) -> Tensor:
-    """Ids (N, longest), padding at the end."""
+    """Stack ids into (N, longest), int64, padded at the end."""
     ids = np.full((len(documents), max(map(len, documents))), PADDING, np.int64)
     for row, document in zip(ids, documents, strict=True):
         row[: len(document)] = document

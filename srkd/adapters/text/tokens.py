@@ -1,4 +1,4 @@
-"""Tokenisers whose vocabulary is learned from the training documents: words, sub-words; or one kept in a folder."""
+"""Tokenisers with a vocabulary learned from the training documents: words and sub-words."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ _WORD = re.compile(r"\w+")
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case; what is between them is dropped."""
+    """The words of a text in lower case, without white space and punctuation."""
     return _WORD.findall(text.lower())
 
 
 class Tokeniser(ABC):
-    """Makes ids of texts: 0 is padding, 1 whatever is not in the vocabulary."""
+    """Maps texts to ids: 0 is padding, 1 is a token that is not in the vocabulary."""
 
     vocabulary: list[str]
 
     @abstractmethod
     def __call__(self, text: str, length: int) -> Ids:
-        """The ids of the first `length` tokens; a text without any is one unknown token."""
+        """Ids (tokens), int64, of the first `length` tokens; a text without tokens gives one unknown token."""
 
     def _ids(self, tokens: Sequence[str]) -> Ids:
         return np.array([self._number.get(token, UNKNOWN) for token in tokens] or [UNKNOWN], np.int64)
@@ -54,7 +54,7 @@ class Words(Tokeniser):
 
 
 class Subwords(Tokeniser):
-    """Byte-pair encoding of the words, `size` symbols in all; see `subwords`."""
+    """Byte-pair encoding of the words, `size` symbols in total; see `subwords`."""
 
     def __init__(self, texts: Iterable[str], size: int) -> None:
         found = Counter(chain.from_iterable(map(words, texts)))

@@ -1,1 +1,1 @@
-"""Weather: students of numerical simulations. Stations come from a table; other systems are simulated here."""
+"""Weather: students of numerical simulations, from a table of station forecasts or from simulations run here."""

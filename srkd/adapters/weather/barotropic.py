@@ -1,5 +1,5 @@
-"""The barotropic vorticity equation on a doubly periodic plane: two-dimensional turbulence, the simplest weather in two
-dimensions. Pseudo-spectral, with the products dealiased by the rule of two thirds (Orszag, J. Atmos. Sci. 1971)."""
+"""The barotropic vorticity equation on a doubly periodic plane (two-dimensional turbulence), solved by a
+pseudo-spectral method with 2/3-rule dealiasing (Orszag, J. Atmos. Sci. 1971)."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from srkd.adapters.weather.stepping import advance, rk4
 from srkd.errors import SrkdError
 
 
-class Barotropic:
-    """d zeta/dt + u . grad zeta = viscosity laplacian^3 zeta on [0, 2 pi)^2, velocity u of the vorticity zeta.
+class BarotropicModel:
+    """d zeta/dt + u . grad zeta = viscosity laplacian^3 zeta on [0, 2 pi)^2, with velocity u and vorticity zeta.
 
-    States are spectra, complex (members, size, size / 2 + 1), as `spectrum` makes them. Without viscosity the equation
-    conserves `energy` and `enstrophy`, and so does the truncated one in space; in time the error is of fourth order.
+    States are spectra, complex (members, size, size / 2 + 1), as returned by `spectrum`. Without viscosity the equation
+    conserves `energy` and `enstrophy`, and so does the discretisation in space; the error in time is of fourth order.
 
     Raises:
-        SrkdError: a size that is odd.
+        SrkdError: `size` is odd.
     """
 
     name = "the barotropic model"
 
     def __init__(self, size: int = 128, dt: float = 0.01, viscosity: float = 0.0) -> None:
         if size % 2:
-            raise SrkdError(f"the barotropic model needs an even number of points a side, got {size}")
+            raise SrkdError(f"the barotropic model needs an even number of points per side, got {size}")
         self.size, self.dt = size, dt
         self.kx = torch.fft.rfftfreq(size, 1 / size, dtype=torch.float64)
         self.ky = torch.fft.fftfreq(size, 1 / size, dtype=torch.float64)[:, None]
@@ -38,7 +38,7 @@ class Barotropic:
         self._from_products = torch.stack([self.kx**2 - self.ky**2, self.kx * self.ky]) * self.kept
 
     def spectrum(self, vorticity: Tensor) -> Tensor:
-        """The state of a field (..., size, size): its mean, and waves too short for the products, are taken out."""
+        """The state of a vorticity field (..., size, size), without its mean and the dealiased wavenumbers."""
         return torch.fft.rfft2(vorticity.double()) * (self.kept & (self.inverse > 0))
 
     def field(self, state: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class Barotropic:
         return torch.fft.irfft2(state, s=(self.size, self.size))
 
     def velocity(self, state: Tensor) -> Tensor:
-        """Its components along x (the last axis) and y: (2, ..., size, size)."""
+        """Velocity components along x (the last axis) and y: (2, ..., size, size)."""
         shape = (2, *[1] * (state.dim() - 2), self.size, self.size // 2 + 1)
         return torch.fft.irfft2(self._to_velocity.view(shape) * state, s=(self.size, self.size))
 
@@ -73,11 +73,11 @@ class Barotropic:
         return self.field(state).square().mean((-2, -1)) / 2
 
     def forecast(self, vorticity: Tensor, steps: int) -> Tensor:
-        """The vorticity `steps` steps after fields (..., size, size), in their dtype."""
+        """Advance vorticity fields (..., size, size) by `steps` time steps; same shape and dtype."""
         return self.field(advance(self, self.spectrum(vorticity), steps)).to(vorticity.dtype)
 
     def random(self, members: int, seed: int) -> Tensor:
-        """Random states whose waves are about a sixth of the plane long, of root mean square vorticity 2."""
+        """Random states with wavenumbers around 6 and a root mean square vorticity of 2."""
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(members, self.size, self.size, generator=generator, dtype=torch.float64)
         wave = (self.kx**2 + self.ky**2).sqrt()
@@ -86,10 +86,10 @@ class Barotropic:
 
 
 def resample(field: Tensor, size: int) -> Tensor:
-    """Fields (..., n, n) on a coarser grid of `size` points a side, by leaving out the waves that it cannot hold."""
+    """Resample fields (..., n, n) to a coarser grid (..., size, size) by spectral truncation."""
     n, half = field.shape[-1], size // 2
     spectrum = torch.fft.rfft2(field)[..., : half + 1].clone()
     rows = torch.cat([spectrum[..., :half, :], spectrum[..., n - half :, :]], -2)
-    rows[..., half] = 0  # waves of two grid lengths have no direction on the coarse grid
+    rows[..., half] = 0  # the sign of the Nyquist wavenumber is ambiguous on the coarse grid
     rows[..., half, :] = 0
     return torch.fft.irfft2(rows, s=(size, size)) * (size / n) ** 2

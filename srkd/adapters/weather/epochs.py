@@ -1,5 +1,5 @@
-"""RMSE by epoch of a study's variants, and how many epochs each needs for the control's best:
-`python -m srkd.adapters.weather.epochs results.json out.png` draws the first and prints the second."""
+"""RMSE by epoch of the variants of a study, and the epochs that each needs to reach the best RMSE of the control:
+`python -m srkd.adapters.weather.epochs results.json out.png` plots the curves and prints the table."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ COLUMNS = [
 
 
 def read(path: Path) -> dict[str, Curves]:
-    """From a study's results.json, by quantity and variant: RMSE after each epoch, (seeds, epochs).
+    """Read a study's results.json: by quantity and variant, the RMSE after each epoch, (seeds, epochs).
 
     Raises:
-        SrkdError: no results of a weather study.
+        SrkdError: not the results of a weather study.
     """
     try:
         runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
@@ -44,21 +44,21 @@ def read(path: Path) -> dict[str, Curves]:
                     found.setdefault(quantity, {}).setdefault(run["variant"], []).append([value for _, value in points])
         curves = {q: {variant: np.array(seeds) for variant, seeds in v.items()} for q, v in found.items()}
         if not curves or any("control" not in variants for variants in curves.values()):
-            raise ValueError("no RMSE of a control")
+            raise ValueError("no RMSE for a variant control")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SrkdError(f"{printable_path(path)}: not the results of a weather study ({error})") from error
     return curves
 
 
 def first_at_most(curve: NDArray[np.float64], target: float) -> int | None:
-    """The first epoch, counted from 1, whose RMSE is at most `target`; None where there is none."""
+    """The first epoch, counted from 1, with an RMSE of at most `target`; None if it is never reached."""
     places = np.flatnonzero(curve <= target)
     return int(places[0]) + 1 if len(places) else None
 
 
 def reached(variants: Curves) -> list[dict[str, Any]]:
-    """A row a variant: its mean curve's best, and when it reaches the best of the control's mean curve; and the same
-    seed by seed, each with the control of its seed."""
+    """One row per variant: the best RMSE of its mean curve, when it reaches the best of the control's mean curve, and
+    the same per seed against the control of that seed."""
     control = variants["control"].mean(0)
     needed = int(control.argmin()) + 1
     rows = []
@@ -81,7 +81,7 @@ def reached(variants: Curves) -> list[dict[str, Any]]:
 
 
 def plot(curves: dict[str, Curves], path: Path) -> None:
-    """Draw the mean over seeds as a line and its standard deviation as a band, a panel a quantity, as PNG."""
+    """Plot mean (line) and standard deviation (band) over seeds as PNG, one panel per quantity."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -91,13 +91,13 @@ def plot(curves: dict[str, Curves], path: Path) -> None:
     for axes, (quantity, variants) in zip(panels, curves.items(), strict=True):
         for colour, (name, seeds) in zip(plots.COLOURS, variants.items(), strict=False):
             epochs, mean = np.arange(1, seeds.shape[1] + 1), seeds.mean(0)
-            spread = seeds.std(0, ddof=1) if len(seeds) > 1 else np.zeros_like(mean)
+            deviation = seeds.std(0, ddof=1) if len(seeds) > 1 else np.zeros_like(mean)
             axes.plot(epochs, mean, color=colour, label=name, linewidth=1.5)
-            axes.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(epochs, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0)
         best = variants["control"].mean(0).min()
         axes.axhline(best, color="#888888", linewidth=0.8, linestyle=":")
         axes.set(xlabel="epoch", ylabel=f"RMSE of {quantity}" if quantity else "RMSE")
-        # The first epochs are far off and would flatten what matters.
+        # The large errors of the first epochs would compress the rest of the plot.
         axes.set_ylim(top=float(np.quantile(np.concatenate([s.mean(0) for s in variants.values()]), 0.97)))
     panels[-1].legend(frameon=False, fontsize=8)
     figure.savefig(buffer, format="png", dpi=110)

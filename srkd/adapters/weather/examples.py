@@ -1,4 +1,4 @@
-"""What a source of weather gives, whether a table or a simulation: examples to train on, examples to score on."""
+"""Training and test examples of a weather data source, a table or a simulation."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from torch import Tensor
 
 @dataclass
 class Examples:
-    """Forecasts to be made, in the quantities' own units, float32; N of them, `q` quantities.
+    """N forecasts of q quantities, in the units of the quantities, float32.
 
-    `inputs` (N, features, ...): what is known when the forecast is made; the first q features are what the quantities
-    are then, which is the forecast of persistence too. `target` (N, q, ...): the truth. `simulated`, the same shape:
-    the numerical model's forecast, NaN where there is none; None before it is made. `place`: the number of
-    each example's station.
+    `inputs` (N, features, ...): known at the time of the forecast; the first q features are the present values of the
+    quantities, which are also the persistence forecast. `target` (N, q, ...): the truth. `simulated` (N, q, ...): the
+    forecast of the numerical model, NaN where not available; None before it is computed. `place` (N): index of the
+    station.
     """
 
     inputs: Tensor
@@ -34,7 +34,7 @@ class Examples:
         return self.inputs[:, : self.target.shape[1]]
 
     def part(self, share: float, seed: int) -> Examples:
-        """A share of the examples, at least one, drawn by `seed`, in their order."""
+        """A random share of the examples, at least one, sampled with `seed`, in their order."""
         count = max(1, round(share * len(self)))
         chosen = torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
         simulated, place = (None if v is None else v[chosen] for v in (self.simulated, self.place))
@@ -43,11 +43,10 @@ class Examples:
 
 @dataclass
 class Weather:
-    """Training and test examples of one source.
+    """Training and test examples of one data source.
 
-    `climatology` broadcasts to the test examples' target. `simulate` makes the numerical model's forecast of inputs
-    (None: forecasts are only what the examples hold). `places`: what is known of each station, in the order of their
-    numbers.
+    `climatology` broadcasts to the target of the test examples. `simulate` computes the numerical model's forecast from
+    inputs (None: only the forecasts in the examples are available). `places`: metadata of each station, by index.
     """
 
     train: Examples

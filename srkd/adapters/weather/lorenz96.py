@@ -1,4 +1,4 @@
-"""Lorenz's model of 1996: weather on a circle of latitude, with and without fast variables below the grid.
+"""The Lorenz-96 model: weather on a circle of latitude, with and without fast subgrid variables.
 
 E. N. Lorenz, "Predictability: a problem partly solved", ECMWF Seminar on Predictability, 1996.
 """
@@ -12,12 +12,12 @@ from srkd.adapters.weather.stepping import rk4
 
 
 def advection(x: Tensor) -> Tensor:
-    """(x[i+1] - x[i-2]) x[i-1] on a circle, the last axis; it conserves the sum of squares."""
+    """(x[i+1] - x[i-2]) x[i-1], periodic along the last axis; conserves the sum of squares."""
     return (x.roll(-1, -1) - x.roll(2, -1)) * x.roll(1, -1)
 
 
-class Lorenz96:
-    """One level: dx/dt = advection - x + forcing. States are (members, variables)."""
+class OneLevelLorenz96:
+    """One-level model: dx/dt = advection - x + forcing. States are (members, variables)."""
 
     name = "Lorenz-96"
 
@@ -35,7 +35,7 @@ class Lorenz96:
 
 
 class TwoLevelLorenz96:
-    """Slow variables X, each coupled with `fast` fast ones Y, on two circles:
+    """Two-level model: slow variables X, each coupled to `fast` fast variables Y, both periodic:
 
         dX_k/dt = advection - X_k + F - (h c / b) sum_j Y_jk
         dY_j/dt = -c b Y_{j+1} (Y_{j+2} - Y_{j-1}) - c Y_j + (h c / b) X_k(j)
@@ -59,7 +59,7 @@ class TwoLevelLorenz96:
         coupling = self._COUPLING * c / b
         below = y.unflatten(-1, (self.variables, self.fast)).sum(-1)
         dx = advection(x) - x + self.forcing - coupling * below
-        # The fast circle turns the other way round, which flips the order of the advection.
+        # The fast variables are advected in the opposite direction, hence the flips.
         dy = c * b * advection(y.flip(-1)).flip(-1) - c * y + coupling * x.repeat_interleave(self.fast, -1)
         return torch.cat([dx, dy], -1)
 
@@ -71,7 +71,7 @@ class TwoLevelLorenz96:
         return max(slow, self._SPEED * self._RATIO * fast) * self.dt
 
     def random(self, members: int, seed: int) -> Tensor:
-        """Random states to spin up from: X near the forcing's half, Y near 0."""
+        """Random initial states for the spin-up: X near half the forcing, Y near 0."""
         noise = torch.randn(
             members,
             self.variables * (1 + self.fast),

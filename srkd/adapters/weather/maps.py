@@ -1,5 +1,5 @@
-"""Where forecasts err, from the errors.json of finished runs:
-`python -m srkd.adapters.weather.maps out.png control=<run's folder> kd=<run's folder> ...`"""
+"""Maps of forecast errors from the errors.json of finished runs:
+`python -m srkd.adapters.weather.maps out.png control=<run folder> kd=<run folder> ...`"""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Errors = Mapping[str, Mapping[str, Any]]
 
 
 def read(run: Path) -> dict[str, Any]:
-    """What the last validation of a run, given by its folder, found: by quantity the RMSE of each station, or one
-    forecast with its truth.
+    """Read the errors at the last validation of the run in the folder `run`: by quantity, the RMSE of each station, or
+    one forecast with its truth.
 
     Raises:
-        SrkdError: the folder is no finished weather run's.
+        SrkdError: the folder is not that of a finished weather run.
     """
     path = run / "errors.json"
     try:
@@ -33,11 +33,11 @@ def read(run: Path) -> dict[str, Any]:
 
 
 def plot(runs: Mapping[str, Errors], path: Path) -> None:
-    """Draw a row a quantity as PNG: for stations a map of their RMSE for each run; for fields the truth and the error
-    of the simulation and of each run; for Lorenz's circle lines.
+    """Plot one row per quantity as PNG: for stations a map of their RMSE per run; for fields the truth and the errors
+    of the simulation and of each run; for Lorenz-96 a line plot.
 
     Raises:
-        SrkdError: runs of different quantities.
+        SrkdError: the runs forecast different quantities.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -76,12 +76,12 @@ def _fields(figure: Any, quantity: str, runs: Errors) -> None:
     truth = np.array(first["truth"])
     errors = {"simulation": np.array(first["simulation"]) - truth}
     errors |= {name: np.array(found["student"]) - truth for name, found in runs.items()}
-    limit, widest = np.abs(truth).max(), max(np.abs(e).max() for e in errors.values())
+    limit, error_limit = np.abs(truth).max(), max(np.abs(e).max() for e in errors.values())
     panels = figure.subplots(1, 1 + len(errors))
     shown_truth = panels[0].imshow(truth, cmap="RdBu_r", vmin=-limit, vmax=limit)
     panels[0].set_title(f"{quantity}, truth")
     for axes, (name, error) in zip(panels[1:], errors.items(), strict=True):
-        marks = axes.imshow(error, cmap="PuOr", vmin=-widest, vmax=widest)
+        marks = axes.imshow(error, cmap="PuOr", vmin=-error_limit, vmax=error_limit)
         axes.set_title(f"error of {name}\nRMSE {np.sqrt(np.mean(error**2)):.3f}", fontsize=10)
     for axes in panels:
         axes.set(xticks=[], yticks=[])

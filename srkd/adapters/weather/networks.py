@@ -1,4 +1,4 @@
-"""Students: each takes inputs in their own units and adds to the present state the change that it forecasts."""
+"""Student networks: they take inputs in physical units and predict the change from the present state."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _OPTIONS: dict[str, dict[str, int]] = {"MLP": {"width": 64, "depth": 2}, "ConvNe
 
 
 def build(spec: Mapping[str, Any], examples: Examples) -> nn.Module:
-    """The network `{type: MLP | ConvNet, width, depth}` for these examples, whose statistics it takes.
+    """Build the network `{type: MLP | ConvNet, width, depth}`; it is normalised with the statistics of the examples.
 
-    MLP is for stations, (N, features) to (N, q); ConvNet for Lorenz's circle, (N, 1, n), and for fields, (N, 1, n, n),
-    which it takes to be periodic. `depth` counts the hidden layers.
+    MLP is for stations, (N, features) to (N, q); ConvNet for Lorenz-96, (N, 1, n), and for fields, (N, 1, n, n), with
+    periodic boundaries. `depth` is the number of hidden layers.
 
     Raises:
-        SrkdError: no such network or option, or one for other data.
+        SrkdError: unknown network or option, or a network that does not fit the data.
     """
     kind = str(spec.get("type"))
     if kind not in _OPTIONS:
@@ -35,7 +35,7 @@ def build(spec: Mapping[str, Any], examples: Examples) -> nn.Module:
             raise SrkdError(f"network.{key} must be a whole number >= 1, got {value!r}")
     dimensions = examples.inputs.dim() - 2
     if (kind == "MLP") != (dimensions == 0):
-        raise SrkdError(f"network.type: {kind} does not fit these data: stations take an MLP, simulations a ConvNet")
+        raise SrkdError(f"network.type: {kind} does not fit this data: stations need an MLP, simulations a ConvNet")
     size = {**_OPTIONS[kind], **options}
     features, quantities = examples.inputs.shape[1], examples.target.shape[1]
     body = _mlp(features, quantities, **size) if kind == "MLP" else _convnet(dimensions, features, quantities, **size)
@@ -43,7 +43,7 @@ def build(spec: Mapping[str, Any], examples: Examples) -> nn.Module:
 
 
 class Student(nn.Module):
-    """present state + spread of its change * body(normalised inputs)."""
+    """present state + standard deviation of its change (`spread`) * body(normalised inputs)."""
 
     mean: Tensor
     std: Tensor
@@ -62,7 +62,8 @@ class Student(nn.Module):
 
 
 def _statistics(examples: Examples) -> dict[str, Tensor]:
-    """Of each input feature, and of the change of each quantity, over the training examples."""
+    """Mean and standard deviation of each input feature, and `spread`, the standard deviation of the change of each
+    quantity, over the training examples."""
     inputs, change = (v.transpose(0, 1).flatten(1) for v in (examples.inputs, examples.target - examples.persistence))
     spreads = {"std": inputs.std(1, correction=0), "spread": change.std(1, correction=0)}
     return {"mean": inputs.mean(1), **{name: torch.where(v > 1e-6, v, 1.0) for name, v in spreads.items()}}

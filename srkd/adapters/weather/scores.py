@@ -1,4 +1,4 @@
-"""Scores of forecasts, in float64."""
+"""Forecast metrics, computed in float64."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from srkd.adapters.weather.examples import Weather
 
 
 def error_scores(error: Tensor) -> dict[str, float]:
-    """`rmse`, `mae` and `bias` (the mean of forecast minus truth) of errors."""
+    """`rmse`, `mae` and `bias` (mean of forecast minus truth) of errors of any shape, in their unit."""
     error = error.double()
     return {"rmse": float(error.square().mean().sqrt()), "mae": float(error.abs().mean()), "bias": float(error.mean())}
 
 
 def skill(error: Tensor, reference: Tensor) -> float:
-    """1 - mean square error over the reference's: 1 is perfect, 0 as good as the reference; NaN errors left out.
+    """Skill score 1 - MSE / MSE of the reference: 1 is perfect, 0 equals the reference; NaN errors are ignored.
 
-    Where the reference makes no error, 0 if the forecast makes none either, and -inf otherwise.
+    If the error of the reference is 0, the skill is 0 for a perfect forecast and -inf otherwise.
     """
     both = torch.isfinite(reference)
     ours, theirs = (float(e[both].double().square().mean()) for e in (error, reference))
@@ -30,7 +30,7 @@ def skill(error: Tensor, reference: Tensor) -> float:
 
 def scores(forecast: Tensor, weather: Weather, quantity: int) -> dict[str, float]:
     """Errors of the forecasts of one quantity for the test examples, and their skill against persistence, climatology
-    and, where it made forecasts, the numerical model."""
+    and, if available, the numerical model."""
     test = weather.test
     truth = test.target[:, quantity]
     error = forecast[:, quantity] - truth
@@ -42,7 +42,7 @@ def scores(forecast: Tensor, weather: Weather, quantity: int) -> dict[str, float
 
 
 def by_station(error: Tensor, place: Tensor, stations: int) -> list[float | None]:
-    """The RMSE of one quantity at each station; None where it has no forecast."""
+    """The RMSE of one quantity at each station; None for stations without a forecast."""
     squares = error.double().square()
     counts = torch.bincount(place, minlength=stations)
     sums = torch.bincount(place, squares, minlength=stations)

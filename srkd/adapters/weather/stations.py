@@ -1,4 +1,4 @@
-"""Examples of a table: what is known at a station today, and what comes tomorrow."""
+"""Examples from a table of stations: inputs of one day, truth of the next."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from srkd.adapters.weather.recipe import Table
 from srkd.adapters.weather.table import Numbers, Observations, before, read
 from srkd.errors import SrkdError
 
-_WINDOW = 10  # days on either side that a climatology averages over
+_WINDOW = 10  # half-width of the averaging window of the climatology, in days
 _YEAR = 365.25
 
 
 def examples_of(path: Path, table: Table) -> Weather:
     """Training and test examples of a table: the rows whose inputs and truth are complete.
 
-    The student sees the present values, the coordinates, `inputs`, the season, and `history` earlier days. The truth's
-    day decides which year a row belongs to.
+    The inputs are the present values, the coordinates, `inputs`, `history` earlier days, and the season. The day of the
+    truth determines the year of a row.
 
     Raises:
-        SrkdError: as `read`; years out of order, or without a usable row.
+        SrkdError: as `read`; training years after test years, or no complete row in the years.
     """
     if max(table.train) >= min(table.test):
-        raise SrkdError(f"data.table: train {table.train} must lie before test {table.test}: the future must not leak")
+        raise SrkdError(f"data.table: train {table.train} must be before test {table.test}, to avoid leakage")
     found = read(path, table)
     due = found.days + np.timedelta64(1, "D")
     years = due.astype("datetime64[Y]").astype(int) + 1970
@@ -37,25 +37,25 @@ def examples_of(path: Path, table: Table) -> Weather:
     train, test = (usable & np.isin(years, wanted) for wanted in (table.train, table.test))
     for name, rows, wanted in (("train", train, table.train), ("test", test, table.test)):
         if not rows.any():
-            raise SrkdError(f"{path.name}: no complete row of the years {wanted} (data.table.{name})")
+            raise SrkdError(f"{path.name}: no complete row in the years {wanted} (data.table.{name})")
     names, place = np.unique(found.stations, return_inverse=True)
     climate = _climatology(truth, place, due, train)
     simulated = np.stack([found.columns[q.forecast] for q in table.quantities], 1)
     columns: list[np.ndarray] = [*(values.astype(np.float32) for values in (inputs, truth, simulated)), place]
     parts = [Examples(*(torch.from_numpy(column[rows]) for column in columns)) for rows in (train, test)]
-    peeking = _simulated_inputs(table)
+    simulated_inputs = _simulated_inputs(table)
     protocol = f"{path.name}, truth of {', '.join(map(str, table.test))}, {int(test.sum())} rows"
     return Weather(
         parts[0],
         parts[1],
         [q.name for q in table.quantities],
         table.unit,
-        f"{protocol}, sees the numerical model's {', '.join(peeking)}" if peeking else protocol,
+        f"{protocol}, sees the numerical model's {', '.join(simulated_inputs)}" if simulated_inputs else protocol,
         torch.from_numpy(climate[test].astype(np.float32)),
         places=_places(names, found, table),
         notices=found.notices
         + _absent(names[np.unique(place[train])], names[np.unique(place[test])])
-        + [f"the student sees the numerical model's {', '.join(peeking)}: report it apart"] * bool(peeking),
+        + _uses_model(simulated_inputs),
     )
 
 
@@ -73,7 +73,7 @@ def _day_of_year(days: np.ndarray) -> np.ndarray:
 
 
 def _climatology(truth: Numbers, place: np.ndarray, due: np.ndarray, train: np.ndarray) -> Numbers:
-    """For each row the mean of the training years at its station around its day; of all of them where it has none."""
+    """For each row the mean of the training years at its station within the window; the overall mean without any."""
     season = _day_of_year(due)
     result = np.tile(truth[train].mean(0), (len(truth), 1))
     for station, day in set(zip(place.tolist(), season.tolist(), strict=True)):
@@ -93,7 +93,7 @@ def _places(names: np.ndarray, found: Observations, table: Table) -> list[dict[s
     lat, lon = found.columns[table.latitude], found.columns[table.longitude]
     places: list[dict[str, object]] = []
     for name in names:
-        # The first row that knows where the station is; one that never does has no usable row, and no place on a map.
+        # The first row with coordinates; a station without any has no usable row and is not on a map.
         rows = np.flatnonzero((found.stations == name) & np.isfinite(lat) & np.isfinite(lon))[:1]
         places += [{"station": str(name), "lat": float(lat[i]), "lon": float(lon[i])} for i in rows] or [
             {"station": str(name), "lat": None, "lon": None}
@@ -102,5 +102,9 @@ def _places(names: np.ndarray, found: Observations, table: Table) -> list[dict[s
 
 
 def _absent(train: np.ndarray, test: np.ndarray) -> list[str]:
-    notices = [f"station {name} has no row to be scored on" for name in np.setdiff1d(train, test)]
-    return notices + [f"station {name} has no row to train on" for name in np.setdiff1d(test, train)]
+    notices = [f"station {name} has no test rows" for name in np.setdiff1d(train, test)]
+    return notices + [f"station {name} has no training rows" for name in np.setdiff1d(test, train)]
+
+
+def _uses_model(columns: list[str]) -> list[str]:
+    return [f"the student sees the numerical model's {', '.join(columns)}: report it separately"] if columns else []

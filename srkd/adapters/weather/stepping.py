@@ -1,4 +1,4 @@
-"""Numerical models advanced in time, and what happens when one blows up."""
+"""Time stepping of numerical models, with detection of blow-up."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from srkd.errors import SrkdError
 
 
 class Model(Protocol):
-    """A system of equations with its discretisation. A state is a tensor, real or complex, of any number of members."""
+    """A discretised system of equations. A state is a real or complex tensor (members, ...)."""
 
     name: str
     dt: float
 
     def step(self, state: Tensor) -> Tensor:
-        """The state `dt` later."""
+        """Advance a state by `dt`."""
 
     def courant(self, state: Tensor) -> float:
-        """The largest Courant number: how many grid lengths the flow crosses in one step."""
+        """Maximum Courant number: the grid lengths that the flow crosses in one step."""
 
 
 def rk4(tendency: Callable[[Tensor], Tensor], state: Tensor, dt: float) -> Tensor:
-    """One step of the classical Runge-Kutta method of fourth order."""
+    """One step of the classical fourth-order Runge-Kutta method."""
     k1 = tendency(state)
     k2 = tendency(state + dt / 2 * k1)
     k3 = tendency(state + dt / 2 * k2)
@@ -35,30 +35,30 @@ def rk4(tendency: Callable[[Tensor], Tensor], state: Tensor, dt: float) -> Tenso
 
 @torch.no_grad()
 def advance(model: Model, state: Tensor, steps: int) -> Tensor:
-    """The state `steps` steps later.
+    """Advance a state by `steps` steps.
 
     Raises:
-        SrkdError: it blew up; the message names the step and the Courant number that the run began with.
+        SrkdError: the simulation blew up; the message names the step and the initial Courant number.
     """
     start = state
     for number in range(1, steps + 1):
         state = model.step(state)
-        # Whatever is not finite makes the sum so, and a sum is the cheapest look at all values.
+        # Any value that is not finite makes the sum so; this is the cheapest check of all values.
         if not torch.isfinite(state.sum()):
             raise SrkdError(
-                f"{model.name} blew up at step {number} of {steps}: it began with a Courant number of "
-                f"{model.courant(start):.2f} (dt {model.dt:g}); take a shorter dt"
+                f"{model.name} blew up at step {number} of {steps}: the initial Courant number was "
+                f"{model.courant(start):.2f} (dt {model.dt:g}); reduce dt"
             )
     return state
 
 
 def steps_of(time: float, dt: float, what: str) -> int:
-    """How many steps a model time takes.
+    """Number of steps in a model time.
 
     Raises:
-        SrkdError: it is no whole number of steps.
+        SrkdError: `time` is not a multiple of `dt`.
     """
     steps = round(time / dt)
     if abs(steps * dt - time) > 1e-6 * max(time, dt):
-        raise SrkdError(f"data: {what} {time:g} is no whole number of time steps of {dt:g}")
+        raise SrkdError(f"data: {what} {time:g} is not a whole number of time steps of {dt:g}")
     return steps

@@ -1,4 +1,4 @@
-"""A table of stations and days, read from CSV and checked: every mistake is named with its line."""
+"""A table of stations and days, read from CSV and validated; errors name the line."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class Observations:
     notices: list[str]
 
     def complete(self) -> NDArray[np.bool_]:
-        """Which rows miss no cell of the columns read."""
+        """Mask of the rows without a missing cell in the columns read."""
         return np.asarray(np.isfinite(np.stack(list(self.columns.values()))).all(0))
 
 
 def read(path: Path, table: Table) -> Observations:
     """Read the columns that `table` names.
 
-    Rows without station or day are left out, with a notice; so are gaps and stations that vanish noticed.
+    Rows without station or day are left out, with a notice; gaps and stations that end early also give notices.
 
     Raises:
-        SrkdError: no CSV file with these columns; a cell that is no number or no day; coordinates or temperatures out
-            of physical range; a station's day that occurs twice. With the line.
+        SrkdError: not a CSV file with these columns, or (with the line) a cell that is not a number or a day, a value
+            out of the physical range, or a duplicate day of a station.
     """
     header, rows = _rows(path)
     for column in _named(table):
@@ -55,7 +55,7 @@ def read(path: Path, table: Table) -> Observations:
     days = np.array([_day(path, line, table.time, row[table.time]) for line, row in known])
     stations = np.array([row[table.station].strip() for _, row in known])
     order = np.lexsort((days, stations))
-    _refuse_twice(path, [known[i] for i in order], stations[order], days[order])
+    _check_duplicates(path, [known[i] for i in order], stations[order], days[order])
     columns = {
         column: np.array([_number(path, line, column, row[column], limits) for line, row in known])[order]
         for column, limits in _columns(table, header).items()
@@ -72,9 +72,9 @@ def _rows(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
             header = list(reader.fieldnames or [])
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SrkdError(f"{printable_path(path)}: cannot be read as CSV text: {error}") from error
-    wide = next((line for line, row in rows if None in row), None)
-    if wide:
-        raise SrkdError(f"{printable_path(path)}, line {wide}: more cells than the header's {len(header)}")
+    too_long = next((line for line, row in rows if None in row), None)
+    if too_long:
+        raise SrkdError(f"{printable_path(path)}, line {too_long}: more cells than the {len(header)} of the header")
     return header, rows
 
 
@@ -84,7 +84,7 @@ def _named(table: Table) -> list[str]:
 
 
 def _columns(table: Table, header: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """The columns of numbers, each with the least and the largest value that is possible."""
+    """The numeric columns, each with its smallest and largest possible value."""
     wanted = [c for c in header if c in table.inputs or any(fnmatchcase(c, pattern) for pattern in table.simulated)]
     limits = {column: (-math.inf, math.inf) for column in wanted}
     limits |= {table.latitude: (-90.0, 90.0), table.longitude: (-180.0, 360.0)}
@@ -93,11 +93,11 @@ def _columns(table: Table, header: Sequence[str]) -> dict[str, tuple[float, floa
 
 def _day(path: Path, line: int, column: str, text: str) -> np.datetime64:
     try:
-        # numpy's own reading would take "NaT", "today" and a year alone.
+        # numpy's own parser would accept "NaT", "today" and a year alone.
         return np.datetime64(datetime.date.fromisoformat(text.strip()), "D")
     except ValueError as error:
         raise SrkdError(
-            f"{printable_path(path)}, line {line}: {column} {text!r} is no day such as 2013-06-30"
+            f"{printable_path(path)}, line {line}: {column} {text!r} is not a day such as 2013-06-30"
         ) from error
 
 
@@ -107,26 +107,25 @@ def _number(path: Path, line: int, column: str, text: str, limits: tuple[float, 
     try:
         value = float(text)
     except ValueError as error:
-        raise SrkdError(f"{printable_path(path)}, line {line}: {column} {text!r} is no number") from error
+        raise SrkdError(f"{printable_path(path)}, line {line}: {column} {text!r} is not a number") from error
     if math.isinf(value):
-        raise SrkdError(f"{printable_path(path)}, line {line}: {column} {text!r} is no finite number")
+        raise SrkdError(f"{printable_path(path)}, line {line}: {column} {text!r} is not finite")
     if not math.isnan(value) and not limits[0] <= value <= limits[1]:
         low, high = limits
         raise SrkdError(
             f"{printable_path(path)}, line {line}: {column} is {value:g}, which is outside {low:g} to {high:g}: "
-            "is its unit another one, or has it lost its decimal point?"
+            "check its unit and its decimal point"
         )
     return value
 
 
-def _refuse_twice(path: Path, rows: Sequence[tuple[int, Row]], stations: np.ndarray, days: np.ndarray) -> None:
+def _check_duplicates(path: Path, rows: Sequence[tuple[int, Row]], stations: np.ndarray, days: np.ndarray) -> None:
     same = np.flatnonzero((stations[1:] == stations[:-1]) & (days[1:] == days[:-1]))
     if len(same):
         i = int(same[0])
         raise SrkdError(
-            f"{printable_path(path)}, line {rows[i + 1][0]}: station {stations[i]} has {days[i]} a second time (first "
-            "in line "
-            f"{rows[i][0]})"
+            f"{printable_path(path)}, line {rows[i + 1][0]}: duplicate row of station {stations[i]} on {days[i]} "
+            f"(first in line {rows[i][0]})"
         )
 
 
@@ -135,7 +134,7 @@ def _without_place(count: int, table: Table) -> list[str]:
 
 
 def _gaps(stations: np.ndarray, days: np.ndarray, columns: dict[str, Numbers]) -> list[str]:
-    """What is missing: cells, days that a station has not but others have, and stations that end before the others."""
+    """Notices about missing cells, days missing at one station but not at others, and stations that end early."""
     notices = []
     empty = sum(int(np.isnan(values).sum()) for values in columns.values())
     if empty:
@@ -144,15 +143,15 @@ def _gaps(stations: np.ndarray, days: np.ndarray, columns: dict[str, Numbers]) -
     for name in np.unique(stations):
         own = days[stations == name]
         if own.max() < last:
-            notices.append(f"station {name} vanishes after {own.max()}, while others go on to {last}")
+            notices.append(f"station {name} ends on {own.max()}, while others continue to {last}")
         gaps = int(((every >= own.min()) & (every <= own.max())).sum()) - len(own)
         if gaps:
-            notices.append(f"station {name} has a gap of {gaps} day(s) that other stations have")
+            notices.append(f"station {name} lacks {gaps} day(s) that other stations have")
     return notices
 
 
 def before(found: Observations, days: int, columns: Iterable[str]) -> list[Numbers]:
-    """Columns as they were `days` days before each row at the same station; NaN where the table has no such row."""
+    """Values of columns `days` days before each row at the same station; NaN if the table has no such row."""
     rows = {key: i for i, key in enumerate(zip(found.stations, found.days, strict=True))}
     places = [rows.get((s, d - days * _DAY), -1) for s, d in zip(found.stations, found.days, strict=True)]
     return [np.where(np.array(places) >= 0, found.columns[column][places], np.nan) for column in columns]

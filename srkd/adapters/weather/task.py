@@ -1,4 +1,4 @@
-"""Weather forecasts as a task: a student of a numerical simulation."""
+"""The weather forecast task: a student of a numerical simulation."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _SOURCE = (
 
 
 class Task(DistilledTask):
-    """Trains `network: {type: MLP}` on a table or `{type: ConvNet}` on simulations; the teacher is their simulation.
+    """Trains `network: {type: MLP}` on a table or `{type: ConvNet}` on simulations; the teacher is the simulation.
 
-    It validates after every epoch unless `val.val_freq` says otherwise.
+    Validates after every epoch unless `val.val_freq` is set.
     """
 
     recipe_type: ClassVar[type[DistilledRecipe]] = WeatherRecipe
@@ -55,7 +55,7 @@ class Task(DistilledTask):
 
     def make_teacher(self) -> Teacher:
         if self.recipe.network_teacher is not None:
-            raise SrkdError("network_teacher: the teacher of this task is the simulation of its data: leave it out")
+            raise SrkdError("network_teacher: the teacher of this task is the simulation in its data: remove it")
         self.objective.resolve_taps(self.network, None)
         if self.objective.teacher_taps:
             raise SrkdError(f"a simulation has no layers: {', '.join(self.objective.teacher_taps)}")
@@ -72,7 +72,7 @@ class Task(DistilledTask):
         return twin is not None and twin.teacher == "live"
 
     def _corrected(self) -> Tensor:
-        """A table's forecasts of the training examples, without their mean error over these where that is asked for."""
+        """Forecasts of the table for the training examples, minus their mean error with `correct_bias`."""
         table, examples = self.recipe.data.table, self.train_examples
         assert table is not None and examples.simulated is not None
         if not table.correct_bias:
@@ -92,7 +92,7 @@ class Task(DistilledTask):
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, SetScores]:
-        """By quantity: `rmse`, `mae`, `bias` in its unit and `skill_*`, each one item; also where the errors are."""
+        """By quantity: `rmse`, `mae`, `bias` in its unit and `skill_*`. Also stores `errors` for errors.json."""
         weather = self.weather
         forecast = self.network(weather.test.inputs.to(self.device)).float().cpu()
         self.errors = {name: self._errors(forecast, q) for q, name in enumerate(weather.quantities)}
@@ -119,7 +119,7 @@ class Task(DistilledTask):
         return {name: np.round(values[-1, quantity].double().numpy(), 3).tolist() for name, values in images.items()}
 
     def validate(self, step: int, folder: Path) -> dict[str, float]:
-        """As every adapter's, and where the errors are in errors.json beside the scores."""
+        """As in the base class; also writes the errors by station or grid point to errors.json beside the scores."""
         found = super().validate(step, folder)
         if self.fabric.is_global_zero:
             write_json(folder.parent / "errors.json", self.errors)

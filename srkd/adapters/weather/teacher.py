@@ -1,4 +1,4 @@
-"""A numerical simulation as a teacher: to the losses one like any other."""
+"""A numerical simulation as a teacher."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from srkd.distill.teachers import Prediction
 
 
 class SimulationTeacher:
-    """Answers a batch with a simulation's forecasts.
+    """Predicts a batch with the forecasts of a simulation.
 
-    Where the simulation has none (NaN), the truth stands in, so that a loss that knows no mask sees no error there.
+    Missing forecasts (NaN) are replaced by the truth, so that losses without a mask see no error there.
 
     Args:
-        forecast: gives the forecasts of a batch, of its target's shape.
+        forecast: returns the forecasts of a batch, in the shape of its target.
     """
 
     def __init__(self, forecast: Callable[[Mapping[str, Any]], Tensor]) -> None:
@@ -25,12 +25,12 @@ class SimulationTeacher:
 
     @classmethod
     def live(cls, simulate: Callable[[Tensor], Tensor]) -> SimulationTeacher:
-        """One that runs the simulation from each batch's inputs."""
+        """A teacher that runs the simulation from the inputs of each batch."""
         return cls(lambda batch: simulate(batch["input"].cpu()))
 
     @classmethod
     def cached(cls, forecasts: Tensor) -> SimulationTeacher:
-        """One that made the forecasts of all training examples beforehand; the batch's `index` finds them."""
+        """A teacher with precomputed forecasts of all training examples, selected by the `index` of a batch."""
         return cls(lambda batch: forecasts[batch["index"]])
 
     @torch.no_grad()

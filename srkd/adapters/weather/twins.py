@@ -1,7 +1,7 @@
-"""Observing-system simulations: a fine simulation is the truth, a coarser one the teacher.
+"""Observing-system simulation experiments: a fine simulation is the truth, a coarser one the teacher.
 
-Both start from the same observations as the student, which are the truth with noise; what is forecast is trained on
-as it is observed, and scored on as it is.
+Student and teacher start from the same observations, which are the truth with noise. Training targets are observations
+too; the test targets are the truth.
 """
 
 from __future__ import annotations
@@ -16,55 +16,53 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from srkd.adapters.weather.barotropic import Barotropic, resample
+from srkd.adapters.weather.barotropic import BarotropicModel, resample
 from srkd.adapters.weather.examples import Examples, Weather
-from srkd.adapters.weather.lorenz96 import Lorenz96, TwoLevelLorenz96
-from srkd.adapters.weather.recipe import Barotropic as BarotropicTwin
-from srkd.adapters.weather.recipe import Lorenz96 as LorenzTwin
-from srkd.adapters.weather.recipe import Twin
+from srkd.adapters.weather.lorenz96 import OneLevelLorenz96, TwoLevelLorenz96
+from srkd.adapters.weather.recipe import Barotropic, Lorenz96, Twin
 from srkd.adapters.weather.stepping import Model, advance, steps_of
 from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path
 from srkd.files.cache import cache_place, trusted
 
-_AT_ONCE = 64  # forecasts of the teacher made together
+_BATCH = 64  # forecasts of the teacher
 
 
 @dataclass
 class _Pair:
-    """A truth, its random states, what the student's grid holds of a state, and the teacher's forecast."""
+    """The truth, its initial states, the projection of a state to the student's grid, and the teacher's forecast."""
 
     quantity: str
     truth: Model
     states: Tensor
-    seen: Callable[[Tensor], Tensor]
+    project: Callable[[Tensor], Tensor]
     simulate: Callable[[Tensor], Tensor]
 
 
-def lorenz96(section: LorenzTwin) -> Weather:
+def lorenz96(section: Lorenz96) -> Weather:
     """Forecasts of the slow variables, (N, 1, variables).
 
     Raises:
-        SrkdError: times that are no whole number of steps, a run that blew up.
+        SrkdError: a time is not a whole number of steps, or a run blew up.
     """
     truth = TwoLevelLorenz96(section.variables, section.fast, section.forcing, section.dt)
-    teacher = Lorenz96(section.teacher_forcing, section.teacher_dt)
+    teacher = OneLevelLorenz96(section.teacher_forcing, section.teacher_dt)
     steps = steps_of(section.lead, teacher.dt, "lead")
     states = truth.random(section.members + section.test_members, section.seed)
     simulate = lambda x: advance(teacher, x.double(), steps).to(x.dtype)  # noqa: E731
     return _examples(_Pair("X", truth, states, truth.slow, simulate), section)
 
 
-def barotropic(section: BarotropicTwin) -> Weather:
+def barotropic(section: Barotropic) -> Weather:
     """Forecasts of the vorticity, (N, 1, teacher_size, teacher_size).
 
     Raises:
-        SrkdError: grids or times that do not fit, a run that blew up.
+        SrkdError: the grids are invalid, a time is not a whole number of steps, or a run blew up.
     """
     if section.teacher_size > section.size:
         raise SrkdError(f"data.barotropic: teacher_size {section.teacher_size} must not exceed size {section.size}")
-    truth = Barotropic(section.size, section.dt, section.viscosity)
-    teacher = Barotropic(section.teacher_size, section.teacher_dt, section.teacher_viscosity)
+    truth = BarotropicModel(section.size, section.dt, section.viscosity)
+    teacher = BarotropicModel(section.teacher_size, section.teacher_dt, section.teacher_viscosity)
     steps = steps_of(section.lead, teacher.dt, "lead")
     states = truth.random(section.members + section.test_members, section.seed)
     return _examples(
@@ -98,24 +96,24 @@ def _examples(pair: _Pair, section: Twin) -> Weather:
 
 
 def in_parts(simulate: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
-    """The simulator's forecasts of many inputs, some at a time."""
-    return torch.cat([simulate(part) for part in inputs.split(_AT_ONCE)])
+    """Forecasts of the simulation for many inputs, computed in batches."""
+    return torch.cat([simulate(part) for part in inputs.split(_BATCH)])
 
 
 def _series(pair: _Pair, section: Twin) -> Tensor:
-    """The truth on the student's grid, (members, times + 1, ...), float32; kept in srkd's cache folder."""
+    """The truth on the student's grid, (members, times + 1, ...), float32; stored in the cache folder."""
     settings = json.dumps([type(section).__name__, section.model_dump(exclude={"noise", "teacher"})], sort_keys=True)
     path = cache_place("weather") / f"{hashlib.sha256(settings.encode()).hexdigest()[:16]}.pt"
-    with contextlib.suppress(OSError, RuntimeError, EOFError, pickle.UnpicklingError):  # none yet, or a damaged one
+    with contextlib.suppress(OSError, RuntimeError, EOFError, pickle.UnpicklingError):  # missing or damaged
         if trusted(path):
             return torch.load(path, weights_only=True)
     every = steps_of(section.lead, pair.truth.dt, "lead")
     state = advance(pair.truth, pair.states, steps_of(section.spin_up, pair.truth.dt, "spin_up"))
-    seen = [pair.seen(state)]
+    projected = [pair.project(state)]
     for _ in range(section.times):
         state = advance(pair.truth, state, every)
-        seen.append(pair.seen(state))
-    series = torch.stack(seen, 1).float()
+        projected.append(pair.project(state))
+    series = torch.stack(projected, 1).float()
     with atomic_path(path) as temporary:
         torch.save(series, temporary)
     return series

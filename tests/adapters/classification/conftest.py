@@ -1,4 +1,4 @@
-"""A made-up CIFAR-100 and a recipe for it."""
+"""A synthetic CIFAR-100 and a recipe for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support_images import write_cifar100
 
 @pytest.fixture(scope="session")
 def cifar100(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """cifar-100-python.tar.gz with 4 classes, 64 + 32 images, pickled as Python 2 did."""
+    """cifar-100-python.tar.gz with 4 classes and 64 + 32 images, pickled as by Python 2."""
     path = tmp_path_factory.mktemp("cifar") / "cifar-100-python.tar.gz"
     write_cifar100(path)
     return path

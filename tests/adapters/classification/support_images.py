@@ -1,4 +1,4 @@
-"""Small made-up data sets of four classes: squares of a class's colour and place on noise."""
+"""Small synthetic data sets of four classes: squares with a colour and position per class on noise."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import numpy as np
 CLASSES = 4
 
 
-def made_up(count: int, seed: int, size: int = 32) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 images (N, size, size, 3) and labels, every class in turn."""
+def synthetic(count: int, seed: int, size: int = 32) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 images (N, size, size, 3) and labels, classes in rotation."""
     random = np.random.default_rng(seed)
     labels = np.arange(count) % CLASSES
     images = random.integers(0, 120, (count, size, size, 3))
@@ -26,12 +26,12 @@ def made_up(count: int, seed: int, size: int = 32) -> tuple[np.ndarray, np.ndarr
 def write_cifar100(
     path: Path, names: Any = (b"apple", b"bee", b"cup", b"deer"), test_labels: Any = None, **changes: Any
 ) -> None:
-    """A cifar-100-python.tar.gz of 64 + 32 images as Python 2 pickled it; `changes` are made to its train file."""
+    """A cifar-100-python.tar.gz of 64 + 32 images, pickled as by Python 2; `changes` modify its train file."""
     contents: dict[str, dict[bytes, Any]] = {
         "meta": {b"fine_label_names": list(names), b"coarse_label_names": [b"all"]}
     }
     for seed, (name, count) in enumerate((("train", 64), ("test", 32))):
-        images, labels = made_up(count, seed)
+        images, labels = synthetic(count, seed)
         rows = images.transpose(0, 3, 1, 2).reshape(count, -1)
         contents[name] = {b"data": rows, b"fine_labels": labels.tolist(), b"coarse_labels": [0] * count}
     for key, value in changes.items():

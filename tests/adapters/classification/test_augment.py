@@ -1,4 +1,4 @@
-"""Augmentation against an image-by-image version."""
+"""Augmentation against a per-image reference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from srkd.adapters.classification.augment import crop_and_flip, mixing
 IMAGES = np.random.default_rng(0).integers(1, 256, (60, 8, 10, 3)).astype(np.uint8)
 
 
-def test_each_image_is_a_window_of_its_padded_self_or_the_mirror_image() -> None:
+def test_each_output_is_a_crop_of_the_padded_image_or_its_mirror_image() -> None:
     out = crop_and_flip(IMAGES, np.random.default_rng(1), pad=2)
     assert out.shape == IMAGES.shape and out.dtype == np.uint8
     places, flips = set(), 0
@@ -29,7 +29,7 @@ def test_each_image_is_a_window_of_its_padded_self_or_the_mirror_image() -> None
     assert len(places) > 15 and 15 < flips < 45
 
 
-def test_the_generator_alone_decides() -> None:
+def test_output_depends_only_on_the_generator() -> None:
     one, two, other = (crop_and_flip(IMAGES, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(one, two) and not np.array_equal(one, other)
 

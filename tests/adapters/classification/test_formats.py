@@ -1,4 +1,4 @@
-"""Every layout gives its images back; what is damaged or hostile is refused in a line."""
+"""Every layout is decoded correctly; damaged or malicious files raise one-line errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from support_images import made_up, write_cifar100
+from support_images import synthetic, write_cifar100
 
 from srkd.adapters.classification import formats, pickles
 from srkd.errors import SrkdError
@@ -19,14 +19,14 @@ from srkd.errors import SrkdError
 
 def test_cifar100_from_its_archive(cifar100: Path) -> None:
     classes, splits = formats.decode(cifar100)
-    images, labels = made_up(64, 0)
+    images, labels = synthetic(64, 0)
     assert classes == ["apple", "bee", "cup", "deer"]
     assert np.array_equal(splits["train"].images, images) and np.array_equal(splits["train"].labels, labels)
     assert splits["test"].images.shape == (32, 32, 32, 3)
 
 
 def test_cifar10_from_its_folder(tmp_path: Path) -> None:
-    images, labels = made_up(12, 0)
+    images, labels = synthetic(12, 0)
     rows = images.transpose(0, 3, 1, 2).reshape(12, -1)
     for number, name in enumerate([*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]):
         batch = {b"data": rows[2 * number :][:2], b"labels": labels[2 * number :][:2].tolist()}
@@ -80,21 +80,21 @@ def test_folders_in_an_archive(tmp_path: Path) -> None:
         assert np.array_equal(packed[1][split].images, plain[1][split].images)
 
 
-def test_images_of_mixed_sizes_are_refused(tmp_path: Path) -> None:
+def test_mixed_image_sizes_raise(tmp_path: Path) -> None:
     write_folders(tmp_path)
     cv2.imwrite(str(tmp_path / "val/dog/9.png"), np.zeros((8, 9, 3), np.uint8))
     with pytest.raises(SrkdError, match=r"mixed sizes: val/dog/9.png is 9x8, train/cat/0.png is 8x8"):
         formats.decode(tmp_path)
 
 
-def test_what_is_no_data_set_is_said_so(tmp_path: Path) -> None:
+def test_invalid_data_sets_raise(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(SrkdError, match="no data set: expected CIFAR"):
+    with pytest.raises(SrkdError, match="no data set: expected the Python files of CIFAR"):
         formats.decode(tmp_path)
-    with pytest.raises(SrkdError, match="neither a folder nor a tar archive"):
+    with pytest.raises(SrkdError, match="neither a folder nor a readable tar archive"):
         formats.decode(tmp_path / "notes.txt")
     write_cifar100(tmp_path / "c.tar.gz", fine_labels=None)
-    with pytest.raises(SrkdError, match="train is not a batch of CIFAR"):
+    with pytest.raises(SrkdError, match="train is not a CIFAR batch"):
         formats.decode(tmp_path / "c.tar.gz")
 
 
@@ -104,9 +104,9 @@ class _Evil:
 
 
 @pytest.mark.parametrize("thing", [{b"data": _Evil()}, {b"data": np.vectorize}, [1], b"not a pickle"])
-def test_a_pickle_runs_no_code(thing: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pickles_execute_no_code(thing: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     data = thing if isinstance(thing, bytes) else pickle.dumps(thing)
-    with pytest.raises(SrkdError, match=r"train: (refused as a pickle|a pickle of list)"):
+    with pytest.raises(SrkdError, match=r"train: (not a safe or valid pickle|a pickled list)"):
         pickles.load(data, "train")
     assert not list(tmp_path.iterdir())

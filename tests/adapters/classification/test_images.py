@@ -1,4 +1,4 @@
-"""Choosing images: fixed, balanced, never in two parts at once; and what is refused."""
+"""Selection of images: deterministic, balanced, disjoint parts; errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from srkd.adapters.order import stratified
 from srkd.errors import SrkdError
 
 
-def test_every_beginning_of_the_order_is_balanced() -> None:
+def test_every_prefix_of_the_order_is_balanced() -> None:
     labels = np.random.default_rng(1).permutation(np.repeat([0, 1, 2], [60, 30, 10]))
     order = stratified(labels)
     assert sorted(order.tolist()) == list(range(100))
@@ -23,7 +23,7 @@ def test_every_beginning_of_the_order_is_balanced() -> None:
         assert np.abs(counts - length * np.array([0.6, 0.3, 0.1])).max() <= 1
 
 
-def test_parts_are_fixed_disjoint_and_balanced(cifar100: Path) -> None:
+def test_parts_are_deterministic_disjoint_and_balanced(cifar100: Path) -> None:
     found = images.read(cifar100, train=24, held_out=16)
     again = images.read(cifar100, train=24, held_out=16)
     assert np.array_equal(found.train.images, again.train.images)
@@ -34,7 +34,7 @@ def test_parts_are_fixed_disjoint_and_balanced(cifar100: Path) -> None:
     assert len(images.read(cifar100, held_out=16).train.labels) == 48
 
 
-def test_decodes_once_and_again_when_the_file_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decodes_once_until_the_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     decode = formats.decode
     monkeypatch.setattr(formats, "decode", lambda root: calls.append(root) or decode(root))
@@ -47,7 +47,7 @@ def test_decodes_once_and_again_when_the_file_changed(tmp_path: Path, monkeypatc
     assert images.read(path).train.labels is not None and len(calls) == 2
 
 
-def test_an_empty_class_is_refused(tmp_path: Path) -> None:
+def test_an_empty_class_raises(tmp_path: Path) -> None:
     write_folders(tmp_path)
     for split in ("train", "val"):
         (tmp_path / split / "eel").mkdir()
@@ -57,12 +57,12 @@ def test_an_empty_class_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", [4, -1])
-def test_a_label_out_of_range_is_refused(wrong: int, tmp_path: Path) -> None:
+def test_a_label_out_of_range_raises(wrong: int, tmp_path: Path) -> None:
     write_cifar100(tmp_path / "c.tar.gz", fine_labels=[0, 1, 2, 3] * 15 + [0, 1, 2, wrong])
     with pytest.raises(SrkdError, match=f"train: the label {wrong} is out of range: the 4 classes"):
         images.read(tmp_path / "c.tar.gz")
 
 
-def test_more_images_than_there_are_is_refused(cifar100: Path) -> None:
-    with pytest.raises(SrkdError, match=r"64 training images, but data.train and held_out want 70"):
+def test_too_few_images_raise(cifar100: Path) -> None:
+    with pytest.raises(SrkdError, match=r"64 training images, but data.train and held_out need 70"):
         images.read(cifar100, train=60, held_out=10)

@@ -1,4 +1,4 @@
-"""Networks: the parameter counts of the literature's CIFAR-100 networks, shapes at the taps, wrong names."""
+"""Networks: published parameter counts for CIFAR-100, feature shapes at the taps, invalid names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from srkd.errors import SrkdError
 
 MEAN, STD = [0.5] * 3, [0.25] * 3
 
-# Millions, as Tian et al., ICLR 2020, and those who follow their protocol print them, and the exact counts.
+# Parameters in millions as published (Tian et al., ICLR 2020, and later work with their protocol), and exact counts.
 PUBLISHED = {
     "ResNet8x4": (1.23, 1_233_540),
     "ResNet32x4": (7.43, 7_433_860),
@@ -53,7 +53,7 @@ def test_grey_images_of_28(name: str) -> None:
     assert build(name, 1, 10, [0.3], [0.3])(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
-def test_normalises_its_input() -> None:
+def test_input_is_normalised() -> None:
     torch.manual_seed(0)
     network, x = build("ResNet8", 3, 5, MEAN, STD).eval(), torch.rand(2, 3, 16, 16)
     bare = build("ResNet8", 3, 5, [0.0] * 3, [1.0] * 3).eval()
@@ -63,6 +63,6 @@ def test_normalises_its_input() -> None:
 
 
 @pytest.mark.parametrize("name", ["ResNet9", "ResNet8x2", "VGG16", "WRN16", "WRN17-2", "WRN16-0", "resnet", None])
-def test_wrong_names(name: object) -> None:
+def test_invalid_names_raise(name: object) -> None:
     with pytest.raises(SrkdError, match=r"network.type: unknown network"):
         build(name, 3, 10, MEAN, STD)

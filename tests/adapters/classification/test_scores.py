@@ -1,4 +1,4 @@
-"""Scores against slow versions, bounds and known cases."""
+"""Metrics against slow references, bounds and known cases."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def slow_ece(sure, right, bins=15):
     return total
 
 
-def test_ece_adaptive_and_classwise_equal_slow_versions():
+def test_ece_adaptive_and_classwise_equal_slow_references():
     sure, right = P.max(1), P.argmax(1) == LABELS
     assert scores.ece(P, LABELS) == pytest.approx(slow_ece(sure, right))
     order = sorted(range(500), key=lambda i: sure[i])
@@ -37,7 +37,7 @@ def test_ece_adaptive_and_classwise_equal_slow_versions():
     assert scores.classwise_ece(P, LABELS) == pytest.approx(slow)
 
 
-def test_nll_and_brier_equal_slow_versions():
+def test_nll_and_brier_equal_slow_references():
     rows = list(zip(P, LABELS, strict=True))
     assert scores.nll(P, LABELS) == pytest.approx(sum(-math.log(p[y]) for p, y in rows) / 500)
     slow = sum(sum((p[c] - (c == y)) ** 2 for c in range(4)) for p, y in rows) / 500
@@ -63,7 +63,7 @@ def test_calibrated_predictions_have_a_small_ece():
 
 
 @pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
-def test_the_temperature_that_the_labels_were_drawn_with_is_found(true):
+def test_fit_temperature_recovers_the_true_temperature(true):
     logits = np.tile(LOGITS, (20, 1))
     drawn = np.array([RANDOM.choice(4, p=p) for p in scores.softmax(logits, true)])
     found = scores.fit_temperature(logits, drawn)
@@ -71,7 +71,7 @@ def test_the_temperature_that_the_labels_were_drawn_with_is_found(true):
     assert scores.nll(scores.softmax(logits, found), drawn) <= scores.nll(scores.softmax(logits, true), drawn)
 
 
-def test_the_reliability_diagram_holds_the_ece():
+def test_reliability_diagram_is_consistent_with_ece():
     bins = scores.reliability(P, LABELS)
     gaps = [abs(a - c) * s for a, c, s in zip(bins["accuracy"], bins["confidence"], bins["share"], strict=True)]
     assert sum(gaps) == pytest.approx(scores.ece(P, LABELS)) and sum(bins["share"]) == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""The task end to end on a made-up CIFAR-100: teachers, students, calibration, the committed recipes, mistakes."""
+"""The task end to end on a synthetic CIFAR-100: teachers, students, calibration, committed recipes, errors."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(Run(recipe, folder, quiet=True).train()["models"]["net"])
 
 
-def test_it_learns_and_scores_what_it_says(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_training_learns_and_reports_scores(recipe: dict[str, Any], tmp_path: Path) -> None:
     result = train(recipe, tmp_path, data={"augment": False}, train={"total_iter": 20})
     metrics = result["metrics"]
     assert metrics["accuracy"] > 50
@@ -78,7 +78,7 @@ def test_it_learns_and_scores_what_it_says(recipe: dict[str, Any], tmp_path: Pat
     ],
     ids=lambda losses: "+".join(term["type"] for term in losses),
 )
-def test_the_loss_core_serves(
+def test_losses_of_the_core_work(
     losses: list[dict[str, Any]], recipe: dict[str, Any], teacher: str, tmp_path: Path
 ) -> None:
     changes = {"train": {"losses": losses, "total_iter": 2}, "network_teacher": {"file": teacher}}
@@ -97,7 +97,9 @@ def test_mixup_trains_on_mixed_images_and_labels(recipe: dict[str, Any], tmp_pat
     assert train(mixed, tmp_path)["finished"]
 
 
-def test_a_scaled_teacher_predictions_by_its_temperature(recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
+def test_scale_teacher_divides_logits_by_the_fitted_temperature(
+    recipe: dict[str, Any], teacher: str, tmp_path: Path
+) -> None:
     losses = {"train": {"losses": [CE, {"type": "kd"}]}, "network_teacher": {"file": teacher}}
     predictions = []
     for scaled in (False, True):
@@ -107,7 +109,7 @@ def test_a_scaled_teacher_predictions_by_its_temperature(recipe: dict[str, Any],
     assert temperature != 1 and torch.allclose(predictions[1] * temperature, predictions[0], atol=1e-5)
 
 
-def test_class_counts_that_differ_are_refused(recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
+def test_different_class_counts_raise(recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
     names = [b"a", b"b", b"c", b"d", b"e"]
     write_cifar100(
         tmp_path / "five.tar.gz",
@@ -120,12 +122,12 @@ def test_class_counts_that_differ_are_refused(recipe: dict[str, Any], teacher: s
         "network_teacher": {"file": teacher},
         "train": {"losses": [CE, {"type": "kd"}]},
     }
-    with pytest.raises(SrkdError, match=r"a network of 4 classes, but .*five.tar.gz has 5: train one on these"):
+    with pytest.raises(SrkdError, match=r"a network with 4 classes, but .*five.tar.gz has 5: train it on that"):
         train(recipe, tmp_path, **changes)
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"data": {"root": "nowhere/cifar"}}, "nowhere/cifar: no such file.*cifar-100-python.tar.gz.*SRKD_DATA"),
         ({"network": {"type": "VGG8", "depth": 3}}, 'network: unknown option "depth"'),
@@ -133,23 +135,23 @@ def test_class_counts_that_differ_are_refused(recipe: dict[str, Any], teacher: s
         ({"train": {"losses": [CE, {"type": "kd"}]}}, "set network_teacher"),
     ],
 )
-def test_mistakes_are_told(
-    changes: dict[str, Any], words: str, recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_invalid_recipes_raise(
+    changes: dict[str, Any], message: str, recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SRKD_DATA", raising=False)
-    with pytest.raises(SrkdError, match=words):
+    with pytest.raises(SrkdError, match=message):
         train(recipe, tmp_path, **changes)
 
 
-def test_a_scaled_teacher_needs_a_temperature(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_scale_teacher_needs_a_fitted_temperature(recipe: dict[str, Any], tmp_path: Path) -> None:
     path = train(recipe, tmp_path, name="unscaled", data={"held_out": 0}, train={"total_iter": 1})["models"]["net"]
     changes = {"network_teacher": {"file": path}, "scale_teacher": True, "train": {"losses": [CE, {"type": "kd"}]}}
-    with pytest.raises(SrkdError, match=r"fitted no temperature: train it with data.held_out above 0"):
+    with pytest.raises(SrkdError, match=r"no fitted temperature: train it with data.held_out above 0"):
         train(recipe, tmp_path, **changes)
 
 
 def small(path: Path, cifar100: Path, folder: Path) -> plan.Study:
-    """A committed study with small networks, few steps and one seed, on the made-up images."""
+    """A committed study with small networks, few steps and one seed, on the synthetic images."""
     study = plan.read(path)
     assert isinstance(study.base, dict)
     tiny = {"total_iter": 2, "precision": "fp32", "warmup_iter": -1}
@@ -174,7 +176,7 @@ def small(path: Path, cifar100: Path, folder: Path) -> plan.Study:
     "path",
     ["classification_iekd/cifar100", "classification_iekd", "classification_calibration"],
 )
-def test_the_committed_studies_run_on_a_small_sample(path: str, cifar100: Path, tmp_path: Path) -> None:
+def test_committed_studies_run_on_a_small_sample(path: str, cifar100: Path, tmp_path: Path) -> None:
     calibration = path == "classification_calibration"
     own = {
         "name": "teacher",
@@ -197,7 +199,7 @@ def test_the_committed_studies_run_on_a_small_sample(path: str, cifar100: Path, 
     assert not found["failed"] and {table["metric"] for table in found["scores"]} >= {"accuracy", "ece"}
 
 
-def test_the_committed_recipe_for_super_resolution(photos: Path, tmp_path: Path) -> None:
+def test_committed_super_resolution_recipe_runs(photos: Path, tmp_path: Path) -> None:
     data = recipes.read(STUDIES / "classification_iekd" / "super_resolution.yml")
     teacher = {
         "name": "teacher",

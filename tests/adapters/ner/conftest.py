@@ -1,4 +1,4 @@
-"""A made-up corpus and a recipe of two steps for it."""
+"""A synthetic corpus and a recipe with two steps for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Made-up Korean sentences whose entities can be learned in a moment, as a KMOU corpus."""
+"""Synthetic Korean sentences with easily learned entities, as a KMOU corpus."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def sentence(random: np.random.Generator) -> tuple[list[str], list[str]]:
 def write_kmou(folder: Path, split: str, count: int, seed: int) -> Path:
     """Write `<split>.words.txt` and `<split>.tags.txt`; returns the former."""
     random = np.random.default_rng(seed)
-    made = [sentence(random) for _ in range(count)]
-    for part, lines in (("words", [t for t, _ in made]), ("tags", [t for _, t in made])):
+    sentences = [sentence(random) for _ in range(count)]
+    for part, lines in (("words", [t for t, _ in sentences]), ("tags", [t for _, t in sentences])):
         text = "\n".join(" ".join(line) for line in lines) + "\n"
         (folder / f"{split}.{part}.txt").write_text(text, encoding="utf-8")
     return folder / f"{split}.words.txt"

@@ -1,4 +1,4 @@
-"""What a step sees, and what it makes of the previous model's answers."""
+"""The data of a step, and soft labels from the previous model."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ def data(**more: object) -> Data:
     return Data.model_validate({"format": "kmou", "train": "x", "steps": [["PER"], ["LOC", "DAT"]], **more})
 
 
-def seen(**more: object) -> dict[str, str]:
+def labelled(**more: object) -> dict[str, str]:
     return {s.tokens[0]: s.tags[0] for s in sentences_of(ALL, data(**more), 0)}
 
 
 def test_each_step_has_its_share_and_its_own_labels() -> None:
-    assert seen(step=1) == {"0": "B-PER", "2": "O", "4": "O"}
-    assert seen(step=2) == {"1": "B-LOC", "3": "O", "5": "B-DAT"}
+    assert labelled(step=1) == {"0": "B-PER", "2": "O", "4": "O"}
+    assert labelled(step=2) == {"1": "B-LOC", "3": "O", "5": "B-DAT"}
 
 
-def test_joint_keeps_everything_and_labels_it_all() -> None:
-    assert seen(step=1, joint=True) == seen(step=1)
-    assert seen(step=2, joint=True) == {s.tokens[0]: s.tags[0] for s in ALL}
+def test_joint_uses_and_labels_everything() -> None:
+    assert labelled(step=1, joint=True) == labelled(step=1)
+    assert labelled(step=2, joint=True) == {s.tokens[0]: s.tags[0] for s in ALL}
 
 
 def test_replay_adds_old_sentences_with_their_old_labels() -> None:
-    assert seen(step=1, replay=2) == seen(step=1)
-    kept = {k: v for k, v in seen(step=2, replay=2).items() if k in "024"}
+    assert labelled(step=1, replay=2) == labelled(step=1)
+    kept = {k: v for k, v in labelled(step=2, replay=2).items() if k in "024"}
     assert len(kept) == 2 and set(kept.items()) <= {("0", "B-PER"), ("2", "O"), ("4", "O")}
-    assert len(seen(step=2, replay=99)) == 6
+    assert len(labelled(step=2, replay=99)) == 6
 
 
-def test_the_previous_model_says_what_o_hides() -> None:
+def test_previous_predictions_replace_o() -> None:
     target = torch.tensor([0, 0, 3, 0])  # old labels: O and 1, 2; new: 3, 4
     previous = torch.tensor([[9.0, 0, 0], [0, 9.0, 0], [0, 9.0, 0], [0, 0, 1.0]])  # O, 1, 1, perhaps 2
     soft = relabel(target, target == 0, previous, 5, None)
@@ -46,7 +46,7 @@ def test_the_previous_model_says_what_o_hides() -> None:
     assert hard[1].tolist() == [0, 1, 0, 0, 0] and torch.equal(hard[3], soft[3])
 
 
-def test_cross_entropy_of_it_is_no_new_type_and_kl_over_the_old_labels() -> None:
+def test_cross_entropy_splits_into_no_new_type_and_kl_over_old_labels() -> None:
     torch.manual_seed(0)
     student, previous = torch.randn(6, 5).double(), torch.randn(6, 3).double()
     outside = torch.ones(6, dtype=torch.bool)

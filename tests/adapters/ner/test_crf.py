@@ -1,4 +1,4 @@
-"""Marginals against the sum over all labellings, in float64."""
+"""CRF marginals against the sum over all labellings, in float64."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import itertools
 import torch
 from torch import Tensor
 
-from srkd.adapters.ner.crf import Marginals
+from srkd.adapters.ner.crf import LinearChainCRF
 
 
 def enumerated(scores: Tensor, transitions: Tensor) -> Tensor:
@@ -23,9 +23,9 @@ def enumerated(scores: Tensor, transitions: Tensor) -> Tensor:
     return (total / total.sum(1, keepdim=True)).log()
 
 
-def test_marginals_are_those_of_all_labellings() -> None:
+def test_marginals_match_enumeration() -> None:
     torch.manual_seed(0)
-    crf = Marginals(3).double()
+    crf = LinearChainCRF(3).double()
     torch.nn.init.normal_(crf.transitions)
     scores = torch.randn(2, 5, 3, dtype=torch.float64)
     real = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
@@ -34,7 +34,7 @@ def test_marginals_are_those_of_all_labellings() -> None:
     assert torch.allclose(found[1, :3], enumerated(scores[1, :3], crf.transitions), atol=1e-12)
 
 
-def test_without_transitions_every_token_is_by_itself() -> None:
+def test_without_transitions_tokens_are_independent() -> None:
     scores = torch.randn(2, 4, 3)
-    found = Marginals(3)(scores, torch.ones(2, 4, dtype=torch.bool))
+    found = LinearChainCRF(3)(scores, torch.ones(2, 4, dtype=torch.bool))
     assert torch.allclose(found, scores.log_softmax(2), atol=1e-6)

@@ -1,4 +1,4 @@
-"""The layouts of corpora, each on a sample written for it, and what is wrong with files."""
+"""Readers of all corpus layouts on small samples, and errors for invalid files."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ def test_kmou(tmp_path: Path) -> None:
     assert corpus.sentences[1].tags == ["B-DAT", "I-DAT"] and not corpus.notices
 
 
-def test_klue_has_spaces_for_tokens_and_remarks(tmp_path: Path) -> None:
+def test_klue_with_space_tokens_and_comments(tmp_path: Path) -> None:
     text = "## 컬럼명 : CHAR\tNE_TAG\n## klue-1\t<박:PS>씨 #\n박\tB-PS\n씨\tO\n \tO\n#\tO\n\n## klue-2\t또\n또\tO\n\n"
     first, second = read(write(tmp_path / "a.tsv", text), "klue").sentences
     assert first.tokens == ["박", "씨", " ", "#"] and first.tags == ["B-PS", "O", "O", "O"]
     assert second.tokens == ["또"]
 
 
-def test_conll_of_any_columns_and_schemes(tmp_path: Path) -> None:
+def test_conll_with_any_columns_and_schemes(tmp_path: Path) -> None:
     text = (
-        "-DOCSTART- -X- -X- O\n\n# text = a remark\nU.N. NNP I-NP I-ORG\n# SYM O O\nHeitor\tNNP x S-PER\n\n"
+        "-DOCSTART- -X- -X- O\n\n# text = a comment\nU.N. NNP I-NP I-ORG\n# SYM O O\nHeitor\tNNP x S-PER\n\n"
         "New NNP x B-LOC\nYork NNP x E-LOC\nLima NNP x U-LOC\n"
     )
     corpus = read(write(tmp_path / "a.conll", text), "conll")
@@ -53,7 +53,7 @@ def modu(entities: list[dict[str, Any]]) -> str:
     return json.dumps({"document": [{"id": "D1", "sentence": [sentence, {"id": "S2", "form": "", "NE": []}]}]})
 
 
-def test_modu_marks_characters(tmp_path: Path) -> None:
+def test_modu_tags_characters(tmp_path: Path) -> None:
     entities = [
         {"id": 1, "form": "이순신", "label": "PS_NAME", "begin": 0, "end": 3},
         {"id": 2, "form": "부산", "label": "LCP_CITY", "begin": 5, "end": 7},
@@ -63,7 +63,7 @@ def test_modu_marks_characters(tmp_path: Path) -> None:
     assert sentence.tags == ["B-PS", "I-PS", "I-PS", "O", "O", "B-LC", "I-LC", "O"]
 
 
-def test_an_entity_that_begins_with_i_is_read_as_b_and_said(tmp_path: Path) -> None:
+def test_entity_starting_with_i_is_read_as_b_with_a_notice(tmp_path: Path) -> None:
     path = kmou(tmp_path, "가 나\n가 나 다\n가", "O O\nI-PER I-PER I-LOC\nI-LOC")
     corpus = read(path, "kmou")
     assert corpus.sentences[1].tags == ["B-PER", "I-PER", "B-LOC"]
@@ -76,17 +76,17 @@ def test_an_entity_that_begins_with_i_is_read_as_b_and_said(tmp_path: Path) -> N
     [
         ("가 나\n가 나\n", "O O\nO\n", r"a\.words\.txt, line 2: 2 tokens, but 1 tags in a\.tags\.txt"),
         ("가\n가\n", "O\n", r"a\.words\.txt: 2 lines, but a\.tags\.txt has 1"),
-        ("가\n나 다\n", "O\nO PER\n", r'a\.words\.txt, line 2: "PER" is no tag'),
-        ("가\n", "B-\n", 'line 1: "B-" is no tag'),
-        ("\n\n", "\n\n", "no sentence in it, read as kmou"),
+        ("가\n나 다\n", "O\nO PER\n", r'a\.words\.txt, line 2: invalid tag "PER"'),
+        ("가\n", "B-\n", 'line 1: invalid tag "B-"'),
+        ("\n\n", "\n\n", "no sentences found, read as kmou"),
     ],
 )
-def test_mistakes_in_kmou(words: str, tags: str, message: str, tmp_path: Path) -> None:
+def test_invalid_kmou_files_raise(words: str, tags: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match=message):
         read(kmou(tmp_path, words, tags), "kmou")
 
 
-def test_mixed_encodings_are_found_with_their_line(tmp_path: Path) -> None:
+def test_mixed_encodings_raise_with_the_line(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
     path.write_bytes("가\tO\n".encode() + "나\tO\n".encode("cp949"))
     with pytest.raises(SrkdError, match=r"a\.tsv, line 2: not UTF-8; convert"):
@@ -97,23 +97,23 @@ def test_mixed_encodings_are_found_with_their_line(tmp_path: Path) -> None:
     ("text", "format", "message"),
     [
         ("가\tO\n나\n", "klue", 'line 2: "나" has no tag'),
-        ("a O\n\nb X-PER\n", "conll", 'line 3: "X-PER" is no tag'),
-        ("", "conll", "no sentence in it"),
-        ("{}", "modu", "not the Modu corpus's JSON"),
-        ("{", "modu", "not the Modu corpus's JSON"),
-        ('{"document": [{"sentence": [3]}]}', "modu", r"sentence \?: its entities cannot be read"),
+        ("a O\n\nb X-PER\n", "conll", 'line 3: invalid tag "X-PER"'),
+        ("", "conll", "no sentences found"),
+        ("{}", "modu", "not the JSON of the Modu"),
+        ("{", "modu", "not the JSON of the Modu"),
+        ('{"document": [{"sentence": [3]}]}', "modu", r"sentence \?: invalid entities"),
         (modu([{"form": "부산", "label": "LC", "begin": 0, "end": 2}]), "modu", 'sentence S1.*"부산" is not at 0 to 2'),
         (modu([{"form": "부산", "label": "LC", "begin": 5, "end": 7}] * 2), "modu", "overlaps another"),
         ("가 O\n", "conl", 'data.format: unknown layout "conl" .did you mean "conll"'),
-        ("가 O\n", "kmou", 'has "words" in its file\'s name'),
+        ("가 O\n", "kmou", 'needs a file with "words" in its name'),
     ],
 )
-def test_mistakes_in_other_layouts(text: str, format: str, message: str, tmp_path: Path) -> None:
+def test_invalid_files_in_other_layouts_raise(text: str, format: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match=message):
         read(write(tmp_path / "file", text), format)
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_raises(tmp_path: Path) -> None:
     write(tmp_path / "a.words.txt", "가\n")
     with pytest.raises(SrkdError, match=r"a\.tags\.txt: cannot read the corpus"):
         read(tmp_path / "a.words.txt", "kmou")

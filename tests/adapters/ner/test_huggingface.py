@@ -1,4 +1,4 @@
-"""A tiny encoder of transformers, made here and read from its folder."""
+"""A tiny transformers encoder, saved to a folder and loaded from it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "부", "##산", "서", "##울", "�
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
-    made = tmp_path_factory.mktemp("encoder")
-    (made / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
-    transformers.BertTokenizerFast(str(made / "vocab.txt"), do_lower_case=False).save_pretrained(made)
+    saved = tmp_path_factory.mktemp("encoder")
+    (saved / "vocab.txt").write_text("\n".join(WORDS), encoding="utf-8")
+    transformers.BertTokenizerFast(str(saved / "vocab.txt"), do_lower_case=False).save_pretrained(saved)
     config = transformers.BertConfig(
         vocab_size=len(WORDS),
         hidden_size=16,
@@ -34,11 +34,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         max_position_embeddings=24,
     )
     torch.manual_seed(0)
-    transformers.BertModel(config).save_pretrained(made)
-    return made
+    transformers.BertModel(config).save_pretrained(saved)
+    return saved
 
 
-def test_a_token_is_predictioned_by_its_first_sub_word(folder: Path) -> None:
+def test_a_token_has_the_feature_of_its_first_sub_word(folder: Path) -> None:
     known = SubWords(str(folder))
     tagger = build({"type": "HuggingFace"}, known, 3).eval()
     short, long = known.encode(["에"]), known.encode(["부산", "에", " ", "가"])
@@ -52,23 +52,23 @@ def test_a_token_is_predictioned_by_its_first_sub_word(folder: Path) -> None:
     assert torch.allclose(tagger(tokens)[:1], tagger(tokens[:1, :1]), atol=1e-5)
 
 
-def test_it_takes_steps(folder: Path, recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_training_takes_steps(folder: Path, recipe: dict[str, Any], tmp_path: Path) -> None:
     own = {"data": {"pieces": str(folder)}, "train": {"total_iter": 2}}
     assert Run(merge({**recipe, "network": {"type": "HuggingFace"}}, own), tmp_path, quiet=True).train()["finished"]
 
 
-def test_a_sentence_that_is_too_long_is_said(folder: Path) -> None:
-    with pytest.raises(SrkdError, match=r'takes 20 sub-words, but the sentence "에에.* has 25: split it'):
+def test_a_sentence_that_is_too_long_raises(folder: Path) -> None:
+    with pytest.raises(SrkdError, match=r'accepts 20 sub-words, but the sentence "에에.* has 25: split it'):
         SubWords(str(folder)).encode(["에"] * 25)
 
 
-def test_a_folder_without_a_tokeniser_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_a_tokeniser_raises(tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="transformers is not installed")
-    with pytest.raises(SrkdError, match="no tokeniser of transformers"):
+    with pytest.raises(SrkdError, match="no tokeniser for transformers"):
         SubWords(str(tmp_path))
 
 
-def test_transformers_that_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_transformers_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(SrkdError, match=r"an encoder needs transformers: pip install 'srkd\[encoders\]'"):
         SubWords(str(tmp_path))

@@ -1,4 +1,4 @@
-"""Taggers: shapes, padding that changes nothing, heads that grow, mistakes."""
+"""Taggers: shapes, invariance to padding, growing heads, errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def padded(sentences: list[list[str]]) -> Tensor:
 
 
 @pytest.mark.parametrize("spec", SMALL, ids=lambda spec: spec["type"])
-def test_a_sentence_is_predictioned_alike_alone_and_beside_longer_ones(spec: dict[str, Any]) -> None:
+def test_logits_do_not_depend_on_padding(spec: dict[str, Any]) -> None:
     torch.manual_seed(0)
     tagger = build(spec, KNOWN, 5).eval()
     if tagger.crf is not None:
@@ -42,8 +42,8 @@ def test_a_sentence_is_predictioned_alike_alone_and_beside_longer_ones(spec: dic
         assert torch.allclose(tagger(padded([alone])), part, atol=1e-5)
 
 
-def test_the_bilstm_is_torchs() -> None:
-    """The two directions against torch's own bidirectional layer on a packed sequence."""
+def test_bilstm_equals_torch() -> None:
+    """Both directions against the bidirectional layer of torch on a packed sequence."""
     torch.manual_seed(0)
     encoder = build({"type": "BiLSTM", "width": 8, "embedding": 8}, KNOWN, 5).eval().encoder
     reference = torch.nn.LSTM(16, 8, batch_first=True, bidirectional=True)
@@ -58,8 +58,8 @@ def test_the_bilstm_is_torchs() -> None:
     assert torch.allclose(encoder(tokens, real)[real], wanted[real], atol=1e-6)
 
 
-def test_a_crf_learns_what_follows_what() -> None:
-    """The gradient reaches the transitions: labels that alternate whatever the words."""
+def test_a_crf_learns_transitions() -> None:
+    """The gradient reaches the transitions: labels alternate independently of the words."""
     torch.manual_seed(0)
     tagger = build({"type": "BiLSTM", "width": 4, "embedding": 4, "dropout": 0.0, "crf": True}, KNOWN, 2)
     optimiser = torch.optim.Adam(tagger.crf.parameters(), 0.1)  # type: ignore[union-attr]
@@ -75,7 +75,7 @@ def test_a_crf_learns_what_follows_what() -> None:
 
 
 @pytest.mark.parametrize("crf", [False, True])
-def test_growing_keeps_old_rows_to_the_bit(crf: bool) -> None:
+def test_growing_keeps_old_rows_bit_exact(crf: bool) -> None:
     spec = {**SMALL[0], "crf": crf}
     old = build(spec, KNOWN, 5)
     if old.crf is not None:
@@ -92,9 +92,9 @@ def test_growing_keeps_old_rows_to_the_bit(crf: bool) -> None:
         assert torch.allclose(new.eval()(tokens)[:, :5], old.eval()(tokens), atol=1e-6)
 
 
-def test_growing_from_another_network_is_refused() -> None:
+def test_growing_from_another_network_raises() -> None:
     old, new = build(SMALL[0], KNOWN, 9), build(SMALL[0], KNOWN, 5)
-    with pytest.raises(SrkdError, match=r"previous step's head.weight is \(9, 16\), but this one's \(5, 16\)"):
+    with pytest.raises(SrkdError, match=r"head.weight is \(9, 16\) in the previous step, but \(5, 16\) in this one"):
         grown(new.state_dict(), old.state_dict())
 
 
@@ -108,6 +108,6 @@ def test_growing_from_another_network_is_refused() -> None:
         ({"type": "HuggingFace"}, "set data.pieces to its folder"),
     ],
 )
-def test_mistakes(spec: dict[str, Any], message: str) -> None:
+def test_invalid_specifications_raise(spec: dict[str, Any], message: str) -> None:
     with pytest.raises(SrkdError, match=message):
         build(spec, KNOWN, 3)

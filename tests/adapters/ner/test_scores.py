@@ -1,4 +1,4 @@
-"""F1 against seqeval's own, and forgetting."""
+"""F1 against seqeval, and forgetting."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from srkd.adapters.ner.scores import count, forgetting
 seqeval = pytest.importorskip("seqeval.metrics", reason="seqeval is not installed")
 
 
-def test_micro_and_macro_f1_are_seqevals() -> None:
+def test_micro_and_macro_f1_equal_seqeval() -> None:
     random = np.random.default_rng(0)
     choices = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
     true, guess = ([[str(t) for t in random.choice(choices, 8)] for _ in range(30)] for _ in range(2))
@@ -23,7 +23,7 @@ def test_micro_and_macro_f1_are_seqevals() -> None:
     assert counts.f1(["PER"]) == pytest.approx(100 * seqeval.f1_score(*hidden))
 
 
-def test_nothing_to_find_is_no_success() -> None:
+def test_f1_without_entities_is_0() -> None:
     assert count([["O"]], [["O"]]).f1(["PER"]) == 0
 
 

@@ -1,4 +1,4 @@
-"""Hiding types, numbering labels, and sequences of steps that make no sense."""
+"""Masking of types, labels, and invalid sequences of steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from srkd.adapters.ner.tags import check_steps, labels, only
 from srkd.errors import SrkdError
 
 
-def test_hidden_types_become_o() -> None:
+def test_masked_types_become_o() -> None:
     assert only(["B-PER", "I-PER", "O", "B-LOC"], ["LOC"]) == ["O", "O", "O", "B-LOC"]
 
 
@@ -25,6 +25,6 @@ def test_more_types_add_labels_at_the_end() -> None:
         ([["PER"], []], "step 2 has no types"),
     ],
 )
-def test_steps_that_make_no_sense(steps: list[list[str]], message: str) -> None:
+def test_invalid_steps_raise(steps: list[list[str]], message: str) -> None:
     with pytest.raises(SrkdError, match=message):
         check_steps(steps)

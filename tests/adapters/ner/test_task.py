@@ -1,4 +1,4 @@
-"""Steps end to end on a made-up corpus: what is learned, forgotten and kept, resuming, mistakes."""
+"""Continual learning end to end on a synthetic corpus: learning, forgetting, distillation, resuming, errors."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from srkd.training.run import Run
 pytest.importorskip("seqeval", reason="seqeval is not installed")
 STUDIES = Path(__file__).parents[3] / "models" / "studies"
 CE: dict[str, Any] = {"type": "CrossEntropyLoss"}
-TAUGHT = {"stages": [{"data": {"step": 1}}, {"data": {"step": 2}, "train": {"losses": [CE, {"type": "masked_kl"}]}}]}
+DISTILLED = {"stages": [{"data": {"step": 1}}, {"data": {"step": 2}, "train": {"losses": [CE, {"type": "masked_kl"}]}}]}
 
 
 def train(recipe: dict[str, Any], root: Path, **changes: Any) -> dict[str, Any]:
     return Run(merge(recipe, changes), root, quiet=True).train()
 
 
-def test_fine_tuning_forgets_what_distillation_keeps(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_fine_tuning_forgets_and_distillation_remembers(recipe: dict[str, Any], tmp_path: Path) -> None:
     forgetful = train(recipe, tmp_path, name="plain")["metrics"]
-    taught = train(recipe, tmp_path, name="taught", **TAUGHT)
-    kept = taught["metrics"]
+    distilled = train(recipe, tmp_path, name="distilled", **DISTILLED)
+    kept = distilled["metrics"]
     assert forgetful["micro_new"] > 80 and forgetful["micro_old"] < 20
     assert kept["micro_new"] > 80 and kept["micro_old"] > 80
-    scores = history.by_step(tmp_path / "taught" / "stage_2")
+    scores = history.by_step(tmp_path / "distilled" / "stage_2")
     assert list(scores) == ["step 1", "step 2"] and set(scores["step 2"]["metrics"]["forgetting"]) == {"PER", "LOC"}
-    meta = load_weights(Path(taught["models"]["net"]))[1]
+    meta = load_weights(Path(distilled["models"]["net"]))[1]
     assert meta["types"] == ["PER", "LOC", "DAT", "TIM"] and "부산" in meta["vocabulary"]["words"]
 
 
@@ -47,9 +47,9 @@ def test_pseudo_labels_and_joint_training_keep_old_types_too(
     assert train(recipe, tmp_path, data=data)["metrics"]["micro_old"] > 80
 
 
-def test_a_second_step_starts_as_the_first_one_ended(recipe: dict[str, Any], tmp_path: Path) -> None:
-    """Old rows are equal to the bit, and the teacher is the first step's network itself."""
-    run = Run(merge(recipe, {**TAUGHT, "train": {"total_iter": 2}}), tmp_path, quiet=True)
+def test_a_second_step_starts_from_the_weights_of_the_first(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """Old rows are bit-exact, and the teacher is the network of the first step."""
+    run = Run(merge(recipe, {**DISTILLED, "train": {"total_iter": 2}}), tmp_path, quiet=True)
     first, second = run.set_up()
     before = {k: v.clone() for k, v in first.state_dict().items()}
     second.on_stage(2, before)
@@ -66,8 +66,8 @@ def test_hidden_features_of_the_previous_step_can_be_matched(recipe: dict[str, A
     assert train(recipe, tmp_path, stages=stages, train={"total_iter": 2})["finished"]
 
 
-def test_a_resumed_run_ends_with_the_same_bits(recipe: dict[str, Any], tmp_path: Path) -> None:
-    recipe = merge(recipe, {**TAUGHT, "train": {"total_iter": 6}})
+def test_a_resumed_run_is_bit_exact(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe = merge(recipe, {**DISTILLED, "train": {"total_iter": 6}})
     whole = train(recipe, tmp_path / "whole")
     stopped = Run(recipe, tmp_path / "cut", quiet=True, budget=0.0)
     assert not stopped.train()["finished"]
@@ -80,20 +80,20 @@ def test_a_resumed_run_ends_with_the_same_bits(recipe: dict[str, Any], tmp_path:
 
 
 @pytest.mark.parametrize("network", [{"type": "Transformer", "width": 16, "heads": 2}, {"type": "BiLSTM", "crf": True}])
-def test_other_networks_take_steps(network: dict[str, Any], recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_other_networks_train(network: dict[str, Any], recipe: dict[str, Any], tmp_path: Path) -> None:
     data = {"pieces": "jamo"}
-    result = train({**recipe, "network": network}, tmp_path, **TAUGHT, data=data, train={"total_iter": 2})
+    result = train({**recipe, "network": network}, tmp_path, **DISTILLED, data=data, train={"total_iter": 2})
     assert result["finished"]
 
 
-def test_without_a_test_file_every_fifth_sentence_is_one(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_without_a_test_file_every_fifth_sentence_is_tested(recipe: dict[str, Any], tmp_path: Path) -> None:
     del recipe["data"]["test"]
     (task, _) = Run(recipe, tmp_path, quiet=True).set_up()
     assert len(task.test) == 24 and len(task.sentences) == 48
     assert "in 24 sentences of train.words.txt" in task.evaluate()["test"]["protocol"]
 
 
-def test_types_of_no_step_are_said(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_types_in_no_step_give_a_notice(recipe: dict[str, Any], tmp_path: Path) -> None:
     run = Run(merge(recipe, {"data": {"steps": [["PER"], ["DAT"]]}}), tmp_path, quiet=True)
     run.set_up()
     assert any("LOC, TIM in no step of data.steps, read as O" in notice for notice in run.notices)
@@ -105,15 +105,18 @@ def test_types_of_no_step_are_said(recipe: dict[str, Any], tmp_path: Path) -> No
         ({"data": {"steps": [["PER"], ["LOC", "PER"]]}}, 'data.steps: the type "PER" is in steps 1 and 2'),
         ({"data": {"steps": [["PERS"], ["LOC"]]}}, 'no entity of the type "PERS" in .* .did you mean "PER"'),
         ({"stages": [{"data": {"step": 3}}]}, "data.step: 3, but data.steps has 2"),
-        ({"stages": [{"data": {"step": 2}}]}, "step: 2 has no step before it: list all steps under `stages`"),
+        ({"stages": [{"data": {"step": 2}}]}, "step: 2 has no previous step: list all steps under `stages`"),
         ({"data": {"train": "nowhere.words.txt"}}, r"nowhere.words.txt: no such file.*KMOU"),
-        ({"train": {"losses": [CE, {"type": "masked_kl"}]}}, "masked_kl: step 1, or joint training, has no step"),
-        ({"data": {"joint": True, "replay": 3}}, "data.joint keeps all .*: leave data.replay and data.pseudo out"),
+        (
+            {"train": {"losses": [CE, {"type": "masked_kl"}]}},
+            "masked_kl: step 1 and joint training have no previous step",
+        ),
+        ({"data": {"joint": True, "replay": 3}}, "data.joint uses all .*: remove data.replay and data.pseudo"),
         ({"data": {"pseudo": 1.5}}, "data.pseudo: input should be less than or equal to 1"),
         ({"data": {"pieces": "jaso"}}, "unknown kind of pieces"),
     ],
 )
-def test_mistakes_are_told(
+def test_invalid_recipes_raise(
     changes: dict[str, Any], message: str, recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SRKD_DATA", raising=False)
@@ -123,7 +126,7 @@ def test_mistakes_are_told(
 
 def test_a_study_has_scores_after_every_step(recipe: dict[str, Any], tmp_path: Path) -> None:
     del recipe["name"]
-    variants = [{"name": "control", "losses": [CE]}, {"name": "kd", "losses": [CE], "stages": TAUGHT["stages"]}]
+    variants = [{"name": "control", "losses": [CE]}, {"name": "kd", "losses": [CE], "stages": DISTILLED["stages"]}]
     small = merge(recipe, {"name": "ner", "train": {"total_iter": 2}})
     study = plan.Study.model_validate(
         {"name": "s", "base": small, "variants": variants, "seeds": [0, 1], "lower": ["forgetting"]}
@@ -144,7 +147,7 @@ def test_a_study_has_scores_after_every_step(recipe: dict[str, Any], tmp_path: P
 
 
 @pytest.mark.parametrize("name", ["ner_kmou", "ner_klue"])
-def test_the_committed_studies_run_on_a_small_sample(name: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_committed_studies_run_on_a_small_sample(name: str, recipe: dict[str, Any], tmp_path: Path) -> None:
     study = plan.read(STUDIES / name / "study.yml")
     assert isinstance(study.base, dict) and len(study.seeds) == 3
     own = {**recipe["data"], "steps": [["PER", "LOC"], ["DAT"], ["TIM"]]}

@@ -1,4 +1,4 @@
-"""A made-up table of ratings with taste in it, and a recipe for it."""
+"""A synthetic table of ratings with user preferences, and a recipe for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """200 users by 40 items, ratings 1 to 5 from two kinds of taste; a header, ids that are words, times."""
+    """200 users by 40 items, ratings 1 to 5 from two groups of users; with header, text ids and times."""
     rng = np.random.default_rng(0)
     kind, genre = rng.integers(2, size=200), rng.integers(2, size=40)
     lines = ["user,item,rating,timestamp"]

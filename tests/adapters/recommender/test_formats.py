@@ -1,4 +1,4 @@
-"""Reading tables and pair lists: every usual separator, ids of any type, mistakes with their line."""
+"""Readers of tables and pair lists: separators, ids of any type, errors with the line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def write(folder: Path, text: str) -> Path:
         "ids of something else",
     ],
 )
-def test_one_table_in_many_forms(text: str, tmp_path: Path) -> None:
+def test_one_table_in_many_formats(text: str, tmp_path: Path) -> None:
     lines = read_table(write(tmp_path, text))
     assert [lines.user_ids[u] for u in lines.users] == ["196", "186"]
     assert [lines.item_ids[i] for i in lines.items] == ["Kolya", "Été"]
@@ -56,32 +56,32 @@ def test_without_ratings_every_one_is_1(text: str, tmp_path: Path) -> None:
     assert lines.ratings.tolist() == [1, 1] and [lines.item_ids[i] for i in lines.items] == ["b", "c"]
 
 
-def test_times_are_zero_where_there_are_none(tmp_path: Path) -> None:
+def test_missing_times_are_zero(tmp_path: Path) -> None:
     assert read_table(write(tmp_path, "a,b,1\n")).times.tolist() == [0]
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
-        ("user,item,rating\n1,2,3\n1,4,good\n", 'line 3: the rating "good" is no number'),
-        ("1,2,nan\n", 'line 1: the rating "nan" is no number'),
-        ("1,2,inf\n", 'line 1: the rating "inf" is no number'),
-        ("1 2 3 x\n", 'line 1: the time "x" is no number'),
-        ("1,2,3\n1,2\n", "line 2: has 2 columns, not 3"),
-        ("1,2,3\n,2,3\n", "line 2: has no user"),
-        ("user,shop_id,brand_id,rating\n1,2,3,4\n", "the header has no column item: it is user, shop_id, brand_id"),
-        ("1\n2\n", "line 1: has 1 columns"),
-        ("user,rating\n1,2\n", "the header has no column item: it is user, rating"),
-        ("user,item,rating\n", "has no ratings"),
+        ("user,item,rating\n1,2,3\n1,4,good\n", 'line 3: the rating "good" is not a number'),
+        ("1,2,nan\n", 'line 1: the rating "nan" is not a number'),
+        ("1,2,inf\n", 'line 1: the rating "inf" is not a number'),
+        ("1 2 3 x\n", 'line 1: the time "x" is not a number'),
+        ("1,2,3\n1,2\n", "line 2: 2 columns, expected 3"),
+        ("1,2,3\n,2,3\n", "line 2: no user"),
+        ("user,shop_id,brand_id,rating\n1,2,3,4\n", "the header has no column item; it has user, shop_id, brand_id"),
+        ("1\n2\n", "line 1: 1 columns, expected 2"),
+        ("user,rating\n1,2\n", "the header has no column item; it has user, rating"),
+        ("user,item,rating\n", "no ratings found"),
         ("\n\n", "is empty"),
     ],
 )
-def test_mistakes_are_told_with_their_line(text: str, words: str, tmp_path: Path) -> None:
-    with pytest.raises(SrkdError, match=words):
+def test_errors_name_the_line(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SrkdError, match=message):
         read_table(write(tmp_path, text))
 
 
-def test_what_is_no_text_or_not_there(tmp_path: Path) -> None:
+def test_unreadable_files_raise(tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(SrkdError, match="not a text file"):
         read_table(tmp_path / "bytes")
@@ -91,5 +91,5 @@ def test_what_is_no_text_or_not_there(tmp_path: Path) -> None:
 
 def test_pairs(tmp_path: Path) -> None:
     assert read_pairs(write(tmp_path, "1 8\n2 a\n")) == [("1", "8"), ("2", "a")]
-    with pytest.raises(SrkdError, match="line 2: is no pair of user and item"):
+    with pytest.raises(SrkdError, match="line 2: not a pair of user and item"):
         read_pairs(write(tmp_path, "1 8\n2 3 4\n"))

@@ -1,4 +1,4 @@
-"""From files to numbered pairs with classes: duplicates, rare users, quantile bins, behaviours, no leakage."""
+"""From files to pairs with classes: duplicates, k-core, quantile bins, behaviours, no leakage."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def named(found: Interactions, pairs: Pairs) -> set[tuple[str, str]]:
     return {(found.user_ids[u], found.item_ids[i]) for u, i in zip(pairs.users, pairs.items, strict=True)}
 
 
-def test_of_duplicates_the_latest_counts_and_then_the_last_line() -> None:
+def test_the_latest_duplicate_counts_then_the_last_line() -> None:
     lines = lines_of(
         ["a", "a", "b", "a", "b"], ["x", "x", "x", "x", "x"], np.array([1.0, 2, 3, 4, 5]), np.array([7.0, 9, 1, 8, 1])
     )
@@ -30,7 +30,7 @@ def test_of_duplicates_the_latest_counts_and_then_the_last_line() -> None:
     assert [lines.user_ids[u] for u in kept.users] == ["a", "b"] and kept.ratings.tolist() == [2, 5]
 
 
-def test_parts_share_no_pair_and_users_and_items_are_trained_on(table: Path) -> None:
+def test_parts_are_disjoint_and_their_users_and_items_are_in_training(table: Path) -> None:
     found = data(table)
     parts = [named(found, part) for part in (found.train, found.validation, found.test)]
     assert not parts[0] & parts[1] and not parts[0] & parts[2] and not parts[1] & parts[2]
@@ -43,7 +43,7 @@ def test_an_item_only_in_test_is_left_out_with_a_notice(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("\n".join([*lines, "u0,new,3,99"]), encoding="utf-8")
     found = data(tmp_path / "t.csv", split="time", test=0.3)
     assert "new" not in found.item_ids
-    assert any("test pairs have a user or item that no training pair has" in notice for notice in found.notices)
+    assert any("test pairs are left out: their user or item has no training pair" in notice for notice in found.notices)
 
 
 def test_classes_are_ratings_or_quantile_bins_of_the_training_pairs(table: Path) -> None:
@@ -60,32 +60,32 @@ def test_classes_are_ratings_or_quantile_bins_of_the_training_pairs(table: Path)
     assert np.bincount(np.searchsorted(edges, values, side="right")).tolist() == [200] * 5
 
 
-def test_the_top_class_is_relevant_unless_a_rating_is_named(table: Path) -> None:
+def test_the_top_class_is_relevant_unless_a_rating_is_given(table: Path) -> None:
     assert data(table).threshold == 5 and data(table, relevant=4).threshold == 4
 
 
-def test_only_users_and_items_with_enough_training_pairs_stay(table: Path) -> None:
+def test_k_core_keeps_users_and_items_with_enough_training_pairs(table: Path) -> None:
     found = data(table, core=10)
     assert np.bincount(found.train.users).min() >= 10 and np.bincount(found.train.items).min() >= 10
     assert len(found.item_ids) <= len(data(table).item_ids)
-    with pytest.raises(SrkdError, match=r"no pair is left to train on \(data.core 1000\)"):
+    with pytest.raises(SrkdError, match=r"no training pair remains \(data.core 1000\)"):
         data(table, core=1000)
 
 
 @pytest.mark.parametrize(
-    ("values", "bins", "words"),
+    ("values", "bins", "message"),
     [
-        (np.arange(30.0), 0, "30 distinct ratings are no classes: set data.bins"),
+        (np.arange(30.0), 0, "30 distinct ratings are too many classes: set data.bins"),
         (np.array([1.0, 1, 1, 2]), 3, "data.bins is 3, but the ratings have too few distinct values"),
     ],
 )
-def test_ratings_that_are_no_classes(values: np.ndarray, bins: int, words: str) -> None:
-    with pytest.raises(SrkdError, match=words):
+def test_invalid_classes_raise(values: np.ndarray, bins: int, message: str) -> None:
+    with pytest.raises(SrkdError, match=message):
         class_edges(values, bins, "t")
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Path:
+def behaviours(tmp_path: Path) -> Path:
     files = {
         "collect": "a x\na y\nb x\nb z\nc x\n",
         "buy": "a x\na z\nb y\nc y\nc z\n",
@@ -97,26 +97,26 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_strongest_behaviour_is_a_pairs_class(shop: Path) -> None:
-    found = data(shop, behaviours=["collect", "buy"])
+def test_the_strongest_behaviour_is_a_pairs_class(behaviours: Path) -> None:
+    found = data(behaviours, behaviours=["collect", "buy"])
     classes = dict(zip(sorted(named(found, found.train)), [None] * 9, strict=False))
     for u, i, c in zip(found.train.users, found.train.items, found.classes(found.train), strict=True):
         classes[found.user_ids[u], found.item_ids[i]] = int(c)
-    # (a, y), (c, x) and (b, x) are held out, and not trained on although they were collected.
+    # (a, y), (c, x) and (b, x) are held out, and not trained on although they are in the training files.
     assert classes == {("a", "x"): 2, ("a", "z"): 2, ("b", "z"): 1, ("b", "y"): 2, ("c", "y"): 2, ("c", "z"): 2}
     assert named(found, found.test) == {("a", "y"), ("c", "x")} and found.threshold == 2
     assert any("1 of 2 validation pairs" in notice for notice in found.notices)
 
 
-def test_test_pairs_can_be_kept_among_the_training_pairs(shop: Path) -> None:
-    found = data(shop, behaviours=["collect", "buy"], keep_test_pairs=True)
+def test_test_pairs_can_be_kept_among_the_training_pairs(behaviours: Path) -> None:
+    found = data(behaviours, behaviours=["collect", "buy"], keep_test_pairs=True)
     assert named(found, found.train) & named(found, found.test) == {("a", "y"), ("c", "x")}
 
 
-def test_folders_and_files_are_told_apart(shop: Path, table: Path) -> None:
-    with pytest.raises(SrkdError, match=r"is a folder: name its files in data.behaviours, the weakest first"):
-        data(shop)
-    with pytest.raises(SrkdError, match=r"data.behaviours are files of a folder, and this is no folder"):
+def test_folders_and_files_need_matching_options(behaviours: Path, table: Path) -> None:
+    with pytest.raises(SrkdError, match=r"is a folder: list its files in data.behaviours, weakest first"):
+        data(behaviours)
+    with pytest.raises(SrkdError, match=r"data.behaviours needs a folder, and this is a file"):
         data(table, behaviours=["buy"])
     with pytest.raises(SrkdError, match=r"cart.txt: cannot be read: No such file"):
-        data(shop, behaviours=["cart", "buy"])
+        data(behaviours, behaviours=["cart", "buy"])

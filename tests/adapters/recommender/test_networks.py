@@ -1,4 +1,4 @@
-"""The networks: shapes, one class as the special case, rankings by expected class, CDAE's own arithmetic."""
+"""Networks: shapes, one class as a special case, ranking by expected class, CDAE arithmetic."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_logits_of_every_item_and_class(kind: str, classes: int) -> None:
     logits = net(torch.tensor([2, 0]))
     assert logits.shape == (2, 1 + classes, 4) and (logits[:, 0] == 0).all()
     one = net(torch.tensor([0]))
-    assert torch.allclose(one[0], logits[1], atol=1e-6)  # a user's answer does not depend on the others
+    assert torch.allclose(one[0], logits[1], atol=1e-6)  # the output for a user does not depend on the others
     logits.sum().backward()
     assert all(p.grad is not None for name, p in net.named_parameters())
 
@@ -45,14 +45,14 @@ def test_matrix_factorisation_is_an_inner_product_and_a_bias() -> None:
     assert net(torch.tensor([1]))[0, 3, 3].item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
-def test_matrix_factorisation_without_vectors_is_popularity() -> None:
+def test_matrix_factorisation_of_dimension_0_is_popularity() -> None:
     net = network("MF", dim=0)
     torch.nn.init.normal_(net.bias)
     logits = net(torch.tensor([0, 2]))
     assert torch.equal(logits[0], logits[1]) and torch.equal(logits[0, 1:], net.bias)
 
 
-def test_neural_cf_is_an_inner_product_and_a_perceptron_of_both_vectors() -> None:
+def test_neural_cf_is_an_inner_product_plus_an_mlp() -> None:
     net = network("NeuralCF")
     p, q = net.user.weight[1], net.item.weight[3]
     both = torch.cat([net.from_user.weight, net.from_item.weight], 1) @ torch.cat([p, q]) + net.from_user.bias
@@ -60,36 +60,36 @@ def test_neural_cf_is_an_inner_product_and_a_perceptron_of_both_vectors() -> Non
     assert net(torch.tensor([1]))[0, 1, 3].item() == pytest.approx(wanted.item(), rel=1e-5)
 
 
-def test_cdae_codes_a_user_by_the_rated_items() -> None:
+def test_cdae_embeds_a_user_by_the_rated_items() -> None:
     net = network("CDAE").eval()
     for user, row in enumerate(RATED.toarray()):
         summed = sum(net.encode.weight[i] * row[i] / 3 for i in range(4)) / max((row > 0).sum(), 1) ** 0.5
         code = torch.tanh(summed + net.own.weight[user] + net.hidden)
-        assert torch.allclose(net.user(net.people(torch.tensor([2, user])))[1], code, atol=1e-6)
+        assert torch.allclose(net.user(net.user_input(torch.tensor([2, user])))[1], code, atol=1e-6)
 
 
-def test_cdae_forgets_some_ratings_in_training_only() -> None:
+def test_cdae_drops_ratings_in_training_only() -> None:
     net = network("CDAE", corruption=0.9)
     users = torch.zeros(50, dtype=torch.int64)
-    assert net.people(users).std(0).max() > 0.01
-    assert net.eval().people(users).std(0).max() < 1e-6
+    assert net.user_input(users).std(0).max() > 0.01
+    assert net.eval().user_input(users).std(0).max() < 1e-6
 
 
-def test_the_ratings_are_no_part_of_a_checkpoint() -> None:
+def test_checkpoints_do_not_contain_the_ratings() -> None:
     assert not {"rated", "starts", "share", "every_item"} & set(network("CDAE").state_dict())
 
 
 @pytest.mark.parametrize(
-    ("spec", "words"),
+    ("spec", "message"),
     [
         ({"type": "MFF"}, 'network: unknown type "MFF"'),
         ({}, "network: unknown type"),
         ({"type": "MF", "corruption": 0.5}, 'network: unknown option "corruption"'),
-        ({"type": "CDAE", "dim": 0}, "network: dim is 0; dim is a whole number above 0"),
-        ({"type": "MF", "dim": -1}, "network: dim is -1; dim is a whole number above 0"),
-        ({"type": "CDAE", "corruption": 1}, "network: corruption is 1;.*from 0 to below 1"),
+        ({"type": "CDAE", "dim": 0}, "network: dim is 0; dim must be a whole number above 0"),
+        ({"type": "MF", "dim": -1}, "network: dim is -1; dim must be a whole number above 0"),
+        ({"type": "CDAE", "corruption": 1}, r"network: corruption is 1;.*corruption in \[0, 1\)"),
     ],
 )
-def test_mistakes_are_told(spec: dict[str, Any], words: str) -> None:
-    with pytest.raises(SrkdError, match=words):
+def test_invalid_recipes_raise(spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(SrkdError, match=message):
         build(spec, 3, 4, 2, RATED)

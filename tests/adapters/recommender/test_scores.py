@@ -1,4 +1,4 @@
-"""Scores of rankings against a slow version in plain Python and scikit-learn's NDCG."""
+"""Ranking metrics against a slow reference in plain Python and scikit-learn's NDCG."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def slow(user: int, top: int) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("top", [1, 5, 25, 40])
-def test_against_a_slow_version(top: int) -> None:
+def test_against_a_slow_reference(top: int) -> None:
     values = found(top)
     for user in range(30):
         for key, wanted in slow(user, top).items():
@@ -61,7 +61,7 @@ def test_against_a_slow_version(top: int) -> None:
 
 @pytest.mark.parametrize("top", [3, 10])
 def test_against_scikit_learn(top: int) -> None:
-    # scikit-learn knows no seen items: there they get the lowest scores, and gain nothing.
+    # scikit-learn has no seen items: they get the lowest scores and no gain.
     shown = np.where(SEEN, -1e6, SCORES)
     for key, gains in (("ndcg", RELEVANT.astype(float)), ("ndcg_graded", 2.0**CLASSES - 1)):
         for user in np.flatnonzero(RELEVANT.any(1)):
@@ -69,7 +69,7 @@ def test_against_scikit_learn(top: int) -> None:
             assert found(top)[key][user] == pytest.approx(wanted)
 
 
-def test_seen_items_are_never_recommended_not_even_to_fill_a_list() -> None:
+def test_seen_items_are_never_recommended_even_in_short_lists() -> None:
     seen = torch.tensor([[True, True, True], [True, True, False]])
     items, real = ranked(torch.zeros(2, 3), seen, 2)
     assert real.tolist() == [[False, False], [True, False]] and items[1, 0] == 2
@@ -77,7 +77,7 @@ def test_seen_items_are_never_recommended_not_even_to_fill_a_list() -> None:
     assert scores["hr"].tolist() == [0, 1] and scores["precision"].tolist() == [0, 0.5]
 
 
-def test_the_expected_rating_of_a_rated_pair_leaves_no_rating_out() -> None:
+def test_expected_rating_excludes_class_0() -> None:
     logits = torch.tensor([[50.0, 0.0, math.log(3)]])
     assert expected(logits, torch.tensor([1.0, 5.0])).item() == pytest.approx(4.0)
 
@@ -90,5 +90,5 @@ def test_all_items_of_many_users_take_seconds() -> None:
     classes[:, :10] = 3
     start = time.process_time()
     of_lists(*ranked(users @ items.T, seen, 10), classes > 2, classes)
-    # 5,000 users are allowed 5 seconds of two cores: the fifth of them gets 2 seconds of processor.
+    # The budget is 5 s on two cores for 5,000 users, hence 2 s of CPU time for a fifth of them.
     assert time.process_time() - start < 2

@@ -1,4 +1,4 @@
-"""Splits: every pair in one part, nothing later in training than what is tested."""
+"""Splits: disjoint parts, and no training pair later than a test pair."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_shares_and_seed_of_a_random_split() -> None:
     assert first["test"].tolist() == again["test"].tolist() != other["test"].tolist()
 
 
-def test_by_time_nothing_in_training_is_later_than_what_is_tested() -> None:
+def test_split_by_time_has_no_leakage() -> None:
     table = lines()
     parts = {name: table.times[part] for name, part in split(table, Data(root="x", split="time")).items()}
     assert parts["train"].max() <= parts["validation"].min() and parts["validation"].max() <= parts["test"].min()

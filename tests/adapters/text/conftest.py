@@ -1,4 +1,4 @@
-"""Made-up documents of six classes in three families, and a recipe for them."""
+"""Synthetic documents of six classes in three families, and a recipe for them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ FAMILIES = {"baseball": "sport", "soccer": "sport", "mac": "comp", "pc": "comp",
 
 
 def write_documents(folder: Path) -> Path:
-    """documents.csv, 120 + 60 of them and an empty one, and hierarchy.csv beside it.
+    """documents.csv with 120 + 60 documents and an empty one, and hierarchy.csv beside it.
 
     A document has words of its class, of its family, and common ones.
     """

@@ -1,4 +1,4 @@
-"""A corpus: shares that contain one another, documents held out, families."""
+"""A corpus: nested shares, held-out documents, families."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def read(documents: Path, **options: object) -> corpus.Corpus:
     return corpus.read(documents, Data.model_validate({"root": str(documents), "tokens": tokens, **options}))
 
 
-def test_a_smaller_share_is_part_of_a_larger_one_with_as_much_of_each_class(documents: Path) -> None:
+def test_shares_are_nested_and_stratified(documents: Path) -> None:
     whole, half, tenth = (read(documents, share=share) for share in (1.0, 0.5, 0.1))
     assert (len(whole.train.labels), len(half.train.labels), len(tenth.train.labels)) == (120, 60, 12)
     assert np.bincount(half.train.labels).tolist() == [10] * 6 and np.bincount(tenth.train.labels).tolist() == [2] * 6
@@ -25,7 +25,7 @@ def test_a_smaller_share_is_part_of_a_larger_one_with_as_much_of_each_class(docu
         assert small.vocabulary == large.vocabulary and len(small.unlabelled) == 120
 
 
-def test_documents_held_out_are_scored_and_not_trained_on(documents: Path) -> None:
+def test_held_out_documents_are_scored_and_not_trained_on(documents: Path) -> None:
     plain, tuned = read(documents), read(documents, held_out=30)
     assert (len(tuned.train.labels), len(tuned.scored.labels)) == (90, 30)
     assert np.bincount(tuned.scored.labels).tolist() == [5] * 6
@@ -34,7 +34,7 @@ def test_documents_held_out_are_scored_and_not_trained_on(documents: Path) -> No
         read(documents, held_out=120)
 
 
-def test_families_are_given_found_or_none(documents: Path) -> None:
+def test_families_from_hierarchy_clusters_or_none(documents: Path) -> None:
     given = read(documents, hierarchy=str(documents.parent / "hierarchy.csv"))
     assert given.classes == ["baseball", "mac", "mars", "moon", "pc", "soccer"]
     assert given.family_names == ["comp", "space", "sport"] and given.families == [2, 0, 1, 1, 0, 2]

@@ -1,4 +1,4 @@
-"""CSV files and folders of documents: what is read, and what is refused with file and line."""
+"""Readers of CSV files and folders of documents, and errors with file and line."""
 
 from pathlib import Path
 
@@ -35,15 +35,15 @@ def test_a_table_of_mixed_encodings_is_read_line_by_line(tmp_path: Path) -> None
     [
         (b"text,label\nx,a\n", "line 1: no column split"),
         (b"", "line 1: no column text, label, split"),
-        (b"text,label,split\nx,a,train\nx,a\n", "line 3: needs a text, a label, and train or test"),
+        (b"text,label,split\nx,a,train\nx,a\n", "line 3: needs a text, a label, and the split train or test"),
         (b"text,label,split\nx,,train\n", "line 2: needs a text"),
         (b"text,label,split\nx,a,dev\n", "line 2: needs a text"),
         (b'text,label,split\n"x"y,a,train\n', "line 2"),
         (b"text,label,split\nx,a,train\n", 'no document of the split "test"'),
-        (b"text,label,split\nx,a,train\ny,b,test\n", 'the label "b" occurs in the test documents alone'),
+        (b"text,label,split\nx,a,train\ny,b,test\n", 'the label "b" occurs only in the test documents'),
     ],
 )
-def test_bad_tables_are_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+def test_invalid_tables_raise(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(SrkdError, match=message):
         formats.read(table(tmp_path, content))
 
@@ -59,7 +59,7 @@ def test_a_folder_is_read_by_split_and_class(tmp_path: Path) -> None:
         formats.read(tmp_path)
 
 
-def test_an_empty_folder_and_a_missing_table_are_one_line(tmp_path: Path) -> None:
+def test_an_empty_folder_and_a_missing_table_raise(tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match='no document of the split "train"'):
         formats.read(tmp_path)
     with pytest.raises(SrkdError, match=r"none.csv: cannot be read: No such file"):

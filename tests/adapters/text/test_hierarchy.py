@@ -1,4 +1,4 @@
-"""Hierarchy files: what is read, and what is refused."""
+"""Reader of hierarchy files, and its errors."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def test_families_are_in_the_order_of_the_classes(tmp_path: Path) -> None:
         (b"oak,\xe9t\xe9\n", "in UTF-8"),
     ],
 )
-def test_bad_files_are_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+def test_invalid_files_raise(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "h.csv"
     path.write_bytes(content)
     with pytest.raises(SrkdError, match=message):

@@ -1,4 +1,4 @@
-"""Hugging Face encoders from a folder: a tiny one with random weights; and what is refused."""
+"""Hugging Face encoders from a folder: a tiny one with random weights, and errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_saved_encoder_trains_on_its_own_tokens(saved: Path, recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_a_saved_encoder_trains_with_its_tokeniser(saved: Path, recipe: dict[str, Any], tmp_path: Path) -> None:
     tokens = {"tokens": {"type": "huggingface", "path": str(saved), "length": 12}}
     network = {"type": "HuggingFace", "path": str(saved)}
     own = {**recipe, "network": network, "data": {**recipe["data"], **tokens}}
@@ -44,25 +44,25 @@ def test_a_saved_encoder_trains_on_its_own_tokens(saved: Path, recipe: dict[str,
     assert result["finished"] and result["metrics"]["accuracy"] > 0
 
 
-def test_its_ids_are_moved_up_by_one(saved: Path) -> None:
+def test_ids_are_shifted_by_one(saved: Path) -> None:
     tokens = PretrainedTokeniser(str(saved))
     ids = tokens("mars0 pc1", 10)
     assert [tokens.vocabulary[i] for i in ids] == ["[CLS]", "mars0", "pc1", "[SEP]"]
     assert len(tokens("mars0 " * 20, 10)) == 10 and len(tokens("", 10)) > 0
 
 
-def test_padding_changes_nothing(saved: Path) -> None:
+def test_output_does_not_depend_on_padding(saved: Path) -> None:
     network = networks.build({"type": "HuggingFace", "path": str(saved)}, 3, 12, 16).eval()
     short = torch.tensor([[3, 6, 7, 4]])
     assert torch.allclose(network(short), network(torch.tensor([[3, 6, 7, 4, 0, 0]])), atol=1e-5)
 
 
-def test_longer_documents_than_it_takes_are_refused(saved: Path) -> None:
-    with pytest.raises(SrkdError, match=r"takes 16 tokens, fewer than 17: set data.tokens.length=16 or lower"):
+def test_documents_that_are_too_long_raise(saved: Path) -> None:
+    with pytest.raises(SrkdError, match=r"accepts 16 tokens, not 17: set data.tokens.length=16 or lower"):
         networks.build({"type": "HuggingFace", "path": str(saved)}, 3, 12, 17)
 
 
-def test_what_cannot_be_read_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SrkdError, match=r"needs transformers: pip|no AutoModel can be read") as error:
+def test_unreadable_folders_raise(tmp_path: Path) -> None:
+    with pytest.raises(SrkdError, match=r"needs transformers: pip|cannot load AutoModel") as error:
         networks.build({"type": "HuggingFace", "path": str(tmp_path)}, 3, 12, 16)
     assert "\n" not in str(error.value)

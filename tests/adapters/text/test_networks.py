@@ -1,4 +1,4 @@
-"""Networks: padding changes nothing, TF-IDF weights, dropped words, options."""
+"""Networks: invariance to padding, TF-IDF weights, word dropout, options."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ DOCUMENTS = [np.array([2, 3, 2, 4]), np.array([1]), np.array([5, 3])]
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["type"])
-def test_padding_and_neighbours_change_nothing(spec: dict[str, object]) -> None:
+def test_output_does_not_depend_on_padding_or_batch(spec: dict[str, object]) -> None:
     torch.manual_seed(0)
     network = networks.build(spec, 3, 10, 7).eval()
     together = torch.tensor([[2, 3, 2, 4, 0], [1, 0, 0, 0, 0], [5, 3, 0, 0, 0]])
@@ -29,7 +29,7 @@ def test_padding_and_neighbours_change_nothing(spec: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["type"])
-def test_every_weight_learns(spec: dict[str, object]) -> None:
+def test_every_weight_has_a_gradient(spec: dict[str, object]) -> None:
     torch.manual_seed(0)
     network = networks.build(spec, 3, 10, 7)
     network(torch.tensor([[2, 3, 2, 4], [9, 8, 7, 6]])).square().sum().backward()
@@ -47,7 +47,7 @@ def test_a_bag_weights_by_tf_idf() -> None:
     assert np.allclose(bag(torch.from_numpy(DOCUMENTS[0])[None]).detach().numpy()[0], expected, atol=1e-6)
 
 
-def test_pairs_tell_orders_apart() -> None:
+def test_bigrams_distinguish_word_order() -> None:
     torch.manual_seed(0)
     ids = torch.tensor([[2, 3, 4], [4, 3, 2]])
     for pairs, same in ((0, True), (64, False)):
@@ -55,7 +55,7 @@ def test_pairs_tell_orders_apart() -> None:
         assert torch.allclose(first, second, atol=1e-6) is same
 
 
-def test_dropped_words_are_dropped_in_training_alone() -> None:
+def test_words_are_dropped_in_training_only() -> None:
     bag = Bag(6, dim=4, drop=0.5)
     ids = torch.tensor([[2, 3, 4, 5]])
     assert not torch.equal(bag.train()(ids), bag(ids)) and torch.equal(bag.eval()(ids), bag(ids))
@@ -72,6 +72,6 @@ def test_dropped_words_are_dropped_in_training_alone() -> None:
         ({"type": "TextCNN", "dim": "wide"}, "TextCNN"),
     ],
 )
-def test_bad_specifications_are_one_line(spec: dict[str, object], message: str) -> None:
+def test_invalid_specifications_raise(spec: dict[str, object], message: str) -> None:
     with pytest.raises(SrkdError, match=message):
         networks.build(spec, 3, 10, 7)

@@ -1,4 +1,4 @@
-"""20 Newsgroups: what is read, and what is removed."""
+"""20 Newsgroups: reading, and removal of headers, footers and quotes."""
 
 import io
 import tarfile
@@ -32,11 +32,11 @@ def test_a_split_is_read_sorted_and_stripped(tmp_path: Path) -> None:
     assert newsgroups.read(path, "test") == [("sci.med/3", LETTER, "sci.med")]
 
 
-def test_one_block_is_no_footer_and_no_header() -> None:
+def test_a_single_block_has_no_footer_and_no_header() -> None:
     assert newsgroups.without_footer("a\nb") == newsgroups.without_headers("a\nb") == "a\nb"
 
 
-def test_what_is_no_archive_is_one_line(tmp_path: Path) -> None:
+def test_invalid_archives_raise(tmp_path: Path) -> None:
     (tmp_path / "bad").write_text("words")
     empty = archive(tmp_path / "empty.tar.gz", {})
     for path, split in ((tmp_path / "bad", "train"), (empty, "test"), (tmp_path / "none", "test")):
@@ -44,7 +44,7 @@ def test_what_is_no_archive_is_one_line(tmp_path: Path) -> None:
             newsgroups.read(path, split)
 
 
-def test_the_families_are_seven() -> None:
+def test_there_are_seven_families() -> None:
     groups = ("alt.atheism", "comp.graphics", "misc.forsale", "rec.autos", "sci.med", "soc.religion", "talk.politics")
     assert [newsgroups.family(group) for group in groups] == ["alt", "comp", "misc", "rec", "sci", "soc", "talk"]
 

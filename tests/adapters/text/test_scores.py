@@ -1,4 +1,4 @@
-"""Scores against scikit-learn's, and the samples of the paired statistics."""
+"""Metrics against scikit-learn, and the samples of the paired statistics."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from srkd.adapters.text import scores
 
 
-def test_macro_f1_is_scikit_learns() -> None:
+def test_macro_f1_equals_scikit_learn() -> None:
     metrics = pytest.importorskip("sklearn.metrics")
     random = np.random.default_rng(0)
     predicted, labels = random.integers(0, 5, (2, 60))

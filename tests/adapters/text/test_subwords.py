@@ -1,4 +1,4 @@
-"""Byte-pair encoding: the order of merges, ties, and what a word becomes."""
+"""Byte-pair encoding: order of merges, ties, and splits of words."""
 
 from collections import Counter
 from itertools import pairwise
@@ -12,7 +12,7 @@ WORDS = {"low": 5, "lower": 2, "newest": 6, "widest": 3, "once": 1}
 
 
 def slowly(words: dict[str, int], size: int) -> list[tuple[str, str]]:
-    """The textbook's loop: count all pairs again for each merge."""
+    """Reference implementation: count all pairs again for each merge."""
     corpus = {(*word, END): count for word, count in words.items() if count > 1}
     merges: list[tuple[str, str]] = []
     while len(merges) < size - len({symbol for word in words if words[word] > 1 for symbol in (*word, END)}):
@@ -37,11 +37,11 @@ def _merged(word: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("size", [12, 18, 100])
-def test_merges_are_those_of_counting_again_each_time(size: int) -> None:
+def test_merges_equal_the_reference(size: int) -> None:
     assert subwords.learn(WORDS, size) == slowly(WORDS, size)
 
 
-def test_repeated_letters_are_counted_as_they_stand() -> None:
+def test_repeated_letters_are_counted_correctly() -> None:
     words = {"aaaa": 4, "aaa": 3, "baab": 2, "mississippi": 2}
     assert subwords.learn(words, 30) == slowly(words, 30)
 

@@ -1,4 +1,4 @@
-"""The task end to end on made-up documents: teachers of families and of classes, students, mistakes."""
+"""The task end to end on synthetic documents: teachers for families and classes, students, errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def train(recipe: dict[str, Any], root: Path, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def teachers(recipe: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Checkpoints of a teacher of classes (`file`) and of one of families."""
+    """Checkpoints of a teacher for classes (`file`) and one for families."""
     folder = tmp_path_factory.mktemp("teachers")
     wide = {"network": {"dim": 24}, "train": {"total_iter": 40}}
     return {
@@ -37,7 +37,7 @@ def teachers(recipe: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
     }
 
 
-def test_it_learns_and_scores_what_it_says(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_training_learns_and_reports_scores(recipe: dict[str, Any], tmp_path: Path) -> None:
     result = train(recipe, tmp_path)
     assert result["metrics"]["accuracy"] > 60 and result["metrics"]["macro_f1"] > 60
     assert result["metrics"]["family_accuracy"] >= result["metrics"]["accuracy"]
@@ -49,7 +49,7 @@ def test_it_learns_and_scores_what_it_says(recipe: dict[str, Any], tmp_path: Pat
     )
 
 
-def test_a_teacher_of_families_learns_families(teachers: dict[str, str]) -> None:
+def test_a_teacher_for_families_learns_families(teachers: dict[str, str]) -> None:
     meta = load_weights(teachers["families"])[1]
     assert meta["labels"] == ["comp", "space", "sport"] and meta["metrics"]["accuracy"] > 80
 
@@ -79,7 +79,7 @@ def test_students_of_either_teacher_or_both(
     assert result["finished"] and result["metrics"]["accuracy"] > 40
 
 
-def test_both_teachers_prediction_as_each_does_alone(
+def test_a_pair_of_teachers_predicts_as_each_alone(
     recipe: dict[str, Any], teachers: dict[str, str], tmp_path: Path
 ) -> None:
     at = {"student": "head", "teacher": "families"}
@@ -97,18 +97,21 @@ def test_both_teachers_prediction_as_each_does_alone(
     ("changes", "message"),
     [
         ({"data": {"hierarchy": None, "labels": "families"}}, "families need data.hierarchy, a CSV of class,family"),
-        ({"data": {"clusters": 2}}, "from hierarchy or from clusters, not from both"),
+        ({"data": {"clusters": 2}}, "set either hierarchy or clusters, not both"),
         ({"data": {"encodings": ["utf-9"]}}, "unknown encoding: utf-9"),
         ({"data": {"remove": ["signatures"]}}, "data.remove.0"),
-        ({"data": {"tokens": {"type": "huggingface"}}}, "path belongs to the type huggingface"),
+        (
+            {"data": {"tokens": {"type": "huggingface"}}},
+            "path is required for the type huggingface, and only allowed there",
+        ),
         ({"data": {"root": "nowhere.csv"}}, "nowhere.csv: no such file or folder"),
-        ({"data": {"tokens": {"size": 50}}, "train": {"losses": [CE, COARSE]}}, "a network of other tokens"),
+        ({"data": {"tokens": {"size": 50}}, "train": {"losses": [CE, COARSE]}}, "another vocabulary"),
         ({"data": {"clusters": 2, "hierarchy": None}, "train": {"losses": [CE, COARSE]}}, "neither the classes nor"),
         ({"train": {"losses": [CE, {"type": "kd"}]}}, "kd"),
         ({"network": {"type": "LSTM"}}, "network.type"),
     ],
 )
-def test_mistakes_are_one_line(
+def test_invalid_recipes_raise(
     changes: dict[str, Any], message: str, recipe: dict[str, Any], teachers: dict[str, str], tmp_path: Path
 ) -> None:
     named = merge(recipe, {"network_teacher": {"file": teachers["families"]}})
@@ -119,7 +122,7 @@ def test_mistakes_are_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_a_resumed_run_of_a_dropping_network_ends_the_same(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_a_resumed_run_with_word_dropout_is_bit_exact(recipe: dict[str, Any], tmp_path: Path) -> None:
     small = merge(recipe, {"network": {"drop": 0.3}, "train": {"total_iter": 8}})
     whole = load_weights(train(small, tmp_path, name="whole")["models"]["net"])[0]
     stopped = Run(merge(small, {"name": "parts"}), tmp_path, quiet=True, budget=0.0).train()
@@ -139,7 +142,7 @@ def test_other_networks_and_subwords_train(kind: str, recipe: dict[str, Any], tm
     assert train(recipe, tmp_path, **settings)["metrics"]["accuracy"] > 30
 
 
-def test_the_committed_studies_run_on_a_small_sample(
+def test_committed_studies_run_on_a_small_sample(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -19,7 +19,7 @@ def test_a_word_of_one_document_is_unknown() -> None:
     assert "mat" not in Words(TEXTS, 100).vocabulary
 
 
-def test_subwords_spell_what_they_do_not_know() -> None:
+def test_subwords_spell_unknown_words() -> None:
     tokens = Subwords([*TEXTS, *TEXTS], 60)
     ids = tokens("lowcat", 10)
     assert UNKNOWN not in ids and "".join(tokens.vocabulary[i] for i in ids) == "lowcat\u2581"

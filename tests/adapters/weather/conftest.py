@@ -1,4 +1,4 @@
-"""Recipes that train tiny students of weather: of a made-up table, and of simulations."""
+"""Recipes for tiny weather students: from a synthetic table, and from simulations."""
 
 from __future__ import annotations
 

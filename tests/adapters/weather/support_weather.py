@@ -1,4 +1,4 @@
-"""A made-up table of stations and days, and the section of a recipe that reads it."""
+"""A synthetic table of stations and days, and the recipe section that reads it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from srkd.adapters.weather.recipe import Table
 
 HEADER = ["station", "Date", "T", "lat", "lon", "DEM", "Model_T", "Model_RH", "Next_T"]
 
-# Two stations, three days of July 2013; by hand: the model errs by +1, -1, +2 at A and by 0, +1, -3 at B.
+# Two stations, three days of July 2013. Errors of the model: +1, -1, +2 at A; 0, +1, -3 at B.
 BY_HAND = [
     ["A", "2013-07-01", "20", "37.5", "127.0", "10", "23", "50", "22"],
     ["B", "2013-07-01", "19", "37.6", "127.1", "90", "20", "60", "20"],
@@ -32,7 +32,7 @@ def write(path: Path, rows: Sequence[Sequence[str]], header: Sequence[str] = HEA
 
 
 def summers(years: Sequence[int], stations: str = "ABC", days: int = 20) -> list[list[str]]:
-    """Rows of some July days of several years: weather that persists, and a model that errs by about a degree."""
+    """Rows of some July days of several years: persistent weather, and a model with errors of about a degree."""
     rng = np.random.default_rng(0)
     rows = []
     for year in years:

@@ -1,4 +1,4 @@
-"""What is drawn and counted from finished studies: RMSE by epoch, epochs needed, maps of errors."""
+"""Plots and tables of finished studies: RMSE by epoch, epochs needed, maps of errors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from srkd.images.read import read_image
 
 
 def results(folder: Path, curves: dict[str, list[list[float]]], metric: str = "Tmax/rmse") -> Path:
-    """A study's results.json: of each variant the RMSE after each epoch, seed by seed."""
+    """Write a study's results.json with the RMSE after each epoch by variant and seed."""
     runs = [
         {"variant": variant, "seed": seed, "curves": {metric: [[10 * i, v] for i, v in enumerate(values, 1)]}}
         for variant, seeds in curves.items()
@@ -51,7 +51,7 @@ def test_the_plot_and_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"runs": []}', '{"runs": [{"variant": "kd", "curves": {"rmse": []}}]}'])
-def test_results_of_something_else_are_refused(content: str, tmp_path: Path) -> None:
+def test_other_results_raise(content: str, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(content)
     with pytest.raises(SrkdError, match=r"results.json: not the results of a weather study"):
         epochs.read(tmp_path / "results.json")
@@ -93,7 +93,7 @@ def test_maps_of_errors(errors: Any, tmp_path: Path) -> None:
     assert min(pixels.shape[:2]) > 200 and len(np.unique(pixels)) > 20
 
 
-def test_runs_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+def test_runs_with_different_quantities_raise(tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match=r"errors.json: not the errors of a finished weather run"):
         maps.read(tmp_path)
     with pytest.raises(SrkdError, match="the runs forecast different quantities"):

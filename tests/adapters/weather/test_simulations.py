@@ -1,4 +1,4 @@
-"""The simulations against slow float64 versions, their conservation laws, and how they blow up."""
+"""Simulations against slow float64 references, conservation laws, and blow-up."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from srkd.adapters.weather.barotropic import Barotropic, resample
-from srkd.adapters.weather.lorenz96 import Lorenz96, TwoLevelLorenz96, advection
+from srkd.adapters.weather.barotropic import BarotropicModel, resample
+from srkd.adapters.weather.lorenz96 import OneLevelLorenz96, TwoLevelLorenz96, advection
 from srkd.adapters.weather.stepping import advance, steps_of
 from srkd.errors import SrkdError
 
@@ -39,9 +39,9 @@ def test_lorenz96_follows_an_exact_integration() -> None:
     start = 8 + np.random.default_rng(0).normal(0, 1, 12)
     errors = []
     for dt in (0.0125, 0.00625):
-        end = advance(Lorenz96(8.0, dt), torch.from_numpy(start)[None], round(0.5 / dt))
+        end = advance(OneLevelLorenz96(8.0, dt), torch.from_numpy(start)[None], round(0.5 / dt))
         errors.append(np.abs(end[0].numpy() - exact(lambda x: one_level(x, 8.0), start, 0.5)).max())
-    assert errors[0] < 1e-3 and errors[0] / errors[1] == pytest.approx(16, abs=1)  # of fourth order
+    assert errors[0] < 1e-3 and errors[0] / errors[1] == pytest.approx(16, abs=1)  # fourth order
 
 
 def test_two_level_lorenz96_follows_an_exact_integration() -> None:
@@ -56,26 +56,26 @@ def test_lorenz_advection_conserves_the_sum_of_squares() -> None:
     assert (x * advection(x)).sum(-1).abs().max() < 1e-12
 
 
-def test_lorenz96_rests_at_its_forcing() -> None:
+def test_lorenz96_has_a_fixed_point_at_its_forcing() -> None:
     rest = torch.full((1, 36), 8.0, dtype=torch.float64)
-    assert torch.equal(advance(Lorenz96(), rest, 100), rest)
+    assert torch.equal(advance(OneLevelLorenz96(), rest, 100), rest)
 
 
 def test_energy_and_enstrophy_are_conserved() -> None:
-    model = Barotropic(32, dt=0.02)
+    model = BarotropicModel(32, dt=0.02)
     start = model.random(2, 0)
     changes = []
     for dt in (0.02, 0.01):
         model.dt = dt
         end = advance(model, start, round(2 / dt))
-        assert (end - start).abs().max() > 0.5 * start.abs().max()  # it flows
+        assert (end - start).abs().max() > 0.5 * start.abs().max()  # the state changes
         changes.append([float((law(end) / law(start) - 1).abs().max()) for law in (model.energy, model.enstrophy)])
-    # What is left is the error in time, which falls with a power of the step.
+    # The remaining error is that of the time stepping, which decreases with a power of the step.
     assert max(changes[0]) < 1e-4 and all(fine < coarse / 10 for coarse, fine in zip(*changes, strict=True))
 
 
-def test_the_equation_in_space_conserves_both_exactly() -> None:
-    model = Barotropic(32)
+def test_the_spatial_discretisation_conserves_both_exactly() -> None:
+    model = BarotropicModel(32)
     state = model.random(3, 1)
     vorticity, change = model.field(state), model.field(model.tendency(state))
     stream = model.field(-model.inverse * state)
@@ -85,7 +85,7 @@ def test_the_equation_in_space_conserves_both_exactly() -> None:
 
 
 def test_tendency_is_the_advection_of_vorticity() -> None:
-    """Against u . grad zeta of waves whose product the grid holds, by central differences on a fine one."""
+    """Against u . grad zeta of resolved waves, by central differences on a fine grid."""
     n = 384
     x = torch.arange(n, dtype=torch.float64)[None] * (2 * math.pi / n)
     y = x.T
@@ -94,32 +94,32 @@ def test_tendency_is_the_advection_of_vorticity() -> None:
     vorticity = -5 * torch.sin(x) * torch.cos(2 * y) - 2.5 * torch.cos(2 * x + y)
     u, v = -slope(stream, 0), slope(stream, 1)
     expected = -(u * slope(vorticity, 1) + v * slope(vorticity, 0))
-    # The stream function above has a laplacian of -5 times each part: a steady flow; bend it to make it move.
+    # The stream function above is a steady flow (its Laplacian is -5 times each part); perturb it.
     bent = vorticity + torch.cos(3 * y) - torch.sin(x)
     ub, vb = u - torch.sin(3 * y) / 3, v + torch.cos(x)
     expected_bent = -(ub * slope(bent, 1) + vb * slope(bent, 0))
-    model = Barotropic(n)
+    model = BarotropicModel(n)
     assert (model.field(model.tendency(model.spectrum(vorticity))) - expected).abs().max() < 1e-2
     assert expected_bent.abs().max() > 5
     assert (model.field(model.tendency(model.spectrum(bent))) - expected_bent).abs().max() < 1e-2
 
 
-def test_velocity_has_the_vorticity_and_no_divergence() -> None:
-    model = Barotropic(32)
+def test_velocity_has_the_given_vorticity_and_no_divergence() -> None:
+    model = BarotropicModel(32)
     state = model.random(1, 2)
     u, v = (torch.fft.rfft2(part) for part in model.velocity(state))
     assert torch.allclose(1j * model.kx * v - 1j * model.ky * u, state, atol=1e-9)
     assert (1j * model.kx * u + 1j * model.ky * v).abs().max() < 1e-9
 
 
-def test_a_single_wave_stays_and_decays_by_viscosity() -> None:
-    model = Barotropic(16, dt=0.1, viscosity=1e-3)
+def test_a_single_wave_only_decays_by_viscosity() -> None:
+    model = BarotropicModel(16, dt=0.1, viscosity=1e-3)
     x = torch.arange(16, dtype=torch.float64) * (2 * math.pi / 16)
     wave = torch.sin(2 * x)[None, None].expand(1, 16, 16)
     assert torch.allclose(model.forecast(wave, 10), wave * math.exp(-1e-3 * 4**3), atol=1e-12)
 
 
-def test_resampling_keeps_the_waves_that_fit_and_drops_the_others() -> None:
+def test_resampling_keeps_resolved_waves_and_drops_the_others() -> None:
     fine, coarse = (torch.arange(n, dtype=torch.float64) * (2 * math.pi / n) for n in (48, 16))
     wave = lambda x: torch.sin(3 * x)[:, None] + torch.cos(2 * x)[None] + 0.5  # noqa: E731
     short = torch.cos(20 * fine)[None] + torch.cos(8 * fine)[:, None]
@@ -129,38 +129,38 @@ def test_resampling_keeps_the_waves_that_fit_and_drops_the_others() -> None:
 @pytest.mark.parametrize(
     ("model", "state", "name"),
     [
-        (Lorenz96(8.0, dt=1.0), 8 + torch.randn(1, 36, generator=torch.Generator().manual_seed(0)), "Lorenz-96"),
-        (Barotropic(16, dt=20.0), Barotropic(16).random(1, 0), "the barotropic model"),
+        (OneLevelLorenz96(dt=1.0), 8 + torch.randn(1, 36, generator=torch.Generator().manual_seed(0)), "Lorenz-96"),
+        (BarotropicModel(16, dt=20.0), BarotropicModel(16).random(1, 0), "the barotropic model"),
     ],
 )
-def test_what_blows_up_names_step_and_courant_number(model, state: torch.Tensor, name: str) -> None:
-    words = rf"{name} blew up at step \d+ of 100: it began with a Courant number of {model.courant(state):.2f} \(dt"
-    with pytest.raises(SrkdError, match=words):
+def test_blow_up_names_step_and_courant_number(model, state: torch.Tensor, name: str) -> None:
+    message = rf"{name} blew up at step \d+ of 100: the initial Courant number was {model.courant(state):.2f} \(dt"
+    with pytest.raises(SrkdError, match=message):
         advance(model, state, 100)
     assert model.courant(state) > 1
 
 
-def test_the_courant_number_is_grid_lengths_a_step() -> None:
-    model = Barotropic(32, dt=0.05)
+def test_courant_number_is_grid_lengths_per_step() -> None:
+    model = BarotropicModel(32, dt=0.05)
     x = torch.arange(32, dtype=torch.float64) * (2 * math.pi / 32)
     state = model.spectrum((2 * torch.cos(x))[None].expand(32, 32))  # v = 2 sin x
     assert model.courant(state[None]) == pytest.approx(2 * 0.05 * 32 / (2 * math.pi))
 
 
-def test_grids_and_times_that_do_not_fit() -> None:
-    with pytest.raises(SrkdError, match="even number of points a side, got 33"):
-        Barotropic(33)
+def test_invalid_grids_and_times_raise() -> None:
+    with pytest.raises(SrkdError, match="even number of points per side, got 33"):
+        BarotropicModel(33)
     assert steps_of(0.4, 0.05, "lead") == 8
-    with pytest.raises(SrkdError, match=r"data: lead 0.42 is no whole number of time steps of 0.05"):
+    with pytest.raises(SrkdError, match=r"data: lead 0.42 is not a whole number of time steps of 0.05"):
         steps_of(0.42, 0.05, "lead")
 
 
-def test_a_thousand_steps_of_128_by_128_take_few_seconds_of_processor() -> None:
-    """The whole takes under 10 s on two idle cores; a tenth of it is timed here, by the processor's time, since others
-    may share the machine."""
+def test_a_thousand_steps_of_128_by_128_take_a_few_seconds_of_cpu_time() -> None:
+    """All steps take under 10 s on two idle cores; a tenth of them is timed here, in CPU time, since the machine may be
+    shared."""
     import time
 
-    model = Barotropic(128, dt=0.005)
+    model = BarotropicModel(128, dt=0.005)
     state = advance(model, model.random(1, 0), 2)
     begun = time.thread_time()
     advance(model, state, 100)

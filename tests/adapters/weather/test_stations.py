@@ -1,4 +1,4 @@
-"""Examples of a table: what the student may see, and no look into the future."""
+"""Examples from a table: inputs of the student, and no leakage from the future."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def test_the_split_is_by_the_year_of_the_truth(tmp_path: Path) -> None:
     found = weather(tmp_path, rows)
     assert len(found.train) == 2 * 60 and len(found.test) == 60 + 1
     assert 3.0 in found.test.target and 3.0 not in found.train.target
-    with pytest.raises(SrkdError, match=r"train \[2013, 2015\] must lie before test \[2014\]"):
+    with pytest.raises(SrkdError, match=r"train \[2013, 2015\] must be before test \[2014\]"):
         weather(tmp_path, train=[2013, 2015], test=[2014])
 
 
-def test_later_years_change_nothing_that_is_trained_on_or_known(tmp_path: Path) -> None:
+def test_later_years_do_not_change_training_examples_or_climatology(tmp_path: Path) -> None:
     rows, later = summers(YEARS), summers(YEARS)
     for row in later:
         if row[1].startswith("2015"):
@@ -41,10 +41,10 @@ def test_later_years_change_nothing_that_is_trained_on_or_known(tmp_path: Path) 
     assert torch.equal(one.test.inputs, other.test.inputs)
 
 
-def test_the_student_sees_today_and_before_but_no_forecast(tmp_path: Path) -> None:
+def test_inputs_are_present_and_past_values_without_forecasts(tmp_path: Path) -> None:
     plain, back = weather(tmp_path), weather(tmp_path, history=2)
     assert plain.train.inputs.shape[1] == 4 + 2 and back.train.inputs.shape[1] == 4 + 2 + 2
-    assert len(back.train) == 2 * 3 * 18  # the first two days of each summer have no such history
+    assert len(back.train) == 2 * 3 * 18  # the first two days of each summer lack this history
     forecasts = summers(YEARS)
     for row in forecasts:
         row[HEADER.index("Model_T")] = row[HEADER.index("Model_RH")] = "7"
@@ -52,13 +52,13 @@ def test_the_student_sees_today_and_before_but_no_forecast(tmp_path: Path) -> No
     assert torch.equal(plain.test.persistence, plain.test.inputs[:, :1])
 
 
-def test_a_student_that_sees_the_model_is_reported_apart(tmp_path: Path) -> None:
+def test_inputs_from_the_model_give_a_notice(tmp_path: Path) -> None:
     found = weather(tmp_path, inputs=["DEM", "Model_RH"])
     assert "sees the numerical model's Model_RH" in found.protocol and "sees" not in weather(tmp_path).protocol
-    assert any("report it apart" in notice for notice in found.notices)
+    assert any("report it separately" in notice for notice in found.notices)
 
 
-def test_rows_without_forecast_stay_and_rows_without_truth_go(tmp_path: Path) -> None:
+def test_rows_without_forecast_are_kept_and_rows_without_truth_dropped(tmp_path: Path) -> None:
     rows = summers(YEARS)
     rows[0][HEADER.index("Model_T")] = ""
     rows[1][HEADER.index("Next_T")] = ""
@@ -67,7 +67,7 @@ def test_rows_without_forecast_stay_and_rows_without_truth_go(tmp_path: Path) ->
     assert found.train.simulated is not None and found.train.simulated.isnan().sum() == 1
 
 
-def test_climatology_is_the_training_years_mean_around_the_day(tmp_path: Path) -> None:
+def test_climatology_is_the_mean_of_the_training_years_around_the_day(tmp_path: Path) -> None:
     rows = summers(YEARS)
     found = weather(tmp_path, rows)
     day, truth = 4, []
@@ -80,29 +80,29 @@ def test_climatology_is_the_training_years_mean_around_the_day(tmp_path: Path) -
     assert found.climatology[index].item() == pytest.approx(np.mean(truth), rel=1e-6)
 
 
-def test_stations_that_come_or_go_between_training_and_test_are_named(tmp_path: Path) -> None:
+def test_stations_only_in_training_or_test_give_notices(tmp_path: Path) -> None:
     rows = [r for r in summers(YEARS, "ABCD") if (r[0] != "C" or r[1] < "2015") and (r[0] != "D" or r[1] > "2015")]
     found = weather(tmp_path, rows)
-    assert "station C has no row to be scored on" in found.notices
-    assert "station D has no row to train on" in found.notices
-    assert any(notice.startswith("station C vanishes after 2014-07-20") for notice in found.notices)
+    assert "station C has no test rows" in found.notices
+    assert "station D has no training rows" in found.notices
+    assert any(notice.startswith("station C ends on 2014-07-20") for notice in found.notices)
     assert [place["station"] for place in found.places] == ["A", "B", "C", "D"]
 
 
-def test_a_place_is_known_from_any_row_of_the_station(tmp_path: Path) -> None:
+def test_coordinates_come_from_any_row_of_the_station(tmp_path: Path) -> None:
     rows = summers(YEARS)
     rows[0][HEADER.index("lat")] = ""
     assert weather(tmp_path, rows).places[0]["lat"] == 37
 
 
-def test_years_without_rows_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SrkdError, match=r"no complete row of the years \[2020\] \(data.table.test\)"):
+def test_years_without_rows_raise(tmp_path: Path) -> None:
+    with pytest.raises(SrkdError, match=r"no complete row in the years \[2020\] \(data.table.test\)"):
         weather(tmp_path, test=[2020])
-    with pytest.raises(SrkdError, match=r"no complete row of the years \[2001\] \(data.table.train\)"):
+    with pytest.raises(SrkdError, match=r"no complete row in the years \[2001\] \(data.table.train\)"):
         weather(tmp_path, train=[2001])
 
 
-def test_a_share_is_drawn_by_the_seed(tmp_path: Path) -> None:
+def test_a_share_is_sampled_with_the_seed(tmp_path: Path) -> None:
     train = weather(tmp_path).train
     part = train.part(0.1, 3)
     assert len(part) == 12 and torch.equal(part.inputs, train.part(0.1, 3).inputs)

@@ -1,4 +1,4 @@
-"""The task end to end on a made-up table and on small simulations: control and student, scores, masks, mistakes."""
+"""The task end to end on a synthetic table and small simulations: control and student, scores, masks, errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def simulated(recipe: dict[str, Any], **source: Any) -> dict[str, Any]:
     return {**recipe, "data": source, "network": {"type": "ConvNet", "width": 4, "depth": 1}, "batch_size": 4}
 
 
-def test_it_learns_and_scores_what_it_says(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_training_learns_and_reports_scores(recipe: dict[str, Any], tmp_path: Path) -> None:
     result = train(recipe, tmp_path, train={"total_iter": 80, "losses": KD})
     metrics = result["metrics"]
     assert set(metrics) == {"rmse", "mae", "bias", "skill_persistence", "skill_climatology", "skill_model"}
@@ -55,7 +55,7 @@ def test_it_learns_and_scores_what_it_says(recipe: dict[str, Any], tmp_path: Pat
     assert [row["step"] for row in rows if "val/rmse" in row] == list(range(4, 81, 4))  # after each epoch
 
 
-def test_the_control_does_not_look_at_the_forecasts(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_the_control_does_not_use_the_forecasts(recipe: dict[str, Any], tmp_path: Path) -> None:
     rows = summers([2013, 2014, 2015])
     for row in rows:
         row[HEADER.index("Model_T")] = row[HEADER.index("Model_RH")] = "33"
@@ -88,7 +88,7 @@ def test_missing_forecasts_are_masked_and_the_truth_still_counts(recipe: dict[st
     assert torch.equal(prediction[~batch["mask"]], batch["target"][~batch["mask"]])
 
 
-def test_the_teachers_bias_is_that_of_the_training_examples(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_bias_correction_uses_the_training_examples(recipe: dict[str, Any], tmp_path: Path) -> None:
     (task,) = Run(
         merge(recipe, {"data": {"table": {"correct_bias": True}, "share": 0.5}, "train": {"losses": KD}}),
         tmp_path,
@@ -103,7 +103,7 @@ def test_the_teachers_bias_is_that_of_the_training_examples(recipe: dict[str, An
 
 @pytest.mark.parametrize("teacher", ["cached", "live"])
 @pytest.mark.parametrize("source", ["lorenz96", "barotropic"])
-def test_simulations_teach(source: str, teacher: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_students_of_simulations_train(source: str, teacher: str, recipe: dict[str, Any], tmp_path: Path) -> None:
     section = {**(LORENZ if source == "lorenz96" else PLANE), "teacher": teacher}
     result = train(simulated(recipe, **{source: section}), tmp_path, train={"total_iter": 3, "losses": KD})
     assert {"rmse", "skill_model", "skill_persistence"} <= set(result["metrics"])
@@ -125,39 +125,39 @@ def test_scores_by_hand(tmp_path: Path) -> None:
     assert scores.by_station(error, weather.test.place, 4) == [pytest.approx(v, rel=1e-5) for v in (1, 2, 4)] + [None]
 
 
-def test_skill_leaves_out_what_the_reference_does_not_forecast() -> None:
+def test_skill_ignores_missing_reference_forecasts() -> None:
     error, reference = torch.tensor([1.0, 100.0]), torch.tensor([2.0, float("nan")])
     assert scores.skill(error, reference) == 0.75
     assert scores.skill(torch.zeros(2), torch.zeros(2)) == 0 and scores.skill(torch.ones(2), torch.zeros(2)) == -np.inf
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
-        ({"network": {"type": "ConvNet"}}, "ConvNet does not fit these data: stations take an MLP"),
+        ({"network": {"type": "ConvNet"}}, "ConvNet does not fit this data: stations need an MLP"),
         ({"network": {"type": "Transformer"}}, 'unknown network "Transformer"'),
         ({"network": {"type": "MLP", "widht": 4}}, 'unknown option "widht".*width'),
         ({"network": {"type": "MLP", "depth": 0}}, r"network.depth must be a whole number >= 1, got 0"),
         ({"network_teacher": {"file": "x"}, "train": {"losses": KD}}, "the teacher of this task is the simulation"),
         ({"train": {"losses": [{"type": "fitnet", "at": "body.0"}]}}, "a simulation has no layers: body.0"),
-        ({"data": {"lorenz96": {}}}, "name one of table, lorenz96 and barotropic"),
+        ({"data": {"lorenz96": {}}}, "set exactly one of table, lorenz96 and barotropic"),
         ({"data": {"table": {"root": "nowhere.csv"}}}, "nowhere.csv: no such file.*UCI.*SRKD_DATA"),
-        ({"data": {"table": {"test": [2014]}}}, "the future must not leak"),
+        ({"data": {"table": {"test": [2014]}}}, "to avoid leakage"),
         ({"data": {"share": 0}}, "share"),
     ],
 )
-def test_mistakes_are_told(
-    changes: dict[str, Any], words: str, recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_invalid_recipes_raise(
+    changes: dict[str, Any], message: str, recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SRKD_DATA", raising=False)
     if "network" in changes:
         recipe.pop("network")
-    with pytest.raises(SrkdError, match=words):
+    with pytest.raises(SrkdError, match=message):
         train(recipe, tmp_path, **changes)
 
 
 @pytest.mark.parametrize("name", ["weather_fields/lorenz96", "weather_fields/barotropic"])
-def test_the_committed_studies_of_simulations_run_small(name: str, tmp_path: Path) -> None:
+def test_committed_studies_of_simulations_run_on_a_small_sample(name: str, tmp_path: Path) -> None:
     study = plan.read(STUDIES / f"{name}.yml")
     assert isinstance(study.base, dict)
     source = Path(name).name
@@ -174,7 +174,7 @@ def test_the_committed_studies_of_simulations_run_small(name: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("name", ["all", "tenth", "model_seen"])
-def test_the_committed_studies_of_ldaps_are_sound(name: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_committed_studies_of_ldaps_are_valid(name: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SRKD_DATA", str(data))
     compared = Comparison(plan.read(STUDIES / "weather_ldaps" / f"{name}.yml"))
     compared.check()

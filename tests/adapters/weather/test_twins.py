@@ -1,4 +1,4 @@
-"""Observing-system simulations: truth, observations, and the simulation that teaches."""
+"""Observing-system simulation experiments: truth, observations and teacher."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from srkd.adapters.weather import twins
-from srkd.adapters.weather.barotropic import Barotropic, resample
-from srkd.adapters.weather.lorenz96 import Lorenz96, TwoLevelLorenz96
-from srkd.adapters.weather.recipe import Barotropic as BarotropicTwin
-from srkd.adapters.weather.recipe import Lorenz96 as LorenzTwin
+from srkd.adapters.weather.barotropic import BarotropicModel, resample
+from srkd.adapters.weather.lorenz96 import OneLevelLorenz96, TwoLevelLorenz96
+from srkd.adapters.weather.recipe import Barotropic, Lorenz96
 from srkd.adapters.weather.stepping import advance
 from srkd.adapters.weather.teacher import SimulationTeacher
 from srkd.errors import SrkdError
@@ -38,8 +37,8 @@ def rmse(error: torch.Tensor) -> float:
     return float(error.square().mean().sqrt())
 
 
-def test_lorenz_truth_and_teacher_are_what_they_say() -> None:
-    found = twins.lorenz96(LorenzTwin(**LORENZ, noise=0.0))
+def test_lorenz_truth_and_teacher_are_the_models_of_the_recipe() -> None:
+    found = twins.lorenz96(Lorenz96(**LORENZ, noise=0.0))
     assert found.train.inputs.shape == (6, 1, 8) and found.test.target.shape == (4, 1, 8)
     truth = TwoLevelLorenz96(8, 4)
     state = advance(truth, truth.random(5, 0), 40)  # spin-up of 0.2
@@ -47,22 +46,22 @@ def test_lorenz_truth_and_teacher_are_what_they_say() -> None:
     assert torch.allclose(found.train.inputs[::2, 0].double(), now[:3], atol=1e-5)
     assert torch.allclose(found.test.target[::2, 0].double(), later[3:], atol=1e-5)
     assert found.test.simulated is not None
-    model = advance(Lorenz96(), found.test.inputs[:, 0].double(), 2)
+    model = advance(OneLevelLorenz96(), found.test.inputs[:, 0].double(), 2)
     assert torch.allclose(found.test.simulated[:, 0].double(), model, atol=1e-5)
 
 
 def test_fields_are_the_truth_on_the_coarse_grid() -> None:
-    found = twins.barotropic(BarotropicTwin(**PLANE, noise=0.0))
-    truth = Barotropic(64, 0.05, 1e-7)
+    found = twins.barotropic(Barotropic(**PLANE, noise=0.0))
+    truth = BarotropicModel(64, 0.05, 1e-7)
     state = advance(truth, truth.random(3, 0), 10)
     assert torch.allclose(found.train.inputs[0, 0].double(), resample(truth.field(state), 32)[0], atol=1e-5)
-    assert torch.equal(found.train.inputs[1], found.train.target[0])  # the next forecast starts where one ended
+    assert torch.equal(found.train.inputs[1], found.train.target[0])  # consecutive forecasts
     assert found.test.simulated is not None
     assert rmse(found.test.simulated - found.test.target) < rmse(found.test.persistence - found.test.target)
 
 
-def test_noise_is_on_what_is_observed_and_not_on_what_is_scored() -> None:
-    clean, noisy = (twins.lorenz96(LorenzTwin(**LORENZ, noise=n)) for n in (0.0, 0.2))
+def test_training_targets_have_noise_and_test_targets_do_not() -> None:
+    clean, noisy = (twins.lorenz96(Lorenz96(**LORENZ, noise=n)) for n in (0.0, 0.2))
     assert torch.equal(clean.test.target, noisy.test.target)
     spread = torch.cat([clean.train.inputs, clean.train.target]).std()
     for part in ("inputs", "target"):
@@ -71,37 +70,37 @@ def test_noise_is_on_what_is_observed_and_not_on_what_is_scored() -> None:
     assert not torch.equal(clean.test.inputs, noisy.test.inputs)
 
 
-def test_training_and_test_runs_are_apart() -> None:
-    one = twins.lorenz96(LorenzTwin(**LORENZ))
+def test_training_and_test_runs_are_disjoint() -> None:
+    one = twins.lorenz96(Lorenz96(**LORENZ))
     assert not any(torch.equal(a, b) for a in one.train.inputs for b in one.test.inputs)
 
 
 def test_the_truth_is_simulated_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = twins.lorenz96(LorenzTwin(**LORENZ))
+    one = twins.lorenz96(Lorenz96(**LORENZ))
     monkeypatch.setattr(TwoLevelLorenz96, "step", lambda *_: pytest.fail("simulated again"))
-    assert torch.equal(twins.lorenz96(LorenzTwin(**LORENZ)).train.inputs, one.train.inputs)
+    assert torch.equal(twins.lorenz96(Lorenz96(**LORENZ)).train.inputs, one.train.inputs)
 
 
-def test_a_damaged_file_of_the_cache_is_made_again(tmp_path: Path) -> None:
-    one = twins.lorenz96(LorenzTwin(**LORENZ))
+def test_a_damaged_cache_file_is_replaced(tmp_path: Path) -> None:
+    one = twins.lorenz96(Lorenz96(**LORENZ))
     (kept,) = (tmp_path / "weather").iterdir()
     kept.write_bytes(kept.read_bytes()[:200])
-    assert torch.equal(twins.lorenz96(LorenzTwin(**LORENZ)).train.inputs, one.train.inputs)
+    assert torch.equal(twins.lorenz96(Lorenz96(**LORENZ)).train.inputs, one.train.inputs)
 
 
-def test_settings_that_do_not_fit() -> None:
+def test_invalid_settings_raise() -> None:
     with pytest.raises(SrkdError, match="teacher_size 66 must not exceed size 64"):
-        twins.barotropic(BarotropicTwin(**{**PLANE, "teacher_size": 66}))
-    with pytest.raises(SrkdError, match=r"lead 0.12 is no whole number of time steps of 0.05"):
-        twins.lorenz96(LorenzTwin(**{**LORENZ, "lead": 0.12}))
+        twins.barotropic(Barotropic(**{**PLANE, "teacher_size": 66}))
+    with pytest.raises(SrkdError, match=r"lead 0.12 is not a whole number of time steps of 0.05"):
+        twins.lorenz96(Lorenz96(**{**LORENZ, "lead": 0.12}))
     with pytest.raises(SrkdError, match=r"two-level Lorenz-96 blew up at step \d+ of \d+.*Courant number"):
-        twins.lorenz96(LorenzTwin(**{**LORENZ, "dt": 0.05, "spin_up": 5.0}))
+        twins.lorenz96(Lorenz96(**{**LORENZ, "dt": 0.05, "spin_up": 5.0}))
     with pytest.raises(SrkdError, match=r"Lorenz-96 blew up at step \d+ of 20.*Courant number"):
-        twins.lorenz96(LorenzTwin(**{**LORENZ, "lead": 20.0, "teacher_dt": 1.0, "times": 1}))
+        twins.lorenz96(Lorenz96(**{**LORENZ, "lead": 20.0, "teacher_dt": 1.0, "times": 1}))
 
 
-def test_the_teacher_predictions_live_as_from_its_cache() -> None:
-    found = twins.lorenz96(LorenzTwin(**LORENZ))
+def test_live_and_cached_teacher_are_equal() -> None:
+    found = twins.lorenz96(Lorenz96(**LORENZ))
     assert found.simulate is not None
     index = torch.tensor([4, 1])
     batch = {"input": found.train.inputs[index], "target": found.train.target[index], "index": index}
@@ -110,7 +109,7 @@ def test_the_teacher_predictions_live_as_from_its_cache() -> None:
     assert torch.allclose(live, cached, atol=1e-6) and live.shape == (2, 1, 8)
 
 
-def test_the_truth_stands_in_where_the_teacher_says_nothing() -> None:
+def test_the_truth_replaces_missing_teacher_forecasts() -> None:
     target, forecasts = torch.tensor([[1.0, 2.0]]), torch.tensor([[float("nan"), 5.0]])
     prediction = SimulationTeacher.cached(forecasts)({"target": target, "index": torch.tensor([0])})
     assert prediction.output.tolist() == [[1.0, 5.0]]
