@@ -1,4 +1,4 @@
-"""The losses and taps of srkd in a training loop of your own: no recipe, no engine."""
+"""The losses and taps of srkd in your own training loop, without a recipe."""
 
 import torch
 
@@ -10,18 +10,19 @@ teacher = networks.build({"type": "EDSR", "num_feat": 32, "num_block": 4}, scale
 student = networks.build({"type": "EDSR", "num_feat": 8, "num_block": 2}, scale=2)
 lr, hr = torch.rand(4, 3, 16, 16), torch.rand(4, 3, 32, 32)
 
-looks_at, shows = Taps(student, ["body.1"]), Taps(teacher, ["body.3"])
+student_taps, teacher_taps = Taps(student, ["body.1"]), Taps(teacher, ["body.3"])
 output_kd, feature_kd = losses.build("output", norm="l1"), losses.build("fitnet")
-with looks_at, shows:
+with student_taps, teacher_taps:
     student(lr), teacher(lr)
-feature_kd.prepare(looks_at.features["body.1"], shows.features["body.3"])  # 8 channels to 32: a learned projection
+# Creates a learned projection from 8 to 32 channels.
+feature_kd.prepare(student_taps.features["body.1"], teacher_taps.features["body.3"])
 optimiser = torch.optim.Adam([*student.parameters(), *feature_kd.parameters()], lr=1e-4)
 
 for step in range(20):
-    with looks_at, shows:
-        ours, theirs = student(lr), teacher(lr)
-    loss = torch.nn.functional.l1_loss(ours, hr) + output_kd(ours, theirs)
-    loss = loss + 1e-4 * feature_kd(looks_at.features["body.1"], shows.features["body.3"])
+    with student_taps, teacher_taps:
+        sr, teacher_sr = student(lr), teacher(lr)
+    loss = torch.nn.functional.l1_loss(sr, hr) + output_kd(sr, teacher_sr)
+    loss = loss + 1e-4 * feature_kd(student_taps.features["body.1"], teacher_taps.features["body.3"])
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
