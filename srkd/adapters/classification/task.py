@@ -62,9 +62,9 @@ class Task(DistilledTask):
 
     def load_trained(self, path: str) -> nn.Module:
         known = self._read(path)[1]
-        ours, theirs = len(self.images.classes), len(known["classes"])
-        if ours != theirs:
-            raise SrkdError(f"{path}: a network with {theirs} classes, but {self.root} has {ours}: train it on that")
+        expected, found = len(self.images.classes), len(known["classes"])
+        if expected != found:
+            raise SrkdError(f"{path}: a network with {found} classes, but {self.root} has {expected}: train it on that")
         return super().load_trained(path)
 
     def make_teacher(self) -> Teacher:

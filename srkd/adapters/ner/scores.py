@@ -39,8 +39,8 @@ def count(true: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> 
     except ImportError as error:
         raise SrkdError("scoring named entities needs seqeval: pip install 'srkd[adapters]'") from error
     found = Counts()
-    for theirs, ours in zip(true, predicted, strict=True):
-        truth, guess = set(get_entities(list(theirs))), set(get_entities(list(ours)))
+    for true_tags, predicted_tags in zip(true, predicted, strict=True):
+        truth, guess = set(get_entities(list(true_tags))), set(get_entities(list(predicted_tags)))
         for counter, entities in ((found.true, truth), (found.predicted, guess), (found.right, truth & guess)):
             counter.update(kind for kind, _, _ in entities)
     return found

@@ -20,5 +20,7 @@ def accuracy_by_sample(right: NDArray[np.bool_], most: int = 100) -> dict[str, f
 
 def macro_f1(predicted: Labels, labels: Labels, classes: int) -> float:
     """Mean over classes of 2 hits / (predicted + true), in percent; a class that occurs in neither counts as 0."""
-    hits, ours, theirs = (np.bincount(x, minlength=classes) for x in (labels[predicted == labels], predicted, labels))
-    return float(100 * (2 * hits / np.maximum(ours + theirs, 1)).mean())
+    hits, predicted_counts, true_counts = (
+        np.bincount(x, minlength=classes) for x in (labels[predicted == labels], predicted, labels)
+    )
+    return float(100 * (2 * hits / np.maximum(predicted_counts + true_counts, 1)).mean())

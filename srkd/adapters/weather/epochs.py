@@ -66,7 +66,7 @@ def reached(variants: Curves) -> list[dict[str, Any]]:
         mean = seeds.mean(0)
         epochs = first_at_most(mean, control.min())
         both = zip(seeds, variants["control"], strict=False)
-        pairs = [(first_at_most(own, theirs.min()), int(theirs.argmin()) + 1) for own, theirs in both]
+        pairs = [(first_at_most(own, reference.min()), int(reference.argmin()) + 1) for own, reference in both]
         rows.append(
             {
                 "variant": name,

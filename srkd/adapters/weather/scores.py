@@ -22,10 +22,10 @@ def skill(error: Tensor, reference: Tensor) -> float:
     If the error of the reference is 0, the skill is 0 for a perfect forecast and -inf otherwise.
     """
     both = torch.isfinite(reference)
-    ours, theirs = (float(e[both].double().square().mean()) for e in (error, reference))
-    if theirs == 0:
-        return 0.0 if ours == 0 else -math.inf
-    return 1 - ours / theirs
+    mse, reference_mse = (float(e[both].double().square().mean()) for e in (error, reference))
+    if reference_mse == 0:
+        return 0.0 if mse == 0 else -math.inf
+    return 1 - mse / reference_mse
 
 
 def scores(forecast: Tensor, weather: Weather, quantity: int) -> dict[str, float]:

@@ -191,8 +191,8 @@ def compared(path: Path, names: tuple[str, ...], changes: dict[str, Any], root: 
 def test_committed_studies_of_distillation_run_on_a_small_sample(table: Path, tmp_path: Path) -> None:
     folder = STUDIES / "recommender_explicit"
     own = {"data": {"root": str(table)}, "batch_size": 50, "train": {"total_iter": 2}}
-    made = merge(recipes.read(folder / "teacher_movielens.yml"), {**own, "name": "teacher"})
-    file = {"network_teacher": {"file": Run(made, tmp_path, quiet=True).train()["models"]["net"]}}
+    teacher = merge(recipes.read(folder / "teacher_movielens.yml"), {**own, "name": "teacher"})
+    file = {"network_teacher": {"file": Run(teacher, tmp_path, quiet=True).train()["models"]["net"]}}
     names = ("control", "rd", "cd", "de_rrd", "bd", "ftd")
     assert "ndcg_graded@10" in compared(folder / "movielens.yml", names, {**own, **file}, tmp_path)
 
