@@ -1,1 +1,1 @@
-"""Speed on this machine: training steps, inference and the folder job, beside BasicSR's own way."""
+"""Speed on this machine: training, inference and upscaling a folder, compared with BasicSR."""

@@ -1,12 +1,12 @@
-"""How fast BasicSR itself trains here: what srkd's own loop is measured against.
+"""Training speed of BasicSR itself, the baseline for srkd's training loop.
 
-The loop is that of `basicsr.train` around BasicSR's own data set, loader, prefetcher and SRModel: PNG files decoded for
-every sample, two workers (one on one core), float32, Adam, L1. Logging, checkpoints, validation and EMA are left out,
-all to BasicSR's advantage. Live distillation, which BasicSR does not have, is written the way its models are: the
-teacher runs on every batch, and the loss gains an L1 to its output.
+The loop is that of `basicsr.train` with BasicSR's data set, loader, prefetcher and SRModel: PNG files decoded for every
+sample, two workers (one on a single core), float32, Adam, L1. Logging, checkpoints, validation and EMA are omitted,
+which favours BasicSR. BasicSR has no distillation; here it is added in the style of its models: the teacher runs on
+every batch, and an L1 loss to its output is added.
 
-Both ways must be timed on an idle machine: with as many OpenMP threads as cores, a single other process that computes
-makes the threads wait for each other, and a step was seen to take twenty times as long.
+Time both on an idle machine: with as many OpenMP threads as cores, one other busy process makes the threads wait for
+each other, and a step can take twenty times as long.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from srkd.integrations import basicsr
 
 GT_SIZE, BATCH = 96, 16
 WORKERS = min(2, len(os.sched_getaffinity(0)))  # torch warns of more workers than cores
-_WARM_UP = 5  # steps until the workers have started and the allocator has what it needs
+_WARM_UP = 5  # steps until the workers have started and the allocator has settled
 
-ImagePairs = Sequence[np.ndarray]
+Images = Sequence[np.ndarray]
 Step = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Speed:
-    """`steps` training steps took `seconds` of wall-clock time, their data included."""
+    """`steps` training steps, including data loading, took `seconds` of wall-clock time."""
 
     steps: int
     seconds: float
@@ -48,18 +48,18 @@ class Speed:
 
     @property
     def milliseconds(self) -> float:
-        """Of one step."""
+        """Milliseconds per step."""
         return 1000 * self.seconds / self.steps
 
 
 def training_speed(
     network: Mapping[str, Any],
-    hr: ImagePairs,
-    lr: ImagePairs,
+    hr: Images,
+    lr: Images,
     seconds: float = 10.0,
     teacher: Mapping[str, Any] | None = None,
 ) -> Speed:
-    """Time BasicSR's training steps for about `seconds`, after a few that are not counted.
+    """Time BasicSR's training steps for about `seconds`, after a warm-up.
 
     Args: as `training`.
     """
@@ -78,18 +78,18 @@ def timed(step: Step, seconds: float) -> Speed:
 
 @contextmanager
 def training(
-    network: Mapping[str, Any], hr: ImagePairs, lr: ImagePairs, teacher: Mapping[str, Any] | None = None
+    network: Mapping[str, Any], hr: Images, lr: Images, teacher: Mapping[str, Any] | None = None
 ) -> Iterator[Step]:
-    """BasicSR, ready to train: the block gets a function that does one step, so that rounds of two ways can take turns.
+    """Set up BasicSR for training and yield a function that runs one step.
 
     Args:
         network: {type, **options} of BasicSR's registry; its `upscale` is the scale.
-        hr, lr: uint8 RGB (H, W, 3), an image each and its low resolution; written as PNG files into a folder that goes
-            when the block ends. HR must be at least 96 x 96.
+        hr, lr: images and their low resolutions, uint8 RGB (H, W, 3); written as PNG files into a temporary folder. HR
+            must be at least 96 x 96.
         teacher: {type, **options} of a network that runs on every batch; None trains without distillation.
 
     Raises:
-        SrkdError: basicsr is not installed, a network that it does not build, or images that do not fit.
+        SrkdError: basicsr is not installed or does not have the network, or the image sizes do not match.
     """
     package, scale = basicsr.package(), int(network["upscale"])
     _check(hr, lr, scale)
@@ -112,7 +112,7 @@ def training(
                 step()
             yield step
         finally:
-            batches.close()  # and with it the workers, which read from the folder
+            batches.close()  # also stops the workers, which read from the folder
 
 
 def _batches(package: Any, folder: Path, scale: int) -> Generator[dict[str, Any], None, None]:
@@ -163,7 +163,7 @@ def _options(network: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _live(model: Any, teacher: torch.nn.Module) -> Callable[[int], None]:
-    """SRModel's step with a teacher in it."""
+    """SRModel's training step with a teacher."""
 
     def optimise(current_iter: int) -> None:
         model.optimizer_g.zero_grad()
@@ -178,7 +178,7 @@ def _live(model: Any, teacher: torch.nn.Module) -> Callable[[int], None]:
     return optimise
 
 
-def _check(hr: ImagePairs, lr: ImagePairs, scale: int) -> None:
+def _check(hr: Images, lr: Images, scale: int) -> None:
     if not hr or len(hr) != len(lr):
         raise SrkdError(f"BasicSR's baseline needs a low resolution for every image, got {len(hr)} and {len(lr)}")
     for number, (high, low) in enumerate(zip(hr, lr, strict=True)):
@@ -190,7 +190,7 @@ def _check(hr: ImagePairs, lr: ImagePairs, scale: int) -> None:
             )
 
 
-def _write(folder: Path, hr: ImagePairs, lr: ImagePairs) -> None:
+def _write(folder: Path, hr: Images, lr: Images) -> None:
     import cv2
 
     for name, images in (("HR", hr), ("LR", lr)):

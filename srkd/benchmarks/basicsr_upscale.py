@@ -1,6 +1,6 @@
-"""How fast BasicSR itself upscales here: its functions, as its own inference scripts call them.
+"""Upscaling speed of BasicSR itself, with the functions that its inference scripts call.
 
-It runs in a process of its own, because srkd changes how memory is freed in this one, which helps any eager code.
+Runs in a subprocess, because srkd changes the allocator's settings in this process, which speeds up any eager code.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from srkd.integrations import basicsr
 
 @contextmanager
 def stock_process() -> Iterator[ProcessPoolExecutor]:
-    """A process with torch's and the allocator's own settings, for the functions below."""
+    """A subprocess with the default settings of torch and the allocator, for the functions below."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         yield pool
 
 
 def upscale_folder(spec: Mapping[str, Any], weights: str, files: Sequence[Path], output: Path) -> float:
-    """Upscale images one after the other in fp32: `cv2.imread`, `img2tensor`, the network, `tensor2img`,
-    `cv2.imwrite`; returns the seconds it took, loading the network not counted.
+    """Upscale images one after the other in fp32: `cv2.imread`, `img2tensor`, the network, `tensor2img`, `cv2.imwrite`.
+    Returns the seconds without loading the network.
 
     Args:
         spec: one of BasicSR's networks, `{type, **options}`.
-        weights: safetensors of its weights.
+        weights: path of its weights as safetensors.
     """
     import cv2
 

@@ -1,7 +1,7 @@
-"""Networks on this machine: models x runtimes x precisions x sizes, each measured in a process of its own.
+"""Inference speed on this machine: models x runtimes x precisions x sizes, each measured in a subprocess.
 
-A process each, so that the peak of memory is that of one network, and no way of running gains or loses by what another
-has left behind (the allocator's settings, its caches, threads).
+With a subprocess each, the peak memory is that of one network, and no measurement is affected by the state that another
+leaves behind (allocator settings, caches, threads).
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Say = Callable[[str], None]
 Size = tuple[int, int]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 _MAX_DROP = 0.1  # dB that int8 may lose on the calibration images
-STOCK = ("stock", "fp32")  # torch's eager mode as it comes, NCHW
+STOCK = ("stock", "fp32")  # torch's default eager mode, NCHW
 
 
 def available() -> list[tuple[str, str]]:
@@ -58,8 +58,8 @@ def available() -> list[tuple[str, str]]:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The runtimes and precisions to measure; None is all. Raises SrkdError for a name that there is not."""
+class Selection:
+    """The runtimes and precisions to measure; None means all. Raises SrkdError for unknown names."""
 
     runtimes: Sequence[str] | None = None
     precisions: Sequence[str] | None = None
@@ -80,54 +80,54 @@ class Wanted:
         ]
         if not chosen:
             raise SrkdError(
-                f"no runtime has that precision; there are {', '.join('/'.join(backend) for backend in available())}"
+                f"no runtime has that precision; available: {', '.join('/'.join(backend) for backend in available())}"
             )
         return chosen
 
 
 def inference(
-    models: Sequence[str], wanted: Wanted, sizes: Sequence[Size], data: str | None, seconds: float, say: Say
+    models: Sequence[str], selection: Selection, sizes: Sequence[Size], data: str | None, seconds: float, say: Say
 ) -> list[dict[str, Any]]:
-    """Measure everything; a row each, of `COLUMNS`, and `protocol` where there is PSNR.
+    """Measure all combinations; a row each with `COLUMNS`, and with `protocol` if PSNR is measured.
 
     Args:
         models: zoo names or checkpoints.
         sizes: (width, height) of the input.
-        data: HR images for PSNR by the field's protocol, or None for none.
-        seconds: how long each latency and each machine peak is measured.
+        data: HR images for PSNR by the usual protocol, or None to skip it.
+        seconds: time of each measurement, of a latency or of the machine's peak.
 
     Raises:
-        SrkdError: as `load_network`, `open_set` and `Wanted.available`.
+        SrkdError: as `load_network`, `open_set` and `Selection.available`.
     """
     rows = []
     peaks = {
-        precision: _apart(peak_flops, precision, seconds)
-        for precision in {backend[1] for backend in wanted.available()}
+        precision: _in_subprocess(peak_flops, precision, seconds)
+        for precision in {backend[1] for backend in selection.available()}
     }
     for model in models:
-        for runtime, precision in wanted.available():
+        for runtime, precision in selection.available():
             for width, height in sizes:
                 say(f"{model} {runtime} {precision} {width}x{height}")
-                row = _apart(measure, model, (runtime, precision), (width, height), data, seconds)
+                row = _in_subprocess(measure, model, (runtime, precision), (width, height), data, seconds)
                 peak = peaks[precision]
-                done = 2e12 * row["G multiply-adds"] / row["ms"]
-                row["% of peak"] = None if peak is None else round(100 * done / peak, 1)
+                flops = 2e12 * row["G multiply-adds"] / row["ms"]
+                row["% of peak"] = None if peak is None else round(100 * flops / peak, 1)
                 rows.append(row)
     return rows
 
 
-def _apart(function: Callable[..., Any], *arguments: Any) -> Any:
+def _in_subprocess(function: Callable[..., Any], *arguments: Any) -> Any:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 @torch.inference_mode()
 def measure(model: str, backend: tuple[str, str], size: Size, data: str | None, seconds: float) -> dict[str, Any]:
-    """One row without its share of the peak. Peak memory is what this process gained while the network ran."""
+    """One row without "% of peak". Peak memory is the growth of this process while the network ran."""
     loaded = Model.load(model)
     width, height = size
     macs = multiply_adds(loaded.network, loaded.scale, height * loaded.scale, width * loaded.scale)
-    held = activations(loaded.network) * width * height
+    activation_count = activations(loaded.network) * width * height
     row = {
         "model": loaded.name,
         "runtime": backend[0],
@@ -137,37 +137,37 @@ def measure(model: str, backend: tuple[str, str], size: Size, data: str | None, 
         "images/s": None,
         "G multiply-adds": round(macs / 1e9, 3),
         "parameters": parameters(loaded.network),
-        "M activations": round(held / 1e6, 1),
+        "M activations": round(activation_count / 1e6, 1),
         "peak MB": None,
         "PSNR": None,
     }
     image = tiled(calibration_images(loaded.scale, count=1).pairs[0].lr, height, width)
-    prediction: Callable[[np.ndarray], np.ndarray]
+    predict: Callable[[np.ndarray], np.ndarray]
     if backend == STOCK:
         x = torch.from_numpy(image).permute(0, 3, 1, 2).float().div(255).contiguous()
         timed = lambda: loaded.network(x)  # noqa: E731
         multiple, minimum = loaded.multiple, loaded.minimum
-        prediction = lambda lr: to_image(  # noqa: E731
+        predict = lambda lr: to_image(  # noqa: E731
             run(loaded.network, to_tensor(lr), loaded.scale, multiple, minimum=minimum)
         )
     else:
         engine = Autotuner(loaded, _MAX_DROP, lambda line: None).engine(backend)
         timed = lambda: engine(image)  # noqa: E731
-        prediction = lambda lr: engine(lr[None])[0]  # noqa: E731
+        predict = lambda lr: engine(lr[None])[0]  # noqa: E731
     before = _peak_mb()
     ms = median_ms(timed, seconds)
     row |= {"ms": round(ms, 2), "images/s": round(1000 / ms, 2), "peak MB": round(_peak_mb() - before)}
-    return row if data is None else row | _quality(prediction, loaded.scale, data)
+    return row if data is None else row | _quality(predict, loaded.scale, data)
 
 
-def _quality(prediction: Callable[[np.ndarray], np.ndarray], scale: int, data: str) -> dict[str, Any]:
+def _quality(predict: Callable[[np.ndarray], np.ndarray], scale: int, data: str) -> dict[str, Any]:
     images = evaluation_images(data, scale)
-    psnr = images.psnr([prediction(pair.lr) for pair in images.pairs])
+    psnr = images.psnr([predict(pair.lr) for pair in images.pairs])
     return {"PSNR": round(psnr, 3), "protocol": images.protocol.as_dict()}
 
 
 def activations(network: nn.Module) -> float:
-    """Values that the convolutions put out for each pixel of input, the field's measure of memory traffic."""
+    """Number of output values of all convolutions per input pixel, the usual measure of memory traffic."""
     total = 0
 
     def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -182,8 +182,8 @@ def activations(network: nn.Module) -> float:
 
 
 def peak_flops(precision: str, seconds: float) -> float | None:
-    """Operations a second of the machine in a precision, at its best: of two 2048 x 2048 matrices in torch; int8, which
-    torch is slow at, of four 3x3 convolutions of 256 channels in OpenVINO, None where that is not installed."""
+    """Peak operations per second of this machine in a precision, from a product of 2048 x 2048 matrices in torch; for
+    int8 from four 3x3 convolutions of 256 channels in OpenVINO (torch is slow in int8), or None without OpenVINO."""
     if precision == "int8":
         return _int8_flops(seconds) if ("openvino", "int8") in backends.available() else None
     a = torch.rand(2048, 2048).to(_DTYPES[precision])
@@ -225,9 +225,8 @@ def size_named(text: str) -> Size:
 
 
 def write(rows: Sequence[dict[str, Any]], folder: Path) -> None:
-    """inference.json, inference.md, report.html and, where there is PSNR, pareto.svg: quality against time, a point a
-    row."""
-    shown = sections.pareto(rows, COLUMNS[:4], "ms", "PSNR", "Every row; up and to the left is better.")
+    """Write inference.json, inference.md, report.html and, if PSNR was measured, pareto.svg (PSNR against time)."""
+    shown = sections.pareto(rows, COLUMNS[:4], "ms", "PSNR", "One point per row; up and to the left is better.")
     report.write(folder, "inference", rows, COLUMNS, plots=shown)
     for section in shown:
         write_bytes(folder / "pareto.svg", plots.draw(section["plot"]))

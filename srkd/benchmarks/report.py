@@ -1,4 +1,4 @@
-"""What a benchmark leaves in a folder: <name>.json, <name>.md and report.html."""
+"""The files of a benchmark: <name>.json, <name>.md and report.html."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def write(
     """Write the three files.
 
     Args:
-        name: what was measured: "training", "inference".
-        result: what the JSON file holds; by default the table.
-        remarks: lines under the table.
-        plots: further sections of the page.
+        name: name of the benchmark, e.g. "training" or "inference".
+        result: content of the JSON file; by default the table.
+        remarks: lines below the table.
+        plots: further sections of the HTML report.
     """
-    # PSNR of equal images is infinite, a number that JSON does not have.
+    # PSNR of equal images is infinite, which JSON cannot represent.
     plain = tables.as_json(rows, columns) if result is None else json.dumps(result)
     write_json(folder / f"{name}.json", json.loads(plain, parse_constant=lambda word: str(float(word))))
     write_text(folder / f"{name}.md", "\n\n".join([tables.markdown(rows, columns), *remarks]) + "\n")

@@ -1,4 +1,4 @@
-"""srkd's training against BasicSR's own, in one run on one machine: steps per second with their data."""
+"""Training speed of srkd against BasicSR, in one run on one machine: steps per second including data loading."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ COLUMNS = ["work", "BasicSR's way (steps/s)", "srkd (steps/s)", "ratio"]
 
 
 def training(folder: Path, seconds: float) -> dict[str, Any]:
-    """Time the 50 K student's training steps, supervised and distilled from EDSR-baseline, both ways.
+    """Time training steps of the 50 K student, supervised and distilled from EDSR-baseline, in BasicSR and srkd.
 
-    16 patches of 48x48 LR, x2, L1, Adam. BasicSR's way: PNG decoded in 2 workers, fp32, and for distillation the
-    teacher in every step. srkd's: its defaults on this machine, the teacher's outputs cached.
+    16 patches of 48x48 LR, x2, L1, Adam. BasicSR: PNG decoded in 2 workers, fp32, and for distillation the teacher in
+    every step. srkd: its defaults on this machine, with cached teacher outputs.
 
     Args:
-        folder: HR images; the same for both.
-        seconds: how long each of the four is measured, after a warm-up.
+        folder: HR images, used by both.
+        seconds: time of each of the four measurements, after a warm-up.
 
     Returns:
         {"rows": for a table, "supervised": {"basicsr", "srkd"}, "distilled": {...}, "kd_step_cost"}: steps per second,
-        and the duration of a distilled step over that of one without.
+        and the ratio of a distilled step's duration to a supervised one's.
     """
     from srkd.benchmarks import basicsr_training
 
@@ -48,16 +48,18 @@ def training(folder: Path, seconds: float) -> dict[str, Any]:
         torch.manual_seed(0)
         save_weights(teacher, networks.build(TEACHER).state_dict(), {"network": TEACHER, "scale": 2})
         measured: dict[str, dict[str, float]] = {"supervised": {}, "distilled": {}}
-        for work, ours in measured.items():
-            say(f"{work}: BasicSR's way")
-            their_teacher = TEACHER if work == "distilled" else None
-            speed = basicsr_training.training_speed(STUDENT, hr, lr, seconds, their_teacher)
-            ours["basicsr"] = speed.steps_per_second
-        # BasicSR first: keeping freed memory helps any eager code in this process and is part of srkd's way.
+        for work, speeds in measured.items():
+            say(f"{work}: BasicSR")
+            teacher_spec = TEACHER if work == "distilled" else None
+            speed = basicsr_training.training_speed(STUDENT, hr, lr, seconds, teacher_spec)
+            speeds["basicsr"] = speed.steps_per_second
+        # BasicSR runs first: keeping freed memory is part of srkd and would speed up any eager code in this process.
         keep_freed_memory()
-        for work, ours in measured.items():
+        for work, speeds in measured.items():
             say(f"{work}: srkd")
-            ours["srkd"] = steps_per_second(_recipe(folder, teacher if work == "distilled" else None, scratch), seconds)
+            speeds["srkd"] = steps_per_second(
+                _recipe(folder, teacher if work == "distilled" else None, scratch), seconds
+            )
     rows = [
         {
             "work": f"50 K student, {work}",
@@ -87,7 +89,7 @@ def _recipe(folder: Path, teacher: Path | None, scratch: str) -> dict[str, Any]:
 
 
 LOSS_COLUMNS = ["loss", "ms", "share of a supervised step"]
-# Losses that compare several layers need more than one; the others are measured at the last block's output.
+# Layers for feature losses: several for losses that compare lists of layers, else the output of the last block.
 _LAYERS = {
     "single": {"student": "body.7", "teacher": "body.15"},
     "list": {"student": "body.{3,7}", "teacher": "body.{7,15}"},
@@ -95,14 +97,14 @@ _LAYERS = {
 
 
 def loss_costs(folder: Path, seconds: float) -> dict[str, Any]:
-    """What each loss adds to a training step of the 50 K student, on answers of EDSR-baseline that are cached.
+    """Cost of each loss in a training step of the 50 K student, with cached outputs of EDSR-baseline.
 
-    Every loss that an SR recipe can name with its default options is measured, beside L1 to the ground truth, on one
-    bank of patches; the supervised step is measured on the same bank, before and after.
+    Each loss that an SR recipe can use with default options is added to L1 to the ground truth, on the same bank of
+    patches. The supervised step is measured on that bank before and after.
 
     Args:
         folder: HR images.
-        seconds: how long each is measured.
+        seconds: time of each measurement.
 
     Returns:
         {"rows": for a table, "supervised_ms", "left_out": {loss: why}}.
@@ -143,7 +145,7 @@ def loss_costs(folder: Path, seconds: float) -> dict[str, Any]:
 
 
 def steps_per_second(recipe: dict[str, Any], seconds: float, warm_up: int = 5) -> float:
-    """Speed of the training loop on a recipe, everything in it: data, teacher, backward, update."""
+    """Steps per second of the training loop for a recipe, including data, teacher, backward pass and update."""
     (task,) = Run(recipe, quiet=True).set_up()
     times: list[float] = []
 

@@ -1,4 +1,4 @@
-"""A folder of images upscaled by srkd and by BasicSR's way, in one run on one machine: from files to files."""
+"""Time upscaling a folder of images, files to files, with srkd and with BasicSR, in one run on one machine."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ def against_basicsr(
     size: tuple[int, int],
     rounds: int,
     say: Callable[[str], None],
-    wish: BackendSpec | None = None,
+    backend: BackendSpec | None = None,
 ) -> dict[str, Any]:
-    """Time both ways in turn, each once without the clock and then `rounds` times.
+    """Time srkd and BasicSR alternately for `rounds` rounds, after one warm-up round.
 
     Args:
-        model: zoo name or checkpoint of a network that BasicSR has too.
-        data: data set or folder of images at least as large as `size`; `count` are cut to that, in the middle.
+        model: zoo name or checkpoint of a network that BasicSR also has.
+        data: data set or folder of images; `count` images of at least `size` are centre-cropped to it.
         size: (width, height).
-        wish: srkd's runtime and precision; by default the fastest that is good enough (`srkd.inference.autotune`).
+        backend: srkd's runtime and precision; by default selected by `srkd.inference.autotune`.
 
     Returns:
-        {"rows", "seconds": {"basicsr", "srkd"}: medians, "ratio", "psnr_to_fp32": the lowest of an image}.
+        {"rows", "seconds": {"basicsr", "srkd"}: medians, "ratio", "psnr_to_fp32": the lowest PSNR of an image in dB}.
 
     Raises:
-        SrkdError: too few images of that size, or a network that BasicSR does not have.
+        SrkdError: too few images of that size, or BasicSR does not have the network.
     """
     from srkd.benchmarks import basicsr_upscale
 
@@ -58,7 +58,7 @@ def against_basicsr(
     with tempfile.TemporaryDirectory() as scratch, basicsr_upscale.stock_process() as stock:
         root = Path(scratch)
         files = cut(data, root / "in", count, size)
-        opened.engine = engine_for(opened, wish or BackendSpec(), say)
+        opened.engine = engine_for(opened, backend or BackendSpec(), say)
         weights = root / "weights.safetensors"
         save_weights(weights, Model.load(model).network.state_dict(), {})
         jobs = plan_jobs([str(root / "in")], root / "srkd", "png", "", False)
@@ -66,10 +66,10 @@ def against_basicsr(
         for number in range(rounds + 1):
             stock_job = stock.submit(basicsr_upscale.upscale_folder, spec, str(weights), files, root / "basicsr")
             times["basicsr"].append(stock_job.result())
-            times["srkd"].append(_ours(opened, jobs))
+            times["srkd"].append(_seconds_of_srkd(opened, jobs))
             say(f"round {number} of {rounds}: BasicSR {times['basicsr'][-1]:.2f} s, srkd {times['srkd'][-1]:.2f} s")
         agreement = [psnr_between(root / "basicsr" / f.name, root / "srkd" / f.name) for f in files]
-    seconds = {way: statistics.median(values[1:]) for way, values in times.items()}
+    seconds = {name: statistics.median(values[1:]) for name, values in times.items()}
     return {
         "rows": [
             {"way": "BasicSR", **_speed(seconds["basicsr"], count), COLUMNS[3]: None},
@@ -87,10 +87,10 @@ def against_basicsr(
 
 
 def cut(data: str, output: Path, count: int, size: tuple[int, int]) -> list[Path]:
-    """The middle of the first `count` images of a data set or folder that are large enough, as PNGs in `output`.
+    """Write centre crops of the first `count` large enough images of a data set or folder as PNGs into `output`.
 
     Raises:
-        SrkdError: there are fewer.
+        SrkdError: too few images are large enough.
     """
     width, height = size
     files: list[Path] = []
@@ -107,11 +107,11 @@ def cut(data: str, output: Path, count: int, size: tuple[int, int]) -> list[Path
 
 
 def psnr_between(a: Path, b: Path) -> float:
-    """PSNR in dB of two image files, over all channels; infinite where they are equal."""
+    """PSNR in dB of two image files over all channels; infinite if they are equal."""
     return psnr(read_rgb(a).astype(np.float64), read_rgb(b).astype(np.float64))
 
 
-def _ours(model: Model, jobs: list[Job]) -> float:
+def _seconds_of_srkd(model: Model, jobs: list[Job]) -> float:
     began = time.perf_counter()
     upscale_files(model, jobs, Options(), lambda line: None, lambda done: None)
     return time.perf_counter() - began
@@ -124,5 +124,5 @@ def _speed(seconds: float, count: int) -> dict[str, float]:
 def _stock_spec(model: Model) -> dict[str, Any]:
     spec = model.meta.get("network", {})
     if spec.get("type") not in basicsr.network_names() or spec.get("num_mid"):
-        raise SrkdError(f"{model.name}: BasicSR has no such network ({spec.get('type')}), so there is nothing to time")
+        raise SrkdError(f"{model.name}: BasicSR does not have this network ({spec.get('type')})")
     return {key: value for key, value in spec.items() if key != "num_mid"}

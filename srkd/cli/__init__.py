@@ -1,1 +1,1 @@
-"""The command line: a file a command, argument parsing only."""
+"""The command line: one module per command, argument parsing only."""

@@ -1,5 +1,5 @@
-"""Measure srkd on this machine: `training` and `upscale` against BasicSR's own way, the cost of each of the `losses`,
-and `inference`: models, runtimes, precisions and sizes."""
+"""Measure srkd on this machine: `training` and `upscale` against BasicSR, the cost of each loss (`losses`), and
+`inference` over models, runtimes, precisions and sizes."""
 
 from __future__ import annotations
 
@@ -11,32 +11,36 @@ from srkd.terminal import tell
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    training = actions.add_parser("training", help="training steps per second beside BasicSR's")
-    losses = actions.add_parser("losses", help="what each loss adds to a training step")
+    training = actions.add_parser("training", help="training steps per second of srkd and BasicSR")
+    losses = actions.add_parser("losses", help="cost of each loss in a training step")
     for parser_, seconds in ((training, 20.0), (losses, 3.0)):
         parser_.add_argument("--data", required=True, metavar="FOLDER", help="HR images to train on")
-        parser_.add_argument("--seconds", type=float, default=seconds, help="time of each (default: %(default)s)")
+        parser_.add_argument(
+            "--seconds", type=float, default=seconds, help="time of each measurement (default: %(default)s)"
+        )
         _add_output(parser_)
-    _add_upscale(actions.add_parser("upscale", help="a folder of images, from files to files, beside BasicSR"))
+    _add_upscale(
+        actions.add_parser("upscale", help="upscale a folder of images, files to files, with srkd and BasicSR")
+    )
     _add_inference(actions.add_parser("inference", help="models x runtimes x precisions x sizes"))
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", metavar="DIR", help="folder for the table as JSON and Markdown, report.html")
+    parser.add_argument("-o", "--output", metavar="DIR", help="folder for the table (JSON, Markdown) and report.html")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _add_upscale(parser: argparse.ArgumentParser) -> None:
     add_trust(parser)
     add = parser.add_argument
-    add("--against", choices=["basicsr"], default="basicsr", help="the other way (default: %(default)s)")
-    add("--data", required=True, metavar="D", help="data set or folder of images, whose middle is cut out")
+    add("--against", choices=["basicsr"], default="basicsr", help="what to compare with (default: %(default)s)")
+    add("--data", required=True, metavar="D", help="data set or folder of images, which are centre-cropped")
     add("-m", "--model", default="auto", help="zoo name or checkpoint (default: the zoo's for x2)")
     add("--count", type=int, default=20, help="number of images (default: %(default)s)")
-    add("--size", default="510x340", metavar="WxH", help="what is cut out of each (default: %(default)s)")
-    add("--runtime", metavar="R", help="torch, openvino or onnxruntime (default: the fastest that is good enough)")
+    add("--size", default="510x340", metavar="WxH", help="size of the crops (default: %(default)s)")
+    add("--runtime", metavar="R", help="torch, openvino or onnxruntime (default: the fastest with sufficient quality)")
     add("--precision", metavar="P", help="fp32, bf16 or int8 (default: likewise)")
-    add("--rounds", type=int, default=3, help="both ways are timed in turn so often (default: %(default)s)")
+    add("--rounds", type=int, default=3, help="number of alternating timings of both (default: %(default)s)")
     _add_output(parser)
 
 
@@ -44,8 +48,8 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
     add_trust(parser)
     add = parser.add_argument
     add("-m", "--model", nargs="+", required=True, metavar="M", help="zoo names or checkpoints")
-    add("--runtime", nargs="+", metavar="R", help="only these (default: all that are installed)")
-    add("--precision", nargs="+", metavar="P", help="only these (default: all that a runtime has)")
+    add("--runtime", nargs="+", metavar="R", help="runtimes (default: all installed)")
+    add("--precision", nargs="+", metavar="P", help="precisions (default: all that a runtime supports)")
     add("--size", nargs="+", default=["1280x720"], metavar="WxH", help="input sizes (default: 1280x720)")
     add("--data", metavar="D", help="evaluation set for PSNR, e.g. a folder of HR images")
     add("--seconds", type=float, default=3.0, help="time of each measurement (default: %(default)s)")
@@ -83,8 +87,8 @@ def _inference(args: argparse.Namespace) -> int:
     from srkd.report import tables
 
     sizes = [benchmark.size_named(size) for size in args.size]
-    wanted = benchmark.Wanted(args.runtime, args.precision)
-    rows = benchmark.inference(args.model, wanted, sizes, args.data, args.seconds, tell)
+    selection = benchmark.Selection(args.runtime, args.precision)
+    rows = benchmark.inference(args.model, selection, sizes, args.data, args.seconds, tell)
     if args.output:
         benchmark.write(rows, Path(args.output))
     print(tables.as_json(rows, benchmark.COLUMNS) if args.json else tables.text(rows, benchmark.COLUMNS))
@@ -101,7 +105,7 @@ def _training(args: argparse.Namespace) -> int:
     if args.action == "training":
         result = benchmark.training(Path(args.data), args.seconds)
         columns = benchmark.COLUMNS
-        closing = [f"a distilled step takes {result['kd_step_cost']:.2f} times one without distillation"]
+        closing = [f"a distilled step takes {result['kd_step_cost']:.2f} times as long as a supervised step"]
     else:
         result = benchmark.loss_costs(Path(args.data), args.seconds)
         columns = benchmark.LOSS_COLUMNS

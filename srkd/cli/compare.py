@@ -1,10 +1,10 @@
 """Compare variants of a recipe with their control: several seeds, paired statistics, a verdict by rule.
 
-Writes experiments/<study>/: a folder a run, its result beside it, and results.json, results.md, report.html. What is
-finished is skipped, what was cut off goes on. Exit code 2 where some runs failed.
+Writes experiments/<study>/: a folder and a result for each run, and results.json, results.md, report.html. Finished
+runs are skipped, interrupted ones resumed. The exit code is 2 if some runs failed.
 
-With --judge, STUDY is a results.json, or a folder with such at any depth: their statistics are computed anew from the
-runs recorded in them, results.json and results.md are rewritten, and the verdicts that changed are printed.
+With --judge, STUDY is a results.json or a folder with such files at any depth. Their statistics are computed again from
+the recorded runs, results.json and results.md are rewritten, and changed verdicts are printed.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("study", metavar="STUDY", help="the study, a YAML file; with --judge: results")
+    parser.add_argument("study", metavar="STUDY", help="the study, a YAML file; with --judge: its results")
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="only every Nth run, from the Ith (1 to N)")
     parser.add_argument("--output", default="experiments", help="folder of studies (default: %(default)s)")
     parser.add_argument("--budget", metavar="TIME", help="stop after this time, state saved: 90s, 9m, 2h")
     parser.add_argument("--json", action="store_true", help="print results.json instead of the tables")
-    parser.add_argument("--dry-run", action="store_true", help="check every variant without training")
-    parser.add_argument("--judge", action="store_true", help="judge existing results anew; nothing is trained")
+    parser.add_argument("--dry-run", action="store_true", help="check all variants without training")
+    parser.add_argument(
+        "--judge", action="store_true", help="compute the verdicts of existing results again; nothing is trained"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,5 +65,5 @@ def _judge(args: argparse.Namespace) -> int:
         print(tables.results_json(changed))
     elif changed:
         print(tables.text(changed, [column for column in rejudge.COLUMNS if any(column in row for row in changed)]))
-    say(f"{len(files)} results judged anew, {len(changed)} verdicts changed")
+    say(f"{len(files)} results files judged again, {len(changed)} verdicts changed")
     return 0

@@ -1,4 +1,4 @@
-"""The main job on real photographs in minutes: train, distil, evaluate, upscale, report."""
+"""Demonstration in a few minutes on real photographs: train, distil, evaluate, upscale, report."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", metavar="FOLDER", help="photographs to use (default: those inside scikit-image)")
-    parser.add_argument("-o", "--output", default="demo", help="folder for everything (default: %(default)s)")
+    parser.add_argument("--data", metavar="FOLDER", help="photographs to use (default: those of scikit-image)")
+    parser.add_argument("-o", "--output", default="demo", help="output folder (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    parser.add_argument("--quick", action="store_true", help="small images and few steps: shows that it works")
+    parser.add_argument("--quick", action="store_true", help="small images and few steps, as a quick check")
 
 
 def run(args: argparse.Namespace) -> int:

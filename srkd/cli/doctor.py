@@ -1,6 +1,6 @@
-"""Look at what srkd runs on: versions, processor, GPU, extras, data, models, a speed test, and what to do.
+"""Check the environment: versions, processor, GPU, extras, data, models, speed; with advice.
 
-Takes about ten seconds. Exit code 1 where something is a problem; notes are not.
+Takes about ten seconds. The exit code is 1 if there are problems; notes do not count.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""PSNR and SSIM of models on data sets, per image and mean; NIQE and LPIPS where asked for.
+"""PSNR and SSIM of models on data sets, per image and mean; optionally NIQE and LPIPS.
 
-A model is a zoo name, a checkpoint file, or `bicubic`. A data set is a folder of HR images (LR is made by the
-protocol), HR:LR folders of pairs, or the name of a manifest. Writes results.json, results.md and report.html.
+A model is a zoo name, a checkpoint file, or `bicubic`. A data set is a folder of HR images (LR is generated
+by the protocol), HR:LR folders of pairs, or the name of a manifest. Writes results.json, results.md and report.html.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", nargs="+", required=True, metavar="D", help="HR folder, HR:LR folders, or a set's name"
     )
-    parser.add_argument("--scale", type=int, help="needed for bicubic alone; otherwise the models'")
+    parser.add_argument(
+        "--scale", type=int, help="required only if all models are bicubic; otherwise taken from the models"
+    )
     parser.add_argument("--self-ensemble", action="store_true", help="average over the 8 flips and rotations")
     parser.add_argument(
         "--metrics",

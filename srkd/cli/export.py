@@ -1,7 +1,7 @@
-"""Export a trained network to ONNX and OpenVINO, int8 too: files that were run and compared before they are kept.
+"""Export a trained network to ONNX and OpenVINO, in fp32 and int8; every file is run and compared before it is kept.
 
-A file that differs from torch, or loses more than --max-drop on the evaluation set, is not written (exit code 2); the
-table says why. The files say scale, colour, halo, licence and lineage in their metadata.
+A file whose output differs from torch, or that loses more than --max-drop on the evaluation set, is not kept (exit code
+2); the table gives the reason. The metadata of the files has scale, colour, halo, licence and lineage.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data",
         default="BSDS500/validation",
         metavar="D",
-        help="what the files are compared on: a name or a folder of HR (default: %(default)s)",
+        help="evaluation set to compare on: a name or a folder of HR images (default: %(default)s)",
     )
     add("--calibration", default="scikit_image", metavar="D", help="images for int8 (default: %(default)s)")
     add("--calibration-count", type=int, metavar="N", help="the first N of them (default: all)")

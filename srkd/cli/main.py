@@ -1,6 +1,6 @@
-"""`srkd <command>`: finds the command, turns mistakes into one line and an exit code.
+"""`srkd <command>`: runs the command and turns user errors into one line and an exit code.
 
-The exit codes of every command are those of `EXIT_CODES`. A traceback is printed for `--debug`, and for what is a bug.
+All commands share the exit codes in `EXIT_CODES`. A traceback is printed with `--debug`, and for bugs.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from srkd.trust import trusting
 
 EXIT_CODES = {
     0: "done, or stopped by its --budget with the state saved",
-    1: "a mistake in the input, or output that cannot be written: one line says what, where and what to do",
-    2: "wrong arguments; or some of several inputs failed, each named, and the others were done",
-    130: "interrupted (SIGINT); a training's state is saved, and no file is half-written",
-    143: "terminated (SIGTERM); likewise",
+    1: "invalid input, or output that cannot be written: one line states what, where and what to do",
+    2: "wrong arguments; or some of several inputs failed: these are named, and the others were processed",
+    130: "interrupted (SIGINT); the state of a training is saved, and no file is half-written",
+    143: "terminated (SIGTERM); as for 130",
 }
 
 
 def commands() -> list[str]:
-    """Every command: the files of this folder."""
+    """All commands: the modules of this package."""
     import srkd.cli as package
 
     return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "main")
@@ -45,19 +45,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _open_closed_streams() -> None:
-    """Standard streams that were closed before Python began (`>&-`) lead nowhere from now on.
+    """Redirect standard streams that were closed before Python started (`>&-`) to the null device.
 
-    Left closed, their numbers go to the next files that are opened, into which libraries then write their messages.
+    Otherwise the next opened files would get their descriptors, and libraries would write messages into these files.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             with suppress(OSError):
                 os.fstat(number)
-                continue  # the number is another file's by now
-            nowhere = os.open(os.devnull, os.O_RDWR)
-            if nowhere != number:
-                os.dup2(nowhere, number)
-                os.close(nowhere)
+                continue  # the descriptor already belongs to another file
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
@@ -66,15 +66,15 @@ def _main(argv: Sequence[str] | None) -> int:
     debug = "--debug" in arguments
     signals: list[int] = []
     try:
-        with _noting(signals):
-            code = _do(arguments)
+        with _recording(signals):
+            code = _dispatch(arguments)
             sys.stdout.flush()
         return code
     except SystemExit:  # argparse's, which has printed its help
         try:
             sys.stdout.flush()
         except BrokenPipeError:
-            _forget_output()
+            _discard_output()
         raise
     except SrkdError as error:
         if debug:
@@ -89,13 +89,13 @@ def _main(argv: Sequence[str] | None) -> int:
         if debug or error.strerror is None:
             raise
         if error.filename is None:
-            _forget_output()
-            if isinstance(error, BrokenPipeError):  # its reader went away (`| head`): nothing is wrong
+            _discard_output()
+            if isinstance(error, BrokenPipeError):  # the reader closed the pipe (`| head`), which is no error
                 return 0
         tell(f"srkd: {error.filename or 'output'}: {error.strerror}")
         return _ended(1)
     except Exception:
-        if signals and not debug:  # raised in the middle of Python's own locks, the interruption became another error
+        if signals and not debug:  # an interruption inside a lock of Python surfaces as another error
             return _ended(_interrupted(signals))
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             raise
@@ -103,12 +103,12 @@ def _main(argv: Sequence[str] | None) -> int:
         return _ended(1)
 
 
-def _forget_output() -> None:
-    """What standard output could not write and still holds is not tried again when Python ends."""
+def _discard_output() -> None:
+    """Discard buffered output that could not be written, so that Python does not try again at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _do(arguments: Sequence[str]) -> int:
+def _dispatch(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         return 0 if arguments else 2
@@ -136,7 +136,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """The option of commands that load checkpoints by which these may name classes outside srkd."""
+    """Add --trust-code, for commands that load checkpoints which may name classes outside srkd."""
     parser.add_argument(
         "--trust-code",
         action="store_true",
@@ -145,9 +145,9 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 @contextmanager
-def _noting(signals: list[int]) -> Iterator[None]:
-    """Within the block SIGTERM interrupts as SIGINT does, so that unfinished files are removed on the way out, and what
-    came is noted."""
+def _recording(signals: list[int]) -> Iterator[None]:
+    """Within the block, SIGTERM raises KeyboardInterrupt as SIGINT does, so that unfinished files are removed; received
+    signals are appended to `signals`."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         signals.append(number)
@@ -158,17 +158,17 @@ def _noting(signals: list[int]) -> Iterator[None]:
 
 
 def _interrupted(signals: list[int]) -> int:
-    """Say that a signal ended the command; its exit code."""
+    """Report that a signal ended the command; returns the exit code."""
     number = signals[0] if signals else signal.SIGINT
     tell(f"srkd: {'terminated' if number == signal.SIGTERM else 'interrupted'}")
     return 128 + number
 
 
 def _ended(code: int) -> int:
-    """The exit code; one of several processes ends here and now, inside the handler that still holds its exception.
+    """Return the exit code; under torchrun, exit the process at once, while the exception is still referenced.
 
-    Freed with an exchange of gradients under way, what that refers to may wait forever: torch then joins a thread that
-    wants the interpreter's lock, which it holds. And the other processes would wait for this one.
+    If the exception's objects were freed during a gradient exchange, torch could deadlock: it joins a thread that waits
+    for the interpreter lock, which torch holds. The other processes would then wait for this one.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         sys.stdout.flush()
@@ -178,7 +178,7 @@ def _ended(code: int) -> int:
 
 
 def stopped(number: int) -> int:
-    """The exit code of a command that saved its state and stopped: for the signal of that number, or 0 for a budget."""
+    """The exit code of a command that saved its state and stopped: 128 + signal number, or 0 for a budget."""
     return 128 + number if number else 0
 
 
@@ -188,4 +188,4 @@ def _overview() -> str:
         first = (importlib.import_module(f"srkd.cli.{name}").__doc__ or "").strip().splitlines()
         lines.append(f"  {name:<14} {first[0] if first else ''}")
     codes = [f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items()]
-    return "\n".join([*lines, "", "srkd <command> --help tells more; srkd --version", "", "exit codes:", *codes])
+    return "\n".join([*lines, "", "srkd <command> --help for details; srkd --version", "", "exit codes:", *codes])

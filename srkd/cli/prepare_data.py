@@ -1,12 +1,12 @@
-"""Get data sets ready: fetch, check, and decode once into memory-mapped arrays.
+"""Prepare data sets: download, check, and decode them once into memory-mapped arrays.
 
-WHAT is a folder of images, or a data set (--list shows them), or one part of it: BSDS500/train. Images come from a
+WHAT is a folder of images, a data set (--list shows them) or one part of it, such as BSDS500/train. Images come from a
 local mirror (--source, or the environment variable SRKD_DATA), an installed package or the web. Training and evaluation
-find what was prepared here by themselves.
+find prepared data automatically.
 
-What is to be trained on is compared, by content, with all evaluation images on this machine: a near-duplicate (cropped,
-scaled, mirrored, recompressed) is named beside its original, and the exit code is 1. That takes a fifth of a second of
-a core an image, once.
+Training images are compared by content with all evaluation images on this machine. Near-duplicates (cropped, scaled,
+mirrored or recompressed) are listed with their originals, and the exit code is 1. The comparison takes 0.2 s of a core
+per image, once.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("what", nargs="*", metavar="WHAT", help="a folder, a data set or a part of one")
-    add("-s", "--scale", type=int, help="crop HR to a multiple of it, and make LR by the protocol (imresize)")
+    add("what", nargs="*", metavar="WHAT", help="a folder, a data set or a part of a data set")
+    add("-s", "--scale", type=int, help="crop HR to a multiple of it, and generate LR by the protocol (imresize)")
     add("--lr", metavar="FOLDER", help="take LR from this folder, paired by name with the folder WHAT")
-    add("--source", metavar="DIR", help="a local mirror that must hold the images")
+    add("--source", metavar="DIR", help="a local mirror that must contain the images")
     add("--exclude", nargs="+", default=[], metavar="STEM", help="leave images out, as a recipe's `exclude` does")
     add("--evaluation", action="store_true", help="a folder to evaluate on: do not look for near-duplicates")
-    add("--pairs", metavar="DIR", help="write each near-duplicate beside its original into this folder, as PNG")
+    add("--pairs", metavar="DIR", help="write each near-duplicate next to its original as PNG into this folder")
     add("--list", action="store_true", help="print the data sets with their parts, licences and sources")
 
 
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         print("\n\n".join(describe(name) for name in names()))
         return 0
     if not args.what:
-        raise SrkdError("prepare_data needs a folder or a data set; --list shows those it knows")
+        raise SrkdError("prepare_data needs a folder or a data set; --list shows the data sets")
     if args.lr is not None and args.scale is None:
         raise SrkdError("--lr needs --scale")
     mirror = Path(args.source) if args.source else None
@@ -61,25 +61,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _near_duplicates(item: Prepared, index: Index, pairs: Path | None, say: Progress) -> list[Duplicate]:
-    """The near-duplicates of evaluation images in what is to be trained on; what was compared is printed."""
+    """The near-duplicates of evaluation images among training images; prints a summary of the comparison."""
     from srkd.data.near_duplicates import check, write_pair
     from srkd.files.atomic import printable_path
 
     if not index.references:
-        print(f"{item.name}: not compared with evaluation images, since none are here: prepare_data Set5 Set14 B100")
+        print(f"{item.name}: not compared with evaluation images: none found; run prepare_data Set5 Set14 B100")
         return []
     checked = check(item.store, index, lambda done, whole: say(f"{item.name}, near-duplicates", done, whole))
     sets = ", ".join(dict.fromkeys(reference.set_name for reference in index.references))
-    smooth = f"; too smooth to be compared: {', '.join(map(printable_path, checked.smooth))}" if checked.smooth else ""
+    smooth = f"; too smooth to compare: {', '.join(map(printable_path, checked.smooth))}" if checked.smooth else ""
     print(f"{item.name}: {len(checked.duplicates)} near-duplicates of {len(index.references)} images of {sets}{smooth}")
     for duplicate in checked.duplicates:
-        beside = f"; see {printable_path(write_pair(duplicate, pairs))}" if pairs else ""
-        print(f"  {duplicate}{beside}")
+        pair = f"; see {printable_path(write_pair(duplicate, pairs))}" if pairs else ""
+        print(f"  {duplicate}{pair}")
     return checked.duplicates
 
 
 def _bars(stack: ExitStack) -> Progress:
-    """A progress bar for each thing that is worked on, one after the other."""
+    """Progress reports with one bar per task, one after the other."""
     from srkd.training.log import Progress as Bar
 
     bars: dict[str, Bar] = {}

@@ -1,7 +1,7 @@
 """Prune a trained network: inner channels of its residual blocks, and whole blocks.
 
-The result is an ordinary checkpoint. It has lost quality until it is fine-tuned, best with the unpruned network as
-teacher: name it under `path.pretrain_network_g` and its `num_mid` under `network_g` of a recipe.
+The result is an ordinary checkpoint. Fine-tune it to recover its quality, preferably with the unpruned network as
+teacher: in a recipe, set `path.pretrain_network_g` to it and `network_g` to its `num_mid`.
 """
 
 from __future__ import annotations

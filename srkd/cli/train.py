@@ -1,8 +1,8 @@
-"""Train or distil what a recipe describes.
+"""Train or distil a network as described by a recipe.
 
 Writes experiments/<name>/: the resolved recipe, checkpoints, metrics.jsonl, a TensorBoard log, validation images
 and, at the end, report.html.
-Runs on a GPU if there is one; several processes by torchrun (torchrun --nproc_per_node 2 tools/train.py -opt ...).
+Uses a GPU if one is available; several processes with torchrun (torchrun --nproc_per_node 2 tools/train.py -opt ...).
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="override keys of the recipe, e.g. train.total_iter=100",
     )
-    parser.add_argument("--auto_resume", action="store_true", help="go on from the newest training state, if any")
+    parser.add_argument("--auto_resume", action="store_true", help="resume from the newest training state, if any")
     parser.add_argument("--seed", type=int, help="override manual_seed")
-    parser.add_argument("--output", default="experiments", help="folder of runs (default: %(default)s)")
+    parser.add_argument("--output", default="experiments", help="folder of the runs (default: %(default)s)")
     parser.add_argument("--budget", metavar="TIME", help="stop after this time, state saved: 90s, 9m, 2h")
     parser.add_argument("--dry-run", action="store_true", help="check every name, shape and path without training")
-    parser.add_argument("--list-losses", action="store_true", help="print every loss: formula, shapes, cost, source")
-    parser.add_argument("--list-networks", action="store_true", help="print the networks a recipe may name")
+    parser.add_argument("--list-losses", action="store_true", help="print all losses: formula, shapes, cost, source")
+    parser.add_argument("--list-networks", action="store_true", help="print the networks that a recipe may use")
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm"],
         default="none",
-        help="accepted for BasicSR's command lines; found by itself",
+        help="accepted for compatibility with BasicSR; detected automatically",
     )
 
 
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _report(training: Run, result: dict[str, Any]) -> None:
-    """The run's page, made by the first process; what was trained stands without it."""
+    """Write the run's report in the first process; a failure is only a notice."""
     from srkd.errors import SrkdError
     from srkd.training import report
     from srkd.training.run import is_leader, say

@@ -1,8 +1,8 @@
 """Upscale images: files, folders and globs.
 
-Depth, transparency, orientation, colour profile and metadata are kept. Large images are done in tiles; those of
-convolutional networks give exactly the image that the whole would. Several processes share the images out under
-torchrun. An image that fails is named at the end (exit code 2) and stops no other.
+Bit depth, transparency, orientation, colour profile and metadata are kept. Large images are processed in tiles; for
+convolutional networks the result is identical to that without tiles. Under torchrun the processes share the images. An
+image that fails is named at the end (exit code 2), and the others are still processed.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("inputs", nargs="+", metavar="INPUT", help="an image, a folder, or a glob (in quotes)")
     add("-o", "--output", required=True, metavar="OUT", help="folder to write to, or the file for a single image")
     add("-m", "--model", default="auto", help="zoo name or checkpoint (default: the zoo's for the scale)")
-    add("-s", "--scale", type=int, help="the model's scale: chooses the default model, checks a named one")
-    add("--outscale", type=float, metavar="F", help="factor of the result; bicubic resizing after the network")
-    add("-t", "--tile", type=int, metavar="N", help="side of tiles in input pixels, 0 for none (default: by memory)")
+    add("-s", "--scale", type=int, help="scale: selects the default model, and must match a named one")
+    add("--outscale", type=float, metavar="F", help="final scale; bicubic resizing after the network")
+    add("-t", "--tile", type=int, metavar="N", help="tile side in input pixels, 0 for no tiles (default: by memory)")
     add("--self-ensemble", action="store_true", help="average over 8 flips and rotations: slower, slightly better")
-    add("-r", "--recursive", action="store_true", help="sub-folders too, kept in the output")
+    add("-r", "--recursive", action="store_true", help="include sub-folders, and keep them in the output")
     add("--format", metavar="F", help="png, jpeg, webp, tiff or bmp (default: as the input is named; png for others)")
     add("--quality", type=int, metavar="Q", help="1 to 100, for jpeg and webp (default: 95; webp at 100 is lossless)")
-    add("--suffix", default="", metavar="S", help="put before the extension of output names, e.g. _x2")
-    add("--skip-existing", action="store_true", help="leave images whose output is there already")
+    add("--suffix", default="", metavar="S", help="suffix of output names, before the extension, e.g. _x2")
+    add("--skip-existing", action="store_true", help="skip images whose output exists")
     add("--dry-run", action="store_true", help="read every image and print what would be done; write nothing")
-    add("--json", action="store_true", help="print what became of each image as JSON")
+    add("--json", action="store_true", help="print the result of each image as JSON")
     add(
         "--runtime",
         metavar="R",
         help="torch, openvino, onnxruntime, or auto: measures, once per model and machine, "
-        "what is fastest and good enough (default: what was measured before, else torch)",
+        "the fastest with sufficient quality (default: an earlier measurement, else torch)",
     )
-    add("--precision", metavar="P", help="fp32, bf16, int8 or auto; for 8-bit images, others take torch fp32")
+    add("--precision", metavar="P", help="fp32, bf16, int8 or auto, for 8-bit images; others use torch fp32")
     add(
         "--max-drop", type=float, default=0.1, metavar="DB", help="dB that bf16 or int8 may lose (default: %(default)s)"
     )

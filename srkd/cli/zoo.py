@@ -1,4 +1,4 @@
-"""The model zoo: list it, train a model's next slice, measure a model and refresh its card."""
+"""The model zoo: list models, train the next slice of a model, measure models and update their cards."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import argparse
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    list_ = actions.add_parser("list", help="every model, trained or not")
+    list_ = actions.add_parser("list", help="list all models, trained or not")
     train = actions.add_parser("train", help="train the next slice of a model")
     train.add_argument("name", help="the model")
     train.add_argument("--budget", metavar="TIME", help="stop after this time, state saved: 90s, 9m, 2h")
     train.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override the recipe")
-    verify = actions.add_parser("verify", help="measure trained models, refresh metrics.json and cards")
+    verify = actions.add_parser("verify", help="measure trained models, update metrics.json and cards")
     verify.add_argument("names", nargs="+", metavar="name", help="the models")
     verify.add_argument("--data", nargs="+", required=True, metavar="D", help="HR folders of the evaluation sets")
     for parser_ in (list_, verify):

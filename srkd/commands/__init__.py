@@ -1,1 +1,1 @@
-"""What the larger commands do: the demonstration, the doctor, training and verifying the zoo, model cards."""
+"""Implementation of the larger commands: demonstration, doctor, training and verifying zoo models, model cards."""

@@ -1,4 +1,4 @@
-"""Model cards: what a zoo model is for, what it scores, what it was made of and how to make it again."""
+"""Model cards of the zoo: purpose, scores, training data and how to reproduce the model."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from srkd.metrics.scores import Protocol, score
 from srkd.networks import published
 from srkd.report import crops, tables
 
-# What a card's table sets a small network beside.
-_BESIDE = ["bicubic", "SRCNN", "FSRCNN", "VDSR", "ETDS-M", "SRResNet", "EDSR-baseline", "DAT-light"]
+# The published models in a card's table of scores.
+_COMPARED = ["bicubic", "SRCNN", "FSRCNN", "VDSR", "ETDS-M", "SRResNet", "EDSR-baseline", "DAT-light"]
 
 
 def card(name: str, recipe: dict[str, Any], metrics: dict[str, Any]) -> str:
-    """The card as Markdown."""
+    """The model card as Markdown."""
     sets = list(metrics["sets"])
     rows = [_row(name, metrics["sets"], metrics["parameters"]), _row("bicubic (measured)", metrics["bicubic"])]
     scale = metrics["scale"]
-    rows += [_published(label, scale) for label in _BESIDE if published.entry(label).scores(scale)]
+    rows += [_published(label, scale) for label in _COMPARED if published.entry(label).scores(scale)]
     network = {key: value for key, value in recipe["network_g"].items() if key != "type"}
     stamp = next(iter(metrics["sets"].values()))["protocol"]
     teacher = metrics["teacher"] or "none"
@@ -58,7 +58,7 @@ srkd.load("{name}").upscale("photo.png")
 
 
 def image(name: str, scale: int) -> bytes:
-    """The card's image as PNG: one photograph that may be shown, by bicubic and by the model."""
+    """The card's image as PNG: a freely licensed photograph upscaled by bicubic and by the model."""
     from skimage import data
 
     whole = data.coffee()

@@ -1,4 +1,4 @@
-"""The main job in a few minutes: two students, one of them distilled, against bicubic and their teacher."""
+"""The demonstration: train two students, one of them distilled, and compare them with bicubic and the teacher."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from srkd.sr import report
 from srkd.training.log import Progress, read_metrics
 from srkd.training.run import Run, say
 
-# The colour photographs that lie inside scikit-image; the other images there are grey, synthetic or downloaded.
+# The colour photographs in the scikit-image package; its other images are grey, synthetic or downloaded.
 _TRAINING = ("coffee.png", "rocket.jpg", "motorcycle_left.png", "hubble_deep_field.jpg", "ihc.png", "retina.jpg")
 _HELD_OUT = ("astronaut.png", "chelsea.png")
 _STUDENT = {"type": "EDSR", "num_feat": 16, "num_block": 8, "img_range": 1.0}
@@ -35,8 +35,14 @@ COLUMNS = ["model", "parameters", "multiply-adds (G)", "file (MB)", "ms at 256x2
 
 @dataclass(frozen=True)
 class Size:
-    """How much the demonstration does: steps a student, largest side of a photograph in pixels, side and number of the
-    HR patches of a batch."""
+    """Size of the demonstration.
+
+    Args:
+        steps: training steps of each student.
+        side: maximum side of a photograph in pixels.
+        patch: side of an HR patch in pixels.
+        batch: patches per batch.
+    """
 
     steps: int
     side: int
@@ -51,11 +57,11 @@ def run(data: Path | None, out: Path, size: Size = FULL) -> dict[str, Any]:
     """Train, distil, evaluate, upscale; write results.json, results.md, upscaled.png and report.html into `out`.
 
     Args:
-        data: a folder of photographs; None takes those inside scikit-image. Every fifth is held out, two at least.
+        data: a folder of photographs, of which every fifth is held out, at least two; None uses those of scikit-image.
 
     Raises:
-        SrkdError: too few photographs, a teacher that cannot be fetched, or an output that cannot be written or is a
-            folder of the user's.
+        SrkdError: too few photographs, the teacher cannot be downloaded, or `out` cannot be written or has files of
+            the user.
     """
     claim(out)
     training, held_out = _photographs(data, out / "photographs", size.side)
@@ -83,7 +89,7 @@ def run(data: Path | None, out: Path, size: Size = FULL) -> dict[str, Any]:
 
 
 def _photographs(data: Path | None, folder: Path, side: int) -> tuple[Path, Path]:
-    """Folders of training and held-out photographs, at most `side` pixels long, split by image."""
+    """Write training and held-out photographs of at most `side` pixels into two folders; returns the folders."""
     if data is None:
         import skimage
 
@@ -96,7 +102,7 @@ def _photographs(data: Path | None, folder: Path, side: int) -> tuple[Path, Path
         found = list_images(data)
         held = set(found[::5]) if len(found) > 5 else set(found[:2])
         if len(found) - len(held) < 2:
-            raise SrkdError(f"{data}: {len(found)} photographs are too few; the demonstration needs at least 4")
+            raise SrkdError(f"{data}: {len(found)} photographs; the demonstration needs at least 4")
         split = [("training", [p for p in found if p not in held]), ("held-out", sorted(held))]
     for name, paths in split:
         place = reset_folder(folder / name, [f"{path.stem}.png" for path in paths])
@@ -110,17 +116,17 @@ def _at_most(image: np.ndarray, side: int) -> np.ndarray:
     factor = side / max(height, width)
     if factor >= 1:
         return image
-    # Averaging over areas leaves no aliasing that a network would learn as detail.
+    # Area averaging avoids aliasing, which a network would learn as detail.
     return cv2.resize(image, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA)
 
 
 def _teacher() -> str:
-    """The zoo's own teacher once it is trained, else DAT-light, which is fetched on first use."""
+    """The zoo's own teacher if it is trained, else DAT-light, which is downloaded on first use."""
     return "edsr_baseline_x2" if "edsr_baseline_x2" in zoo.trained() else "dat_light_x2"
 
 
 def _train(name: str, images: Path, out: Path, size: Size, teacher: str | None) -> Path:
-    """One student; the two differ in the second loss alone."""
+    """Train one student; the two differ only in the second loss."""
     losses: list[dict[str, Any]] = [{"type": "L1Loss", "target": "gt"}]
     if teacher is not None:
         losses.append({"type": "wavelet", "balance": {"share": 1}})
@@ -173,7 +179,7 @@ def _file_of(name: str) -> Path:
 
 
 def _comparison(names: dict[str, str], held_out: Path) -> tuple[dict[str, np.ndarray], crops.Box]:
-    """The first held-out image by every model, and where they differ most."""
+    """The first held-out image upscaled by every model, and the region that is hardest for bicubic."""
     _, store = open_set(str(held_out), 2)
     hr, lr = store.hr(0), store.lr(0)
     images = {"HR": hr, **{label: open_model(name, 2).upscale(lr) for label, name in names.items()}}
@@ -198,7 +204,10 @@ def _page(
                 "caption": "Both students: same seed, data order and steps.",
             },
         },
-        {"heading": "To the eye", "crops": {**crops.section(shown, box), "left": "bicubic", "right": "distilled"}},
+        {
+            "heading": "Visual comparison",
+            "crops": {**crops.section(shown, box), "left": "bicubic", "right": "distilled"},
+        },
         report.images(results, [row["model"] for row in rows]),
         {"heading": "Recipe", "recipe": (out / "distilled" / "recipe.yml").read_text(encoding="utf-8")},
     ]

@@ -1,4 +1,4 @@
-"""A look at what srkd runs on: each check finds something, says whether that is well, and if not what to do."""
+"""Check the environment: each check reports what it found, whether that is a problem, and what to do about it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _GB = 1 << 30
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found. `state` is ok; note, where something could be better; or problem, where something fails."""
+    """Result of a check. `state` is "ok", "note" (could be better) or "problem" (something fails)."""
 
     check: str
     found: str
@@ -51,7 +51,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Every check, in order. One that fails itself is a problem and stops no other."""
+    """Run all checks in order. A check that raises is reported as a problem; the others still run."""
     findings: list[Finding] = []
     for check in (_python, _packages, _basicsr, _processor, _memory, _gpu, _folders, _data, _models, _speed):
         try:
@@ -63,14 +63,14 @@ def examine() -> list[Finding]:
                     check.__name__.strip("_"),
                     f"{type(error).__name__}: {text}",
                     "problem",
-                    "this check failed itself, which is a bug of srkd's: report it",
+                    "the check itself failed; please report this bug",
                 )
             )
     return findings
 
 
 def healthy(findings: list[Finding]) -> bool:
-    """Whether nothing is a problem; notes are not."""
+    """Whether there are no problems; notes are allowed."""
     return not any(finding.state == "problem" for finding in findings)
 
 
@@ -82,11 +82,11 @@ def _python() -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    """What setup.cfg asks for, and each extra."""
+    """The requirements in setup.cfg, and each extra."""
     try:
         required = importlib.metadata.requires("srkd") or []
     except importlib.metadata.PackageNotFoundError:
-        yield Finding("packages", "srkd is not installed", "problem", "pip install --editable . in its folder")
+        yield Finding("packages", "srkd is not installed", "problem", "pip install --editable . in the checkout")
         return
     extras: dict[str, list[str]] = {}
     for line in required:
@@ -94,15 +94,15 @@ def _packages() -> Iterator[Finding]:
         extras.setdefault(marker[1] if marker else "", []).append(line.partition(";")[0].strip())
     yield from map(_package, extras.pop("", []))
     for extra, lines in extras.items():
-        lacking = [finding.check for finding in map(_package, lines) if finding.state != "ok"]
-        if lacking:
-            yield Finding(f"extra {extra}", f"lacks {', '.join(lacking)}", "note", f"pip install 'srkd[{extra}]'")
+        missing = [finding.check for finding in map(_package, lines) if finding.state != "ok"]
+        if missing:
+            yield Finding(f"extra {extra}", f"missing: {', '.join(missing)}", "note", f"pip install 'srkd[{extra}]'")
         else:
             yield Finding(f"extra {extra}", "installed")
 
 
 def _package(requirement: str) -> Finding:
-    """Whether a package is here in the version that `name>=version` asks for."""
+    """Whether a package is installed in a version that meets `name>=version`."""
     name, _, lowest = requirement.partition(">=")
     try:
         version = importlib.metadata.version(name)
@@ -133,7 +133,7 @@ def _processor() -> Iterator[Finding]:
     yield Finding("processor", machine())
     found = [name for name, flag in _FEATURES.items() if re.search(rf"\b({flag})\b", cpu_flags())]
     slow = not bf16_is_fast("cpu")
-    advice = "nothing: bfloat16 gains nothing here, and precision: auto trains in fp32" if slow else ""
+    advice = "nothing: bfloat16 is not faster here, so precision: auto trains in fp32" if slow else ""
     yield Finding("vector units", ", ".join(found) or "none known", "note" if slow else "ok", advice)
     cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
     if threads < cores:
@@ -144,12 +144,12 @@ def _processor() -> Iterator[Finding]:
         "load",
         f"{os.getloadavg()[0]:.1f} on {cores} cores",
         "note" if _busy() else "ok",
-        "end other programs before timing anything" if _busy() else "",
+        "stop other programs before timing anything" if _busy() else "",
     )
 
 
 def _busy() -> bool:
-    """Whether other programs want the processor too, so that timings mean little."""
+    """Whether other programs use the processor, which makes timings unreliable."""
     return os.getloadavg()[0] > 1.5 * len(os.sched_getaffinity(0))
 
 
@@ -162,7 +162,7 @@ def _memory() -> Iterator[Finding]:
         "memory",
         f"{free:.1f} of {whole:.1f} GB free",
         "note" if low else "ok",
-        "end other programs, or train with smaller batches" if low else "",
+        "stop other programs, or train with smaller batches" if low else "",
     )
 
 
@@ -174,18 +174,18 @@ def _gpu() -> Iterator[Finding]:
     elif Path("/dev/nvidia0").exists():
         yield Finding(
             "GPU",
-            "there is one, but torch cannot use it",
+            "found, but torch cannot use it",
             "problem",
-            "install a torch built for CUDA, and a driver that is new enough for it",
+            "install torch with CUDA and a recent enough driver",
         )
     else:
-        yield Finding("GPU", "none: everything runs on the CPU")
+        yield Finding("GPU", "not found: everything runs on the CPU")
 
 
 def _folders() -> Iterator[Finding]:
     for title, folder, elsewhere in (
         ("cache folder", configured_cache(), "set SRKD_CACHE to another folder"),
-        ("this folder", Path.cwd(), "give commands another one for output"),
+        ("current folder", Path.cwd(), "use another output folder"),
     ):
         place = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
         try:
@@ -195,24 +195,28 @@ def _folders() -> Iterator[Finding]:
             yield Finding(title, f"{folder} cannot be written: {error.strerror}", "problem", elsewhere)
             continue
         low = free < 1
-        yield Finding(title, f"{folder}, {free:.1f} GB free", "note" if low else "ok", "make room" if low else "")
+        yield Finding(title, f"{folder}, {free:.1f} GB free", "note" if low else "ok", "free some space" if low else "")
 
 
 def _data() -> Iterator[Finding]:
     mirror = os.environ.get("SRKD_DATA")
     if mirror and not Path(mirror).is_dir():
-        yield Finding("SRKD_DATA", f"{mirror} is no folder", "problem", "set it to a folder of data sets or unset it")
+        yield Finding(
+            "SRKD_DATA", f"{mirror} is not a folder", "problem", "set it to a folder of data sets or unset it"
+        )
     elif mirror:
         yield Finding("SRKD_DATA", mirror)
     else:
-        yield Finding("SRKD_DATA", "not set: data sets are fetched when first used")
-    here = {name: manifests.present(name) for name in manifests.names()}
-    for name, place in here.items():
+        yield Finding("SRKD_DATA", "not set: data sets are downloaded on first use")
+    found = {name: manifests.present(name) for name in manifests.names()}
+    for name, place in found.items():
         if place is not None:
             yield Finding(f"data set {name}", str(place))
-    absent = [name for name, place in here.items() if place is None]
+    absent = [name for name, place in found.items() if place is None]
     if absent:
-        yield Finding("other data sets", ", ".join(absent), "ok", "srkd prepare_data NAME fetches one, or says how")
+        yield Finding(
+            "other data sets", ", ".join(absent), "ok", "srkd prepare_data NAME downloads one, or explains how"
+        )
 
 
 def _models() -> Iterator[Finding]:
@@ -227,7 +231,7 @@ def _models() -> Iterator[Finding]:
 
 
 def _speed() -> Iterator[Finding]:
-    """The student of the studies, 50 thousand parameters, for about a second each."""
+    """Time the studies' student (50 thousand parameters) for about a second in each mode."""
     network = networks.build(_STUDENT).eval()
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     yield Finding("256x256 to 512x512", f"{cost.latency_ms(network, seconds=1.0):.0f} ms with a 50 K student in fp32")
@@ -236,12 +240,12 @@ def _speed() -> Iterator[Finding]:
     for name, half in (("fp32", False), ("bf16", True)):
         times[name] = cost.median_ms(_step(network, patches, half), 1.0)
     shown = ", ".join(f"{name} {1000 / ms:.1f}" for name, ms in times.items())
-    mistaken = bf16_is_fast("cpu") and times["bf16"] > 1.1 * times["fp32"] and not _busy()
+    bf16_is_slower = bf16_is_fast("cpu") and times["bf16"] > 1.1 * times["fp32"] and not _busy()
     yield Finding(
         "training steps a second",
         f"{shown} (16 patches of 48x48)",
-        "note" if mistaken else "ok",
-        "train with train.precision=fp32: bf16 is slower here" if mistaken else "",
+        "note" if bf16_is_slower else "ok",
+        "train with train.precision=fp32: bf16 is slower here" if bf16_is_slower else "",
     )
 
 

@@ -1,7 +1,8 @@
-"""The zoo's workshop: the next slice of a model's training, and measuring what came out of it.
+"""Train zoo models in slices, and measure the trained models.
 
-`models/<name>/` gets weights.safetensors, metrics.json and a card (README.md) when training is finished; before that,
-`state.pt` is the state between two slices, small enough to be committed. `experiments/zoo/<name>` holds the run.
+When training is finished, `models/<name>/` gets weights.safetensors, metrics.json and a model card (README.md). Until
+then, `state.pt` there is the training state between two slices, small enough to commit. The run is in
+`experiments/zoo/<name>`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ RUNS = Path("experiments") / "zoo"
 
 
 def listing() -> list[dict[str, Any]]:
-    """A row for each model: name, scale, parameters, whether it is trained, its PSNR on Set5 and B100."""
+    """A row for each model: name, scale, status, parameters, PSNR (dB) on Set5 and B100."""
     rows = []
     for name in zoo.names():
         metrics = zoo.metrics(name)
@@ -50,29 +51,29 @@ def listing() -> list[dict[str, Any]]:
 
 
 def train(name: str, settings: Sequence[str] = (), budget: float | None = None) -> dict[str, Any]:
-    """Train the next slice of a zoo model, from where the last one stopped; on another machine too, but for recipes
-    with stages.
+    """Train the next slice of a zoo model, continuing the last one, possibly from another machine (except for recipes
+    with stages).
 
     Args:
-        settings: `key=value` overrides of the recipe, e.g. where the images are.
+        settings: `key=value` overrides of the recipe, e.g. the image folders.
         budget: seconds; None trains to the end.
 
     Returns:
         As `Run.train`.
 
     Raises:
-        SrkdError: unknown model; a recipe or data other than those of the slice that this one resumes.
+        SrkdError: unknown model; recipe or data differ from those of the previous slice.
     """
     folder = zoo.folder(name)
     data = override(read(folder / "recipe.yml"), [f"name={name}", *settings])
-    _put_state_in_place(folder / "state.pt", RUNS / name)
+    _restore_state(folder / "state.pt", RUNS / name)
     run = Run(data, RUNS, resume=True, budget=budget)
     result = run.train()
     if result["finished"]:
         _finish(name, Path(result["models"]["net_g"]), [folder for _, folder in run.stages])
     elif len(run.stages) > 1:
-        # A later stage's state is not enough to go on from: every stage is entered through the one before it.
-        say(f"{RUNS / name}: the states of its stages; the next slice goes on from there")
+        # The state of a later stage is not enough to resume: it needs the results of the stages before.
+        say(f"{RUNS / name}: the states of its stages; the next slice resumes from there")
     else:
         _copy(_newest_state(RUNS / name), folder / "state.pt")
         say(f"{folder / 'state.pt'}: the state at step {result['step']} of {result['total']}")
@@ -83,14 +84,14 @@ def _newest_state(run: Path) -> Path:
     return max((run / "training_states").glob("[0-9]*.pt"))
 
 
-def _put_state_in_place(state: Path, run: Path) -> None:
-    """Begin from the committed state where this machine has none that is further on."""
+def _restore_state(state: Path, run: Path) -> None:
+    """Copy the committed state to the run unless the run has a later one."""
     if not state.is_file():
         return
     step = checkpoint.load_state(state)["step"]
     target = run / "training_states" / f"{step:09d}.pt"
-    here = [int(path.stem) for path in target.parent.glob("[0-9]*.pt")]
-    if step > max(here, default=-1):
+    steps = [int(path.stem) for path in target.parent.glob("[0-9]*.pt")]
+    if step > max(steps, default=-1):
         _copy(state, target)
 
 
@@ -101,7 +102,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _finish(name: str, weights: Path, stages: Sequence[Path]) -> None:
     folder = zoo.folder(name)
-    (folder / "metrics.json").unlink(missing_ok=True)  # it describes the weights that were there before
+    (folder / "metrics.json").unlink(missing_ok=True)  # it describes the previous weights
     _copy(weights, folder / "weights.safetensors")
     records = [{"stage": i, **r} for i, stage in enumerate(stages, 1) for r in read_metrics(stage / "metrics.jsonl")]
     curve = [record for record in records if any(key.startswith("val/") for key in record)]
@@ -111,16 +112,16 @@ def _finish(name: str, weights: Path, stages: Sequence[Path]) -> None:
 
 
 def verify(name: str, folders: Sequence[str]) -> dict[str, Any]:
-    """Measure a trained model's scores and latency; refresh metrics.json, the card and its image.
+    """Measure a trained model's scores and latency; update metrics.json, the card and its image.
 
-    What no measurement tells (`licence`, `notes`, whether it is the `default` for its scale) is in about.yml beside the
-    recipe.
+    What cannot be measured (`licence`, `notes`, whether it is the `default` for its scale) comes from about.yml next to
+    the recipe.
 
     Args:
         folders: HR folders or names of the evaluation sets.
 
     Raises:
-        SrkdError: not trained, or the weights are not those that metrics.json describes.
+        SrkdError: the model is not trained, or its weights differ from those in metrics.json.
     """
     path, _ = zoo.weights(name)
     results = evaluate(["bicubic", name], folders)
@@ -150,9 +151,9 @@ def verify(name: str, folders: Sequence[str]) -> dict[str, Any]:
 
 
 def _steps(recipe: dict[str, Any], lineage: dict[str, Any]) -> Any:
-    """Steps of all stages; a checkpoint knows its last one's alone."""
-    stages, once = recipe.get("stages"), recipe["train"]["total_iter"]
-    return sum(stage.get("train", {}).get("total_iter", once) for stage in stages) if stages else lineage.get("steps")
+    """Steps of all stages; a checkpoint records only those of the last."""
+    stages, steps = recipe.get("stages"), recipe["train"]["total_iter"]
+    return sum(stage.get("train", {}).get("total_iter", steps) for stage in stages) if stages else lineage.get("steps")
 
 
 def _without_images(scores: dict[str, Any]) -> dict[str, Any]:
@@ -160,7 +161,7 @@ def _without_images(scores: dict[str, Any]) -> dict[str, Any]:
 
 
 def machine() -> str:
-    """This machine in words: processor, threads, torch."""
+    """Description of this machine: processor, threads, torch version."""
     model = platform.machine()
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():

@@ -1,6 +1,6 @@
-"""`srkd compress`: a slow network and a budget in, a fast student out. Read `flow` first; a file each for the rest:
+"""`srkd compress`: from a slow network and a budget to a fast student. Start reading at `flow`. The other modules:
 
-`request` what was asked for; `stages` what is finished already; `ladder` the students there are; `budget` which of them
-fit; `images` crops of the user's photographs; `plan` how the time is shared; `training` the runs; `engines` all that
-is asked of `srkd.inference`; `delivery` the files and their scores; `page` report and card.
+`request` the user's options; `settings` internal sizes; `phases` resuming; `ladder` the candidate students; `budget`
+which candidates fit; `images` crops of the user's photographs; `plan` the time schedule; `training` the training runs;
+`engines` the interface to `srkd.inference`; `delivery` exported files and scores; `page` report and model card.
 """

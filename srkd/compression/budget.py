@@ -1,4 +1,4 @@
-"""Which candidates fit a budget: measured along each line of the ladder, narrow to wide."""
+"""Which candidates fit a budget, measured along each line of candidates from narrow to wide."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from srkd.compression.ladder import Candidate, Line
 from srkd.compression.request import Budget
 from srkd.errors import SrkdError
 
-# Room for what differs from one measurement to the next: times by some per cent, files by what their metadata says.
-_ROOM_MS, _ROOM_MB = 0.9, 0.98
+# Safety margins, as factors: timings vary by some per cent between measurements, file sizes with their metadata.
+_MARGIN_MS, _MARGIN_MB = 0.9, 0.98
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a candidate takes: milliseconds and multiply-adds for the budget's input, megabytes, parameters."""
+    """Cost of a candidate: milliseconds and multiply-adds for the budget's input size, megabytes, parameters."""
 
     ms: float
     mb: float
@@ -28,24 +28,30 @@ Measured = tuple[Candidate, Cost]
 
 
 @dataclass
-class Found:
-    """The widest candidate of each line that fits, and what does not: a row each with `why`."""
+class SearchResult:
+    """Result of `search`.
+
+    Args:
+        fitting: the widest candidate of each line that fits.
+        rejected: a row for the next wider candidate of each line, with the reason as `why`.
+        smallest: the narrowest candidate of each line of which none fits.
+    """
 
     fitting: list[Measured] = field(default_factory=list)
-    refused: list[dict[str, Any]] = field(default_factory=list)
+    rejected: list[dict[str, Any]] = field(default_factory=list)
     smallest: list[Measured] = field(default_factory=list)
 
 
-def search(lines: Sequence[Line], measure: Callable[[Candidate], Cost], budget: Budget) -> Found:
-    """Measure what it takes to know the widest candidate of each line that fits.
+def search(lines: Sequence[Line], measure: Callable[[Candidate], Cost], budget: Budget) -> SearchResult:
+    """Find the widest candidate of each line that fits, with few measurements.
 
     Args:
-        lines: those of one family together, by depth; costs grow along a line and from one to the next.
+        lines: grouped by family and sorted by depth; costs grow along a line and from one line to the next.
     """
-    found, family, widest = Found(), "", 0
+    found, family, widest = SearchResult(), "", 0
     for line in lines:
         if line[0].family == family and widest < 0:
-            continue  # what is deeper does not fit either
+            continue  # deeper networks do not fit either
         # The depth doubles from one line of a family to the next: about one step of width.
         guess = widest - 1 if line[0].family == family else len(line) // 2
         family = line[0].family
@@ -53,31 +59,31 @@ def search(lines: Sequence[Line], measure: Callable[[Candidate], Cost], budget: 
 
         def fits(number: int, line: Line = line, costs: dict[int, Cost] = costs) -> bool:
             costs[number] = measure(line[number])
-            return not why_not(costs[number], budget)
+            return not rejection_reason(costs[number], budget)
 
-        widest = _last(len(line), fits, guess)
+        widest = _last_true(len(line), fits, guess)
         if widest >= 0:
             found.fitting.append((line[widest], costs[widest]))
         else:
             found.smallest.append((line[0], costs[0]))
         if widest + 1 < len(line):
             cost = costs[widest + 1]
-            found.refused.append(
+            found.rejected.append(
                 {
                     "candidate": line[widest + 1].label,
                     "ms": round(cost.ms, 2),
                     "MB": round(cost.mb, 3),
                     "parameters": cost.parameters,
-                    "why": why_not(cost, budget),
+                    "why": rejection_reason(cost, budget),
                 }
             )
     return found
 
 
-def _last(count: int, true: Callable[[int], bool], guess: int) -> int:
-    """The last number of 0 to count - 1 for which `true` holds, -1 for none; it holds up to there and not beyond.
+def _last_true(count: int, true: Callable[[int], bool], guess: int) -> int:
+    """The largest index below `count` for which `true` returns True, or -1 if there is none.
 
-    Looked for from `guess` on, step by step.
+    `true` must be monotonic: True up to that index and False beyond. The search starts at `guess` and moves by one.
     """
     low, high = -1, count
     number = min(max(guess, 0), count - 1)
@@ -86,30 +92,30 @@ def _last(count: int, true: Callable[[int], bool], guess: int) -> int:
     return low
 
 
-def why_not(cost: Cost, budget: Budget) -> str:
-    """Why a candidate does not fit, with room to spare; "" where it does."""
-    return _beyond(cost.ms, cost.mb, budget, _ROOM_MS, _ROOM_MB)
+def rejection_reason(cost: Cost, budget: Budget) -> str:
+    """Why a candidate does not fit the budget with the safety margins; "" if it does."""
+    return _over_budget(cost.ms, cost.mb, budget, _MARGIN_MS, _MARGIN_MB)
 
 
-def missed(ms: float, mb: float, budget: Budget) -> str:
-    """Why a finished student is beyond its budget; "" where it is within."""
-    return _beyond(ms, mb, budget, 1.0, 1.0)
+def violation(ms: float, mb: float, budget: Budget) -> str:
+    """Why a finished student exceeds its budget; "" if it does not."""
+    return _over_budget(ms, mb, budget, 1.0, 1.0)
 
 
-def _beyond(ms: float, mb: float, budget: Budget, room_ms: float, room_mb: float) -> str:
+def _over_budget(ms: float, mb: float, budget: Budget, margin_ms: float, margin_mb: float) -> str:
     reasons = []
-    if budget.max_ms is not None and ms > room_ms * budget.max_ms:
+    if budget.max_ms is not None and ms > margin_ms * budget.max_ms:
         reasons.append(f"{ms:.3g} ms of {budget.max_ms:g}")
-    if budget.max_mb is not None and mb > room_mb * budget.max_mb:
+    if budget.max_mb is not None and mb > margin_mb * budget.max_mb:
         reasons.append(f"{mb:.3g} MB of {budget.max_mb:g}")
     return " and ".join(reasons)
 
 
 def nothing_fits(smallest: Sequence[tuple[Candidate, Cost, str]], budget: Budget) -> SrkdError:
-    """The error that names the nearest budget that can be met: that of the candidate which is least beyond.
+    """The error for a budget that no candidate fits. It names the smallest budget that can be met.
 
     Args:
-        smallest: candidates with what each takes and on which runtime.
+        smallest: candidates with their costs and the backend they were measured on.
     """
 
     def excess(measured: tuple[Candidate, Cost, str]) -> float:
@@ -117,26 +123,26 @@ def nothing_fits(smallest: Sequence[tuple[Candidate, Cost, str]], budget: Budget
         return max(cost.ms / (budget.max_ms or float("inf")), cost.mb / (budget.max_mb or float("inf")))
 
     nearest, cost, backend = min(smallest, key=excess)
-    limits = (("max-ms", budget.max_ms, cost.ms / _ROOM_MS), ("max-mb", budget.max_mb, cost.mb / _ROOM_MB))
+    limits = (("max-ms", budget.max_ms, cost.ms / _MARGIN_MS), ("max-mb", budget.max_mb, cost.mb / _MARGIN_MB))
     needs = [
-        f"--{name} {limit:g}" if limit >= needed else f"--{name} {_up(needed)}"
+        f"--{name} {limit:g}" if limit >= needed else f"--{name} {_round_up(needed)}"
         for name, limit, needed in limits
         if limit is not None
     ]
     return SrkdError(
-        f"nothing meets {budget}: the nearest, {nearest.label} on {backend}, takes {cost.ms:.3g} ms and "
+        f"no candidate meets {budget}: the closest, {nearest.label} on {backend}, takes {cost.ms:.3g} ms and "
         f"{cost.mb:.3g} MB; {' '.join(needs)} can be met"
     )
 
 
-def _up(value: float) -> str:
-    """Two digits, and not below `value`."""
+def _round_up(value: float) -> str:
+    """`value` rounded up to two digits."""
     text = f"{value:.2g}"
     return text if float(text) >= value else f"{1.05 * value:.2g}"
 
 
-def chosen(fitting: Sequence[Measured], count: int) -> list[Measured]:
-    """At most `count` to be trained: of each family in turn the one with most multiply-adds that is left."""
+def select(fitting: Sequence[Measured], count: int) -> list[Measured]:
+    """Select at most `count` candidates to train: from each family in turn the one with the most multiply-adds."""
     families: dict[str, list[Measured]] = {}
     for measured in sorted(fitting, key=lambda m: -m[1].multiply_adds):
         families.setdefault(measured[0].family, []).append(measured)

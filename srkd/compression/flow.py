@@ -1,4 +1,4 @@
-"""The command from top to bottom. Every step is a stage that is done once (see `stages`), so that it can be resumed."""
+"""The command from start to end. Each part is a phase that runs once (see `phases`), so the command can be resumed."""
 
 from __future__ import annotations
 
@@ -11,51 +11,55 @@ from srkd.compression import delivery, engines, plan, training
 from srkd.compression.halving import SLACK, choose
 from srkd.compression.job import Job
 from srkd.compression.ladder import Candidate
-from srkd.compression.limits import Limits
+from srkd.compression.phases import Result
 from srkd.compression.prepare import Prepared, closing, prepare, share
 from srkd.compression.request import Request
 from srkd.compression.result import Compressed
-from srkd.compression.stages import Result
+from srkd.compression.settings import Settings
 from srkd.errors import SrkdError
 from srkd.files.lock import locked
 from srkd.files.owned import claim
 from srkd.training.checkpoint import load_weights
 
 PLAN_COLUMNS = ["part", "what", "time"]
-_FULL = Limits()
+_FULL = Settings()
 
 
-def compress(request: Request, out: Path, effort: Limits = _FULL) -> Compressed:
-    """Make a student that meets the budget; goes on where an earlier call for the same folder was stopped.
+def compress(request: Request, out: Path, settings: Settings = _FULL) -> Compressed:
+    """Train a student that meets the budget; resumes an earlier call for the same folder that was stopped.
 
     Args:
-        out: gets the student in every format, README.md (its card), report.html, results.json; and `work/`, which may
-            be removed afterwards.
+        out: output folder: the student in every format, README.md (model card), report.html, results.json and `work/`,
+            which may be deleted afterwards.
 
     Raises:
-        SrkdError: what was asked for cannot be had, as `images.find`, `load_network`, `budget.nothing_fits` and
-            `plan.check` say; or the folder was begun with something else, or is not empty and not of srkd.
+        SrkdError: as `images.find`, `load_network`, `budget.nothing_fits` and `plan.check`; or the folder was started
+            with another request, or is not empty and not from srkd.
     """
     claim(out)
     with locked(out / "work"):
-        job = Job(request, out, effort)
+        job = Job(request, out, settings)
         prepared = prepare(job)
-        job.once("answers", lambda: _prediction(job, prepared), f"{job.teacher.name} answers {prepared.crops_said()}")
+        job.once(
+            "answers",
+            lambda: _cache_outputs(job, prepared),
+            f"outputs of {job.teacher.name} for {prepared.describe_crops()}",
+        )
         candidate, runs = choose(job, prepared)
         planned = job.once("final_plan", lambda: _final_plan(job, prepared, candidate, runs))
-        trained = {"student": _train(job, candidate, planned, distilled=True)}
+        checkpoints = {"student": _train(job, candidate, planned, distilled=True)}
         if request.control:
-            trained["control"] = _train(job, candidate, planned, distilled=False)
+            checkpoints["control"] = _train(job, candidate, planned, distilled=False)
         exported = job.once(
-            "export", lambda: _export(job, prepared.backend, Path(trained["student"]["file"])), "export"
+            "export", lambda: _export(job, prepared.backend, Path(checkpoints["student"]["file"])), "export"
         )
-        made = delivery.Trained(candidate, runs, trained, exported)
-        results = job.once("results", lambda: delivery.finish(job, prepared, made), "scores and report")
+        trained = delivery.TrainedStudent(candidate, runs, checkpoints, exported)
+        results = job.once("results", lambda: delivery.finish(job, prepared, trained), "scores and report")
         return Compressed(out, results)
 
 
-def rehearse(request: Request, effort: Limits = _FULL) -> list[dict[str, Any]]:
-    """What `compress` would do and how long each part would take, measured here in a few seconds; nothing is kept.
+def dry_run(request: Request, settings: Settings = _FULL) -> list[dict[str, Any]]:
+    """The plan of `compress` and the time of each part, measured on this machine in a few seconds. Keeps no files.
 
     Returns:
         Rows of `PLAN_COLUMNS`.
@@ -64,13 +68,13 @@ def rehearse(request: Request, effort: Limits = _FULL) -> list[dict[str, Any]]:
         SrkdError: as `compress`.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        job = Job(request, Path(scratch), effort, dry=True)
+        job = Job(request, Path(scratch), settings, dry_run=True)
         prepared = prepare(job)
-        shared, measuring = share(job, prepared, answered=False), job.stages.spent
+        shared, measuring = share(job, prepared, outputs_cached=False), job.phases.spent
     names = ", ".join(candidate.label for candidate, _ in prepared.candidates)
     rows = [
         ("measuring", f"{request.budget} on {' '.join(prepared.backend)}: {names}", measuring),
-        (f"answers of {job.teacher.name}", prepared.crops_said(), prepared.answering()),
+        (f"outputs of {job.teacher.name}", prepared.describe_crops(), prepared.teacher_seconds()),
     ]
     for number, each in enumerate(shared.rounds, 1):
         what = f"{each.candidates} candidates, {plan.clock(each.seconds)} each"
@@ -83,20 +87,20 @@ def rehearse(request: Request, effort: Limits = _FULL) -> list[dict[str, Any]]:
     return [dict(zip(PLAN_COLUMNS, (part, what, plan.clock(t)), strict=True)) for part, what, t in rows]
 
 
-def _prediction(job: Job, prepared: Prepared) -> Result:
-    """The teacher's answers, shared by every distilled run."""
-    job.say(f"  about {plan.clock(prepared.answering())}")
+def _cache_outputs(job: Job, prepared: Prepared) -> Result:
+    """Compute the teacher's outputs, which all distilled runs share."""
+    job.say(f"  about {plan.clock(prepared.teacher_seconds())}")
     began = time.monotonic()
     candidate, _ = prepared.candidates[0]
-    training.cache_teacher_outputs(training.recipe(job.lesson, "answers", candidate, 1), job.work)
+    training.cache_teacher_outputs(training.recipe(job.setup, "answers", candidate, 1), job.work)
     return {"seconds": round(time.monotonic() - began, 1)}
 
 
 def _final_plan(job: Job, prepared: Prepared, candidate: Candidate, runs: list[dict[str, Any]]) -> Result:
-    """The student's steps: all that the time allows, at the pace of its last run."""
+    """The student's number of steps: as many as the time allows at the speed of its last run."""
     own = [run["pace"] for run in runs if run["candidate"] == candidate.label]
     pace = own[-1] if own else prepared.rates[candidate.label]
-    seconds = max(job.left - closing(job, prepared), job.effort.shortest) / (2 if job.request.control else 1)
+    seconds = max(job.left - closing(job, prepared), job.settings.shortest) / (2 if job.request.control else 1)
     return {"steps": max(1, int(SLACK * pace * seconds)), "seconds": round(seconds, 1)}
 
 
@@ -105,19 +109,19 @@ def _train(job: Job, candidate: Candidate, planned: Result, distilled: bool) -> 
 
     def make() -> Result:
         began = time.monotonic()
-        data = training.recipe(job.lesson, name, candidate, planned["steps"], distilled)
+        data = training.recipe(job.setup, name, candidate, planned["steps"], distilled)
         file = training.train(data, job.work / "runs")
         return {"file": str(file), "seconds": round(time.monotonic() - began, 1)}
 
-    what = candidate.label if distilled else "the student's twin without the teacher"
+    what = candidate.label if distilled else "the same network without the teacher"
     return job.once(name, make, f"{name}: {what}, {planned['steps']:,} steps, {plan.clock(planned['seconds'])}")
 
 
 def _export(job: Job, backend: engines.Backend, student: Path) -> Result:
-    own = job.out / "student.safetensors"
-    engines.store(own, *load_weights(student))
+    path = job.out / "student.safetensors"
+    engines.store(path, *load_weights(student))
     try:
-        return {"rows": engines.deliver(own, backend, job.training, job.held_out, job.say)}
-    except SrkdError as error:  # the student stands, whatever other runtimes make of it
+        return {"rows": engines.deliver(path, backend, job.training, job.held_out, job.say)}
+    except SrkdError as error:  # the checkpoint remains usable
         job.say(f"notice: not exported: {error}")
         return {"rows": [], "why": str(error)}

@@ -1,6 +1,8 @@
-"""Choosing by training: rounds after each of which the better half goes on (Jamieson & Talwalkar, AISTATS 2016).
+"""Choose the student by successive halving (Jamieson & Talwalkar, AISTATS 2016): after each round the better half of
+the candidates remains.
 
-Each round trains anew, since a cosine schedule that ended cannot be gone on with; each candidate gets equal time.
+Each round trains from the start, because a finished cosine schedule cannot be continued. Within a round all candidates
+get equal time.
 """
 
 from __future__ import annotations
@@ -13,21 +15,21 @@ from typing import Any
 from srkd.compression import engines, plan, training
 from srkd.compression.job import Job
 from srkd.compression.ladder import Candidate
+from srkd.compression.phases import Result
 from srkd.compression.prepare import Prepared, share
-from srkd.compression.stages import Result
 from srkd.errors import SrkdError
 from srkd.metrics.evaluation import measure, open_set
 
-SLACK = 0.93  # of the steps that the time would allow: starting, saving and scoring a run take some
+SLACK = 0.93  # share of the time left for training steps; the rest is for starting, saving and scoring a run
 
 
 def choose(job: Job, prepared: Prepared) -> tuple[Candidate, list[dict[str, Any]]]:
-    """The best on the held-out crops, and a row for each run: candidate, round, steps, psnr, pace (steps a second).
+    """The best candidate on the held-out crops, and a row per run: candidate, round, steps, psnr (dB), pace (steps/s).
 
     Raises:
         SrkdError: no candidate could be trained.
     """
-    rounds = job.once("rounds", lambda: asdict(share(job, prepared, answered=True)))["rounds"]
+    rounds = job.once("rounds", lambda: asdict(share(job, prepared, outputs_cached=True)))["rounds"]
     remaining, rows = [candidate for candidate, _ in prepared.candidates], list[dict[str, Any]]()
     for number, each in enumerate(rounds, 1):
         ran = [
@@ -44,13 +46,13 @@ def choose(job: Job, prepared: Prepared) -> tuple[Candidate, list[dict[str, Any]
 
 def _run(job: Job, prepared: Prepared, number: int, candidate: Candidate, seconds: float) -> Result:
     name = f"round_{number}_{_slug(candidate.label)}"
-    # Written down first: a run that is gone on with must have the steps that it was begun with.
+    # Saved before training: a resumed run must keep its number of steps.
     steps = job.once(f"{name}_plan", lambda: {"steps": max(1, int(SLACK * seconds * prepared.rates[candidate.label]))})
 
     def make() -> Result:
         try:
-            file = training.train(training.recipe(job.lesson, name, candidate, steps["steps"]), job.work / "runs")
-        except SrkdError as error:  # one that diverges drops out
+            file = training.train(training.recipe(job.setup, name, candidate, steps["steps"]), job.work / "runs")
+        except SrkdError as error:  # a diverged run drops out
             return {"psnr": None, **steps, "why": str(error)}
         score = round(_score(job, prepared, file), 3)
         job.say(f"  {candidate.label}: {score:.2f} dB on the held-out crops")
@@ -60,7 +62,7 @@ def _run(job: Job, prepared: Prepared, number: int, candidate: Candidate, second
 
 
 def _score(job: Job, prepared: Prepared, file: Path) -> float:
-    """Mean PSNR of what the student's runtime makes of the held-out crops."""
+    """Mean PSNR in dB on the held-out crops, on the student's backend."""
     engine = engines.open_student(file, prepared.backend, job.training)
     student = engines.scored("student", engine, 0)
     _, store = open_set(str(job.held_out), job.request.scale)

@@ -1,4 +1,4 @@
-"""The user's photographs as crops: some to train on, others, of other photographs, to choose between students."""
+"""Crops of the user's photographs: a training set, and a held-out set from other photographs to compare students."""
 
 from __future__ import annotations
 
@@ -19,43 +19,47 @@ from srkd.files.atomic import printable_path
 from srkd.files.owned import reset_folder
 from srkd.images.read import ImageData, image_size, list_images, read_rgb, write_image
 
-LARGEST = 2040  # DIV2K's longer side: what is larger comes from a camera at a resolution that its lens does not have
+LARGEST = 2040  # DIV2K's longer side; camera photographs above it have more pixels than the lens resolves
 _FEWEST, _HELD_OUT_FEWEST, _HELD_OUT_MOST = 4, 2, 8
 Box = tuple[int, int, int, int]  # top, left, height, width
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A file and its (height, width), at most `LARGEST`."""
+    """An image file and its (height, width) after downscaling to at most `LARGEST`."""
 
     path: Path
     size: tuple[int, int]
 
 
 def find(data: Sequence[str], patch: int) -> tuple[list[Photo], dict[str, int]]:
-    """The photographs of folders and data sets that can be trained on, and how many cannot, by why.
+    """Find the photographs to train on, in folders and data sets; also returns the number left out by reason.
 
-    Those that are smaller than a patch are left out, and those of a validation set, which lie in one folder with the
-    others where a data set was unpacked; those of a test set are refused, since its scores would mean nothing any more.
+    Photographs smaller than a patch are left out, and those of a validation set (an unpacked data set may have them in
+    the same folder). Photographs of a test set raise an error, because its scores would no longer be valid.
+
+    Args:
+        data: folders or names of data sets.
+        patch: side of an HR patch in pixels.
 
     Raises:
-        SrkdError: no such folder, too few photographs, or one of a test set among them.
+        SrkdError: folder not found, too few photographs, or a photograph of a test set.
     """
     files = [path for name in data for path in _files(name)]
     photos = [Photo(path, _shrunk(*image_size(path))) for path in files]
     large = [photo for photo in photos if min(photo.size) >= patch]
     parts = [manifests.belongs_to(Source.of(photo.path).sha256, photo.path, photo.size) for photo in large]
-    learnt = [(photo, part) for photo, part in zip(large, parts, strict=True) if part[1] != "validation"]
+    usable = [(photo, part) for photo, part in zip(large, parts, strict=True) if part[1] != "validation"]
     left_out = {
         f"smaller than {patch}x{patch} pixels": len(photos) - len(large),
-        "of a validation set": len(large) - len(learnt),
+        "of a validation set": len(large) - len(usable),
     }
-    if len(learnt) < _FEWEST:
-        beside = "".join(f"; {count} more are {why}" for why, count in left_out.items() if count)
-        raise SrkdError(f"{', '.join(data)}: {len(learnt)} photographs are too few, {_FEWEST} it must be{beside}")
-    for photo, part in learnt:
+    if len(usable) < _FEWEST:
+        others = "".join(f"; {count} more are {why}" for why, count in left_out.items() if count)
+        raise SrkdError(f"{', '.join(data)}: {len(usable)} photographs, at least {_FEWEST} are needed{others}")
+    for photo, part in usable:
         manifests.refuse(photo.path, *part)
-    return [photo for photo, _ in learnt], left_out
+    return [photo for photo, _ in usable], left_out
 
 
 def _files(name: str) -> list[Path]:
@@ -68,14 +72,14 @@ def _shrunk(height: int, width: int) -> tuple[int, int]:
 
 
 def split(photos: Sequence[Photo]) -> tuple[list[Photo], list[Photo]]:
-    """(training, held out): a tenth of the photographs, 2 to 8, evenly spaced, so that each folder gives some."""
+    """Split into (training, held out). A tenth is held out, 2 to 8 photographs, evenly spaced over all folders."""
     count = min(max(len(photos) // 10, _HELD_OUT_FEWEST), _HELD_OUT_MOST)
     held = {round((k + 0.5) * len(photos) / count - 0.5) for k in range(count)}
     return [p for i, p in enumerate(photos) if i not in held], [p for i, p in enumerate(photos) if i in held]
 
 
 def boxes(size: tuple[int, int], side: int) -> list[Box]:
-    """An image cut into parts of about the same size, none longer than `side`, without overlap."""
+    """Divide an image of `size` into boxes of about equal size, at most `side` a side, without overlap."""
     rows, columns = (_cuts(length, side) for length in size)
     return [(top, left, bottom - top, right - left) for top, bottom in rows for left, right in columns]
 
@@ -87,7 +91,7 @@ def _cuts(length: int, side: int) -> list[tuple[int, int]]:
 
 
 def crops(photos: Sequence[Photo], side: int, pixels: float, patch: int, seed: int) -> list[tuple[Photo, Box]]:
-    """As many crops as have at most `pixels` together: one of each photograph, then a second of each, ..."""
+    """Choose crops of at most `pixels` in total: one of each photograph, then a second of each, and so on."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(photos))
     parts = [
@@ -115,11 +119,14 @@ def _shuffled(parts: list[Box], rng: np.random.Generator) -> list[Box]:
     return [parts[i] for i in rng.permutation(len(parts))]
 
 
-def write(chosen: Sequence[tuple[Photo, Box]], folder: Path, say: Callable[[int, str], None]) -> None:
-    """Write crops as PNG files into a folder of their own, each photograph read once.
+def write(chosen: Sequence[tuple[Photo, Box]], folder: Path, report: Callable[[int, str], None]) -> None:
+    """Write crops as PNG files into their own folder; each photograph is read once.
+
+    Args:
+        report: called with the number of finished photographs and the name of the last.
 
     Raises:
-        SrkdError: as `read_rgb` and `write_image`, or files in the folder that srkd did not write.
+        SrkdError: as `read_rgb` and `write_image`, or the folder has files that srkd did not write.
     """
     by_photo: dict[Photo, list[Box]] = {}
     for photo, box in chosen:
@@ -133,12 +140,12 @@ def write(chosen: Sequence[tuple[Photo, Box]], folder: Path, say: Callable[[int,
         pixels = _read(photo)
         for name, (top, left, height, width) in zip(names[number], found, strict=True):
             write_image(folder / name, ImageData(np.ascontiguousarray(pixels[top : top + height, left : left + width])))
-        say(number + 1, printable_path(photo.path.name))
+        report(number + 1, printable_path(photo.path.name))
 
 
 def _read(photo: Photo) -> Any:
     pixels, (height, width) = read_rgb(photo.path), photo.size
     if pixels.shape[:2] == (height, width):
         return pixels
-    # Averaging over areas leaves no aliasing that a network would learn as detail.
+    # Area averaging avoids aliasing, which a network would learn as detail.
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)

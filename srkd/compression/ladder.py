@@ -1,4 +1,4 @@
-"""The students there are: lines of candidates that differ in width alone, narrow to wide."""
+"""The candidate students, in lines: candidates of a line differ only in width and are sorted from narrow to wide."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from srkd.networks.loading import LoadedNetwork
 from srkd.training.checkpoint import save_weights
 
 WIDTHS = (8, 12, 16, 20, 24, 32, 48, 64)
-# Family: what its network is called, its option for the depth, the depths, and other options.
+# Family: (registered name of the network, its depth option, depths, other options).
 FAMILIES: dict[str, tuple[str, str, Sequence[int], dict[str, Any]]] = {
     "EDSR": ("EDSR", "num_block", (4, 8, 16), {"img_range": 1.0}),
     "Compact": ("SRVGGNetCompact", "num_conv", (4, 8, 16), {}),
     "SRResNet": ("MSRResNet", "num_block", (4, 8), {}),
 }
-_PRUNED = ((0.25, 0.5, 1.0), (0.25, 0.5, 1.0))  # shares of inner channels (a line), of blocks
+_PRUNED = ((0.25, 0.5, 1.0), (0.25, 0.5, 1.0))  # kept shares of inner channels (along a line) and of blocks
 _LR, _WIDEST_AT_LR, _LR_PRUNED = 2e-3, 32, 2e-4
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A student that could be trained: what builds it, its learning rate, and the weights that it starts from."""
+    """A possible student: its network spec, learning rate, and initial weights (None for random)."""
 
     label: str
     family: str
@@ -39,7 +39,7 @@ class Candidate:
     start: str | None = None
 
     def build(self, scale: int) -> nn.Module:
-        """The network in eval mode; its weights, unless it is pruned, are random."""
+        """The network in eval mode, with random weights unless it is pruned."""
         return networks.build(self.spec, scale).eval()
 
 
@@ -47,20 +47,20 @@ Line = list[Candidate]
 
 
 def lines(teacher: LoadedNetwork, folder: Path) -> list[Line]:
-    """All candidates: by family and depth, and the pruned teacher where it can be pruned.
+    """All candidates by family and depth, and pruned teachers if the teacher can be pruned.
 
     Args:
-        folder: gets the pruned teachers' weights.
+        folder: where the pruned teachers' weights are saved.
     """
     return [*_families(), *_pruned(teacher, folder)]
 
 
-def quicker(candidate: Candidate, lines: Sequence[Line], share: float, scale: int) -> Candidate:
-    """The widest of a candidate's line with at most this share of its parameters, or else the narrowest."""
+def narrower(candidate: Candidate, lines: Sequence[Line], share: float, scale: int) -> Candidate:
+    """The widest candidate of the same line with at most `share` of the parameters, or else the narrowest."""
     line = next(line for line in lines if candidate in line)
     most = share * parameters(candidate.build(scale))
-    few = [other for other in line if parameters(other.build(scale)) <= most]
-    return few[-1] if few else line[0]
+    smaller = [other for other in line if parameters(other.build(scale)) <= most]
+    return smaller[-1] if smaller else line[0]
 
 
 def _families() -> list[Line]:
@@ -75,7 +75,7 @@ def _families() -> list[Line]:
 
 def _candidate(family: str, kind: str, width: int, depth_option: str, depth: int, options: dict[str, Any]) -> Candidate:
     spec = {"type": kind, "num_feat": width, depth_option: depth, **options}
-    # Wide networks diverge at what suits narrow ones: EDSR-baseline, 64 wide, is trained at about a quarter of it.
+    # Wide networks diverge at the learning rate of narrow ones; EDSR-baseline (64 wide) uses about a quarter of it.
     return Candidate(f"{family} {width}x{depth}", family, spec, _LR * min(1.0, (_WIDEST_AT_LR / width) ** 2))
 
 

@@ -1,4 +1,4 @@
-"""The report and the card of a compression, from what results.json holds."""
+"""The report and the model card of a compression, generated from the content of results.json."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ Results = dict[str, Any]
 
 
 def summary(results: Results) -> str:
-    """What came out, in two sentences."""
+    """The result in two sentences."""
     psnr = {row["model"].split()[0]: row["PSNR (dB)"] for row in results["rows"]}
     missed = results["missed"]
-    kept = f"BEYOND its budget: {missed}" if missed else f"within its budget of {results['budget']}"
+    status = f"OVER its budget: {missed}" if missed else f"within its budget of {results['budget']}"
     differences = [f"{psnr['student'] - psnr[other]:+.2f} dB to {other}" for other in psnr if other != "student"]
     return (
-        f"The student {results['student']} is {kept} on {results['runtime']}, {results['faster']:,.0f} times faster "
+        f"The student {results['student']} is {status} on {results['runtime']}, {results['faster']:,.0f} times faster "
         f"than its teacher. On held-out photographs: {', '.join(differences)}."
     )
 
 
 def report(results: Results, details: Details, runs: Path) -> str:
-    """The page. `runs` holds the training runs, whose curves are shown."""
+    """The report as HTML. `runs` is the folder of the training runs, for their curves."""
     recipe = (runs / "student" / "recipe.yml").read_text(encoding="utf-8")
     shown: list[Section] = [
         {
@@ -55,7 +55,7 @@ def report(results: Results, details: Details, runs: Path) -> str:
 def _how_measured(results: Results) -> str:
     width, height = results["request"]["budget"]["at"]
     return (
-        f"Times for an input of {width}x{height}, batch 1, and memory: each in a process of its own, on "
+        f"Times (input {width}x{height}, batch 1) and memory were each measured in a separate process on "
         f"{results['machine']}."
     )
 
@@ -65,10 +65,10 @@ def _teacher(results: Results) -> str:
 
 
 def _pareto(results: Results) -> list[Section]:
-    """Every candidate's longest run, and student and teacher, which trained for longer."""
+    """Every candidate after its last (longest) run, the final student and the teacher."""
     last = {row["candidate"]: {**row, "model": row["candidate"]} for row in results["candidates"]}
     ends = [row for row in results["rows"] if row["model"].startswith(("student", "teacher"))]
-    caption = "Candidates after their last short run; the student after its whole one. Held-out crops."
+    caption = "Candidates after their last short run; the student after its full training. Held-out crops."
     return sections.pareto([*last.values(), *ends], ["model"], "ms", "PSNR (dB)", caption)
 
 
@@ -77,7 +77,7 @@ def _tables(results: Results) -> list[Section]:
     for heading, rows, columns in (
         ("Files", results["files"], FILE_COLUMNS),
         ("Candidates that were trained", results["candidates"], _TRIED),
-        ("What does not fit", results["refused"], _REFUSED),
+        ("Candidates that do not fit", results["refused"], _REFUSED),
     ):
         if rows:
             rounded = [{k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
@@ -114,19 +114,21 @@ def _images(results: Results) -> Section:
 def _protocol(results: Results) -> list[str]:
     crops, request = results["crops"], results["request"]
     rounds = max((run["round"] for run in results["candidates"]), default=0)
-    choice = f"Rounds of successive halving: {rounds}; candidates trained anew in each, all for equal time."
+    choice = (
+        f"Rounds of successive halving: {rounds}; in each, all candidates were trained from the start for equal time."
+    )
     if not rounds:
-        choice = "There was no time to train more than one candidate: that with most multiply-adds."
-    control = " The control is the same without the teacher: one seed, so small differences say little."
+        choice = "There was time to train only one candidate: the one with the most multiply-adds."
+    control = " The control is the same without the teacher. With one seed, small differences are not significant."
     others = sum(crops["left out"].values())
     return [
-        f"{crops['photographs']} photographs ({others} more were left out). Held out, to choose by and for the scores "
-        f"above, which are thereby a little flattering: {', '.join(crops['held out'])}.",
-        f"Tried for a small EDSR, in ms: {', '.join(f'{name} {ms:g}' for name, ms in results['runtimes'].items())}.",
-        f"The teacher answered {results['said']}, once; all candidates learnt from these answers.",
-        f"{choice} The student then made {results['steps']:,} steps, seed {request['seed']}."
+        f"{crops['photographs']} photographs ({others} more were left out). Held out, to choose the student and for "
+        f"the scores above, which are therefore slightly optimistic: {', '.join(crops['held out'])}.",
+        f"Timed with a small EDSR, in ms: {', '.join(f'{name} {ms:g}' for name, ms in results['runtimes'].items())}.",
+        f"The teacher's outputs for {results['said']} were computed once and used for all candidates.",
+        f"{choice} The student was then trained for {results['steps']:,} steps, seed {request['seed']}."
         f"{control if request['control'] else ''}",
-        f"It took {plan.clock(results['seconds'])} of the {plan.clock(results['seconds given'])} that were given.",
+        f"It took {plan.clock(results['seconds'])} of {plan.clock(results['seconds given'])} requested.",
     ]
 
 
@@ -165,7 +167,7 @@ def card(results: Results) -> str:
 
 {use}
 
-The licence of the weights follows from the teacher's and the photographs': look there before you pass them on.
+The licence of the weights depends on those of the teacher and the photographs: check them before you redistribute it.
 """
 
 

@@ -1,4 +1,4 @@
-"""Everything that takes seconds: which runtime, what fits, how fast; and with that the plan."""
+"""Measurements before training: the fastest backend, candidates that fit, training speed; and the plan from them."""
 
 from __future__ import annotations
 
@@ -10,49 +10,51 @@ from typing import Any
 from srkd.compression import budget, engines, images, ladder, plan, training
 from srkd.compression.job import Job
 from srkd.compression.ladder import Candidate
-from srkd.compression.stages import Result
+from srkd.compression.phases import Result
 from srkd.errors import SrkdError
 from srkd.training.log import Progress
 
-_PROBE = 96  # side of the input that the teacher is timed with, in LR pixels
-_REHEARSED = 8  # crops are enough to see how fast candidates train
-_PASSES = 3  # that a slow network makes while its time is measured, see `cost.median_ms`
-_TEACHERS_SCORES = 0.05  # share of the time that the teacher may take for its scores
+_PROBE = 96  # side of the input for timing the teacher, in LR pixels
+_DRY_RUN_CROPS = 8  # crops, enough to time the training of candidates
+_PASSES = 3  # of a slow network while it is timed, see `cost.median_ms`
+_TEACHER_SCORING = 0.05  # maximum share of the time for scoring the teacher
 
 
 @dataclass
 class Prepared:
-    """What was measured.
+    """The measurements.
 
     Args:
-        way: runtime and precision that the student is for.
-        candidates: those that fit and are to be trained, with what they take; rates: their steps a second.
-        refused: rows of what does not fit, with `why`.
-        available: each runtime and precision that was tried, and its milliseconds for a small EDSR.
-        crops: the stage `images`; pace: seconds that the teacher takes for a pixel of HR.
+        backend: runtime and precision of the student.
+        candidates: candidates to train, with their costs.
+        rates: training steps per second by candidate label.
+        rejected: rows of candidates that do not fit, with `why`.
+        available: milliseconds of a small EDSR by "runtime precision".
+        crops: result of the phase `pictures`.
+        pace: seconds of the teacher per HR pixel.
     """
 
     backend: engines.Backend
     candidates: list[budget.Measured]
     rates: dict[str, float]
-    refused: list[dict[str, Any]]
+    rejected: list[dict[str, Any]]
     available: dict[str, float]
     crops: Result
     pace: float
 
-    def answering(self) -> float:
-        """Seconds that the teacher's answers take."""
+    def teacher_seconds(self) -> float:
+        """Seconds to compute the teacher's outputs."""
         return float(self.crops["pixels"]) * self.pace
 
-    def crops_said(self) -> str:
-        """The crops in words."""
-        said = f"{self.crops['crops']} crops of at most {self.crops['side']} pixels"
+    def describe_crops(self) -> str:
+        """Number, size and coverage of the crops as text."""
+        text = f"{self.crops['crops']} crops of at most {self.crops['side']} pixels"
         part = self.crops["pixels"] / self.crops["all pixels"]
-        return said if part > 0.98 else f"{said}, {part:.0%} of the photographs (what fits into its share of the time)"
+        return text if part > 0.98 else f"{text}, {part:.0%} of the photographs (as many as the time allows)"
 
 
 def prepare(job: Job) -> Prepared:
-    """Measure, cheapest mistakes first.
+    """Run all measurements; invalid requests are found early.
 
     Raises:
         SrkdError: as `budget.nothing_fits` and `plan.check`.
@@ -62,8 +64,8 @@ def prepare(job: Job) -> Prepared:
     pace /= job.request.scale**2
     crops = job.once("pictures", lambda: _cut(job, pace), "cutting the photographs")
     fitting = [_measured(each) for each in found["fitting"]]
-    backend, refused, available = tuple(found["way"]), found["refused"], found["ways"]
-    prepared = Prepared(backend, fitting, {}, refused, available, crops, pace)
+    backend, rejected, available = tuple(found["way"]), found["refused"], found["ways"]
+    prepared = Prepared(backend, fitting, {}, rejected, available, crops, pace)
     timed = job.once("rates", lambda: _time_candidates(job, prepared), "timing the students' training")
     prepared.candidates = [_measured(each) for each in timed["candidates"]]
     prepared.rates = timed["rates"]
@@ -78,45 +80,45 @@ def _measured(plain: list[Any]) -> budget.Measured:
     return Candidate(**plain[0]), budget.Cost(**plain[1])
 
 
-def left_to_train(job: Job, prepared: Prepared, answered: bool) -> float:
-    """Seconds of the time given that are neither spent nor bespoken."""
-    return job.left - closing(job, prepared) - (0.0 if answered else prepared.answering())
+def left_to_train(job: Job, prepared: Prepared, outputs_cached: bool) -> float:
+    """Remaining seconds for training: not yet spent and not reserved for other parts."""
+    return job.left - closing(job, prepared) - (0.0 if outputs_cached else prepared.teacher_seconds())
 
 
-def share(job: Job, prepared: Prepared, answered: bool) -> plan.Plan:
-    """The plan for the time that is left."""
-    left = left_to_train(job, prepared, answered)
-    return plan.share(left, len(prepared.candidates), job.request.control, job.effort)
+def share(job: Job, prepared: Prepared, outputs_cached: bool) -> plan.Plan:
+    """The plan for the remaining time."""
+    left = left_to_train(job, prepared, outputs_cached)
+    return plan.share(left, len(prepared.candidates), job.request.control, job.settings)
 
 
 def closing(job: Job, prepared: Prepared) -> float:
-    """Seconds for what follows training."""
-    scores = min(job.effort.held_out * prepared.pace, _TEACHERS_SCORES * job.request.seconds)
+    """Seconds reserved after training."""
+    scores = min(job.settings.held_out * prepared.pace, _TEACHER_SCORING * job.request.seconds)
     width, height = job.request.budget.at
     timing = _PASSES * width * height * job.request.scale**2 * prepared.pace
-    return plan.closing(job.request.seconds, scores + timing, job.effort)
+    return plan.closing(job.request.seconds, scores + timing, job.settings)
 
 
 def _fit(job: Job) -> Result:
-    request, seconds = job.request, job.effort.timing
-    limits, times, found, smallest = request.budget, dict[str, float](), budget.Found(), []
+    request, seconds = job.request, job.settings.timing
+    times, found, smallest = dict[str, float](), budget.SearchResult(), []
     lines = _lines(job)
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     if load > cores + 1:
-        job.say(f"notice: others keep this machine busy (load {load:.0f} on {cores} cores): times will be too long")
-    for available in filter(None, (request.available(), request.int8_ways())):
-        backend, more = engines.fastest(available, request.scale, limits.at, seconds)
+        job.say(f"notice: this machine is busy (load {load:.0f} on {cores} cores): measured times will be too long")
+    for available in filter(None, (request.available(), request.int8_backends())):
+        backend, more = engines.fastest(available, request.scale, request.budget.at, seconds)
         times |= more
         with Progress(f"candidates on {' '.join(backend)}, by family and depth", len(lines)) as progress:
-            found = budget.search(lines, _meter(job, backend, lines, progress), limits)
+            found = budget.search(lines, _meter(job, backend, lines, progress), request.budget)
             progress.update(len(lines))
         if found.fitting:
             break
         smallest += [(*measured, " ".join(backend)) for measured in found.smallest]
     if not found.fitting:
-        raise budget.nothing_fits(smallest, limits)
+        raise budget.nothing_fits(smallest, request.budget)
     fitting = [_plain(*measured) for measured in found.fitting]
-    return {"way": list(backend), "ways": times, "fitting": fitting, "refused": found.refused}
+    return {"way": list(backend), "ways": times, "fitting": fitting, "refused": found.rejected}
 
 
 def _lines(job: Job) -> list[ladder.Line]:
@@ -127,12 +129,12 @@ def _lines(job: Job) -> list[ladder.Line]:
 def _meter(
     job: Job, backend: engines.Backend, lines: list[ladder.Line], progress: Progress
 ) -> Callable[..., budget.Cost]:
-    """What measures a candidate, and says which."""
+    """A function that measures a candidate and reports progress."""
     place = {candidate.label: number for number, line in enumerate(lines) for candidate in line}
 
     def measure(candidate: Candidate) -> budget.Cost:
         progress.update(place[candidate.label], candidate.label)
-        return engines.cost(candidate, job.request.scale, backend, job.request.budget.at, job.effort.timing)
+        return engines.cost(candidate, job.request.scale, backend, job.request.budget.at, job.settings.timing)
 
     return measure
 
@@ -142,27 +144,26 @@ def _time_teacher(job: Job) -> Result:
 
 
 def _cut(job: Job, pace: float) -> Result:
-    """Write the crops: as many as the teacher can answer in its share of the time."""
-    request, effort = job.request, job.effort
+    """Write the crops: as many as the teacher can process in its share of the time."""
+    request, settings = job.request, job.settings
     for why, count in job.left_out.items():
         if count:
             job.say(f"notice: {count} photographs {why} are left out")
-    learnt, held = images.split(job.photos)
-    pixels, (side, small_side) = effort.predictions * request.seconds / pace, effort.crop
-    every = sum(photo.size[0] * photo.size[1] for photo in learnt)
-    if pixels < min(every, effort.few * side**2):
+    training_photos, held = images.split(job.photos)
+    pixels, (side, small_side) = settings.teacher_share * request.seconds / pace, settings.crop
+    all_pixels = sum(photo.size[0] * photo.size[1] for photo in training_photos)
+    if pixels < min(all_pixels, settings.few * side**2):
         side = small_side
-    chosen = images.crops(learnt, side, pixels, job.patch, request.seed)
+    chosen = images.crops(training_photos, side, pixels, job.patch, request.seed)
     if not chosen:
         raise SrkdError(
-            f"too short a time: {job.teacher.name} takes {plan.clock(pace * side**2)} for a crop of {side}x{side} "
-            f"pixels, and has {plan.clock(effort.predictions * request.seconds)}, its share of --time, for all; give "
-            "more"
+            f"--time is too short: {job.teacher.name} takes {plan.clock(pace * side**2)} for a crop of {side}x{side} "
+            f"pixels, and its share of --time is {plan.clock(settings.teacher_share * request.seconds)}; give more time"
         )
-    judged = max(min(effort.held_out, _TEACHERS_SCORES * request.seconds / pace), side**2)
+    held_out_pixels = max(min(settings.held_out, _TEACHER_SCORING * request.seconds / pace), side**2)
     for photos, folder in (
-        (chosen[: _REHEARSED if job.dry else None], job.training),
-        (images.crops(held, side, judged, job.patch, request.seed), job.held_out),
+        (chosen[: _DRY_RUN_CROPS if job.dry_run else None], job.training),
+        (images.crops(held, side, held_out_pixels, job.patch, request.seed), job.held_out),
     ):
         with Progress(f"crops, {folder.name}", len({photo for photo, _ in photos})) as progress:
             images.write(photos, folder, progress.update)
@@ -172,39 +173,39 @@ def _cut(job: Job, pace: float) -> Result:
         "crops": len(chosen),
         "side": side,
         "pixels": sum(box[2] * box[3] for _, box in chosen),
-        "all pixels": every,
+        "all pixels": all_pixels,
         "held out": [photo.path.name for photo in held],
     }
 
 
 def _time_candidates(job: Job, prepared: Prepared) -> Result:
-    """Steps a second of those that there is time to train; first it is seen whether there is time for any."""
-    plan.check(left_to_train(job, prepared, answered=False), job.request.control, job.effort)
-    shared = share(job, prepared, answered=False)
+    """Time the training of as many candidates as the time allows, after checking that it allows one."""
+    plan.check(left_to_train(job, prepared, outputs_cached=False), job.request.control, job.settings)
+    shared = share(job, prepared, outputs_cached=False)
     count = shared.rounds[0].candidates if shared.rounds else 1
     candidates, rates = [], {}
-    for candidate, cost in budget.chosen(prepared.candidates, count):
+    for candidate, cost in budget.select(prepared.candidates, count):
         rate = _rate(job, candidate)
-        if rate * shared.student < job.effort.steps:
-            candidate, cost, rate = _quicker(job, prepared.backend, (candidate, cost), rate, rate * shared.student)
+        if rate * shared.student < job.settings.steps:
+            candidate, cost, rate = _narrower(job, prepared.backend, (candidate, cost), rate, rate * shared.student)
         candidates.append(_plain(candidate, cost))
         rates[candidate.label] = rate
     return {"candidates": candidates, "rates": rates}
 
 
 def _rate(job: Job, candidate: Candidate) -> float:
-    recipe = training.recipe(job.lesson, "pace", candidate, 1, distilled=False)
-    return training.steps_per_second(recipe, job.work, job.effort.timing)
+    recipe = training.recipe(job.setup, "pace", candidate, 1, distilled=False)
+    return training.steps_per_second(recipe, job.work, job.settings.timing)
 
 
-def _quicker(
+def _narrower(
     job: Job, backend: engines.Backend, measured: budget.Measured, rate: float, steps: float
 ) -> tuple[Candidate, budget.Cost, float]:
-    """A narrower candidate for one that would make too few steps in the time; the same where there is none."""
+    """Replace a candidate that would train for too few steps by a narrower one, if its line has one."""
     slow, scale = measured[0], job.request.scale
-    candidate = ladder.quicker(slow, _lines(job), steps / job.effort.steps, scale)
+    candidate = ladder.narrower(slow, _lines(job), steps / job.settings.steps, scale)
     if candidate == slow:
         return *measured, rate
-    job.say(f"notice: {candidate.label} in place of {slow.label}, which would make {steps:.0f} steps in the time given")
-    cost = engines.cost(candidate, scale, backend, job.request.budget.at, job.effort.timing)
+    job.say(f"notice: {candidate.label} in place of {slow.label}, which would train for only {steps:.0f} steps")
+    cost = engines.cost(candidate, scale, backend, job.request.budget.at, job.settings.timing)
     return candidate, cost, _rate(job, candidate)

@@ -1,4 +1,4 @@
-"""What `srkd compress` is asked for."""
+"""The options of `srkd compress`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCALES = (2, 3, 4)
 
 @dataclass(frozen=True)
 class Budget:
-    """What the student may take: milliseconds for an input of `at` (width, height), and megabytes of its file."""
+    """Limits for the student: milliseconds for an input of size `at` (width, height), and megabytes of its file."""
 
     max_ms: float | None
     max_mb: float | None
@@ -36,17 +36,17 @@ class Budget:
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that decides what comes out.
+    """All options that determine the result.
 
     Args:
-        teacher: zoo name or checkpoint, as `srkd.load` takes it.
-        data: folders of photographs (searched with their sub-folders), or data sets by name.
-        seconds: for all of it, from reading the images to the report.
-        runtime, precision: where the student shall run; None leaves the choice to measurements.
-        control: whether the chosen student is also trained without the teacher.
+        teacher: zoo name or checkpoint, as in `srkd.load`.
+        data: folders of photographs (searched recursively), or names of data sets.
+        seconds: total time, from reading the images to the report.
+        runtime, precision: target of the student; None selects by measurement.
+        control: whether to train the chosen student without the teacher, too.
 
     Raises:
-        SrkdError: a scale or time that cannot be, a runtime that there is not or that is not installed.
+        SrkdError: invalid scale or time, unknown runtime, or a runtime that is not installed.
     """
 
     teacher: str
@@ -69,31 +69,31 @@ class Request:
             backends.check(self.runtime, self.precision or known[0])
             backends.check_installed(self.runtime)
         if not self.available():
-            raise SrkdError(f"no runtime that is installed here has {self.precision}: pip install 'srkd[deploy]'")
+            raise SrkdError(f"no installed runtime supports {self.precision}: pip install 'srkd[deploy]'")
 
     def available(self) -> list[tuple[str, str]]:
-        """Each (runtime, precision) that may be taken; int8 only if asked for, since it has to pass its gate."""
+        """Each (runtime, precision) to consider; int8 only on request, since its quality has to be checked."""
         precisions = (self.precision,) if self.precision else ("fp32", "bf16")
-        return [backend for backend in self._ways_here() if backend[1] in precisions]
+        return [backend for backend in self._installed() if backend[1] in precisions]
 
-    def int8_ways(self) -> list[tuple[str, str]]:
-        """Those to try where nothing else meets the budget; none where a precision was asked for."""
-        return [] if self.precision else [backend for backend in self._ways_here() if backend[1] == "int8"]
+    def int8_backends(self) -> list[tuple[str, str]]:
+        """The int8 backends, tried if no other meets the budget; none if a precision was requested."""
+        return [] if self.precision else [backend for backend in self._installed() if backend[1] == "int8"]
 
-    def _ways_here(self) -> list[tuple[str, str]]:
-        """ONNX Runtime only where it is named or OpenVINO, which was faster wherever both were tried, is not here."""
-        spare = self.runtime is None and backends.installed("openvino")
+    def _installed(self) -> list[tuple[str, str]]:
+        """Installed backends; ONNX Runtime only if requested or without OpenVINO, which was always faster."""
+        skip_onnxruntime = self.runtime is None and backends.installed("openvino")
         found = [backend for backend in backends.available() if self.runtime in (None, backend[0])]
-        return [backend for backend in found if not (spare and backend[0] == "onnxruntime")]
+        return [backend for backend in found if not (skip_onnxruntime and backend[0] == "onnxruntime")]
 
     def identity(self) -> dict[str, Any]:
-        """What a folder is begun with and must be gone on with, as plain data; paths are absolute. More time may be
-        given later."""
+        """The options that must not change when a folder is resumed, as plain data with absolute paths. The time may
+        change."""
 
-        def whole(name: str) -> str:
+        def absolute(name: str) -> str:
             return str(Path(name).absolute()) if Path(name).exists() else name
 
         plain = {key: value for key, value in asdict(self).items() if key != "seconds"}
         plain["budget"]["at"] = list(self.budget.at)
-        plain |= {"teacher": whole(self.teacher), "data": [whole(name) for name in self.data]}
+        plain |= {"teacher": absolute(self.teacher), "data": [absolute(name) for name in self.data]}
         return {**plain, "srkd": __version__}

@@ -1,4 +1,4 @@
-"""What `srkd.compress` returns."""
+"""The result of `srkd.compress`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from srkd.inference.model import Model
 
 @dataclass(frozen=True)
 class Compressed:
-    """A finished compression: its folder, and what results.json there holds.
+    """A finished compression: its folder and the content of its results.json.
 
-    `results`: "rows" (bicubic, teacher, control, student), "budget", "missed" (why the student is beyond its budget, or
-    ""), "faster" (times, than the teacher), "candidates" (every run that was made), "refused" (what does not fit, and
-    why), "files" (the exports and how they were verified), "steps", "seconds" and what else the report shows.
+    `results`: "rows" (bicubic, teacher, control, student), "budget", "missed" (why the student exceeds its budget, or
+    ""), "faster" (speed-up over the teacher), "candidates" (all training runs), "refused" (candidates that do not fit,
+    and why), "files" (exported files and their verification), "steps", "seconds" and the other data of the report.
     """
 
     folder: Path
@@ -34,5 +34,5 @@ class Compressed:
 
     @property
     def within_budget(self) -> bool:
-        """Whether the student, measured afresh, takes no more than it may."""
+        """Whether the finished student meets the budget, by the final measurement."""
         return not self.results["missed"]

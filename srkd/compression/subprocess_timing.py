@@ -1,8 +1,7 @@
-"""Time and memory of a model in a process of its own.
+"""Time and memory of a model, measured in a subprocess.
 
-`python -m srkd.compression.subprocess_timing` prints them as JSON.
-
-A process of its own, so that nothing that ran before (the allocator's settings, threads, memory held) counts.
+`python -m srkd.compression.subprocess_timing` prints them as JSON. In a subprocess, earlier work (allocator settings,
+threads, allocated memory) does not affect the measurement.
 """
 
 from __future__ import annotations
@@ -21,17 +20,21 @@ from srkd.trust import environment, granted, trusting
 
 
 def measure(model: str, backend: engines.Backend, at: tuple[int, int], seconds: float) -> dict[str, Any]:
-    """{"ms", "peak MB"} of a model by zoo name, checkpoint or exported file; the peak is what running it has added.
+    """{"ms", "peak MB"} of a model (zoo name, checkpoint or exported file); the peak excludes loading the model.
+
+    Args:
+        at: (width, height) of the input.
+        seconds: time of the measurement.
 
     Raises:
-        SrkdError: it could not be measured there; says why.
+        SrkdError: the measurement failed; the message has the last line of its standard error.
     """
     arguments = json.dumps([model, list(backend), list(at), seconds, granted()])
     command = [sys.executable, "-m", __name__, arguments]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise SrkdError(f"{model} could not be measured in a process of its own: {said[-1]}")
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise SrkdError(f"{model} could not be measured in a subprocess: {lines[-1]}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -39,20 +42,20 @@ def _main(arguments: str) -> None:
     model, backend, at, seconds, trust_code = json.loads(arguments)
     with trusting(trust_code):
         engine = engines.open_delivered(Path(model), tuple(backend))
-    _forget_peak()
+    _reset_peak()
     before = _peak_mb()
     ms = engines.latency(engine, tuple(at), seconds)
     print(json.dumps({"ms": round(ms, 2), "peak MB": round(_peak_mb() - before)}))
 
 
-def _forget_peak() -> None:
-    """Let the peak so far, that of loading, be what is held now; other systems than Linux cannot, and may report 0."""
+def _reset_peak() -> None:
+    """Reset the peak to the current memory use, to exclude loading. Linux only; elsewhere the result may be 0."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def _peak_mb() -> float:
-    """The most memory that this process has held; on Linux not by `getrusage`, which begins with the parent's."""
+    """Peak memory of this process in MB. On Linux not from `getrusage`, which starts with the parent's peak."""
     with suppress(OSError):
         status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text("ascii").splitlines())
         return int(status["VmHWM"].split()[0]) / 2**10

@@ -1,4 +1,4 @@
-"""The runs: what a candidate's recipe is, how fast it trains here, and training it."""
+"""Training runs: the recipe of a candidate, its training speed, and training it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from srkd.compression.ladder import Candidate
-from srkd.compression.limits import Limits
+from srkd.compression.settings import Settings
 from srkd.sr.task import Task
 from srkd.training.ema import Ema
 from srkd.training.log import read_metrics
@@ -24,50 +24,51 @@ _WARM_UP = 3
 
 
 @dataclass(frozen=True)
-class TrainingPlan:
-    """What is the same for every run.
+class TrainingSetup:
+    """Options common to all training runs.
 
     Args:
         teacher: zoo name or checkpoint.
-        images: folder of the training crops; answers: of the teacher's outputs for them.
+        images: folder of the training crops.
+        outputs: folder of the teacher's outputs for them.
     """
 
     teacher: str
     scale: int
     images: Path
-    predictions: Path
-    effort: Limits
+    outputs: Path
+    settings: Settings
     seed: int
 
 
-def recipe(lesson: TrainingPlan, name: str, candidate: Candidate, steps: int, distilled: bool = True) -> dict[str, Any]:
-    """The recipe of a candidate: L1 to the truth and the wavelet loss to the teacher's output; for a control L1 alone.
+def recipe(setup: TrainingSetup, name: str, candidate: Candidate, steps: int, distilled: bool = True) -> dict[str, Any]:
+    """The recipe of a candidate: L1 to the ground truth and the wavelet loss to the teacher's output; only L1 for a
+    control. Otherwise as for the zoo's students: reparameterised convolutions, Adam, cosine schedule, EMA, fp32 at the
+    end.
 
-    The wavelet loss helped most of 24 methods in models/studies/kd_x2.
-
-    As the zoo's students are trained: kernels as sums of branches, Adam, one cosine, averaged weights, fp32 at the end.
+    Of the 24 methods in models/studies/kd_x2 the wavelet loss helped most.
     """
-    effort = lesson.effort
+    settings = setup.settings
     losses: list[dict[str, Any]] = [{"type": "L1Loss", "target": "gt", "weight": 1.0}]
     if distilled:
         losses.append({"type": "wavelet", "balance": {"share": 1}})
-    kind = "file" if Path(lesson.teacher).is_file() else "zoo"
+    kind = "file" if Path(setup.teacher).is_file() else "zoo"
     train = {
-        "dataroot_gt": str(lesson.images),
-        "gt_size": effort.patch * lesson.scale,
-        "batch_size_per_gpu": effort.batch,
+        "dataroot_gt": str(setup.images),
+        "gt_size": settings.patch * setup.scale,
+        "batch_size_per_gpu": settings.batch,
         "skip_small": True,
         "sampling": "area",
     }
     return {
         "name": name,
-        "scale": lesson.scale,
-        "manual_seed": lesson.seed,
+        "scale": setup.scale,
+        "manual_seed": setup.seed,
         "network_g": candidate.spec,
-        "network_g_teacher": {kind: lesson.teacher} if distilled else None,
+        "network_g_teacher": {kind: setup.teacher} if distilled else None,
         "datasets": {"train": train},
         "path": {"pretrain_network_g": candidate.start},
-        "cache": {"kind": "outputs" if distilled else "live", "dir": str(lesson.predictions), "max_bytes": 1e12},
+        "cache": {"kind": "outputs" if distilled else "live", "dir": str(setup.outputs), "max_bytes": 1e12},
         "train": {
             "total_iter": steps,
             "reparameterise": True,
@@ -81,12 +82,12 @@ def recipe(lesson: TrainingPlan, name: str, candidate: Candidate, steps: int, di
 
 
 def cache_teacher_outputs(data: dict[str, Any], root: Path) -> None:
-    """Compute the teacher's answers that a distilled recipe needs, those that are not there yet; it says how far."""
+    """Compute the teacher's outputs that a distilled recipe needs and the cache lacks; reports progress."""
     Run(data, root).set_up()
 
 
 def steps_per_second(data: dict[str, Any], root: Path, seconds: float) -> float:
-    """How many steps of a control's recipe are done here in a second. Answers that are cached cost hardly anything."""
+    """Training steps per second of a control's recipe on this machine; cached teacher outputs would add little."""
     keep_freed_memory()
     run = Run({**data, "train": {**data["train"], "total_iter": 10**6}}, root, quiet=True)
     (task,) = run.dry_run()
@@ -104,13 +105,13 @@ def steps_per_second(data: dict[str, Any], root: Path, seconds: float) -> float:
 
 
 def pace(run: Path) -> float:
-    """Steps a second of a run that was trained, without what comes before and after: the median of its log."""
+    """Steps per second of a finished run: the median of its log, which excludes setup and saving."""
     logged = [r["steps_per_second"] for r in read_metrics(run / "metrics.jsonl") if "steps_per_second" in r]
     return float(statistics.median(logged))
 
 
 def train(data: dict[str, Any], root: Path) -> Path:
-    """Train to the end, going on where a run of the same name was stopped; returns its checkpoint.
+    """Train to the end, resuming a stopped run of the same name; returns the checkpoint.
 
     Raises:
         KeyboardInterrupt, SystemExit: stopped by a signal, state saved.

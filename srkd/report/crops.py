@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from srkd.errors import SrkdError
 from srkd.report.text import printable
 
-ImageData = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 _INK, _SOFT, _PAPER = (27, 31, 36), (92, 99, 110), (255, 255, 255)
 _GAP, _TILE, _LABEL, _NOTE = 12, 240, 17, 14  # pixels of the sheet: between tiles, a tile's side, sizes of letters
 
@@ -28,12 +28,12 @@ class Box(NamedTuple):
     height: int
     width: int
 
-    def cut(self, image: ImageData) -> ImageData:
+    def cut(self, image: Pixels) -> Pixels:
         """That region of an array (H, W, ...)."""
         return image[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
-def busiest(hr: ImageData, bicubic: ImageData, size: int = 64) -> Box:
+def busiest(hr: Pixels, bicubic: Pixels, size: int = 64) -> Box:
     """The square of `size` pixels (or all of a smaller image) where two images differ most, in sum of |difference|.
 
     Args:
@@ -51,7 +51,7 @@ def busiest(hr: ImageData, bicubic: ImageData, size: int = 64) -> Box:
     return Box(int(top), int(left), height, width)
 
 
-def section(images: Mapping[str, ImageData], box: Box, notes: Mapping[str, str] | None = None) -> dict[str, Any]:
+def section(images: Mapping[str, Pixels], box: Box, notes: Mapping[str, str] | None = None) -> dict[str, Any]:
     """What the HTML page takes as `crops`: every image's region as a base64 PNG, by its label, with a note each.
 
     Args:
@@ -70,7 +70,7 @@ def section(images: Mapping[str, ImageData], box: Box, notes: Mapping[str, str] 
 
 
 def sheet(
-    images: Mapping[str, ImageData],
+    images: Mapping[str, Pixels],
     box: Box | None = None,
     notes: Mapping[str, str] | None = None,
     reference: tuple[str, str] = ("HR", "bicubic"),
@@ -98,7 +98,7 @@ def sheet(
     return _png(np.pad(np.concatenate([whole, grid], axis=1), ((_GAP, 0), (_GAP, 0), (0, 0)), constant_values=255))
 
 
-def _tile(detail: ImageData, label: str, note: str) -> ImageData:
+def _tile(detail: Pixels, label: str, note: str) -> Pixels:
     """A detail magnified by a whole number (pixels stay square) over its label, on white."""
     zoom = max(1, round(_TILE / max(detail.shape[:2])))
     large = detail.repeat(zoom, axis=0).repeat(zoom, axis=1)
@@ -109,14 +109,14 @@ def _tile(detail: ImageData, label: str, note: str) -> ImageData:
     return _write(canvas, note, (0, large.shape[0] + 10 + _LABEL), _NOTE, _SOFT, width)
 
 
-def _grid(tiles: list[ImageData], columns: int) -> ImageData:
+def _grid(tiles: list[Pixels], columns: int) -> Pixels:
     blank = np.full_like(tiles[0], 255)
     tiles = tiles + [blank] * (-len(tiles) % columns)
     rows = [np.concatenate(tiles[i : i + columns], axis=1) for i in range(0, len(tiles), columns)]
     return np.concatenate(rows)
 
 
-def _overview(image: ImageData, box: Box, height: int) -> ImageData:
+def _overview(image: Pixels, box: Box, height: int) -> Pixels:
     """The whole image, at most `height` high, the box outlined in it, on white of exactly that height."""
     from PIL import Image, ImageDraw
 
@@ -133,9 +133,7 @@ def _overview(image: ImageData, box: Box, height: int) -> ImageData:
     return np.asarray(canvas)
 
 
-def _write(
-    canvas: ImageData, words: str, at: tuple[int, int], size: int, ink: tuple[int, int, int], room: int
-) -> ImageData:
+def _write(canvas: Pixels, words: str, at: tuple[int, int], size: int, ink: tuple[int, int, int], room: int) -> Pixels:
     """Letters drawn on an array; what does not fit into `room` pixels ends in an ellipsis."""
     from PIL import Image, ImageDraw, ImageFont
 
@@ -149,20 +147,20 @@ def _write(
     return np.asarray(image)
 
 
-def _png(image: ImageData) -> bytes:
+def _png(image: Pixels) -> bytes:
     import cv2
 
     return bytes(cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))[1])
 
 
-def _check(images: Mapping[str, ImageData], box: Box) -> None:
+def _check(images: Mapping[str, Pixels], box: Box) -> None:
     height, width = _same_size(images)
     inside = 0 <= box.top <= box.top + box.height <= height and 0 <= box.left <= box.left + box.width <= width
     if not inside or not box.height * box.width:
         raise SrkdError(f"the region {tuple(box)} (top, left, height, width) is not inside images of {width}x{height}")
 
 
-def _same_size(images: Mapping[str, ImageData]) -> tuple[int, int]:
+def _same_size(images: Mapping[str, Pixels]) -> tuple[int, int]:
     sizes = {label: f"{p.shape[1]}x{p.shape[0]}" for label, p in images.items()}
     if len(set(sizes.values())) != 1:
         said = ", ".join(f"{label} {size}" for label, size in sizes.items()) or "none"

@@ -1,7 +1,7 @@
-"""Runs of a comparative study: checked together before any is trained, then each independent, resumable and skipped
-when finished.
+"""Runs of a comparative study. All variants are checked before training; the runs are independent and resumable, and
+finished runs are skipped.
 
-`<output>/<study>/<variant>/seed_<n>/` is a run's folder, `seed_<n>.json` beside it the run's small result.
+A run has the folder `<output>/<study>/<variant>/seed_<n>/` and next to it its result `seed_<n>.json`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MUST_AGREE = ("datasets", "manual_seed", "cache")  # and train.total_iter
 
 @dataclass
 class Checked:
-    """What the dry run of one variant found; `settings` are hashes of all that its results depend on."""
+    """Result of a variant's dry run; `settings` are hashes of everything that its results depend on."""
 
     tasks: list[Task]
     agreeing: dict[str, Any]
@@ -40,8 +40,8 @@ class Comparison:
     """A study and the folder of its runs.
 
     Args:
-        study: as `srkd.studies.plan.read` returned it.
-        root: folder that gets `<study's name>/`.
+        study: from `srkd.studies.plan.read`.
+        root: parent folder of the study's folder.
     """
 
     def __init__(self, study: Study, root: Path | str = "experiments") -> None:
@@ -49,14 +49,14 @@ class Comparison:
         self.task_type = task_of(study)
         self.shared: dict[str, Any] = {}
         self.checked: dict[str, Checked] = {}
-        self.signal = 0  # what stopped `train`
+        self.signal = 0  # number of the signal that stopped `train`
 
     def check(self) -> None:
-        """Dry-run every variant, find what all runs share, and compare with what was trained before.
+        """Dry-run all variants, compute the settings common to all runs, and compare with earlier runs.
 
         Raises:
-            SrkdError: one line with every mistake of every variant: losses, layers, shapes; data, steps or seeds that
-                differ from the control's; settings that changed since a run of the variant began.
+            SrkdError: one line with all mistakes of all variants: losses, layers, shapes; data, steps or seeds that
+                differ from the control's; settings that changed since a run of the variant started.
         """
         mistakes = []
         try:
@@ -73,7 +73,7 @@ class Comparison:
             found = self.checked.get(variant.name)
             if found and control and found.agreeing != control.agreeing:
                 differ = [key for key, value in control.agreeing.items() if found.agreeing[key] != value]
-                mistakes.append(f'variant "{variant.name}": {", ".join(differ)} must be as in the control')
+                mistakes.append(f'variant "{variant.name}": {", ".join(differ)} must be the same as in the control')
         self.shared = self.task_type.shared_settings([t for c in self.checked.values() for t in c.tasks])
         mistakes += [m for v in self.study.variants if v.name in self.checked for m in self._edited(v)]
         if mistakes:
@@ -88,18 +88,18 @@ class Comparison:
         return Checked(built, agreeing, _extra_parameters(built[-1]))
 
     def _edited(self, variant: Variant) -> list[str]:
-        """Fill in the variant's settings, and say which of them changed since a run of it began."""
+        """Fill in the variant's settings, and return an error for those that changed since one of its runs started."""
         found = self.checked[variant.name]
         stages = Run(merge(recipe_of(self.study, variant, 0), self.shared), quiet=True).stages
         for number, ((recipe, _), task) in enumerate(zip(stages, found.tasks, strict=True), 1):
             parts = {**self.task_type(recipe).settings(), **task.dependencies()}
             where = f"stage {number}: " if len(stages) > 1 else ""
             found.settings |= {where + key: _hash(value) for key, value in parts.items() if key != "manual_seed"}
-        found.tasks.clear()  # they hold the networks and images of the whole study
+        found.tasks.clear()  # they would keep the networks and images of the whole study in memory
         for seed in self.study.seeds:
             before = self.result(variant.name, seed)
-            theirs, ours = before["settings"] if before else found.settings, found.settings
-            changed = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
+            old, new = before["settings"] if before else found.settings, found.settings
+            changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
             if changed:
                 return [
                     f'variant "{variant.name}": {", ".join(changed)} changed since seed {seed} was trained; restore '
@@ -108,12 +108,12 @@ class Comparison:
         return []
 
     def runs(self, shard: tuple[int, int] = (1, 1)) -> list[tuple[Variant, int]]:
-        """The runs of shard i of n, seeds first, so that a study that is cut short has whole comparisons."""
+        """The runs of shard i of n, seed by seed, so that an interrupted study has complete comparisons."""
         every = [(variant, seed) for seed in self.study.seeds for variant in self.study.variants]
         return every[shard[0] - 1 :: shard[1]]
 
     def result(self, variant: str, seed: int) -> dict[str, Any] | None:
-        """What is recorded of a run, if it ever began."""
+        """The saved result of a run, or None if it never started."""
         path = self._result_path(variant, seed)
         if not path.is_file():
             return None
@@ -127,28 +127,29 @@ class Comparison:
         return self.folder / variant / f"seed_{seed}.json"
 
     def train(self, shard: tuple[int, int] = (1, 1), budget: float | None = None, quiet: bool = False) -> bool:
-        """Train and score every run of a shard that is not finished; `check` comes first.
+        """Train and score all unfinished runs of a shard. Call `check` first.
 
-        Several processes may do this at once: each takes the runs that no other has in hand, and waits for those last.
+        Several processes may do this at once: each skips runs that another process is working on, and waits for them at
+        the end.
 
         Args:
-            budget: seconds for all of them together; a run that is cut off goes on next time.
+            budget: total seconds; an interrupted run resumes in the next call.
 
         Returns:
-            Whether all were tried: False when the budget or a signal stopped it.
+            True if all runs were tried, False if the budget or a signal stopped it.
         """
         deadline = None if budget is None else time.monotonic() + budget
         runs = self.runs(shard)
-        theirs = self._take(runs, deadline, quiet, wait=False)
-        if theirs and deadline is None:
-            theirs = self._take(theirs, None, quiet, wait=True)
-        return theirs == []
+        locked_runs = self._take(runs, deadline, quiet, wait=False)
+        if locked_runs and deadline is None:
+            locked_runs = self._take(locked_runs, None, quiet, wait=True)
+        return locked_runs == []
 
     def _take(
         self, runs: list[tuple[Variant, int]], deadline: float | None, quiet: bool, wait: bool
     ) -> list[tuple[Variant, int]] | None:
-        """Do the runs; returns those that another process has in hand, or None when budget or signal stopped it."""
-        theirs = []
+        """Train the runs; returns those locked by another process, or None if budget or signal stopped it."""
+        locked_runs = []
         for number, (variant, seed) in enumerate(runs, 1):
             left = None if deadline is None else deadline - time.monotonic()
             if self._is_finished(variant, seed):
@@ -157,20 +158,23 @@ class Comparison:
                 return None
             with locked(self.folder / variant.name / f"seed_{seed}", wait) as free:
                 if not free:
-                    say(f"run {number} of {len(runs)}: {variant.name}, seed {seed}: another process has it", quiet)
-                    theirs.append((variant, seed))
+                    say(
+                        f"run {number} of {len(runs)}: {variant.name}, seed {seed}: another process has it",
+                        quiet,
+                    )
+                    locked_runs.append((variant, seed))
                 elif not self._is_finished(variant, seed):  # the other process may have finished it by now
                     say(f"run {number} of {len(runs)}: {variant.name}, seed {seed}", quiet)
                     if not self._run(variant, seed, left, quiet):
                         return None
-        return theirs
+        return locked_runs
 
     def _is_finished(self, variant: Variant, seed: int) -> bool:
         before = self.result(variant.name, seed)
         return before is not None and before["status"] == "finished" and before["sets"] == self.study.sets
 
     def _run(self, variant: Variant, seed: int, budget: float | None, quiet: bool) -> bool:
-        """One run; whatever fails is recorded, so that the others go on. False where it was stopped."""
+        """Train and score one run; errors are recorded, so that the others continue. Returns False if stopped."""
         path = self._result_path(variant.name, seed)
         record = {
             "variant": variant.name,
@@ -189,9 +193,9 @@ class Comparison:
             scores = self.task_type.item_scores(trained, self.study.sets)
             logs = [read_metrics(folder / "metrics.jsonl") for _, folder in run.stages]
         except Exception as error:
-            words = str(error) if isinstance(error, SrkdError) else f"{type(error).__name__}: {error}"
-            say(f"{variant.name}, seed {seed} failed: {words}", quiet)
-            write_json(path, {**record, "status": "failed", "error": words})
+            message = str(error) if isinstance(error, SrkdError) else f"{type(error).__name__}: {error}"
+            say(f"{variant.name}, seed {seed} failed: {message}", quiet)
+            write_json(path, {**record, "status": "failed", "error": message})
             return True
         measured = {
             "seconds": round(sum(map(_seconds, logs)), 3),
@@ -214,15 +218,15 @@ def _hash(value: Any) -> str:
 
 
 def _extra_parameters(task: Task) -> int:
-    """How many numbers training learns beside the networks it is for."""
-    own = {id(p) for network in task.trained().values() for p in network.parameters()}
+    """Number of trained parameters that do not belong to the trained networks."""
+    network_ids = {id(p) for network in task.trained().values() for p in network.parameters()}
     groups = [group for optimiser in task.optimisers.values() for group in optimiser.param_groups]
-    learned = {id(p): p.numel() for group in groups for p in group["params"]}
-    return sum(size for key, size in learned.items() if key not in own)
+    sizes = {id(p): p.numel() for group in groups for p in group["params"]}
+    return sum(size for key, size in sizes.items() if key not in network_ids)
 
 
 def _seconds(records: Sequence[Mapping[str, Any]]) -> float:
-    """Training time by the log, which outlives an interruption."""
+    """Training time in seconds from the log, which includes the parts before interruptions."""
     seconds, last = 0.0, 0
     for record in records:
         if "steps_per_second" in record:
@@ -232,15 +236,15 @@ def _seconds(records: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _terms(records: Sequence[Mapping[str, Any]], task: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Of each term, means over the run: its gradient norm over the task terms', and its cosine to the task's."""
+    """For each term, the means over the run of its gradient norm relative to the task terms and its cosine to them."""
     found: dict[str, dict[str, list[float]]] = {}
     for record in records:
         norms = {key.removeprefix("grad/"): value for key, value in record.items() if key.startswith("grad/")}
-        whole = sum(norms.get(name, 0.0) for name in task)
+        task_norm = sum(norms.get(name, 0.0) for name in task)
         for name, norm in norms.items():
             row = found.setdefault(name, {"share": [], "cosine": []})
-            if whole > 0:
-                row["share"].append(norm / whole)
+            if task_norm > 0:
+                row["share"].append(norm / task_norm)
             if f"cos/{name}" in record:
                 row["cosine"].append(record[f"cos/{name}"])
     return {

@@ -1,4 +1,4 @@
-"""What a study found: statistics of its finished runs, as JSON, Markdown and one page."""
+"""Results of a study: statistics of its finished runs as JSON, Markdown and an HTML report."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ TERMS = ["variant", "term", "gradient share", "cosine"]
 
 
 def summarise(comparison: Comparison) -> dict[str, Any]:
-    """The findings as plain data.
+    """The results as plain data.
 
     Returns:
-        {"study", "alpha", "lower": metrics of which lower is better, "scores": as `score_tables` gives them, "costs":
-        rows, "terms": rows, "curves": by name, "failed": rows, "missing": number of runs not finished, "runs": every
-        finished run, seed by seed}.
+        {"study", "alpha", "lower": metrics for which lower is better, "scores": see `score_tables`, "costs":
+        rows, "terms": rows, "curves": by name, "failed": rows, "missing": number of runs not finished, "runs": all
+        finished runs, seed by seed}.
     """
     study = comparison.study
     found = {v.name: {seed: comparison.result(v.name, seed) for seed in study.seeds} for v in study.variants}
@@ -47,7 +47,7 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
         name: {seed: run for seed, run in runs.items() if run and run["status"] == "finished"}
         for name, runs in found.items()
     }
-    everything = [run for runs in finished.values() for run in runs.values()]
+    all_runs = [run for runs in finished.values() for run in runs.values()]
     failed = [
         {key: run[key] for key in ("variant", "seed", "error")}
         for runs in found.values()
@@ -63,8 +63,8 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
         "terms": [row for name, runs in finished.items() for row in _terms(name, runs)],
         "curves": _curves(finished),
         "failed": failed,
-        "missing": sum(len(runs) for runs in found.values()) - len(everything),
-        "runs": everything,
+        "missing": sum(len(runs) for runs in found.values()) - len(all_runs),
+        "runs": all_runs,
     }
 
 
@@ -90,7 +90,7 @@ def _terms(variant: str, runs: Mapping[int, Mapping[str, Any]]) -> list[dict[str
 
 
 def _curves(finished: Results) -> dict[str, list[dict[str, Any]]]:
-    """By validation score, a line a variant: the mean over its seeds at the steps that all of them have."""
+    """For each validation score, a curve per variant: means over its seeds at the steps common to all of them."""
     curves: dict[str, list[dict[str, Any]]] = {}
     for variant, runs in finished.items():
         for score in dict.fromkeys(name for run in runs.values() for name in run["curves"]):
@@ -103,7 +103,7 @@ def _curves(finished: Results) -> dict[str, list[dict[str, Any]]]:
 
 
 def write(comparison: Comparison) -> dict[str, Any]:
-    """Write results.json, results.md and report.html into the study's folder; returns what `summarise` does."""
+    """Write results.json, results.md and report.html into the study's folder; returns the result of `summarise`."""
     found = summarise(comparison)
     write_json(comparison.folder / "results.json", found)
     write_text(comparison.folder / "results.md", markdown(found))
@@ -134,7 +134,7 @@ _NAMES = {"p_holm": "p (Holm)", "p_exact": "p (exact)"}
 
 
 def printed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of scores as its table shows it: by heading, numbers as text."""
+    """A row of scores as displayed: keyed by column heading, numbers as text."""
     rounded = {key: _rounded(key, value) if isinstance(value, float) else value for key, value in row.items()}
     return {_NAMES.get(key, key): value for key, value in rounded.items()}
 
@@ -159,7 +159,7 @@ def _lead(found: Mapping[str, Any]) -> str:
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """The tables of what `summarise` found as one Markdown page."""
+    """The tables of a result of `summarise` as one Markdown page."""
     parts = [f"# Study {found['study']}", _lead(found)]
     for section in _tables(found):
         table = section["table"]
@@ -168,7 +168,7 @@ def markdown(found: Mapping[str, Any]) -> str:
 
 
 def text(path: Path, found: Mapping[str, Any]) -> str:
-    """The tables for a terminal, and where the rest is."""
+    """The tables for a terminal, and the paths of the files."""
     parts = []
     for section in _tables(found):
         parts += [section["heading"], tables.text(section["table"]["rows"], section["table"]["columns"]), ""]

@@ -1,4 +1,4 @@
-"""The page of a study: its tables, plots, networks side by side, every item's scores, and the study itself."""
+"""The HTML report of a study: tables, plots, outputs side by side, scores of every item, and the study itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from srkd.training.recipe import dump
 
 
 def page(comparison: Comparison, found: Mapping[str, Any], tables: Sequence[Section], lead: str) -> str:
-    """The page of what `srkd.studies.comparison.summarise` found, `tables` first."""
+    """The report of a result of `srkd.studies.comparison.summarise`, with `tables` first."""
     shown = [*tables, *_plots(found, comparison.study.lower), *_side_by_side(comparison, found), *_items(found)]
     shown.append({"heading": "Study", "recipe": dump(comparison.study)})
     return html.page(f"Study {found['study']}", shown, lead, "compare")
@@ -43,7 +43,7 @@ def _plots(found: Mapping[str, Any], lower: Sequence[str]) -> list[Section]:
 
 
 def _side_by_side(comparison: Comparison, found: Mapping[str, Any]) -> list[Section]:
-    """The first seed's network of each variant, once no run is missing and where they are still there."""
+    """Outputs of each variant's network of the first seed, if no run is missing and the networks exist."""
     networks: dict[str, str] = {}
     for variant in comparison.study.variants:
         seed = comparison.folder / variant.name / f"seed_{comparison.study.seeds[0]}"
@@ -56,7 +56,7 @@ def _side_by_side(comparison: Comparison, found: Mapping[str, Any]) -> list[Sect
 
 
 def _items(found: Mapping[str, Any]) -> list[Section]:
-    """Of each set and metric, every item's score by variant, means over its seeds."""
+    """For each set and metric, the scores of every item by variant, averaged over seeds."""
     shown: list[Section] = []
     for table in found["scores"]:
         name, metric, rows = table["set"], table["metric"], dict[str, dict[str, Any]]()

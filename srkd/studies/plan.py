@@ -1,4 +1,4 @@
-"""A study as it is written down: one base recipe, variants of its losses, seeds; and the recipe of each of its runs."""
+"""The study file: a base recipe, variants of its losses, and seeds; and from it the recipe of each run."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from srkd.training import task as tasks
 from srkd.training.recipe import Name, Section
 
 CONTROL = "control"
-_MONITORED = 20  # how many times a run measures the gradients of its terms, unless the base recipe says
+_MONITORED = 20  # number of gradient measurements per run, unless the base recipe sets it
 
 
 class Variant(Section):
-    """What one variant has of its own."""
+    """What distinguishes one variant."""
 
     name: Name = pydantic.Field(pattern=r"^\w[\w.+-]*$")
     losses: list[dict[str, Any]]
@@ -39,16 +39,18 @@ class Study(Section):
         list(range(MIN_SEEDS)), min_length=1, description="fewer than five give no verdict"
     )
     sets: list[str] = pydantic.Field([], description="data sets that finished runs are scored on")
-    lower: list[str] = pydantic.Field([], description="metrics of which lower is better")
-    alpha: float = pydantic.Field(0.05, gt=0, lt=1, description="chance of any false verdict, for each set and metric")
+    lower: list[str] = pydantic.Field([], description="metrics for which lower is better")
+    alpha: float = pydantic.Field(
+        0.05, gt=0, lt=1, description="probability of any false verdict, for each set and metric"
+    )
 
 
 def read(path: Path | str) -> Study:
-    """Read a study file; its base recipe is read too, and a control is added where there is none.
+    """Read a study file and its base recipe; a control is added if there is none.
 
     Raises:
-        SrkdError: every mistake of the file in one line: unknown keys, variants that share a name, a control with a
-            teacher, losses or their options that do not exist.
+        SrkdError: all mistakes of the file in one line: unknown keys, variants with the same name, a control with a
+            teacher, unknown losses or options.
     """
     study, _ = recipes.validate(Study, recipes.read(path), str(path))
     if isinstance(study.base, str):
@@ -64,7 +66,9 @@ def read(path: Path | str) -> Study:
             continue
         against = [term.name for term in terms if term.against == "teacher"]
         if variant.name == CONTROL and against:
-            mistakes.append(f'variant "{CONTROL}": {", ".join(against)} looks at the teacher, which a control has not')
+            mistakes.append(
+                f'variant "{CONTROL}": {", ".join(against)} uses the teacher, which a control does not have'
+            )
     if mistakes:
         raise SrkdError(f"{path}: {'; '.join(mistakes)}")
     if CONTROL not in {variant.name for variant in study.variants}:
@@ -78,22 +82,22 @@ def _repeated(what: str, values: list[Any]) -> list[str]:
 
 
 def _ground_truth(base: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The base recipe's losses without those that look at the teacher."""
+    """The base recipe's losses without those that use the teacher."""
     specs = (base.get("train") or {}).get("losses") or []
     return [spec for spec, term in zip(specs, parse_terms(specs), strict=True) if term.against == "target"]
 
 
 def recipe_of(study: Study, variant: Variant, seed: int) -> dict[str, Any]:
-    """The recipe of one run, named by its seed.
+    """The recipe of one run, named after its seed.
 
     Raises:
-        SrkdError: a setting that cannot be made.
+        SrkdError: an override of the variant is invalid.
     """
     assert isinstance(study.base, dict)
     total = (study.base.get("train") or {}).get("total_iter")
     every = max(1, total // _MONITORED) if type(total) is int else 1
-    watched = {"train": {"monitor_freq": every}, "logger": {"print_freq": every, "use_tb_logger": False}}
-    data = recipes.merge(watched, study.base)
+    monitoring = {"train": {"monitor_freq": every}, "logger": {"print_freq": every, "use_tb_logger": False}}
+    data = recipes.merge(monitoring, study.base)
     for key, value in variant.set.items():
         data = recipes.merge(data, _nested(key.split("."), value))
     data["train"]["losses"] = copy.deepcopy(variant.losses)
@@ -107,6 +111,6 @@ def _nested(keys: list[str], value: Any) -> Any:
 
 
 def task_of(study: Study) -> type[tasks.Task]:
-    """The task that the base recipe names."""
+    """The task of the base recipe."""
     assert isinstance(study.base, dict)
     return tasks.find(str(study.base.get("task", "sr")))

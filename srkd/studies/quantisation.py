@@ -1,11 +1,10 @@
-"""Study: how much of what int8 loses quantisation-aware fine-tuning wins back, by the runtime that will be used.
+"""Study: how much of the loss by int8 is recovered by quantisation-aware fine-tuning, measured on the target runtime.
 
     python -m srkd.studies.quantisation models/studies/quantisation_aware --seeds 0 1 2
 
-Two networks: a model as it is, and one made hard for int8: in each residual block the least important channel is
-switched off, and the weights that would take it up are made `OUTLIER` times the largest of their filter. They multiply
-zeros, and leave a filter's other weights 1/32 of int8's levels. Every layer is int8, none is kept. What was interrupted
-goes on where it was.
+Two networks: a model as it is, and one that is made hard for int8: in each residual block the least important channel
+is switched off, and the weights that read it are set to `OUTLIER` times the largest of their filter. They multiply
+zeros, but leave a filter's other weights 1/32 of int8's levels. All layers are int8. An interrupted study resumes.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ COLUMNS = ["network", "seed", "fp32", "int8 before", "int8 after", "won back (%)
 
 @torch.no_grad()
 def with_outliers(network: nn.Module) -> None:
-    """Make a residual trunk hard for int8, in place; see the top of this file."""
+    """Make a residual trunk hard for int8, in place; see the module's docstring."""
     for block in trunk(network):
         least = int(importance(block).argmin())
         assert block.conv1.bias is not None
         block.conv1.weight[least] = 0
-        block.conv1.bias[least] = -1e-3  # below zero: the activation gives zero
+        block.conv1.bias[least] = -1e-3  # negative, so that the activation is zero
         centre = tuple(side // 2 for side in block.conv2.kernel_size)
         block.conv2.weight[:, least, centre[0], centre[1]] = OUTLIER * block.conv2.weight.flatten(1).abs().amax(1)
 
@@ -60,13 +59,13 @@ def prepare(folder: Path, model: str) -> dict[str, Path]:
 
 
 def int8_psnr(checkpoint: Path, images: ImagePairs, calibration: ImagePairs) -> float:
-    """PSNR of a checkpoint in OpenVINO with every convolution in int8."""
+    """PSNR in dB of a checkpoint in OpenVINO with all convolutions in int8."""
     engine = backends.open_engine(Model.load(checkpoint), "openvino", "int8", calibration.inputs)
     return images.psnr(images.predictions(engine))
 
 
 def measure(name: str, checkpoint: Path, recipe: dict[str, Any], seed: int, data: str, work: Path) -> dict[str, Any]:
-    """Fine-tune with the fp32 network as teacher and compare; a row of `COLUMNS`."""
+    """Fine-tune with the fp32 network as teacher and compare; returns a row of `COLUMNS`."""
     scale = int(recipe["scale"])
     images, calibration = evaluation_images(data, scale), calibration_images(scale)
     exact = backends.open_engine(Model.load(checkpoint), "torch", "fp32")
@@ -95,7 +94,7 @@ def measure(name: str, checkpoint: Path, recipe: dict[str, Any], seed: int, data
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", type=Path, help="folder with recipe.yml; measured.json and results.md are kept there")
+    parser.add_argument("study", type=Path, help="folder with recipe.yml, for measured.json and results.md")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--model", default="edsr_16x8_x2_cc0")
     parser.add_argument("--data", default="Set5")

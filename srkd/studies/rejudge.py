@@ -1,4 +1,4 @@
-"""Judge existing results anew, by the runs recorded in them: nothing is trained, no run's folder is needed."""
+"""Compute the verdicts of existing results again from the runs recorded in them, without training or run folders."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ def results_files(target: Path) -> list[Path]:
     """The file itself, or every `*results.json` below a folder.
 
     Raises:
-        SrkdError: nothing there.
+        SrkdError: none found.
     """
     found = sorted(target.rglob(f"*{_SUFFIX}")) if target.is_dir() else [target] if target.is_file() else []
     if not found:
         raise SrkdError(
-            f"{printable_path(target)}: no results of a study there; give a results.json or a folder that has some"
+            f"{printable_path(target)}: no results of a study found; give a results.json or a folder with such files"
         )
     return found
 
 
 def rejudge(path: Path) -> list[dict[str, Any]]:
-    """Judge one file anew: rewrite it and the Markdown beside it, whose other parts stay as they are.
+    """Compute the verdicts of one file again; rewrites its statistics and the Markdown file next to it.
 
     Returns:
-        Rows of `COLUMNS`: every verdict whose words changed.
+        Rows of `COLUMNS`: all verdicts whose text changed.
 
     Raises:
-        SrkdError: not the results of a study, or nothing says of which metrics lower is better.
+        SrkdError: the file is not the result of a study, or the metrics for which lower is better are unknown.
     """
     found = _read(path)
     runs: Results = {row["variant"]: {} for table in found["scores"] for row in table["rows"]}
@@ -76,18 +76,20 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, AttributeError) as error:
         raise SrkdError(f"{printable_path(path)}: not the results of a study ({error})") from error
     if missing:
-        raise SrkdError(f"{printable_path(path)}: not the results of a study: no {', '.join(sorted(missing))} in it")
+        raise SrkdError(
+            f"{printable_path(path)}: not the results of a study: {', '.join(sorted(missing))} not found in it"
+        )
     return dict(found)
 
 
 def _lower(path: Path) -> list[str]:
-    """Of which metrics lower is better, from the study beside results that don't record it: `a.yml` for
+    """The metrics for which lower is better, from the study next to results that do not record them: `a.yml` for
     `a_results.json`, `study.yml` for `results.json`."""
     study = path.with_name(f"{path.name.removesuffix(_SUFFIX).rstrip('_') or 'study'}.yml")
     if not study.is_file():
         raise SrkdError(
-            f"{printable_path(path)}: does not record which metrics are better when lower, and {study.name} is not "
-            "beside it; put the study there"
+            f"{printable_path(path)}: does not record for which metrics lower is better, and {study.name} is not "
+            "next to it; put the study there"
         )
     return list(recipes.read(study).get("lower", []))
 
@@ -103,12 +105,12 @@ def _changes(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> l
         for row in map(comparison.printed, table["rows"]):
             verdict = old.get((table["set"], table["metric"], row["variant"]), "-")
             if row.get("verdict", "-") != verdict:
-                said = {
+                change = {
                     "results": str(path),
                     "set": table["set"],
                     "metric": table["metric"],
                     "before": verdict,
                     "now": row.get("verdict", "-"),
                 }
-                rows.append(said | {key: row[key] for key in COLUMNS if key in row})
+                rows.append(change | {key: row[key] for key in COLUMNS if key in row})
     return rows

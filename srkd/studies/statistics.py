@@ -1,11 +1,12 @@
 """Paired comparison of variants with their control: t interval over seeds, Holm's correction, a verdict.
 
-The unit is the seed. Items (images, users, documents) are the same for all seeds, so they are no replicates of a
-training: their scores are averaged first, which leaves one difference per seed. A conclusion holds for these items.
+The statistical unit is the seed. Items (images, users, documents) are the same for all seeds, so they are not
+replicates of a training: their scores are averaged first, which gives one difference per seed. A conclusion is valid
+for these items.
 
-The paired t test decides. It is exact where the differences are normal, and on the safe side where their tails are
-heavier; they are symmetric whenever variant and control do not differ. The exact sign-flip test, which assumes symmetry
-and nothing else, is reported beside it and decides nothing: of five seeds its least two-sided p is 2/32 = 0.0625.
+The paired t test decides. It is exact for normal differences, and conservative for heavier tails; the differences are
+symmetric if variant and control do not differ. The exact sign-flip test, which assumes only symmetry, is reported but
+does not decide: with five seeds its smallest two-sided p is 2/32 = 0.0625.
 """
 
 from __future__ import annotations
@@ -21,18 +22,18 @@ from scipy import special
 Array = NDArray[np.float64]
 MIN_SEEDS = 5  # for a verdict
 NOT_SHOWN = "no difference shown"
-_ENUMERATED = 16  # seeds up to which all 2^n sign flips are made; beyond, that many at random
-_EQUAL = 1e-7  # differences that spread by less than this share of their mean do not depend on the seed
+_ENUMERATED = 16  # number of seeds up to which all 2^n sign flips are enumerated; above, as many random ones
+_EQUAL = 1e-7  # differences with a spread below this share of their mean do not depend on the seed
 
 
 @dataclass(frozen=True)
 class Effect:
     """A variant against the control; differences are variant minus control.
 
-    `low` and `high` bound the difference at the level at which Holm's rule decided about the variant: with five seeds
-    or more they exclude 0 if and only if the verdict is `better` or `worse`. `p` is the paired t test's, two-sided and
-    not corrected; `p_holm` is corrected over the variants compared together; `p_exact` is the sign-flip test's, not
-    corrected. What cannot be computed is None.
+    `low` and `high` are the confidence interval at the level at which Holm's rule decided about the variant: with five
+    seeds or more it excludes 0 if and only if the verdict is `better` or `worse`. `p` is the two-sided p of the paired
+    t test, not corrected; `p_holm` is corrected over the variants compared together; `p_exact` is that of the sign-flip
+    test, not corrected. Values that cannot be computed are None.
     """
 
     verdict: str
@@ -45,7 +46,7 @@ class Effect:
 
 
 def t_test(differences: Array) -> float | None:
-    """Two-sided p of the one-sample t test against 0; 1 where all are 0.
+    """Two-sided p of the one-sample t test against 0; 1 if all values are 0.
 
     Returns:
         None for fewer than two values, for values that are not finite, and for equal values other than 0: seeds that
@@ -61,7 +62,7 @@ def t_test(differences: Array) -> float | None:
 
 
 def t_interval(differences: Array, level: float) -> tuple[float, float]:
-    """The mean's two-sided t interval that misses with probability `level`; of two values or more."""
+    """Two-sided t interval of the mean with error probability `level`, from at least two values."""
     half = special.stdtrit(len(differences) - 1, 1 - level / 2) * _standard_error(differences)
     return float(differences.mean() - half), float(differences.mean() + half)
 
@@ -71,8 +72,8 @@ def _standard_error(differences: Array) -> float:
 
 
 def sign_flip_test(differences: Array) -> float:
-    """Two-sided p of the mean against 0 by flipping signs (Fisher 1935): the share of sign patterns whose sum is as far
-    from 0 or farther. All 2^n patterns up to n = 16, else 65,536 drawn with a fixed seed and the observed one.
+    """Two-sided p of the mean against 0 by the sign-flip test (Fisher 1935): the share of sign patterns whose sum is at
+    least as far from 0. All 2^n patterns up to n = 16, else 65,536 random ones (fixed seed) and the observed one.
 
         >>> sign_flip_test(np.array([0.1, 0.2, 0.1, 0.3, 0.2]))
         0.0625
@@ -93,7 +94,7 @@ def _signs(n: int) -> Array:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number by Holm's step-down rule (Holm, Scand. J. Statist. 6, 1979)."""
+    """p-values corrected for multiple testing by Holm's step-down rule (Holm, Scand. J. Statist. 6, 1979)."""
     corrected, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(np.argsort(p_values, kind="stable")):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
@@ -102,7 +103,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _levels(p_values: Sequence[float], corrected: Sequence[float], alpha: float) -> list[float]:
-    """The level at which Holm's rule decided about each: that of its own step, or of the step where it stopped."""
+    """The level at which Holm's rule decided about each p-value: that of its step, or of the step where it stopped."""
     ranks = np.argsort(np.argsort(p_values, kind="stable"), kind="stable")
     rejected = sum(p <= alpha for p in corrected)
     return [alpha / (len(p_values) - min(int(rank), rejected)) for rank in ranks]
@@ -112,14 +113,14 @@ def compare(differences: Mapping[str, Array], alpha: float = 0.05, lower: bool =
     """Compare variants with the control on one set and metric.
 
     Args:
-        differences: by variant, (seeds,) of variant minus control, each the mean over the items of one seed. NaN is a
-            seed whose scores are no numbers. Those without any seed are not counted among the variants compared.
-        alpha: chance of any false verdict among all the variants.
+        differences: by variant, (seeds,) of variant minus control, each the mean over the items of one seed; NaN for a
+            seed with invalid scores. Variants without any seed are not counted in the correction.
+        alpha: probability of any false verdict among all variants.
         lower: whether lower scores are better.
 
     Returns:
-        By variant. The verdict is `better` or `worse` where the corrected p of the t test is at most alpha, else
-        `no difference shown`; or why there is none: fewer than five seeds, NaN, seeds that change nothing.
+        By variant. The verdict is `better` or `worse` if the corrected p of the t test is at most alpha, else `no
+        difference shown`; or the reason for no verdict: fewer than five seeds, NaN, or seeds without effect.
     """
     tested = {name: t_test(values) for name, values in differences.items() if len(values)}
     p_values = [1.0 if p is None else p for p in tested.values()]
@@ -140,14 +141,14 @@ def compare(differences: Mapping[str, Array], alpha: float = 0.05, lower: bool =
 
 
 def _no_verdict(values: Array) -> str | None:
-    """Why there can be no verdict, whatever the differences are."""
+    """Why no verdict is possible, regardless of the differences; None if one is."""
     if np.isnan(values).any():
         return "no verdict: NaN"
     return too_few(len(values))
 
 
 def too_few(seeds: int) -> str | None:
-    """`3 seeds: no verdict`, say; None where there are enough.
+    """A message such as `3 seeds: no verdict`; None if there are enough.
 
     >>> too_few(1), too_few(5)
     ('1 seed: no verdict', None)

@@ -1,4 +1,4 @@
-"""From the records of a study's runs to its tables of scores: means, paired differences to the control, verdicts."""
+"""Tables of scores from the records of a study's runs: means, paired differences to the control, verdicts."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Scores = Mapping[int, Mapping[str, float]]  # by seed and item
 
 
 def score_tables(runs: Results, alpha: float, lower: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """Of each set and metric, {"set", "metric", "protocol", "rows"}; the control's row comes first.
+    """For each set and metric {"set", "metric", "protocol", "rows"}; the first row is the control's.
 
     Args:
         runs: each with `scores`: by set, {"metrics": by metric and item, "protocol"}.
-        alpha: chance of any false verdict among the variants, for each set and metric.
-        lower: metrics of which lower is better.
+        alpha: probability of any false verdict among the variants, for each set and metric.
+        lower: metrics for which lower is better.
     """
     pairs = {
         (name, metric): scores["protocol"]
@@ -64,19 +64,18 @@ def _rows(scores: Mapping[str, Scores], alpha: float, lower: bool) -> list[dict[
 
 
 def _paired(own: Scores, control: Scores, lower: bool) -> tuple[Array, list[str]]:
-    """(seeds,) of variant minus control, where both have the seed, means over the items that both have in all of them;
-    and what the reader must know of it.
+    """(seeds,) of variant minus control over common seeds, averaged over the items common to all runs; and notes.
 
-    An item whose score is infinitely good (PSNR of equal images) is left out. One that is NaN or infinitely bad makes
-    its seed's difference NaN: leaving it out would favour what diverges.
+    Items with an infinitely good score (PSNR of equal images) are left out. A score that is NaN or infinitely bad makes
+    its seed's difference NaN: leaving it out would favour diverging variants.
     """
     seeds = [seed for seed in own if seed in control]
-    notes = _named("not in the control", set(own) - set(control)) + _named("missing", set(control) - set(own))
+    notes = _seeds_note("not in the control", set(own) - set(control)) + _seeds_note("missing", set(control) - set(own))
     sides = [[side[seed] for seed in seeds] for side in (own, control)]
     items = [item for item in (own[seeds[0]] if seeds else ()) if all(item in run for side in sides for run in side)]
-    every = {item for side in sides for run in side for item in run}
-    if len(items) < len(every):
-        notes.append(f"{len(every) - len(items)} of {len(every)} items left out: not in every run")
+    all_items = {item for side in sides for run in side for item in run}
+    if len(items) < len(all_items):
+        notes.append(f"{len(all_items) - len(items)} of {len(all_items)} items left out: not in every run")
     if not items:
         return np.zeros(0), notes
     scores = np.array([[[run[item] for item in items] for run in side] for side in sides], dtype=np.float64)
@@ -87,10 +86,10 @@ def _paired(own: Scores, control: Scores, lower: bool) -> tuple[Array, list[str]
         return np.zeros(0), notes
     scores = scores[:, :, kept]
     scores[~np.isfinite(scores)] = np.nan
-    for where, broken in zip(("NaN", "NaN in the control"), np.isnan(scores), strict=True):
-        notes += _named(where, {seed for seed, one in zip(seeds, broken, strict=True) if one.any()})
+    for where, invalid in zip(("NaN", "NaN in the control"), np.isnan(scores), strict=True):
+        notes += _seeds_note(where, {seed for seed, row in zip(seeds, invalid, strict=True) if row.any()})
     return np.asarray((scores[0] - scores[1]).mean(axis=1)), notes
 
 
-def _named(what: str, seeds: set[int]) -> list[str]:
+def _seeds_note(what: str, seeds: set[int]) -> list[str]:
     return [f"{what}: seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))}"] if seeds else []

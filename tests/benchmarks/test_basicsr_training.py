@@ -32,14 +32,14 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def models(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The models that BasicSR built."""
+    """The models built by BasicSR."""
     built: list[Any] = []
     build = basicsr.package().build_model
     monkeypatch.setattr(basicsr.package(), "build_model", lambda options: built.append(build(options)) or built[-1])
     return built
 
 
-def test_it_is_basicsrs_own_training(models: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_is_basicsrs_own(models: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with basicsr_training.training(TINY, HR, LR) as step:
         (model,) = models
@@ -88,6 +88,6 @@ def test_speed() -> None:
         ([HR[0][:90]], [LR[0][:45]], "at least 96 pixels a side, got 120x90 for an LR of 60x45"),
     ],
 )
-def test_images_that_do_not_fit_are_refused(hr: list[np.ndarray], lr: list[np.ndarray], said: str) -> None:
+def test_images_of_wrong_sizes_raise(hr: list[np.ndarray], lr: list[np.ndarray], said: str) -> None:
     with pytest.raises(SrkdError, match=re.escape(said)), basicsr_training.training(TINY, hr, lr):
         pass

@@ -22,12 +22,12 @@ def checkpoint(tmp_path: Path) -> str:
     return str(tmp_path / "tiny.safetensors")
 
 
-def test_a_table_of_everything_and_its_files(
+def test_the_table_and_its_files(
     checkpoint: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark, "_apart", lambda function, *arguments: function(*arguments))
-    wanted = benchmark.Wanted(["torch", "stock"], None)
-    rows = benchmark.inference([checkpoint], wanted, [(20, 16), (30, 20)], str(photos), 0.01, lambda line: None)
+    selection = benchmark.Selection(["torch", "stock"], None)
+    rows = benchmark.inference([checkpoint], selection, [(20, 16), (30, 20)], str(photos), 0.01, lambda line: None)
     assert [(r["runtime"], r["precision"], r["size"]) for r in rows[:2]] == [
         ("stock", "fp32", "20x16"),
         ("stock", "fp32", "30x20"),
@@ -44,16 +44,16 @@ def test_a_table_of_everything_and_its_files(
     assert b"<svg" in (tmp_path / "out" / "pareto.svg").read_bytes()
 
 
-def test_activations_are_what_the_convolutions_put_out() -> None:
+def test_activations_are_the_outputs_of_convolutions() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.PixelShuffle(2), nn.Conv2d(2, 5, 1))
     assert benchmark.activations(network) == 8 + 4 * 5
 
 
-def test_mistakes_are_named() -> None:
+def test_invalid_names_raise() -> None:
     with pytest.raises(SrkdError, match="torch"):
-        benchmark.Wanted(["troch"])
+        benchmark.Selection(["troch"])
     with pytest.raises(SrkdError, match="no runtime has that precision"):
-        benchmark.Wanted(["stock"], ["bf16"]).available()
+        benchmark.Selection(["stock"], ["bf16"]).available()
     for text in ("1280", "0x5", "axb", "-3x4"):
         with pytest.raises(SrkdError, match="WIDTHxHEIGHT"):
             benchmark.size_named(text)
@@ -67,5 +67,5 @@ def test_other_runtimes_have_rows_too(checkpoint: str, photos: Path) -> None:
     assert row["G multiply-adds"] == exact["G multiply-adds"]
 
 
-def test_the_machine_has_a_peak_in_each_precision() -> None:
+def test_peak_flops_in_each_precision() -> None:
     assert all((benchmark.peak_flops(precision, 0) or 0) > 1e9 for precision in ("fp32", "bf16", "int8"))

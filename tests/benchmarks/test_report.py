@@ -5,7 +5,7 @@ from srkd.benchmarks import inference, report
 from srkd.report import plots
 
 
-def test_a_benchmark_leaves_a_table_three_ways(tmp_path: Path) -> None:
+def test_a_benchmark_writes_its_table_in_three_formats(tmp_path: Path) -> None:
     rows = [{"work": "student", "steps/s": 18.78}]
     report.write(tmp_path, "training", rows, ["work", "steps/s"], remarks=["a remark"])
     assert json.loads((tmp_path / "training.json").read_text())["rows"] == rows
@@ -17,7 +17,7 @@ def test_a_benchmark_leaves_a_table_three_ways(tmp_path: Path) -> None:
     assert 'data-sort="18.78"' in page and "a remark" in page and "Benchmark: training" in page
 
 
-def test_inference_is_drawn_where_there_is_quality(tmp_path: Path) -> None:
+def test_inference_is_plotted_if_psnr_was_measured(tmp_path: Path) -> None:
     row = {name: 1 for name in inference.COLUMNS} | {"model": "a", "protocol": "Y"}
     inference.write([row, {**row, "ms": 2, "PSNR": None}], tmp_path)
     assert not (tmp_path / "pareto.svg").exists()

@@ -10,7 +10,7 @@ from srkd.images.read import ImageData, write_image
 from support import textured
 
 
-def test_the_loop_itself_is_timed(recipe: dict[str, Any]) -> None:
+def test_the_training_loop_is_timed(recipe: dict[str, Any]) -> None:
     recipe["train"]["total_iter"] = 10**6
     assert training.steps_per_second(recipe, seconds=0.2) > 1
     recipe["train"]["total_iter"] = 2
@@ -18,7 +18,7 @@ def test_the_loop_itself_is_timed(recipe: dict[str, Any]) -> None:
         training.steps_per_second(recipe, seconds=5)
 
 
-def test_every_loss_of_sr_is_measured_and_the_others_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_sr_losses_are_measured_and_others_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(2):
         write_image(tmp_path / f"p{number}.png", ImageData(textured(number, 100, 110)))
     monkeypatch.setattr(training, "TEACHER", {**training.TEACHER, "num_feat": 4})

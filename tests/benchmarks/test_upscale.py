@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_both_ways_give_the_same_images(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_srkd_and_basicsr_give_the_same_images(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(basicsr_upscale, "stock_process", thread)
     checkpoint = tmp_path / "tiny.safetensors"
     torch.manual_seed(0)
@@ -46,20 +46,20 @@ def test_both_ways_give_the_same_images(folder: Path, tmp_path: Path, monkeypatc
     assert result["psnr_to_fp32"] > 60
     assert result["ratio"] == result["seconds"]["basicsr"] / result["seconds"]["srkd"]
     assert [row["way"] for row in result["rows"]] == ["BasicSR", "srkd, torch fp32"] and len(said) == 2
-    wish = BackendSpec("openvino", "bf16")
-    other = benchmark.against_basicsr(str(checkpoint), str(folder), 1, (50, 24), 1, said.append, wish)
+    spec = BackendSpec("openvino", "bf16")
+    other = benchmark.against_basicsr(str(checkpoint), str(folder), 1, (50, 24), 1, said.append, spec)
     assert other["rows"][1]["way"] == "srkd, openvino bf16" and other["psnr_to_fp32"] > 45
 
 
-def test_images_are_cut_in_their_middle_and_small_ones_left_out(folder: Path, tmp_path: Path) -> None:
+def test_images_are_centre_cropped_and_small_ones_left_out(folder: Path, tmp_path: Path) -> None:
     files = benchmark.cut(str(folder), tmp_path / "in", 2, (50, 40))
     assert np.array_equal(read_rgb(files[1]), read_rgb(folder / "3.png")[5:45, 5:55])
     with pytest.raises(SrkdError, match="2 images of at least 50x40, 3 are needed"):
         benchmark.cut(str(folder), tmp_path / "again", 3, (50, 40))
 
 
-def test_a_network_that_basicsr_lacks_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_network_that_basicsr_lacks_raises(folder: Path, tmp_path: Path) -> None:
     spec = {**SPEC, "num_mid": [2]}
     save_weights(tmp_path / "p.safetensors", build(spec).state_dict(), {"network": spec, "scale": 2})
-    with pytest.raises(SrkdError, match="BasicSR has no such network"):
+    with pytest.raises(SrkdError, match="BasicSR does not have this network"):
         benchmark.against_basicsr(str(tmp_path / "p.safetensors"), str(folder), 1, (20, 20), 1, lambda line: None)

@@ -26,7 +26,7 @@ RESULTS = {
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
-    """The requests that come out of the command line, in place of doing them."""
+    """The requests that the command line makes; none is run."""
     found: list[Request] = []
 
     def compress(request: Request, out: Path) -> Compressed:
@@ -34,7 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
         return Compressed(out, RESULTS)
 
     monkeypatch.setattr(flow, "compress", compress)
-    monkeypatch.setattr(flow, "rehearse", lambda request: [dict.fromkeys(flow.PLAN_COLUMNS, "x")])
+    monkeypatch.setattr(flow, "dry_run", lambda request: [dict.fromkeys(flow.PLAN_COLUMNS, "x")])
     return found
 
 
@@ -57,7 +57,7 @@ def arguments(*more: str) -> list[str]:
     ]
 
 
-def test_the_command_and_the_function_ask_for_the_same(
+def test_the_command_and_the_function_make_the_same_request(
     asked: list[Request], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments("--no-control", "--seed", "3", "--target-runtime", "torch", "--precision", "fp32")) == 0
@@ -85,14 +85,14 @@ def test_json_and_dry_run(asked: list[Request], capsys: pytest.CaptureFixture[st
     assert "part" in capsys.readouterr().out and len(asked) == 1
 
 
-def test_a_student_beyond_its_budget_is_exit_code_2(
+def test_a_student_over_its_budget_gives_exit_code_2(
     asked: list[Request], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     beyond: dict[str, Any] = {**RESULTS, "missed": "17 ms of 15"}
     monkeypatch.setattr(flow, "compress", lambda request, out: Compressed(out, beyond))
     assert main(arguments()) == 2
     shown = capsys.readouterr()
-    assert "BEYOND its budget: 17 ms of 15" in shown.out and "17 ms of 15" in shown.err
+    assert "OVER its budget: 17 ms of 15" in shown.out and "17 ms of 15" in shown.err
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_student_beyond_its_budget_is_exit_code_2(
     [
         (["--at", "big"], "a size is WIDTHxHEIGHT"),
         (["--time", "soon"], "is not a time"),
-        (["--precision", "int4"], "is installed here has int4"),
+        (["--precision", "int4"], "no installed runtime supports int4"),
         (["--target-runtime", "tensorrt"], "unknown runtime"),
     ],
 )

@@ -17,7 +17,7 @@ SMALL = demo.Size(steps=8, side=96, patch=32, batch=2)
 
 @pytest.fixture
 def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An untrained network in the place of the teacher, which would be fetched."""
+    """An untrained network in place of the teacher, which would be downloaded."""
     spec = {"type": "EDSR", "num_feat": 6, "num_block": 1, "upscale": 2}
     path = tmp_path / "teacher.safetensors"
     save_weights(path, networks.build(spec).state_dict(), {"network": spec, "scale": 2})
@@ -26,7 +26,7 @@ def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(path)
 
 
-def test_the_demonstration_writes_what_it_promises(teacher: str, tmp_path: Path) -> None:
+def test_the_demonstration_writes_all_files(teacher: str, tmp_path: Path) -> None:
     results = demo.run(None, tmp_path / "demo", SMALL)
     out = tmp_path / "demo"
     assert [row["model"].split()[0] for row in results["rows"]] == ["bicubic", "control", "distilled", "teacher"]
@@ -39,7 +39,7 @@ def test_the_demonstration_writes_what_it_promises(teacher: str, tmp_path: Path)
     assert read_rgb(out / "upscaled.png").shape == (2 * held_out.shape[0], 2 * held_out.shape[1], 3)
 
 
-def test_the_two_students_differ_in_the_teacher_alone(teacher: str, tmp_path: Path) -> None:
+def test_the_two_students_differ_only_in_the_teacher(teacher: str, tmp_path: Path) -> None:
     demo.run(None, tmp_path / "demo", SMALL)
     metas = [
         load_weights(tmp_path / "demo" / name / "models" / "net_g_latest.safetensors")[1]
@@ -51,7 +51,7 @@ def test_the_two_students_differ_in_the_teacher_alone(teacher: str, tmp_path: Pa
     assert lineages[0] == lineages[1] and metas[0]["network"] == metas[1]["network"]
 
 
-def test_ones_own_photographs_are_split_by_image(teacher: str, tmp_path: Path) -> None:
+def test_user_photographs_are_split_by_image(teacher: str, tmp_path: Path) -> None:
     for number in range(7):
         write_image(tmp_path / "mine" / f"m{number}.jpg", ImageData(textured(number, 150, 100)))
     demo.run(tmp_path / "mine", tmp_path / "demo", SMALL)
@@ -62,10 +62,10 @@ def test_ones_own_photographs_are_split_by_image(teacher: str, tmp_path: Path) -
     assert max(read_rgb(tmp_path / "demo" / "photographs" / "held-out" / "m0.png").shape) == 96
 
 
-def test_too_few_photographs_are_refused(tmp_path: Path) -> None:
+def test_too_few_photographs_raise(tmp_path: Path) -> None:
     for number in range(3):
         write_image(tmp_path / "mine" / f"m{number}.png", ImageData(textured(number, 60, 60)))
-    with pytest.raises(SrkdError, match="3 photographs are too few"):
+    with pytest.raises(SrkdError, match="3 photographs; the demonstration needs at least 4"):
         demo.run(tmp_path / "mine", tmp_path / "demo", SMALL)
 
 
@@ -86,7 +86,7 @@ def test_a_seed_gives_the_same_demonstration(teacher: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["photographs", "control", "distilled"])
-def test_folders_of_the_users_are_left_alone(name: str, teacher: str, tmp_path: Path) -> None:
+def test_folders_of_the_user_are_not_touched(name: str, teacher: str, tmp_path: Path) -> None:
     out = tmp_path / "mine"
     (out / name).mkdir(parents=True)
     (out / name / "wedding.jpg").write_bytes(b"precious")
@@ -95,7 +95,7 @@ def test_folders_of_the_users_are_left_alone(name: str, teacher: str, tmp_path: 
     assert [path.relative_to(out).as_posix() for path in sorted(out.rglob("*"))] == [name, f"{name}/wedding.jpg"]
 
 
-def test_photographs_of_the_users_among_those_of_the_demonstration_stay(teacher: str, tmp_path: Path) -> None:
+def test_photographs_of_the_user_in_the_output_folder_are_kept(teacher: str, tmp_path: Path) -> None:
     demo.run(None, tmp_path / "demo", SMALL)
     mine = tmp_path / "demo" / "photographs" / "training" / "wedding.jpg"
     mine.write_bytes(b"precious")

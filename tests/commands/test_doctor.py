@@ -38,7 +38,7 @@ def test_the_command_finds_this_machine(
     assert not list(tmp_path.iterdir())
 
 
-def test_problems_are_an_exit_code_and_a_check_that_fails_stops_no_other(
+def test_problems_set_the_exit_code_and_a_failing_check_does_not_stop_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken() -> list[Finding]:
@@ -48,7 +48,7 @@ def test_problems_are_an_exit_code_and_a_check_that_fails_stops_no_other(
     monkeypatch.setenv("SRKD_DATA", str(tmp_path / "nowhere"))
     assert main(["doctor"]) == 1
     said = capsys.readouterr().out
-    assert "RuntimeError: of two lines" in said and "nowhere is no folder" in said and "processor" in said
+    assert "RuntimeError: of two lines" in said and "nowhere is not a folder" in said and "processor" in said
 
 
 def test_packages_that_are_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from srkd.networks import zoo as shelf
 
 @pytest.fixture
 def models(recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A zoo of one tiny untrained model, and a folder for runs."""
+    """A zoo of one tiny untrained model, and a folder for its runs."""
     folder = tmp_path / "models"
     (folder / "tiny").mkdir(parents=True)
     (folder / "tiny" / "recipe.yml").write_text(yaml.safe_dump(recipe))
@@ -52,7 +52,7 @@ def test_slices_end_in_a_model_with_scores_and_a_card(models: Path, photos: Path
         shelf.default_model(3)
 
 
-def test_a_recipe_with_stages_is_counted_whole_and_goes_on_here(models: Path, photos: Path) -> None:
+def test_a_recipe_with_stages_resumes_and_counts_all_steps(models: Path, photos: Path) -> None:
     path = models / "tiny" / "recipe.yml"
     recipe = yaml.safe_load(path.read_text())
     recipe["stages"] = [{}, {"train": {"total_iter": 2}}]
@@ -63,7 +63,7 @@ def test_a_recipe_with_stages_is_counted_whole_and_goes_on_here(models: Path, ph
     assert zoo.verify("tiny", [str(photos)])["steps"] == 8
 
 
-def test_weights_other_than_the_cards_are_refused(models: Path, photos: Path) -> None:
+def test_weights_that_differ_from_the_metrics_raise(models: Path, photos: Path) -> None:
     zoo.train("tiny")
     zoo.verify("tiny", [str(photos)])
     path = models / "tiny" / "weights.safetensors"
@@ -72,7 +72,7 @@ def test_weights_other_than_the_cards_are_refused(models: Path, photos: Path) ->
         Model.load("tiny")
 
 
-def test_a_model_that_is_trained_anew_is_measured_anew(
+def test_a_retrained_model_is_measured_again(
     models: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     zoo.train("tiny")
@@ -83,7 +83,7 @@ def test_a_model_that_is_trained_anew_is_measured_anew(
     assert zoo.verify("tiny", [str(photos)])["sha256"] != first["sha256"]
 
 
-def test_a_slice_on_another_recipe_is_refused(models: Path) -> None:
+def test_a_slice_with_another_recipe_raises(models: Path) -> None:
     zoo.train("tiny", budget=0)
     with pytest.raises(SrkdError, match=r"recipe\.train changed"):
         zoo.train("tiny", ["train.optim_g.lr=1e-5"])

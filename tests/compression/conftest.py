@@ -1,4 +1,4 @@
-"""A compression in seconds: a tiny teacher, few images, a ladder of tiny students on torch alone."""
+"""Fixtures for compressions of a few seconds: a tiny teacher, few images, tiny candidates on torch only."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,9 +8,9 @@ import pytest
 
 from srkd import networks
 from srkd.compression import engines, ladder, subprocess_timing, training
-from srkd.compression.limits import Limits
+from srkd.compression.phases import Phases
 from srkd.compression.request import Budget, Request
-from srkd.compression.stages import Stages
+from srkd.compression.settings import Settings
 from srkd.images.read import ImageData, write_image
 from srkd.inference import backends
 from srkd.training.checkpoint import save_weights
@@ -28,7 +28,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def six(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder of six images, two of them in a folder of their own."""
+    """A folder of six images, two of them in a subfolder."""
     root = tmp_path_factory.mktemp("photos")
     for number in range(6):
         write_image(root / ("more" if number > 3 else "") / f"p{number}.png", ImageData(textured(number, 60, 70)))
@@ -36,12 +36,12 @@ def six(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def small() -> Iterator[Limits]:
-    """Four lines of tiny candidates, torch the only runtime, no process started, and a clock that stands still, so that
-    a busy machine changes no plan; and the effort for them."""
+def small() -> Iterator[Settings]:
+    """Four lines of tiny candidates, torch the only runtime, no process started, and a stopped clock, so that
+    plans do not depend on the machine's load; returns the settings for them."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         _shrink(monkeypatch)
-        yield Limits(
+        yield Settings(
             patch=8,
             batch=2,
             crop=(48, 32),
@@ -63,7 +63,7 @@ def _shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ladder, "_PRUNED", ((0.5,), (1.0,)))
     monkeypatch.setattr(backends, "installed", lambda runtime: runtime == "torch")
     monkeypatch.setattr(subprocess_timing, "measure", _in_this_process)
-    monkeypatch.setattr(Stages, "spent", 0.0)
+    monkeypatch.setattr(Phases, "spent", 0.0)
     monkeypatch.setattr(training, "steps_per_second", lambda *_: 60.0)
     monkeypatch.setattr(training, "pace", lambda run: 60.0)
 
@@ -74,10 +74,10 @@ def _in_this_process(model: str, backend: engines.Backend, at: tuple[int, int], 
 
 @pytest.fixture(scope="session")
 def ask(teacher: str, six: str) -> Callable[..., Request]:
-    """Requests for a second at 16x16 on torch in fp32, with whatever else is asked."""
+    """A factory of requests: 1 s at 16x16 on torch in fp32, with any other options."""
 
     def make(max_ms: float | None = 1000.0, max_mb: float | None = None, scale: int = 2, **changes: Any) -> Request:
-        settings = {"seconds": 0.8, "runtime": "torch", "precision": "fp32", **changes}
-        return Request(teacher, [six], scale, Budget(max_ms, max_mb, (16, 16)), **settings)
+        options = {"seconds": 0.8, "runtime": "torch", "precision": "fp32", **changes}
+        return Request(teacher, [six], scale, Budget(max_ms, max_mb, (16, 16)), **options)
 
     return make

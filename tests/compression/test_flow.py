@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from srkd.compression import delivery, engines, flow, halving, subprocess_timing, training
-from srkd.compression.limits import Limits
 from srkd.compression.request import Request
 from srkd.compression.result import Compressed
+from srkd.compression.settings import Settings
 from srkd.errors import SrkdError
 from srkd.inference import backends
 from srkd.inference.export import Exported
@@ -25,12 +25,12 @@ MEASURE = subprocess_timing.measure  # which `small` replaces
 
 
 @pytest.fixture(scope="module")
-def finished(ask: Ask, small: Limits, tmp_path_factory: pytest.TempPathFactory) -> Compressed:
-    """A compression with everything that it does by default."""
+def finished(ask: Ask, small: Settings, tmp_path_factory: pytest.TempPathFactory) -> Compressed:
+    """A compression with default options."""
     return flow.compress(ask(), tmp_path_factory.mktemp("compressed"), small)
 
 
-def test_a_student_comes_out_with_all_that_was_promised(finished: Compressed) -> None:
+def test_a_student_with_all_its_files_and_rows(finished: Compressed) -> None:
     out = finished.folder
     assert finished.within_budget
     assert [row["model"].split()[0] for row in finished.rows] == ["bicubic", "teacher", "control", "student"]
@@ -42,7 +42,7 @@ def test_a_student_comes_out_with_all_that_was_promised(finished: Compressed) ->
     assert isinstance(finished.student, Model) and finished.student.scale == 2
 
 
-def test_report_and_card_say_all(finished: Compressed) -> None:
+def test_report_and_card_are_complete(finished: Compressed) -> None:
     page, card = ((finished.folder / name).read_text() for name in ("report.html", "README.md"))
     for heading in ("Result", "PSNR (dB) against ms", "Candidates that were trained", "How to use it", "Recipe of the"):
         assert f"<h2>{heading}" in page
@@ -50,7 +50,7 @@ def test_report_and_card_say_all(finished: Compressed) -> None:
     assert finished.results["student"] in card and "srkd upscale" in card and "held out" in card.lower()
 
 
-def test_student_and_control_differ_in_the_teacher_alone(finished: Compressed) -> None:
+def test_student_and_control_differ_only_in_the_teacher(finished: Compressed) -> None:
     runs = finished.folder / "work" / "runs"
     metas = [load_weights(runs / name / "models" / "net_g_latest.safetensors")[1] for name in ("student", "control")]
     one, other = (meta.pop("lineage") for meta in metas)
@@ -59,15 +59,15 @@ def test_student_and_control_differ_in_the_teacher_alone(finished: Compressed) -
     assert (one.pop("recipe"), other.pop("recipe")) == ("student", "control") and one == other
 
 
-def test_the_teacher_predictions_once_for_all_runs(finished: Compressed) -> None:
+def test_the_teachers_outputs_are_computed_once_for_all_runs(finished: Compressed) -> None:
     assert len(finished.results["candidates"]) == 6
     assert len(list((finished.folder / "work" / "answers").glob("outputs-*"))) == 1
 
 
-def test_the_better_half_goes_on_and_the_best_is_the_student(
-    ask: Ask, small: Limits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_better_half_continues_and_the_best_becomes_the_student(
+    ask: Ask, small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """EDSR 6x1 wins whatever it learns; SRResNet diverges and drops out."""
+    """EDSR 6x1 always scores best; SRResNet diverges and drops out."""
     train = training.train
 
     def diverging(data: dict[str, Any], root: Path) -> Path:
@@ -86,8 +86,8 @@ def test_the_better_half_goes_on_and_the_best_is_the_student(
     assert failed["candidate"].startswith("SRResNet") and failed["why"] == "training diverged"
 
 
-def test_interrupted_it_goes_on_and_repeats_nothing(
-    ask: Ask, small: Limits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_interrupted_compression_resumes_and_repeats_nothing(
+    ask: Ask, small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The handler of SIGINT in the student's second step. A real signal, late in the whole suite, ended the process:
     see the Makefile's `test`."""
@@ -114,16 +114,16 @@ def test_interrupted_it_goes_on_and_repeats_nothing(
     assert max(steps) + 1 == json.loads(before["final_plan.json"])["steps"] and steps.count(1) == 0
     monkeypatch.setattr(training, "train", lambda *_: pytest.fail("trained again"))
     assert flow.compress(ask(), tmp_path / "out", small) == done
-    with pytest.raises(SrkdError, match="was begun otherwise: seed was 0 and is 1"):
+    with pytest.raises(SrkdError, match="was started with other options: seed was 0 and is 1"):
         flow.compress(ask(seed=1), tmp_path / "out", small)
 
 
-def test_a_dry_run_shows_the_plan_and_keeps_nothing(ask: Ask, small: Limits, tmp_path: Path) -> None:
+def test_a_dry_run_shows_the_plan_and_keeps_nothing(ask: Ask, small: Settings, tmp_path: Path) -> None:
     before = sorted(tmp_path.rglob("*"))
-    rows = flow.rehearse(ask(), small)
+    rows = flow.dry_run(ask(), small)
     assert [row["part"] for row in rows] == [
         "measuring",
-        "answers of teacher",
+        "outputs of teacher",
         "round 1",
         "round 2",
         "student",
@@ -134,39 +134,39 @@ def test_a_dry_run_shows_the_plan_and_keeps_nothing(ask: Ask, small: Limits, tmp
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_what_cannot_be_is_said_before_anything_is_trained(
-    ask: Ask, small: Limits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_impossible_requests_raise_before_anything_is_trained(
+    ask: Ask, small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "train", lambda *_: pytest.fail("trained"))
     monkeypatch.setattr(training, "cache_teacher_outputs", lambda *_: pytest.fail("the teacher ran"))
     with pytest.raises(SrkdError, match="is a network for x2, not x3"):
         flow.compress(ask(scale=3), tmp_path / "a", small)
     assert not (tmp_path / "a" / "work" / "request.json").exists()
-    with pytest.raises(SrkdError, match=r"nothing meets 1e-06 ms .*: the nearest, .* on torch fp32, takes"):
+    with pytest.raises(SrkdError, match=r"no candidate meets 1e-06 ms .*: the closest, .* on torch fp32, takes"):
         flow.compress(ask(max_ms=1e-6), tmp_path / "b", small)
-    with pytest.raises(SrkdError, match=r"nothing meets 0\.001 MB: .*--max-mb 0\.\d+ can be met"):
+    with pytest.raises(SrkdError, match=r"no candidate meets 0\.001 MB: .*--max-mb 0\.\d+ can be met"):
         flow.compress(ask(max_ms=None, max_mb=0.001), tmp_path / "c", small)
-    with pytest.raises(SrkdError, match=r"too short a time: 0 s .* more --time"):
+    with pytest.raises(SrkdError, match=r"--time is too short: 0 s .* min"):
         flow.compress(ask(seconds=0.01), tmp_path / "d", small)
     monkeypatch.setattr(engines, "seconds_per_pixel", lambda *_: 1.0)
-    with pytest.raises(SrkdError, match=r"too short a time: teacher takes .* for a crop of 32x32"):
+    with pytest.raises(SrkdError, match=r"--time is too short: teacher takes .* for a crop of 32x32"):
         flow.compress(ask(seconds=1.0), tmp_path / "e", small)
 
 
-def test_a_slow_teacher_predictions_a_part(ask: Ask, small: Limits, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_teacher_gets_fewer_crops(ask: Ask, small: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "seconds_per_pixel", lambda *_: 0.8 / 4 / 48**2)  # of HR: 0.05 s a crop of 48x48
-    rows = flow.rehearse(ask(seconds=1.0), small)
-    assert "of the photographs (what fits into its share of the time)" in rows[1]["what"]
+    rows = flow.dry_run(ask(seconds=1.0), small)
+    assert "of the photographs (as many as the time allows)" in rows[1]["what"]
 
 
-def test_a_size_is_a_budget_too(ask: Ask, small: Limits, tmp_path: Path) -> None:
+def test_a_file_size_as_budget(ask: Ask, small: Settings, tmp_path: Path) -> None:
     done = flow.compress(ask(max_ms=None, max_mb=0.008, control=False), tmp_path / "out", small)
     assert done.within_budget and (tmp_path / "out" / "student.safetensors").stat().st_size <= 8_000
     assert any("MB of 0.008" in row["why"] for row in done.results["refused"])
 
 
 def test_exports_are_verified_and_open_again(
-    teacher: str, six: str, small: Limits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    teacher: str, six: str, small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("openvino")
     monkeypatch.setattr(backends, "installed", lambda runtime: runtime == "openvino")
@@ -180,35 +180,35 @@ def test_exports_are_verified_and_open_again(
     assert delivery._size(path) == student.stat().st_size / 1e6  # of fp32 the checkpoint counts
 
 
-def test_a_refused_export_leaves_the_student_and_says_so(
-    ask: Ask, small: Limits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_export_is_reported_and_keeps_the_student(
+    ask: Ask, small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: Any) -> None:
+    def failing(*_: Any) -> None:
         raise SrkdError("it lacks an operator")
 
-    monkeypatch.setattr(engines, "deliver", refuse)
+    monkeypatch.setattr(engines, "deliver", failing)
     done = flow.compress(ask(control=False), tmp_path / "out", small)
     assert done.results["not exported"] == "it lacks an operator" and done.within_budget  # torch needs no export
     with pytest.raises(SrkdError, match=r"student_int8\.xml was not exported"):
         engines.delivered(tmp_path / "out", ("openvino", "int8"))
 
 
-def test_time_and_memory_are_measured_in_a_process_of_its_own(teacher: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_and_memory_are_measured_in_a_subprocess(teacher: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = MEASURE(teacher, ("torch", "fp32"), (500, 400), 0.01)
     assert found["ms"] > 0
     assert found["peak MB"] >= 500 * 400 * 6 * 4 / 2**20  # one map of its 6 features
     monkeypatch.setattr(subprocess_timing.sys, "executable", "/bin/false")
-    with pytest.raises(SrkdError, match="could not be measured in a process of its own: exit code 1"):
+    with pytest.raises(SrkdError, match="could not be measured in a subprocess: exit code 1"):
         MEASURE(teacher, ("torch", "fp32"), (32, 24), 0.01)
 
 
-def test_what_would_make_too_few_steps_gives_way_to_a_narrower_one(
-    ask: Ask, small: Limits, monkeypatch: pytest.MonkeyPatch
+def test_a_candidate_with_too_few_steps_is_replaced_by_a_narrower_one(
+    ask: Ask, small: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
         training, "steps_per_second", lambda data, *_: {4: 90.0, 6: 30.0}[data["network_g"]["num_feat"]]
     )
-    few, many = (flow.rehearse(ask(), replace(small, steps=steps)) for steps in (1000, 1))
+    few, many = (flow.dry_run(ask(), replace(small, steps=steps)) for steps in (1000, 1))
     assert "EDSR 4x2" in few[0]["what"] and "EDSR 6x2" not in few[0]["what"]
     assert "EDSR 6x2" in many[0]["what"]
 
@@ -217,7 +217,7 @@ def test_what_would_make_too_few_steps_gives_way_to_a_narrower_one(
     ("backend", "targets"),
     [(("openvino", "bf16"), ["openvino"]), (("torch", "fp32"), ["openvino"]), (("onnxruntime", "int8"), ["onnx"])],
 )
-def test_int8_is_exported_for_the_runtime_that_it_is_for(
+def test_int8_is_exported_for_one_runtime(
     backend: engines.Backend,
     targets: list[str],
     teacher: str,
@@ -225,10 +225,10 @@ def test_int8_is_exported_for_the_runtime_that_it_is_for(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked: list[tuple[list[str], list[str]]] = []
+    requested: list[tuple[list[str], list[str]]] = []
 
     def export(model: Model, folder: Path, wanted: Any, say: Any) -> Exported:
-        asked.append((list(wanted.targets), list(wanted.precisions)))
+        requested.append((list(wanted.targets), list(wanted.precisions)))
         for table in ("export.md", "export.json"):
             (folder / table).write_text("")
         return Exported([{"file": "student"}, *({"file": name} for name in wanted.targets)], {})
@@ -239,6 +239,6 @@ def test_int8_is_exported_for_the_runtime_that_it_is_for(
     monkeypatch.setattr(backends, "available", lambda: available)
     shutil.copyfile(teacher, tmp_path / "student.safetensors")
     rows = engines.deliver(tmp_path / "student.safetensors", backend, Path(six), Path(six), lambda line: None)
-    assert asked == [(["onnx", "openvino"], ["fp32"]), (targets, ["int8"])]
+    assert requested == [(["onnx", "openvino"], ["fp32"]), (targets, ["int8"])]
     assert [row["file"] for row in rows] == ["student", "onnx", "openvino", *targets]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["student.safetensors"]

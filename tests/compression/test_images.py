@@ -14,7 +14,7 @@ from support import textured
 
 @pytest.mark.parametrize("size", [(321, 481), (1200, 1800), (512, 513), (100, 2040)])
 @pytest.mark.parametrize("side", [512, 256])
-def test_boxes_cover_a_image_once(size: tuple[int, int], side: int) -> None:
+def test_boxes_cover_an_image_once(size: tuple[int, int], side: int) -> None:
     seen = np.zeros(size, int)
     for top, left, height, width in images.boxes(size, side):
         assert 0 < height <= side and 0 < width <= side
@@ -35,8 +35,8 @@ def test_every_photograph_gives_a_crop_before_any_gives_two() -> None:
 def test_the_photographs_are_split_by_image() -> None:
     for count in (4, 12, 55, 500):
         photos = [Photo(Path(f"{n}.png"), (100, 100)) for n in range(count)]
-        learnt, held = images.split(photos)
-        assert 2 <= len(held) <= 8 and not set(learnt) & set(held) and len(learnt) + len(held) == count
+        training, held = images.split(photos)
+        assert 2 <= len(held) <= 8 and not set(training) & set(held) and len(training) + len(held) == count
     assert {photo.path.stem for photo in images.split(photos)[1]} >= {"31"}  # evenly spaced: not the first eight
 
 
@@ -62,15 +62,15 @@ def test_large_photographs_are_shrunk(tmp_path: Path) -> None:
 
 
 def test_too_few_and_too_small_photographs(six: str, tmp_path: Path) -> None:
-    with pytest.raises(SrkdError, match=r"0 photographs are too few, 4 it must be; 6 more are smaller than 96x96"):
+    with pytest.raises(SrkdError, match=r"0 photographs, at least 4 are needed; 6 more are smaller than 96x96"):
         images.find([six], 96)
-    with pytest.raises(SrkdError, match="2 photographs are too few"):
+    with pytest.raises(SrkdError, match="2 photographs, at least 4 are needed"):
         images.find([f"{six}/more"], 16)
     with pytest.raises(SrkdError, match="no such folder"):
         images.find([str(tmp_path / "nowhere")], 16)
 
 
-def test_images_of_an_evaluation_set_are_refused(data: Path) -> None:
+def test_images_of_an_evaluation_set_raise(data: Path) -> None:
     with pytest.raises(SrkdError, match=r"is an image of Set5.* must not be trained on"):
         images.find([str(data / "sr" / "eval" / "Set5")], 16)
 

@@ -12,7 +12,7 @@ from srkd.training.checkpoint import save_weights
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_lines_grow_in_width_alone_and_build(scale: int, tmp_path: Path) -> None:
+def test_lines_grow_only_in_width_and_build(scale: int, tmp_path: Path) -> None:
     unprunable = LoadedNetwork(torch.nn.Conv2d(3, 3, 3), scale, "a convolution")
     lines = ladder.lines(unprunable, tmp_path)
     families = {line[0].family for line in lines}
@@ -25,14 +25,14 @@ def test_lines_grow_in_width_alone_and_build(scale: int, tmp_path: Path) -> None
     assert output.shape == (1, 3, 8 * scale, 8 * scale)
 
 
-def test_labels_are_unique_and_wide_networks_learn_slowly(tmp_path: Path) -> None:
+def test_labels_are_unique_and_wide_networks_have_a_lower_learning_rate(tmp_path: Path) -> None:
     every = [c for line in ladder.lines(LoadedNetwork(torch.nn.Identity(), 2, "-"), tmp_path) for c in line]
     assert len({candidate.label for candidate in every}) == len(every)
     rates = {candidate.spec["num_feat"]: candidate.lr for candidate in every}
     assert rates[16] == rates[32] == 2e-3 and rates[64] == pytest.approx(5e-4)
 
 
-def test_a_convolutional_teacher_is_pruned_and_its_weights_are_the_start(tmp_path: Path) -> None:
+def test_a_convolutional_teacher_is_pruned_and_candidates_start_from_its_weights(tmp_path: Path) -> None:
     spec = {"type": "EDSR", "num_feat": 8, "num_block": 4, "upscale": 2}
     save_weights(tmp_path / "t.safetensors", networks.build(spec).state_dict(), {"network": spec, "scale": 2})
     pruned = [
@@ -50,11 +50,11 @@ def test_a_convolutional_teacher_is_pruned_and_its_weights_are_the_start(tmp_pat
         assert start.meta["network"] == candidate.spec and candidate.spec["num_block"] == 1
 
 
-def test_the_quicker_one_has_the_share_of_parameters_or_is_the_narrowest(tmp_path: Path) -> None:
+def test_the_narrower_candidate_has_the_share_of_parameters_or_is_the_narrowest(tmp_path: Path) -> None:
     lines = ladder.lines(LoadedNetwork(torch.nn.Identity(), 2, "-"), tmp_path)
     line = lines[0]
     wide = line[-1]
-    half = ladder.quicker(wide, lines, 0.5, 2)
+    half = ladder.narrower(wide, lines, 0.5, 2)
     sizes = [parameters(candidate.build(2)) for candidate in line]
     assert half == max((c for c, size in zip(line, sizes, strict=True) if size <= sizes[-1] / 2), key=line.index)
-    assert ladder.quicker(wide, lines, 1e-9, 2) == line[0]
+    assert ladder.narrower(wide, lines, 1e-9, 2) == line[0]

@@ -18,12 +18,12 @@ LIMIT = Budget(10, None)
         ((None, float("nan")), "--max-mb must be a positive number"),
     ],
 )
-def test_budgets_that_are_none(limits: tuple[float, float], message: str) -> None:
+def test_invalid_budgets_raise(limits: tuple[float, float], message: str) -> None:
     with pytest.raises(SrkdError, match=message):
         Budget(*limits)
 
 
-def test_bad_requests_are_refused_in_words() -> None:
+def test_invalid_requests_raise() -> None:
     with pytest.raises(SrkdError, match="x2, x3 and x4, not x5"):
         Request("auto", ["a"], 5, LIMIT)
     with pytest.raises(SrkdError, match="--time must be positive"):
@@ -34,7 +34,7 @@ def test_bad_requests_are_refused_in_words() -> None:
         Request("auto", ["a"], 2, LIMIT, runtime="torch", precision="int8")
 
 
-def test_a_runtime_that_is_not_installed_is_refused_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_that_is_not_installed_raises_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(package: str) -> None:
         raise SrkdError(f"{package} is not installed here: pip install 'srkd[deploy]'")
 
@@ -43,16 +43,16 @@ def test_a_runtime_that_is_not_installed_is_refused_with_the_command(monkeypatch
         Request("auto", ["a"], 2, LIMIT, runtime="openvino")
 
 
-def test_int8_is_tried_only_where_it_is_asked_for_or_nothing_else_fits() -> None:
+def test_int8_is_tried_only_on_request_or_if_nothing_else_fits() -> None:
     assert all(precision != "int8" for _, precision in Request("auto", ["a"], 2, LIMIT).available())
     assert Request("auto", ["a"], 2, LIMIT, runtime="torch").available() == [("torch", "fp32"), ("torch", "bf16")]
     assert Request("auto", ["a"], 2, LIMIT, runtime="torch", precision="bf16").available() == [("torch", "bf16")]
-    assert Request("auto", ["a"], 2, LIMIT, precision="fp32").int8_ways() == []
+    assert Request("auto", ["a"], 2, LIMIT, precision="fp32").int8_backends() == []
     if importlib.util.find_spec("nncf"):
-        assert ("openvino", "int8") in Request("auto", ["a"], 2, LIMIT).int8_ways()
+        assert ("openvino", "int8") in Request("auto", ["a"], 2, LIMIT).int8_backends()
 
 
-def test_identity_knows_files_by_their_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identity_has_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "photos").mkdir()
     monkeypatch.chdir(tmp_path)
     relative = Request("dat_light_x2", ["photos"], 2, LIMIT).identity()

@@ -200,7 +200,7 @@ def test_without_evaluation_images_the_command_says_so(
 ) -> None:
     monkeypatch.setattr(near_duplicates, "references", lambda mirror=None: [])
     assert main(["prepare_data", str(mine), "--scale", "2"]) == 0
-    assert "not compared with evaluation images, since none are here" in capsys.readouterr().out
+    assert "not compared with evaluation images: none found" in capsys.readouterr().out
 
 
 def test_evaluation_sets_at_hand(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_mistakes_of_all_variants_come_together(study: dict[str, Any], tmp_path:
     for part in (
         "variants: a occurs more than once",
         'variant "a": losses[1]: unknown loss "outputt"',
-        'variant "control": output looks at the teacher',
+        'variant "control": output uses the teacher',
     ):
         assert part in str(error.value)
     bad = {
@@ -192,7 +192,7 @@ def test_mistakes_of_all_variants_come_together(study: dict[str, Any], tmp_path:
     for part in (
         "sets: nowhere: no such folder",
         'variant "a": vid: tap "boddy.1"',
-        'variant "b": train.total_iter must be as in the control',
+        'variant "b": train.total_iter must be the same as in the control',
         'variant "c": recipe: unknown key train.total_itr',
     ):
         assert part in str(error.value)

@@ -14,7 +14,7 @@ STUDIES = Path(__file__).parents[2] / "models" / "studies"
 
 
 def results(seeds: int = 5, **more: Any) -> dict[str, Any]:
-    """Results as an earlier version wrote them: a verdict of its own, and nothing that says what is better."""
+    """Results of an earlier version: another verdict, and no record of the metrics for which lower is better."""
     made = {"control": [1.0, 1.1, 0.9, 1.05, 1.0], "kd": [1.5, 1.62, 1.4, 1.5, 1.55], "same": [1.1, 1.0, 0.9, 1.0, 1.1]}
     runs = [
         {"variant": name, "seed": seed, "scores": {"test": {"metrics": {"rmse": {"a": value}}, "protocol": "made"}}}
@@ -44,7 +44,7 @@ def written(folder: Path, name: str, content: dict[str, Any]) -> Path:
     return folder / name
 
 
-def test_verdicts_are_made_anew_from_the_runs(tmp_path: Path) -> None:
+def test_verdicts_are_computed_again_from_the_runs(tmp_path: Path) -> None:
     path = written(tmp_path, "a_results.json", results())
     (tmp_path / "a.yml").write_text(yaml.safe_dump({"lower": ["rmse"]}), encoding="utf-8")
     (changed,) = rejudge.rejudge(path)
@@ -69,7 +69,7 @@ def test_verdicts_are_made_anew_from_the_runs(tmp_path: Path) -> None:
 def test_which_metrics_are_better_when_lower_must_be_known(tmp_path: Path) -> None:
     path = written(tmp_path, "results.json", results())
     before = path.read_bytes()
-    with pytest.raises(SrkdError, match=r"study\.yml is not beside it"):
+    with pytest.raises(SrkdError, match=r"study\.yml is not next to it"):
         rejudge.rejudge(path)
     assert path.read_bytes() == before
     (tmp_path / "study.yml").write_text("name: made\n", encoding="utf-8")
@@ -82,14 +82,16 @@ def test_the_command_takes_files_and_folders(tmp_path: Path, capsys: pytest.Capt
     path = written(tmp_path / "two" / "deeper", "b_results.json", results(seeds=3, lower=["rmse"]))
     assert main.main(["compare", "--judge", str(path)]) == 0
     said = capsys.readouterr()
-    assert said.out.count("3 seeds: no verdict") == 2 and "1 results judged anew, 2 verdicts changed" in said.err
+    assert said.out.count("3 seeds: no verdict") == 2 and "1 results files judged again, 2 verdicts changed" in said.err
     assert main.main(["compare", "--judge", "--json", str(tmp_path)]) == 0
     said = capsys.readouterr()
-    assert [row["variant"] for row in json.loads(said.out)] == ["same"] and "2 results judged anew, 1 v" in said.err
+    assert [row["variant"] for row in json.loads(said.out)] == [
+        "same"
+    ] and "2 results files judged again, 1 v" in said.err
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"study": "a"}'])
-def test_what_are_no_results_is_said(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_files_that_are_no_results_raise(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "results.json").write_text(content, encoding="utf-8")
     assert main.main(["compare", "--judge", str(tmp_path)]) == 1
     assert "not the results of a study" in capsys.readouterr().err
@@ -101,7 +103,7 @@ def test_what_are_no_results_is_said(content: str, tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     "path", sorted(STUDIES.rglob("*results.json")), ids=lambda path: str(path.relative_to(STUDIES))
 )
-def test_committed_results_are_judged_by_the_rule_of_today(path: Path, tmp_path: Path) -> None:
+def test_committed_results_have_current_verdicts(path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "results.json"
     copy.write_bytes(path.read_bytes())
     assert rejudge.rejudge(copy) == []

@@ -1,4 +1,4 @@
-"""Stages that are done once: each leaves a JSON file, and is skipped where that is there."""
+"""Phases that run once: each saves its result as a JSON file and is skipped if that exists."""
 
 from __future__ import annotations
 
@@ -14,41 +14,44 @@ from srkd.files.atomic import printable_path, write_json
 Result = dict[str, Any]
 
 
-class Stages:
-    """The finished stages of one folder, and the time that all processes have spent on it.
+class Phases:
+    """The finished phases of one folder, and the total time spent on it by all processes.
 
     Args:
-        folder: gets request.json, a JSON a stage, and time.json.
-        identity: what was asked for, plain data.
+        folder: where request.json, a JSON file per phase, and time.json are saved.
+        identity: the request as plain data.
 
     Raises:
-        SrkdError: the folder was begun with something else (what is named), or holds a file that is no JSON.
+        SrkdError: the folder was started with another request (the message names the differences), or has an invalid
+            JSON file.
     """
 
     def __init__(self, folder: Path, identity: Result) -> None:
         self.folder = folder
-        begun = self._read("request")
-        if begun is not None and begun != identity:
-            changed = [key for key in identity if begun.get(key) != identity[key]]
-            said = ", ".join(f"{key} was {begun.get(key)} and is {identity[key]}" for key in changed)
+        saved = self._read("request")
+        if saved is not None and saved != identity:
+            changed = [key for key in identity if saved.get(key) != identity[key]]
+            changes = ", ".join(f"{key} was {saved.get(key)} and is {identity[key]}" for key in changed)
             where = printable_path(folder.parent)
-            raise SrkdError(f"{where} was begun otherwise: {said}; restore that, or choose another --output")
-        if begun is None:
+            raise SrkdError(
+                f"{where} was started with other options: {changes}; restore them, or choose another --output"
+            )
+        if saved is None:
             write_json(self._path("request"), identity)
         self._before = float((self._read("time") or {"seconds": 0.0})["seconds"])
         self._began = time.monotonic()
 
     @property
     def spent(self) -> float:
-        """Seconds since the beginning, without pauses between processes."""
+        """Seconds spent so far, without pauses between processes."""
         return self._before + time.monotonic() - self._began
 
     def done(self, name: str) -> Result | None:
-        """The result of a stage, None where it is not finished."""
+        """The result of a phase, or None if it is not finished."""
         return self._read(name)
 
     def once(self, name: str, make: Callable[[], Result]) -> Result:
-        """The result of a stage, which is made where it is not there yet."""
+        """The saved result of a phase; runs `make` and saves its result if there is none."""
         found = self._read(name)
         if found is not None:
             return found
@@ -69,5 +72,5 @@ class Stages:
             return None
         except (OSError, ValueError, TypeError) as error:
             raise SrkdError(
-                f"{printable_path(self._path(name))}: cannot be read; remove it, and it is made again"
+                f"{printable_path(self._path(name))}: cannot be read; remove it to run this phase again"
             ) from error
