@@ -4,6 +4,6 @@ import sys
 
 from srkd.cli.main import main
 
-# The measurements start processes, which import this file again.
+# Subprocesses of the measurements import this file again.
 if __name__ == "__main__":
     raise SystemExit(main(["benchmark", *sys.argv[1:]]))

@@ -1,4 +1,4 @@
-"""MkDocs' hook (see mkdocs.yml): adds the generated pages to those that lie in docs/."""
+"""MkDocs hook (see mkdocs.yml): adds the generated pages to those in docs/."""
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files

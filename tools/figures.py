@@ -1,6 +1,7 @@
 """Fill in the figures of README.md, docs/ and models/, and write the model cards (see srkd/docs/figures.py).
 
---check changes nothing, prints every figure that differs from its file or has none, and exits with 1 if there is one.
+--check changes nothing, prints all figures that differ from their file or are typed by hand, and exits with 1 if there
+are any.
 """
 
 import argparse
@@ -17,13 +18,13 @@ from srkd.files.atomic import write_text
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing, exit with 1 where a figure is wrong")
+    parser.add_argument("--check", action="store_true", help="change nothing, exit with 1 if a figure is wrong")
     check, root = parser.parse_args().check, Path(__file__).parents[1]
     stale: list[str] = []
     try:
         for path, text in cards():
             if path.read_text(encoding="utf-8") != text:
-                stale.append(f"{path}: not what metrics.json and the recipe say")
+                stale.append(f"{path}: differs from metrics.json and the recipe")
                 if not check:
                     write_text(path, text)
         for page in pages(root):

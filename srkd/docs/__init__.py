@@ -1,4 +1,4 @@
-"""The pages of the documentation that are generated: from recipe schemas, registries, argument parsers and JSON.
+"""Generated pages of the documentation, from recipe schemas, registries, argument parsers and JSON.
 
-`srkd.docs.site.pages()` gives them all; `tools/docs.py` hands them to MkDocs beside the written pages of `docs/`.
+`srkd.docs.site.pages()` returns all of them; `tools/docs.py` adds them to the written pages of `docs/` in MkDocs.
 """

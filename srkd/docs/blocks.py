@@ -1,4 +1,4 @@
-"""Tables in written pages that are made of committed files; see srkd/docs/figures.py."""
+"""Tables in written pages, generated from committed files; see srkd/docs/figures.py."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from srkd.report import tables
 
 @dataclass(frozen=True)
 class Sources:
-    """A page's view of the files.
+    """Access to the committed files for a page.
 
     Args:
-        value: what a source `file#keys` leads to.
-        figure: `expression : format` as text.
+        value: returns the value of a source `file#keys`.
+        figure: returns the text of `expression : format`.
     """
 
     value: Callable[[str], Any]
@@ -26,9 +26,9 @@ class Sources:
 
 
 def rows(sources: Sources, words: Sequence[str]) -> str:
-    """`rows file#keys column...`: a list of rows as a table; `column=title` heads a column with other words.
+    """`rows file#keys column...`: a list of rows as a table; `column=title` renames a column.
 
-    A value of {"mean", "SD"} is written as 52.9 ± 0.1.
+    A value {"mean", "SD"} is written as 52.9 ± 0.1.
     """
     columns = [word.partition("=")[::2] for word in words[1:]]
     found = [
@@ -40,7 +40,7 @@ def rows(sources: Sources, words: Sequence[str]) -> str:
 
 
 def printed(sources: Sources, words: Sequence[str]) -> str:
-    """`printed file#keys column...`: {"title" (if any), "rows"} as a command prints it on a terminal."""
+    """`printed file#keys column...`: {"title" (optional), "rows"} as a command prints it in the terminal."""
     found = sources.value(words[0])
     title = [found["title"]] if "title" in found else []
     return "\n".join(["```text", *title, tables.text(found["rows"], words[1:]), "```"])
@@ -51,9 +51,9 @@ def _plain(value: Any) -> Any:
 
 
 def scores(sources: Sources, words: Sequence[str]) -> str:
-    """`scores SCALE set... -- model...`: PSNR/SSIM of published networks and of the zoo's models, in this order.
+    """`scores SCALE set... -- model...`: PSNR/SSIM of published networks and zoo models, in the given order.
 
-    A model of the zoo is `name` or `name=text`, the text being its row's label; a published one `published:name`.
+    A zoo model is `name` or `name=label`, a published network `published:name`.
     """
     scale, split = int(words[0]), words.index("--")
     sets, found = words[1:split], []
@@ -71,7 +71,7 @@ def scores(sources: Sources, words: Sequence[str]) -> str:
 
 
 def study(sources: Sources, words: Sequence[str]) -> str:
-    """`study file set metric [digits [variant...]]`: a study's variants beside their control, with intervals."""
+    """`study file set metric [digits [variant...]]`: a study's variants and control, with intervals."""
     file, name, metric, digits = (*words, "3")[:4]
     found = sources.value(f"{file}#scores/set={name},metric={metric}")
     wanted = words[4:]
@@ -96,11 +96,11 @@ def _judged(row: Mapping[str, Any], digits: int) -> dict[str, Any]:
 def grid(sources: Sources, words: Sequence[str]) -> str:
     """`grid HEADING row... -- column...`: a table whose cells are figures.
 
-    A row is `label=word,...`, a column `title=figure`, the figure being what stands in any marker, with {0}, {1}, ...
+    A row is `label=word,...`, a column `title=figure`, where the figure is written as in a marker, with {0}, {1}, ...
     for the row's words. A cell whose figure uses the word `-` is a dash.
     """
     if "--" not in words:
-        raise SrkdError('a grid is its heading, rows, "--" and columns')
+        raise SrkdError('a grid needs a heading, rows, "--" and columns')
     split = words.index("--")
     heading, columns = words[0], [word.partition("=")[::2] for word in words[split + 1 :]]
     found: list[dict[str, Any]] = []

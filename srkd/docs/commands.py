@@ -1,4 +1,4 @@
-"""The pages of the command line: every command's options from its parser, and the exit codes."""
+"""Pages of the command line: the options of all commands, from their parsers, and the exit codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from srkd.docs.markdown import prose, table
 
 
 class _Fixed(argparse.RawDescriptionHelpFormatter):
-    """As wide wherever the page is made."""
+    """A help formatter of fixed width, independent of the terminal."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=96)
@@ -19,7 +19,7 @@ class _Fixed(argparse.RawDescriptionHelpFormatter):
 
 def reference() -> str:
     """The page of all commands."""
-    parts = ["# Commands", "Each is `srkd <command>`, and `python tools/<command>.py` in a checkout."]
+    parts = ["# Commands", "Run as `srkd <command>`, or `python tools/<command>.py` in a checkout."]
     for name in main.commands():
         module = importlib.import_module(f"srkd.cli.{name}")
         parser = argparse.ArgumentParser(prog=f"srkd {name}", formatter_class=_Fixed)
@@ -45,8 +45,8 @@ def _actions(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPars
 def exit_codes() -> str:
     """The page of the exit codes."""
     rows = [[f"`{code}`", prose(meaning)] for code, meaning in main.EXIT_CODES.items()]
-    said = (
-        "The same for every command, so that scripts and schedulers can tell what happened. An error is one line on "
-        "standard error; `--debug` shows the traceback."
+    intro = (
+        "All commands use the same exit codes, for scripts and schedulers. An error is one line on standard error; "
+        "`--debug` shows the traceback."
     )
-    return "\n\n".join(["# Exit codes", said, table(["code", "meaning"], rows)]) + "\n"
+    return "\n\n".join(["# Exit codes", intro, table(["code", "meaning"], rows)]) + "\n"

@@ -1,28 +1,28 @@
 """Figures in written pages, filled in from committed files, so that none is typed by hand.
 
-A page marks where a figure belongs with a pair of HTML comments, which Markdown does not show:
+A page marks the place of a figure with a pair of HTML comments, which Markdown does not show:
 
     <!--= models/edsr_16x8_x2/metrics.json#sets/Set5/psnr : .2f -->37.50<!--/-->
 
-A source is `file#keys`: a JSON or YAML file below the root of the project, or beside the page where it starts with
-`./`, and the keys that lead to the value; `name=value` takes the item of a list whose `name` is `value` (several joined
-by `,`). Sources and plain numbers may be combined by ` + `, ` - `, ` * ` and ` / `, from left to right, and grouped by
-` ( ` and ` ) `. Of a study's results `file#seeds/set/metric/variant` are the scores seed by seed, `file#epochs` and
-`file#steps` what the adapters of weather and named entities make of them. The format is one of Python's, or a word and
-one of Python's:
+A source is `file#keys`: a JSON or YAML file relative to the project's root, or to the page if it starts with `./`, and
+the keys of the value; `name=value` selects the item of a list whose `name` is `value` (several are joined by `,`).
+Sources and plain numbers may be combined by ` + `, ` - `, ` * ` and ` / `, from left to right, and grouped by ` ( ` and
+` ) `. For a study's results, `file#seeds/set/metric/variant` are the scores of each seed; `file#epochs` and
+`file#steps` are computed by the adapters for weather and named entities. The format is a Python format, or a word and a
+Python format:
 
-    mean .1f         52.9 ± 0.1 of a study's row, or the mean of scores seed by seed
+    mean .1f         52.9 ± 0.1 for a study's row, or the mean of the scores of each seed
     difference .1f   +1.8 (-6.9 to +10.5): a study's row against the control, with its interval
-    p                0.18, the paired t test's, of a row or of differences seed by seed
-    each .1f         3.1, 3.6 and 3.8: seed by seed; `range .1f` writes 3.1 to 3.8
+    p                0.18, p of the paired t test, of a row or of the differences of each seed
+    each .1f         3.1, 3.6 and 3.8, the value of each seed; `range .1f` writes 3.1 to 3.8
     ssim             .9587 for 0.9587
 
-`<!--let x2 = models/edsr_16x8_x2/metrics.json#sets-->` gives the beginning of a source a short name within its page, so
-that `x2/Set5/psnr` is the source above; a source with spaces stands in quotes. Where a marker starts with the name of a
-function of `srkd.docs.blocks`, that function's Markdown stands between the comments. A marker may take several
-lines; one within a paragraph must not begin a line, which Markdown would take for HTML.
+`<!--let x2 = models/edsr_16x8_x2/metrics.json#sets-->` defines a short name for the beginning of a source within its
+page, so that `x2/Set5/psnr` is the source above; a source with spaces is quoted. If a marker starts with the name of a
+function of `srkd.docs.blocks`, that function's Markdown is put between the comments. A marker may span several lines;
+in a paragraph it must not start a line, which Markdown would treat as HTML.
 
-`python tools/figures.py` fills the pages in; `make docs` fails where one differs from its files.
+`python tools/figures.py` fills in the pages; `make docs` fails if a page differs from its files.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ from srkd.training.recipe import read
 
 _MARKER = re.compile(r"<!--= (?P<what>(?:(?!-->).)*?)\s-->(?P<text>.*?)<!--/-->", re.DOTALL)
 _SHORT_NAME = re.compile(r"<!--let (?P<name>\w+) = (?P<source>[^\n]+?)-->")
-_EXPRESSION = "a figure is a source, or sources and numbers with +, -, *, / or parentheses between them"
+_EXPRESSION = "a figure is a source, or sources and numbers combined by +, -, *, / and parentheses"
 _OPERATORS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv}
 
 
 @dataclass
 class Page:
-    """A Markdown file that holds figures.
+    """A Markdown file with figures.
 
     Args:
         path: the file.
-        root: the project's root, which sources are relative to.
+        root: the project's root, to which sources are relative.
     """
 
     path: Path
@@ -66,10 +66,10 @@ class Page:
     _files: dict[Path, Any] = field(default_factory=dict)
 
     def filled(self) -> str:
-        """The page's text with every figure as its files say.
+        """The page's text with all figures filled in from their files.
 
         Raises:
-            SrkdError: a marker whose file, key or format is not there; the marker and its line are named.
+            SrkdError: a marker with an invalid file, key or format; the message names the marker and its line.
         """
         text = self.path.read_text(encoding="utf-8")
         names = dict(_SHORT_NAME.findall(text))
@@ -85,12 +85,12 @@ class Page:
         return _MARKER.sub(fill, text)
 
     def stale(self) -> list[str]:
-        """What is wrong with the page: one line for each figure that differs from its file."""
+        """One line for each figure that differs from its file."""
         text, wrong = self.path.read_text(encoding="utf-8"), []
-        for now, then in zip(_MARKER.finditer(text), _MARKER.finditer(self.filled()), strict=True):
-            if now["text"] != then["text"]:
-                line, what = text.count("\n", 0, now.start()) + 1, _short(now["what"])
-                wrong.append(f"{self.path}, line {line}: {what}: {_differing(now['text'], then['text'])}")
+        for current, correct in zip(_MARKER.finditer(text), _MARKER.finditer(self.filled()), strict=True):
+            if current["text"] != correct["text"]:
+                line, what = text.count("\n", 0, current.start()) + 1, _short(current["what"])
+                wrong.append(f"{self.path}, line {line}: {what}: {_difference(current['text'], correct['text'])}")
         return wrong
 
     def _value(self, what: str, names: Mapping[str, str]) -> str:
@@ -109,7 +109,7 @@ class Page:
         return written(value, form.strip())
 
     def _evaluate(self, words: list[str], names: Mapping[str, str]) -> Any:
-        """The value of the words up to the end or to a closing parenthesis; takes them off the list."""
+        """Evaluate the words up to the end or a closing parenthesis, and remove them from the list."""
         value = self._operand(words, names)
         while words and words[0] != ")":
             if (sign := words.pop(0)) not in _OPERATORS:
@@ -147,14 +147,14 @@ class Page:
         return value
 
     def _computed(self, path: Path, key: str) -> Any:
-        name = path / key  # no file is called so
+        name = path / key  # a key of the cache, not an existing file
         if name not in self._files:
             self._files[name] = COMPUTED[key](path, self._files[path])
         return self._files[name]
 
 
 def _short(what: str) -> str:
-    """A marker's text in one line of a message."""
+    """A marker's text shortened to one line, for messages."""
     line = " ".join(what.split())
     return line if len(line) <= 100 else f"{line[:97]}..."
 
@@ -167,7 +167,7 @@ def _read(path: Path) -> Any:
 
 
 def _item(value: Any, key: str) -> Any:
-    """One step down: a key of a mapping, a number of a list, or the one item of a list that `name=value` describes."""
+    """Resolve one key: of a mapping, an index of a list, or the single item of a list that `name=value` selects."""
     if isinstance(value, Mapping):
         if key not in value:
             raise unknown("key", key, list(value))
@@ -175,22 +175,22 @@ def _item(value: Any, key: str) -> Any:
     if isinstance(value, (list, np.ndarray)) and key.isdecimal() and int(key) < len(value):
         return value[int(key)]
     if not isinstance(value, list):
-        raise SrkdError(f'"{key}": there are no keys below a {type(value).__name__}')
+        raise SrkdError(f'"{key}": a value of type {type(value).__name__} has no keys')
     wanted = dict(part.partition("=")[::2] for part in key.split(","))
     found = [item for item in value if all(str(item.get(name)) == text for name, text in wanted.items())]
     if len(found) != 1:
-        raise SrkdError(f'"{key}": {len(found)} items of the list are so, and one should be')
+        raise SrkdError(f'"{key}": {len(found)} items of the list match, expected one')
     return found[0]
 
 
-def _differing(now: str, then: str) -> str:
-    lines = list(zip(now.splitlines() or [""], then.splitlines() or [""], strict=False))
-    old, new = next(((a, b) for a, b in lines if a != b), (now, then))
-    return f"the page says {old.strip()!r}, its files {new.strip()!r}"
+def _difference(current: str, correct: str) -> str:
+    lines = list(zip(current.splitlines() or [""], correct.splitlines() or [""], strict=False))
+    old, new = next(((a, b) for a, b in lines if a != b), (current, correct))
+    return f"the page has {old.strip()!r}, its files have {new.strip()!r}"
 
 
 def cards() -> Iterator[tuple[Path, str]]:
-    """Path and text of every model card, which is a page generated as a whole."""
+    """Path and text of every model card; these are generated completely."""
     for name in zoo.trained():
         if zoo.metrics(name):
             folder = zoo.folder(name)
@@ -198,6 +198,6 @@ def cards() -> Iterator[tuple[Path, str]]:
 
 
 def pages(root: Path) -> list[Page]:
-    """Every written page of the project: README.md, docs/ and the cards and studies below models/."""
+    """All written pages of the project: README.md, docs/, and cards and studies in models/."""
     found = [root / "README.md", *sorted((root / "docs").rglob("*.md")), *sorted((root / "models").rglob("*.md"))]
     return [Page(path, root) for path in found if path.is_file()]

@@ -1,4 +1,4 @@
-"""The loss catalogue: every registered loss, as its class describes itself."""
+"""The loss catalogue: all registered losses, from the docstrings of their classes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _KINDS = {
 
 
 def catalogue() -> str:
-    """The page of all losses, by what they compare."""
+    """The page of all losses, grouped by what they compare."""
     by_kind = {kind: [name for name in losses.names() if losses.get(name).kind == kind] for kind in _KINDS}
     parts = [
         "# Losses",
-        f"All {sum(map(len, by_kind.values()))} that a recipe's `train.losses` may name, as `srkd train --list-losses` "
-        "prints them too; generated from the registry. *s* is the student's side, *t* the teacher's, *g* the ground "
-        "truth. `srkd.losses.build(name, ...)` makes one in Python.",
+        f"All {sum(map(len, by_kind.values()))} losses for `train.losses` of a recipe, generated from the registry; "
+        "`srkd train --list-losses` prints them, too. *s* is the student's side, *t* the teacher's, *g* the ground "
+        "truth. `srkd.losses.build(name, ...)` builds one in Python.",
     ]
     for kind, names in by_kind.items():
         rows = [[f"[{code(name)}](#{_anchor(name)})", cell(_formula(name)), cell(_source(name))] for name in names]
-        parts += [f"## {_KINDS[kind]}", table(["loss", "what it is", "source"], rows)]
-    parts.append("## Each of them")
+        parts += [f"## {_KINDS[kind]}", table(["loss", "definition", "source"], rows)]
+    parts.append("## Details")
     for name in losses.names():
         parts += _entry(name)
     return "\n\n".join(parts) + "\n"
@@ -37,12 +37,12 @@ def _anchor(name: str) -> str:
 
 
 def _formula(name: str) -> str:
-    """The first paragraph of its docstring."""
+    """The first paragraph of the loss's docstring."""
     return " ".join(losses.describe(name).split("\n\n")[0].split())
 
 
 def _source(name: str) -> str:
-    """Author, place and year, up to the address."""
+    """Authors, venue and year, without the address."""
     found = re.search(r"Source: (.+?)(?:\n\n|\Z)", losses.describe(name), re.DOTALL)
     if not found:
         return ""
@@ -59,20 +59,20 @@ def _entry(name: str) -> list[str]:
     first, _, rest = losses.describe(name).partition("\n\n")
     facts = [f"compares {_KINDS[cls.kind].lower()}, {'a list of layers' if cls.layers == 'list' else 'one'} a side"]
     if cls.reference == "target":
-        facts.append("looks at the ground truth unless the recipe says otherwise")
+        facts.append("compares with the ground truth unless the recipe sets another target")
     if cls.needs:
         facts.append(f"needs {', '.join(map(code, cls.needs))}")
     if not cls.trains_student:
-        facts.append("trains only its own parts")
+        facts.append("trains only its own modules")
     if cls.zero_at_equal:
-        facts.append("0 where both sides are equal")
+        facts.append("0 if both sides are equal")
     if cls.stochastic:
-        facts.append("draws at random")
-    said = "; ".join(facts)
+        facts.append("stochastic")
+    summary = "; ".join(facts)
     return [
         f"### {code(name)} {{: #{_anchor(name)} }}",
         code(f"{name}({options})"),
         prose(first),
         prose(rest),
-        f"*{said[0].upper()}{said[1:]}.*",
+        f"*{summary[0].upper()}{summary[1:]}.*",
     ]

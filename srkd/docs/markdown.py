@@ -1,4 +1,4 @@
-"""Text that says in Markdown what it says as it is."""
+"""Plain text as Markdown that displays it unchanged."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ def prose(text: str) -> str:
 
 def _escaped(text: str) -> str:
     text = re.sub(r"[\\`*_{}\[\]#|]", r"\\\g<0>", text).replace("&", "&amp;").replace("<", "&lt;")
-    # A line that happens to start with one of these would become a list.
+    # A line that starts with one of these would become a list.
     return re.sub(r"(?m)^(\s*\d+)(\. )", r"\1\\\2", re.sub(r"(?m)^(\s*)([-+] )", r"\1\\\2", text))
 
 
 def cell(text: str) -> str:
-    """The same in one line, for a table."""
+    """As `prose`, in one line for a table."""
     return " ".join(prose(text).split())
 
 
 def code(text: str) -> str:
-    """Literal text in a line."""
+    """Inline code."""
     fence = "``" if "`" in text else "`"
     return f"{fence}{' '.join(text.split())}{fence}"
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """A table of cells that are Markdown already."""
+    """A table; the cells are Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

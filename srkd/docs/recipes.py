@@ -1,4 +1,4 @@
-"""The recipe reference: every key of a task's recipe, from the pydantic models that check it."""
+"""The recipe reference: all keys of a task's recipe, from the pydantic models that validate it."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "min_length": "at lea
 
 
 def tasks_by_name() -> dict[str, type[tasks.Task]]:
-    """Every task of srkd that a recipe may name."""
+    """All tasks of srkd that a recipe may use, by name."""
     found = {}
     for name in ["sr", "sr.gan", *tasks.adapters()]:
         try:
             found[name] = tasks.find(name)
-        except SrkdError:  # a module of the adapters that is no task
+        except SrkdError:  # a module of the adapters without a task
             continue
     return found
 
@@ -50,7 +50,7 @@ def reference(name: str, task: type[tasks.Task]) -> str:
             others = ", ".join(f"{code(old)} for {code(new)}" for old, new in model.aliases.items())
             parts.append(f"Also accepted: {others}.")
         if model.model_config.get("extra") == "allow" and model.extra_section is None:
-            parts.append("Further keys are handed on as they are.")
+            parts.append("Further keys are passed on unchanged.")
         if model.ignored:
             parts.append(f"Accepted and ignored, with a notice: {', '.join(map(code, sorted(model.ignored)))}.")
         if free := sorted(model.free & model.model_fields.keys()):
@@ -64,7 +64,7 @@ def schema(task: type[tasks.Task]) -> str:
 
 
 def sections(model: type[Section], where: str = "") -> Iterator[tuple[str, type[Section]]]:
-    """A recipe's sections with their places, `train.scheduler`, the recipe itself first."""
+    """A recipe's sections with their dotted keys, e.g. `train.scheduler`; the recipe itself comes first."""
     yield where, model
     for key, field in model.model_fields.items():
         for inner, place in _sections_in(field.annotation):
@@ -74,7 +74,7 @@ def sections(model: type[Section], where: str = "") -> Iterator[tuple[str, type[
 
 
 def _example(pattern: str) -> str:
-    """`(val|test)\\w*` as people write it."""
+    """A readable form of a key pattern such as `(val|test)\\w*`."""
     return "<" + re.sub(r"\\w\*|[()]", "", pattern).replace("|", "... or ") + "...>"
 
 
@@ -99,7 +99,7 @@ def _row(field: FieldInfo) -> list[str]:
 
 
 def meaning(field: FieldInfo) -> str:
-    """What a key says of itself, or the first line of the section that it holds."""
+    """The description of a key, or else the first line of its section's docstring."""
     inner = next(_sections_in(field.annotation), None)
     described = inspect.getdoc(inner[0]) if inner else None
     return field.description or (described or "").partition("\n")[0]
@@ -131,40 +131,40 @@ def _default(field: FieldInfo) -> str:
     if isinstance(value, BaseModel) or (
         isinstance(value, dict) and any(isinstance(v, BaseModel) for v in value.values())
     ):
-        return "its own" if isinstance(value, BaseModel) else ", ".join(map(code, value))
+        return "its defaults" if isinstance(value, BaseModel) else ", ".join(map(code, value))
     return code(yaml.safe_dump(value, default_flow_style=True, width=1000).removesuffix("...\n").strip())
 
 
 def index(names: list[str]) -> str:
-    """The page that leads to the others."""
+    """The index page of the recipe reference."""
     lines = [f"- [{code(name)}](recipes/{name}.md)" for name in names]
-    said = (
-        "One YAML file describes a training. `task:` says which of these it is; without it, it is `sr`. These pages "
-        "are generated from the models that check the recipes, so they say what your version accepts."
+    intro = (
+        "One YAML file describes a training. `task:` selects one of these tasks; the default is `sr`. These pages are "
+        "generated from the models that validate recipes, so they match the installed version."
     )
     terms = (inspect.getdoc(Term.parse) or "").partition("\n\n")[2].partition("\n\nRaises:")[0]
     terms = f"## Loss terms\n\nAn item of `train.losses` is {_TERM}\n\n{prose(terms)}"
-    return "\n\n".join(["# Recipes", said, "\n".join(lines), _READING, terms]) + "\n"
+    return "\n\n".join(["# Recipes", intro, "\n".join(lines), _READING, terms]) + "\n"
 
 
 _TERM = (
-    "`{type, at, weight, balance, target, name}` with the loss's own options beside them; `type` is a name of the "
+    "`{type, at, weight, balance, target, name}` plus the options of the loss; `type` is a name of the "
     "[catalogue](losses.md)."
 )
 _READING = """\
 ## How a recipe is read
 
-- `1e-4` is a number. Object tags (`!!python/...`) are refused, and so is a key that is there twice. Text that starts
-  with `~/` is a path below your home folder.
-- All mistakes are reported at once, in words and with their line, before anything is built:
-  `srkd train -opt recipe.yml --dry-run`. It also tries one step of each stage, and of each validation set the smallest
-  image and that of the oddest sides.
-- `--set train.total_iter=100` overrides a key, `--set datasets.val.name=x` a deeper one; items of lists go by number.
-- `stages:` is a list of overrides; each stage starts from the weights of the one before.
-- `--auto_resume` goes on from the newest training state that can be read, if all that numbers depend on is what it
-  was: data, teachers and other files may move, and validation may change; the batch over all processes may not. A
-  finished run goes on when `train.total_iter` is raised.
-- Where a recipe validates while it trains (`val.val_freq`), the best networks are kept beside `..._latest` as
-  `models/net_g_best.safetensors`: `val.best` names the score that decides, and with `val.patience` training stops once
-  nothing better comes.
-- The resolved recipe, every default filled in, is saved with the run as `recipe.yml` and trains the same again."""
+- `1e-4` is a number. Object tags (`!!python/...`) and duplicate keys are errors. Text that starts with `~/` is a path
+  in your home folder.
+- All errors are reported at once, with their lines, before anything is built: `srkd train -opt recipe.yml --dry-run`.
+  It also tries one step of each stage, and for each validation set the smallest image and one with odd sides.
+- `--set train.total_iter=100` overrides a key, `--set datasets.val.name=x` a nested one; items of lists are selected by
+  index.
+- `stages:` is a list of overrides; each stage starts from the weights of the previous one.
+- `--auto_resume` resumes from the newest readable training state, if everything that affects the results is unchanged:
+  data, teachers and other files may move, and validation may change; the total batch size may not. A finished run
+  continues if `train.total_iter` is raised.
+- If a recipe validates during training (`val.val_freq`), the best networks are kept in addition to `..._latest` as
+  `models/net_g_best.safetensors`: `val.best` names the deciding score, and with `val.patience` training stops when it
+  no longer improves.
+- The resolved recipe with all defaults is saved with the run as `recipe.yml` and reproduces it."""

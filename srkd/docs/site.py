@@ -7,7 +7,7 @@ from srkd.docs.zoo import Content
 
 
 def pages() -> dict[str, Content]:
-    """Path to Markdown text, or to the bytes of an image; the same for the same tree, without any network."""
+    """Markdown text or image bytes by path; deterministic, without network access."""
     tasks = recipes.tasks_by_name()
     found: dict[str, Content] = {
         "reference/recipes.md": recipes.index(list(tasks)),

@@ -1,4 +1,4 @@
-"""The studies' pages, from README.md and the results' JSON of each."""
+"""The studies' pages, from the README.md and the results JSON of each study."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from srkd.docs.zoo import Content
 from srkd.studies import comparison
 
 _LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)#:]+)\)")
-_CHANGED = "verdicts_changed.md"  # beside the studies' folders
+_CHANGED = "verdicts_changed.md"  # next to the studies' folders
 
 
 def pages() -> Iterator[tuple[str, Content]]:
-    """Path and content of each page, and of the files that pages refer to."""
+    """Path and content of each page and of the files that pages link to."""
     studies = resources.folder("models") / "studies"
     folders = sorted(path.parent for path in studies.glob("*/README.md"))
     yield "studies/index.md", _index(folders)
@@ -31,14 +31,14 @@ def _study(folder: Path) -> Iterator[tuple[str, Content]]:
     referred: set[str] = set()
 
     def link(found: re.Match[str]) -> str:
-        _, words, target = found.groups()
+        _, label, target = found.groups()
         inside = (folder / target).resolve()
         if target in generated or target == f"../{_CHANGED}":
             return found[0]
         if inside.is_file() and folder.resolve() in inside.parents and inside.suffix != ".md":
             referred.add(target)
             return found[0]
-        return f"{words} (`{target}`)"
+        return f"{label} (`{target}`)"
 
     page = _LINK.sub(link, text)
     if generated:
@@ -56,9 +56,10 @@ def _index(folders: list[Path]) -> str:
     for folder in folders:
         title = next(line for line in (folder / "README.md").read_text(encoding="utf-8").splitlines() if line)
         lines.append(f"- [{title.lstrip('# ')}]({folder.name}/index.md)")
-    said = (
-        "Each compares variants with a control of the same steps, data and seeds. A page says what was run, what was "
-        "found, what was not, and the commands that run it again. All were judged anew by a stricter rule: "
+    intro = (
+        "Each study compares variants with a control of the same steps, data and seeds. A page states what was run, "
+        "the results, their limits, and the commands to reproduce them. All verdicts were computed again by a stricter "
+        "rule: "
         f"[verdicts that changed]({_CHANGED})."
     )
-    return "\n\n".join(["# Studies", said, "\n".join(lines)]) + "\n"
+    return "\n\n".join(["# Studies", intro, "\n".join(lines)]) + "\n"

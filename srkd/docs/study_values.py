@@ -1,4 +1,4 @@
-"""What follows from a study's results JSON: scores of each seed, epochs and steps; and how values are written."""
+"""Values computed from a study's results JSON (scores of each seed, epochs, steps), and how values are formatted."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def _seeds(path: Path, results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _epochs(path: Path, results: Mapping[str, Any]) -> dict[str, Any]:
-    """{quantity, or "all": rows {"variant", "best", "epochs", "share", "each"}} of the adapter of weather: the best
-    epoch, that in which the control's best is reached, its share of the control's, and the same seed by seed."""
+    """{quantity, or "all": rows {"variant", "best", "epochs", "share", "each"}} of the weather adapter: the best
+    epoch, the epoch that reaches the control's best, its share of the control's, and the same for each seed."""
     names = {
         "variant": "variant",
         "best": "at epoch",
@@ -58,7 +58,7 @@ COMPUTED: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {"seeds": _seeds
 
 
 def _number(value: float, form: str) -> str:
-    """Without the sign of a percentage, which stands once, in the text or the heading."""
+    """Format without a percent sign, which is in the text or the heading."""
     return format(value, form).removesuffix("%")
 
 
@@ -69,7 +69,7 @@ def _mean(value: Any, form: str) -> str:
 
 
 def _difference(value: Any, form: str) -> str:
-    """`+0.12 (-0.01 to +0.25)` of a study's row, a dash for the control."""
+    """`+0.12 (-0.01 to +0.25)` for a study's row, a dash for the control."""
     if value.get("difference") is None:
         return "-"
     numbers = [_number(value[key], f"+{form}") for key in ("difference", "low", "high") if value.get(key) is not None]
@@ -86,7 +86,7 @@ def _range(value: Any, form: str) -> str:
 
 
 def _p(value: Any, form: str) -> str:
-    """The paired t test's p, not corrected: of a study's row, or of differences seed by seed."""
+    """Uncorrected p of the paired t test: of a study's row, or of an array of differences per seed."""
     p = t_test(value) if isinstance(value, np.ndarray) else value.get("p")
     return "-" if p is None else format(p, form or ".2g")
 
@@ -106,10 +106,10 @@ FORMS: dict[str, Callable[[Any, str], str]] = {
 
 
 def written(value: Any, form: str) -> str:
-    """A value as `form` says: one of Python's formats, or a name of `FORMS` and the format of its numbers.
+    """Format a value by a Python format, or by a name of `FORMS` and the format of its numbers.
 
     Raises:
-        SrkdError: the value cannot be written so.
+        SrkdError: the value does not have that format.
     """
     name, _, numbers = form.partition(" ")
     try:

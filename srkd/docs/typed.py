@@ -1,4 +1,4 @@
-"""Figures of written pages that no file stands behind."""
+"""Find figures in written pages that are typed by hand instead of filled in from a file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _FIGURE = re.compile(
     r"|(?<![\w.])\d+(?:\.\d+)? ± \d+(?:\.\d+)?"
     r"|(?<![\w.,])[-+]\d+\.\d+\b"
 )
-# In a table every decimal, and every number of thousands, is a result.
+# In a table every decimal and every number with a thousands separator counts as a result.
 _IN_TABLE = re.compile(r"(?<![\w.])[-+]?(?:\d+\.\d+|\d{1,3}(?:,\d{3})+)(?![\w.])")
 _EXEMPT = re.compile(
     r"```.*?```|<!--= .*?<!--/-->|<!--.*?-->|`[^`\n]*`|(?<=\n\n)(?: {4}[^\n]*\n)+"
     r"|\bPython \d+\.\d+(?: (?:to|or|and) \d+\.\d+)?|\bv?\d+\.\d+\.\d[\w.]*|arXiv:[\d.]+|https?://\S+"
-    # What somebody chose: hyper-parameters after their name.
+    # Hyper-parameters after their name.
     r"|\b(?:Adam|AdamW|SGD|decay|rate|smoothing|gamma|alpha|eps|momentum|temperature|tolerances?|shares?|weights?)"
     r"(?:\s(?:of|at|to))?(?:\s\d+(?:\.\d+)?(?:,|\sand)?)+(?!\.\d)",
     re.DOTALL | re.MULTILINE,
@@ -31,14 +31,14 @@ _GENERATED = re.compile(r"(?:.*_)?results\.md|steps\.md|verdicts_changed\.md")
 
 
 def generated(path: Path) -> bool:
-    """Whether a program writes the page as a whole: the tables of `srkd compare` and of the adapters, known by their
-    names, and model cards, which have metrics.json beside them."""
+    """Whether the whole page is generated: tables of `srkd compare` and of the adapters, recognised by name, and model
+    cards, which have a metrics.json next to them."""
     card = path.name == "README.md" and (path.parent / "metrics.json").is_file()
     return card or bool(_GENERATED.fullmatch(path.name))
 
 
 def written_by_hand(root: Path) -> list[Path]:
-    """What people write and readers see: README.md, docs/, the studies' pages, and the notes that model cards print."""
+    """Files with hand-written text: README.md, docs/, the studies' pages, and the notes of model cards."""
     models = [*(root / "models").rglob("*.md"), *(root / "models").glob("*/about.yml")]
     found = [root / "README.md", *(root / "docs").rglob("*.md"), *models]
     return sorted(path for path in found if path.is_file() and not generated(path))
@@ -47,8 +47,8 @@ def written_by_hand(root: Path) -> list[Path]:
 def typed(path: Path) -> list[str]:
     """Figures of a page that were typed by hand: a line for each.
 
-    Left out are code, markers, versions, settings that follow their name (Adam 0.01), and what stands before
-    `<!--given-->` on its line, or in its cell: limits that somebody set, and what a source that the page names reports.
+    Excluded are code, markers, versions, hyper-parameters after their name (Adam 0.01), and text before `<!--given-->`
+    on its line or in its table cell: chosen limits, and numbers from a cited source.
     """
     text = path.read_text(encoding="utf-8")
     for exempt in (_GIVEN, _EXEMPT):

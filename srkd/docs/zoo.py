@@ -1,4 +1,4 @@
-"""The zoo's pages, from recipe.yml, metrics.json and curve.json of each model."""
+"""The zoo's pages, from the recipe.yml, metrics.json and curve.json of each model."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _model(name: str) -> Iterator[tuple[str, Content]]:
     else:
         page = re.sub(r"!\[[^\]]*\]\(image\.png\)\n*", "", page)
     if curve.is_file() and (drawn := _curve(json.loads(curve.read_text(encoding="utf-8")))):
-        page += "\n## While training\n\n![PSNR over the steps of training](curve.svg)\n"
+        page += "\n## Training\n\n![PSNR over the steps of training](curve.svg)\n"
         yield f"{place}/curve.svg", drawn
     recipe = (folder / "recipe.yml").read_text(encoding="utf-8")
     yield f"{place}/index.md", f"{page}\n## Recipe\n\n```yaml\n{recipe.rstrip()}\n```\n"
@@ -57,14 +57,14 @@ def _index() -> str:
     sets = list(dict.fromkeys(name for metrics in measured.values() for name in metrics["sets"]))
     head = ["model", "scale", "parameters", "G multiply-adds", "ms at 256x256", *sets, "teacher", "licence"]
     rows = [[f"[{name}]({name}/index.md)", *_row(metrics, sets)] for name, metrics in measured.items()]
-    said = (
-        "Models that come with srkd, as `srkd zoo verify` measured them: multiply-adds for an output of 1280x720, the "
-        "time on the machine that the model's card names, PSNR (dB)/SSIM on Y by the field's protocol."
+    intro = (
+        "Models included in srkd, as measured by `srkd zoo verify`: multiply-adds for an output of 1280x720, time on "
+        "the machine named in the model's card, PSNR (dB)/SSIM on Y by the usual protocol."
     )
-    parts = ["# Zoo", said, table(head, rows)]
+    parts = ["# Zoo", intro, table(head, rows)]
     if waiting := [name for name in zoo.names() if name not in measured]:
         parts.append(f"Recipes that are not trained or not measured yet: {', '.join(map(code, waiting))}.")
-    parts += ["## Fetched on first use", _fetched()]
+    parts += ["## Downloaded on first use", _fetched()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -76,7 +76,7 @@ def _row(metrics: dict[str, Any], sets: list[str]) -> list[str]:
 
 
 def _fetched() -> str:
-    """Other people's checkpoints: what is known of them is what was published."""
+    """Checkpoints of other authors, with their published scores."""
     rows = []
     for name, entry in sorted(external.entries().items()):
         scores = published.entry(entry.published).scores(entry.scale) if entry.published else {}

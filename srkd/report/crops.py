@@ -1,6 +1,6 @@
-"""Details side by side: the same region cut from several versions of one image, as a PNG sheet or for the HTML page.
+"""Compare details: the same region of several versions of one image, as a PNG sheet or for the HTML report.
 
-The region is where the choice of method shows: where bicubic differs most from the ground truth, unless one is given.
+The default region is the one where bicubic differs most from the ground truth.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from srkd.report.text import printable
 
 Pixels = NDArray[np.uint8]
 _INK, _SOFT, _PAPER = (27, 31, 36), (92, 99, 110), (255, 255, 255)
-_GAP, _TILE, _LABEL, _NOTE = 12, 240, 17, 14  # pixels of the sheet: between tiles, a tile's side, sizes of letters
+_GAP, _TILE, _LABEL, _NOTE = 12, 240, 17, 14  # in pixels: gap between tiles, side of a tile, font sizes
 
 
 class Box(NamedTuple):
@@ -29,12 +29,12 @@ class Box(NamedTuple):
     width: int
 
     def cut(self, image: Pixels) -> Pixels:
-        """That region of an array (H, W, ...)."""
+        """Crop an array (H, W, ...) to this region."""
         return image[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
 def busiest(hr: Pixels, bicubic: Pixels, size: int = 64) -> Box:
-    """The square of `size` pixels (or all of a smaller image) where two images differ most, in sum of |difference|.
+    """The square of side `size` (or a whole smaller image) with the largest sum of absolute differences.
 
     Args:
         hr, bicubic: uint8 (H, W, 3) of the same size.
@@ -52,7 +52,7 @@ def busiest(hr: Pixels, bicubic: Pixels, size: int = 64) -> Box:
 
 
 def section(images: Mapping[str, Pixels], box: Box, notes: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What the HTML page takes as `crops`: every image's region as a base64 PNG, by its label, with a note each.
+    """The `crops` part of an HTML section: the region of every image as a base64 PNG, with label and note.
 
     Args:
         images: label to uint8 (H, W, 3) RGB, all of one size.
@@ -75,10 +75,10 @@ def sheet(
     notes: Mapping[str, str] | None = None,
     reference: tuple[str, str] = ("HR", "bicubic"),
 ) -> bytes:
-    """One PNG: the whole image with the region marked, and beside it the region of every version, labelled.
+    """One PNG with the whole image, the region marked in it, and the labelled regions of all versions next to it.
 
     Args:
-        images: label to uint8 (H, W, 3) RGB, all of one size; the first is the one that is shown whole.
+        images: label to uint8 (H, W, 3) RGB, all of one size; the first is shown as the whole image.
         box: the region; by default the `busiest` between the two images that `reference` names.
         notes: label to a short text under it, e.g. its PSNR.
 
@@ -88,7 +88,7 @@ def sheet(
     if box is None:
         missing = [name for name in reference if name not in images]
         if missing:
-            raise SrkdError(f"no region given, and no image called {' and '.join(missing)} to find one by")
+            raise SrkdError(f"no region given, and no image named {' and '.join(missing)} to select one")
         box = busiest(images[reference[0]], images[reference[1]])
     _check(images, box)
     tiles = [_tile(box.cut(p), label, (notes or {}).get(label, "")) for label, p in images.items()]
@@ -99,7 +99,7 @@ def sheet(
 
 
 def _tile(detail: Pixels, label: str, note: str) -> Pixels:
-    """A detail magnified by a whole number (pixels stay square) over its label, on white."""
+    """A detail magnified by an integer factor, above its label, on white."""
     zoom = max(1, round(_TILE / max(detail.shape[:2])))
     large = detail.repeat(zoom, axis=0).repeat(zoom, axis=1)
     width = max(large.shape[1], _TILE // 2)
@@ -117,7 +117,7 @@ def _grid(tiles: list[Pixels], columns: int) -> Pixels:
 
 
 def _overview(image: Pixels, box: Box, height: int) -> Pixels:
-    """The whole image, at most `height` high, the box outlined in it, on white of exactly that height."""
+    """The whole image with the box outlined, on a white canvas of exactly `height`."""
     from PIL import Image, ImageDraw
 
     room = height - _LABEL - _NOTE - 2 * _GAP
@@ -128,22 +128,22 @@ def _overview(image: Pixels, box: Box, height: int) -> Pixels:
     canvas.paste(small, (0, 0))
     edges = [round(e * factor) for e in (box.left, box.top, box.left + box.width, box.top + box.height)]
     draw = ImageDraw.Draw(canvas)
-    draw.rectangle(edges, outline=_INK, width=4)  # dark around light shows on any image
+    draw.rectangle(edges, outline=_INK, width=4)  # dark with a light inside is visible on any image
     draw.rectangle([edges[0] + 1, edges[1] + 1, edges[2] - 1, edges[3] - 1], outline=_PAPER, width=2)
     return np.asarray(canvas)
 
 
-def _write(canvas: Pixels, words: str, at: tuple[int, int], size: int, ink: tuple[int, int, int], room: int) -> Pixels:
-    """Letters drawn on an array; what does not fit into `room` pixels ends in an ellipsis."""
+def _write(canvas: Pixels, text: str, at: tuple[int, int], size: int, ink: tuple[int, int, int], room: int) -> Pixels:
+    """Draw text on an array; text wider than `room` pixels is cut with an ellipsis."""
     from PIL import Image, ImageDraw, ImageFont
 
-    image, font, words = Image.fromarray(canvas), ImageFont.load_default(size), printable(words)
+    image, font, text = Image.fromarray(canvas), ImageFont.load_default(size), printable(text)
     draw = ImageDraw.Draw(image)
-    if draw.textlength(words, font) > room:
-        while words and draw.textlength(words + "...", font) > room:
-            words = words[:-1]
-        words += "..."
-    draw.text(at, words, ink, font)
+    if draw.textlength(text, font) > room:
+        while text and draw.textlength(text + "...", font) > room:
+            text = text[:-1]
+        text += "..."
+    draw.text(at, text, ink, font)
     return np.asarray(image)
 
 
@@ -163,7 +163,7 @@ def _check(images: Mapping[str, Pixels], box: Box) -> None:
 def _same_size(images: Mapping[str, Pixels]) -> tuple[int, int]:
     sizes = {label: f"{p.shape[1]}x{p.shape[0]}" for label, p in images.items()}
     if len(set(sizes.values())) != 1:
-        said = ", ".join(f"{label} {size}" for label, size in sizes.items()) or "none"
-        raise SrkdError(f"images to compare must be of one size: {said}")
+        listed = ", ".join(f"{label} {size}" for label, size in sizes.items()) or "none"
+        raise SrkdError(f"images to compare must have the same size: {listed}")
     height, width = next(iter(images.values())).shape[:2]
     return height, width

@@ -1,8 +1,8 @@
-"""One HTML file that holds a whole report: no server, no network, nothing beside it.
+"""A report as one self-contained HTML file, without server, network or other files.
 
-A page is a title and sections; a section is a dictionary whose parts are shown in the order given. Everything in it is
-text or numbers and is escaped; images are PNG in base64, plots are described by numbers (`srkd.report.plots`). What it
-looks like is in `page.html.j2`, `page.css` and `page.js`.
+A page has a title and sections; a section is a dictionary whose parts are shown in the given order. All content is text
+or numbers and is escaped; images are PNG in base64, plots are described by numbers (`srkd.report.plots`). Layout and
+style are in `page.html.j2`, `page.css` and `page.js`.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from srkd.report import plots, tables
 from srkd.report.text import printable
 from srkd.version import __version__
 
-_LONG = 16  # rows above which a table scrolls in a box of its own
+_LONG = 16  # number of rows above which a table scrolls separately
 
 
 class Section(TypedDict, total=False):
-    """What a section may hold.
+    """The parts of a section.
 
-    * `heading`: its title, also in the list at the top of the page.
+    * `heading`: its title, also in the table of contents.
     * `paragraphs`: lines of text.
-    * `facts`: a few numbers that matter, {"value", "label"} each.
+    * `facts`: a few key numbers, {"value", "label"} each.
     * `table`: {"rows", "columns"} as in `srkd.report.tables`, sortable by every column, and optionally "caption".
-    * `plot`: what `plots.curves` or `plots.pareto` returns, and optionally "caption".
-    * `crops`: what `crops.section` returns: {"items": [{"label", "note", "png"}]} of one size, shown side by side and
+    * `plot`: from `plots.curves` or `plots.pareto`, and optionally "caption".
+    * `crops`: from `crops.section`: {"items": [{"label", "note", "png"}]} of one size, shown side by side and
       under a slider; optionally "caption", and "left" and "right", the labels that the slider starts with.
     * `recipe`: the resolved recipe's text, folded.
     """
@@ -51,11 +51,11 @@ def page(title: str, sections: Sequence[Section], lead: str = "", footer: str = 
     """The report as one HTML document.
 
     Args:
-        lead: a sentence under the title that says what was found.
-        footer: said at the end after srkd's version: the command that made the page.
+        lead: a sentence below the title that summarises the results.
+        footer: text at the end after srkd's version, e.g. the command that generated the page.
 
     Raises:
-        SrkdError: a part that no section has, protocols mixed in a table, crops of different sizes or that are no PNG.
+        SrkdError: unknown part of a section, mixed protocols in a table, crops of different sizes or not in PNG.
     """
     numbered = list(enumerate(sections, 1))
     return _template().render(
@@ -93,7 +93,7 @@ def _parts(section: Section) -> list[tuple[str, Any]]:
     return [(part, _PREPARED[part](value)) for part, value in section.items()]
 
 
-def _as_it_is(value: Any) -> Any:
+def _unchanged(value: Any) -> Any:
     return value
 
 
@@ -111,7 +111,7 @@ def _table(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _column(rows: Sequence[tables.Row], name: str, tag: str) -> list[dict[str, Any]]:
-    """A column's cells; those of a column of numbers carry theirs, for the script to sort by."""
+    """A column's cells; in a numeric column each has its number as sort key for the script."""
     number = tables.numeric(rows, name)
     return [
         {"tag": tag, "number": number, "text": text, "key": tables.sort_value(row.get(name)) if number else None}
@@ -121,7 +121,7 @@ def _column(rows: Sequence[tables.Row], name: str, tag: str) -> list[dict[str, A
 
 def _plot(plot: Mapping[str, Any]) -> dict[str, Any]:
     axes, caption = f"{plot.get('y')} over {plot.get('x')}", plot.get("caption", "")
-    if not plots.available():  # the numbers are worth a page without it
+    if not plots.available():  # the page is still useful without plots
         return {"missing": f"{axes}: {plots.MISSING}"}
     return {
         "missing": "",
@@ -135,8 +135,8 @@ def _crops(crops: Mapping[str, Any]) -> dict[str, Any]:
     items, caption = crops["items"], crops.get("caption", "")
     sizes = {item["label"]: _png_size(item["label"], item["png"]) for item in items}
     if len(set(sizes.values())) != 1 or len(sizes) != len(items):
-        said = ", ".join(f"{label} {width}x{height}" for label, (width, height) in sizes.items()) or "none"
-        raise SrkdError(f"crops to compare must be of one size, each with a label of its own: {said}")
+        listed = ", ".join(f"{label} {width}x{height}" for label, (width, height) in sizes.items()) or "none"
+        raise SrkdError(f"crops to compare must have the same size and different labels: {listed}")
     width, height = next(iter(sizes.values()))
     labels = list(sizes)
     left, right = crops.get("left", labels[0]), crops.get("right", labels[-1])
@@ -155,7 +155,7 @@ def _crops(crops: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _png_size(label: str, png: str) -> tuple[int, int]:
-    """Width and height from the header of a base64 PNG, which is thereby known to be base64 and a PNG."""
+    """Width and height from the header of a base64 PNG; raises SrkdError if it is not one."""
     try:
         data = base64.b64decode(png, validate=True)
     except (binascii.Error, ValueError):
@@ -167,9 +167,9 @@ def _png_size(label: str, png: str) -> tuple[int, int]:
 
 
 _PREPARED: dict[str, Callable[[Any], Any]] = {
-    "heading": _as_it_is,
-    "paragraphs": _as_it_is,
-    "facts": _as_it_is,
+    "heading": _unchanged,
+    "paragraphs": _unchanged,
+    "facts": _unchanged,
     "table": _table,
     "plot": _plot,
     "crops": _crops,

@@ -1,7 +1,7 @@
 """Plots as SVG or PNG, drawn by matplotlib from plain dictionaries.
 
-`curves` (losses, PSNR over steps) and `pareto` (quality against cost) describe a figure by a dictionary, `draw` makes
-it an SVG or PNG file. The HTML report draws the same dictionaries with `themed`, whose colours come from its page.
+`curves` (losses, PSNR over steps) and `pareto` (quality against cost) return a dictionary that describes a plot; `draw`
+renders it as SVG or PNG. The HTML report renders it with `themed`, which takes its colours from the page.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from typing import Any
 from srkd.errors import SrkdError, unknown
 from srkd.report.text import printable
 
-# Okabe & Ito's palette, told apart by colour-blind readers too; the page has a lighter set for dark backgrounds.
+# Based on Okabe & Ito's palette, safe for colour-blind readers; the page has a lighter set for dark backgrounds.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#5b4fc4", "#444444")
 _INK, _FAINT = "#1b1f24", "#c9ced6"
 _MARKERS = "osD^vP*X"
 _DASHES = ("-", "--", ":", "-.")
-_WIDE, _NARROW = (7.2, 3.6), (4.0, 3.6)  # inches at least; text is 10.5 points in both
-_LINE = 0.21  # inches of a legend's line
+_WIDE, _NARROW = (7.2, 3.6), (4.0, 3.6)  # minimum size in inches; the font size is 10.5 points in both
+_LINE = 0.21  # height of a legend entry in inches
 MISSING = "plots need matplotlib, which is not installed: pip install 'srkd[report]'"
 _STYLE: Any = {
-    "svg.fonttype": "none",  # text stays text: small, selectable, in the reader's own font
-    "svg.hashsalt": "srkd",  # the same numbers give the same bytes
-    "text.parse_math": False,  # a `$` in a model's name is a `$`
+    "svg.fonttype": "none",  # keep text as text: small, selectable, in the reader's font
+    "svg.hashsalt": "srkd",  # deterministic output
+    "text.parse_math": False,  # keep a `$` in names literally
     "font.family": "sans-serif",
     "font.size": 10.5,
     "text.color": _INK,
@@ -55,15 +55,15 @@ def curves(series: Sequence[Mapping[str, Any]], x: str, y: str, log: bool = Fals
     """Lines over a common axis, e.g. a loss per step.
 
     Args:
-        series: a line each: {"label", "x": [...], "y": [...]}; values that are not finite leave a gap.
-        x, y: what the axes measure, with the unit.
+        series: the lines, {"label", "x": [...], "y": [...]} each; non-finite values leave a gap.
+        x, y: axis labels with units.
         log: logarithmic y axis.
     """
     return {"kind": "curves", "series": list(series), "x": x, "y": y, "log": log}
 
 
 def pareto(points: Sequence[Mapping[str, Any]], x: str, y: str, log: bool = True) -> dict[str, Any]:
-    """Quality (y, more is better) against cost (x, less is better), with the front: points that none beats in both.
+    """Quality (y, more is better) against cost (x, less is better), with the Pareto front.
 
     Args:
         points: {"label", "x", "y"} each.
@@ -73,7 +73,7 @@ def pareto(points: Sequence[Mapping[str, Any]], x: str, y: str, log: bool = True
 
 
 def front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Indices of the (cost, quality) points that no other is at least as good as in both and better in one, by cost."""
+    """Indices of the non-dominated (cost, quality) points, sorted by cost."""
     best, kept = -math.inf, list[int]()
     for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
         cost, quality = points[index]
@@ -83,15 +83,15 @@ def front(points: Sequence[tuple[float, float]]) -> list[int]:
 
 
 def available() -> bool:
-    """Whether matplotlib is there to draw with."""
+    """Whether matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw(plot: Mapping[str, Any], format: str = "svg", narrow: bool = False) -> bytes:
-    """The file of a plot that `curves` or `pareto` described, as "svg" or "png" (200 dots per inch).
+    """Render a plot from `curves` or `pareto` as "svg" or "png" (200 dpi).
 
     Args:
-        narrow: 4 inches wide, for a telephone's screen or a paper's column, instead of 7.2.
+        narrow: 4 inches wide, for a phone or a column of a paper, instead of 7.2.
 
     Raises:
         SrkdError: matplotlib is not installed, or there is nothing to draw.
@@ -105,12 +105,12 @@ def draw(plot: Mapping[str, Any], format: str = "svg", narrow: bool = False) -> 
 def themed(plot: Mapping[str, Any], narrow: bool = False) -> str:
     """The plot as an <svg> element for a page that defines --ink, --faint, --paper and --series-1 to --series-8.
 
-    Its ids are those that something refers to, under a prefix of its own, and no width is set: so several of them fit
-    into one page of any width.
+    Only referenced ids are kept, with a unique prefix, and no width is set, so that several plots fit into one page of
+    any width.
     """
     svg = draw(plot, narrow=narrow).decode()
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)  # the style would hold for the whole page
+    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)  # the style would apply to the whole page
     prefix = f"g{zlib.crc32(svg.encode()):08x}-"
     used = set(re.findall(r'(?:url\(|href=")#(\w+)', svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", svg)
@@ -140,19 +140,19 @@ def _figure(plot: Mapping[str, Any], narrow: bool) -> Any:
         axes.set(xlabel=printable(plot["x"]), ylabel=printable(plot["y"]))
         marks = drawers[plot["kind"]](axes, plot)
         if len(marks) > 1:
-            # Beside or below the axes, because labels among the marks of a student and its control would overlap; with
-            # handles, because matplotlib leaves out a label that starts with "_".
+            # Outside the axes, because labels next to the close points of a student and its control would overlap; with
+            # handles, because matplotlib omits labels that start with "_".
             figure.legend(marks, labels, loc="outside lower left" if narrow else "outside right upper", ncols=columns)
     return figure
 
 
 def _items(plot: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What is drawn, each with its label."""
+    """The points or series to draw, each with its label."""
     return list(plot["points"]) if plot["kind"] == "pareto" else [s for s in plot["series"] if len(s["x"])]
 
 
 def _size(labels: Sequence[str], columns: int, narrow: bool) -> tuple[float, float]:
-    """Inches, as high as the legend needs."""
+    """Size in inches, high enough for the legend."""
     if len(labels) < 2:
         return _NARROW if narrow else _WIDE
     tallest = max(label.count("\n") + 1 for label in labels)
@@ -172,7 +172,7 @@ def _draw_curves(axes: Any, plot: Mapping[str, Any]) -> list[Any]:
         for n, (s, dash) in enumerate(zip(series, dashes, strict=True))
     ]
     if all(isinstance(value, int) for s in series for value in s["x"]):
-        axes.xaxis.get_major_locator().set_params(integer=True)  # no tick between two steps
+        axes.xaxis.get_major_locator().set_params(integer=True)  # no ticks between integers
     if plot["log"]:
         _logarithmic(axes, "y", [value for s in series for value in s["y"]])
     return lines
@@ -188,14 +188,14 @@ def _draw_pareto(axes: Any, plot: Mapping[str, Any]) -> list[Any]:
     axes.step(*zip(*best, strict=True), where="post", color=_INK, linewidth=1, linestyle=(0, (4, 3)))
     marks = []
     for n, point in enumerate(points):
-        # Shape and colour get out of step after a round, so that the ninth point differs from the first.
+        # Shift shapes against colours after each round, so that the ninth point differs from the first.
         marks += axes.plot(*point, _MARKERS[(n + n // len(COLOURS)) % len(_MARKERS)], color=_colour(n), markersize=7.5)
     axes.margins(x=0.08, y=0.12)
     return marks
 
 
 def _logarithmic(axes: Any, axis: str, values: Sequence[float]) -> None:
-    """A log axis whose ticks are plain numbers, and several even where the values span less than a decade."""
+    """A log axis with plain numbers as tick labels, and several ticks even within a decade."""
     from matplotlib import ticker
 
     positive = [value for value in values if 0 < value < math.inf]
@@ -221,6 +221,6 @@ def _style() -> Iterator[None]:
     except ImportError as error:
         raise SrkdError(MISSING) from error
     with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # not the user's own matplotlibrc
+        matplotlib.rcdefaults()  # ignore the user's matplotlibrc
         matplotlib.rcParams.update(_STYLE)
         yield

@@ -1,4 +1,4 @@
-"""Sections that the reports of several commands share, from the plain data that these commands write."""
+"""Sections shared by the reports of several commands, from the plain data that these write."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from srkd.report.html import Section
 from srkd.report.tables import sort_value
 
 Records = Sequence[Mapping[str, Any]]
-# What a line of metrics.jsonl calls it: heading, y axis, whether its values span orders of magnitude.
+# Key prefix in metrics.jsonl: (heading, y axis label, logarithmic axis).
 _LOGGED = {
     "l_": ("Losses", "loss", True),
     "grad/": ("Gradients", "gradient norm", True),
@@ -27,7 +27,7 @@ def training(records: Records) -> list[Section]:
     sections: list[Section] = []
     for prefix, (heading, y, log) in _LOGGED.items():
         series = _series(records, prefix)
-        # A loss that may be negative, such as a log-likelihood, has no place on a logarithmic axis.
+        # A loss may be negative, such as a log-likelihood, which a logarithmic axis cannot show.
         log = log and all(value > 0 for line in series for value in line["y"])
         if series:
             sections.append({"heading": heading, "plot": plots.curves(series, "step", y, log)})
@@ -36,7 +36,7 @@ def training(records: Records) -> list[Section]:
         by_metric.setdefault(line["label"].partition("_")[0], []).append(line)
     for lines in by_metric.values():
         y = lines[0]["label"] if len(lines) == 1 else lines[0]["label"].partition("_")[0]
-        # One validation is no curve: its value is in the tables.
+        # A single validation is not a curve; its value is in the tables.
         if any(len(line["x"]) > 1 for line in lines):
             sections.append({"heading": f"{y} while training", "plot": plots.curves(lines, "step", y)})
     return sections
@@ -55,7 +55,7 @@ def _series(records: Records, prefix: str) -> list[dict[str, Any]]:
 
 
 def items(scores: Mapping[str, Mapping[str, Any]]) -> list[Section]:
-    """A table of every item's scores for each set.
+    """A table of the scores of all items for each set.
 
     Args:
         scores: {set: {"protocol", "metrics": {metric: {item: score}}}}.
@@ -82,11 +82,11 @@ def _rounded(value: float | None) -> float | None:
 
 
 def pareto(rows: Sequence[Mapping[str, Any]], label: Sequence[str], x: str, y: str, caption: str = "") -> list[Section]:
-    """Quality against cost as a section, [] where fewer than two rows have both.
+    """A plot of quality against cost as a section; [] if fewer than two rows have both.
 
     Args:
-        rows: with numbers (or text that says one) in the columns `x` and `y`.
-        label: the columns whose texts together name a row.
+        rows: with numbers, or text that reads as a number, in the columns `x` and `y`.
+        label: the columns that together name a row.
     """
     points = []
     for row in rows:

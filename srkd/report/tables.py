@@ -1,7 +1,7 @@
-"""One table, three ways: Markdown, aligned text, JSON. A row is a dictionary; scores of two protocols never share one.
+"""Tables as Markdown, aligned text or JSON. A row is a dictionary; a table never mixes scores of different protocols.
 
-A row that holds scores carries `protocol`, which says how they were measured: a line of text, or a dictionary whose
-`stamp` is that line. It is printed once, under the table.
+A row with scores has a `protocol`, which states how they were measured: a line of text, or a dictionary with that line
+as `stamp`. It is printed once, below the table.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 
 def text(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    """The table for a terminal: columns two spaces apart, aligned also where letters are two cells wide.
+    """The table for a terminal: columns two spaces apart, aligned also for double-width characters.
 
         >>> print(text([{"model": "a", "PSNR": 37.2}, {"model": "bicubic", "PSNR": 33.66}], ["model", "PSNR"]))
         model     PSNR
@@ -55,7 +55,7 @@ def text(rows: Sequence[Row], columns: Sequence[str]) -> str:
 def as_json(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """The table as JSON: {"protocol": line or null, "columns": [...], "rows": [{column: value}]}.
 
-    Values are as given, save that an infinite one (PSNR of equal images) is the text "inf": JSON has no such number.
+    Values are unchanged, except that infinity (PSNR of equal images) is the text "inf", since JSON has no such number.
 
     Raises:
         SrkdError: as `markdown`.
@@ -68,7 +68,7 @@ def as_json(rows: Sequence[Row], columns: Sequence[str]) -> str:
 
 
 def results_json(results: Any) -> str:
-    """Results of any nesting as JSON that every reader takes: an infinite number is the text "inf".
+    """Nested results as standard JSON: an infinite number is the text "inf".
 
     >>> print(results_json({"psnr": [math.inf, 37.25]}).replace("\\n", ""))
     {  "psnr": [    "inf",    37.25  ]}
@@ -77,27 +77,28 @@ def results_json(results: Any) -> str:
 
 
 def protocol(rows: Sequence[Row]) -> str | None:
-    """The one protocol of all rows, as a line; None where no row carries any.
+    """The common protocol of all rows as a line; None if no row has one.
 
     Raises:
-        SrkdError: rows of two protocols, or scores with a protocol beside rows without; it names a row of each.
+        SrkdError: the rows have different protocols, or only some have one; the message names a row of each.
     """
     found: dict[str | None, Row] = {}
     for row in rows:
         found.setdefault(_stamp(row.get("protocol")), row)
     if len(found) > 1:
-        said = "; ".join(f"{_title(row)}: {stamp or 'none'}" for stamp, row in found.items())
-        raise SrkdError(f"one table cannot hold scores of different protocols ({said}); make a table of each")
+        listed = "; ".join(f"{_title(row)}: {stamp or 'none'}" for stamp, row in found.items())
+        raise SrkdError(f"one table cannot have scores of different protocols ({listed}); use a table for each")
     return next(iter(found), None)
 
 
 def cells(rows: Sequence[Row], column: str) -> list[str]:
-    """A column as the tables print it: `-` for what is missing, 1,369,859 with commas, and floats alike.
+    """A column's cells as text: `-` for missing values, integers with commas (1,369,859), floats with equal decimals.
 
-    Floats that were rounded (to four decimals or fewer) keep that many, all the same; others get five digits each.
+    Floats that were rounded to at most four decimals all get the largest of these numbers of decimals; otherwise each
+    float gets five digits.
 
     Raises:
-        SrkdError: no row has the column; the nearest is named.
+        SrkdError: no row has the column; the message names the most similar one.
     """
     _check(rows, column)
     values = [row.get(column) for row in rows]
@@ -121,18 +122,18 @@ def _cell(value: Any, decimals: int | None) -> str:
 
 
 def _decimals(value: float) -> int:
-    """How many decimals the shortest text of a float has; many where that is 1e-05."""
+    """Number of decimals of a float's shortest text; 99 for exponent notation such as 1e-05."""
     _, _, decimals = str(value).partition(".")
     return len(decimals.rstrip("0")) if "e" not in str(value) else 99
 
 
 def is_number(value: Any) -> bool:
-    """Whether a cell belongs in a column that is aligned, and sorted, as numbers: text that reads as one is, too."""
+    """Whether a cell is a number or text that reads as one, for alignment and sorting."""
     return sort_value(value) is not None
 
 
 def sort_value(value: Any) -> float | None:
-    """The number that a cell says, `1,369,859` and `38.1 %` included, or None where it says none."""
+    """The number in a cell, including text such as `1,369,859` or `38.1 %`; None if it is not a number."""
     if isinstance(value, bool):
         return None
     try:
@@ -142,7 +143,7 @@ def sort_value(value: Any) -> float | None:
 
 
 def numeric(rows: Sequence[Row], column: str) -> bool:
-    """Whether a column holds numbers and, where a value is missing, nothing else."""
+    """Whether all values of a column that are not missing are numbers."""
     present = [row[column] for row in rows if row.get(column) not in (None, "", "-")]
     return bool(present) and all(is_number(value) for value in present)
 
@@ -166,7 +167,7 @@ def _stamp(value: Any) -> str | None:
 
 
 def _title(row: Row) -> str:
-    """What tells a row from others in a message: its texts, which come before its numbers."""
+    """Name of a row in messages: its text cells."""
     return " ".join(v for k, v in row.items() if k != "protocol" and isinstance(v, str) and not is_number(v)) or "a row"
 
 

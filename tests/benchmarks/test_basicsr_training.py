@@ -80,7 +80,7 @@ def test_speed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hr", "lr", "said"),
+    ("hr", "lr", "message"),
     [
         ([], [], "needs a low resolution for every image, got 0 and 0"),
         (HR, LR[:2], "got 3 and 2"),
@@ -88,6 +88,6 @@ def test_speed() -> None:
         ([HR[0][:90]], [LR[0][:45]], "at least 96 pixels a side, got 120x90 for an LR of 60x45"),
     ],
 )
-def test_images_of_wrong_sizes_raise(hr: list[np.ndarray], lr: list[np.ndarray], said: str) -> None:
-    with pytest.raises(SrkdError, match=re.escape(said)), basicsr_training.training(TINY, hr, lr):
+def test_images_of_wrong_sizes_raise(hr: list[np.ndarray], lr: list[np.ndarray], message: str) -> None:
+    with pytest.raises(SrkdError, match=re.escape(message)), basicsr_training.training(TINY, hr, lr):
         pass

@@ -39,15 +39,15 @@ def test_srkd_and_basicsr_give_the_same_images(folder: Path, tmp_path: Path, mon
     checkpoint = tmp_path / "tiny.safetensors"
     torch.manual_seed(0)
     save_weights(checkpoint, build(SPEC).state_dict(), {"network": SPEC, "scale": 2})
-    said: list[str] = []
+    messages: list[str] = []
     result = benchmark.against_basicsr(
-        str(checkpoint), str(folder), 2, (50, 24), 1, said.append, BackendSpec("torch", "fp32")
+        str(checkpoint), str(folder), 2, (50, 24), 1, messages.append, BackendSpec("torch", "fp32")
     )
     assert result["psnr_to_fp32"] > 60
     assert result["ratio"] == result["seconds"]["basicsr"] / result["seconds"]["srkd"]
-    assert [row["way"] for row in result["rows"]] == ["BasicSR", "srkd, torch fp32"] and len(said) == 2
+    assert [row["way"] for row in result["rows"]] == ["BasicSR", "srkd, torch fp32"] and len(messages) == 2
     spec = BackendSpec("openvino", "bf16")
-    other = benchmark.against_basicsr(str(checkpoint), str(folder), 1, (50, 24), 1, said.append, spec)
+    other = benchmark.against_basicsr(str(checkpoint), str(folder), 1, (50, 24), 1, messages.append, spec)
     assert other["rows"][1]["way"] == "srkd, openvino bf16" and other["psnr_to_fp32"] > 45
 
 

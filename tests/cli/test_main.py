@@ -56,8 +56,8 @@ def test_mistakes_are_one_line_and_a_code(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main.main(arguments) == 1
-    said = capsys.readouterr().err
-    assert message in said and said.startswith("srkd: ") and said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert message in output and output.startswith("srkd: ") and output.count("\n") == 1
 
 
 def test_train_evaluate_and_list_end_to_end(
@@ -82,5 +82,5 @@ def test_the_lists_name_every_loss_and_network(capsys: pytest.CaptureFixture[str
     from srkd import losses
 
     assert main.main(["train", "--list-losses", "--list-networks"]) == 0
-    said = capsys.readouterr().out
-    assert all(f"{name}(" in said for name in losses.names()) and "EDSR" in said and "RCAN" in said
+    output = capsys.readouterr().out
+    assert all(f"{name}(" in output for name in losses.names()) and "EDSR" in output and "RCAN" in output

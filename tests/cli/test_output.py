@@ -129,7 +129,7 @@ def test_no_color(wanted: bool) -> None:
         environment["NO_COLOR"] = "1"
     child = subprocess.Popen([sys.executable, "-c", code], stderr=follower, env=environment)
     os.close(follower)
-    said = b""
+    output = b""
     while True:
         try:
             more = os.read(leader, 4096)
@@ -137,16 +137,16 @@ def test_no_color(wanted: bool) -> None:
             break
         if not more:
             break
-        said += more
+        output += more
     assert child.wait(30) == 0
     os.close(leader)
-    colours = [code for codes in re.findall(rb"\x1b\[([\d;]*)m", said) for code in codes.split(b";") if code]
+    colours = [code for codes in re.findall(rb"\x1b\[([\d;]*)m", output) for code in codes.split(b";") if code]
     assert any(3 <= int(code) // 10 <= 4 or 9 <= int(code) // 10 <= 10 for code in colours) is wanted
 
 
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", "<&- >&- 2>&-", "| true"])
 def test_streams_that_are_closed_change_nothing_else(redirection: str, photos: Path, tmp_path: Path) -> None:
-    """Nobody reads what is said: the files are written, the exit code is theirs, and no message ends up in a file."""
+    """With standard streams closed, files are written, exit codes are correct, and no message ends up in a file."""
     name = os.fsdecode(b"odd\xff.png")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / name).write_bytes((photos / "p0.png").read_bytes())

@@ -110,14 +110,14 @@ def test_json_and_the_summary(tmp_path: Path, checkpoint: Path, capsys: pytest.C
     (tmp_path / "in" / "01.png").write_bytes(whole[:-60])  # its header is whole
     arguments = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(checkpoint)]
     assert main([*arguments, "--dry-run"]) == 0
-    said = capsys.readouterr()
-    assert "cannot be read" in said.out and "1 image would be upscaled" in said.err
+    output = capsys.readouterr()
+    assert "cannot be read" in output.out and "1 image would be upscaled" in output.err
     assert main([*arguments, "--json"]) == 2
-    said = capsys.readouterr()
-    report = json.loads(said.out)
+    output = capsys.readouterr()
+    report = json.loads(output.out)
     assert [image["status"] for image in report["images"]] == ["written", "failed"]
     assert [Path(path).name for path in report["left"]] == ["x.heic"]
-    assert f"1 image upscaled from {tmp_path / 'in'} to {tmp_path / 'out'}\n1 image failed\n1 file left" in said.err
+    assert f"1 image upscaled from {tmp_path / 'in'} to {tmp_path / 'out'}\n1 image failed\n1 file left" in output.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -166,7 +166,7 @@ def test_two_processes_share_a_folder(tmp_path: Path, checkpoint: Path) -> None:
     for rank in (0, 1):
         environment = {**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)}
         children.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
-    said = [child.communicate()[1] for child in children]
+    output = [child.communicate()[1] for child in children]
     assert [child.returncode for child in children] == [0, 0]
-    assert "3/3" in said[0] and "2/2" in said[1]
+    assert "3/3" in output[0] and "2/2" in output[1]
     assert len(os.listdir(tmp_path / "out")) == 5

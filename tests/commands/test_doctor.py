@@ -47,8 +47,8 @@ def test_problems_set_the_exit_code_and_a_failing_check_does_not_stop_the_others
     monkeypatch.setattr(doctor, "_speed", broken)
     monkeypatch.setenv("SRKD_DATA", str(tmp_path / "nowhere"))
     assert main(["doctor"]) == 1
-    said = capsys.readouterr().out
-    assert "RuntimeError: of two lines" in said and "nowhere is not a folder" in said and "processor" in said
+    output = capsys.readouterr().out
+    assert "RuntimeError: of two lines" in output and "nowhere is not a folder" in output and "processor" in output
 
 
 def test_packages_that_are_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -> None:

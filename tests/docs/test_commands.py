@@ -1,4 +1,4 @@
-"""Every command line of README and docs runs, in order, a page in a folder, on small stand-ins; or it says why not."""
+"""Run all command lines of README and docs, in order, each page in its own folder, on small data; or state why not."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from srkd.networks import zoo
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-HOURS = "trains and measures for as long as --time says; here its plan alone"
+HOURS = "trains and measures for the whole --time; only its dry run is tested"
 
-# What is added to a line so that it is short; its words stay. A text is why a line is not run.
+# Arguments added to a line to shorten it, or a text: the reason why the line is not run.
 LINES: dict[str, list[str] | str] = {
     "make demo": "the demonstration: tests/commands/test_demo.py runs a small one",
     "make test": "this suite",
     "pip install .": "an installation, which downloads",
-    "pip install .[deploy,fast,report,teachers]": "likewise",
+    "pip install .[deploy,fast,report,teachers]": "an installation, which downloads",
     ". /path/to/srkd/.venv/bin/activate": "the shell's, of a checkout's environment",
     "python -m pytest tests/losses/test_every_loss.py -k gram": "of a loss that the page writes: test_written.py",
     "srkd --version": [],
@@ -80,7 +80,7 @@ LINES: dict[str, list[str] | str] = {
 
 
 def lines_of(page: Path) -> Iterator[str]:
-    """The command lines in a page's blocks, and those of srkd in its text that have options; comments taken off."""
+    """The command lines in a page's blocks, and those of srkd with options in its text, without comments."""
     text = page.read_text(encoding="utf-8")
     for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
         for line in block.replace("\\\n", " ").splitlines():
@@ -114,7 +114,7 @@ def dat_like(path: Path) -> Path:
 
 @pytest.fixture
 def folder(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder of a page: photographs under each name that pages use, a teacher, and data sets of two."""
+    """The working folder of a page: photographs under all names used in pages, a teacher, and small data sets."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     for name in ("photos", "held_out", "training"):
@@ -131,7 +131,7 @@ def folder(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def write_files(page: Path) -> None:
-    """The YAML and Python files that a page has its reader save, trainings and studies cut short."""
+    """Write the YAML and Python files of a page, with shortened trainings and studies."""
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"([^\n]*(?:\n[^\n]+)*)\n\n```(yaml|python)\n(.*?)```", text, re.DOTALL)
     unnamed = iter(
@@ -162,7 +162,7 @@ def short(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def base_of_a_study() -> None:
-    """The recipe and study that README and the page on comparing name and do not show."""
+    """The recipe and study that README and the page on comparing mention without showing them."""
     recipe = {
         "name": "base",
         "scale": 2,
@@ -206,6 +206,6 @@ def test_the_example_of_another_model(folder: Path) -> None:
     assert (folder / "o" / "x.png").is_file()
 
 
-def test_no_line_is_left_of_what_pages_no_longer_have() -> None:
+def test_all_listed_lines_are_in_pages() -> None:
     there = {line for page in PAGES for line in lines_of(page)} | {"srkd upscale x.png -o o -m dat_light_x2"}
     assert set(LINES) <= there

@@ -1,4 +1,4 @@
-"""Figures in pages: filled in from files, stale ones and mistakes named with their line."""
+"""Figures in pages: filled in from files; stale figures and errors are reported with their line."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def page(folder: Path, text: str) -> Page:
         ("( s/sets/Set5/psnr - 37 ) / ( s/rows/1/at * 2 ) * 100 : .1f", "25.2"),
     ],
 )
-def test_a_figure_is_what_its_file_says(what: str, value: str, tmp_path: Path) -> None:
+def test_a_figure_has_its_files_value(what: str, value: str, tmp_path: Path) -> None:
     text = "<!--let s = scores.json#-->\nIt has <!--= {} -->{}<!--/--> of it.\n"
     stale = page(tmp_path, text.format(what, "1.0"))
     assert stale.filled() == text.format(what, value)
@@ -50,7 +50,7 @@ def test_a_table_is_made_of_rows(tmp_path: Path) -> None:
     assert "| way |   ms |" in filled and "| b   |  2.5 |" in filled and "*Y*" in filled
 
 
-def test_scores_of_ours_stand_beside_published_ones() -> None:
+def test_scores_with_published_ones() -> None:
     readme = Page(ROOT / "README.md", ROOT)
     table = readme._value("scores 2 Set5 Set14 -- edsr_16x8_x2_cc0=ours published:DAT-light", {})
     # DAT-light's x2 scores, and not those of x3 and x4 on Set5 (arXiv:2308.03364).
@@ -58,7 +58,7 @@ def test_scores_of_ours_stand_beside_published_ones() -> None:
     assert "| ours                 |     49,603 | 37." in table
 
 
-def test_a_study_stands_beside_its_control(tmp_path: Path) -> None:
+def test_a_study_with_its_control(tmp_path: Path) -> None:
     control = {"variant": "control", "seeds": 5, "mean": 37.0}
     judged = {"difference": 0.1234, "low": -0.01, "high": 0.25, "p_holm": 0.0623, "verdict": "no difference shown"}
     rows = [control, {"variant": "rkd", "seeds": 5, "mean": 37.1234, **judged}, {"variant": "at", "seeds": 5}]
@@ -105,11 +105,11 @@ def results(folder: Path, scores: dict[str, list[list[float]]]) -> Page:
         ("r#scores/variant=rkd : p", "0.16"),
     ],
 )
-def test_a_study_is_told_seed_by_seed(what: str, value: str, tmp_path: Path) -> None:
+def test_values_of_each_seed(what: str, value: str, tmp_path: Path) -> None:
     assert results(tmp_path, SCORES)._value(what.replace("r#", "results.json#"), {}) == value
 
 
-def test_a_table_stands_as_a_command_prints_it(tmp_path: Path) -> None:
+def test_a_table_as_printed_by_a_command(tmp_path: Path) -> None:
     (tmp_path / "table.json").write_text(json.dumps({"title": "psnr", "rows": [{"model": "a", "PSNR": 37.25}]}))
     assert page(tmp_path, "")._value("printed table.json model PSNR", {}).strip().splitlines() == [
         "```text",
@@ -134,13 +134,13 @@ def test_a_grid_is_made_of_figures(tmp_path: Path) -> None:
     [
         ("none.json#a : s", "none.json: not found"),
         ("scores.json#sets/Set6 : s", 'unknown key "Set6"'),
-        ("scores.json#rows/at=1/way : s", "2 items of the list are so"),
-        ("scores.json#steps/more : s", "no keys below a int"),
+        ("scores.json#rows/at=1/way : s", "2 items of the list match"),
+        ("scores.json#steps/more : s", "a value of type int has no keys"),
         ("scores.json#steps scores.json#steps : s", "a figure is a source, or sources"),
         ("scores.json#sets : .2f", 'cannot be written as ".2f"'),
         ("( scores.json#steps : d", '")" not found'),
         ("scores.json#steps ) : d", '")": a figure is a source'),
-        ("grid way a=1", 'a grid is its heading, rows, "--" and columns'),
+        ("grid way a=1", 'a grid needs a heading, rows, "--" and columns'),
         ('grid way a=1 -- "x=scores.json#none/{0} : d"', 'unknown key "none"'),
         ("scores 2 Set5 -- published:DAT-lite", "DAT-light"),
     ],
@@ -202,25 +202,25 @@ def test_no_figure_is_typed_by_hand(path: str) -> None:
     assert typed(ROOT / path) == []
 
 
-def test_the_pages_are_looked_at() -> None:
+def test_all_pages_are_checked() -> None:
     found = {str(path.relative_to(ROOT)) for path in written_by_hand(ROOT)}
     assert {"README.md", "docs/speed.md", "models/studies/kd_x2/README.md", "models/edsr_16x8_x2/about.yml"} <= found
     assert not any(path.endswith("_results.md") for path in found) and "models/compact_x2/README.md" not in found
 
 
 @pytest.mark.parametrize("path", [str(page.path.relative_to(ROOT)) for page in pages(ROOT)])
-def test_the_pages_say_what_their_files_say(path: str) -> None:
+def test_the_pages_match_their_files(path: str) -> None:
     assert Page(ROOT / path, ROOT).stale() == []
 
 
 @pytest.mark.parametrize("path", [str(page.path.relative_to(ROOT)) for page in pages(ROOT)])
-def test_no_marker_of_a_paragraph_begins_a_line(path: str) -> None:
-    """Markdown would take the line for HTML, and end the paragraph before it. Tables stand alone, as they should."""
+def test_no_marker_of_a_paragraph_starts_a_line(path: str) -> None:
+    """Markdown would treat the line as HTML and end the paragraph before it. Markers of tables are separate blocks."""
     text = (ROOT / path).read_text(encoding="utf-8")
     assert re.findall(rf"^ *<!--= (?!(?:{'|'.join(BLOCKS)})\b)[^\n]*", text, re.MULTILINE) == []
 
 
-def test_the_cards_say_what_was_measured() -> None:
+def test_the_cards_match_the_measurements() -> None:
     made = dict(cards())
     assert made
     assert {path: path.read_text(encoding="utf-8") for path in made} == made

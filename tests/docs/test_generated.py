@@ -33,7 +33,7 @@ def text(pages: dict[str, Content], path: str) -> str:
 
 
 def printable_path(source: str) -> str:
-    """What a reader sees of Markdown, as one line."""
+    """The displayed text of Markdown, as one line."""
     page = markdown.markdown(source, extensions=["tables", "attr_list", "fenced_code"])
     return " ".join(html.unescape(re.sub(r"<[^>]+>", "", page)).split())
 
@@ -46,7 +46,7 @@ def printable_path(source: str) -> str:
         *(losses.describe(name) for name in ("at", "kd", "iekd", "PerceptualLoss")),
     ],
 )
-def test_prose_shows_the_words_as_they_are(words: str) -> None:
+def test_prose_displays_text_unchanged(words: str) -> None:
     expected = " ".join(words.replace("`", "").split())
     assert printable_path(prose(words)) == expected
     assert printable_path(table(["a", "b"], [[cell(words), code("x|y")]])) == f"a b {expected} x|y"
@@ -67,7 +67,7 @@ def test_every_loss_is_in_the_catalogue_with_its_options(pages: dict[str, Conten
 
 
 @pytest.mark.parametrize("task", sorted(recipes.tasks_by_name()))
-def test_every_key_of_a_recipe_is_listed_and_says_what_it_means(pages: dict[str, Content], task: str) -> None:
+def test_every_key_of_a_recipe_is_listed_with_its_meaning(pages: dict[str, Content], task: str) -> None:
     page = text(pages, f"reference/recipes/{task}.md")
     for where, model in recipes.sections(recipes.tasks_by_name()[task].recipe_type):
         part = page.partition(f"## {code(where)}\n" if where else "## Top\n")[2].partition("\n## ")[0]
@@ -75,7 +75,7 @@ def test_every_key_of_a_recipe_is_listed_and_says_what_it_means(pages: dict[str,
             assert f"\n| `{key}` |" in part and recipes.meaning(field), f"{where}.{key}"
 
 
-def test_the_reference_says_what_pydantic_checks(pages: dict[str, Content]) -> None:
+def test_the_reference_has_the_constraints_of_pydantic(pages: dict[str, Content]) -> None:
     page = text(pages, "reference/recipes/sr.md")
     assert "| `ema_decay` | number ≥ 0, < 1 | `0.0` |" in page
     assert "| `kind` | `auto` or `live` or `outputs` or `bank` | `auto` |" in page
@@ -93,7 +93,7 @@ def test_commands_and_exit_codes(pages: dict[str, Content]) -> None:
     assert printable_path(text(pages, "reference/exit-codes.md")).count("SIGTERM") == 1
 
 
-def test_the_zoo_shows_what_was_measured(pages: dict[str, Content]) -> None:
+def test_the_zoo_shows_the_measurements(pages: dict[str, Content]) -> None:
     for name in (name for name in zoo.trained() if zoo.metrics(name)):
         metrics = zoo.metrics(name)
         (row,) = (line for line in text(pages, "zoo/index.md").splitlines() if line.startswith(f"| [{name}]"))

@@ -1,5 +1,4 @@
-"""The written pages, tried: their files are written, their recipes and studies checked, their commands parsed, their
-Python run."""
+"""The written pages are tested: files are written, recipes and studies checked, commands parsed, Python code run."""
 
 from __future__ import annotations
 
@@ -30,7 +29,7 @@ PAGES = sorted(DOCS.rglob("*.md"))
 
 
 class Block(NamedTuple):
-    """A block of code, and the words before it."""
+    """A block of code, and the text before it."""
 
     words: str
     language: str
@@ -47,7 +46,7 @@ def of_language(page: str, language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("page", [str(path.relative_to(DOCS)) for path in PAGES])
-def test_every_command_line_is_one_that_srkd_takes(page: str) -> None:
+def test_every_command_line_is_valid(page: str) -> None:
     inline = re.findall(r"`(srkd [a-z][^`]*)`", (DOCS / page).read_text(encoding="utf-8"))
     lines = "\n".join(of_language(page, "sh")).replace("\\\n", " ").splitlines()
     for line in [*lines, *inline]:

@@ -52,7 +52,7 @@ def test_sheet_shows_every_region_magnified_by_a_whole_number() -> None:
         assert np.array_equal(found, wanted), "a region is not on the sheet as it is"
 
 
-def test_sheet_finds_the_region_by_itself() -> None:
+def test_sheet_selects_a_region_by_default() -> None:
     hr = np.full((64, 96, 3), 200, np.uint8)
     bicubic = hr.copy()
     bicubic[40:44, 60:64] = 0
@@ -61,16 +61,16 @@ def test_sheet_finds_the_region_by_itself() -> None:
         decoded(crops.sheet({"HR": hr, "bicubic": bicubic})),
         decoded(crops.sheet({"HR": hr, "bicubic": bicubic}, found)),
     )
-    with pytest.raises(SrkdError, match="no image called bicubic to find one by"):
+    with pytest.raises(SrkdError, match="no image named bicubic to select one"):
         crops.sheet({"HR": hr})
 
 
 @pytest.mark.parametrize("box", [Box(0, 0, 41, 5), Box(-1, 0, 5, 5), Box(0, 46, 5, 5), Box(0, 0, 0, 5)])
-def test_a_region_outside_is_refused(box: Box) -> None:
+def test_a_region_outside_raises(box: Box) -> None:
     with pytest.raises(SrkdError, match="is not inside images of 50x40"):
         crops.section({"HR": image()}, box)
 
 
-def test_images_of_two_sizes_are_refused() -> None:
-    with pytest.raises(SrkdError, match="must be of one size: HR 50x40, student 48x40"):
+def test_images_of_different_sizes_raise() -> None:
+    with pytest.raises(SrkdError, match="must have the same size: HR 50x40, student 48x40"):
         crops.section({"HR": image(), "student": image(40, 48)}, Box(0, 0, 5, 5))

@@ -76,7 +76,7 @@ class Outline(HTMLParser):
         self.words += data
 
 
-def test_nothing_that_is_given_becomes_markup() -> None:
+def test_all_input_is_escaped() -> None:
     kind, hostile = Outline(report()), Outline(report(HOSTILE))
     drawn = {"svg", "g", "path", "defs", "use", "clippath", "rect", "text"}  # a plot lays itself out by its words
     assert [tag for tag, _ in hostile.found if tag not in drawn] == [tag for tag, _ in kind.found if tag not in drawn]
@@ -85,7 +85,7 @@ def test_nothing_that_is_given_becomes_markup() -> None:
     assert hostile.words.count(shown) >= 12, "the text is there as it was given, and what is not UTF-8 is visible"
 
 
-def test_the_page_needs_nothing_beside_it() -> None:
+def test_the_page_is_self_contained() -> None:
     outline = Outline(report())
     links = [
         v or "" for _, attributes in outline.found for k, v in attributes.items() if k.split(":")[-1] in ("src", "href")
@@ -112,23 +112,23 @@ def test_a_long_table_scrolls_by_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    ("section", "said"),
+    ("section", "message"),
     [
         ({"paragrahps": []}, 'unknown part of a section "paragrahps" (did you mean "paragraphs"?)'),
         ({"table": {"rows": [{"a": 1, "protocol": "Y"}, {"a": 2, "protocol": "RGB"}], "columns": ["a"]}}, "protocols"),
         ({"crops": {"items": [{"label": "a", "png": "<script>"}]}}, 'the crop "a" is not a PNG in base64'),
         ({"crops": {"items": [{"label": "a", "png": "QUJD"}]}}, 'the crop "a" is not a PNG in base64'),
         ({"crops": {"items": [{"label": "a", "png": png()}, {"label": "b", "png": png(width=9)}]}}, "a 8x6, b 9x6"),
-        ({"crops": {"items": [{"label": "a", "png": png()}] * 2}}, "each with a label of its own"),
+        ({"crops": {"items": [{"label": "a", "png": png()}] * 2}}, "and different labels"),
         ({"crops": {"items": [{"label": "teacher", "png": png()}], "left": "teecher"}}, 'did you mean "teacher"'),
     ],
 )
-def test_refuses_in_words(section: Any, said: str) -> None:
-    with pytest.raises(SrkdError, match=re.escape(said)):
+def test_invalid_sections_raise(section: Any, message: str) -> None:
+    with pytest.raises(SrkdError, match=re.escape(message)):
         html.page("t", [section])
 
 
-def test_without_matplotlib_the_page_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_page_names_the_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plots.importlib.util, "find_spec", lambda name: None)
     plot = plots.curves([{"label": "a", "x": [0, 1], "y": [1, 2]}], "step", "loss")
     page = html.page("t", [{"heading": "Losses", "plot": plot}])

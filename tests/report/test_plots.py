@@ -32,7 +32,7 @@ def texts(svg: str) -> list[str]:
 
 
 @pytest.mark.parametrize("plot", [CURVES, PARETO], ids=["curves", "pareto"])
-def test_svg_holds_its_words_as_text_and_the_same_numbers_give_the_same_bytes(plot: dict[str, object]) -> None:
+def test_svg_keeps_text_and_is_deterministic(plot: dict[str, object]) -> None:
     svg = plots.draw(plot)
     assert svg == plots.draw(plot)
     assert {str(plot["x"]), str(plot["y"])} <= set(texts(svg.decode()))
@@ -67,7 +67,7 @@ def test_themed_takes_its_colours_and_letters_from_the_page() -> None:
     assert all(f"#{name}" in svg for name in ids) and len(ids) == len(set(ids))
 
 
-def test_ten_series_are_all_told_apart() -> None:
+def test_ten_series_are_distinguishable() -> None:
     many = plots.curves([{"label": str(n), "x": [0, 1], "y": [n, n]} for n in range(10)], "x", "y")
     figure = plots._figure(many, narrow=False)
     assert len({(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}) == 10
@@ -76,7 +76,7 @@ def test_ten_series_are_all_told_apart() -> None:
     assert len({(mark.get_color(), mark.get_marker()) for mark in marks}) == 10
 
 
-def test_front_is_what_no_point_beats() -> None:
+def test_front_has_the_non_dominated_points() -> None:
     rng = random.Random(0)
     for _ in range(50):
         points = [(float(rng.randrange(6)), float(rng.randrange(6))) for _ in range(rng.randrange(1, 12))]
@@ -88,7 +88,7 @@ def test_front_is_what_no_point_beats() -> None:
 
 
 @pytest.mark.parametrize(
-    ("plot", "said"),
+    ("plot", "message"),
     [
         (plots.curves([], "step", "loss"), 'the plot of "loss" has no points'),
         (plots.curves([{"label": "a", "x": [], "y": []}], "step", "loss"), "no points"),
@@ -97,12 +97,12 @@ def test_front_is_what_no_point_beats() -> None:
         ({"kind": "parreto", "x": "", "y": ""}, 'did you mean "pareto"'),
     ],
 )
-def test_refuses_in_words(plot: dict[str, object], said: str) -> None:
-    with pytest.raises(SrkdError, match=re.escape(said)):
+def test_invalid_plots_raise(plot: dict[str, object], message: str) -> None:
+    with pytest.raises(SrkdError, match=re.escape(message)):
         plots.draw(plot)
 
 
-def test_without_matplotlib_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_matplotlib_the_error_has_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -70,7 +70,7 @@ def test_names_of_any_kind_do_not_break_the_table() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "texts"),
     [
         ([1369859, None, True], ["1,369,859", "-", "yes"]),
         ([33.951, 34.0, 3120.25], ["33.951", "34.000", "3,120.250"]),  # rounded to three by whoever made them
@@ -81,8 +81,8 @@ def test_names_of_any_kind_do_not_break_the_table() -> None:
         (["caf\udce9\x00"], ["caf\\xe9\ufffd"]),
     ],
 )
-def test_cells(values: list[object], said: list[str]) -> None:
-    assert tables.cells([{"x": value} for value in values], "x") == said
+def test_cells(values: list[object], texts: list[str]) -> None:
+    assert tables.cells([{"x": value} for value in values], "x") == texts
 
 
 def test_numbers_in_text_sort_as_numbers() -> None:

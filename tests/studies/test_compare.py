@@ -203,8 +203,8 @@ def test_the_command(study: dict[str, Any], tmp_path: Path, capsys: pytest.Captu
     opened(study, tmp_path)
     arguments = ["compare", str(tmp_path / "study.yml"), "--output", str(tmp_path / "out")]
     assert main.main([*arguments, "--dry-run"]) == 0
-    said = capsys.readouterr().err
-    assert "3 runs checked" in said and said.count("1 seed: no verdict (at least 5 are needed)") == 1
+    output = capsys.readouterr().err
+    assert "3 runs checked" in output and output.count("1 seed: no verdict (at least 5 are needed)") == 1
     assert not (tmp_path / "out").exists()
     assert main.main([*arguments, "--shard", "1/3"]) == 0
     assert "control" in capsys.readouterr().out and not (tmp_path / "out" / "tiny" / "output").exists()

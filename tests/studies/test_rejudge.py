@@ -81,13 +81,16 @@ def test_the_command_takes_files_and_folders(tmp_path: Path, capsys: pytest.Capt
     written(tmp_path / "one", "results.json", results(lower=["rmse"]))
     path = written(tmp_path / "two" / "deeper", "b_results.json", results(seeds=3, lower=["rmse"]))
     assert main.main(["compare", "--judge", str(path)]) == 0
-    said = capsys.readouterr()
-    assert said.out.count("3 seeds: no verdict") == 2 and "1 results files judged again, 2 verdicts changed" in said.err
+    output = capsys.readouterr()
+    assert (
+        output.out.count("3 seeds: no verdict") == 2
+        and "1 results files judged again, 2 verdicts changed" in output.err
+    )
     assert main.main(["compare", "--judge", "--json", str(tmp_path)]) == 0
-    said = capsys.readouterr()
-    assert [row["variant"] for row in json.loads(said.out)] == [
+    output = capsys.readouterr()
+    assert [row["variant"] for row in json.loads(output.out)] == [
         "same"
-    ] and "2 results files judged again, 1 v" in said.err
+    ] and "2 results files judged again, 1 v" in output.err
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"study": "a"}'])

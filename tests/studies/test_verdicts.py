@@ -251,6 +251,6 @@ def test_a_study_with_a_broken_score_is_written_whole(broken: float, tmp_path: P
     study.folder = tmp_path / "made"
     found = comparison.write(study)
     note = "1 of 1 items left out: infinite" if broken > 0 else "NaN: seed 2"
-    for said in (comparison.text(study.folder, found), (study.folder / "report.html").read_text(encoding="utf-8")):
-        assert note in said and "better" in said
+    for text in (comparison.text(study.folder, found), (study.folder / "report.html").read_text(encoding="utf-8")):
+        assert note in text and "better" in text
     assert rejudge.rejudge(study.folder / "results.json") == []
