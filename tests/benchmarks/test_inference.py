@@ -25,7 +25,7 @@ def checkpoint(tmp_path: Path) -> str:
 def test_the_table_and_its_files(
     checkpoint: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark, "_apart", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(benchmark, "_in_subprocess", lambda function, *arguments: function(*arguments))
     selection = benchmark.Selection(["torch", "stock"], None)
     rows = benchmark.inference([checkpoint], selection, [(20, 16), (30, 20)], str(photos), 0.01, lambda line: None)
     assert [(r["runtime"], r["precision"], r["size"]) for r in rows[:2]] == [
