@@ -184,7 +184,7 @@ def test_the_command_names_and_shows_the_pair(mine: Path, capsys: pytest.Capture
     command = ["prepare_data", str(mine), "--scale", "2"]
     assert main([*command, "--pairs", str(tmp_path / "pairs")]) == 1
     out, err = capsys.readouterr()
-    assert f"1 near-duplicates of 5 images of Tiny/test; too smooth to be compared: {mine / 'fog.png'}" in out
+    assert f"1 near-duplicates of 5 images of Tiny/test; too smooth to compare: {mine / 'fog.png'}" in out
     assert "leak.png is a near-duplicate of" in out and "leak.png is a near-duplicate of" in err
     assert len([line for line in err.splitlines() if line.startswith("srkd: ")]) == 1
     (shown,) = list_images(tmp_path / "pairs")

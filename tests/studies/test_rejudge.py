@@ -100,7 +100,7 @@ def test_files_that_are_no_results_raise(content: str, tmp_path: Path, capsys: p
     assert "not the results of a study" in capsys.readouterr().err
     (tmp_path / "results.json").unlink()
     assert main.main(["compare", "--judge", str(tmp_path)]) == 1
-    assert "no results of a study there" in capsys.readouterr().err
+    assert "no results of a study found" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
