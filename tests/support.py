@@ -1,4 +1,4 @@
-"""Images for tests that look like images."""
+"""Helpers shared by tests: textured images, tiny networks, recipes."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Memory:
 IMAGES = Memory([(40, 60), (48, 44), (64, 80)])
 PATCHES = Patches(gt_size=16, batch=6, scale=2, seed=3)
 
-# The keys of BasicSR's own option files, for `format`.
+# A BasicSR option file, for `str.format`.
 BASICSR_OPTIONS = """
 name: {name}
 model_type: {model}
@@ -106,24 +106,24 @@ dist_params: {{backend: nccl, port: 29500}}
 
 
 def replicating_edsr(strong: float = 1.0) -> Any:
-    """An EDSR x2 of 4 features that repeats pixels: a poor upscaler, but one, whose weights are known.
+    """An EDSR x2 of 4 features with known weights that repeats pixels.
 
-    Its fourth feature is `strong` times the red one and goes nowhere, save that it stretches the range of the features.
+    Its fourth feature is `strong` times the red one; it is unused but widens the range of the features.
     """
-    made = build({"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2, "img_range": 1.0}).eval()
+    network = build({"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2, "img_range": 1.0}).eval()
     with torch.no_grad():
-        for name, parameter in made.named_parameters():
-            parameter.fill_(1e-4 if "bias" in name else 0)  # OpenVINO's int8 takes a bias of zeros badly
+        for name, parameter in network.named_parameters():
+            parameter.fill_(1e-4 if "bias" in name else 0)  # OpenVINO's int8 fails on zero biases
         for colour in range(3):
-            made.conv_first.weight[colour, colour, 1, 1] = 1
-            made.conv_last.weight[colour, colour, 1, 1] = 1
-            made.upsample[0].weight[4 * colour : 4 * colour + 4, colour, 1, 1] = 1
-        made.conv_first.weight[3, 0, 1, 1] = strong
-    return made
+            network.conv_first.weight[colour, colour, 1, 1] = 1
+            network.conv_last.weight[colour, colour, 1, 1] = 1
+            network.upsample[0].weight[4 * colour : 4 * colour + 4, colour, 1, 1] = 1
+        network.conv_first.weight[3, 0, 1, 1] = strong
+    return network
 
 
 class KillsItsExporter(nn.Module):
-    """Nearest neighbours x2; torch's exporter dies of it, as of some networks of others."""
+    """Nearest neighbours x2; torch's exporter is killed by it, as by some third-party networks."""
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.compiler.is_exporting():
@@ -132,7 +132,7 @@ class KillsItsExporter(nn.Module):
 
 
 class ExactOnly(nn.Module):
-    """Nearest neighbours x2 by a table in float32, as windowed networks have masks: no other precision runs."""
+    """Nearest neighbours x2 by a float32 table, like the masks of windowed networks: no other precision runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,13 +143,13 @@ class ExactOnly(nn.Module):
 
 
 class FixedSize(nn.Module):
-    """Nearest neighbours x2; an exporter that traces takes the size for a constant."""
+    """Nearest neighbours x2; a tracing exporter records the size as a constant."""
 
     def forward(self, x: Tensor) -> Tensor:
         return nn.functional.interpolate(x, size=(2 * int(x.shape[-2]), 2 * int(x.shape[-1])))
 
 
 def needs_int8(runtime: str) -> None:
-    """Skip where a runtime computes no int8 that is sound: OpenVINO with oneDNN capped below AVX-512."""
+    """Skip if a runtime's int8 is unsound here: OpenVINO with oneDNN capped below AVX-512."""
     if (runtime, "int8") not in backends.available():
         pytest.skip(f"{runtime} has no sound int8 here")

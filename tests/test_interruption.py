@@ -18,7 +18,7 @@ class Stop(BaseException):
 
 @pytest.fixture(autouse=True)
 def raising() -> Iterator[None]:
-    """SIGTERM raises, as the commands have it."""
+    """SIGTERM raises, as in the commands."""
 
     def stop(number: int, frame: object) -> None:
         raise Stop
@@ -28,7 +28,7 @@ def raising() -> Iterator[None]:
     signal.signal(signal.SIGTERM, before)
 
 
-def test_a_signal_comes_when_the_block_has_ended() -> None:
+def test_a_signal_is_delivered_at_the_end_of_the_block() -> None:
     steps = []
     with pytest.raises(Stop):
         with shielded():
@@ -40,7 +40,7 @@ def test_a_signal_comes_when_the_block_has_ended() -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
-def test_an_error_inside_loses_no_signal() -> None:
+def test_an_error_in_the_block_loses_no_signal() -> None:
     with pytest.raises(Stop) as stopped, shielded():
         signal.raise_signal(signal.SIGTERM)
         raise ValueError
@@ -53,31 +53,31 @@ def test_other_threads_need_no_shield() -> None:
         assert inside.result() is signal.getsignal(signal.SIGTERM)
 
 
-def test_waiting_gives_what_was_promised_or_raises_it() -> None:
-    promise: Future[int] = Future()
-    threading.Timer(0.12, lambda: promise.set_result(7)).start()
-    assert result(promise) == 7
+def test_waiting_returns_the_result_or_raises_its_exception() -> None:
+    future: Future[int] = Future()
+    threading.Timer(0.12, lambda: future.set_result(7)).start()
+    assert result(future) == 7
     failed: Future[int] = Future()
     failed.set_exception(TimeoutError("its own"))
     with pytest.raises(TimeoutError, match="its own"):
         result(failed)
 
 
-def test_a_shielded_look_can_be_interrupted_and_leaves_the_promise_open_to_the_other_side() -> None:
+def test_an_interrupted_wait_leaves_the_future_usable() -> None:
     ends = time.monotonic() + 1
     while time.monotonic() < ends:
-        promise: Future[int] = Future()
+        future: Future[int] = Future()
         with pytest.raises(Stop):
             with shielded():
                 threading.Timer(0.0005, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
             while True:
-                look(promise)
-        keeper = threading.Thread(target=promise.set_result, args=(1,), daemon=True)
+                look(future)
+        keeper = threading.Thread(target=future.set_result, args=(1,), daemon=True)
         keeper.start()
         keeper.join(5)
-        assert not keeper.is_alive() and promise.done()
+        assert not keeper.is_alive() and future.done()
 
 
-def look(promise: Future[int]) -> bool:
+def look(future: Future[int]) -> bool:
     with shielded():
-        return promise.done()
+        return future.done()

@@ -43,7 +43,7 @@ def test_sizes(kind: str, scale: int) -> None:
     assert network(torch.rand(1, 3, 7, 5)).shape == (1, 3, 7 * scale, 5 * scale)
 
 
-def test_the_recipes_scale_fills_in_and_a_contradiction_is_refused() -> None:
+def test_the_recipes_scale_is_the_default_and_a_contradiction_is_rejected() -> None:
     with pytest.raises(SrkdError, match="upscale is 4 but the recipe's scale is 2"):
         networks.build({"type": "EDSR", "upscale": 4}, 2)
 
@@ -60,12 +60,12 @@ def test_the_recipes_scale_fills_in_and_a_contradiction_is_refused() -> None:
         ({"type": "RCAN", "num_feat": 4}, "RCAN"),
     ],
 )
-def test_mistakes_are_named(spec: dict[str, Any], message: str) -> None:
+def test_invalid_specs_are_reported(spec: dict[str, Any], message: str) -> None:
     with pytest.raises(SrkdError, match=message):
         networks.build(spec, None)
 
 
-def test_networks_of_basicsr_and_of_anybody_are_built_by_name() -> None:
+def test_networks_of_basicsr_and_by_import_path_are_built() -> None:
     rcan = networks.build(
         {"type": "RCAN", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 16, "num_group": 1, "num_block": 1}, 2
     )

@@ -1,4 +1,4 @@
-"""`make test` runs every folder, and what failed is named at the end."""
+"""`make test` runs every folder and lists the failed ones at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Checkpoints are data: what they may make this process import and allocate."""
+"""Untrusted checkpoints: limits on imports and allocations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TINY = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkpoint that names a class outside srkd, which nothing in this process has named."""
+    """A checkpoint with a class outside srkd that no recipe of this process has named."""
     monkeypatch.setattr(trust, "_named", set())
     (tmp_path / "own_network.py").write_text(
         "from torch import nn, ones\nclass Net(nn.Module):\n"
@@ -48,7 +48,7 @@ def test_a_class_outside_srkd_needs_trust(own: Path) -> None:
         load_network(own)
 
 
-def test_a_class_that_a_recipe_has_named_is_known(own: Path) -> None:
+def test_a_class_named_by_a_recipe_is_trusted(own: Path) -> None:
     networks.build({"type": "own_network:Net"}, 2)
     assert load_network(own).scale == 2
 
@@ -67,7 +67,7 @@ def test_a_class_that_a_recipe_has_named_is_known(own: Path) -> None:
         {**TINY, "rgb_mean": [0.1] * 2000},
     ],
 )
-def test_what_a_checkpoint_may_not_say_of_its_network(spec: dict[str, Any], tmp_path: Path) -> None:
+def test_invalid_network_descriptions_are_rejected(spec: dict[str, Any], tmp_path: Path) -> None:
     save_weights(tmp_path / "w.safetensors", {"w": torch.zeros(1)}, {"network": spec, "scale": 2})
     with pytest.raises(SrkdError, match=r"w\.safetensors") as error:
         load_network(tmp_path / "w.safetensors")
@@ -147,7 +147,7 @@ def _many_views() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("state", "said"),
+    ("state", "message"),
     [
         (_view, "larger than its storage"),
         (_numbered, "index over 100,000"),
@@ -159,13 +159,13 @@ def _many_views() -> dict[str, Any]:
         (lambda: {"w": torch.tensor([1e300], dtype=torch.float64)}, "beyond float32"),
     ],
 )
-def test_weights_that_no_network_has(state: Any, said: str, tmp_path: Path) -> None:
+def test_invalid_weights_are_rejected(state: Any, message: str, tmp_path: Path) -> None:
     torch.save(state(), tmp_path / "w.pth")
-    with pytest.raises(SrkdError, match=said):
+    with pytest.raises(SrkdError, match=message):
         load_weights(tmp_path / "w.pth")
 
 
-def test_an_archive_that_inflates_is_not_read(tmp_path: Path) -> None:
+def test_a_compression_bomb_is_not_read(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "w.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("w/data.pkl", bytes(80 << 20))
     with pytest.raises(SrkdError, match="would decompress to 83,886,080"):
@@ -195,14 +195,14 @@ def test_the_scale_is_the_networks(tmp_path: Path) -> None:
         load_network(tmp_path / "w.safetensors")
 
 
-def test_integers_are_not_taken_for_weights() -> None:
+def test_integers_are_not_accepted_as_weights() -> None:
     network = networks.build(TINY)
     state = {key: value.long() for key, value in network.state_dict().items()}
     with pytest.raises(SrkdError, match=r"is torch\.int64, the network's torch\.float32"):
         load_into(network, state, "here")
 
 
-def test_a_file_does_not_stand_in_for_a_zoo_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_does_not_replace_a_zoo_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = zoo.trained()[0]
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(b"something else")

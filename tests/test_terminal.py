@@ -22,17 +22,17 @@ def plain(text: str) -> bool:
     return all(line.isprintable() for line in text.split("\n"))
 
 
-def test_ordinary_text_of_any_script_stays() -> None:
+def test_ordinary_text_of_any_script_is_unchanged() -> None:
     for text in ("photo (1).png", "Größe 大きさ קובץ", "a\\b"):
         assert printable(text) == text
 
 
-def test_what_steers_a_terminal_is_shown() -> None:
+def test_control_sequences_are_escaped() -> None:
     assert printable("a\x1b[2Jb\nc\x7f\x9b\u202ed\ud83d\udcff") == ("a\\x1b[2Jb\\nc\\u007f\\u009b\\u202ed\\ud83d\\xff")
     assert printable(EVIL).isprintable()
 
 
-def test_every_way_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_output_path_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     with escaping():
         print("two\nlines\tand", EVIL.replace("\n", ""))
         sys.stderr.writelines([EVIL.replace("\n", "")])
@@ -72,7 +72,7 @@ def test_names_of_files_and_metadata(tmp_path: Path, capsys: pytest.CaptureFixtu
             assert plain(out) and plain(err) and "\nsrkd: done" not in err
 
 
-def test_arguments_that_are_no_options(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_arguments(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["doctor", "--\x1b[2J"])
     assert plain(capsys.readouterr().err)

@@ -1,4 +1,4 @@
-"""The zoo's own files: recipes that are valid, facts that cards need, weights that are those of their cards."""
+"""The zoo's files: valid recipes, the facts of model cards, weights that match their cards."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ def test_recipe_and_facts(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", zoo.trained())
-def test_trained_models_load_and_say_what_they_are(name: str) -> None:
+def test_trained_models_load_with_their_metadata(name: str) -> None:
     loaded = load_network(name)
     assert loaded.scale == loaded.meta["scale"] and loaded.meta["parameters"] == sum(
         p.numel() for p in loaded.network.parameters()
@@ -33,13 +33,13 @@ def test_trained_models_load_and_say_what_they_are(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", zoo.trained())
-def test_weights_are_those_of_their_card(name: str) -> None:
+def test_weights_match_their_card(name: str) -> None:
     assert file_sha256(zoo.weights(name)[0]) == zoo.metrics(name)["sha256"]
 
 
 @pytest.mark.parametrize("name", zoo.trained())
 def test_weights_give_the_stated_psnr(name: str, data: Path) -> None:
-    """On Set5 alone, which takes EDSR-baseline some five seconds of a core and the others less than one."""
+    """On Set5 only, about five seconds of one core for EDSR-baseline and less than one for the others."""
     (measured,) = evaluate([name], [str(data / "sr" / "eval" / "Set5")])["models"]
     stated, found = zoo.metrics(name)["sets"]["Set5"], measured["sets"]["Set5"]
     assert found["psnr"] == pytest.approx(stated["psnr"], abs=0.002)
@@ -58,8 +58,8 @@ def validation_sets(recipe: Any) -> list[str]:
     return roots + [root for key, item in recipe.items() for root in validation_sets(item)]
 
 
-def test_no_study_chooses_by_a_test_set() -> None:
-    """Set5, Set14 and B100 are for reporting; what training validates on is for choosing."""
+def test_no_study_validates_on_a_test_set() -> None:
+    """Set5, Set14 and B100 are for reporting only, not for model selection."""
     paths = sorted((resources.folder("models") / "studies").rglob("*.yml"))
     found = [(path, root) for path in paths for root in validation_sets(read(path))]
     assert any(root == "BSDS500/validation" for _, root in found)

@@ -1,4 +1,4 @@
-"""Smaller copies of training images."""
+"""Downscaled copies of training images."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from srkd.training.recipe import override
 from srkd.training.run import Run
 
 
-def test_copies_are_imresize_of_the_originals_and_made_once(photos: Path) -> None:
+def test_copies_are_imresize_of_the_originals_and_created_once(photos: Path) -> None:
     originals = list_images(photos)
     copies = smaller(originals, [0.5, 0.75])
     assert len(copies) == 2 * len(originals)

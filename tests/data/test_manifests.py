@@ -30,7 +30,7 @@ def image(path: Path, height: int = 12, width: int = 10) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder that is on the web, and its address."""
+    """A folder served over HTTP, and its URL."""
     folder = tmp_path / "web"
     folder.mkdir()
 
@@ -49,7 +49,7 @@ def server(tmp_path: Path) -> Iterator[tuple[Path, str]]:
 
 @pytest.fixture
 def tiny(tmp_path: Path, server: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A data set "Tiny" with two parts of the same archive on the web; returns the folder of manifests."""
+    """A data set "Tiny" with two parts in one downloadable archive; returns the folder of manifests."""
     web, address = server
     for name in ("a", "b", "c", "x1"):
         image(tmp_path / "src" / ("test" if name == "x1" else "train") / f"{name}.png")
@@ -87,22 +87,22 @@ def fresh() -> Iterator[None]:
 
 
 def test_a_set_is_fetched_unpacked_and_decoded_once(tiny: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-    prepared = manifests.prepare("Tiny", 2, say=lambda what, done, whole: said.append(what))
+    steps: list[str] = []
+    prepared = manifests.prepare("Tiny", 2, say=lambda what, done, whole: steps.append(what))
     assert [(p.name, p.role, len(p.store)) for p in prepared] == [
         ("Tiny/train", "train", 2),
         ("Tiny/validation", "validation", 1),
         ("Tiny/test", "test", 1),
     ]
     assert [prepared[0].store.name(i) for i in range(2)] == ["a", "c"]
-    assert "Tiny.tar.gz, MB" in said and "Tiny/test" in said
+    assert "Tiny.tar.gz, MB" in steps and "Tiny/test" in steps
     (tmp_path / "web" / "Tiny.tar.gz").unlink()
     again = manifests.prepare("Tiny/train", 2)
     assert again[0].store.fingerprint == prepared[0].store.fingerprint
     assert not list((tmp_path / "cache" / "datasets" / "archives").iterdir())
 
 
-def test_the_first_checksum_holds_afterwards(tiny: Path, tmp_path: Path) -> None:
+def test_the_first_checksum_is_required_afterwards(tiny: Path, tmp_path: Path) -> None:
     import json
     import shutil
 
@@ -119,7 +119,7 @@ def test_the_first_checksum_holds_afterwards(tiny: Path, tmp_path: Path) -> None
         manifests.locate("Tiny", "train")
 
 
-def test_a_login_page_is_neither_noted_nor_kept(tiny: Path, tmp_path: Path) -> None:
+def test_a_login_page_is_neither_recorded_nor_kept(tiny: Path, tmp_path: Path) -> None:
     archive = tmp_path / "web" / "Tiny.tar.gz"
     true = archive.read_bytes()
     archive.write_bytes(b"<!doctype html><title>Welcome to the hotel</title>")
@@ -130,7 +130,7 @@ def test_a_login_page_is_neither_noted_nor_kept(tiny: Path, tmp_path: Path) -> N
     assert len(manifests.locate("Tiny", "train")) == 2
 
 
-def test_an_archive_of_other_images_is_neither_noted_nor_kept(tiny: Path, tmp_path: Path) -> None:
+def test_an_archive_of_other_images_is_neither_recorded_nor_kept(tiny: Path, tmp_path: Path) -> None:
     archive = tmp_path / "web" / "Tiny.tar.gz"
     true = archive.read_bytes()
     with tarfile.open(archive, "w:gz") as tar:
@@ -142,7 +142,7 @@ def test_an_archive_of_other_images_is_neither_noted_nor_kept(tiny: Path, tmp_pa
     assert len(manifests.locate("Tiny", "train")) == 2
 
 
-def test_an_archive_that_was_put_there_by_hand_stays(tiny: Path, tmp_path: Path) -> None:
+def test_an_archive_placed_by_the_user_is_kept(tiny: Path, tmp_path: Path) -> None:
     own = tmp_path / "cache" / "datasets" / "archives" / "Tiny.tar.gz"
     own.parent.mkdir(parents=True)
     own.write_bytes(b"no archive")
@@ -153,7 +153,7 @@ def test_an_archive_that_was_put_there_by_hand_stays(tiny: Path, tmp_path: Path)
     assert len(manifests.locate("Tiny", "train")) == 2 and own.is_file()
 
 
-def test_damaged_notes_are_said_to_be(tiny: Path, tmp_path: Path) -> None:
+def test_damaged_records_are_reported(tiny: Path, tmp_path: Path) -> None:
     notes = tmp_path / "cache" / "datasets" / "downloads.json"
     notes.parent.mkdir(parents=True)
     for damaged in ("{", "[]"):
@@ -168,7 +168,7 @@ def test_every_source_is_https_or_has_a_checksum() -> None:
             check_address(source.url, source.sha256)
 
 
-def test_images_at_hand_are_found_without_fetching(tiny: Path, tmp_path: Path) -> None:
+def test_local_images_are_found_without_downloading(tiny: Path, tmp_path: Path) -> None:
     assert manifests.at_hand("Tiny", "train") == [] and not list((tmp_path / "cache").rglob("*"))
     assert [p.stem for p in manifests.at_hand("Tiny", "train", tmp_path / "src")] == ["a", "c"]
     assert manifests.at_hand("Tiny", "val", tmp_path / "src") == []
@@ -213,7 +213,7 @@ def test_too_few_images(tiny: Path, tmp_path: Path) -> None:
         manifests.locate("Tiny", "train", tmp_path / "src")
 
 
-def test_test_and_validation_images_are_refused_for_training(tiny: Path, tmp_path: Path) -> None:
+def test_test_and_validation_images_are_rejected_for_training(tiny: Path, tmp_path: Path) -> None:
     files = {name: tmp_path / "src" / folder / f"{name}.png" for name, folder in (("b", "train"), ("x1", "test"))}
     lines = [
         f"{hashlib.sha256(files[n].read_bytes()).hexdigest()}  {part}/{n}.png"
@@ -229,12 +229,12 @@ def test_test_and_validation_images_are_refused_for_training(tiny: Path, tmp_pat
         renamed: "holiday.png is an image of Tiny/test and must not be trained on: it is a test image",
         files["b"]: "b.png is an image of Tiny/validation",
     }
-    for path, words in cases.items():
-        with pytest.raises(SrkdError, match=words):
+    for path, message in cases.items():
+        with pytest.raises(SrkdError, match=message):
             manifests.refuse_unless_training(build_store([path], tmp_path / "s2", 2))
 
 
-def test_the_source_of_b100_is_refused_for_training(tmp_path: Path) -> None:
+def test_the_source_of_b100_is_rejected_for_training(tmp_path: Path) -> None:
     val = build_store([image(tmp_path / "101085.png", 321, 481)], tmp_path / "s1", 2)
     with pytest.raises(SrkdError, match=r"101085\.png is an image of BSDS500/val .*the source of the test set B100"):
         manifests.refuse_unless_training(val)
@@ -254,7 +254,7 @@ def test_images_are_named_by_data_set_or_folder(tiny: Path, tmp_path: Path) -> N
         manifests.images_of("Tinny")
 
 
-def test_mistakes_are_said_in_words(tiny: Path, tmp_path: Path) -> None:
+def test_mistakes_are_reported(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match=r'no such folder, and unknown data set "Tinny" \(did you mean "Tiny"'):
         manifests.prepare("Tinny", 2)
     with pytest.raises(SrkdError, match='unknown part of Tiny "trian"'):
@@ -266,7 +266,7 @@ def test_mistakes_are_said_in_words(tiny: Path, tmp_path: Path) -> None:
         manifests.prepare("Bad", 2)
 
 
-def test_what_must_be_fetched_by_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_manual_download_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SRKD_CACHE", str(tmp_path))
     monkeypatch.delenv("SRKD_DATA", raising=False)
     with pytest.raises(SrkdError, match=r"Manga109 must be downloaded manually, into .*Manga109: ask for access"):
@@ -278,7 +278,7 @@ def test_images_of_an_installed_package(monkeypatch: pytest.MonkeyPatch) -> None
     assert "astronaut.png" in [p.name for p in manifests.locate("scikit_image", "train")]
 
 
-def test_every_manifest_holds_together() -> None:
+def test_every_manifest_is_consistent() -> None:
     assert {
         "DIV2K",
         "Flickr2K",

@@ -1,4 +1,4 @@
-"""Near-duplicates of evaluation images are found in any disguise, and nothing else is taken for one."""
+"""Near-duplicates of evaluation images are found under every transformation, without false positives."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Image = np.ndarray
 
 
 def scene(seed: int, height: int = 180, width: int = 220) -> Image:
-    """A uint8 RGB image of overlapping polygons: corners and areas in random places, as in no other seed's."""
+    """A uint8 RGB image of overlapping polygons: corners and areas in random places, different for each seed."""
     rng = np.random.default_rng(seed)
     image = np.full((height, width, 3), rng.integers(0, 256, 3), np.uint8)
     for _ in range(60):
@@ -33,7 +33,7 @@ def scene(seed: int, height: int = 180, width: int = 220) -> Image:
 
 
 def crop(image: Image, share: float) -> Image:
-    """That share of the image's area, off its centre."""
+    """An off-centre crop with that share of the image's area."""
     height, width = (round(n * share**0.5) for n in image.shape[:2])
     top, left = (image.shape[0] - height) // 3, (image.shape[1] - width) // 3
     return image[top : top + height, left : left + width]
@@ -93,14 +93,14 @@ def index(evaluation: list[Reference]) -> Index:
 
 
 @pytest.mark.parametrize("name", list(DISGUISES))
-def test_disguises_are_seen_through(index: Index, name: str) -> None:
+def test_transformed_copies_are_found(index: Index, name: str) -> None:
     for seed in (0, 3):
         found = index.search("mine.png", np.ascontiguousarray(DISGUISES[name](scene(seed))))
         assert found is not None and Path(found.reference).stem == f"e{seed}" and found.correlation > 0.9
         assert found.mirrored == (name in ("mirrored", "upside down", "all together"))
 
 
-def test_of_several_the_one_of_a_test_set_is_named(tmp_path: Path) -> None:
+def test_a_test_set_takes_precedence(tmp_path: Path) -> None:
     write_image(tmp_path / "plain.png", ImageData(scene(0)))
     write_image(tmp_path / "brighter.png", ImageData(brighter(scene(0))))
     references = [
@@ -111,7 +111,7 @@ def test_of_several_the_one_of_a_test_set_is_named(tmp_path: Path) -> None:
     assert found is not None and found.set_name == "Tiny/test"
 
 
-def test_other_images_are_none(index: Index) -> None:
+def test_other_images_are_no_duplicates(index: Index) -> None:
     y, x = np.mgrid[:150, :200]
     noise = np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8)
     smooth = np.repeat(((x + y) / 3).astype(np.uint8)[..., None], 3, 2)  # a sky
@@ -122,15 +122,13 @@ def test_other_images_are_none(index: Index) -> None:
     assert len(describe(grey(smooth, 200), 500).points) < FEWEST_FEATURES
 
 
-def test_an_index_of_nothing_finds_nothing(tmp_path: Path) -> None:
+def test_an_empty_index_finds_nothing(tmp_path: Path) -> None:
     assert Index([]).search("mine.png", scene(0)) is None
     write_image(tmp_path / "flat.png", ImageData(np.zeros((40, 40, 3), np.uint8)))
     assert Index([Reference("Tiny/test", tmp_path / "flat.png")]).search("mine.png", scene(0)) is None
 
 
-def test_an_index_is_read_as_it_was_made(
-    evaluation: list[Reference], index: Index, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cached_index_is_reused(evaluation: list[Reference], index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: Any) -> Any:
         raise AssertionError("described again")
 
@@ -143,7 +141,7 @@ def test_an_index_is_read_as_it_was_made(
 
 @pytest.fixture
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, evaluation: list[Reference]) -> Path:
-    """A folder of clean images, a smooth one and a near-duplicate, where `evaluation` is all there is; own cache."""
+    """A folder of clean images, a smooth one and a near-duplicate, compared with `evaluation` only."""
     monkeypatch.setenv("SRKD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(near_duplicates, "references", lambda mirror=None: evaluation)
     for name, image in {
@@ -167,12 +165,12 @@ def test_a_store_is_compared_once(mine: Path, index: Index, monkeypatch: pytest.
     assert seen == [(n, 5) for n in range(1, 6)]
     monkeypatch.setattr(Index, "search", None)
     assert check(store, index) == checked
-    (mine / "leak.png").rename(mine / "other.png")  # known by its content
+    (mine / "leak.png").rename(mine / "other.png")  # identified by its content
     renamed = check(build_store(list_images(mine), mine.parent / "store", 2), index)
     assert [Path(d.image).name for d in renamed.duplicates] == ["other.png"]
 
 
-def test_training_refuses_what_a_check_has_found(mine: Path, index: Index) -> None:
+def test_training_rejects_known_duplicates(mine: Path, index: Index) -> None:
     spec = TrainSet(dataroot_gt=str(mine), gt_size=16)
     check(training_images(spec, 2), index)
     with pytest.raises(SrkdError, match=r"leak\.png is a near-duplicate of .*e2\.png \(Tiny/test\): mirrored.*exclude"):
@@ -195,7 +193,7 @@ def test_the_command_names_and_shows_the_pair(mine: Path, capsys: pytest.Capture
     assert "near-duplicate" not in capsys.readouterr().out
 
 
-def test_without_evaluation_images_the_command_says_so(
+def test_without_evaluation_images_the_command_reports_it(
     mine: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(near_duplicates, "references", lambda mirror=None: [])
@@ -203,7 +201,7 @@ def test_without_evaluation_images_the_command_says_so(
     assert "not compared with evaluation images: none found" in capsys.readouterr().out
 
 
-def test_evaluation_sets_at_hand(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_local_evaluation_sets(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("SRKD_DATA", raising=False)
     monkeypatch.setenv("SRKD_CACHE", str(tmp_path))
     assert near_duplicates.references() == []
@@ -226,7 +224,7 @@ def test_the_leak_in_bsds500(data: Path, set5: Index, name: str) -> None:
     assert found is not None and Path(found.reference).stem == "woman" and found.correlation > 0.9
 
 
-def test_photographs_that_are_no_leak(data: Path, set5: Index) -> None:
+def test_photographs_without_a_leak(data: Path, set5: Index) -> None:
     for name, part in (("BSDS500", "train"), ("BSDS500", "test"), ("T91", "train"), ("CID22", "train")):
         for path in manifests.at_hand(name, part, data)[::100]:
             assert set5.search(path.name, read_image(path).colour) is None, path

@@ -7,7 +7,7 @@ from srkd.sr.teacher_cache import build_bank, build_outputs
 from support import IMAGES, PATCHES, Memory
 
 
-def test_patches_are_aligned_parts_of_the_images_turned_alike() -> None:
+def test_hr_and_lr_patches_are_aligned_and_augmented_alike() -> None:
     batch = patches.PatchSource(IMAGES, PATCHES).draw(5)
     assert batch["lr"].shape == (6, 8, 8, 3) and batch["hr"].shape == (6, 16, 16, 3)
     for lr, hr, index in zip(batch["lr"], batch["hr"], batch["index"], strict=True):
@@ -20,7 +20,7 @@ def test_patches_are_aligned_parts_of_the_images_turned_alike() -> None:
         )
 
 
-def test_the_eight_turns_are_eight_and_none_without_augmentation() -> None:
+def test_eight_augmentations_are_distinct_and_none_without_options() -> None:
     patch = np.arange(12).reshape(2, 2, 3)
     assert len({patches.turned(patch, code).tobytes() for code in range(8)}) == 8
     rng = patches.generator(0, 0, 0)
@@ -57,7 +57,7 @@ def test_area_sampling_prefers_large_images_and_image_sampling_does_not() -> Non
     assert 0.4 < shares["picture"] < 0.6 and shares["area"] > 0.97
 
 
-def test_every_patch_of_a_bank_comes_once_an_epoch(tmp_path) -> None:
+def test_every_patch_of_a_bank_is_drawn_once_per_epoch(tmp_path) -> None:
     bank = build_bank(None, IMAGES, PATCHES, 12, tmp_path / "bank")
     source = patches.BankSource(bank, 4, seed=1)
     epochs = [[i for n in range(3 * e, 3 * e + 3) for i in source.draw(n)["index"]] for e in range(2)]
@@ -65,7 +65,7 @@ def test_every_patch_of_a_bank_comes_once_an_epoch(tmp_path) -> None:
     assert epochs[0] != epochs[1]
 
 
-def test_small_images_are_named_or_left_out() -> None:
+def test_small_images_are_reported_or_skipped() -> None:
     images = Memory([(40, 40), (14, 40), (12, 40)])
     with pytest.raises(SrkdError, match=r"p1 \(and 1 more\) is 40x14, smaller than a patch of 16"):
         patches.usable(images, 16, 2, skip_small=False)
@@ -76,7 +76,7 @@ def test_small_images_are_named_or_left_out() -> None:
         patches.usable(images, 15, 2, skip_small=False)
 
 
-def test_outputs_are_cropped_and_turned_with_the_images(tmp_path) -> None:
+def test_outputs_are_cropped_and_augmented_with_the_images(tmp_path) -> None:
     class Nearest:
         def parameters(self):
             return iter(())

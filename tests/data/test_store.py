@@ -64,7 +64,7 @@ def test_opening_pickling_and_fingerprint(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pickle.loads(dumped).hr(0), built.hr(0))
 
 
-def test_a_changed_source_is_noticed_and_rebuilt(tmp_path: Path) -> None:
+def test_a_changed_source_triggers_a_rebuild(tmp_path: Path) -> None:
     path, folder = tmp_path / "a.png", tmp_path / "store"
     save(path)
     first = open_or_build([path], 2, folder=folder)
@@ -110,7 +110,7 @@ def _writable(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_zeros, _edited, _writable])
-def test_a_damaged_or_foreign_store_is_built_anew(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_a_damaged_or_foreign_store_is_rebuilt(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     image = save(tmp_path / "a.png")
     for folder in (None, tmp_path / "store"):
         place = open_or_build([tmp_path / "a.png"], 2, folder=folder).folder
@@ -155,7 +155,7 @@ def test_pairs(tmp_path: Path) -> None:
     assert open_or_build(hr_files, 2, lr_files, tmp_path / "store").fingerprint == store.fingerprint
 
 
-def test_pairs_that_do_not_match_are_named(tmp_path: Path) -> None:
+def test_pairs_that_do_not_match_are_reported(tmp_path: Path) -> None:
     save(tmp_path / "hr" / "a.png", 8, 12)
     save(tmp_path / "lr" / "a.png", 4, 5)
     hr, lr = [tmp_path / "hr" / "a.png"], [tmp_path / "lr" / "a.png"]
@@ -170,7 +170,7 @@ def test_pairs_that_do_not_match_are_named(tmp_path: Path) -> None:
         pair_files(hr, [*lr, tmp_path / "lr" / "c.png"], 2)
 
 
-def test_bad_images_are_all_named_and_nothing_is_left(tmp_path: Path) -> None:
+def test_all_bad_images_are_reported_and_nothing_is_left(tmp_path: Path) -> None:
     save(tmp_path / "a.png")
     (tmp_path / "b.png").write_bytes(b"")
     (tmp_path / "c.png").write_bytes(b"not an image")
@@ -183,7 +183,7 @@ def test_bad_images_are_all_named_and_nothing_is_left(tmp_path: Path) -> None:
     assert list((tmp_path / "store").iterdir()) == []
 
 
-def test_what_is_not_a_store(tmp_path: Path) -> None:
+def test_folders_that_are_no_store(tmp_path: Path) -> None:
     save(tmp_path / "a.png")
     folder = build_store([tmp_path / "a.png"], tmp_path / "store", 2).folder
     with pytest.raises(SrkdError, match="no image store"):
@@ -199,7 +199,7 @@ def test_what_is_not_a_store(tmp_path: Path) -> None:
         build_store([], folder, 2)
 
 
-def test_names_in_several_folders_stay_apart(tmp_path: Path) -> None:
+def test_equal_names_in_several_folders_are_distinguished(tmp_path: Path) -> None:
     for folder in ("x", "y"):
         save(tmp_path / folder / "a.png")
     store = build_store([tmp_path / "x" / "a.png", tmp_path / "y" / "a.png"], tmp_path / "store", None)

@@ -62,17 +62,17 @@ def test_fetched_once_and_again_only_when_the_copy_is_damaged(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"sha256": "0" * 64}, "is not the expected file: sha256 [0-9a-f]{64}, expected 0{64}"),
         ({"file": "toy/other.pth"}, "has no intact toy/other.pth"),
     ],
 )
 def test_an_unexpected_file_is_not_kept(
-    change: dict[str, str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    change: dict[str, str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(external, "entries", lambda: {"toy": replace(ENTRY, **change)})
-    with pytest.raises(SrkdError, match=said):
+    with pytest.raises(SrkdError, match=message):
         external.fetch("toy")
     assert not [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
 

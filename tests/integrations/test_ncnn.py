@@ -147,15 +147,15 @@ def test_invalid_files_are_reported(tmp_path: Path) -> None:
         "\n".join(["7767517", "1 1", "Input input 0 1 data"]): "neither RRDBNet nor SRVGGNetCompact",
         _resized(text): "resizes its output after the last layer",
     }
-    for changed, words in cases.items():
+    for changed, message in cases.items():
         param.write_text(changed)
-        with pytest.raises(SrkdError, match=words):
+        with pytest.raises(SrkdError, match=message):
             ncnn.state_dict(param, weights)
     param.write_text(text)
     damaged = {data[:-1]: "ends within layer", data + b"\0": "1 bytes too long", b"\1" * len(data): "type 0x1010101"}
-    for changed, words in damaged.items():
+    for changed, message in damaged.items():
         weights.write_bytes(changed)
-        with pytest.raises(SrkdError, match=words):
+        with pytest.raises(SrkdError, match=message):
             ncnn.state_dict(param, weights)
     with pytest.raises(SrkdError, match=r"none\.param: not found"):
         ncnn.state_dict(tmp_path / "none.param", weights)

@@ -50,7 +50,7 @@ def test_a_network_of_one_step_loads(tmp_path: Path) -> None:
     assert loaded.network(x).shape == (1, 3, 36, 28)
 
 
-def test_the_range_of_edsr_pytorch_is_read_from_its_mean_shift() -> None:
+def test_the_range_of_edsr_pytorch_is_inferred_from_its_mean_shift() -> None:
     state = {
         "head.0.weight": torch.zeros(4, 3, 3, 3),
         "body.0.body.0.weight": torch.zeros(4, 4, 3, 3),
@@ -99,7 +99,7 @@ OTHERS: dict[str, dict[str, Tensor]] = {
 
 
 @pytest.mark.parametrize("name", list(OTHERS))
-def test_other_networks_are_said_not_to_be_recognised(tmp_path: Path, name: str) -> None:
+def test_other_networks_are_not_recognised(tmp_path: Path, name: str) -> None:
     checkpoint_formats.recognise(OTHERS[name])
     with pytest.raises(SrkdError, match=r"net.pth: not recognised: neither srkd nor spandrel [\d.]+ knows") as caught:
         load_network(saved(tmp_path / "net.pth", OTHERS[name]))
@@ -120,7 +120,7 @@ def test_colours_are_never_lost(tmp_path: Path, takes: int, gives: int, suffix: 
         load_network(path)
 
 
-def test_an_edsr_that_loses_colours_is_refused(tmp_path: Path) -> None:
+def test_an_edsr_that_loses_colours_is_rejected(tmp_path: Path) -> None:
     network = networks.build({**EDSR, "num_out_ch": 1})  # its forward pass would broadcast the mean to three channels
     with pytest.raises(SrkdError, match="takes 3 channels and returns 1"):
         load_network(saved(tmp_path / "net.pth", network.state_dict()))
@@ -136,7 +136,7 @@ def test_a_network_of_one_channel_upscales_grey_itself_and_the_luma_of_colours(t
     grey = colour[..., 0]
     expected = run(network, torch.from_numpy(grey / np.float32(255))[None, None], 2)[0, 0].clamp(0, 1).mul(255).numpy()
     assert np.abs(model.upscale(grey) - expected).max() < 0.51
-    # R = G = B stays exactly that, and is what the grey image gives.
+    # R = G = B stays exactly equal, and matches the output for the grey image.
     three = np.repeat(grey[..., None], 3, 2)
     np.testing.assert_array_equal(model.upscale(three), np.repeat(model.upscale(grey)[..., None], 3, 2))
     assert model.upscale(colour).shape == (44, 34, 3)
@@ -169,7 +169,7 @@ class Folded(nn.Module):
 
 @pytest.mark.parametrize("factor", [1, 2, 3, 4, 6, 7, 8, 12, 16, 32, 64])
 @pytest.mark.parametrize("least", [0, 5, 20])
-def test_sides_are_found_out(factor: int, least: int) -> None:
+def test_sides_are_probed(factor: int, least: int) -> None:
     network = Folded(factor, least).train()
     state = torch.random.get_rng_state()
     found = probe(network, 1)
@@ -181,7 +181,7 @@ def test_sides_are_found_out(factor: int, least: int) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 20), (16, 16), (17, 40)])
 @pytest.mark.parametrize("square", [False, True])
-def test_padding_never_shows(size: tuple[int, int], square: bool) -> None:
+def test_padding_does_not_affect_the_output(size: tuple[int, int], square: bool) -> None:
     seen: list[tuple[int, int]] = []
 
     class Nearest(nn.Module):
@@ -242,7 +242,7 @@ def test_windows_and_unshuffling_work_at_every_size_and_in_tiles(
             np.testing.assert_array_equal(model.upscale(image, tile=tile), whole)
 
 
-def test_the_table_that_a_recipe_names_is_taken(tmp_path: Path) -> None:
+def test_the_table_named_by_a_recipe_is_used(tmp_path: Path) -> None:
     one, other = ({key: value + add for key, value in built(EDSR).state_dict().items()} for add in (0, 1))
     path = saved(tmp_path / "net.pth", {"params": one, "params_ema": other})
     for key, expected in (("params", one), ("params_ema", other), (None, other)):

@@ -28,7 +28,7 @@ from support import textured
 
 
 @pytest.mark.parametrize("signed", [True, False])
-def test_values_lie_on_the_grid_of_int8(signed: bool) -> None:
+def test_values_are_int8_levels(signed: bool) -> None:
     x = torch.randn(2, 3, 8, 9, generator=torch.Generator().manual_seed(0))
     x = x if signed else x.abs()
     step = x.abs().max().double() / (127 if signed else 255)
@@ -37,7 +37,7 @@ def test_values_lie_on_the_grid_of_int8(signed: bool) -> None:
     assert rounded_activations(torch.zeros(1, 1, 2, 2), torch.zeros(())).abs().max() == 0
 
 
-def test_the_range_is_that_of_the_last_steps_and_stands_still_outside_training() -> None:
+def test_the_range_follows_recent_steps_and_is_fixed_outside_training() -> None:
     layer = nn.Conv2d(1, 1, 3)
     imitate_int8(layer)
     assert isinstance(layer, Int8Conv2d)
@@ -48,7 +48,7 @@ def test_the_range_is_that_of_the_last_steps_and_stands_still_outside_training()
     assert layer.largest_input.item() == pytest.approx(0.99**2 * 8)
 
 
-def test_each_output_channel_of_the_weights_has_its_own_grid() -> None:
+def test_each_output_channel_of_the_weights_has_its_own_scale() -> None:
     weight = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(1))
     weight *= torch.tensor([1, 10, 0.1, 0]).view(4, 1, 1, 1)
     rounded = rounded_weights(weight)
@@ -73,7 +73,7 @@ def test_gradients_pass_straight_through() -> None:
     assert layer.weight.grad is not None and layer.weight.grad.abs().min() > 0
 
 
-def test_training_learns_back_some_of_what_rounding_loses() -> None:
+def test_training_recovers_part_of_the_rounding_loss() -> None:
     teacher = load_network("edsr_16x8_x2_cc0").network.requires_grad_(False)
     student = deepcopy(teacher).requires_grad_(True).train()
     imitate_int8(student)
@@ -92,7 +92,7 @@ def test_training_learns_back_some_of_what_rounding_loses() -> None:
 
 @pytest.mark.isa
 @pytest.mark.parametrize("layer, part", [("conv_first", "conv_first"), ("upsample.0", "tail"), ("body.3.conv1",) * 2])
-def test_a_layer_is_rounded_as_the_runtime_rounds_it(layer: str, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_is_rounded_as_in_the_runtime(layer: str, part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """One at a time: small differences in one layer's values change which way the next one's are rounded.
 
     The runtime gives bytes: it may differ by half a level. Each processor sums floats in its own order, and an input of
@@ -120,16 +120,16 @@ def test_a_layer_is_rounded_as_the_runtime_rounds_it(layer: str, part: str, monk
     with torch.no_grad():
         imitated(floats)
         ours, exact = (255 * network(floats).clamp(0, 1) for network in (imitated.eval(), model.network))
-    inside = (..., slice(4, -4), slice(4, -4))  # the outermost pixels are not what is imitated
+    inside = (..., slice(4, -4), slice(4, -4))  # the outermost pixels are not simulated
     difference = (ours - theirs)[inside].abs()
     allowed = 0.505 + _of_one_step(imitated, layer, floats)
     assert difference.max() < allowed < (exact - theirs)[inside].abs().max()
     assert (difference > 0.505).float().mean() < 1 / 40 / 5
-    assert difference.square().mean().sqrt() < 1.04 / 12**0.5  # that of rounding to bytes
+    assert difference.square().mean().sqrt() < 1.04 / 12**0.5  # the error of rounding to uint8
 
 
 def _of_one_step(network: nn.Module, layer: str, x: torch.Tensor) -> float:
-    """By how many levels the output changes, at most, when one input of a layer is rounded to the next value."""
+    """The largest change of the output, in levels, when one input of a layer is rounded to the next value."""
     rounding = network.get_submodule(layer)
     assert isinstance(rounding, Int8Conv2d)
     before, changes = rounding.rounded_input, []
@@ -147,7 +147,7 @@ def _of_one_step(network: nn.Module, layer: str, x: torch.Tensor) -> float:
     return 255 * max(changes)
 
 
-def test_a_stage_of_it_leaves_a_plain_checkpoint(recipe: dict[str, Any], tmp_path: Path) -> None:
+def test_a_stage_saves_a_plain_checkpoint(recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe["stages"] = [{}, {"train": {"quantisation_aware": True, "total_iter": 3}}]
     result = Run(recipe, tmp_path, quiet=True).train()
     network = load_network(result["models"]["net_g"]).network

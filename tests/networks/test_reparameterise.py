@@ -1,4 +1,4 @@
-"""Branches that are trained and folded: the same function before, during and after."""
+"""Trained and folded branches: the same function before, during and after."""
 
 from pathlib import Path
 from typing import Any
@@ -45,14 +45,14 @@ def test_a_kernel_is_the_sum_of_its_branches_applied_one_by_one() -> None:
     torch.testing.assert_close(F.conv2d(x, branches(weight), padding=1), expected)
 
 
-def test_every_branch_trains_and_what_is_folded_is_the_plain_network() -> None:
+def test_every_branch_is_trained_and_folds_into_the_plain_network() -> None:
     torch.manual_seed(2)
     network = networks.build(SPEC)
     widen(network)
     optimiser = torch.optim.Adam(network.parameters(), 0.01)
     x = torch.rand(2, 3, 8, 8)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    for _ in range(2):  # expand moves once squeeze is no longer 0
+    for _ in range(2):  # expand gets a gradient once squeeze is no longer 0
         network(x).square().mean().backward()
         optimiser.step()
         optimiser.zero_grad()

@@ -1,4 +1,4 @@
-"""Commands that write files, each small, with what of their folder must come out the same however they got there."""
+"""Small commands that write files, and the results in their folder that must not depend on interruptions."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LOSSES = [{"type": "L1Loss"}, {"type": "output", "weight": 0.5}, {"type": "vid",
 
 @dataclass(frozen=True)
 class Case:
-    """A command, what lies in its folder before, and what of the folder must come out the same."""
+    """A command, the contents of its folder before, and the results that must be reproduced."""
 
     call: Callable[[], int | None]
     lay_out: Callable[[Path], None]
     results: Callable[[Path], Any]
 
     def folder(self, place: Path) -> Path:
-        """A new folder with what the command needs."""
+        """A new folder with the command's inputs."""
         place.mkdir(parents=True, exist_ok=True)
         self.lay_out(place)
         return place
@@ -108,7 +108,7 @@ def _compare(teacher: Path) -> Case:
 
 
 def _train_own_zoo() -> int | None:
-    """The zoo is what lies in the command's own folder."""
+    """Uses the command's own folder as the zoo."""
     models = Path("models").absolute()
     resources.folder = lambda name: models
     return command("zoo", "train", "tiny")()
@@ -163,8 +163,8 @@ CASES = {
 
 
 @dataclass(frozen=True)
-class Undisturbed:
-    """A case that ran to its end: how that went, what came out, and the folder that it was done in."""
+class Uninterrupted:
+    """A case that ran uninterrupted: exit, results and folder."""
 
     case: Case
     ended: Ended
@@ -172,8 +172,8 @@ class Undisturbed:
     folder: Path
 
     @classmethod
-    def of(cls, name: str, teacher: Path, place: Path) -> Undisturbed:
+    def of(cls, name: str, teacher: Path, place: Path) -> Uninterrupted:
         case = CASES[name](teacher)
         ended = run(case.call, case.folder(place))
-        assert ended.code == 0, ended.said
+        assert ended.code == 0, ended.output
         return cls(case, ended, case.results(place), place)

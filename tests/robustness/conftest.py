@@ -10,20 +10,20 @@ from pathlib import Path
 import pytest
 import torch
 
-from robustness.cases import CASES, TINY, Undisturbed
+from robustness.cases import CASES, TINY, Uninterrupted
 from srkd.networks import build
 from srkd.training.checkpoint import save_weights
 
 
 @pytest.fixture
 def rounds() -> Callable[[int, int], int]:
-    """`rounds(short, long)`: how often something is done."""
+    """`rounds(short, long)`: the number of repetitions."""
     return lambda short, long: long if os.environ.get("SRKD_SOAK") else short
 
 
 @pytest.fixture
 def tell(request: pytest.FixtureRequest, capfd: pytest.CaptureFixture[str]) -> Callable[[str], None]:
-    """Print a figure of the long form, which is for the documentation."""
+    """Print a figure of the long form, for the documentation."""
 
     def say(text: str) -> None:
         if os.environ.get("SRKD_SOAK"):
@@ -43,16 +43,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Undisturbed]:
-    """`undisturbed(name)`: the case of that name, done once."""
+def uninterrupted(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Uninterrupted]:
+    """`uninterrupted(name)`: the case of that name, run once without interruption."""
 
     @cache
-    def done(name: str) -> Undisturbed:
-        return Undisturbed.of(name, tiny, tmp_path_factory.mktemp(name) / "whole")
+    def done(name: str) -> Uninterrupted:
+        return Uninterrupted.of(name, tiny, tmp_path_factory.mktemp(name) / "whole")
 
     return done
 
 
 def cases(*short: str) -> pytest.MarkDecorator:
-    """A test of every case; of those only, in the short form."""
+    """Parametrise by every case; in the short form by these only."""
     return pytest.mark.parametrize("name", list(CASES) if os.environ.get("SRKD_SOAK") else list(short))

@@ -38,7 +38,7 @@ _WORDS = (
 
 
 def mutated(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
-    """One of the seeds with one to four things done to its bytes."""
+    """One of the seeds with one to four mutations of its bytes."""
     data = bytearray(rng.choice(seeds))
     for _ in range(rng.randint(1, 4)):
         rng.choice((_flip, _number, _cut, _drop, _repeat, _insert, _splice))(rng, data, seeds)
@@ -46,7 +46,7 @@ def mutated(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
 
 
 def reworded(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
-    """The same for text of keys and values: words are exchanged for others, or for what readers stumble over."""
+    """The same for text of keys and values: words are replaced by others, or by values that break readers."""
     text = rng.choice(seeds).decode()
     for _ in range(rng.randint(1, 4)):
         words = list(re.finditer(r"[^\s,:{}\[\]]+", text))
@@ -59,7 +59,7 @@ def reworded(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
 
 
 def _place(rng: random.Random, data: bytearray) -> int:
-    # Headers, where lengths and types are, are the beginning of most files: half of the time there.
+    # Most files start with a header of lengths and types: half of the mutations go there.
     return rng.randrange(min(len(data), 64) if rng.random() < 0.5 else len(data)) if data else 0
 
 

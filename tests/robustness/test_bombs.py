@@ -1,4 +1,4 @@
-"""Files of a few bytes that ask for gigabytes: refused in one line, before the memory is taken."""
+"""Files of a few bytes that claim gigabytes: rejected with a one-line error before memory is allocated."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from srkd.networks.loading import load_network
 from srkd.training.recipe import read
 from support import textured
 
-_MOST = 512 << 20  # bytes that refusing may add to what the process has mapped
+_MOST = 512 << 20  # bytes that the process may additionally map
 
 
 @pytest.fixture(autouse=True)
 def bounded() -> Iterator[None]:
-    """Whatever asks for more memory than refusing needs fails, instead of taking the machine down."""
+    """Limit the address space, so that excessive allocations fail instead of exhausting the machine."""
     import resource
 
     with open("/proc/self/statm", encoding="ascii") as file:
@@ -51,18 +51,18 @@ def tiff(path: Path, data: bytes, **changes: tuple[int, ...]) -> Path:
 
 
 def inflating(size: int) -> bytes:
-    """A deflate stream of zeros, a thousandth of what it becomes; its end, with the checksum, is missing."""
+    """A deflate stream of zeros, a thousandth of its decompressed size, without its end and checksum."""
     deflater = zlib.compressobj(9)
     block = deflater.compress(bytes(1 << 20)) + deflater.flush(zlib.Z_SYNC_FLUSH)
     return block + (size >> 20) * block[2:]
 
 
-def test_a_tiff_that_this_file_makes_is_read(tmp_path: Path) -> None:
+def test_a_valid_tiff_of_this_kind_is_read(tmp_path: Path) -> None:
     assert read_image(tiff(tmp_path / "x.tif", zlib.compress(bytes(20_000)))).pixels.shape == (100, 100, 1)
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_a_tiff_whose_strip_inflates(bits: int, tmp_path: Path) -> None:
+def test_a_tiff_whose_strip_decompresses_to_far_more(bits: int, tmp_path: Path) -> None:
     path = tiff(tmp_path / "x.tif", inflating(1 << 30), t258=(bits,))
     with pytest.raises(SrkdError, match="inflates to far more"):
         read_image(path)

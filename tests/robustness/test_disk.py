@@ -1,5 +1,5 @@
-"""Disks that are full or read-only, and files that may not grow: one line says so, nothing half-written stands under a
-final name, and the same command succeeds once there is room."""
+"""Full or read-only disks and file size limits: a one-line error, no incomplete file under a final name, and the same
+command succeeds once there is space."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from robustness import whole
-from robustness.cases import CASES, Undisturbed
+from robustness.cases import CASES, Uninterrupted
 from robustness.conftest import cases
 from robustness.victims import Ended, run
 
@@ -27,7 +27,7 @@ LIST = [sys.executable, "-m", "srkd", "prepare_data", "--list"]
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 4 MB of its own."""
+    """A separate disk of 4 MB."""
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", str(place)]
@@ -37,11 +37,11 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def refused(ended: Ended, words: str, place: Path) -> None:
-    """It failed in words, and left only whole files."""
-    only_the_page = "notice: no report: cannot write" in ended.said  # what was trained stands without it
-    assert ended.code in ((0,) if only_the_page else (1, 2)), f"exit code {ended.code}: {ended.said}"
-    assert "Traceback" not in ended.said and words in ended.said, ended.said
+def rejected(ended: Ended, message: str, place: Path) -> None:
+    """It failed with `message` and left only whole files."""
+    only_the_page = "notice: no report: cannot write" in ended.output  # training results are complete without it
+    assert ended.code in ((0,) if only_the_page else (1, 2)), f"exit code {ended.code}: {ended.output}"
+    assert "Traceback" not in ended.output and message in ended.output, ended.output
     whole.check(place)
     assert not list(place.rglob(".part-*"))
 
@@ -52,44 +52,48 @@ def _limited(size: int, call: Callable[[], Any]) -> Any:
 
 
 def _sizes(folder: Path) -> list[int]:
-    """Of the files that a command wrote."""
+    """Sizes of the files that a command wrote."""
     return [path.stat().st_size for path in folder.rglob("*") if path.is_file() and "photos" not in path.parts]
 
 
 @cases("train", "compare", "upscale")
-def test_files_that_may_not_grow(
+def test_a_file_size_limit(
     name: str,
-    undisturbed: Callable[[str], Undisturbed],
+    uninterrupted: Callable[[str], Uninterrupted],
     tmp_path: Path,
     rounds: Callable[[int, int], int],
     tell: Callable[[str], None],
 ) -> None:
-    whole_run, rng = undisturbed(name), random.Random(name)
+    whole_run, rng = uninterrupted(name), random.Random(name)
     case, largest = whole_run.case, max(_sizes(whole_run.folder))
     for attempt in range(rounds(1, 25)):
         place = case.folder(tmp_path / f"limited{attempt}")
-        refused(run(partial(_limited, rng.randrange(200, largest), case.call), place), "cannot write", place)
+        rejected(run(partial(_limited, rng.randrange(200, largest), case.call), place), "cannot write", place)
         again = run(case.call, place)
-        assert again.code == 0, again.said
+        assert again.code == 0, again.output
         assert case.results(place) == whole_run.results
-    tell("every file was refused in words")
+    tell("every file was rejected with a message")
 
 
 @cases("train", "prepare_data", "upscale")
 def test_a_full_disk(
-    name: str, undisturbed: Callable[[str], Undisturbed], tmp_path: Path, disk: Path, rounds: Callable[[int, int], int]
+    name: str,
+    uninterrupted: Callable[[str], Uninterrupted],
+    tmp_path: Path,
+    disk: Path,
+    rounds: Callable[[int, int], int],
 ) -> None:
-    whole_run, rng = undisturbed(name), random.Random(name)
+    whole_run, rng = uninterrupted(name), random.Random(name)
     case, written = whole_run.case, sum(_sizes(whole_run.folder))
     for attempt in range(rounds(1, 25)):
         place = case.folder(disk / f"full{attempt}")
         free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
         filler = disk / "filler"
         filler.write_bytes(bytes(max(0, free - rng.randrange(written))))
-        refused(run(case.call, place, log=tmp_path / "logs"), "disk", place)
+        rejected(run(case.call, place, log=tmp_path / "logs"), "disk", place)
         filler.unlink()
         again = run(case.call, place)
-        assert again.code == 0, again.said
+        assert again.code == 0, again.output
         assert case.results(place) == whole_run.results
         shutil.rmtree(place)
 
@@ -105,10 +109,10 @@ def test_a_read_only_disk(name: str, tiny: Path, disk: Path) -> None:
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
     assert sorted(disk.rglob("*")) == before
-    if name == "prepare_data":  # it writes to the cache alone, and does without where that cannot be written
-        assert ended.code == 0 and "cannot be used (Read-only file system)" in ended.said, ended.said
+    if name == "prepare_data":  # it only writes to the cache, and works without one
+        assert ended.code == 0 and "cannot be used (Read-only file system)" in ended.output, ended.output
     else:
-        refused(ended, "read-only", place)
+        rejected(ended, "read-only", place)
 
 
 def test_a_full_standard_output(tmp_path: Path) -> None:
@@ -119,7 +123,7 @@ def test_a_full_standard_output(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "srkd: output: No space left on device\n")
 
 
-def test_a_reader_that_goes_away(tmp_path: Path) -> None:
+def test_a_closed_pipe(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as pipe:

@@ -1,4 +1,4 @@
-"""Training in two processes over gloo of which one ends early: the other ends too, says so, and can be gone on with."""
+"""Training in two processes over gloo, one of which ends early: the other reports it, the run can resume."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def place(recipe: dict[str, Any], tmp_path: Path) -> Path:
 
 
 def pair(place: Path, *calls: Any) -> list[Victim]:
-    """Both processes, started as torchrun does."""
+    """Start both processes as torchrun does."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -48,7 +48,7 @@ def pair(place: Path, *calls: Any) -> list[Victim]:
 
 
 def _failing() -> int | None:
-    """Training whose second batch cannot be made in this process."""
+    """Training whose second batch fails in this process."""
     made = Task.batch
 
     def batch(task: Task, number: int) -> Any:
@@ -63,7 +63,7 @@ def _failing() -> int | None:
 TRAIN = command("train", "-opt", "r.yml")
 
 
-def test_one_that_is_killed(place: Path) -> None:
+def test_a_killed_process(place: Path) -> None:
     first, second = pair(place, TRAIN, TRAIN)
     metrics = place / "experiments" / "tiny" / "metrics.jsonl"
     deadline = time.monotonic() + 200
@@ -71,18 +71,18 @@ def test_one_that_is_killed(place: Path) -> None:
         pass
     second.signal(signal.SIGKILL)
     ended = first.end(30)
-    assert ended.code == 1, ended.said
-    assert "another process" in ended.said and "--auto_resume" in ended.said and "Traceback" not in ended.said
+    assert ended.code == 1, ended.output
+    assert "another process" in ended.output and "--auto_resume" in ended.output and "Traceback" not in ended.output
     whole.check(place)
     go_on = ("train", "-opt", "r.yml", "--auto_resume", "--budget", "0")
-    refused = run(command(*go_on), place)
-    assert refused.code == 1 and "because the global batch" in refused.said and "Traceback" not in refused.said
+    rejected = run(command(*go_on), place)
+    assert rejected.code == 1 and "because the global batch" in rejected.output and "Traceback" not in rejected.output
     resumed = run(command(*go_on, "--set", "datasets.train.batch_size_per_gpu=4"), place)
-    assert resumed.code == 0 and "stopped at step" in resumed.said
+    assert resumed.code == 0 and "stopped at step" in resumed.output
 
 
-def test_one_that_fails(place: Path) -> None:
+def test_a_failing_process(place: Path) -> None:
     first, second = pair(place, TRAIN, _failing)
-    assert second.end(60).said.splitlines()[-1] == "srkd: p0.png: Input/output error"
+    assert second.end(60).output.splitlines()[-1] == "srkd: p0.png: Input/output error"
     ended = first.end(30)
-    assert ended.code == 1 and "another process" in ended.said and "Traceback" not in ended.said
+    assert ended.code == 1 and "another process" in ended.output and "Traceback" not in ended.output

@@ -1,6 +1,6 @@
-"""Fuzzing of the readers of files from elsewhere: each reads what it is given, or says in one line why it cannot.
+"""Fuzzing of the file readers: each reads its input or raises a one-line error.
 
-No other exception, no crash, no input that takes longer than a few seconds or all of the memory, no file written.
+No other exception, no crash, no input that takes more than a few seconds or exhausts memory, no file written.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from srkd.training.checkpoint import load_state
 from srkd.training.recipe import override, read
 from srkd.training.run import Run
 
-PATIENCE = 10  # seconds of processor an input
-MEMORY = 4 << 30  # bytes, for all of them
+PATIENCE = 10  # CPU seconds per input
+MEMORY = 4 << 30  # bytes, in total
 
 
 def read_recipe(path: Path) -> None:
-    """As `srkd train` and `srkd compare` read it, up to the point where networks are built and images opened."""
+    """Read a recipe as `srkd train` and `srkd compare` do, without building networks or opening images."""
     Run(override(read(path), ["logger.use_tb_logger=false"]), path.parent, quiet=True)
 
 
@@ -55,7 +55,7 @@ def read_state(path: Path) -> None:
 
 
 Mutate = Callable[[random.Random, Sequence[bytes]], bytes]
-# What is read, by what, from which kinds of valid files, changed how, under which names.
+# Target: reader, seeds, mutation, file names.
 TARGETS: dict[str, tuple[Callable[[Path], None], Callable[[Path], list[bytes]], Mutate, tuple[str, ...]]] = {
     "recipe": (read_recipe, valid.recipes, reworded, ("r.yml",)),
     "study": (read_study, valid.studies, reworded, ("s.yml",)),
@@ -66,25 +66,25 @@ TARGETS: dict[str, tuple[Callable[[Path], None], Callable[[Path], list[bytes]], 
 
 
 def fuzz(target: str, seeds: list[bytes], count: int, seed: int) -> int:
-    """Read `count` mutated files, one after the other under the name `input`; says what came of them."""
+    """Read `count` mutated files, one after the other under the name `input`; prints a summary."""
     reader, _, mutate, names = TARGETS[target]
     soft = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + MEMORY
     resource.setrlimit(resource.RLIMIT_DATA, (soft, soft))
-    refused = 0
+    rejected = 0
     for number in range(count):
         rng = random.Random(f"{target} {seed} {number}")
         path = Path.cwd() / rng.choice(names)
         path.write_bytes(mutate(rng, seeds))
-        signal.setitimer(signal.ITIMER_PROF, PATIENCE)  # ends the process, wherever it loops
+        signal.setitimer(signal.ITIMER_PROF, PATIENCE)  # kills the process if it loops
         try:
             reader(path)
         except SrkdError as error:
-            refused += 1
+            rejected += 1
             assert "\n" not in str(error), f"input {number}: {error}"
         except BaseException as error:
             raise AssertionError(f"input {number}: {type(error).__name__}: {error}") from error
         signal.setitimer(signal.ITIMER_PROF, 0)
-    print(f"{count} inputs, {refused} refused, {count - refused} read", flush=True)
+    print(f"{count} inputs, {rejected} rejected, {count - rejected} read", flush=True)
     return 0
 
 
@@ -97,7 +97,7 @@ def test_readers_read_or_refuse(
     seeds = TARGETS[target][1](tmp_path / "seeds")
     count = rounds(200, 10_000)
     ended = run(partial(fuzz, target, seeds, count, 0), tmp_path / "work", patience=100 + count)
-    assert ended.code == 0, f"exit code {ended.code}: {ended.said[-4000:]}"
+    assert ended.code == 0, f"exit code {ended.code}: {ended.output[-4000:]}"
     assert not ended.strays
     assert {path.name for path in (tmp_path / "work").iterdir()} <= {*TARGETS[target][3], "cache"}
-    tell(f"{ended.said.splitlines()[-1]}, {ended.seconds:.0f} s")
+    tell(f"{ended.output.splitlines()[-1]}, {ended.seconds:.0f} s")

@@ -1,4 +1,4 @@
-"""Files made to do harm: they are refused in one line, and nothing that they hold is run."""
+"""Malicious files: rejected with a one-line error, and none of their code is run."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class _Canary:
 
 @pytest.fixture
 def sprung(tmp_path: Path) -> Path:
-    """What exists once something hostile was run."""
+    """A path that exists after malicious code was run."""
     return tmp_path / "sprung"
 
 
-def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """What a command says that is expected to refuse: one line, exit code 1."""
+def rejected(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The error output of a command that must fail: one line, exit code 1."""
     capsys.readouterr()
     assert main(arguments) == 1
-    said = capsys.readouterr().err
-    lines = [line for line in said.splitlines() if line.startswith("srkd: ")]
-    assert len(lines) == 1 and "Traceback" not in said, said
+    output = capsys.readouterr().err
+    lines = [line for line in output.splitlines() if line.startswith("srkd: ")]
+    assert len(lines) == 1 and "Traceback" not in output, output
     return lines[0]
 
 
@@ -75,7 +75,7 @@ def test_no_command_runs_a_pickle(
         ["train", "-opt", with_network(recipe, {"file": str(bomb)}, opt, "network_g_teacher"), "--output", out],
         ["train", "-opt", with_network(recipe, {"pretrain_network_g": str(bomb)}, opt, "path"), "--output", out],
     ):
-        assert bomb.name in refused(arguments, capsys)
+        assert bomb.name in rejected(arguments, capsys)
     assert not sprung.exists() and not Path(out).exists()
 
 
@@ -86,8 +86,8 @@ def test_a_training_state_is_not_run(
     states.mkdir(parents=True)
     (states / "000000003.pt").write_bytes(pickle.dumps({"step": _Canary(sprung)}))
     opt = with_network(recipe, recipe["network_g"], tmp_path / "r.yml")
-    said = refused(["train", "-opt", opt, "--auto_resume", "--output", str(tmp_path)], capsys)
-    assert "was not run" in said and not sprung.exists()
+    output = rejected(["train", "-opt", opt, "--auto_resume", "--output", str(tmp_path)], capsys)
+    assert "was not run" in output and not sprung.exists()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ FALSE_HEADERS = {
 
 
 @pytest.mark.parametrize("kind", list(FALSE_HEADERS))
-def test_false_headers_of_safetensors_are_refused(kind: str, tmp_path: Path) -> None:
+def test_false_headers_of_safetensors_are_rejected(kind: str, tmp_path: Path) -> None:
     path = tmp_path / "false.safetensors"
     path.write_bytes(FALSE_HEADERS[kind])
     with pytest.raises(SrkdError, match=r"false\.safetensors") as error:
@@ -168,7 +168,7 @@ def test_false_headers_of_safetensors_are_refused(kind: str, tmp_path: Path) -> 
         None,
     ],
 )
-def test_descriptions_that_no_network_has_are_refused(network: Any, tmp_path: Path) -> None:
+def test_invalid_network_descriptions_are_rejected(network: Any, tmp_path: Path) -> None:
     save_weights(tmp_path / "w.safetensors", {"w": torch.zeros(1)}, {"network": network, "scale": 2})
     with pytest.raises(SrkdError) as error:
         load_network(tmp_path / "w.safetensors")
@@ -186,7 +186,7 @@ def test_weights_are_not_mapped_after_they_were_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["../secret.bin", "{}/secret.bin", "link.bin", "beside.bin"])
 @pytest.mark.parametrize("where", ["weights", "attribute"])
-def test_onnx_weights_in_another_file_are_refused(place: str, where: str, tmp_path: Path) -> None:
+def test_onnx_weights_in_another_file_are_rejected(place: str, where: str, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     (tmp_path / "secret.bin").write_bytes(b"secret: \0\0\0\0\0\0\0\0")
     folder = tmp_path / "folder"
@@ -209,7 +209,7 @@ def test_onnx_weights_in_another_file_are_refused(place: str, where: str, tmp_pa
     "content", [b"", b"\x08", b"no model", bytes(1000), b"<net/>", b"<!DOCTYPE n [<!ENTITY a 'x'>]>"]
 )
 @pytest.mark.parametrize("suffix", [".onnx", ".xml"])
-def test_files_that_are_no_exported_network_are_refused(content: bytes, suffix: str, tmp_path: Path) -> None:
+def test_files_that_are_no_exported_network_are_rejected(content: bytes, suffix: str, tmp_path: Path) -> None:
     pytest.importorskip("openvino" if suffix == ".xml" else "onnx")
     (tmp_path / f"x{suffix}").write_bytes(content)
     (tmp_path / "x.bin").write_bytes(b"")
@@ -229,19 +229,19 @@ TAGS = [
 
 @pytest.mark.parametrize("tag", TAGS)
 @pytest.mark.parametrize("command", ["train -opt {}", "compare {}", "train -opt {} --set scale=2"])
-def test_object_tags_are_refused_and_not_run(
+def test_object_tags_are_rejected_and_not_run(
     tag: str, command: str, sprung: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "r.yml").write_text(f"name: x\nscale: {tag.format(sprung)}\n")
-    assert "r.yml, line 2" in refused(command.format(tmp_path / "r.yml").split(), capsys)
+    assert "r.yml, line 2" in rejected(command.format(tmp_path / "r.yml").split(), capsys)
     (tmp_path / "r.yml").write_text("name: x\n")
     given = ["--set", f"scale={tag.format(sprung)}"]
-    assert "--set scale" in refused(["train", "-opt", str(tmp_path / "r.yml"), *given], capsys)
+    assert "--set scale" in rejected(["train", "-opt", str(tmp_path / "r.yml"), *given], capsys)
     assert not sprung.exists()
 
 
 def _laughs(line: str) -> str:
-    """Twelve lines, each of which holds the one before nine times."""
+    """Twelve lines, each of which contains the previous one nine times."""
     return "a0: &a0 [ha]\n" + "".join(line.format(n, n - 1) + "\n" for n in range(1, 13))
 
 
@@ -260,8 +260,8 @@ BOMBS = {
 @pytest.mark.parametrize("kind", list(BOMBS))
 @pytest.mark.parametrize("command", ["train -opt {}", "compare {}"])
 @pytest.mark.timeout(20)
-def test_recipes_that_grow_without_end_are_refused(
+def test_recipes_that_grow_without_end_are_rejected(
     kind: str, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "r.yml").write_text(BOMBS[kind])
-    assert len(refused(command.format(tmp_path / "r.yml").split(), capsys)) < 1000
+    assert len(rejected(command.format(tmp_path / "r.yml").split(), capsys)) < 1000

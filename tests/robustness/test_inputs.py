@@ -32,7 +32,7 @@ def images(tmp_path: Path) -> list[Path]:
 
 
 def after_reading(monkeypatch: pytest.MonkeyPatch, victim: Path, change: Callable[[Path], Any]) -> None:
-    """Have something done to a file as soon as its pixels were read for a store."""
+    """Apply `change` to a file as soon as its pixels were read for a store."""
 
     def reading(path: Path) -> ImageData:
         image = read_image(path)
@@ -43,19 +43,19 @@ def after_reading(monkeypatch: pytest.MonkeyPatch, victim: Path, change: Callabl
     monkeypatch.setattr(store, "read_image", reading)
 
 
-def test_a_image_that_changes_while_a_store_is_built(
+def test_an_image_that_changes_while_a_store_is_built(
     images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     after_reading(monkeypatch, images[2], lambda path: write_image(path, ImageData(textured(9, 12, 14))))
     with pytest.raises(SrkdError, match=r"1 of 5 images cannot be used: .*2\.png: changed while being read"):
         store.build_store(images, tmp_path / "store", 2)
     assert os.listdir(tmp_path / "store") == []
-    # The next time it is what it is now.
+    # The next build sees the changed file.
     monkeypatch.undo()
     np.testing.assert_array_equal(store.build_store(images, tmp_path / "store", 2).hr(2), textured(9, 12, 14))
 
 
-def test_a_image_that_vanishes_before_it_is_read(images: list[Path], tmp_path: Path) -> None:
+def test_an_image_that_vanishes_before_it_is_read(images: list[Path], tmp_path: Path) -> None:
     images[1].unlink()
     with pytest.raises(SrkdError, match=r"1 of 5 images cannot be used: .*1\.png: No such file"):
         store.build_store(images, tmp_path / "store", 2)
@@ -65,7 +65,7 @@ def test_images_that_vanish_or_are_cut_short_while_others_are_upscaled(
     images: list[Path], tiny: Path, tmp_path: Path
 ) -> None:
     jobs = plan_jobs([str(tmp_path / "in")], tmp_path / "out")
-    said: list[str] = []
+    output: list[str] = []
 
     def done(number: int) -> None:
         if number == 1:
@@ -73,12 +73,12 @@ def test_images_that_vanish_or_are_cut_short_while_others_are_upscaled(
             images[4].write_bytes(images[4].read_bytes()[:100])
 
     with pytest.raises(PartialFailure, match="2 of 5 images failed, 3 were written"):
-        upscale_files(Model.load(str(tiny)), jobs, Options(), said.append, done)
-    assert [line.split(": ")[1] for line in said] == [str(images[3]), str(images[4])]
+        upscale_files(Model.load(str(tiny)), jobs, Options(), output.append, done)
+    assert [line.split(": ")[1] for line in output] == [str(images[3]), str(images[4])]
     assert sorted(os.listdir(tmp_path / "out")) == ["0.png", "1.png", "2.png"]
 
 
-def test_training_goes_on_where_its_images_vanish(
+def test_training_continues_if_its_images_vanish(
     recipe: dict[str, Any], images: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe["datasets"] = {"train": {"dataroot_gt": str(tmp_path / "in"), "gt_size": 8, "batch_size_per_gpu": 2}}
@@ -103,7 +103,7 @@ def test_training_goes_on_where_its_images_vanish(
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("kind", ["pipe", "device"])
-def test_what_never_ends_is_refused(kind: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_endless_inputs_are_rejected(kind: str, tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "in" / "endless.png"
     path.parent.mkdir()
     if kind == "pipe":

@@ -1,7 +1,7 @@
-"""Commands killed by SIGKILL at random moments, started again until done: they end as one that ran undisturbed.
+"""Commands killed by SIGKILL at random moments and restarted until done give the results of an uninterrupted run.
 
-Half of the kills come just before a change to the file system that was drawn, half at a time that was drawn, which
-reaches into the libraries that write files themselves. Whatever stands under a final name is whole after each.
+Half of the kills come just before a random change to the file system, half at a random time, which also covers
+libraries that write files themselves. After each kill every file under a final name must be complete.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 from robustness import whole
-from robustness.cases import Undisturbed
+from robustness.cases import Uninterrupted
 from robustness.conftest import cases
 from robustness.victims import Victim, run
 
 
 @cases("train", "compare", "zoo", "prepare_data", "upscale", "export")
-def test_killed_at_any_moment_a_command_ends_as_if_undisturbed(
+def test_a_killed_command_gives_the_results_of_an_uninterrupted_run(
     name: str,
-    undisturbed: Callable[[str], Undisturbed],
+    uninterrupted: Callable[[str], Uninterrupted],
     tmp_path: Path,
     rounds: Callable[[int, int], int],
     tell: Callable[[str], None],
 ) -> None:
-    whole_run, rng, kills = undisturbed(name), random.Random(name), 0
+    whole_run, rng, kills = uninterrupted(name), random.Random(name), 0
     case, changes = whole_run.case, whole_run.ended.changes
     for number in range(rounds(1, 25)):
         place = case.folder(tmp_path / f"cut{number}")
@@ -38,10 +38,10 @@ def test_killed_at_any_moment_a_command_ends_as_if_undisturbed(
             whole.check(place)
             if ended.code == 0:
                 break
-            assert ended.code == -signal.SIGKILL, ended.said
+            assert ended.code == -signal.SIGKILL, ended.output
             kills += 1
         last = run(case.call, place)
-        assert last.code == 0, last.said
+        assert last.code == 0, last.output
         assert case.results(place) == whole_run.results
         assert not list(place.rglob(".part-*"))
     assert kills > 0

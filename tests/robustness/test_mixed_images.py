@@ -1,5 +1,5 @@
-"""A folder of images of every kind, some of them damaged, through `srkd upscale`: each is either upscaled rightly or
-named as failed with the reason, and nothing else is written."""
+"""`srkd upscale` on a folder of images of every kind, some damaged: each is upscaled correctly or reported as failed
+with a reason, and nothing else is written."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAMES = ("{}", "with space {}", "東京 {}", "{}.tar", "-{}", "upper {}", "'{}'"
 
 
 def write(folder: Path, count: int) -> list[Path]:
-    """`count` images: as they are, resized, damaged, or not images at all, in three folders, by awkward names."""
+    """`count` images: unchanged, resized, damaged, or not images at all, in three folders, with awkward names."""
     (folder / "seeds").mkdir()
     seeds, rng, written = images(folder / "seeds"), random.Random(0), []
     for number in range(count):
@@ -48,15 +48,15 @@ def write(folder: Path, count: int) -> list[Path]:
     return written
 
 
-def test_every_image_is_done_or_named(
+def test_every_image_is_upscaled_or_reported(
     tiny: Path, tmp_path: Path, rounds: Callable[[int, int], int], tell: Callable[[str], None]
 ) -> None:
     count = rounds(60, 2000)
     given = write(tmp_path, count)
     call = command("upscale", "in", "-r", "-o", "out", "-m", str(tiny), "--tile", "64", "--suffix", "_x2")
     ended = run(call, tmp_path, patience=100 + count)
-    assert ended.code == 2 and "Traceback" not in ended.said, ended.said
-    failed = set(re.findall(r"^failed: (in/.*?\.\w+): ", ended.said, re.M))
+    assert ended.code == 2 and "Traceback" not in ended.output, ended.output
+    failed = set(re.findall(r"^failed: (in/.*?\.\w+): ", ended.output, re.M))
     model, done = Model.load(str(tiny)), 0
     for path in given:
         below = path.relative_to(tmp_path)
@@ -72,13 +72,13 @@ def test_every_image_is_done_or_named(
             result = read_image(outputs[0])
             deep = result.pixels.dtype == np.uint16
             if not deep and source.pixels.dtype == np.uint16:
-                assert f"{printable_path(below)}: 16 bits rounded to the 8 that" in ended.said
+                assert f"{printable_path(below)}: 16 bits rounded to the 8 that" in ended.output
             if result.format in LOSSLESS and source.pixels.shape[2] == result.pixels.shape[2]:
                 expected = to_depth(model.upscale(source.pixels, tile=64), deep)
                 np.testing.assert_array_equal(result.pixels, expected)
             done += 1
     assert sum(len(files) for _, _, files in os.walk(tmp_path / "out")) == done
-    tell(f"{done} upscaled, {len(failed)} refused, {ended.seconds:.0f} s")
+    tell(f"{done} upscaled, {len(failed)} rejected, {ended.seconds:.0f} s")
 
 
 def _escaped(name: str) -> str:

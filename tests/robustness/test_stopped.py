@@ -1,5 +1,5 @@
-"""Commands that are told to stop: by SIGTERM or SIGINT, at random moments. They say so by their exit code, leave only
-whole files, and go on from there when started again."""
+"""Commands stopped by SIGTERM or SIGINT at random moments report it by their exit code, leave only complete files, and
+resume when started again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from robustness import whole
-from robustness.cases import Undisturbed
+from robustness.cases import Uninterrupted
 from robustness.conftest import cases
 from robustness.victims import Victim, run
 
@@ -21,12 +21,12 @@ from robustness.victims import Victim, run
 def test_signals(
     name: str,
     number: signal.Signals,
-    undisturbed: Callable[[str], Undisturbed],
+    uninterrupted: Callable[[str], Uninterrupted],
     tmp_path: Path,
     rounds: Callable[[int, int], int],
     tell: Callable[[str], None],
 ) -> None:
-    whole_run, rng, stopped = undisturbed(name), random.Random(f"{name} {number}"), 0
+    whole_run, rng, stopped = uninterrupted(name), random.Random(f"{name} {number}"), 0
     case, changes = whole_run.case, whole_run.ended.changes
     for attempt in range(rounds(1, 25)):
         place = case.folder(tmp_path / f"stopped{attempt}")
@@ -34,9 +34,9 @@ def test_signals(
         victim.wait_for_change(rng.randrange(1, changes))
         victim.signal(number)
         ended = victim.end()
-        too_late = ended.changes == changes  # it was ending by itself, and no longer listened
-        assert ended.code in (0, 128 + number) or (too_late and ended.code == -number), ended.said
-        assert "Traceback" not in ended.said
+        too_late = ended.changes == changes  # it was already exiting and no longer handled signals
+        assert ended.code in (0, 128 + number) or (too_late and ended.code == -number), ended.output
+        assert "Traceback" not in ended.output
         stopped += ended.code != 0
         whole.check(place)
         assert not list(place.rglob(".part-*"))

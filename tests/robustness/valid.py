@@ -1,4 +1,4 @@
-"""Valid files of every kind that is read, small: what fuzzing starts from."""
+"""Small valid files of every supported kind: the seeds of fuzzing."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def studies(folder: Path) -> list[bytes]:
 
 
 def images(folder: Path) -> list[bytes]:
-    """Small ones of every kind: formats, depths, channels, compressions, with and without metadata."""
+    """Small images of every kind: formats, depths, channels, compressions, with and without metadata."""
     colour = textured(0, 20, 24)
     deep = colour.astype(np.uint16) * 257
     exif = Image.Exif()
@@ -107,7 +107,7 @@ def images(folder: Path) -> list[bytes]:
 
 
 def checkpoints(folder: Path) -> list[bytes]:
-    """srkd's own, with its description and without; torch's archives and its older format."""
+    """srkd's own, with and without metadata; torch's zip archives and its legacy format."""
     weights = build(TINY).state_dict()
     save_weights(folder / "ours.safetensors", weights, {"network": TINY, "scale": 2})
     save_weights(folder / "bare.safetensors", weights, {})

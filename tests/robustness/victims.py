@@ -1,8 +1,8 @@
-"""Something of srkd's in a process of its own that is killed, or starved of something, at a chosen moment.
+"""A call of srkd in a subprocess that is killed, or run with a limited resource, at a chosen moment.
 
-The process is forked from a server that has imported what commands need, so that one costs a fraction of a second. Its
-changes to the file system are counted, and it may be killed just before one of them: every moment at which something
-half done could be seen lies between two such changes. One that hangs, crashes or writes elsewhere is a failure.
+The process is forked from a server that has already imported srkd, so that starting one takes a fraction of a second.
+Its changes to the file system are counted, and it can be killed just before one of them: an incomplete state can only
+be visible between two such changes. A process that hangs, crashes or writes elsewhere is a failure.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 @dataclass(frozen=True)
 class Ended:
-    """How it ended: its exit code (negative for a signal), what it said, how often it changed the file system below its
-    folder, where else it did, and its seconds."""
+    """The result: exit code (negative for a signal), output, file system changes below its folder, paths changed
+    elsewhere, and seconds."""
 
     code: int
-    said: str
+    output: str
     changes: int
     strays: tuple[str, ...]
     seconds: float
 
 
 class Victim:
-    """A call that was started, in `folder`, in a process of its own.
+    """A call running in `folder` in a subprocess.
 
     Args:
-        call: what it does; what it returns is the exit code. `command` makes one of a command line.
+        call: returns the exit code; `command` creates one from a command line.
         kill_at: the change to the file system, counted from 1, before which it is killed; 0 for none.
         environment: added to that of the tests.
-        log: beside this, and not beside the folder, is what it says.
+        log: its output is written beside this path instead of beside the folder.
     """
 
     def __init__(
@@ -69,12 +69,12 @@ class Victim:
         self._process.start()
 
     def wait(self, seconds: float) -> bool:
-        """Whether it ended within so many seconds."""
+        """Whether it ended within this time."""
         self._process.join(seconds)
         return self._process.exitcode is not None
 
     def wait_for_change(self, number: int) -> None:
-        """Wait until so many changes to the file system were made, or it ended."""
+        """Wait for this number of changes to the file system, or its end."""
         while self._count.value < number and not self.wait(0.002):
             pass
 
@@ -83,25 +83,25 @@ class Victim:
             os.kill(self._process.pid, number)
 
     def end(self, patience: float = 250) -> Ended:
-        """Wait for its end. One that hangs is killed, and that is a failure."""
+        """Wait for its end; if it hangs it is killed and the test fails."""
         if not self.wait(patience):
             self.signal(signal.SIGKILL)
             self._process.join()
             raise AssertionError(f"hangs: {self.log.read_text()}")
         assert self._process.exitcode is not None
-        said = self.log.read_text(errors="replace") if self.log.exists() else ""
+        output = self.log.read_text(errors="replace") if self.log.exists() else ""
         strays = self.strays.read_text().splitlines() if self.strays.exists() else []
         seconds = time.monotonic() - self._began
-        return Ended(self._process.exitcode, said, self._count.value, tuple(strays), seconds)
+        return Ended(self._process.exitcode, output, self._count.value, tuple(strays), seconds)
 
 
 def command(*arguments: str) -> Callable[[], int | None]:
-    """A command line of srkd's as a call."""
+    """A call that runs an srkd command line."""
     return partial(main, arguments)
 
 
 def run(call: Callable[[], int | None], folder: Path, patience: float = 250, **options: Any) -> Ended:
-    """A call from beginning to end, within so many seconds; options as `Victim`."""
+    """Run a call to its end, within `patience` seconds; options as `Victim`."""
     return Victim(call, folder, **options).end(patience)
 
 
@@ -113,7 +113,7 @@ def _live(
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    # What was forked shares the server's buffers; these are its own.
+    # A forked process shares the server's buffers; replace them by its own.
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
     watch.begin()
     code = call()
@@ -123,7 +123,7 @@ def _live(
 
 @dataclass
 class _Watch:
-    """Counts this process's changes to the file system, and has it die before the one that was chosen."""
+    """Counts this process's changes to the file system and kills it before the chosen one."""
 
     folder: str
     kill_at: int

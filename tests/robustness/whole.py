@@ -1,4 +1,4 @@
-"""Whether every file that a killed command left under a final name is whole."""
+"""Check that every file that a killed command left under a final name is complete."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _READERS: dict[str, Callable[[Path], Any]] = {
 
 
 def check(folder: Path) -> int:
-    """Read every file of a kind that is known; returns how many there were. Raises what the reader raises."""
+    """Read every file of a known kind; returns their number. Raises what the reader raises."""
     count = 0
     for path in sorted(folder.rglob("*")):
         reader = _READERS.get(path.suffix)
