@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from srkd.data import manifests
+from srkd.data import manifests, near_duplicates
 from srkd.data.manifests import files_of
 from srkd.data.store import Source
 from srkd.errors import SrkdError
@@ -43,12 +43,18 @@ def find(data: Sequence[str], patch: int) -> tuple[list[Photo], dict[str, int]]:
         patch: side of an HR patch in pixels.
 
     Raises:
-        SrkdError: folder not found, too few photographs, or a photograph of a test set.
+        SrkdError: folder not found, too few photographs, a photograph of a test set, or one that `srkd prepare_data`
+            found to be a near-duplicate of one.
     """
     files = [path for name in data for path in _files(name)]
     photos = [Photo(path, _shrunk(*image_size(path))) for path in files]
     large = [photo for photo in photos if min(photo.size) >= patch]
-    parts = [manifests.belongs_to(Source.of(photo.path).sha256, photo.path, photo.size) for photo in large]
+    sources = [Source.of(photo.path) for photo in large]
+    near_duplicates.refuse_known(sources)
+    parts = [
+        manifests.belongs_to(source.sha256, photo.path, photo.size)
+        for source, photo in zip(sources, large, strict=True)
+    ]
     usable = [(photo, part) for photo, part in zip(large, parts, strict=True) if part[1] != "validation"]
     left_out = {
         f"smaller than {patch}x{patch} pixels": len(photos) - len(large),

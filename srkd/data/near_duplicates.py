@@ -18,7 +18,7 @@ import hashlib
 import json
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srkd.data import manifests
-from srkd.data.store import ImageStore
+from srkd.data.store import ImageStore, Source
 from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path, printable_path, write_json
 from srkd.files.cache import cache_place, trusted
@@ -327,15 +327,14 @@ def _of(verdict: dict[str, Any], image: str) -> Duplicate:
     return Duplicate(**{**verdict["duplicate"], "image": image})
 
 
-def refuse_known(store: ImageStore) -> None:
+def refuse_known(sources: Iterable[Source]) -> None:
     """Reject training images that an earlier check found to be near-duplicates; compares nothing itself.
 
     Raises:
-        SrkdError: an image of the store is a near-duplicate; the pair is named.
+        SrkdError: one of the images is a near-duplicate; the pair is named.
     """
     known = _verdicts()
-    for number in range(len(store)):
-        source = store.source(number)
+    for source in sources:
         verdict = known.get(source.sha256, {})
         if "duplicate" in verdict:
             refuse([_of(verdict, source.path)])

@@ -32,7 +32,7 @@ def training_images(spec: TrainSet, scale: int) -> ImageStore:
         raise SrkdError("datasets.train.copies: cannot be combined with dataroot_lq; remove one of them")
     store = _store(spec, kept, every, scale, spec.copies)
     manifests.refuse_unless_training(store)
-    near_duplicates.refuse_known(store)
+    near_duplicates.refuse_known(store.source(number) for number in range(len(store)))
     return store
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from srkd.compression import images
 from srkd.compression.images import Photo
-from srkd.data import manifests
+from srkd.data import manifests, near_duplicates
 from srkd.errors import SrkdError
 from srkd.files.digest import file_sha256
 from srkd.images.read import ImageData, read_rgb, write_image
@@ -81,3 +81,11 @@ def test_images_of_a_validation_set_are_left_out(six: str, monkeypatch: pytest.M
     photos, left_out = images.find([six], 16)
     assert "p1" not in [photo.path.stem for photo in photos] and len(photos) == 5
     assert left_out["of a validation set"] == 1
+
+
+def test_known_near_duplicates_are_not_trained_on(six: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    photo = sorted(Path(six).glob("*.png"))[0]
+    found = {"set_name": "Set5/test", "reference": "woman.png", "correlation": 0.98, "overlap": 0.7, "mirrored": False}
+    monkeypatch.setattr(near_duplicates, "_verdicts", lambda: {file_sha256(photo): {"duplicate": found}})
+    with pytest.raises(SrkdError, match=rf"{photo.name} is a near-duplicate of woman\.png \(Set5/test\)"):
+        images.find([six], 16)
