@@ -1,1 +1,1 @@
-"""Files that are whole or not there: atomic writes, locks, digests, downloads, archives, the cache folder."""
+"""File handling: atomic writes, locks, digests, downloads, archives, the cache folder."""

@@ -35,7 +35,7 @@ _REFUSED = {
 }
 
 
-def _in_words(error: OSError, final: Path) -> SrkdError:
+def _write_error(error: OSError, final: Path) -> SrkdError:
     known = _FULL | _REFUSED
     return SrkdError(
         f"cannot write {printable_path(final)}: {known.get(error.errno or 0, error.strerror or str(error))}"
@@ -44,33 +44,32 @@ def _in_words(error: OSError, final: Path) -> SrkdError:
 
 @contextmanager
 def writing(final: Path | str) -> Iterator[None]:
-    """Around what writes to `final`, a file or a folder, by other ways than `atomic_path`.
+    """Context for code that writes to `final`, a file or a folder, without `atomic_path`.
 
     Raises:
-        SrkdError: in place of the OSError of a disk that is full or a place that refuses.
+        SrkdError: instead of an OSError, where the disk is full or the path is not writable.
     """
     try:
         yield
     except OSError as error:
         if error.errno in _FULL | _REFUSED:
-            raise _in_words(error, Path(final)) from error
+            raise _write_error(error, Path(final)) from error
         raise
 
 
 def printable_path(path: Path | str) -> str:
-    """A path as text that can always be printed, on one line: bytes that are not UTF-8 appear as \\xNN, and so do
-    control characters."""
+    """A path as one line of printable text: control characters and bytes that are not UTF-8 appear as \\xNN."""
     return printable(os.fsencode(path).decode("utf-8", "surrogateescape"))
 
 
 def is_partial(path: Path) -> bool:
-    """Whether a name is one that `atomic_path` gives to unfinished files."""
+    """Whether a path is named like an unfinished file of `atomic_path`."""
     return re.fullmatch(r"\.part-[0-9a-f]{12}(\.[^/]*)?", path.name) is not None
 
 
 @contextmanager
 def atomic_path(final: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `final`, of the same suffix, that becomes `final` when the block ends well.
+    """Yield a temporary path beside `final`, with the same suffix, that is renamed to `final` when the block succeeds.
 
         >>> folder = getfixture("tmp_path")
         >>> with atomic_path(folder / "whole.txt") as temporary:
@@ -80,9 +79,9 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
         >>> (folder / "whole.txt").read_text()
         'all of it'
 
-    Missing parent folders are made. The file exists, empty, when the block starts. When the block raises anything at
-    all (KeyboardInterrupt and SystemExit too, so a signal turned into either) the temporary file is removed and `final`
-    is as it was before. What is left where the process is killed goes when another first writes into that folder.
+    Missing parent folders are created. The file exists, empty, when the block starts. If the block raises anything
+    (including KeyboardInterrupt and SystemExit) the temporary file is removed and `final` is unchanged. If the process
+    is killed, the next process that writes into the folder removes the leftover.
 
     Raises:
         SrkdError: the folder cannot be written to, or the disk is full.
@@ -95,14 +94,16 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
             os.replace(temporary, final)
         except OSError as error:
             if error.errno in _FULL:
-                raise _in_words(error, final) from error
+                raise _write_error(error, final) from error
             raise
 
 
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
-    """A folder for unfinished files inside `folder`, which is made if need be; gone when the block ends, however it
-    does, or, where the process is killed, when another first writes into `folder`.
+    """Yield a temporary folder inside `folder`, which is created if missing.
+
+    It is removed when the block ends, by success or error; if the process is killed, by the next process that writes
+    into `folder`.
 
     Raises:
         SrkdError: `folder` cannot be written to.
@@ -113,65 +114,65 @@ def scratch(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _unfinished(folder: Path, suffix: str | None, final: Path) -> Iterator[Path]:
-    """Something new and temporary in a folder, gone when the block ends: a file with that suffix, or a folder for None.
+    """Yield a new temporary file with that suffix, or a folder for None; it is removed when the block ends.
 
-    A lock says that somebody is still at work on it. Its name is chosen before it is there, so that a signal between
-    the two leaves nothing either. Raises SrkdError, about `final`, where nothing can be made.
+    A lock marks it as in use. Its name is chosen before it is created, so that a signal in between leaves nothing
+    behind. Raises SrkdError, naming `final`, if it cannot be created.
     """
-    temporary, held = folder / f".part-{secrets.token_hex(6)}{suffix or ''}", -1
+    temporary, lock = folder / f".part-{secrets.token_hex(6)}{suffix or ''}", -1
     try:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if suffix is not None and final.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             _clear(folder.absolute())
-            held = _made(temporary, suffix is None)
-            while not temporary.exists():  # cleared away by another process before it was locked
-                os.close(held)
-                held = _made(temporary, suffix is None)
+            lock = _create_locked(temporary, suffix is None)
+            while not temporary.exists():  # removed by another process before it was locked
+                os.close(lock)
+                lock = _create_locked(temporary, suffix is None)
         except OSError as error:
-            raise _in_words(error, final) from error
+            raise _write_error(error, final) from error
         yield temporary
     finally:
         if suffix is None:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
-            with suppress(OSError):  # it became the final file, or never was
+            with suppress(OSError):  # it was renamed, or never created
                 temporary.unlink()
-        if held >= 0:
-            os.close(held)
+        if lock >= 0:
+            os.close(lock)
 
 
-def _made(temporary: Path, is_folder: bool) -> int:
-    """A new file or folder; returns the descriptor that holds its lock."""
+def _create_locked(temporary: Path, is_folder: bool) -> int:
+    """Create a file or folder; returns the descriptor that holds its lock."""
     if is_folder:
         temporary.mkdir()
-        held = os.open(temporary, os.O_RDONLY)
+        descriptor = os.open(temporary, os.O_RDONLY)
     else:
-        held = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    with suppress(OSError):  # a file system without locks: then nobody can take it for abandoned either
-        fcntl.flock(held, fcntl.LOCK_EX)
-    return held
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    with suppress(OSError):  # without locks in the file system, no process can take it for abandoned either
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
 
 
 @cache
 def _clear(folder: Path) -> None:
-    """Remove what is unfinished and nobody holds any more, once a process and folder."""
+    """Remove unfinished files that no process has locked, once per process and folder."""
     for path in filter(is_partial, folder.glob(".part-*")):
         with suppress(OSError):
             _remove_abandoned(path)
 
 
 def _remove_abandoned(path: Path) -> None:
-    held = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
 def _sync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files that are read whole, of a size that is known before: pipes, devices and endless ones are not read at all."""
+"""Reading whole files up to a size limit; pipes, devices and endless files are rejected."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 
 
 def read_bytes(path: Path | str, most: int) -> bytes:
-    """The content of a regular file.
+    """The content of a regular file of at most `most` bytes.
 
     Raises:
         OSError: it cannot be opened or read.
-        ValueError: a pipe or a device, or more than `most` bytes; says so in words.
+        ValueError: it is a pipe or a device, or larger than `most` bytes; the message states which.
     """
-    # Without waiting for somebody to write into it, where it is a pipe.
+    # O_NONBLOCK: opening a pipe must not wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError("a pipe or a device and not a file")
-        if found.st_size <= most:
-            data = file.read(most + 1)  # it may grow meanwhile
+        if status.st_size <= most:
+            data = file.read(most + 1)  # it may grow while it is read
             if len(data) <= most:
                 return data
-    raise ValueError(f"{found.st_size:,} bytes, more than the limit of {most:,}")
+    raise ValueError(f"{status.st_size:,} bytes, more than the limit of {most:,}")

@@ -1,8 +1,8 @@
-"""The user's cache folder, and whether what lies in it may be used.
+"""The user's cache folder, and whether its files can be trusted.
 
-What is cached is data that srkd made or fetched, and some of it is run (inference engines). So it is used only where
-nobody else could have written it: it belongs to this user, to root, or to whoever owns the folder that `SRKD_CACHE`
-names, and is not writable by everybody.
+The cache stores data that srkd created or downloaded, some of which is executed (inference engines). A cached file is
+used only if no other user can have written it: its owner is this user, root, or the owner of the folder that
+`SRKD_CACHE` names, and it is not world-writable.
 """
 
 from __future__ import annotations
@@ -23,40 +23,40 @@ from srkd.files.atomic import printable_path
 
 
 def configured_cache() -> Path:
-    """Where srkd would keep what it can make or fetch again: $SRKD_CACHE, or srkd in $XDG_CACHE_HOME or ~/.cache.
+    """The path of the cache folder: $SRKD_CACHE, or srkd in $XDG_CACHE_HOME or ~/.cache.
 
-    Starts with ~ where there is no home: no `HOME`, and no entry in the password file for this user.
+    Starts with ~ if this user has no home: no `HOME`, and no entry in the password file.
     """
     own, user = os.environ.get("SRKD_CACHE"), os.environ.get("XDG_CACHE_HOME")
     return Path(os.path.expanduser(own or os.path.join(user or "~/.cache", "srkd")))
 
 
 def cache_folder() -> Path:
-    """`configured_cache`, made if need be; where it cannot be used, a temporary folder of this process.
+    """`configured_cache`, created if missing; if it cannot be used, a temporary folder of this process.
 
-    The reason is then said once, in one line on standard error.
+    In that case the reason is printed once, in one line on standard error.
 
     Raises:
-        SrkdError: no temporary folder can be made either.
+        SrkdError: a temporary folder cannot be created either.
     """
     folder = configured_cache()
-    reason = _reason_against(folder)
+    reason = _why_unusable(folder)
     return folder if reason is None else _temporary(folder, reason, os.getpid())
 
 
-def _reason_against(folder: Path) -> str | None:
+def _why_unusable(folder: Path) -> str | None:
     if folder.parts[:1] and folder.parts[0].startswith("~"):
         return "this user has no home"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        found = folder.stat()
+        status = folder.stat()
     except OSError as error:
         return error.strerror or str(error)
     if not os.access(folder, os.W_OK | os.X_OK):
         return "no permission to write there"
-    if found.st_uid not in _owners():
+    if status.st_uid not in _owners():
         return "it belongs to another user"
-    if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+    if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
         return "everybody may write there"
     return None
 
@@ -64,14 +64,14 @@ def _reason_against(folder: Path) -> str | None:
 @cache
 def _temporary(folder: Path, reason: str, process: int) -> Path:
     try:
-        made = Path(tempfile.mkdtemp(prefix="srkd-cache-"))
+        temporary = Path(tempfile.mkdtemp(prefix="srkd-cache-"))
     except OSError as error:
         text = f"no cache folder {printable_path(folder)} ({reason}), nor a temporary one ({error.strerror})"
         raise SrkdError(text) from error
 
     def remove() -> None:
         if os.getpid() == process:  # not in a forked worker
-            shutil.rmtree(made, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
     atexit.register(remove)
     print(
@@ -80,7 +80,7 @@ def _temporary(folder: Path, reason: str, process: int) -> Path:
         "SRKD_CACHE can name another",
         file=sys.stderr,
     )
-    return made
+    return temporary
 
 
 def _owners() -> set[int]:
@@ -93,12 +93,12 @@ def _owners() -> set[int]:
 
 
 def trusted(*paths: Path) -> bool:
-    """Whether all these files or folders are there and nobody else could have written them; so must be their links."""
+    """Whether all these files or folders exist and no other user can have written them; links are checked too."""
     owners = _owners()
     try:
-        for found in (way(path) for path in paths for way in (os.lstat, os.stat)):
-            writable = found.st_mode & stat.S_IWOTH and not stat.S_ISLNK(found.st_mode)
-            if found.st_uid not in owners or writable:
+        for status in (stat_of(path) for path in paths for stat_of in (os.lstat, os.stat)):
+            writable = status.st_mode & stat.S_IWOTH and not stat.S_ISLNK(status.st_mode)
+            if status.st_uid not in owners or writable:
                 return False
     except OSError:
         return False
@@ -106,7 +106,7 @@ def trusted(*paths: Path) -> bool:
 
 
 def trusted_inside(folder: Path, names: Iterable[str] | None = None) -> bool:
-    """Whether a folder and the files of those names in it, by default all, are `trusted`."""
+    """Whether a folder and the named files in it (default: all) are `trusted`."""
     try:
         files = [folder / name for name in names] if names is not None else list(folder.iterdir())
     except OSError:
@@ -115,10 +115,10 @@ def trusted_inside(folder: Path, names: Iterable[str] | None = None) -> bool:
 
 
 def cache_place(*parts: str) -> Path:
-    """A folder in the cache folder, which need not exist; beside one that somebody else made there.
+    """The path of a sub-folder of the cache, which need not exist; see `own_place` for one of another user.
 
     Raises:
-        SrkdError: that place is taken by somebody else as well.
+        SrkdError: as `own_place`.
     """
     folder = cache_folder()
     for part in parts:
@@ -127,10 +127,10 @@ def cache_place(*parts: str) -> Path:
 
 
 def own_place(folder: Path) -> Path:
-    """The folder where it is not there yet or is `trusted`, else one of this user's own beside it.
+    """`folder` if it does not exist or is `trusted`, else the path of this user's own folder beside it.
 
     Raises:
-        SrkdError: that place is taken by somebody else as well.
+        SrkdError: that one belongs to another user too.
     """
     for place in (folder, folder.with_name(f"{folder.name}-{os.geteuid()}")):
         if not os.path.lexists(place) or trusted(place):

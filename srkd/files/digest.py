@@ -1,4 +1,4 @@
-"""Checksums of files, and lists of them in the form of `sha256sum`."""
+"""Checksums of files, and lists of them in the format of `sha256sum`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _PIECES, _PIECE = 256, 4096
 def sampled_sha256(path: Path) -> str:
     """The SHA-256, in hexadecimal, of a file's size and of 256 pieces of 4 KiB spread evenly over it, ends included.
 
-    It reads no more of gigabytes, and tells files that were cut, filled with zeros or exchanged; not a single bit.
+    Reads 1 MiB at most, whatever the file's size. Detects truncated, zero-filled or exchanged files, but not every
+    change of a few bytes.
     """
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
@@ -36,10 +37,10 @@ def sampled_sha256(path: Path) -> str:
 
 
 def parse_sums(text: str) -> dict[str, str]:
-    """{name: checksum} of lines "checksum  name".
+    """{name: checksum} from lines "checksum  name".
 
     Raises:
-        ValueError: a line of another form.
+        ValueError: a line in another format.
     """
     sums = {}
     for line in filter(None, text.splitlines()):

@@ -1,4 +1,4 @@
-"""Files from the web: resumed where they stopped, tried again, checked."""
+"""HTTP downloads: resumed after an interruption, retried, verified by checksum."""
 
 from __future__ import annotations
 
@@ -23,18 +23,27 @@ from srkd.files.digest import file_sha256
 
 Progress = Callable[[int, "int | None"], None]
 
-MAX_BYTES = 4 * 2**30  # of a file of which nothing is known; DIV2K's archive has 3.3 GiB
+MAX_BYTES = 4 * 2**30  # for a file of unknown size; DIV2K's archive has 3.3 GiB
 _BLOCK = 1 << 18
-_OURS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.EIO}
-_WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
+_LOCAL_ERRORS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EISDIR,
+    errno.EIO,
+}
+_RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
-class _Again(Exception):
-    """What went wrong with one try, and may not with the next."""
+class _TemporaryError(Exception):
+    """An error that another attempt may not meet."""
 
 
 class _TooLarge(Exception):
-    """A body that is larger than it may be."""
+    """A body larger than the limit."""
 
 
 def download(
@@ -47,21 +56,21 @@ def download(
     wait: float = 2.0,
     timeout: float = 30.0,
 ) -> str:
-    """Fetch `url` to `final`; returns the SHA-256 of its bytes.
+    """Download `url` to `final`; returns the SHA-256 of its bytes.
 
-    What has arrived is kept beside `final` as NAME.partial, also when the program ends, and is gone on with by a range
-    request if the server says that the file is still the same (ETag or Last-Modified); else from the beginning. Each
-    failed try is followed by a longer pause, from `wait` seconds on; a try that brings bytes starts the count again.
+    Received bytes are kept beside `final` as NAME.partial, also when the program ends. The download resumes with a
+    range request if the server reports an unchanged file (ETag or Last-Modified), else it starts again. The pause
+    after each failed attempt doubles, from `wait` seconds on; an attempt that receives bytes resets the count.
 
     Args:
-        sha256: what the bytes must be; None takes them as they come.
-        progress: called with the bytes that have arrived and the whole size, None where the server does not say.
-        max_bytes: a server that announces or sends more is not listened to any further.
+        sha256: the expected checksum in hexadecimal; None skips the check.
+        progress: called with the bytes received and the total size, None if the server does not send it.
+        max_bytes: the download stops if the server announces or sends more.
 
     Raises:
-        SrkdError: not an http(s) address; http without `sha256`, but from this very machine, or a redirection to it;
-            more than `max_bytes`, or than the disk holds; a server that refuses, no more tries, another checksum (what
-            arrived is removed), a folder that cannot be written, a full disk.
+        SrkdError: not an http(s) URL; http without `sha256`, or a redirection to that, unless from localhost; more
+            than `max_bytes`, or than the free disk space; an error status; all attempts failed; a wrong checksum (the
+            received file is removed); an unwritable folder; a full disk.
     """
     check_address(url, sha256)
     opener = urllib.request.build_opener(_Redirections(sha256))
@@ -75,7 +84,7 @@ def download(
         except _TooLarge as error:
             partial.remove()
             raise SrkdError(f"{url}: {error}; what arrived was removed") from error
-        except _Again as error:
+        except _TemporaryError as error:
             left = tries - 1 if partial.size() > before else left - 1
             if left <= 0:
                 kept = f"; {partial.size()} bytes are kept to go on from" if partial.size() else ""
@@ -91,16 +100,16 @@ def download(
 
 
 def check_address(url: str, sha256: str | None) -> None:
-    """Raise SrkdError unless an address is https, or http with a known checksum or from this very machine."""
+    """Raise SrkdError unless a URL is https, or http with a known checksum or from localhost."""
     parts = urllib.parse.urlsplit(url)
     if parts.scheme not in ("http", "https"):
         raise SrkdError(f"{url}: not an http or https address")
     if parts.scheme == "http" and sha256 is None and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise SrkdError(f"{url}: what comes by http may be altered on its way; it takes https, or a known sha256")
+        raise SrkdError(f"{url}: http downloads may be altered in transit; use https, or give the sha256")
 
 
 class _Redirections(urllib.request.HTTPRedirectHandler):
-    """Each address on the way is held to what the first is."""
+    """Checks each redirection by the rules for the first URL."""
 
     def __init__(self, sha256: str | None) -> None:
         self._sha256 = sha256
@@ -111,7 +120,7 @@ class _Redirections(urllib.request.HTTPRedirectHandler):
 
 
 class _Partial:
-    """The bytes that have arrived and, beside them, by what the server knows that version of the file."""
+    """The received bytes and, in a file beside them, the server's identifier of that version of the file."""
 
     def __init__(self, final: Path) -> None:
         self.path = final.with_name(final.name + ".partial")
@@ -125,13 +134,13 @@ class _Partial:
         return self.path.stat().st_size if self.path.exists() else 0
 
     def version(self, url: str) -> str | None:
-        """The server's name for the version that the bytes are of; None if they cannot be gone on with."""
+        """The version (ETag or Last-Modified) that the received bytes belong to; None if they cannot be resumed."""
         with suppress(OSError, ValueError, KeyError, TypeError):
             note: dict[str, Any] = json.loads(self._note.read_bytes())
             return str(note["version"]) if note["url"] == url and note["version"] and self.size() else None
         return None
 
-    def begin(self, url: str, version: str | None) -> None:
+    def start(self, url: str, version: str | None) -> None:
         self.path.unlink(missing_ok=True)
         write_json(self._note, {"url": url, "version": version})
 
@@ -154,46 +163,46 @@ def _try(
         headers |= {"Range": f"bytes={partial.size()}-", "If-Range": version}
     try:
         with opener.open(urllib.request.Request(url, headers=headers), timeout=timeout) as response:
-            at, whole = _place(response, partial)
+            at, whole = _range(response, partial)
             _check_room(whole or 0, max_bytes, partial)
             if at == 0:
-                partial.begin(url, _version(response))
+                partial.start(url, _version(response))
             with partial.path.open("r+b" if at else "wb") as file:
                 file.seek(at)
                 _receive(response, file, whole, max_bytes, progress)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing lies beyond what has arrived, or the file has shrunk
+        if error.code == 416:  # no bytes beyond those received, or the file has shrunk
             partial.remove()
-            raise _Again("the server has another file now") from error
-        text = f"the server says {error.code} {error.reason}"
-        raise (_Again(text) if error.code in _WORTH_ANOTHER_TRY else SrkdError(f"{url}: {text}")) from error
+            raise _TemporaryError("the server has another file now") from error
+        text = f"the server returned {error.code} {error.reason}"
+        raise (_TemporaryError(text) if error.code in _RETRIED_STATUS else SrkdError(f"{url}: {text}")) from error
     except (OSError, http.client.HTTPException) as error:  # URLError, timeouts and broken connections are OSErrors
-        if getattr(error, "errno", None) in _OURS:
+        if getattr(error, "errno", None) in _LOCAL_ERRORS:
             raise SrkdError(f"cannot write {printable_path(partial.path)}: {os.strerror(error.errno)}") from error  # type: ignore[union-attr,arg-type]
         reason = getattr(error, "reason", None) or error or type(error).__name__
-        raise _Again(f"the connection failed ({reason})") from error
+        raise _TemporaryError(f"the connection failed ({reason})") from error
 
 
 def _check_room(whole: int, max_bytes: int, partial: _Partial) -> None:
-    """Raise where a file of so many bytes is larger than it may be, or than what the disk has left."""
+    """Raise if a file of `whole` bytes exceeds the limit or the free disk space."""
     if whole > max_bytes:
-        raise _TooLarge(f"the server announces {whole:,} bytes, and {max_bytes:,} is what there may be")
+        raise _TooLarge(f"the server announces {whole:,} bytes, more than the limit of {max_bytes:,}")
     missing, free = whole - partial.size(), shutil.disk_usage(partial.path.parent).free
     if missing > free:
         raise SrkdError(
-            f"cannot write {printable_path(partial.path)}: {missing:,} bytes are missing, and the disk has {free:,}"
+            f"cannot write {printable_path(partial.path)}: {missing:,} bytes are needed, and the disk has {free:,}"
         )
 
 
-def _place(response: Any, partial: _Partial) -> tuple[int, int | None]:
-    """Where the bytes of this answer belong, and the size of the whole file, None where the server does not say."""
+def _range(response: Any, partial: _Partial) -> tuple[int, int | None]:
+    """(offset of this response's bytes, size of the whole file or None if the server does not send it)."""
     length = response.headers.get("Content-Length", "").strip()
     if response.status != 206:
         return 0, int(length) if length.isdecimal() else None
     match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", "").strip())
     if match is None or int(match[1]) != partial.size():
         partial.remove()
-        raise _Again("the server sent another part than was asked for")
+        raise _TemporaryError("the server sent another range than was requested")
     return int(match[1]), None if match[3] == "*" else int(match[3])
 
 
@@ -213,4 +222,4 @@ def _receive(response: Any, file: BinaryIO, whole: int | None, max_bytes: int, p
     file.flush()
     os.fsync(file.fileno())
     if whole is not None and file.tell() < whole:
-        raise _Again(f"the connection ended after {file.tell()} of {whole} bytes")
+        raise _TemporaryError(f"the connection ended after {file.tell()} of {whole} bytes")

@@ -1,4 +1,4 @@
-"""Archives from elsewhere, taken as hostile: nothing leaves the folder, nothing is linked, nothing explodes."""
+"""Safe extraction of untrusted archives: no path outside the folder, no links, bounded size."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path, scratch
 
 _MAX_MEMBERS = 100_000
-_MAX_INDEX = 64 * 2**20  # of a zip file's list of members, which is read whole
-_CHUNK = 1 << 16  # read at once; a tar header asks for more only to give a member a name or attributes of such a size
+_MAX_INDEX = 64 * 2**20  # bytes of a zip file's central directory, which is read whole
+_CHUNK = 1 << 16  # bytes read at once; a tar header asks for more only for a member name or attributes of that size
 _MAX_RATIO = 100
-_ALWAYS_FINE = 64 * 2**20
+_ALWAYS_ALLOWED = 64 * 2**20
 _COMPRESSED: dict[bytes, Callable[[Path], Any]] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 _BROKEN = (
     tarfile.TarError,
@@ -47,26 +47,25 @@ class _Member:
 def extract(archive: Path, folder: Path, suffixes: tuple[str, ...] | None = None) -> list[Path]:
     """Unpack a zip or tar (plain, gzip, bzip2, xz) archive into the new folder `folder`; returns the files' paths.
 
-    `suffixes`: only files that end so (in lower case) are written. The folder appears when all is there.
+    `suffixes`: only files with these suffixes (compared in lower case) are written. The folder appears when all files
+    are written.
 
     Raises:
-        SrkdError: no archive, or a damaged or encrypted one; a member outside the folder (absolute, or with ".."), a
-            link, a device, two members of one name, a name of more than 64 KB; more than 100,000 members, or more than
-            100 times the archive's size once unpacked (64 MB are always fine), files that are not wanted and the
-            archive's own headers included; a full disk. Nothing is left behind.
+        SrkdError: not an archive, or a damaged or encrypted one; a member outside the folder (absolute, or with ".."),
+            a link, a device, two members of one name, a name of more than 64 KB; more than 100,000 members, or an
+            unpacked size of more than 100 times the archive's (64 MB are always allowed), counting skipped files and
+            the archive's headers; a full disk. Nothing is left behind.
     """
     try:
-        limit = max(_ALWAYS_FINE, _MAX_RATIO * archive.stat().st_size)
+        limit = max(_ALWAYS_ALLOWED, _MAX_RATIO * archive.stat().st_size)
         with scratch(folder.parent) as temporary:
             with _opened(archive, limit, folder) as members:
                 written = _write(members, temporary, limit, suffixes)
             temporary.rename(folder)
     except _BROKEN as error:
-        raise SrkdError(
-            f"{printable_path(archive)}: a damaged archive, or one that cannot be read ({error})"
-        ) from error
+        raise SrkdError(f"{printable_path(archive)}: a damaged or unsupported archive ({error})") from error
     except _Hostile as error:
-        raise SrkdError(f"{printable_path(archive)}: refused, since it {error}; nothing was unpacked") from error
+        raise SrkdError(f"{printable_path(archive)}: rejected, because it {error}; nothing was unpacked") from error
     except OSError as error:
         raise SrkdError(
             f"cannot unpack {printable_path(archive)} into {printable_path(folder)}: {error.strerror or error}"
@@ -75,7 +74,7 @@ def extract(archive: Path, folder: Path, suffixes: tuple[str, ...] | None = None
 
 
 class _Hostile(Exception):
-    """What an archive does that none should."""
+    """A property of an archive that makes it unsafe to unpack."""
 
 
 def _too_large(limit: int) -> _Hostile:
@@ -83,7 +82,7 @@ def _too_large(limit: int) -> _Hostile:
 
 
 class _Bounded:
-    """A tar file's bytes once decompressed, for `tarfile`, which reads what a header says that it should."""
+    """A limited stream of a decompressed tar file, because `tarfile` reads as much as a header states."""
 
     def __init__(self, stream: Any, limit: int) -> None:
         self._stream, self._limit = stream, limit
@@ -96,17 +95,17 @@ class _Bounded:
         return bytes(self._stream.read(size))
 
     def seek(self, place: int, whence: int = 0) -> int:
-        self._check(place if whence == 0 else 0)  # a compressed stream is unpacked up to there
+        self._check(place if whence == 0 else 0)  # seeking decompresses up to that offset
         return int(self._stream.seek(place, whence))
 
     def _check(self, end: int) -> None:
-        if end > self._limit + _MAX_MEMBERS * tarfile.BLOCKSIZE:  # a header each
+        if end > self._limit + _MAX_MEMBERS * tarfile.BLOCKSIZE:  # one header per member
             raise _too_large(self._limit)
 
 
 @contextmanager
 def _opened(archive: Path, limit: int, folder: Path) -> Iterator[Iterator[_Member]]:
-    """The members of an archive of either kind, while it is open."""
+    """The members of an open zip or tar archive."""
     if zipfile.is_zipfile(archive):
         _check_index(archive)
         with zipfile.ZipFile(archive) as file:
@@ -114,9 +113,9 @@ def _opened(archive: Path, limit: int, folder: Path) -> Iterator[Iterator[_Membe
         return
     with archive.open("rb") as raw:
         start = raw.read(6)
-    way = next((way for magic, way in _COMPRESSED.items() if start.startswith(magic)), None)
+    opener = next((opener for magic, opener in _COMPRESSED.items() if start.startswith(magic)), None)
     with (
-        way(archive) if way else archive.open("rb") as stream,
+        opener(archive) if opener else archive.open("rb") as stream,
         tarfile.open(fileobj=_Bounded(stream, limit), mode="r:") as tar,  # type: ignore[call-overload]
     ):
         yield _of_tar(tar, folder)
@@ -127,7 +126,7 @@ def _of_zip(file: zipfile.ZipFile) -> Iterator[_Member]:
     for info in file.infolist():
         mode = info.external_attr >> 16
         if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-            raise _Hostile(f"holds a link or device ({info.filename!r})")
+            raise _Hostile(f"contains a link or device ({info.filename!r})")
         if info.flag_bits & 1:
             raise _Hostile("is encrypted")
         if not info.is_dir():
@@ -140,24 +139,24 @@ def _of_tar(file: tarfile.TarFile, folder: Path) -> Iterator[_Member]:
         if info.isdir():
             continue
         if not info.isreg():
-            raise _Hostile(f"holds a link or device ({info.name!r})")
-        _inside(info.name)  # stricter than the filter, which takes leading slashes off
+            raise _Hostile(f"contains a link or device ({info.name!r})")
+        _inside(info.name)  # stricter than the filter, which strips leading slashes
         try:
             tarfile.data_filter(info, str(folder))
         except tarfile.FilterError as error:
-            raise _Hostile(f"holds what tar's data filter refuses ({error})") from error
+            raise _Hostile(f"contains a member that tar's data filter rejects ({error})") from error
         yield _Member(info.name, info.size, lambda i=info: _present(file.extractfile(i)))  # type: ignore[misc]
 
 
 def _check_count(number: int) -> None:
     if number > _MAX_MEMBERS:
-        raise _Hostile(f"holds more than {_MAX_MEMBERS:,} members")
+        raise _Hostile(f"contains more than {_MAX_MEMBERS:,} members")
 
 
 def _check_index(path: Path) -> None:
-    """See to it that the list of a zip file's members, which is read whole, is of a size to be read.
+    """Raise if a zip file's central directory, which is read whole, is too large.
 
-    Its size stands in the last record, or, where that says 2^32 - 1, in the ZIP64 record before it (APPNOTE 4.3).
+    Its size is in the end record or, if that states 2^32 - 1, in the ZIP64 end record before it (APPNOTE 4.3).
     """
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - (1 << 16) - 98))
@@ -167,7 +166,7 @@ def _check_index(path: Path) -> None:
     if size == 0xFFFFFFFF and at64 >= 0:
         (size,) = struct.unpack_from("<Q", tail, at64 + 40)
     if size > _MAX_INDEX:
-        raise _Hostile(f"has a list of members of {size:,} bytes")
+        raise _Hostile(f"has a central directory of {size:,} bytes")
 
 
 def _present(stream: IO[bytes] | None) -> IO[bytes]:
@@ -187,7 +186,7 @@ def _write(members: Iterator[_Member], folder: Path, limit: int, suffixes: tuple
         if suffixes is not None and path.suffix.lower() not in suffixes:
             continue
         if path in written:
-            raise _Hostile(f"holds {member.name!r} twice")
+            raise _Hostile(f"contains {member.name!r} twice")
         written[path] = None
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         with member.open() as source, (folder / path).open("xb") as target:
@@ -196,12 +195,12 @@ def _write(members: Iterator[_Member], folder: Path, limit: int, suffixes: tuple
 
 
 def _copy(source: IO[bytes], target: IO[bytes], member: _Member) -> None:
-    """Copy what the member's header promises, and no more: headers can lie."""
+    """Copy exactly as many bytes as the member's header states; headers can be wrong."""
     left = member.size
     while block := source.read(_CHUNK):
         left -= len(block)
         if left < 0:
-            raise _Hostile(f"holds more than its header says ({member.name!r})")
+            raise _Hostile(f"contains more than its header states ({member.name!r})")
         target.write(block)
     if left:
         raise ValueError(f"{member.name!r} is cut short")

@@ -1,4 +1,4 @@
-"""One process at a time."""
+"""Locks between processes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from srkd.files.atomic import writing
 
 @contextmanager
 def locked(folder: Path, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock of a folder, which is made if need be; others that want it wait, or with `wait=False` get False.
+    """Lock a folder, created if missing. If another process has the lock: wait, or with `wait=False` yield False.
 
-    The lock is a file `.lock`, which is made where it is missing and never written to.
+    The lock is a file `.lock`, which is created if missing and never written to.
 
     Raises:
-        SrkdError: the folder cannot be written to, or a symbolic link stands in the lock's place.
+        SrkdError: the folder cannot be written to, or `.lock` is a symbolic link.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Not through a link, which may be somebody's way to another file; not truncated, since it may be one.
+        # Not followed if a link, nor truncated: it may be, or lead to, another file of value.
         lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     with _held(lock, wait) as free:
         yield free
@@ -30,7 +30,7 @@ def locked(folder: Path, wait: bool = True) -> Iterator[bool]:
 
 @contextmanager
 def locked_itself(folder: Path) -> Iterator[bool]:
-    """Hold a lock on an existing folder without a file in it; False where another process has it."""
+    """Lock an existing folder without a lock file; yields False if another process has locked it."""
     with _held(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), wait=False) as free:
         yield free
 

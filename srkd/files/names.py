@@ -1,4 +1,4 @@
-"""Names that become a part of a path: of recipes, studies, variants, validation sets, suffixes of outputs."""
+"""Checks of names that become part of a path: recipes, studies, variants, validation sets, output suffixes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _LONGEST = 200  # bytes; file systems take 255, and suffixes and times are added
 
 
 def check_part(text: str, what: str) -> str:
-    """Check text that becomes a part of a file's name, and return it.
+    """Check text that becomes part of a file name, and return it.
 
     Raises:
-        SrkdError: a separator, a control character, or longer than file systems take; `what` says whose it is.
+        SrkdError: a separator, a control character, or a length that file systems reject; `what` names the text.
     """
     if "/" in text or "\\" in text or not text.isprintable():
         raise SrkdError(
@@ -20,7 +20,7 @@ def check_part(text: str, what: str) -> str:
         )
     if len(text.encode("utf-8", "surrogateescape")) > _LONGEST:
         raise SrkdError(
-            f'{what} "{printable_path(text[:20])}..." is longer than the {_LONGEST} bytes that a file name may have'
+            f'{what} "{printable_path(text[:20])}..." is longer than {_LONGEST} bytes, the limit for a file name'
         )
     return text
 
@@ -32,9 +32,9 @@ def check_name(text: str, what: str) -> str:
         'my student x2'
 
     Raises:
-        SrkdError: as `check_part`; nothing, or a dot at the beginning (`..` would leave the folder, `.x` be hidden).
+        SrkdError: as `check_part`; an empty name or a leading dot (`..` would leave the folder, `.x` be hidden).
     """
     check_part(text, what)
     if not text.strip() or text.startswith("."):
-        raise SrkdError(f'{what} "{text}" becomes a folder: give a name that is not empty and begins with no dot')
+        raise SrkdError(f'{what} "{text}" becomes a folder: give a non-empty name without a leading dot')
     return text

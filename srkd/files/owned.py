@@ -1,4 +1,4 @@
-"""Folders that srkd may empty: a marker in them lists what srkd wrote, and nothing else is ever removed."""
+"""Output folders that srkd may clear: a marker file lists what srkd wrote, and nothing else is ever removed."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _MEANING = "written by srkd, which may replace the files listed here and leaves 
 
 
 def claim(folder: Path) -> None:
-    """Make a folder for srkd's output, or check that it is one.
+    """Create a folder for srkd's output, or check that it is one.
 
     Raises:
-        SrkdError: it is there, is not empty and bears no marker of srkd's; or it cannot be written.
+        SrkdError: it exists, is not empty and has no marker of srkd; or it cannot be written.
     """
     if folder.exists() and not (folder / MARKER).is_file() and (found := _first(folder, ())):
-        where = f"{printable_path(folder)} is not empty and not of srkd ({printable_path(found)} is in it)"
+        where = f"{printable_path(folder)} is not empty and was not created by srkd ({printable_path(found)} is in it)"
         raise SrkdError(f"{where}; choose another folder")
     if not (folder / MARKER).is_file():
         _mark(folder, [])
 
 
 def reset_folder(folder: Path, names: Sequence[str]) -> Path:
-    """A folder that files of these names will be written to; those that srkd wrote before are gone.
+    """Remove the files that srkd wrote to a folder before, and mark `names` as its next ones; returns the folder.
 
     Raises:
-        SrkdError: something is in it that srkd did not write; or it cannot be written.
+        SrkdError: it contains a file that srkd did not write; or it cannot be written.
     """
     ours = _listed(folder)
     found = _first(folder, ours)
@@ -51,7 +51,7 @@ def _mark(folder: Path, names: Sequence[str]) -> None:
 
 
 def _listed(folder: Path) -> set[str]:
-    """Names in a folder's marker, of those that are one of a file in it, whatever somebody wrote there."""
+    """The names listed in a folder's marker, without any that would not be a file directly in the folder."""
     try:
         files = json.loads((folder / MARKER).read_bytes())["files"]
         return {name for name in files if name and name == Path(name).name and name != ".."}
@@ -60,7 +60,7 @@ def _listed(folder: Path) -> set[str]:
 
 
 def _first(folder: Path, known: Iterable[str]) -> str | None:
-    """The name of the first entry that is neither known nor a lock, a marker or an unfinished file."""
+    """The name of the first entry that is not in `known`, nor a lock, a marker or an unfinished file."""
     if not folder.exists():
         return None
     with writing(folder):

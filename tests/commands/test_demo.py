@@ -90,7 +90,7 @@ def test_folders_of_the_user_are_not_touched(name: str, teacher: str, tmp_path: 
     out = tmp_path / "mine"
     (out / name).mkdir(parents=True)
     (out / name / "wedding.jpg").write_bytes(b"precious")
-    with pytest.raises(SrkdError, match="not empty and not of srkd"):
+    with pytest.raises(SrkdError, match="not empty and was not created by srkd"):
         demo.run(None, out, SMALL)
     assert [path.relative_to(out).as_posix() for path in sorted(out.rglob("*"))] == [name, f"{name}/wedding.jpg"]
 

@@ -123,7 +123,7 @@ def test_a_login_page_is_neither_recorded_nor_kept(tiny: Path, tmp_path: Path) -
     archive = tmp_path / "web" / "Tiny.tar.gz"
     true = archive.read_bytes()
     archive.write_bytes(b"<!doctype html><title>Welcome to the hotel</title>")
-    with pytest.raises(SrkdError, match=r"Tiny\.tar\.gz: a damaged archive.*it is a web page: .*; it was removed"):
+    with pytest.raises(SrkdError, match=r"Tiny\.tar\.gz: a damaged or unsupported archive.*it is a web page: .*; it was removed"):
         manifests.locate("Tiny", "train")
     assert [p.name for p in (tmp_path / "cache" / "datasets").rglob("*") if p.is_file()] == [".lock"]
     archive.write_bytes(true)

@@ -47,7 +47,7 @@ def test_helpers_and_permissions(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "b").stat().st_mode) == 0o666 & ~mask
 
 
-def test_full_disk_is_said_in_words(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match=r"cannot write .*a\.txt: the disk is full"), atomic_path(tmp_path / "a.txt"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert os.listdir(tmp_path) == []
@@ -58,7 +58,7 @@ def test_other_errors_of_the_block_keep_their_type(tmp_path: Path) -> None:
         (tmp_path / "missing").read_bytes()
 
 
-def test_impossible_places_are_said_in_words(tmp_path: Path) -> None:
+def test_unwritable_paths_are_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
     with pytest.raises(SrkdError, match="is a file, not a folder"):
@@ -69,7 +69,7 @@ def test_impossible_places_are_said_in_words(tmp_path: Path) -> None:
         write_text("/proc/a.txt", "y")
 
 
-def test_shown_survives_names_that_are_not_utf8() -> None:
+def test_printable_path_handles_names_that_are_not_utf8() -> None:
     assert printable_path(Path(os.fsdecode(b"a\xff.png"))) == "a\\xff.png"
     printable_path(Path(os.fsdecode(b"\xff"))).encode()
     assert printable_path("é 東\na\x1b[31m.png") == "é 東\\na\\x1b[31m.png"
@@ -90,7 +90,7 @@ def test_interrupt_leaves_no_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_what_a_killed_process_left_goes_and_what_another_is_writing_stays(tmp_path: Path) -> None:
+def test_files_of_a_killed_process_are_removed_and_those_in_use_stay(tmp_path: Path) -> None:
     code = (
         "import sys, time; from srkd.files.atomic import atomic_path\n"
         "with atomic_path(sys.argv[1]) as path:\n"
@@ -103,7 +103,7 @@ def test_what_a_killed_process_left_goes_and_what_another_is_writing_stays(tmp_p
         if end is not None:
             child.send_signal(end)
             child.communicate()
-    # The second child removed what the first had left; this process leaves alone what the second holds.
+    # The second child removed the leftovers of the first; this process keeps what the second has locked.
     write_text(tmp_path / "a" / "y.txt", "whole")
     assert len(list((tmp_path / "a").glob(".part-*"))) == 1
     child.kill()

@@ -24,7 +24,7 @@ def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_path_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "srkd"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
@@ -68,17 +68,17 @@ def _full(prefix: str) -> str:
     raise OSError(28, "No space left on device")
 
 
-def test_a_cache_that_everybody_may_write_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_world_writable_cache_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shared = tmp_path / "shared"
     shared.mkdir()
     monkeypatch.setenv("SRKD_CACHE", str(shared))
     shared.chmod(0o777)
     assert cache_folder() != shared
-    shared.chmod(0o1777)  # as /tmp: everybody may add, nobody may change what others added
+    shared.chmod(0o1777)  # as /tmp: every user may add files, none may change those of others
     assert cache_folder() == shared
 
 
-def test_what_everybody_may_write_is_not_trusted(tmp_path: Path) -> None:
+def test_world_writable_files_are_not_trusted(tmp_path: Path) -> None:
     file = tmp_path / "a" / "file"
     file.parent.mkdir()
     file.write_text("x")
@@ -101,7 +101,7 @@ def test_what_everybody_may_write_is_not_trusted(tmp_path: Path) -> None:
 
 
 @needs_root
-def test_what_belongs_to_others_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_other_users_are_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "cache" / "srkd" / "file"
     file.parent.mkdir(parents=True)
     file.write_text("x")
@@ -114,7 +114,7 @@ def test_what_belongs_to_others_is_not_trusted(tmp_path: Path, monkeypatch: pyte
     assert cache_folder() == file.parent and trusted(file)
 
 
-def test_samples_tell_damaged_files(tmp_path: Path) -> None:
+def test_sampled_checksums_detect_damaged_files(tmp_path: Path) -> None:
     for size in (0, 1000, 5_000_000):
         path = tmp_path / "file"
         whole = os.urandom(size)
@@ -128,7 +128,7 @@ def test_samples_tell_damaged_files(tmp_path: Path) -> None:
             assert sampled_sha256(path) != digest
 
 
-# Run once as the user that may read this environment, so that all is imported, and then as one without a name.
+# Run once as the user that can read this environment, so that everything is imported, then as a user without a name.
 TWICE = """
 import os, sys
 from srkd.cli.main import main

@@ -25,8 +25,8 @@ class Server:
     content: bytes = CONTENT
     etag: str | None = '"one"'
     ranges: bool = True
-    cut: list[int] = field(default_factory=list)  # bytes after which each next answer breaks off
-    codes: list[int] = field(default_factory=list)  # answers given first
+    cut: list[int] = field(default_factory=list)  # bytes after which each next response breaks off
+    codes: list[int] = field(default_factory=list)  # status codes returned first
     asked: list[str | None] = field(default_factory=list)
     port: int = 0
     shift: int = 0
@@ -68,7 +68,7 @@ class Server:
         request.end_headers()
         if self.cut:
             body = body[: self.cut.pop(0)]
-        with suppress(ConnectionError):  # the other side may have heard enough
+        with suppress(ConnectionError):  # the client may have closed the connection
             request.wfile.write(body)
 
 
@@ -106,13 +106,13 @@ def test_a_plain_download_with_progress(server: Server, tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "x").iterdir()] == ["data.bin"]
 
 
-def test_a_broken_connection_is_gone_on_with(server: Server, tmp_path: Path) -> None:
+def test_a_broken_connection_is_resumed(server: Server, tmp_path: Path) -> None:
     server.cut = [300_000, 100_000]
     assert fetch(server, tmp_path / "data.bin") == SHA256
     assert server.asked == [None, "bytes=300000-", "bytes=400000-"]
 
 
-def test_another_run_goes_on_too(server: Server, tmp_path: Path) -> None:
+def test_another_run_resumes_too(server: Server, tmp_path: Path) -> None:
     server.cut = [1000]
     with pytest.raises(
         SrkdError, match="ended after 1000 of 768000 bytes, and 1 tries did not help; 1000 bytes are kept"
@@ -123,7 +123,7 @@ def test_another_run_goes_on_too(server: Server, tmp_path: Path) -> None:
     assert server.asked == [None, "bytes=1000-"]
 
 
-def test_what_changed_on_the_server_is_not_glued_together(server: Server, tmp_path: Path) -> None:
+def test_a_file_that_changed_on_the_server_starts_again(server: Server, tmp_path: Path) -> None:
     server.cut = [1000]
     with pytest.raises(SrkdError):
         fetch(server, tmp_path / "data.bin", tries=1)
@@ -138,13 +138,13 @@ def test_servers_that_cannot_resume(server: Server, tmp_path: Path, etag: str | 
     assert fetch(server, tmp_path / "data.bin") == SHA256
 
 
-def test_a_wrong_part_is_thrown_away(server: Server, tmp_path: Path) -> None:
+def test_a_wrong_range_is_discarded(server: Server, tmp_path: Path) -> None:
     server.cut, server.shift = [1000], 7
     assert fetch(server, tmp_path / "data.bin") == SHA256
     assert server.asked == [None, "bytes=1000-", None]
 
 
-def test_a_partial_file_that_is_already_all(server: Server, tmp_path: Path) -> None:
+def test_a_partial_file_that_is_complete(server: Server, tmp_path: Path) -> None:
     server.cut = [1000]
     with pytest.raises(SrkdError):
         fetch(server, tmp_path / "data.bin", tries=1)
@@ -153,11 +153,11 @@ def test_a_partial_file_that_is_already_all(server: Server, tmp_path: Path) -> N
     assert (tmp_path / "data.bin").read_bytes() == CONTENT[:1000]
 
 
-def test_errors_that_pass_and_errors_that_stay(server: Server, tmp_path: Path) -> None:
+def test_temporary_and_permanent_errors(server: Server, tmp_path: Path) -> None:
     server.codes = [503, 429]
     assert fetch(server, tmp_path / "data.bin") == SHA256
     server.codes = [404]
-    with pytest.raises(SrkdError, match="the server says 404"):
+    with pytest.raises(SrkdError, match="the server returned 404"):
         fetch(server, tmp_path / "b")
     server.codes = [500] * 9
     with pytest.raises(SrkdError, match=r"500 .*, and 3 tries did not help"):
@@ -165,13 +165,13 @@ def test_errors_that_pass_and_errors_that_stay(server: Server, tmp_path: Path) -
     assert len(server.codes) == 6
 
 
-def test_a_wrong_checksum_is_refused_and_removed(server: Server, tmp_path: Path) -> None:
+def test_a_wrong_checksum_raises_and_removes_the_file(server: Server, tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match=f"sha256 is {SHA256}, but it should be 0000"):
         fetch(server, tmp_path / "data.bin", sha256="0" * 64)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_work(tmp_path: Path) -> None:
+def test_bad_addresses_and_folders(tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match="not an http or https address"):
         download("file:///etc/passwd", tmp_path / "a")
     with pytest.raises(SrkdError, match="the connection failed"):
@@ -187,7 +187,7 @@ def test_what_cannot_work(tmp_path: Path) -> None:
         ("", "the server sends more than 100,000 bytes"),
         ("no number", "the server sends more than 100,000 bytes"),
         ("-5", "the server sends more than 100,000 bytes"),
-        ("768000", "the server announces 768,000 bytes, and 100,000 is what there may be"),
+        ("768000", "the server announces 768,000 bytes, more than the limit of 100,000"),
         ("99999999999999999999", "the server announces 99,999,999,999,999,999,999 bytes"),
     ],
 )
@@ -198,26 +198,26 @@ def test_endless_bodies_are_cut_off(server: Server, tmp_path: Path, length: str,
     assert list(tmp_path.iterdir()) == [] and len(server.asked) == 1
 
 
-def test_bodies_without_a_length_are_taken_up_to_the_limit(server: Server, tmp_path: Path) -> None:
+def test_bodies_without_a_length_are_received_up_to_the_limit(server: Server, tmp_path: Path) -> None:
     server.length = ""
     assert fetch(server, tmp_path / "data.bin") == SHA256
 
 
-def test_a_file_that_the_disk_cannot_hold_is_not_begun(
+def test_a_file_larger_than_the_free_space_is_not_started(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(SrkdError, match="768,000 bytes are missing, and the disk has 1,000"):
+    with pytest.raises(SrkdError, match="768,000 bytes are needed, and the disk has 1,000"):
         fetch(server, tmp_path / "data.bin")
 
 
-def test_http_is_taken_only_where_a_checksum_vouches_for_it(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(SrkdError, match="http may be altered on its way"):
+def test_http_needs_a_checksum(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(SrkdError, match="http downloads may be altered in transit"):
         download("http://example.org/data.bin", tmp_path / "a")
     check_address("http://example.org/data.bin", SHA256)
     check_address("https://example.org/data.bin", None)
     server.redirect = "http://example.org/data.bin"
-    with pytest.raises(SrkdError, match=r"^http://example.org/data.bin: what comes by http may be altered"):
+    with pytest.raises(SrkdError, match=r"^http://example.org/data.bin: http downloads may be altered"):
         fetch(server, tmp_path / "a", sha256=None)
     server.redirect = "file:///etc/passwd"
     with pytest.raises(SrkdError):

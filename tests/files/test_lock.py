@@ -8,7 +8,7 @@ from srkd.errors import SrkdError
 from srkd.files.lock import locked, locked_itself
 
 
-def test_a_link_in_the_place_of_the_lock_is_refused_and_its_target_kept(tmp_path: Path) -> None:
+def test_a_link_as_lock_file_raises_and_keeps_its_target(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("precious")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / ".lock").symlink_to(tmp_path / "mine.txt")
@@ -17,14 +17,14 @@ def test_a_link_in_the_place_of_the_lock_is_refused_and_its_target_kept(tmp_path
     assert (tmp_path / "mine.txt").read_text() == "precious"
 
 
-def test_a_file_in_the_place_of_the_lock_keeps_what_it_holds(tmp_path: Path) -> None:
+def test_an_existing_lock_file_keeps_its_content(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text("precious")
     with locked(tmp_path) as free:
         assert free
     assert (tmp_path / ".lock").read_text() == "precious"
 
 
-def test_one_at_a_time(tmp_path: Path) -> None:
+def test_one_process_at_a_time(tmp_path: Path) -> None:
     with locked(tmp_path), locked(tmp_path, wait=False) as free, locked_itself(tmp_path) as itself:
         assert not free and itself
         with locked_itself(tmp_path) as twice:

@@ -12,7 +12,7 @@ def test_ordinary_names_pass(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a/b", "/etc/x", "..\\x", "a\nb", "a\x1b[2J", "a\0b", "x" * 201, "\u202egnp"])
-def test_what_is_no_part_of_a_file_name(name: str) -> None:
+def test_text_that_cannot_be_part_of_a_file_name(name: str) -> None:
     for check in (check_name, check_part):
         with pytest.raises(SrkdError) as error:
             check(name, "name")
@@ -20,7 +20,7 @@ def test_what_is_no_part_of_a_file_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", " ", ".", "..", ".git"])
-def test_what_is_no_name_of_a_folder(name: str) -> None:
-    with pytest.raises(SrkdError, match="begins with no dot"):
+def test_text_that_cannot_name_a_folder(name: str) -> None:
+    with pytest.raises(SrkdError, match="without a leading dot"):
         check_name(name, "name")
     assert check_part(name, "suffix") == name

@@ -8,7 +8,7 @@ from srkd.errors import SrkdError
 from srkd.files.owned import MARKER, claim, reset_folder
 
 
-def test_a_folder_of_the_users_is_not_claimed(tmp_path: Path) -> None:
+def test_a_folder_of_the_user_is_not_claimed(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("x")
     with pytest.raises(SrkdError, match=r"thesis\.tex is in it"):
         claim(tmp_path)
@@ -16,7 +16,7 @@ def test_a_folder_of_the_users_is_not_claimed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [True, False])
-def test_a_new_or_empty_folder_is_claimed_once_for_all(made: bool, tmp_path: Path) -> None:
+def test_a_new_or_empty_folder_is_claimed_permanently(made: bool, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     if made:
         folder.mkdir()

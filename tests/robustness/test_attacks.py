@@ -83,7 +83,7 @@ def test_demo_leaves_the_users_folders(folder: Path, capsys: pytest.CaptureFixtu
         (folder / "mine" / name).mkdir(parents=True)
         (folder / "mine" / name / "wedding.jpg").write_bytes(b"precious")
     before = contents(folder)
-    assert "not empty and not of srkd" in rejected(["demo", "-o", "mine", "--quick"], capsys)
+    assert "not empty and was not created by srkd" in rejected(["demo", "-o", "mine", "--quick"], capsys)
     assert contents(folder) == before
 
 
