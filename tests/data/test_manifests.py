@@ -123,7 +123,8 @@ def test_a_login_page_is_neither_recorded_nor_kept(tiny: Path, tmp_path: Path) -
     archive = tmp_path / "web" / "Tiny.tar.gz"
     true = archive.read_bytes()
     archive.write_bytes(b"<!doctype html><title>Welcome to the hotel</title>")
-    with pytest.raises(SrkdError, match=r"Tiny\.tar\.gz: a damaged or unsupported archive.*it is a web page: .*; it was removed"):
+    message = r"Tiny\.tar\.gz: a damaged or unsupported archive.*it is a web page: .*; it was removed"
+    with pytest.raises(SrkdError, match=message):
         manifests.locate("Tiny", "train")
     assert [p.name for p in (tmp_path / "cache" / "datasets").rglob("*") if p.is_file()] == [".lock"]
     archive.write_bytes(true)
@@ -146,7 +147,7 @@ def test_an_archive_placed_by_the_user_is_kept(tiny: Path, tmp_path: Path) -> No
     own = tmp_path / "cache" / "datasets" / "archives" / "Tiny.tar.gz"
     own.parent.mkdir(parents=True)
     own.write_bytes(b"no archive")
-    with pytest.raises(SrkdError, match=r"damaged archive.*; remove it and try again"):
+    with pytest.raises(SrkdError, match=r"damaged or unsupported archive.*; remove it and try again"):
         manifests.locate("Tiny", "train")
     assert own.read_bytes() == b"no archive"
     (tmp_path / "web" / "Tiny.tar.gz").rename(own)
