@@ -46,6 +46,6 @@ def run(args: argparse.Namespace) -> int:
     )
     result = export(Model.load(args.model), Path(args.output), options, tell)
     print(tables.as_json(result.rows, COLUMNS) if args.json else result.text())
-    if result.refused:
-        raise PartialFailure(f"{len(result.refused)} of {len(result.files)} files were refused; the table says why")
+    if result.rejected:
+        raise PartialFailure(f"{len(result.rejected)} of {len(result.files)} files were refused; the table says why")
     return 0

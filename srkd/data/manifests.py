@@ -344,8 +344,7 @@ def files_of(root: str, recursive: bool = False) -> list[Path]:
     if root.endswith(".lmdb") or (Path(root) / "data.mdb").is_file():
         raise SrkdError(
             f"{printable_path(root)}: srkd reads image files and not LMDB: give the folder of images that the LMDB was "
-            "made from "
-            "(decoded images are kept in srkd's own cache, which is as fast)"
+            "made from (decoded images are kept in srkd's own cache, which is as fast)"
         )
     if Path(root).is_dir():
         return list_images(root, recursive)

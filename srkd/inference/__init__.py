@@ -1,1 +1,1 @@
-"""What runs after training: images through a trained network, any size, in bounded memory."""
+"""Inference: images of any size through a trained network, in bounded memory; export, quantisation and pruning."""

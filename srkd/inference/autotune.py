@@ -1,4 +1,4 @@
-"""The fastest runtime and precision that is good enough: measured once for a model and a machine, then cached."""
+"""Chooses the fastest runtime and precision of sufficient accuracy, measured once per model and machine."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Say = Callable[[str], None]
 Backend = tuple[str, str]
 PRECISIONS = ("fp32", "bf16", "int8")
 EXACT: Backend = ("torch", "fp32")
-_CLOSE = 45.0  # dB to fp32, over all images
+_MIN_PSNR = 45.0  # dB to fp32, over all images
 _SIDE, _SECONDS = 256, 0.5
 _SMALL_SIDE, _FEWEST = 64, 2
 _CALIBRATION_SECONDS = 20.0
@@ -40,10 +40,10 @@ _CALIBRATION_SECONDS = 20.0
 
 @dataclass(frozen=True)
 class BackendSpec:
-    """A runtime and a precision, None being any; and the dB that reduced precision may lose on calibration images.
+    """A runtime and a precision (None: any), and the dB that reduced precision may lose on calibration images.
 
     Raises:
-        SrkdError: names that there are not, or that do not go together.
+        SrkdError: an unknown name, or a precision that the runtime does not have.
     """
 
     runtime: str | None = None
@@ -61,27 +61,27 @@ class BackendSpec:
 
 
 def engine_for(model: Model, spec: BackendSpec, say: Say = lambda line: None) -> Engine | None:
-    """The engine for a wish, guarded against broken answers; None where it is the network itself (torch fp32).
+    """The engine for `spec`, with a fallback for invalid output; None if it is the network itself (torch fp32).
 
-    Where the wish leaves something open, each possibility is measured unless that has been done here, and the fastest
-    is taken that loses at most `max_drop` and stays within 45 dB of fp32. int8 comes last, and which layers it must
-    keep in higher precision is looked for only where it would be the fastest with none. ONNX Runtime is measured where
-    it is named, or where OpenVINO, which was faster wherever both were tried, is not installed.
+    If `spec` leaves the runtime or precision open, each candidate not measured on this machine before is measured. The
+    fastest is chosen that loses at most `max_drop` dB and has a PSNR to fp32 of at least 45 dB. int8 comes last, and
+    its sensitive layers are searched for only if it would be the fastest with all layers quantised. ONNX Runtime is
+    measured only if `spec` names it or OpenVINO, which was faster wherever both were measured, is not installed.
 
     Raises:
-        SrkdError: a runtime that is not installed (with the command); nothing of what is wished for takes this network,
-            or all of it loses too much.
+        SrkdError: a runtime that is not installed (with the command that installs it); no candidate can run this
+            network, or each loses too much.
     """
     if spec.runtime is not None:
         backends.check_installed(spec.runtime)
-    shop = Autotuner(model, spec.max_drop, say)
+    tuner = Autotuner(model, spec.max_drop, say)
     available = [backend for backend in _candidates(model, spec) if spec.fits(backend)]
     if not available:
-        raise SrkdError(f"no runtime here has {spec.precision}: pip install 'srkd[deploy]'")
+        raise SrkdError(f"no installed runtime has {spec.precision}: pip install 'srkd[deploy]'")
     rows: list[Row] = []
     for backend in available if available != [EXACT] else []:
         to_beat = min((row["ms"] for row in rows if row["good"]), default=None)
-        rows.append(shop.measured(backend, len(available) == 1, to_beat))
+        rows.append(tuner.measured(backend, len(available) == 1, to_beat))
     good = [row for row in rows if row["good"]]
     if rows and not good:
         reasons = "; ".join(dict.fromkeys(row["why"] for row in rows))
@@ -89,17 +89,17 @@ def engine_for(model: Model, spec: BackendSpec, say: Say = lambda line: None) ->
     if not rows:
         return None
     best = min(good, key=lambda row: row["ms"])
-    say(f"{best['runtime']} {best['precision']}: " + ", ".join(_told(row) for row in rows))
+    say(f"{best['runtime']} {best['precision']}: " + ", ".join(_describe(row) for row in rows))
     backend = (best["runtime"], best["precision"])
     if backend == EXACT:
         return None
-    return Fp32FallbackEngine(shop.engine(backend), lambda: backends.open_engine(model, *EXACT), say)
+    return Fp32FallbackEngine(tuner.engine(backend), lambda: backends.open_engine(model, *EXACT), say)
 
 
 def cached_engine(model: Model, say: Say = lambda line: None) -> Engine | None:
-    """As `engine_for` any runtime and precision, where all that needs no measuring; else None, the network itself."""
-    shop = Autotuner(model, BackendSpec().max_drop, say)
-    known = all(shop.known(backend) for backend in _candidates(model, BackendSpec()))
+    """As `engine_for` with an open `BackendSpec`, if all candidates were measured before; else None."""
+    tuner = Autotuner(model, BackendSpec().max_drop, say)
+    known = all(tuner.known(backend) for backend in _candidates(model, BackendSpec()))
     return engine_for(model, BackendSpec(), say) if known else None
 
 
@@ -109,17 +109,17 @@ def _candidates(model: Model, spec: BackendSpec) -> list[Backend]:
     return [backend for backend in available if not (spare and backend[0] == "onnxruntime")]
 
 
-def _refused(backend: Backend, why: str, **more: bool) -> Row:
+def _rejected(backend: Backend, why: str, **more: bool) -> Row:
     return {"runtime": backend[0], "precision": backend[1], "ms": None, "good": False, "why": why, **more}
 
 
-def _told(row: Row) -> str:
+def _describe(row: Row) -> str:
     name = f"{row['runtime']} {row['precision']}"
     return f"{name} {row['ms']:.1f} ms" if row["good"] else f"{name} not ({row['why']})"
 
 
-def _kept(path: Path) -> dict[str, Any]:
-    """What a JSON file of the cache holds by name, each a mapping; nothing where it is damaged or may be another's."""
+def _read_cached(path: Path) -> dict[str, Any]:
+    """The {name: mapping} of a JSON file in the cache; empty if it is damaged or another user may have written it."""
     with suppress(OSError, ValueError):
         found = json.loads(path.read_bytes()) if trusted(path.parent, path) else {}
         if isinstance(found, dict) and all(isinstance(row, dict) for row in found.values()):
@@ -128,23 +128,23 @@ def _kept(path: Path) -> dict[str, Any]:
 
 
 class Autotuner:
-    """Makes engines of a model, measures them, and keeps both in the cache folder for the next time."""
+    """Builds engines of a model, measures them, and caches both."""
 
     def __init__(self, model: Model, max_drop: float, say: Say) -> None:
         self._model, self._max_drop, self._say = model, max_drop, say
         self._folder = cache_place("runtimes", fingerprint(model))
         self._facts = facts(model.name, model.scale, model.multiple, None, model.meta, model.minimum)
-        self._rows: dict[str, Row] = _kept(self._folder / "measured.json")
+        self._rows: dict[str, Row] = _read_cached(self._folder / "measured.json")
 
     def known(self, backend: Backend, among_others: bool = True) -> bool:
-        """Whether a way was measured; alone, not if it was left when another turned out to be faster."""
+        """Whether a backend was measured; with `among_others`, also if only as slower than another one."""
         row = self._rows.get(self._name(backend))
         return row is not None and (among_others or not row.get("left"))
 
     def measured(self, backend: Backend, named: bool, to_beat: float | None) -> Row:
-        """What was measured of a way, now or before; one that cannot do it is not good, and an error if it was `named`.
+        """The measurement of a backend, now or before; a failure is recorded as not good, or raised if `named`.
 
-        `to_beat` is the ms of the fastest good one among others, if any: int8 that is slower is left at that.
+        `to_beat` is the time in ms of the fastest good backend so far, if any: slower int8 is not measured further.
         """
         if not self.known(backend, to_beat is not None):
             self._say(f"measuring {' '.join(backend)} for {self._model.name}, once on this machine")
@@ -153,8 +153,8 @@ class Autotuner:
             except SrkdError as error:
                 if named:
                     raise
-                self._rows[self._name(backend)] = _refused(backend, str(error))
-            with suppress(SrkdError, OSError):  # a cache that cannot be written to is not worth failing for
+                self._rows[self._name(backend)] = _rejected(backend, str(error))
+            with suppress(SrkdError, OSError):  # an unwritable cache is no reason to fail
                 write_json(self._folder / "measured.json", self._rows)
         return self._rows[self._name(backend)]
 
@@ -162,11 +162,11 @@ class Autotuner:
         return f"{backend[0]}-{backend[1]}" + (f"-{self._max_drop:g}" if backend[1] == "int8" else "")
 
     def _slower(self, backend: Backend, to_beat: float | None) -> Row | None:
-        """The row of int8 that is too slow even with all layers in it; None for what is still to be measured."""
+        """The row of int8 that is too slow even with all layers quantised; None if the full measurement is needed."""
         if backend[1] != "int8" or to_beat is None or self._stored(backend).is_file():
             return None
         ms = self._ms(backends.open_engine(self._model, *backend, calibration=self._images.inputs))
-        return None if ms < to_beat else _refused(backend, f"{ms:.1f} ms, no faster", left=True)
+        return None if ms < to_beat else _rejected(backend, f"{ms:.1f} ms, no faster", left=True)
 
     def _measure(self, backend: Backend) -> Row:
         engine = self.engine(backend)
@@ -174,7 +174,7 @@ class Autotuner:
         predictions = self._images.predictions(engine)
         drop = self._images.pooled_psnr(self._exact) - self._images.pooled_psnr(predictions)
         lowest, _ = closeness([np.concatenate(predictions, None)], [np.concatenate(self._exact, None)])
-        good = backend == EXACT or (drop <= self._max_drop and lowest >= _CLOSE)
+        good = backend == EXACT or (drop <= self._max_drop and lowest >= _MIN_PSNR)
         why = f"loses {drop:.3f} dB, {lowest:.1f} dB from fp32"
         row = {"runtime": backend[0], "precision": backend[1], "ms": round(self._ms(engine), 2)}
         return row | {"drop": round(drop, 4), "good": good, "why": why}
@@ -210,7 +210,7 @@ class Autotuner:
         return backends.open_engine(self._model, *EXACT)
 
     def engine(self, backend: Backend) -> Engine:
-        """The engine of a way, from the cache folder where it has been made before."""
+        """The engine of a backend, from the cache if it was built before."""
         runtime, precision = backend
         if runtime == "torch":
             return backends.open_engine(self._model, runtime, precision)
@@ -218,29 +218,29 @@ class Autotuner:
         if self._intact(path):
             with suppress(SrkdError):
                 return backends.open_file(path, precision)
-        own = self._made(runtime, precision)
+        converted = self._build(runtime, precision)
         with suppress(SrkdError, OSError):
-            backends.save(own, runtime, path)
+            backends.save(converted, runtime, path)
             write_json(path.with_suffix(".json"), {"sha256": {f.name: file_sha256(f) for f in self._files(path)}})
-        return backends.wrap(own, runtime, precision, self._facts)
+        return backends.wrap(converted, runtime, precision, self._facts)
 
     def _files(self, path: Path) -> list[Path]:
         """The files of a stored engine: an .onnx, or an .xml and its .bin."""
         return [f for f in (path, path.with_suffix(".bin")) if f.is_file()]
 
     def _intact(self, path: Path) -> bool:
-        """Whether a stored engine is there, nobody else's, and what was written; it is run, so all of it is read."""
+        """Whether a stored engine is trusted and matches its checksums; it is executed, so all files are read."""
         files, note = self._files(path), path.with_suffix(".json")
         if not trusted(path.parent, path, note, *files):
             return False
-        return _kept(note).get("sha256") == {file.name: file_sha256(file) for file in files}
+        return _read_cached(note).get("sha256") == {file.name: file_sha256(file) for file in files}
 
     def _stored(self, backend: Backend) -> Path:
         runtime, precision = backend
-        kind = self._name(backend) if precision == "int8" else runtime  # bf16 is of the fp32 file
+        kind = self._name(backend) if precision == "int8" else runtime  # bf16 runs the fp32 file
         return self._folder / f"{kind}{backends.SUFFIXES[runtime]}"
 
-    def _made(self, runtime: str, precision: str) -> Any:
+    def _build(self, runtime: str, precision: str) -> Any:
         graph = graph_of(self._model.network)
         if precision == "int8":
             found = quantise(graph, runtime, self._facts, self._images, self._max_drop, self._say)

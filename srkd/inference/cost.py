@@ -1,4 +1,4 @@
-"""What a network costs: parameters, multiply-adds, time. Measured on the network itself, not looked up."""
+"""Cost of a network: parameters, multiply-adds, latency, measured on the network itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PROBE = 64
 
 
 def parameters(network: nn.Module) -> int:
-    """Number of trained values."""
+    """Number of parameters."""
     return sum(p.numel() for p in network.parameters())
 
 
@@ -38,7 +38,7 @@ def latency_ms(network: nn.Module, height: int = 256, width: int = 256, seconds:
 
     Args:
         height, width: input size in pixels.
-        seconds: how long to measure, after one warm-up pass; at least three passes are made.
+        seconds: how long to measure, after one warm-up pass; at least three passes are timed.
     """
     device = device_of(network)
     x = torch.rand(1, 3, height, width, device=device).to(memory_format=torch.channels_last)
@@ -46,17 +46,17 @@ def latency_ms(network: nn.Module, height: int = 256, width: int = 256, seconds:
     times: list[float] = []
     while len(times) < 3 or sum(times) < seconds:
         _wait(device)
-        began = time.perf_counter()
+        start = time.perf_counter()
         network(x)
         _wait(device)
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - start)
     return statistics.median(times) * 1000
 
 
 def median_ms(function: Callable[[], object], seconds: float) -> float:
-    """Median milliseconds of a call, after two that are not counted; at least three are.
+    """Median milliseconds of a call over `seconds`, after two warm-up calls; at least three calls are timed.
 
-    Of a call that takes more than all of `seconds` the third is the answer.
+    If one call takes more than `seconds`, only one is timed, after the two warm-up calls.
     """
     function()
     fewest = 1 if _timed(function) > seconds else 3
@@ -67,9 +67,9 @@ def median_ms(function: Callable[[], object], seconds: float) -> float:
 
 
 def _timed(function: Callable[[], object]) -> float:
-    began = time.perf_counter()
+    start = time.perf_counter()
     function()
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 def _wait(device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""A trained network as files for other runtimes, each run and compared with torch before it is kept."""
+"""Export of a trained network to ONNX and OpenVINO; each file is run and compared with torch before it is kept."""
 
 from __future__ import annotations
 
@@ -41,21 +41,24 @@ COLUMNS = [
     "MB",
     "kept",
 ]
-TARGETS = {"onnx": "onnxruntime", "openvino": "openvino"}  # each to the runtime that runs it
+TARGETS = {"onnx": "onnxruntime", "openvino": "openvino"}  # target: the runtime that runs it
 PRECISIONS = ("fp32", "int8")
 _LATENCY_SIDE = 256
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What is to be exported, and what it is measured by.
+    """What to export, and how to verify it.
 
     Args:
-        targets: of `TARGETS`; precisions: of `PRECISIONS`.
-        uint8: the files take and give uint8 NHWC, scaling and clamp inside; else float32 NCHW in [0, 1].
-        data: the evaluation set, by default one to choose by and not to report on.
-        calibration: what int8 is calibrated on, and how many images of it (None: all).
-        max_drop: dB that int8 may lose on the evaluation set; a file that loses more is refused.
+        targets: keys of `TARGETS`.
+        precisions: of `PRECISIONS`.
+        uint8: input and output are uint8 NHWC, with scaling and clamp in the graph; else float32 NCHW in [0, 1].
+        data: the evaluation set; the default is for model selection, not for reporting.
+        calibration: the image set for int8 calibration.
+        calibration_count: how many of its images are used (None: all).
+        max_drop: dB of PSNR that int8 may lose on the evaluation set; a file that loses more is rejected.
+        seconds: how long to measure the latency of each file.
     """
 
     targets: Sequence[str] = ("onnx", "openvino")
@@ -78,32 +81,32 @@ class ExportOptions:
 
 @dataclass
 class Exported:
-    """The verified table, a row of `COLUMNS` a file, and for int8 the tables that layers were kept by."""
+    """The verification table, one row of `COLUMNS` per file, and the layer sensitivity tables of int8 files."""
 
     rows: list[Row]
     sensitivity: dict[str, list[Row]]
 
     @property
     def files(self) -> list[Row]:
-        """The rows of files, written or refused: neither torch nor what is only there to compare with."""
+        """The rows of files, written or rejected, without the reference and comparison rows."""
         return [row for row in self.rows[1:] if row["file"].endswith(tuple(backends.SUFFIXES.values()))]
 
     @property
-    def refused(self) -> list[Row]:
-        """The rows of files that were not written because they are not good enough."""
+    def rejected(self) -> list[Row]:
+        """The rows of files that were not written because they failed the verification."""
         return [row for row in self.files if row["kept"] != "yes"]
 
     def text(self) -> str:
-        below = (f"{name}\n{tables.text(rows, SENSITIVITY_COLUMNS)}" for name, rows in self.sensitivity.items())
-        return "\n\n".join([tables.text(self.rows, COLUMNS), *below])
+        sensitivity = (f"{name}\n{tables.text(rows, SENSITIVITY_COLUMNS)}" for name, rows in self.sensitivity.items())
+        return "\n\n".join([tables.text(self.rows, COLUMNS), *sensitivity])
 
 
 def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda line: None) -> Exported:
     """Write `<model>.onnx`, `<model>.xml` with its .bin, and the same with `_int8`, plus export.md and export.json.
 
-    A file appears when it has been read back, run on every image of the evaluation set and found good enough; what is
-    not, or cannot be made because a runtime lacks an operator (named), stays out, and its row says why. Each carries
-    name, scale, colour, halo, licence and lineage.
+    A file is kept only after it has been read back, run on every image of the evaluation set and accepted. The row of
+    a file that was rejected, or could not be exported because a runtime lacks an operator (named), states the reason.
+    Each file carries name, scale, colour, halo, licence and lineage in its metadata.
 
     Raises:
         SrkdError: a runtime's package is missing, too few calibration images, as `evaluation_images`, or the folder
@@ -114,10 +117,10 @@ def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda
     calibration = None
     if "int8" in options.precisions:
         calibration = calibration_images(model.scale, options.calibration, options.calibration_count)
-    judge = _Judge(model, options)
+    verifier = _Verifier(model, options)
     halo = model.receptive_field.halo
     known = facts(model.name, model.scale, model.multiple, halo, model.meta, model.minimum)
-    result = Exported([judge.reference], {})
+    result = Exported([verifier.reference], {})
     graph = graph_of(model.network, options.uint8)
     for runtime in (TARGETS[target] for target in options.targets):
         for precision in options.precisions:
@@ -125,36 +128,36 @@ def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda
             say(f"{name}: writing and comparing")
             try:
                 if precision == "fp32":
-                    own = backends.converted(graph, runtime, precision, known)
+                    converted = backends.converted(graph, runtime, precision, known)
                 else:
                     assert calibration is not None
                     found = quantise(graph, runtime, known, calibration, options.max_drop, say)
-                    _tell(found, name, judge, result)
-                    own = found.converted
-                result.rows.append(_write(own, runtime, folder / name, judge))
+                    _add_sensitivity(found, name, verifier, result)
+                    converted = found.converted
+                result.rows.append(_write(converted, runtime, folder / name, verifier))
             except backends.CannotRunError as error:
-                result.rows.append(_refused(name, runtime, precision, error, judge))
+                result.rows.append(_failed_row(name, runtime, precision, error, verifier))
     _write_table(result, folder)
     return result
 
 
-def _refused(name: str, runtime: str, precision: str, error: SrkdError, judge: _Judge) -> Row:
-    """The row of a file that could not be made, or not be run."""
+def _failed_row(name: str, runtime: str, precision: str, error: SrkdError, verifier: _Verifier) -> Row:
+    """The row of a file that could not be exported or run."""
     row: Row = dict.fromkeys(COLUMNS)
     row |= {"file": name, "runtime": runtime, "precision": precision, "kept": f"no: {error}"}
-    return row | {"protocol": judge.reference["protocol"]}
+    return row | {"protocol": verifier.reference["protocol"]}
 
 
-def _tell(found: Quantised, name: str, judge: _Judge, result: Exported) -> None:
-    """Where layers had to be kept: by which table, and what int8 would have lost without."""
+def _add_sensitivity(found: Quantised, name: str, verifier: _Verifier, result: Exported) -> None:
+    """If layers were kept in higher precision: add the sensitivity table, and a row of int8 with all quantised."""
     if found.whole is not None:
         result.sensitivity[name] = found.sensitivity
-        row = judge.row(f"{name}, no layer kept", found.whole, None)
-        result.rows.append(row | {"kept": "no: in its place the next"})
+        row = verifier.row(f"{name}, no layer kept", found.whole, None)
+        result.rows.append(row | {"kept": "no: replaced by the next"})
 
 
-class _Judge:
-    """Compares engines with torch's fp32 answers on the evaluation set."""
+class _Verifier:
+    """Compares engines with torch fp32 on the evaluation set."""
 
     def __init__(self, model: Model, options: ExportOptions) -> None:
         self._images: ImagePairs = evaluation_images(options.data, model.scale)
@@ -167,7 +170,7 @@ class _Judge:
         self.reference = self._row(model.name, engine, self._exact, megabytes)
 
     def row(self, name: str, engine: Engine, megabytes: float | None) -> Row:
-        """A row of `COLUMNS`; `kept` is "yes", or why not.
+        """A row of `COLUMNS`; `kept` is "yes", or "no: " and the reason.
 
         Raises:
             CannotRunError: the engine cannot run the network, or not at every size.
@@ -200,15 +203,15 @@ class _Judge:
         }
 
 
-def _write(own: Any, runtime: str, path: Path, judge: _Judge) -> Row:
+def _write(converted: Any, runtime: str, path: Path, verifier: _Verifier) -> Row:
     row: Row = {}
 
     def accept(saved: Path) -> bool:
         megabytes = sum(file.stat().st_size for file in saved.parent.iterdir()) / 1e6
-        row.update(judge.row(path.name, backends.open_file(saved), megabytes))
+        row.update(verifier.row(path.name, backends.open_file(saved), megabytes))
         return row["kept"] == "yes"
 
-    backends.save(own, runtime, path, accept)
+    backends.save(converted, runtime, path, accept)
     return row
 
 

@@ -1,4 +1,4 @@
-"""Image files through a model; one that fails is named at the end and stops no other."""
+"""Upscaling of image files; a file that fails is reported at the end and does not stop the others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Options:
-    """How images are upscaled and written; `tile`, `self_ensemble` and `outscale` as `Model.upscale`."""
+    """How images are upscaled and written; `tile`, `self_ensemble` and `outscale` as in `Model.upscale`."""
 
     tile: int | None = None
     self_ensemble: bool = False
@@ -34,16 +34,16 @@ class Options:
     skip_existing: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse before the first image what would fail with each. Raises SrkdError."""
+        """Raise SrkdError for values that would fail with every image."""
         check_tile(self.tile)
         output_size(1, 1, 1 if self.outscale is None else self.outscale)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: "written", "skipped" (its file is there already), "failed", or "planned" in a dry run.
+    """The result of a job: "written", "skipped" (its output exists), "failed", or "planned" in a dry run.
 
-    `size` is (height, width) before and after; `error` says why it failed.
+    `size` is (height, width) before and after; `error` is the reason of a failure.
     """
 
     job: Job
@@ -61,13 +61,13 @@ def upscale_files(
     done: Callable[[int], None],
     outcomes: list[Outcome] | None = None,
 ) -> int:
-    """Do the jobs; returns how many images were written (others may have been skipped).
+    """Run the jobs; returns the number of images written (others may have been skipped).
 
-    `say` gets what is worth telling of an image, `done` the number of jobs behind us, and `outcomes` what became of
-    each, whether this ends well or not.
+    `say` receives notes on images, `done` the number of finished jobs, and `outcomes` the result of each job, also if
+    this raises.
 
     Raises:
-        PartialFailure: some could not be done; each has been said, with its reason.
+        PartialFailure: some jobs failed; each has been reported with its reason.
     """
     outcomes = [] if outcomes is None else outcomes
     todo: list[Job] = []
@@ -96,10 +96,10 @@ def upscale_files(
 
 
 def upscale_file(model: Model, job: Job, options: Options) -> list[str]:
-    """Do one job, holding a few rows of tiles of the result at a time; returns notes on what was changed on the way.
+    """Run one job with a few rows of tiles of the result in memory; returns notes on what was changed.
 
     Raises:
-        SrkdError: an image that cannot be read, or that the format cannot hold; an unwritable folder; a full disk.
+        SrkdError: an image that cannot be read, or that the format cannot store; an unwritable folder; a full disk.
     """
     steps = _steps(model, options)
     decoded = steps.decode(job)
@@ -109,7 +109,7 @@ def upscale_file(model: Model, job: Job, options: Options) -> list[str]:
 
 @dataclass
 class Decoded:
-    """An image that was read, as (H, W, C), how it is to be written, and what is to be told of it."""
+    """An image that was read: pixels (H, W, C), how to write it, and notes for the user."""
 
     pixels: np.ndarray
     metadata: Metadata
@@ -118,16 +118,16 @@ class Decoded:
 
 
 def _decode(job: Job, options: Options) -> Decoded:
-    """Read an image and tell what its target's format cannot hold of it."""
+    """Read an image and note what its output format cannot store."""
     image = read_image(job.source)
-    pixels, notes, format = _as_held(image, job), list(image.notes), FORMATS[job.format]
+    pixels, notes, format = _storable_pixels(image, job), list(image.notes), FORMATS[job.format]
     if image.format in READ_ONLY:
         notes.append(f"{image.format} is read and not written: saved as {job.format}")
     if pixels.dtype == np.uint16 and not format.deep:
-        notes.append(f"16 bits rounded to the 8 that {job.format} holds")
+        notes.append(f"16 bits rounded to the 8 of {job.format}")
     metadata, lost = fit_metadata(image.metadata, format, pixels.shape[2] < 3)
     if lost:
-        notes.append(f"{job.format} cannot hold its {', '.join(lost)}")
+        notes.append(f"{job.format} cannot store its {', '.join(lost)}")
     lossless = image.lossless and image.format == job.format and options.quality is None
     return Decoded(pixels, metadata, 100 if lossless else options.quality, notes)
 
@@ -140,7 +140,7 @@ def _steps(model: Model, options: Options) -> Steps[Job, Decoded]:
         pixels = decoded.pixels
         side = model.tile_side(pixels.shape[0], pixels.shape[1], options.tile)
         if side < max(pixels.shape[:2]) and not model.receptive_field.exact:
-            decoded.notes.append(f"blended from tiles of {side}: this network sees too far for exact ones")
+            decoded.notes.append(f"blended from tiles of {side}: the receptive field is too large for exact ones")
         return model.upscale_rows(pixels, options.tile, options.self_ensemble, options.outscale)
 
     def encode(job: Job, decoded: Decoded, rows: Iterator[np.ndarray]) -> None:
@@ -159,8 +159,8 @@ def _sizes(model: Model, decoded: Decoded, options: Options) -> tuple[tuple[int,
     return (height, width), (tall, wide)
 
 
-def _as_held(image: ImageData, job: Job) -> np.ndarray:
-    """The pixels; without an alpha channel that says nothing where the format holds none."""
+def _storable_pixels(image: ImageData, job: Job) -> np.ndarray:
+    """The pixels, without a fully opaque alpha channel if the format has no alpha."""
     return image.colour if image.opaque and not FORMATS[job.format].alpha else image.pixels
 
 
@@ -172,10 +172,10 @@ def _reason(job: Job, error: Exception) -> str:
 
 
 def device_named(name: str) -> torch.device:
-    """The device of a name; `auto` is this process's GPU if there is one, else the CPU.
+    """The device with this name; `auto` is this process's GPU if one is available, else the CPU.
 
     Raises:
-        SrkdError: no such device here.
+        SrkdError: the device is not available.
     """
     gpus = torch.cuda.device_count()
     if name == "auto":
@@ -185,11 +185,11 @@ def device_named(name: str) -> torch.device:
         torch.empty(0, device=device)
         return device
     except (RuntimeError, AssertionError) as error:
-        raise SrkdError(f'no device "{name}" here: {str(error).splitlines()[0]}') from error
+        raise SrkdError(f'device "{name}" is not available: {str(error).splitlines()[0]}') from error
 
 
 def preview(jobs: Sequence[Job], scale: float, options: Options) -> Iterator[Outcome]:
-    """What `upscale_files` would make of each job. Images are read in full, since only that shows damage."""
+    """The outcomes of a dry run of `upscale_files`. Images are decoded in full, because only that finds damage."""
     for job in jobs:
         if options.skip_existing and job.target.exists():
             yield Outcome(job, "skipped")
@@ -207,6 +207,6 @@ def preview(jobs: Sequence[Job], scale: float, options: Options) -> Iterator[Out
 
 
 def share(jobs: Sequence[Job]) -> list[Job]:
-    """This process's part of the jobs under torchrun (RANK and WORLD_SIZE); all of them elsewhere."""
+    """This process's part of the jobs under torchrun (RANK and WORLD_SIZE); all of them without it."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     return list(jobs[rank::world])

@@ -1,4 +1,4 @@
-"""What a measurement holds for: network, weights, processor, number of threads, the versions of what computes."""
+"""The key of cached measurements: network, weights, processor, thread count and package versions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PACKAGES = ("srkd", "torch", "openvino", "nncf", "onnxruntime")
 
 
 def fingerprint(model: Model) -> str:
-    """32 hexadecimal digits, another for any change of what this file's first line names."""
+    """32 hexadecimal digits that change with the network, its weights, the processor, threads or package versions."""
     digest = hashlib.sha256()
     for name, module in model.network.named_modules():
         digest.update(f"{name} {type(module).__name__} {_options(module)}\n".encode())
@@ -30,14 +30,14 @@ def fingerprint(model: Model) -> str:
 
 
 def _options(module: nn.Module) -> list[tuple[str, Any]]:
-    """What a module computes with beside tensors, such as EDSR's img_range: equal weights are then another function."""
+    """Attributes that change a module's function besides its tensors, such as img_range of EDSR."""
     plain = (bool, int, float, str, tuple)
     return sorted((key, value) for key, value in vars(module).items() if key[0] != "_" and isinstance(value, plain))
 
 
 def _raw(value: torch.Tensor) -> bytes:
-    # Flat first: a scalar (batch norm's counter) has no bytes to view, and of a 1x1 kernel in channels last the last
-    # dimension's stride is not 1, though it is contiguous.
+    # Flattened first: view(uint8) rejects a scalar (batch norm's counter), and a 1x1 kernel in channels last, whose
+    # last stride is not 1 although it is contiguous.
     return value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 

@@ -1,8 +1,8 @@
-"""Fusions for inference: arithmetic around convolutions that goes into their weights, the output staying the same.
+"""Fusions for inference: arithmetic around convolutions is folded into their weights; the output stays the same.
 
-What folds exactly: batch norm, res_scale, img_range, and the mean that EDSR adds to its output. What does not is the
-mean that it takes off its input: the first convolution pads with zeros *after* that, so a bias can make up for the mean
-inside the image but not at its border. It stays a subtraction, of three channels.
+Batch norm, res_scale, img_range and the mean that EDSR adds to its output fold exactly. The mean subtracted from the
+input does not: the first convolution pads with zeros *after* the subtraction, so a bias could replace it inside the
+image but not at the border. It stays a subtraction on three channels.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from srkd.networks.tail import Kernel, Layer, before_shuffle, composed, joined, 
 
 
 class FusedEDSR(nn.Module):
-    """EDSR whose img_range, res_scale and output mean are in its convolutions; made by `fuse`.
+    """EDSR with img_range, res_scale and output mean folded into its convolutions; created by `fuse`.
 
-    Its last convolution comes before the last pixel shuffle instead of after it, so that 3 channels are shuffled and
-    not `num_feat`: moving feature maps about costs a small network a quarter of its time. Then nothing but a border is
-    between that convolution and the one before it, and `Tail` makes them one. Shapes and ranges as `EDSR`.
+    The last convolution is moved before the last pixel shuffle, so that 3 channels are shuffled and not `num_feat`:
+    memory traffic of feature maps is a quarter of a small network's time. That convolution and the one before it then
+    differ from one convolution only at the border, and `Tail` merges them. Shapes and ranges as `EDSR`.
     """
 
     factor: int
@@ -45,7 +45,7 @@ class FusedEDSR(nn.Module):
         self.tail = Tail(widening, before_shuffle(kernel_of(last), self.factor))
 
     def subpixels(self, x: Tensor, finish: Layer = same) -> Tensor:
-        """(N, 3, H, W) to what `finish` makes of the output before its last shuffle, (N, factor * factor * 3, h, w).
+        """(N, 3, H, W) to `finish` of the output before the last shuffle, (N, factor * factor * 3, h, w).
 
         Channel (i, j, c) is colour c of the pixel in row i and column j of a cell of factor x factor.
         """
@@ -58,7 +58,8 @@ class FusedEDSR(nn.Module):
 
 
 class Tail(nn.Module):
-    """Two 3x3 convolutions as one of 5x5: with 16 channels and x2 a third of their work. See `networks.tail.joined`.
+    """Two 3x3 convolutions as one of 5x5: with 16 channels and x2 a third of the multiply-adds. See
+    `networks.tail.joined`.
 
     `second` is given by its weight and bias.
     """
@@ -75,19 +76,19 @@ class Tail(nn.Module):
 def _convolution(kernel: Kernel) -> nn.Conv2d:
     weight, bias = kernel
     out, into, side, _ = weight.shape
-    made = nn.Conv2d(into, out, side, 1, side // 2)
-    made.weight.copy_(weight)
-    assert made.bias is not None
-    made.bias.copy_(bias)
-    return made
+    convolution = nn.Conv2d(into, out, side, 1, side // 2)
+    convolution.weight.copy_(weight)
+    assert convolution.bias is not None
+    convolution.bias.copy_(bias)
+    return convolution
 
 
 @torch.no_grad()
 def fuse(network: nn.Module) -> nn.Module:
     """A copy of `network` for inference with the same output within 1e-5, in eval mode.
 
-    EDSR becomes a `FusedEDSR`; in SRResNet each batch norm becomes the identity, its values in the convolution before
-    it; MSRResNet, which has nothing to fold, and any other network are copied as they are.
+    EDSR becomes a `FusedEDSR`. In SRResNet each batch norm is folded into the convolution before it. MSRResNet, which
+    has nothing to fold, and any other network are copied unchanged.
     """
     fused = copy.deepcopy(network).eval()
     for module in fused.modules():

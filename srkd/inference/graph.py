@@ -1,4 +1,4 @@
-"""A network as other runtimes take it: one module from the image to the upscaled image, nothing left outside it."""
+"""A network as one module from image to upscaled image, for export to other runtimes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LEVELS = 255
 class Uint8Graph(nn.Module):
     """uint8 (N, H, W, 3) RGB to uint8 (N, scale H, scale W, 3): scaling, clamp and rounding included.
 
-    Where the network can stop before its last pixel shuffle, bytes are shuffled and not floats.
+    For a `FusedEDSR` the last pixel shuffle runs on uint8 instead of floats.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -58,26 +58,26 @@ def graph_of(network: nn.Module, uint8: bool = True) -> nn.Module:
 
 
 def example(uint8: bool, multiple: int = 1, minimum: int = 1) -> Tensor:
-    """An input to trace a graph with; its sides differ, so that neither is taken for the other."""
+    """An example input for tracing; height and width differ, so that a tracer cannot confuse them."""
     height = padded_side(32, multiple, minimum)
     width = padded_side(height + 8, multiple)
     return torch.zeros(1, height, width, 3, dtype=torch.uint8) if uint8 else torch.zeros(1, 3, height, width)
 
 
 def layers(graph: nn.Module) -> dict[str, nn.Conv2d]:
-    """The convolutions of a graph by name: what int8 can be switched on and off for."""
+    """The convolutions of a graph by name: the layers that int8 can be enabled for."""
     return {name: module for name, module in graph.named_modules() if isinstance(module, nn.Conv2d)}
 
 
 def facts(
     name: str, scale: int, multiple: int, halo: int | None, meta: Mapping[str, Any], minimum: int = 1
 ) -> dict[str, Any]:
-    """What an exported file says of itself, as plain data.
+    """The metadata of an exported file, as plain data.
 
     Args:
-        multiple, minimum: input sides are multiples of it, and at least so large.
-        halo: how far an output pixel looks, in input pixels; None where that is everywhere.
-        meta: a checkpoint's.
+        multiple, minimum: input sides are multiples of `multiple`, at least `minimum`.
+        halo: radius of the receptive field in input pixels; None if unbounded.
+        meta: metadata of the checkpoint.
     """
     kept = {key: meta[key] for key in ("licence", "lineage", "network", "teacher") if meta.get(key) is not None}
     sizes = {"multiple": multiple, "minimum": minimum}

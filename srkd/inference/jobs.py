@@ -1,4 +1,4 @@
-"""Which image becomes which file: decided, and refused where two would meet, before anything is read or written."""
+"""Plans which input image is written to which file, and rejects collisions before anything is read or written."""
 
 from __future__ import annotations
 
@@ -28,19 +28,20 @@ class Job:
 def plan_jobs(
     inputs: Sequence[str], output: Path, format: str | None = None, suffix: str = "", recursive: bool = False
 ) -> list[Job]:
-    """The jobs for files, folders and globs, sorted, the same on every process that asks.
+    """The jobs for files, folders and globs, sorted, identical in every process.
 
-    `output` is a folder, made if need be, unless it ends like an image: then it is the file for the one input. Targets
-    are named after their sources, with `suffix` before the extension, and have the format of the extension, or
-    `format`; of formats that are only read, PNG.
-    With `recursive`, sub-folders of input folders are kept. Where `output` is inside an input folder its images are
-    no inputs, so that running twice upscales nothing twice; links to folders are not followed; an input named twice is
-    done once.
+    `output` is a folder, created if missing, unless it has an image suffix: then it is the file for the only input.
+    Targets are named after their sources, with `suffix` before the extension, in `format` or else the format of the
+    extension; sources in read-only formats become PNG.
+    With `recursive`, sub-folders of input folders are searched and kept. If `output` is inside an input folder, its
+    images are not inputs, so that a second run upscales nothing twice. Links to folders are not followed. An input
+    named twice is processed once.
 
     Raises:
-        SrkdError: a suffix that is no part of a file's name, an input that does not exist or match, a folder without
-            images, two inputs with one target, a target that is an input, an output folder that is an input folder, a
-            file for several inputs, an output file of a format that is not written or not the one asked for.
+        SrkdError: a suffix that cannot be part of a file name, an input that does not exist or match, a folder without
+            images, two inputs with the same target, a target that is an input, an output folder that is an input
+            folder, one output file for several inputs, an output file of a format that cannot be written or is not
+            `format`.
     """
     check_part(suffix, "the suffix")
     format = format_named(format).name if format is not None else None
@@ -48,16 +49,16 @@ def plan_jobs(
     if is_image_name(output) and not output.is_dir():
         jobs = [Job(_only(found, output), output, _format_of(output, format))]
     else:
-        jobs = _told_apart([_job(source, output / folder, format, suffix) for source, folder in found])
-    _refuse_collisions(jobs)
+        jobs = _disambiguate([_job(source, output / folder, format, suffix) for source, folder in found])
+    _check_collisions(jobs)
     return jobs
 
 
 def unrecognised_files(inputs: Sequence[str], output: Path, recursive: bool = False) -> list[Path]:
-    """The files of folders and globs that are not named like an image that is read; hidden ones do not count."""
+    """The files of folders and globs without a readable image suffix; hidden files are left out."""
     found: dict[Path, Path] = {}
     for name in inputs:
-        named = os.path.lexists(name)  # and so meant, whatever its suffix
+        named = os.path.lexists(name)  # an input named explicitly is used whatever its suffix
         for match in [Path(name)] if named else _matches(name):
             files = walk(match, recursive) if match.is_dir() else () if named else (match,)
             for path in files:
@@ -78,13 +79,13 @@ def _format_of(output: Path, asked: str | None) -> str:
     named = format_named(output.suffix).name
     if asked not in (None, named):
         raise SrkdError(
-            f"{printable_path(output)} is named like {named}, but the format asked for is {asked}; make them agree"
+            f"{printable_path(output)} is named like {named}, but the requested format is {asked}; make them agree"
         )
     return named
 
 
 def _sources(inputs: Sequence[str], output: Path, recursive: bool) -> list[tuple[Path, Path]]:
-    """(file, folder below the output), without repetition."""
+    """(file, folder below the output), without duplicates."""
     found: dict[Path, tuple[Path, Path]] = {}
     for path in (path for name in inputs for path in _expanded(name)):
         if not path.is_dir():
@@ -101,7 +102,7 @@ def _sources(inputs: Sequence[str], output: Path, recursive: bool) -> list[tuple
 
 
 def _expanded(name: str) -> list[Path]:
-    """The path itself if there is such a file or folder, else what it matches as a glob."""
+    """The path itself if it exists, else its matches as a glob."""
     path = Path(name)
     if os.path.lexists(path):
         return [path]
@@ -121,13 +122,13 @@ def _job(source: Path, folder: Path, format: str | None, suffix: str) -> Job:
     is_named = source.suffix.lower() in SUFFIXES
     extension = source.suffix if is_named else ""
     known = FORMATS[format or next((f.name for f in FORMATS.values() if extension.lower() in f.suffixes), "png")]
-    extension = extension if extension.lower() in known.suffixes else _usual(known.name)
+    extension = extension if extension.lower() in known.suffixes else _default_suffix(known.name)
     stem = source.stem if is_named else source.name
     return Job(source, folder / f"{stem}{suffix}{extension}", known.name)
 
 
-def _told_apart(jobs: Sequence[Job]) -> list[Job]:
-    """With a.gif as a.gif.png where there is an a.png too: formats that are only read take another's name."""
+def _disambiguate(jobs: Sequence[Job]) -> list[Job]:
+    """Name the target of a.gif a.gif.png if an a.png is an input too: only read-only formats change their extension."""
     by_target = Counter(_absolute(job.target) for job in jobs)
     result = []
     for job in jobs:
@@ -138,11 +139,11 @@ def _told_apart(jobs: Sequence[Job]) -> list[Job]:
     return result
 
 
-def _usual(format: str) -> str:
+def _default_suffix(format: str) -> str:
     return {"tiff": ".tif", "jpeg": ".jpg"}.get(format, f".{format}")
 
 
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
+def _check_collisions(jobs: Sequence[Job]) -> None:
     targets: dict[Path, Job] = {}
     sources = {_absolute(job.source) for job in jobs}
     for job in jobs:
@@ -166,7 +167,7 @@ def _real(path: Path) -> Path:
 
 
 def _absolute(path: Path) -> Path:
-    """Where a name is, folders resolved; the name itself may be a link and stays."""
+    """The path with links resolved in its folders but not in the last part."""
     return _real(path.parent) / path.name
 
 

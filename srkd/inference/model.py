@@ -28,15 +28,16 @@ from srkd.trust import trusting
 Pixels = NDArray[Any]
 _LEVELS = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 _NATIVE_BELOW = 20480
-_WIDER = {np.dtype(np.uint16): np.int32}  # torch computes little in uint16
+_WIDER = {np.dtype(np.uint16): np.int32}  # torch supports few operations on uint16
 
 
 @dataclass
 class Model:
-    """A network in eval mode, (N, 3, H, W) RGB in [0, 1] to `scale` times the size, and what is known of it.
+    """A network in eval mode, (N, 3, H, W) RGB in [0, 1] to `scale` times the size, with its metadata.
 
-    Input sides must be multiples of `multiple`, at least `minimum`; that is seen to here. `engine` is what upscales
-    8-bit images where it is not the network itself; deeper ones, and self-ensembles, always go through the network.
+    The network needs input sides that are multiples of `multiple`, at least `minimum`; `upscale` pads to that.
+    `engine`, if set, upscales 8-bit images instead of the network; 16-bit and float images, and self-ensembles, always
+    use the network.
     """
 
     network: nn.Module
@@ -55,7 +56,7 @@ class Model:
         device: torch.device | str | None = None,
         trust_code: bool = False,
     ) -> Model:
-        """A model by zoo name or from a checkpoint file, on `device` (by default where it was loaded, the CPU).
+        """A model by zoo name or from a checkpoint file, on `device` (by default the CPU).
 
         Args:
             trust_code: whether the checkpoint may name a class `package.module:Class`, whose code then runs.
@@ -69,21 +70,21 @@ class Model:
             loaded = load_network(name, scale)
         network, multiple, minimum = loaded.network, loaded.multiple, loaded.minimum
         if isinstance(network, Padded) and not network.sides.square:
-            # Padded here instead: other runtimes would take the amount for a constant, and tiles need to know of it.
+            # Padded here instead: exporters would bake in the amount as a constant, and tiling depends on it.
             multiple, minimum, network = network.sides.multiple, network.sides.minimum, network.network
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(network.to(device), loaded.scale, loaded.name, multiple, loaded.meta, minimum=minimum)
 
     @cached_property
     def receptive_field(self) -> ReceptiveField:
-        """The network's receptive field, measured when it is first needed: only tiles need it."""
-        field = measure(self._whole, self.scale, self.device, self.multiple)
+        """The network's receptive field, measured when first needed: only tiling uses it."""
+        field = measure(self._run, self.scale, self.device, self.multiple)
         return replace(field, minimum=self.minimum)
 
     @cached_property
     def bytes_per_pixel(self) -> float:
-        """About the memory that the network needs for each input pixel, measured when it is first needed."""
-        return bytes_per_pixel(self._whole, self.device)
+        """Approximate memory in bytes that the network needs per input pixel, measured when first needed."""
+        return bytes_per_pixel(self._run, self.device)
 
     @property
     def device(self) -> torch.device:
@@ -111,18 +112,18 @@ class Model:
         Args:
             image: an array, (H, W), (H, W, 1) grey, (H, W, 2) grey and alpha, (H, W, 3) RGB or (H, W, 4) RGBA, of
                 uint8, uint16, or float32 or float64 in [0, 1] (computed in float32); the path of an image file; a
-                Pillow image, which is turned upright as a file is; or a list of any of these.
-            tile: side of the tiles in input pixels, 0 for none; None lets memory decide.
-            self_ensemble: average over the 8 flips and rotations: a little better, 8 times slower.
-            outscale: the factor of the result, if not the network's: bicubic resizing after the network.
+                Pillow image, which is rotated upright by its EXIF orientation, as a file is; or a list of any of these.
+            tile: side of the tiles in input pixels, 0 for no tiling; None chooses by memory.
+            self_ensemble: average over the 8 flips and rotations: slightly better, 8 times slower.
+            outscale: the factor of the result, if not the network's, by bicubic resizing of the output.
 
         Returns:
-            An array, `scale` (or `outscale`) times the size, of the same dtype, dimensions and channels; of a list a
-            list of them.
+            An array, `scale` (or `outscale`) times the size, with the same dtype, dimensions and channels; for a list,
+            a list of arrays.
 
         Raises:
-            SrkdError: None or something else that is no image, an array of another dtype or shape, NaN or floats far
-                outside [0, 1], a file that cannot be read, a bad tile or outscale; an output that is not finite.
+            SrkdError: None or another object that is not an image, an array of another dtype or shape, NaN or floats
+                far outside [0, 1], a file that cannot be read, a bad tile or outscale; non-finite output.
         """
         if isinstance(image, (list, tuple)):
             return [self._one_of(number, each, tile, self_ensemble, outscale) for number, each in enumerate(image)]
@@ -137,23 +138,23 @@ class Model:
         return given.like(result)
 
     def _one_of(self, number: int, image: Any, *options: Any) -> Pixels:
-        """One image of a list. Raises SrkdError that says which."""
+        """Upscale one image of a list. Raises SrkdError that names its index."""
         try:
             if isinstance(image, (list, tuple)):
-                raise SrkdError("a list within a list; give arrays, paths or Pillow images")
+                raise SrkdError("a list within a list; pass arrays, paths or Pillow images")
             return self.upscale(image, *options)
         except SrkdError as error:
             raise SrkdError(f"image {number} of the list: {error}") from error
 
     def output_shape(self, pixels: Pixels, outscale: float | None = None) -> tuple[int, int, int]:
-        """(H, W, C) of what `upscale` makes of (h, w, C)."""
+        """The shape (H, W, C) of the result of `upscale` for (h, w, C)."""
         height, width, channels = pixels.shape
         return (*output_size(height, width, self.scale if outscale is None else outscale), channels)
 
     def upscale_rows(
         self, pixels: Pixels, tile: int | None = None, self_ensemble: bool = False, outscale: float | None = None
     ) -> Iterator[Pixels]:
-        """As `upscale`, for (H, W, C), in blocks of rows from top to bottom: memory does not grow with the image."""
+        """As `upscale`, for (H, W, C), in blocks of rows from top to bottom: memory does not grow with the height."""
         size = self.output_shape(pixels, outscale)[:2]
         side = self.tile_side(pixels.shape[0], pixels.shape[1], tile)
         parts = split_alpha(pixels)
@@ -169,7 +170,7 @@ class Model:
         return _with_nearest_hidden(parts, parts.hidden_colour, size, zip(colour, alpha, strict=True))
 
     def tile_side(self, height: int, width: int, tile: int | None = None) -> int:
-        """The side of the tiles that an image is cut into; one that is no smaller than the image where it is not.
+        """The tile side in input pixels; at least the larger side of the image if it is not tiled.
 
         Raises:
             SrkdError: a negative `tile`.
@@ -182,16 +183,16 @@ class Model:
         return whole if fits else min(whole, tile_side(self.receptive_field, self.bytes_per_pixel))
 
     def _plane(self, plane: Pixels, side: int, self_ensemble: bool, size: tuple[int, int]) -> Iterator[Pixels]:
-        """The rows of one plane (H, W, 1 or 3), upscaled, resized to `size` where that is another, in its own dtype."""
+        """Upscaled rows of one plane (H, W, 1 or 3) in its dtype, resized to `size` if that differs from the output."""
         height, width, _ = plane.shape
         natural = (height * self.scale, width * self.scale)
         whole = side >= max(height, width)
         field = ReceptiveField(None) if whole else self.receptive_field
-        if size == natural and (whole or field.exact):  # nothing is computed on the result any more
+        if size == natural and (whole or field.exact):  # no further computation on the result
 
             def network(part: Pixels) -> Pixels:
                 if self.engine is not None and part.dtype == np.uint8 and not self_ensemble:
-                    return _in_bytes(self.engine, part)
+                    return _run_engine(self.engine, part)
                 return _quantised(self._through(part, self_ensemble), plane.dtype)
 
             return upscale_rows(plane, network, self.scale, field, side)
@@ -202,27 +203,27 @@ class Model:
         return (_quantised(block, plane.dtype) for block in rows)
 
     def _through(self, part: Pixels, self_ensemble: bool) -> Floats:
-        """(h, w, 1 or 3) of the image's dtype to float32 in [0, 1], `scale` times the size, as many channels."""
+        """(h, w, 1 or 3) in the image's dtype to float32 in [0, 1], `scale` times the size, same channels."""
         if self.engine is not None and part.dtype == np.uint8 and not self_ensemble:
-            return _in_bytes(self.engine, part).astype(np.float32) / np.float32(255)
+            return _run_engine(self.engine, part).astype(np.float32) / np.float32(255)
         return self._through_network(part, self_ensemble)
 
     @torch.inference_mode()
     def _through_network(self, part: Pixels, self_ensemble: bool) -> Floats:
         x = torch.from_numpy(np.array(part, _WIDER.get(part.dtype, part.dtype), order="C"))
-        # The batch dimension comes first and takes its stride from the others: [None] after the permutation would give
-        # it one by which torch no longer sees channels last, and convolutions of another layout round differently.
+        # [None] before the permutation: after it, the batch dimension would get a stride by which torch no longer
+        # detects channels last, and convolutions in another layout round differently.
         x = x.to(self.device)[None].permute(0, 3, 1, 2).float() / _LEVELS[part.dtype]
-        # Below this size torch takes another convolution, which rounds differently, unless there is a second image.
+        # Below this size torch uses another convolution kernel, which rounds differently, unless the batch is 2.
         x = x.expand(2 if 3 * x[0, 0].numel() <= _NATIVE_BELOW else 1, 3, -1, -1)
-        y = self._whole(x, self_ensemble)[0].float()
+        y = self._run(x, self_ensemble)[0].float()
         require_finite(y)
         y = y.clamp_(0, 1)
         if part.shape[2] == 1:
             y = (y * torch.from_numpy(LUMA).to(y.device)[:, None, None]).sum(0, keepdim=True)
         return y.permute(1, 2, 0).cpu().numpy()
 
-    def _whole(self, x: Tensor, self_ensemble: bool = False) -> Tensor:
+    def _run(self, x: Tensor, self_ensemble: bool = False) -> Tensor:
         """The network on float32 (N, 3, H, W) of any size."""
         x = x.contiguous(memory_format=torch.channels_last)
         return run(self.network, x, self.scale, self.multiple, self_ensemble, self.minimum)
@@ -246,7 +247,7 @@ def output_size(height: int, width: int, factor: float) -> tuple[int, int]:
 
 
 def _quantised(rows: Floats, dtype: np.dtype[Any]) -> Pixels:
-    """[0, 1] to the levels of `dtype`, rounded half to even as `srkd.networks.infer` does; resizing may overshoot."""
+    """[0, 1] to the levels of `dtype`, clipped (resizing overshoots), rounded half to even as `srkd.networks.infer`."""
     levels = _LEVELS[dtype]
     rows = np.clip(rows, 0, 1)
     if levels != 1:
@@ -254,8 +255,8 @@ def _quantised(rows: Floats, dtype: np.dtype[Any]) -> Pixels:
     return rows if levels == 1 else np.rint(rows, out=rows).astype(dtype)
 
 
-def _in_bytes(engine: Engine, part: Pixels) -> Pixels:
-    """uint8 (h, w, 1 or 3) through an engine, as many channels."""
+def _run_engine(engine: Engine, part: Pixels) -> Pixels:
+    """uint8 (h, w, 1 or 3) through an engine, to the same number of channels."""
     prediction = engine(np.broadcast_to(part, (*part.shape[:2], 3))[None])[0]
     return prediction if part.shape[2] == 3 else np.rint(prediction @ LUMA[:, None]).astype(np.uint8)
 

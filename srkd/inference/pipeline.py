@@ -1,7 +1,7 @@
-"""Decode, network and encode side by side: while one image is computed, the next is read and the last is written.
+"""Overlapped decoding, inference and encoding: while one image is computed, the next is read and the last written.
 
 Queues are bounded, so that memory does not grow with the number of images: one image is read ahead, one is being
-written, and a writer is given at most a few blocks of rows that it has not yet taken.
+written, and at most a few blocks of rows wait for the writer.
 """
 
 from __future__ import annotations
@@ -22,34 +22,34 @@ J = TypeVar("J")
 D = TypeVar("D")
 
 _BLOCKS_WAITING = 4
-_PATIENCE = 0.05  # seconds between two looks at whether the writer is still there
+_POLL_SECONDS = 0.05  # between two checks that the writer is still running
 
 
 class Interrupted(Exception):
-    """Told to a writer whose image will not be finished, so that it removes what it has of it."""
+    """Passed to the writer of an image that will not be finished, so that it removes its unfinished file."""
 
 
-class Rows:
-    """One image's rows on their way from the thread that computes them to the thread that writes them."""
+class RowQueue:
+    """A queue of one image's rows from the computing to the writing thread."""
 
     def __init__(self) -> None:
         self._queue: queue.Queue[Pixels | BaseException | None] = queue.Queue(_BLOCKS_WAITING)
         self.writer: Future[Any] | None = None
 
     def put(self, rows: Pixels | BaseException | None) -> bool:
-        """Hand over rows, an error, or None for the end; False where the writer has already given up."""
+        """Enqueue rows, an error, or None for the end; returns False if the writer has already stopped."""
         while True:
             with shielded():
                 if self.writer is not None and self.writer.done():
                     return False
                 try:
-                    self._queue.put(rows, timeout=_PATIENCE)
+                    self._queue.put(rows, timeout=_POLL_SECONDS)
                     return True
                 except queue.Full:
                     continue
 
     def __iter__(self) -> Iterator[Pixels]:
-        """The rows as they come. Raises the error that was handed over in place of the rest."""
+        """Yield the rows as they arrive. Raises an error that was enqueued."""
         while (rows := self._queue.get()) is not None:
             if isinstance(rows, BaseException):
                 raise rows
@@ -58,9 +58,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class Steps(Generic[J, D]):
-    """What is done with a job: `decode` it, `compute` its rows from that, `encode` those into its file.
+    """The steps of a job: `decode` it, `compute` its rows, `encode` the rows into its file.
 
-    `decode` and `encode` run in threads of their own, `compute` in the caller's.
+    `decode` and `encode` each run in a thread of their own, `compute` in the caller's.
     """
 
     decode: Callable[[J], D]
@@ -69,10 +69,10 @@ class Steps(Generic[J, D]):
 
 
 def overlapped(jobs: Sequence[J], steps: Steps[J, D]) -> Iterator[tuple[J, D | Exception]]:
-    """Do the jobs; yields each in order, when its file is there, with what was decoded or the error that stopped it.
+    """Run the jobs; yields each in order, once its file is written, with the decoded input or its error.
 
-    The pixels are those of one job after the other: nothing is shared between two images. An interruption
-    (KeyboardInterrupt, SystemExit, or the caller closing the generator) ends all three steps, and unfinished files go.
+    The pixels are the same as of sequential jobs: images share no state. An interruption (KeyboardInterrupt,
+    SystemExit, or the caller closing the generator) stops all three steps and removes unfinished files.
     """
     with ThreadPoolExecutor(1, "decode") as reader, ThreadPoolExecutor(1, "encode") as writer:
         ahead = submitted(reader, steps.decode, jobs[0]) if jobs else None
@@ -92,14 +92,14 @@ def overlapped(jobs: Sequence[J], steps: Steps[J, D]) -> Iterator[tuple[J, D | E
 
 
 def _compute(job: J, decoded: D | Exception, steps: Steps[J, D], writer: ThreadPoolExecutor) -> Future[D]:
-    """Run the network on an image, its rows going to the writer; returns the writer's promise of what was decoded."""
+    """Run the network on an image, passing its rows to the writer; returns the writer's future of the decoded input."""
     if isinstance(decoded, Exception):
         failed: Future[D] = Future()
         failed.set_exception(decoded)
         return failed
-    rows = Rows()
+    rows = RowQueue()
     try:
-        rows.writer = promise = submitted(writer, _encode, job, decoded, steps, rows)
+        rows.writer = future = submitted(writer, _encode, job, decoded, steps, rows)
         for block in steps.compute(job, decoded):
             if not rows.put(np.asarray(block)):
                 break
@@ -109,17 +109,17 @@ def _compute(job: J, decoded: D | Exception, steps: Steps[J, D], writer: ThreadP
     except BaseException:
         rows.put(Interrupted())
         raise
-    return promise
+    return future
 
 
-def _encode(job: J, decoded: D, steps: Steps[J, D], rows: Rows) -> D:
+def _encode(job: J, decoded: D, steps: Steps[J, D], rows: RowQueue) -> D:
     steps.encode(job, decoded, iter(rows))
     return decoded
 
 
-def _outcome(promise: Future[D]) -> D | Exception:
-    """What was promised, or the error in its place; interruptions pass through."""
+def _outcome(future: Future[D]) -> D | Exception:
+    """The result of a future, or its exception; interruptions pass through."""
     try:
-        return result(promise)
+        return result(future)
     except Exception as error:
         return error

@@ -1,7 +1,7 @@
 """Structured pruning of residual trunks: inner channels of the blocks, and whole blocks.
 
-The result is an ordinary, narrower network of the same class. Only the channels between a block's two convolutions can
-go one by one: those of the trunk itself are shared by every block through the skips.
+The result is a narrower network of the same class. Only the channels between a block's two convolutions can be pruned
+individually: those of the trunk are shared by every block through the skip connections.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Block = ResidualBlock | NormedBlock
 
 @dataclass(frozen=True)
 class Pruned:
-    """A pruned network in eval mode, the spec that builds it, and what was kept: {block: its inner channels}."""
+    """A pruned network in eval mode, the spec that builds it, and the kept parts: {block: inner channels}."""
 
     network: nn.Module
     spec: dict[str, Any]
@@ -37,17 +37,17 @@ class Pruned:
 
 @torch.no_grad()
 def prune(network: nn.Module, spec: Mapping[str, Any], keep: float = 1.0, blocks: float = 1.0) -> Pruned:
-    """Take the least important parts away from an EDSR, MSRResNet or SRResNet.
+    """Remove the least important parts of an EDSR, MSRResNet or SRResNet.
 
     Args:
-        network: one of srkd's classes in eval mode; BasicSR's checkpoints of them load as such.
-        spec: what builds it, `meta["network"]` of a checkpoint.
-        keep: share of each block's inner channels to keep, in (0, 1]; at least one stays. The same in every block, so
-            that widths stay as even as SIMD wants them.
-        blocks: share of the blocks to keep, in (0, 1]; at least one stays.
+        network: an instance of srkd's classes in eval mode, as which BasicSR's checkpoints load too.
+        spec: the spec that builds it, `meta["network"]` of a checkpoint.
+        keep: share of each block's inner channels to keep, in (0, 1]; at least one is kept. The same in every block,
+            so that widths stay equal.
+        blocks: share of the blocks to keep, in (0, 1]; at least one is kept.
 
     Raises:
-        SrkdError: a share outside (0, 1], or a network without such a trunk.
+        SrkdError: a share outside (0, 1], or a network without a residual trunk.
     """
     for name, share in (("keep", keep), ("blocks", blocks)):
         if not 0 < share <= 1:
@@ -60,13 +60,13 @@ def prune(network: nn.Module, spec: Mapping[str, Any], keep: float = 1.0, blocks
 
 
 def trunk(network: nn.Module) -> list[Block]:
-    """The residual blocks of a network. Raises SrkdError where they are not of the kind that can be pruned."""
+    """The residual blocks of a network. Raises SrkdError if they cannot be pruned."""
     body = getattr(network, "body", None)
     modules = list(body) if isinstance(body, nn.Sequential) else []
     blocks = [block for block in modules if isinstance(block, (ResidualBlock, NormedBlock))]
     if not blocks or len(blocks) < len(modules):
         kind = type(network).__name__
-        raise SrkdError(f"{kind} has no residual trunk that can be pruned; EDSR, MSRResNet and SRResNet have")
+        raise SrkdError(f"{kind} has no residual trunk that can be pruned; EDSR, MSRResNet and SRResNet have one")
     return blocks
 
 
@@ -83,22 +83,22 @@ def _best(scores: Tensor, share: float) -> list[int]:
 
 
 def importance(block: Block) -> Tensor:
-    """What each inner channel can add to the trunk: the L2 norm of the filter that makes it times that of those that
-    take it up, (C,).
+    """The importance of each inner channel, (C,): L2 norm of the filter that produces it times that of the weights that
+    consume it.
 
-    The product, unlike the sum of the two, does not change when one is scaled up and the other down, which changes
-    nothing in the network either. A batch norm between them counts with its gain.
+    Unlike the sum of the two, the product is invariant to scaling one up and the other down, as the network is. A batch
+    norm in between is included.
     """
     first = fuse_conv_bn_eval(block.conv1, block.bn1) if isinstance(block, NormedBlock) else block.conv1
     assert first.bias is not None
-    made = torch.cat([first.weight.flatten(1), first.bias[:, None]], 1)
-    taken = block.conv2.weight.transpose(0, 1).flatten(1)
+    produced = torch.cat([first.weight.flatten(1), first.bias[:, None]], 1)
+    consumed = block.conv2.weight.transpose(0, 1).flatten(1)
     scale = block.res_scale if isinstance(block, ResidualBlock) else 1.0
-    return made.norm(dim=1) * taken.norm(dim=1) * abs(scale)
+    return produced.norm(dim=1) * consumed.norm(dim=1) * abs(scale)
 
 
 def _narrowed(state: Mapping[str, Tensor], kept: Mapping[int, Sequence[int]]) -> dict[str, Tensor]:
-    """The weights under the narrow network's names: blocks counted anew, inner channels taken out."""
+    """The weights under the narrow network's names: blocks renumbered, inner channels removed."""
     result = {name: value for name, value in state.items() if not name.startswith("body.")}
     for new, (old, channels) in enumerate(kept.items()):
         prefix = f"body.{old}."
@@ -117,10 +117,10 @@ def _of_channels(name: str, value: Tensor, channels: Sequence[int]) -> Tensor:
 
 
 def prune_file(model: str, output: Path, keep: float, blocks: float) -> str:
-    """Prune a model by zoo name or path into a checkpoint that `srkd.load` reads; returns what was done, as a line.
+    """Prune a model by zoo name or path into a checkpoint that `srkd.load` reads; returns a one-line summary.
 
     Raises:
-        SrkdError: as `load_network`, `prune` and `save_weights`; an output that is no .safetensors.
+        SrkdError: as `load_network`, `prune` and `save_weights`; an output path without .safetensors.
     """
     if output.suffix != ".safetensors":
         raise SrkdError(f"{output}: a pruned network is written as .safetensors")

@@ -1,4 +1,4 @@
-"""int8 with as few layers kept in higher precision as it takes: which ones is measured, one layer at a time."""
+"""int8 quantisation that keeps as few layers in higher precision as needed, chosen by measured sensitivity."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from srkd.inference.graph import layers
 Row = dict[str, Any]
 Say = Callable[[str], None]
 SENSITIVITY_COLUMNS = ["layer", "PSNR to fp32, alone in int8 (dB)", "kept"]
-# Calibration images are not those that the gate looks at: their error, pooled, was half of Set5's loss.
+# Calibration images are not those that `max_drop` is checked on: their pooled loss was half of Set5's.
 _MARGIN = 1 / 3
 _MOST_KEPT = 0.5
-_RANKED_ON = 3  # images that are enough to rank layers by
+_RANKED_ON = 3  # images used to rank the layers
 
 
 @dataclass
 class Quantised:
-    """An int8 network, the layers kept out of it, and what it loses on the calibration images (dB).
+    """An int8 network, the layers kept in higher precision, and its PSNR loss on the calibration images (`drop`, dB).
 
-    Where layers had to be kept: the table that they were chosen by, most sensitive first, and `whole`, the network with
-    none kept.
+    If layers had to be kept: `sensitivity`, the table that they were chosen by, most sensitive first, and `whole`, the
+    engine with all layers quantised.
     """
 
     converted: Any
@@ -37,7 +37,7 @@ class Quantised:
 
 
 class _Quantiser:
-    """Makes int8 forms of one converted network and measures them against its fp32 form."""
+    """Creates int8 versions of one converted network and measures them against its fp32 version."""
 
     def __init__(self, converted: Any, runtime: str, known: dict[str, Any], images: ImagePairs) -> None:
         self.original, self._runtime, self._known, self._images = converted, runtime, known, images
@@ -56,24 +56,25 @@ def quantise(
 ) -> Quantised:
     """Static int8 of a graph (`srkd.inference.graph`) that loses at most a third of `max_drop` on calibration images.
 
-    All convolutions are quantised first. Where that loses too much, each is quantised alone, and the most sensitive are
-    kept in higher precision, more and more of them up to half; what comes closest is returned, so look at `drop`.
+    All convolutions are quantised first. If that loses too much, each is quantised alone, and increasing numbers of the
+    most sensitive ones, up to half, are kept in higher precision. If none reaches the target, the best is returned:
+    check `drop`.
 
     Args:
         known: `graph.facts`.
-        max_drop: dB of PSNR, on the images that decide; see `_MARGIN`.
-        say: told of what takes long.
+        max_drop: dB of PSNR that int8 may lose on the evaluation images; see `_MARGIN`.
+        say: called with progress messages.
 
     Raises:
-        SrkdError: as `runtimes.convert`.
+        SrkdError: as `backends.converted`.
     """
     make = _Quantiser(backends.converted(graph, runtime, "int8", known), runtime, known, images)
     found, _ = make(())
-    aim = _MARGIN * max_drop
-    if found.drop <= aim:
+    target = _MARGIN * max_drop
+    if found.drop <= target:
         return found
     names = list(layers(graph))
-    say(f"{runtime} int8 loses {found.drop:.3f} dB on {images.name}: looking for sensitive layers among {len(names)}")
+    say(f"{runtime} int8 loses {found.drop:.3f} dB on {images.name}: searching for sensitive layers among {len(names)}")
     fewer = replace(images, pairs=images.pairs[:_RANKED_ON])
     rank = _Quantiser(make.original, runtime, known, fewer)
     table = sorted(_alone(rank, names), key=lambda row: row[SENSITIVITY_COLUMNS[1]])
@@ -81,7 +82,7 @@ def quantise(
     for count in _counts(len(names)):
         candidate, _ = make([row["layer"] for row in table[:count]])
         best = min(best, candidate, key=lambda quantised: quantised.drop)
-        if best.drop <= aim:
+        if best.drop <= target:
             break
     best.whole = found.engine
     best.sensitivity = [row | {"kept": row["layer"] in best.kept} for row in table]

@@ -1,4 +1,4 @@
-"""What tiling needs to know of a network, found out by running it."""
+"""Receptive field, shift alignment and memory of a network, measured by running it: the parameters of tiling."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SHIFTS = (1, 2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """What a network looks at.
+    """The receptive field of a network.
 
-    `halo`: an output pixel depends on input pixels at most this far away; None: farther than measured, or not the same
-    everywhere (attention, statistics of the whole image), so that tiles can only be blended.
-    `align`: moving the input by a multiple of this moves the output along; tiles begin at multiples of it.
+    `halo`: an output pixel depends on input pixels at most this far away; None: farther than measured, or dependent on
+    position (attention, statistics of the whole image), so that tiles can only be blended.
+    `align`: the network is equivariant to shifts by multiples of this; tiles start at multiples of it.
     `minimum`: the smallest side that the network takes without padding.
     """
 
@@ -35,7 +35,7 @@ class ReceptiveField:
 
     @property
     def exact(self) -> bool:
-        """Whether tiles with a halo give the very image that the whole would."""
+        """Whether tiles with a halo give exactly the output of the whole image."""
         return self.halo is not None
 
 
@@ -43,14 +43,14 @@ class ReceptiveField:
 def measure(run: Run, scale: int, device: torch.device | str = "cpu", multiple: int = 1) -> ReceptiveField:
     """Measure a network that takes (N, 3, H, W) of any size to `scale` times that.
 
-    The reach is that of a NaN: arithmetic passes it on whatever the weights are, where a gradient may vanish. Where it
-    gets everywhere, the reach is that of other values: a window that is shifted round the edge keeps what it must not
-    see away by a weight of 0, which stops every value but that one. Then random images, moved by 1 to 16 times
-    `multiple`, must come out moved, away from the border by that reach: which also shows that nothing farther away had
-    a part in it. Strips do for both, once lying and once standing.
+    The halo is how far a NaN spreads: it propagates whatever the weights are, where a gradient may vanish. If it
+    spreads everywhere, the halo is measured with changed values instead: attention in cyclically shifted windows masks
+    pixels with a weight of 0, which stops every value but NaN. Then the output of random images shifted by 1 to 16
+    times `multiple` must be shifted alike, except within the halo of the border; this also verifies that nothing
+    farther away contributes. Both use strips, horizontal and vertical.
 
     Args:
-        multiple: what `run` pads sides to; tiles begin at multiples of it.
+        multiple: the network pads sides to multiples of it; tiles start at multiples of it.
     """
     directions = (run, lambda x: run(x.mT).mT)
     for reach_of in (_nan_reach, _value_reach):
@@ -63,7 +63,7 @@ def measure(run: Run, scale: int, device: torch.device | str = "cpu", multiple: 
 
 
 def _largest(measured: Iterable[int | None]) -> int | None:
-    """The largest, or None as soon as one is: the rest need not be measured then."""
+    """The largest value, or None as soon as one is None, without measuring the rest."""
     result = 0
     for value in measured:
         if value is None:
@@ -73,7 +73,7 @@ def _largest(measured: Iterable[int | None]) -> int | None:
 
 
 def _nan_reach(run: Run, length: int, scale: int, device: torch.device | str, _: int) -> int | None:
-    """How far a NaN near either end, in two phases, spreads along a strip; None where it meets the other end."""
+    """How far a NaN near either end, in two phases, spreads along a strip; None if it reaches the other end."""
     at = (0, 1, length - 1, length - 2)
     x = torch.full((len(at), 3, _THICK, length), 0.5, device=device)
     for strip, place in enumerate(at):
@@ -82,11 +82,11 @@ def _nan_reach(run: Run, length: int, scale: int, device: torch.device | str, _:
 
 
 def _value_reach(run: Run, length: int, scale: int, device: torch.device | str, multiple: int) -> int | None:
-    """As `_nan_reach`, of random values replaced by others, in every phase of `multiple`."""
+    """As `_nan_reach`, for random values replaced by others, in every phase of `multiple`."""
     ends = (0, length - 1)
     phases = (*range(multiple), *range(length - multiple, length))
     reach = 0
-    for at in (ends, phases):  # the two ends first, by themselves: of most networks that see everywhere they say so
+    for at in (ends, phases):  # the two ends first: they detect most networks with a global receptive field
         image = torch.rand(1, 3, _THICK, length, generator=torch.Generator().manual_seed(0)).to(device)
         x = image.repeat(len(at) + 1, 1, 1, 1)
         for strip, place in enumerate(at):
@@ -100,17 +100,17 @@ def _value_reach(run: Run, length: int, scale: int, device: torch.device | str, 
 
 
 def _farthest(touched: Tensor, at: Sequence[int], length: int, scale: int) -> int | None:
-    """How far from `at` each strip was touched at most; None where one was not at all, or to its other end."""
+    """The largest distance from `at` that a strip was changed at; None if one is unchanged, or changed to its end."""
     reach = 0
     for mask, place in zip(touched.any(1).any(1).cpu(), at, strict=True):
-        if not mask.any():  # it has been replaced on its way, so nothing can be said
+        if not mask.any():  # the network replaced the value, so nothing can be concluded
             return None
         reach = max(reach, int((mask.nonzero() // scale - place).abs().max()))
     return reach if reach < length - 2 else None
 
 
 def _alignment(run: Run, reach: int, scale: int, device: torch.device | str, multiple: int) -> int | None:
-    """The smallest shift of the input that shifts the output by as much; None where no tried one does."""
+    """The smallest shift of the input that shifts the output equally; None if none of the tested shifts does."""
     shifts = [multiple * times for times in _SHIFTS]
     length = padded_side(2 * reach + _THICK + shifts[-1], 16 * multiple)
     strip = torch.rand(1, 3, _THICK, length + shifts[-1], generator=torch.Generator().manual_seed(0)).to(device)
@@ -126,16 +126,16 @@ def _alignment(run: Run, reach: int, scale: int, device: torch.device | str, mul
 
 @torch.inference_mode()
 def bytes_per_pixel(run: Run, device: torch.device | str = "cpu") -> float:
-    """About how much memory a network needs at once, for each input pixel."""
+    """Approximate peak memory of a network in bytes per input pixel."""
     side = _LENGTHS[0]
     with _LargestStep() as largest:
         run(torch.full((1, 3, side, side), 0.5, device=device))
-    # Beside what one operation reads and writes there are skip connections and the kernels' own copies.
+    # Besides the tensors of one operation, skip connections and the kernels' own copies take memory.
     return 1.5 * largest.bytes / side**2
 
 
 class _LargestStep(TorchDispatchMode):
-    """Notes the most bytes that any one operation reads and writes."""
+    """Records the largest number of bytes that one operation reads and writes."""
 
     bytes = 0
 

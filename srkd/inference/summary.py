@@ -1,4 +1,4 @@
-"""What became of each image, for people and for programs."""
+"""Summary of the outcomes of `srkd upscale`, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def line(outcome: Outcome) -> str:
 
 
 def summary(outcomes: Sequence[Outcome], left: Sequence[Path]) -> Iterator[str]:
-    """Lines that say how many images went where, and what was left."""
+    """Lines with the number of images per folder and outcome, and the files left out."""
     count = Counter(outcome.status for outcome in outcomes)
     for status, words in (("written", "upscaled"), ("planned", "would be upscaled")):
         folders = Counter(
@@ -45,7 +45,7 @@ def summary(outcomes: Sequence[Outcome], left: Sequence[Path]) -> Iterator[str]:
 
 
 def as_json(outcomes: Sequence[Outcome], left: Sequence[Path]) -> str:
-    """Everything, as JSON: sizes are [width, height]."""
+    """All outcomes as JSON; sizes are [width, height]."""
 
     def entry(outcome: Outcome) -> dict[str, object]:
         job, (before, after) = outcome.job, outcome.size or (None, None)

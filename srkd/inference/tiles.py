@@ -1,7 +1,7 @@
-"""An image through a network tile by tile, from top to bottom.
+"""Tiled inference, from top to bottom.
 
-Exact tiles carry a halo as wide as the network's receptive field and keep only what no cut border has touched: the
-result is that of the whole image. Where the field is too wide for that, tiles overlap and are blended.
+Exact tiles have a halo as wide as the network's receptive field and keep only pixels that no tile border influences:
+the result equals that of the whole image. If the receptive field is too large for that, tiles overlap and are blended.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OVERLAP = 32
 
 @dataclass(frozen=True)
 class Span:
-    """Along one side: the network sees [low, high); [start, stop) of that is this tile's own."""
+    """A tile along one dimension: the network gets [low, high), and [start, stop) of the result is kept."""
 
     start: int
     stop: int
@@ -35,9 +35,9 @@ class Span:
 
 
 def tile_side(field: ReceptiveField, bytes_per_pixel: float) -> int:
-    """The side of tiles, in input pixels, that a network can take in about 500 MB of memory.
+    """The side of tiles in input pixels for about 500 MB of memory.
 
-    Never so small that most of the work would be for the halo.
+    At least twice the halo, so that the halo does not dominate the computation.
     """
     margin = _OVERLAP if field.halo is None else field.halo
     side = int((MEMORY / bytes_per_pixel) ** 0.5) - 2 * margin
@@ -45,13 +45,13 @@ def tile_side(field: ReceptiveField, bytes_per_pixel: float) -> int:
 
 
 def spans(length: int, tile: int, field: ReceptiveField) -> list[Span]:
-    """Cut a side into tiles of about equal size, starting at multiples of `field.align`."""
+    """Divide a side into tiles of about equal size, starting at multiples of `field.align`."""
     count = -(-length // tile)
     step = -(-length // count)
     step = -(-step // field.align) * field.align
     margin = min(_OVERLAP, step // 2) if field.halo is None else field.halo
     margin = -(-margin // field.align) * field.align
-    # The last of exact tiles is padded as the whole is only if it is not too small for the network.
+    # The last exact tile must be at least `minimum`, or the network would pad it differently from the whole image.
     last = max(0, (length - field.minimum) // field.align * field.align) if field.exact else length
     return [
         Span(s, min(s + step, length), min(last, max(0, s - margin)), min(min(s + step, length) + margin, length))
@@ -64,8 +64,8 @@ def upscale_rows(pixels: Pixels, network: Network, scale: int, field: ReceptiveF
 
     Args:
         pixels: (H, W, C), any dtype that `network` takes.
-        network: (h, w, C) to (scale h, scale w, C), in any dtype where the tiles are exact, else in float32.
-        tile: side of the tiles in input pixels; one no smaller than the image gives it to the network whole.
+        network: (h, w, C) to (scale h, scale w, C), in any dtype if the tiles are exact, else in float32.
+        tile: side of the tiles in input pixels; at least the image's sides for no tiling.
     """
     down, across = (spans(length, tile, field) for length in pixels.shape[:2])
     if field.exact or len(down) == len(across) == 1:
@@ -111,9 +111,9 @@ def _blended(pixels: Pixels, network: Network, scale: int, down: list[Span], acr
 
 
 def weights(along: list[Span], i: int, scale: int) -> Floats:
-    """What each output row or column of span i counts: ramps where it overlaps its neighbours, 1 elsewhere.
+    """Blending weights of the output rows or columns of span i: ramps where it overlaps its neighbours, else 1.
 
-    The ramps of two neighbours sum to 1, and none reaches 0 or begins at the image's edge.
+    The ramps of two neighbours sum to 1; no weight is 0, and there are no ramps at the image border.
     """
     span = along[i]
     result = np.ones(scale * (span.high - span.low), np.float32)

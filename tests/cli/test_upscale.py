@@ -86,7 +86,7 @@ def test_one_bad_image_of_three(tmp_path: Path, checkpoint: Path, capsys: pytest
         (["{in}", "--format", "heic"], 'unknown image format "heic"'),
         (["{in}", "--tile", "-1"], "tile must be 0"),
         (["{in}", "--outscale", "0"], "outscale must be a positive number"),
-        (["{in}", "--device", "abacus"], 'no device "abacus" here'),
+        (["{in}", "--device", "abacus"], 'device "abacus" is not available'),
         (["{in}", "--scale", "3"], "for x2, not x3"),
         (["{in}", "--model", "no_such"], "no_such"),
     ],

@@ -36,7 +36,7 @@ def test_invalid_requests_raise() -> None:
 
 def test_a_runtime_that_is_not_installed_raises_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(package: str) -> None:
-        raise SrkdError(f"{package} is not installed here: pip install 'srkd[deploy]'")
+        raise SrkdError(f"{package} is not installed: pip install 'srkd[deploy]'")
 
     monkeypatch.setattr(backends, "require", missing)
     with pytest.raises(SrkdError, match="pip install"):

@@ -189,9 +189,7 @@ def test_the_command_takes_what_is_wished_for(model: Model, tmp_path: Path, caps
 
 def test_a_missing_extra_is_named_with_its_command(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(backends._PACKAGES, "openvino", ["openvino_that_is_not_here"])
-    with pytest.raises(
-        SrkdError, match=r"openvino_that_is_not_here is not installed here: pip install 'srkd\[deploy\]'"
-    ):
+    with pytest.raises(SrkdError, match=r"openvino_that_is_not_here is not installed: pip install 'srkd\[deploy\]'"):
         engine_for(model, BackendSpec("openvino"))
     assert all(runtime != "openvino" for runtime, _ in backends.available())
 

@@ -31,7 +31,7 @@ def test_files_are_compared_and_say_what_they_are(checkpoint: Path, photos: Path
     out = tmp_path / "out"
     model = Model.load(checkpoint)
     result = export(model, out, ExportOptions(uint8=True, data=str(photos), seconds=0))
-    assert [row["file"] for row in result.rows] == ["tiny", "tiny.onnx", "tiny.xml"] and not result.refused
+    assert [row["file"] for row in result.rows] == ["tiny", "tiny.onnx", "tiny.xml"] and not result.rejected
     assert sorted(p.name for p in out.iterdir()) == ["export.json", "export.md", "tiny.bin", "tiny.onnx", "tiny.xml"]
     assert len(json.loads((out / "export.json").read_text())["rows"]) == 3
     for row in result.rows[1:]:
@@ -86,7 +86,7 @@ def test_an_interrupted_export_leaves_what_was_there(
         assert any(p.name.startswith(".part-") for p in out.iterdir())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(exporting._Judge, "row", interrupted)
+    monkeypatch.setattr(exporting._Verifier, "row", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export(Model.load(checkpoint), out, ExportOptions(["openvino"], data=str(photos), seconds=0))
     assert [p.name for p in out.iterdir()] == ["tiny.xml"] and (out / "tiny.xml").read_text() == "an older one"
@@ -100,7 +100,7 @@ def test_mistakes_are_named(checkpoint: Path, photos: Path, tmp_path: Path) -> N
     with pytest.raises(SrkdError, match="max_drop must be above 0 dB, got -1"):
         ExportOptions(max_drop=-1)
     few = ExportOptions(["onnx"], ["int8"], data=str(photos), calibration=str(photos), calibration_count=32)
-    with pytest.raises(SrkdError, match="4 calibration images, 32 were asked for"):
+    with pytest.raises(SrkdError, match="4 calibration images, 32 were requested"):
         export(Model.load(checkpoint), tmp_path / "out", few)
     (tmp_path / "file").write_text("")
     with pytest.raises(SrkdError, match="cannot write"):
@@ -110,6 +110,6 @@ def test_mistakes_are_named(checkpoint: Path, photos: Path, tmp_path: Path) -> N
 def test_what_a_runtime_cannot_take_is_refused_in_the_table(photos: Path, tmp_path: Path) -> None:
     fixed = Model(FixedSize().eval(), 2, "fixed")
     result = export(fixed, tmp_path / "out", ExportOptions(["openvino"], data=str(photos), seconds=0))
-    (row,) = result.refused
+    (row,) = result.rejected
     assert row["file"] == "fixed.xml" and re.match(r"no: openvino fp32 .*at 51x37", row["kept"])
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["export.json", "export.md"]

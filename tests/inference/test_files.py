@@ -97,7 +97,7 @@ def test_depth_that_is_lost_is_said(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", ImageData(noise(3, np.uint16)))
     said, written = do(SAME, plan_jobs([str(tmp_path)], tmp_path / "out", format="jpeg"))
     assert written == 1
-    assert said == [f"{tmp_path / 'a.png'}: 16 bits rounded to the 8 that jpeg holds"]
+    assert said == [f"{tmp_path / 'a.png'}: 16 bits rounded to the 8 of jpeg"]
 
 
 def broken(number: int) -> bytes:
@@ -211,7 +211,7 @@ def test_what_a_format_cannot_hold_is_said_in_one_line(tmp_path: Path) -> None:
     said, written = do(SAME, plan_jobs([str(tmp_path)], tmp_path / "out", format="bmp"))
     assert written == 2
     assert said == [
-        f"{tmp_path / 'a.jpg'}: bmp cannot hold its EXIF, comment",
+        f"{tmp_path / 'a.jpg'}: bmp cannot store its EXIF, comment",
         f"{tmp_path / 'b.gif'}: gif is read and not written: saved as bmp",
     ]
 

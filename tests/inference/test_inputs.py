@@ -77,7 +77,7 @@ def test_pillow_images_deep_transparent_and_turned(tmp_path: Path) -> None:
     turned.save(tmp_path / "turned.png", exif=turned.getexif())
     with Image.open(tmp_path / "turned.png") as opened:
         np.testing.assert_array_equal(MODEL.upscale(opened), MODEL.upscale(tmp_path / "turned.png"))
-    with pytest.raises(SrkdError, match="mode I reaches from -1 to 5"):
+    with pytest.raises(SrkdError, match="mode I ranges from -1 to 5"):
         MODEL.upscale(Image.fromarray(np.array([[-1, 5]], np.int32)))
 
 
@@ -102,14 +102,14 @@ HOLE[3, 5, 1] = np.nan
 @pytest.mark.parametrize(
     ("image", "words"),
     [
-        (None, "got None, which OpenCV's imread gives"),
+        (None, "got None, which OpenCV's imread returns"),
         (3, "got int"),
-        (torch.zeros(3, 4, 4), r"got a torch tensor: give tensor.permute\(1, 2, 0\)"),
-        (HOLE, "float64 image holds NaN, first at row 3, column 5"),
-        (HOLE.astype(np.float32), "float32 image holds NaN, first at row 3, column 5"),
-        (COLOUR.astype(np.float64), r"float64 images are in \[0, 1\], and this one reaches from .* to 255"),
-        (np.full((4, 4), np.inf), "reaches from inf to inf"),
-        (COLOUR.astype(np.int64), "arrays are of uint8, uint16, or float32 or float64.*got int64"),
+        (torch.zeros(3, 4, 4), r"got a torch tensor: pass tensor.permute\(1, 2, 0\)"),
+        (HOLE, "float64 image contains NaN, first at row 3, column 5"),
+        (HOLE.astype(np.float32), "float32 image contains NaN, first at row 3, column 5"),
+        (COLOUR.astype(np.float64), r"float64 images must be in \[0, 1\], and this one ranges from .* to 255"),
+        (np.full((4, 4), np.inf), "ranges from inf to inf"),
+        (COLOUR.astype(np.int64), "arrays must be uint8, uint16, or float32 or float64.*got int64"),
         (np.array([[None]]), "got object"),
         (np.zeros((2, 2, 5), np.uint8), "got shape"),
         (np.zeros((0, 2, 3), np.uint8), "got shape"),
@@ -128,5 +128,5 @@ def test_the_functions_of_the_package() -> None:
     np.testing.assert_array_equal(srkd.upscale(COLOUR), expected)
     np.testing.assert_array_equal(srkd.upscale([Image.fromarray(COLOUR)], model, tile=8)[0], expected)
     assert srkd.upscale(COLOUR, "edsr_16x8_x2_cc0", 2, outscale=3, device=torch.device("cpu")).shape == (30, 42, 3)
-    with pytest.raises(SrkdError, match='no device "nowhere" here'):
+    with pytest.raises(SrkdError, match='device "nowhere" is not available'):
         srkd.load("auto", device="nowhere")

@@ -137,7 +137,7 @@ def test_a_file_as_output_with_its_format(tmp_path: Path, name: str, format: str
         ("two.png", None, "named like a file, but there are 2 images"),
         ("x.gif", None, "gif is read and not written"),
         ("x.heic", None, 'unknown image format ".heic"'),
-        ("x.png", "jpg", "named like png, but the format asked for is"),
+        ("x.png", "jpg", "named like png, but the requested format is"),
     ],
 )
 def test_outputs_that_are_no_folder_and_no_file_to_be_had(

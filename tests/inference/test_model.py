@@ -150,7 +150,7 @@ def test_float_images_of_another_range_are_refused(factor: float) -> None:
 
 def test_float_images_with_nan_are_refused() -> None:
     image = np.full((8, 8, 3), np.nan, np.float32)
-    with pytest.raises(SrkdError, match="holds NaN"):
+    with pytest.raises(SrkdError, match="contains NaN"):
         Model(replicating_edsr(), 2).upscale(image)
 
 

@@ -123,7 +123,7 @@ def test_an_onnx_file_that_asks_for_a_constant(shape: list[int], tmp_path: Path)
     model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], [output], [numbers]))
     model.metadata_props.add(key="srkd", value=json.dumps({"name": "x", "scale": 2, "precision": "fp32"}))
     (tmp_path / "x.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(SrkdError, match=r"x\.onnx: not an ONNX model that srkd exported"):
+    with pytest.raises(SrkdError, match=r"x\.onnx: not an ONNX model exported by srkd"):
         backends.open_file(tmp_path / "x.onnx")
 
 
@@ -136,7 +136,7 @@ def test_an_openvino_file_that_asks_for_a_constant(tmp_path: Path) -> None:
     model = openvino.Model([ops.reduce_sum(large, ops.constant([0, 1], dtype="int64"))], [x], "m")
     model.set_rt_info(json.dumps({"name": "x", "scale": 2, "precision": "fp32"}), "srkd")
     openvino.save_model(model, tmp_path / "x.xml")
-    with pytest.raises(SrkdError, match="not an OpenVINO model that srkd exported"):
+    with pytest.raises(SrkdError, match="not an OpenVINO model exported by srkd"):
         backends.open_file(tmp_path / "x.xml")
 
 

@@ -201,7 +201,7 @@ def test_onnx_weights_in_another_file_are_rejected(place: str, where: str, tmp_p
     model = onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [], [output], [tensor] * (not nodes)))
     model.metadata_props.add(key="srkd", value=json.dumps({"name": "x", "scale": 2, "precision": "fp32"}))
     (folder / "x.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(SrkdError, match=r"x\.onnx: not an ONNX model that srkd exported"):
+    with pytest.raises(SrkdError, match=r"x\.onnx: not an ONNX model exported by srkd"):
         backends.open_file(folder / "x.onnx")
 
 
@@ -213,7 +213,7 @@ def test_files_that_are_no_exported_network_are_rejected(content: bytes, suffix:
     pytest.importorskip("openvino" if suffix == ".xml" else "onnx")
     (tmp_path / f"x{suffix}").write_bytes(content)
     (tmp_path / "x.bin").write_bytes(b"")
-    with pytest.raises(SrkdError, match=r"not an \w+ model that srkd exported"):
+    with pytest.raises(SrkdError, match=r"not an \w+ model exported by srkd"):
         backends.open_file(tmp_path / f"x{suffix}")
 
 

@@ -72,7 +72,7 @@ def test_every_image_is_upscaled_or_reported(
             result = read_image(outputs[0])
             deep = result.pixels.dtype == np.uint16
             if not deep and source.pixels.dtype == np.uint16:
-                assert f"{printable_path(below)}: 16 bits rounded to the 8 that" in ended.output
+                assert f"{printable_path(below)}: 16 bits rounded to the 8 of" in ended.output
             if result.format in LOSSLESS and source.pixels.shape[2] == result.pixels.shape[2]:
                 expected = to_depth(model.upscale(source.pixels, tile=64), deep)
                 np.testing.assert_array_equal(result.pixels, expected)

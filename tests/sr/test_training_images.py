@@ -130,5 +130,5 @@ def test_an_lmdb_raises(tmp_path: Path) -> None:
     (tmp_path / "unpacked").mkdir()
     (tmp_path / "unpacked" / "data.mdb").touch()
     for root in (tmp_path / "DIV2K.lmdb", tmp_path / "unpacked"):
-        with pytest.raises(SrkdError, match="no LMDB: give the folder of images"):
+        with pytest.raises(SrkdError, match="not LMDB: give the folder of images"):
             values(train(dataroot_gt=root))

@@ -55,7 +55,7 @@ SUFFIXES = {"openvino": ".xml", "onnxruntime": ".onnx"}
 
 
 def available(device: str = "cpu") -> list[tuple[str, str]]:
-    """Each (runtime, precision) that can be had here; on a GPU that is torch alone."""
+    """The (runtime, precision) pairs available on this machine; on a GPU only torch."""
     runtimes = [name for name in PRECISIONS if installed(name)] if device == "cpu" else ["torch"]
     found = [(runtime, precision) for runtime in runtimes for precision in PRECISIONS[runtime]]
     has_int8 = importlib.util.find_spec("nncf") and openvino.int8_is_sound()
@@ -63,12 +63,12 @@ def available(device: str = "cpu") -> list[tuple[str, str]]:
 
 
 def installed(runtime: str) -> bool:
-    """Whether the packages of a runtime are here."""
+    """Whether the packages of a runtime are installed."""
     return all(importlib.util.find_spec(package) for package in _PACKAGES[runtime])
 
 
 def check(runtime: str, precision: str) -> None:
-    """Raise SrkdError for a runtime that there is not, or a precision that it does not have."""
+    """Raise SrkdError for an unknown runtime, or a precision that it does not have."""
     if runtime not in PRECISIONS:
         raise unknown("runtime", runtime, PRECISIONS)
     if precision not in PRECISIONS[runtime]:
@@ -78,7 +78,7 @@ def check(runtime: str, precision: str) -> None:
 
 
 def check_installed(runtime: str) -> None:
-    """Raise SrkdError with the command that installs them where the packages of a runtime are not here."""
+    """Raise SrkdError, with the installation command, if the packages of a runtime are not installed."""
     for package in _PACKAGES[runtime]:
         require(package)
 
@@ -89,84 +89,87 @@ def open_engine(
     """A model (`srkd.load`) on a runtime, fused; torch runs on the model's device, the others on the CPU.
 
     Args:
-        calibration: for int8, images (H, W, 3) as the network will see them; `srkd.inference.calibration` has some.
+        calibration: for int8, uint8 images (H, W, 3) like those to be upscaled; see `srkd.inference.calibration`.
         keep: for int8, layers that stay in higher precision.
 
     Raises:
-        SrkdError: a runtime or precision that there is not, that is not installed (with the command that installs it),
-            or that lacks an operator of this network (named); int8 without calibration images.
+        SrkdError: an unknown runtime or precision; a runtime that is not installed (with the command that installs
+            it), or that lacks an operator of this network (named); int8 without calibration images.
     """
     check(runtime, precision)
     known = facts(model.name, model.scale, model.multiple, None, model.meta, model.minimum)
     if runtime == "torch":
         return pytorch.TorchEngine(model.network, precision, known, model.device)
     if precision == "int8" and not calibration:
-        raise SrkdError(f"{runtime} int8 needs calibration images, and there are none")
-    own = converted(graph_of(model.network), runtime, precision, known)
-    return wrap(own if precision != "int8" else quantised(own, runtime, calibration, keep), runtime, precision, known)
+        raise SrkdError(f"{runtime} int8 needs calibration images, and none were given")
+    native = converted(graph_of(model.network), runtime, precision, known)
+    if precision == "int8":
+        native = quantised(native, runtime, calibration, keep)
+    return wrap(native, runtime, precision, known)
 
 
 def converted(graph: nn.Module, runtime: str, precision: str, known: Mapping[str, Any]) -> Any:
-    """A graph (`srkd.inference.graph`) in a runtime's own form, with its facts and precision in its metadata.
+    """Convert a graph (`srkd.inference.graph`) to a runtime's model, with its facts and precision as metadata.
 
-    For int8 it is still to be `quantised`. Raises SrkdError as `open_engine`.
+    For int8, call `quantised` on the result. Raises SrkdError as `open_engine`.
     """
     facts: dict[str, Any] = {**known, "precision": precision}
     if precision == "int8":
         facts[_BITS] = 7 if int8_saturates() else 8
-    if runtime == "onnxruntime" and isolated.needed(graph):
+    if runtime == "onnxruntime" and isolated.is_needed(graph):
         return isolated.convert(graph, runtime, facts)
     return _MODULES[runtime].convert(graph, facts)
 
 
-def quantised(own: Any, runtime: str, calibration: Sequence[Bytes], keep: Collection[str] = ()) -> Any:
-    """The static int8 form of what `converted` gave; arguments as `open_engine`."""
+def quantised(native: Any, runtime: str, calibration: Sequence[Bytes], keep: Collection[str] = ()) -> Any:
+    """Quantise the result of `converted` to static int8; arguments as `open_engine`."""
     with in_one_line(f"{runtime} cannot quantise this network"):
-        return _MODULES[runtime].quantise(own, calibration, keep)
+        return _MODULES[runtime].quantise(native, calibration, keep)
 
 
-def wrap(own: Any, runtime: str, precision: str, known: Mapping[str, Any]) -> Engine:
-    """An engine of what `converted` or `quantised` gave.
+def wrap(native: Any, runtime: str, precision: str, known: Mapping[str, Any]) -> Engine:
+    """An engine that runs the result of `converted` or `quantised`.
 
     Raises:
         CannotRunError: the runtime cannot compile it.
     """
     with in_one_line(f"{runtime} cannot run this network"):
-        return _ENGINES[runtime](own, precision, known)
+        return _ENGINES[runtime](native, precision, known)
 
 
 def open_file(path: Path, precision: str | None = None) -> Engine:
     """An exported file (.onnx or .xml) as an engine, by default in the precision that it was exported in.
 
     Raises:
-        SrkdError: another kind of file, one that srkd did not write or that is not whole; a missing package; int8 that
-            was made for other processors.
+        SrkdError: a file that srkd did not export, or an incomplete one; a missing package; int8 that was exported for
+            other processors.
     """
     runtime = next((name for name, suffix in SUFFIXES.items() if suffix == path.suffix), None)
     if runtime is None:
         raise SrkdError(f"{path}: an exported network is .onnx or .xml")
     if not path.is_file():
         raise SrkdError(f"{path}: no such file")
-    own, known = _MODULES[runtime].load(path)
+    native, known = _MODULES[runtime].load(path)
     if known["precision"] == "int8" and known.get(_BITS, 8) == 8 and int8_saturates():
         raise SrkdError(
             f"{printable_path(path)}: its int8 sums overflow on this processor, which lacks VNNI: export it here"
         )
-    return wrap(own, runtime, precision or known["precision"], known)
+    return wrap(native, runtime, precision or known["precision"], known)
 
 
-def save(own: Any, runtime: str, path: Path, accept: Callable[[Path], bool] = lambda saved: True) -> None:
-    """Write what `converted` or `quantised` gave: .onnx, or .xml with a .bin beside it.
+def save(native: Any, runtime: str, path: Path, accept: Callable[[Path], bool] = lambda saved: True) -> None:
+    """Write the result of `converted` or `quantised`: .onnx, or .xml with a .bin beside it.
 
-    The files appear whole, after `accept` has been given what was written, still elsewhere, and has said yes.
+    The files are written to a temporary folder and moved to `path` if `accept`, called with the temporary path, returns
+    True.
     """
     with scratch(path.parent) as place:
         try:
-            _MODULES[runtime].save(own, place / path.name)
-        except Exception as error:  # each runtime's writer has exceptions of its own, and few say why
-            words = (str(error).splitlines() or [type(error).__name__])[-1]
-            raise SrkdError(f"cannot write {printable_path(path)}: {words}; is the disk full?") from error
+            _MODULES[runtime].save(native, place / path.name)
+        except Exception as error:  # each runtime's writer raises its native exceptions, few of which state the reason
+            message = (str(error).splitlines() or [type(error).__name__])[-1]
+            raise SrkdError(f"cannot write {printable_path(path)}: {message}; is the disk full?") from error
         if accept(place / path.name):
             path.unlink(missing_ok=True)  # never an old .xml beside a new .bin
-            for file in sorted(place.iterdir()):  # the .bin comes before the .xml, which needs it
+            for file in sorted(place.iterdir()):  # the .bin first, because the .xml needs it
                 os.replace(file, path.with_name(file.name))

@@ -1,4 +1,4 @@
-"""What every runtime is to the rest of srkd: a function from images to upscaled images, uint8 on both sides."""
+"""The interface of every runtime: a function from images to upscaled images, both uint8."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from srkd.networks.infer import padded_side
 
 Bytes = NDArray[np.uint8]
 
-MOST_NUMBERS = 1 << 28  # of one value in a file from elsewhere whose size no image decides
+MOST_NUMBERS = 1 << 28  # elements of a tensor of fixed size in an untrusted model file
 
 
 class CannotRunError(SrkdError):
-    """A runtime that does not take a network, or not at some size; another one may."""
+    """A runtime cannot run a network, or not at some size; another runtime may."""
 
 
 class Engine(ABC):
     """A network on a runtime in a precision: `engine(pixels)`.
 
     Args:
-        facts: what `srkd.inference.graph.facts` gives: `scale`, and `multiple` and `minimum` of input sides if not 1.
+        facts: of `srkd.inference.graph.facts`: `scale`, and `multiple` and `minimum` of input sides if not 1.
     """
 
     runtime: str
@@ -53,20 +53,20 @@ class Engine(ABC):
         expected = (len(pixels), *(side * self.scale for side in pixels.shape[1:3]), 3)
         result = result[:, : expected[1], : expected[2]]
         if result.shape != expected:
-            raise CannotRunError(f"{self} cannot run this network at {width}x{height}: it gives {result.shape[1:]}")
+            raise CannotRunError(f"{self} cannot run this network at {width}x{height}: it outputs {result.shape[1:]}")
         return result
 
     @abstractmethod
     def _run(self, pixels: Bytes) -> Bytes:
-        """As `__call__`, for sides that are multiples of `multiple`; the result is the caller's own."""
+        """As `__call__`, for sides that are multiples of `multiple`; the result is not reused by the engine."""
 
 
 @contextmanager
 def in_one_line(what: str) -> Iterator[None]:
-    """Within the block whatever a runtime raises, each having exceptions of its own, becomes one line after `what`.
+    """Turn any exception of a runtime in the block into one line that starts with `what`.
 
     Raises:
-        CannotRunError: in place of any other exception.
+        CannotRunError: instead of any exception but SrkdError.
     """
     try:
         yield
@@ -77,10 +77,10 @@ def in_one_line(what: str) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """The line of an exception's text that says most: not the places in its source that OpenVINO starts with."""
+    """The most informative line of an exception's text: not the source locations that OpenVINO starts with."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith(("Exception from", "While executing", "File "))]
-    return (telling or lines or [type(error).__name__])[0][:200].rstrip(":")
+    informative = [line for line in lines if not line.startswith(("Exception from", "While executing", "File "))]
+    return (informative or lines or [type(error).__name__])[0][:200].rstrip(":")
 
 
 def _padded(pixels: Bytes, height: int, width: int) -> Bytes:
@@ -108,4 +108,4 @@ def require(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise SrkdError(f"{package} is not installed here: pip install 'srkd[deploy]'") from error
+        raise SrkdError(f"{package} is not installed: pip install 'srkd[deploy]'") from error

@@ -1,4 +1,4 @@
-"""An engine that fails or breaks on some image: noticed, said, and done again in torch's fp32."""
+"""Fallback to torch fp32 if an engine fails or its output for an image is invalid."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ _DARK, _FAR = 8, 64  # levels
 
 
 class Fp32FallbackEngine(Engine):
-    """An engine whose answers are looked at, and the exact one that takes over for good when one is broken.
+    """An engine that is replaced permanently by the fp32 engine if it raises CannotRunError or its output is invalid.
+
+    The output of an fp32 engine is not checked.
 
     Args:
-        exact: makes the fp32 engine, when it is first needed.
-        say: told once, in a line.
+        exact: creates the fp32 engine when it is first needed.
+        say: called once, with one line, on a fallback.
     """
 
     def __init__(self, engine: Engine, exact: Callable[[], Engine], say: Callable[[str], None]) -> None:
@@ -33,27 +35,27 @@ class Fp32FallbackEngine(Engine):
         except CannotRunError as error:
             exact = self._make_exact()
             right = exact(pixels)
-            self._go_on_with(exact, str(error))
+            self._replace(exact, str(error))
             return right
-        if self._trusted or not broken(pixels, prediction):
+        if self._trusted or not is_invalid(pixels, prediction):
             return prediction
         exact = self._make_exact()
         right = exact(pixels)
         self._trusted = True
-        if broken(pixels, right):  # then that is what the network does, and not the precision
+        if is_invalid(pixels, right):  # the network itself does this, not the precision
             return prediction
-        self._go_on_with(exact, f"{self._engine} gave NaN or black for an image of this network")
+        self._replace(exact, f"{self._engine} gave NaN or black for an image with this network")
         return right
 
-    def _go_on_with(self, exact: Engine, why: str) -> None:
-        self._say(f"{why}: going on with {exact}")
+    def _replace(self, exact: Engine, why: str) -> None:
+        self._say(f"{why}: falling back to {exact}")
         self._engine, self.runtime, self.precision, self._trusted = exact, exact.runtime, exact.precision, True
 
 
-def broken(pixels: Bytes, prediction: Bytes) -> bool:
-    """Whether any block of some 16 x 16 pixels came out black though it is not dark, or of quite another colour.
+def is_invalid(pixels: Bytes, prediction: Bytes) -> bool:
+    """Whether any block of about 16 x 16 pixels is black in the output but not dark in the input, or far off in colour.
 
-    Upscaling keeps local means; NaN turns into 0 or 255 where bytes are made of it, and spreads over a block at least.
+    Upscaling preserves local means. NaN becomes 0 or 255 when converted to uint8, and spreads over a block at least.
     """
     for before, after in zip(pixels, prediction, strict=True):
         small, large = _means(before, before.shape), _means(after, before.shape)
@@ -63,6 +65,6 @@ def broken(pixels: Bytes, prediction: Bytes) -> bool:
 
 
 def _means(image: Bytes, shape: tuple[int, ...]) -> NDArray[np.int16]:
-    """Means of (H, W, 3) over blocks of 16 x 16 of an image of `shape`, which may be smaller, on a grid of its own."""
+    """Means of (H, W, 3) over a grid of 16 x 16 blocks of an image of `shape`, which may be smaller."""
     grid = (-(-shape[1] // _BLOCK), -(-shape[0] // _BLOCK))
     return cv2.resize(image, grid, interpolation=cv2.INTER_AREA).astype(np.int16)

@@ -1,7 +1,7 @@
-"""Conversion in a process of its own: `python -m srkd.inference.backends.isolated`, which an exporter may bring down.
+"""Conversion in a subprocess, `python -m srkd.inference.backends.isolated`, so that a crash does not end srkd.
 
-torch's exporter ends the whole process with some networks (spandrel's SPAN: a segmentation fault). srkd's own networks
-are converted where they are, which is some seconds faster.
+torch's exporter crashes with some networks (spandrel's SPAN: a segmentation fault). srkd's own networks are converted
+in the same process, which is some seconds faster.
 """
 
 from __future__ import annotations
@@ -28,54 +28,54 @@ _MODULES = {"onnxruntime": "srkd.inference.backends.onnx", "openvino": "srkd.inf
 _SUFFIXES = {"onnxruntime": ".onnx", "openvino": ".xml"}
 
 
-def needed(graph: nn.Module) -> bool:
-    """Whether a graph has parts of others, of which it is not known that exporters survive them."""
+def is_needed(graph: nn.Module) -> bool:
+    """Whether a graph has modules of other packages, which may crash an exporter."""
     return any(type(module).__module__.split(".")[0] not in _OWN for module in graph.modules())
 
 
 def convert(graph: nn.Module, runtime: str, facts: Mapping[str, Any]) -> Any:
-    """As the `convert` of a runtime's module, in another process; here where the graph cannot be sent there.
+    """As the `convert` of a runtime's module, in a subprocess; in this process if the graph cannot be pickled.
 
     Raises:
-        CannotRunError: as there; or the process was ended by its exporter.
+        CannotRunError: as `convert`; or the exporter crashed.
     """
     module = importlib.import_module(_MODULES[runtime])
     with tempfile.TemporaryDirectory() as folder:
-        asked, made, refused = (Path(folder) / name for name in ("graph.pt", f"made{_SUFFIXES[runtime]}", "refused"))
+        request, result, message = (Path(folder) / name for name in ("graph.pt", f"model{_SUFFIXES[runtime]}", "error"))
         try:
-            torch.save((graph, runtime, dict(facts)), asked)
-        except Exception:  # classes of functions and lambdas cannot be named to another process
+            torch.save((graph, runtime, dict(facts)), request)
+        except Exception:  # local classes and lambdas cannot be pickled
             return module.convert(graph, facts)
-        code = _child(asked, made, refused)
-        if made.is_file() and code == 0:
-            return module.load(made)[0]
-        if refused.is_file():
-            raise CannotRunError(refused.read_text(encoding="utf-8"))
+        code = _run_subprocess(request, result, message)
+        if result.is_file() and code == 0:
+            return module.load(result)[0]
+        if message.is_file():
+            raise CannotRunError(message.read_text(encoding="utf-8"))
         ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         raise CannotRunError(f"{runtime} cannot take this network: the exporter's process {ended}; use another runtime")
 
 
-def _child(*paths: Path) -> int:
+def _run_subprocess(*paths: Path) -> int:
     command = [sys.executable, "-m", __name__, *map(str, paths)]
-    paths_of_modules = os.pathsep.join(path or os.getcwd() for path in sys.path)
-    variables = {**environment(), "PYTHONPATH": paths_of_modules}
+    module_paths = os.pathsep.join(path or os.getcwd() for path in sys.path)
+    variables = {**environment(), "PYTHONPATH": module_paths}
     return subprocess.run(command, env=variables, capture_output=True, check=False).returncode
 
 
-def _main(asked: Path, made: Path, refused: Path) -> None:
+def _main(request: Path, result: Path, message: Path) -> None:
     try:
         from srkd.integrations.torchvision_compat import import_torchvision
 
-        import_torchvision()  # before a network of spandrel's does
+        import_torchvision()  # before spandrel imports it
     except (ImportError, RuntimeError):
         pass
-    # Written by the process that started this one, into a folder of its own.
-    graph, runtime, facts = torch.load(asked, weights_only=False)
+    # Safe to unpickle: written by the parent process into its own temporary folder.
+    graph, runtime, facts = torch.load(request, weights_only=False)
     module = importlib.import_module(_MODULES[runtime])
     try:
-        module.save(module.convert(graph, facts), made)
+        module.save(module.convert(graph, facts), result)
     except SrkdError as error:
-        refused.write_text(str(error), encoding="utf-8")
+        message.write_text(str(error), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""ONNX files, and ONNX Runtime to run them: fp32 and int8 (QDQ) on CPUs."""
+"""ONNX export and ONNX Runtime: fp32 and int8 (QDQ) on CPUs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _KEY = "srkd"
 
 
 def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
-    """A graph (`srkd.inference.graph`) as an ONNX model of any batch, height and width that carries its facts.
+    """Convert a graph (`srkd.inference.graph`) to an ONNX model of dynamic batch, height and width with its facts.
 
     Raises:
         SrkdError: onnx or onnxscript is not installed, or ONNX lacks an operator of this network, which is named.
@@ -46,7 +46,7 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
     dynamic = torch.export.Dim.DYNAMIC
     axes = {0: dynamic, 1: dynamic, 2: dynamic} if uint8 else {0: dynamic, 2: dynamic, 3: dynamic}
     image = example(uint8, facts.get("multiple", 1), facts.get("minimum", 1))
-    image = image.repeat(2, 1, 1, 1)  # a batch of 1 is taken for a constant
+    image = image.repeat(2, 1, 1, 1)  # the exporter makes a batch of 1 a constant
     try:
         with _quietly():
             program = torch.onnx.export(
@@ -58,11 +58,11 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
                 dynamo=True,
                 verbose=False,
             )
-    except Exception as error:  # torch's exporter raises whatever the step that failed does
-        raise CannotRunError(f"ONNX cannot take this network: {_lacking(error)}; use torch or OpenVINO") from error
+    except Exception as error:  # torch's exporter raises any exception of its steps
+        raise CannotRunError(f"ONNX cannot represent this network: {_lacking(error)}; use torch or OpenVINO") from error
     assert program is not None
     model = program.model_proto
-    del model.graph.value_info[:]  # torch's sizes in between hold for images of two pixels and more
+    del model.graph.value_info[:]  # torch's intermediate shapes are wrong for images of one pixel
     entry = model.metadata_props.add()
     entry.key, entry.value = _KEY, json.dumps(dict(facts))
     return model
@@ -70,7 +70,7 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Without what torch's exporter and its helpers print about themselves."""
+    """Suppress the output and warnings of torch's exporter and its helpers."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -82,16 +82,16 @@ def _quietly() -> Iterator[None]:
 
 
 def _lacking(error: BaseException) -> str:
-    said = f"{error} {error.__cause__ or ''}"
-    names = sorted(set(re.findall(r"aten[.:]+\w+(?:\.\w+)?", said)))
+    text = f"{error} {error.__cause__ or ''}"
+    names = sorted(set(re.findall(r"aten[.:]+\w+(?:\.\w+)?", text)))
     return f"it lacks {', '.join(names)}" if names else reason(error)
 
 
 def quantise(model: Any, images: Sequence[Bytes], keep: Collection[str] = ()) -> Any:
     """Static int8 as QuantizeLinear/DequantizeLinear pairs (QDQ) by ONNX Runtime; arguments as for OpenVINO.
 
-    Only convolutions are quantised: their inputs by tensor, their weights by channel, in 7 bits where sums of 8 would
-    overflow.
+    Only convolutions are quantised: inputs per tensor, weights per channel, with 7 bits where the CPU's sums of 8-bit
+    products would overflow.
     """
     quantization = require("onnxruntime.quantization")
     onnx = require("onnx")
@@ -119,12 +119,12 @@ def quantise(model: Any, images: Sequence[Bytes], keep: Collection[str] = ()) ->
 
 
 def layer_of(node: Any) -> str:
-    """The layer (`srkd.inference.graph.layers`) that a Conv node was made of: its weights bear its name."""
+    """The layer (`srkd.inference.graph.layers`) of a Conv node, by the name of its weights."""
     return node.input[1].removesuffix(".weight")
 
 
 class _Feeds:
-    """Calibration images as ONNX Runtime's calibrator asks for them, one after the other and then None."""
+    """Calibration images for ONNX Runtime's calibrator, one after the other and then None."""
 
     def __init__(self, model: Any, images: Sequence[Bytes]) -> None:
         value = model.graph.input[0]
@@ -145,7 +145,7 @@ class OnnxEngine(Engine):
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 4  # what it cannot run is raised, and said once
+        options.log_severity_level = 4  # errors are raised; do not log them too
         content = model.SerializeToString() if not isinstance(model, bytes) else model
         try:
             self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -160,7 +160,7 @@ class OnnxEngine(Engine):
 
 
 def _has_weights_elsewhere(message: Any) -> bool:
-    """Whether any tensor in a model, wherever it is, refers to another file."""
+    """Whether any tensor in a model, at any depth, refers to another file."""
     for field, value in message.ListFields():
         if field.name == "external_data" or (field.name == "data_location" and value):
             return True
@@ -171,12 +171,12 @@ def _has_weights_elsewhere(message: Any) -> bool:
 
 
 def _check_constants(model: Any) -> None:
-    """Raise ValueError for a value of known size that is too large: a shape of two numbers can ask for terabytes."""
+    """Raise ValueError for a tensor of fixed size that is too large: a small file can request terabytes."""
     inferred = require("onnx").shape_inference.infer_shapes(model, data_prop=True)
     for value in [*inferred.graph.value_info, *inferred.graph.output]:
         sides = [side.dim_value for side in value.type.tensor_type.shape.dim]
-        if math.prod(sides) > MOST_NUMBERS:  # 0 where a side is not known before the image is
-            raise ValueError(f"{value.name} of {sides}")
+        if math.prod(sides) > MOST_NUMBERS:  # 0 if a dimension depends on the image
+            raise ValueError(f"{value.name} has shape {sides}")
 
 
 def save(model: Any, path: Path) -> None:
@@ -187,7 +187,7 @@ def save(model: Any, path: Path) -> None:
 def load(path: Path) -> tuple[Any, dict[str, Any]]:
     """An ONNX model that srkd wrote, and its facts. Raises SrkdError for any other file.
 
-    Weights that it says are in another file are not looked for: srkd writes none, and the other file could be any.
+    External weight files are rejected: srkd writes none, and the path could be that of any file.
     """
     onnx = require("onnx")
     try:
@@ -197,4 +197,4 @@ def load(path: Path) -> tuple[Any, dict[str, Any]]:
         _check_constants(model)
         return model, json.loads({entry.key: entry.value for entry in model.metadata_props}[_KEY])
     except Exception as error:
-        raise SrkdError(f"{path}: not an ONNX model that srkd exported, or not whole") from error
+        raise SrkdError(f"{path}: not an ONNX model exported by srkd, or incomplete") from error

@@ -33,13 +33,13 @@ from srkd.training.precision import bf16_is_fast, cpu_flags, int8_saturates
 
 PRECISIONS = ("fp32", "bf16", "int8")
 _SHAPES = 4
-# int8 leaves these as they are: the trunk's additions, and what is done to the pixels on their way in, which are bytes.
-_EXACT = ["Add", "Subtract", "Multiply", "Divide"]
+# Not quantised: the additions of the trunk, and the preprocessing of the uint8 pixels.
+_NOT_QUANTISED = ["Add", "Subtract", "Multiply", "Divide"]
 _KEY = "srkd"
 
 
 def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
-    """A graph (`srkd.inference.graph`) as an OpenVINO model of any batch, height and width that carries its facts.
+    """Convert a graph (`srkd.inference.graph`) to an OpenVINO model of dynamic batch, height and width with its facts.
 
     Raises:
         SrkdError: OpenVINO is not installed, or lacks an operator of this network, which is named.
@@ -48,16 +48,16 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
     uint8 = isinstance(graph, Uint8Graph)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # torch's, of the tracing that OpenVINO asks it for
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # of sizes taken for constants: tried out later
+            warnings.simplefilter("ignore", DeprecationWarning)  # from torch's tracing, which OpenVINO uses
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes as constants: see `check_sizes`
             image = example(uint8, facts.get("multiple", 1), facts.get("minimum", 1))
             model = openvino.convert_model(graph, example_input=image)
         model.reshape([-1, -1, -1, 3] if uint8 else [-1, 3, -1, -1])
         model.input(0).get_tensor().set_names({"pixels" if uint8 else "picture"})
         model.output(0).get_tensor().set_names({"upscaled"})
-    except Exception as error:  # its own exceptions are of many kinds, and not all of them are public
-        said = _lacking(error)
-        raise CannotRunError(f"OpenVINO cannot take this network: {said}; use torch or ONNX Runtime") from error
+    except Exception as error:  # OpenVINO raises many exception classes, not all of them public
+        why = _lacking(error)
+        raise CannotRunError(f"OpenVINO cannot represent this network: {why}; use torch or ONNX Runtime") from error
     model.set_rt_info(json.dumps(dict(facts)), _KEY)
     return model
 
@@ -68,17 +68,17 @@ def _lacking(error: Exception) -> str:
 
 
 def quantise(model: Any, images: Sequence[Bytes], keep: Collection[str] = ()) -> Any:
-    """Static int8 by NNCF: the convolutions' inputs by tensor, their weights by channel.
+    """Static int8 by NNCF: inputs of convolutions per tensor, weights per channel.
 
-    Ranges are those of the largest values seen: NNCF's usual ones, means over images, cut the brightest and darkest
-    pixels off (0.8 dB of a small EDSR). Weights use all of their 8 bits where the CPU's sums do not overflow; NNCF's
-    usual 7 in the first layer cost 0.1 dB. Where they do, all layers' have 7: with 7 in the first layer alone, others
-    overflowed by up to 30 levels. The trunk's additions stay as they are, which costs no time. NNCF's bias
-    correction loses 0.05 dB there and is left out.
+    Activation ranges are the minimum and maximum over all images: NNCF's default, means over images, clips the
+    brightest and darkest pixels (0.8 dB of a small EDSR). Weights use 8 bits if the CPU's sums do not overflow; NNCF's
+    default of 7 in the first layer costs 0.1 dB. If they do overflow, all layers have 7 bits: with 7 in the first layer
+    alone, others overflowed by up to 30 levels. The additions of the trunk are not quantised, which costs no time.
+    NNCF's bias correction loses 0.05 dB and is disabled.
 
     Args:
         images: uint8 (H, W, 3), LR.
-        keep: layers (`srkd.inference.graph.layers`) that stay as they are.
+        keep: layers (`srkd.inference.graph.layers`) that are not quantised.
     """
     nncf = require("nncf")
     nncf.set_log_level(logging.ERROR)
@@ -88,13 +88,13 @@ def quantise(model: Any, images: Sequence[Bytes], keep: Collection[str] = ()) ->
     kept = [name for name in names if any(name.startswith(f"__module.{layer}/") for layer in keep)]
     uint8 = model.input(0).element_type == require("openvino").Type.u8
     inputs = [image[None] if uint8 else as_floats(image[None]) for image in images]
-    with contextlib.redirect_stdout(io.StringIO()):  # its progress bars
+    with contextlib.redirect_stdout(io.StringIO()):  # NNCF prints progress bars
         result = nncf.quantize(
             model,
             nncf.Dataset(inputs),
             subset_size=len(inputs),
             target_device=nncf.TargetDevice.CPU,
-            ignored_scope=nncf.IgnoredScope(names=kept, types=_EXACT, validate=False),
+            ignored_scope=nncf.IgnoredScope(names=kept, types=_NOT_QUANTISED, validate=False),
             advanced_parameters=nncf.AdvancedQuantizationParameters(
                 activations_range_estimator_params=ranges, disable_bias_correction=True, overflow_fix=bits
             ),
@@ -104,22 +104,22 @@ def quantise(model: Any, images: Sequence[Bytes], keep: Collection[str] = ()) ->
 
 
 def int8_is_sound() -> bool:
-    """Whether OpenVINO computes int8 rightly here: not where oneDNN is told to leave out an AVX-512 that there is.
+    """Whether OpenVINO's int8 is correct here: not if oneDNN is configured to ignore the processor's AVX-512.
 
-    OpenVINO itself goes on seeing it, and the two (2026.4, ONEDNN_MAX_CPU_ISA=AVX2) then crash or give images that are
-    off by 240 levels. A processor without AVX-512 is no such case.
+    OpenVINO still detects it, and the two (2026.4, ONEDNN_MAX_CPU_ISA=AVX2) then crash or give images that are off by
+    240 levels. Processors without AVX-512 are not affected.
     """
     return "avx512f" in cpu_flags() or "avx512f" not in cpu_flags(capped=False)
 
 
 class OpenVinoEngine(Engine):
-    """An OpenVINO model. A size that comes a second time is compiled for itself, which is some 15 % faster.
+    """An OpenVINO model on the CPU. An input size that occurs twice is compiled separately, which is some 15 % faster.
 
-    In int8 with AMX each size is, at once: there OpenVINO's kernels for any size crash on small images
+    In int8 with AMX every size is compiled separately from the start: OpenVINO's dynamic kernels crash on small images
     (https://github.com/openvinotoolkit/openvino/issues/37577).
 
     Raises:
-        SrkdError: int8 where that is not sound.
+        SrkdError: int8 if `int8_is_sound` is false.
     """
 
     runtime = "openvino"
@@ -128,7 +128,7 @@ class OpenVinoEngine(Engine):
         super().__init__(precision, facts)
         openvino = require("openvino")
         if precision == "int8" and not int8_is_sound():
-            raise SrkdError("OpenVINO's int8 fails with ONEDNN_MAX_CPU_ISA below AVX512_CORE: unset it, or take fp32")
+            raise SrkdError("OpenVINO's int8 fails with ONEDNN_MAX_CPU_ISA below AVX512_CORE: unset it, or use fp32")
         self.model, self._core = model, openvino.Core()
         self._uint8 = model.input(0).element_type == openvino.Type.u8
         reduced = precision == "bf16" or (precision == "int8" and bf16_is_fast("cpu"))
@@ -170,12 +170,12 @@ def save(model: Any, path: Path) -> None:
 
 
 def _check_constants(model: Any) -> None:
-    """Raise ValueError for a value of known size that is too large: a shape of two numbers can ask for terabytes."""
+    """Raise ValueError for a tensor of fixed size that is too large: a small file can request terabytes."""
     for operator in model.get_ops():
         for output in operator.outputs():
             shape = output.get_partial_shape()
             if shape.is_static and math.prod(shape.to_shape()) > MOST_NUMBERS:
-                raise ValueError(f"{operator.get_friendly_name()} of {shape}")
+                raise ValueError(f"{operator.get_friendly_name()} has shape {shape}")
 
 
 def load(path: Path) -> tuple[Any, dict[str, Any]]:
@@ -186,4 +186,4 @@ def load(path: Path) -> tuple[Any, dict[str, Any]]:
         _check_constants(model)
         return model, json.loads(model.get_rt_info(_KEY).astype(str))
     except Exception as error:
-        raise SrkdError(f"{path}: not an OpenVINO model that srkd exported, or not whole") from error
+        raise SrkdError(f"{path}: not an OpenVINO model exported by srkd, or incomplete") from error

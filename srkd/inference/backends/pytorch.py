@@ -16,7 +16,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class TorchEngine(Engine):
-    """The fused network in torch; any network that torch runs runs here."""
+    """The fused network in torch."""
 
     runtime = "torch"
 

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from srkd.inference.backends.engine import Bytes, CannotRunError, Engine
-from srkd.inference.backends.fp32_fallback import Fp32FallbackEngine, broken
+from srkd.inference.backends.fp32_fallback import Fp32FallbackEngine, is_invalid
 from srkd.inference.calibration import check_sizes
 from support import textured
 
 
 class Repeats(Engine):
-    """Repeats pixels; with `hole`, a patch of its answer is of that level, as NaN makes it."""
+    """Repeats pixels; with `hole`, a patch of its output has that level, like converted NaN."""
 
     runtime = "torch"
 
@@ -27,53 +27,53 @@ class Repeats(Engine):
 
 
 @pytest.mark.parametrize("hole", [0, 255])
-def test_a_broken_prediction_is_done_again_exactly_and_said_once(hole: int) -> None:
+def test_an_invalid_prediction_is_replaced_by_fp32_and_reported_once(hole: int) -> None:
     image = textured(0, 60, 70)[None] // 2 + 40
-    exact, said = Repeats("fp32"), list[str]()
-    guarded = Fp32FallbackEngine(Repeats("bf16", hole), lambda: exact, said.append)
+    exact, messages = Repeats("fp32"), list[str]()
+    fallback = Fp32FallbackEngine(Repeats("bf16", hole), lambda: exact, messages.append)
     for _ in range(2):
-        assert np.array_equal(guarded(image), exact(image))
-    assert said == ["torch bf16 gave NaN or black for an image of this network: going on with torch fp32"]
-    assert str(guarded) == "torch fp32"
+        assert np.array_equal(fallback(image), exact(image))
+    assert messages == ["torch bf16 gave NaN or black for an image with this network: falling back to torch fp32"]
+    assert str(fallback) == "torch fp32"
 
 
-def test_what_the_network_itself_does_is_left_alone() -> None:
+def test_invalid_output_of_the_network_itself_is_kept() -> None:
     image = np.full((1, 60, 70, 3), 100, np.uint8)
     engine, exact = Repeats("bf16", 0), Repeats("fp32", 0)
-    guarded = Fp32FallbackEngine(engine, lambda: exact, lambda line: pytest.fail(line))
+    fallback = Fp32FallbackEngine(engine, lambda: exact, lambda line: pytest.fail(line))
     for _ in range(3):
-        assert (guarded(image)[0, 30:60, 40:70] == 0).all()
+        assert (fallback(image)[0, 30:60, 40:70] == 0).all()
     assert exact.calls == 1 and engine.calls == 3
 
 
 @pytest.mark.parametrize("shape", [(60, 70), (1, 1), (5, 33)])
-def test_good_predictions_are_not_called_broken(shape: tuple[int, int]) -> None:
+def test_valid_predictions_are_accepted(shape: tuple[int, int]) -> None:
     image = textured(1, *shape)
     sharp = image.repeat(2, 0).repeat(2, 1).astype(int) + np.random.default_rng(0).integers(-20, 20, 3)
-    assert not broken(image[None], np.clip(sharp, 0, 255).astype(np.uint8)[None])
+    assert not is_invalid(image[None], np.clip(sharp, 0, 255).astype(np.uint8)[None])
     black = np.zeros((1, *shape, 3), np.uint8)
-    assert not broken(black, black.repeat(2, 1).repeat(2, 2))
+    assert not is_invalid(black, black.repeat(2, 1).repeat(2, 2))
 
 
-def test_an_engine_that_cannot_run_gives_way_to_the_exact_one() -> None:
+def test_an_engine_that_cannot_run_is_replaced_by_fp32() -> None:
     class Fails(Repeats):
         def _run(self, pixels: np.ndarray) -> np.ndarray:
             raise IndexError("no such size\nand more")
 
-    said: list[str] = []
-    guarded = Fp32FallbackEngine(Fails("fp32"), lambda: Repeats("fp32"), said.append)
+    messages: list[str] = []
+    fallback = Fp32FallbackEngine(Fails("fp32"), lambda: Repeats("fp32"), messages.append)
     image = np.full((1, 20, 20, 3), 90, np.uint8)
     for _ in range(2):
-        assert (guarded(image) == 90).all()
-    (line,) = said
-    assert line.endswith("cannot run this network at 20x20: no such size: going on with torch fp32")
+        assert (fallback(image) == 90).all()
+    (line,) = messages
+    assert line.endswith("cannot run this network at 20x20: no such size: falling back to torch fp32")
     with pytest.raises(CannotRunError, match=r"at 20x20: no such size$"):
         Fails("fp32")(image)
 
 
-def test_sizes_that_a_runtime_takes_for_constants_are_found() -> None:
+def test_sizes_baked_in_as_constants_are_detected() -> None:
     class Baked(Repeats):
-        """Right at sides that are multiples of 8."""
+        """Correct for sides that are multiples of 8."""
 
         def _run(self, pixels: np.ndarray) -> np.ndarray:
             return super()._run(pixels) // (1 if pixels.shape[2] % 8 == 0 else 2)

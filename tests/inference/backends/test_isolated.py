@@ -12,8 +12,8 @@ from support import KillsItsExporter, replicating_edsr, textured
 
 
 def test_networks_of_others_are_converted_elsewhere() -> None:
-    assert isolated.needed(graph_of(KillsItsExporter()))
-    assert not isolated.needed(graph_of(replicating_edsr())) and not isolated.needed(graph_of(nn.Upsample(2)))
+    assert isolated.is_needed(graph_of(KillsItsExporter()))
+    assert not isolated.is_needed(graph_of(replicating_edsr())) and not isolated.is_needed(graph_of(nn.Upsample(2)))
 
 
 def test_an_exporter_that_dies_is_reported_in_a_line() -> None:
@@ -26,5 +26,5 @@ def test_an_exporter_that_dies_is_reported_in_a_line() -> None:
 def test_what_is_converted_elsewhere_is_what_would_be_here(monkeypatch: pytest.MonkeyPatch) -> None:
     model, image = Model(replicating_edsr(), 2, "tiny"), textured(0, 20, 30)[None]
     here = backends.open_engine(model, "onnxruntime", "fp32")(image)
-    monkeypatch.setattr(isolated, "needed", lambda graph: True)
+    monkeypatch.setattr(isolated, "is_needed", lambda graph: True)
     np.testing.assert_array_equal(backends.open_engine(model, "onnxruntime", "fp32")(image), here)

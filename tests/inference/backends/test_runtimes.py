@@ -163,7 +163,7 @@ def test_mistakes_are_named(tiny: Model, monkeypatch: pytest.MonkeyPatch, tmp_pa
         backends.open_engine(tiny, "torch", "int8")
     with pytest.raises(SrkdError, match="openvino int8 needs calibration images"):
         backends.open_engine(tiny, "openvino", "int8")
-    with pytest.raises(SrkdError, match="8 calibration images, 9 were asked for"):
+    with pytest.raises(SrkdError, match="8 calibration images, 9 were requested"):
         calibration_images(2, count=9)
     for name in ("a.onnx", "a.xml"):
         (tmp_path / name).write_bytes(b"nothing")
@@ -177,7 +177,7 @@ def test_mistakes_are_named(tiny: Model, monkeypatch: pytest.MonkeyPatch, tmp_pa
 
     monkeypatch.setattr(importlib, "import_module", missing)
     for module, package in ((openvino, "openvino"), (onnx, "onnx")):
-        with pytest.raises(SrkdError, match=rf"{package} is not installed here: pip install 'srkd\[deploy\]'"):
+        with pytest.raises(SrkdError, match=rf"{package} is not installed: pip install 'srkd\[deploy\]'"):
             module.convert(graph_of(tiny.network), {})
 
 
