@@ -349,8 +349,7 @@ def files_of(root: str, recursive: bool = False) -> list[Path]:
     if Path(root).is_dir():
         return list_images(root, recursive)
     if root.partition("/")[0] in names():
-        known, parts = find(root)
-        return [path for part in parts for path in locate(known.name, part)]
+        return images_of(root)
     raise SrkdError(f"{root}: no such folder, and no data set of that name{nearest(root, names())}")
 
 
