@@ -176,14 +176,18 @@ class Autotuner:
         lowest, _ = closeness([np.concatenate(predictions, None)], [np.concatenate(self._exact, None)])
         good = backend == EXACT or (drop <= self._max_drop and lowest >= _MIN_PSNR)
         why = f"loses {drop:.3f} dB, {lowest:.1f} dB from fp32"
-        row = {"runtime": backend[0], "precision": backend[1], "ms": round(self._ms(engine), 2)}
+        row = {"runtime": backend[0], "precision": backend[1], "ms": round(self._ms(engine), 2), "side": self._side}
         return row | {"drop": round(drop, 4), "good": good, "why": why}
 
     def _ms(self, engine: Engine) -> float:
-        # The same side for every backend of a model, so that they can be compared.
-        side = _SIDE if self._affordable >= _SIDE**2 else _SMALL_SIDE
-        image = tiled(self._images.pairs[0].lr, side, side)
+        image = tiled(self._images.pairs[0].lr, self._side, self._side)
         return median_ms(lambda: engine(image), _SECONDS)
+
+    @cached_property
+    def _side(self) -> int:
+        """The side that all backends of the model are timed at: that of earlier measurements, so that they compare."""
+        earlier = [row.get("side", _SIDE) for row in self._rows.values() if row.get("ms") is not None]
+        return earlier[0] if earlier else _SIDE if self._affordable >= _SIDE**2 else _SMALL_SIDE
 
     @cached_property
     def _images(self) -> ImagePairs:

@@ -218,3 +218,11 @@ def test_a_slow_network_is_measured_on_few_and_small_images(model: Model, monkey
     autotune.engine_for(model, BackendSpec("torch"))
     assert max(max(size) for size in sizes) <= 72  # of the sizes that every engine is compared at
     assert sizes.count((64, 64)) < 20
+
+
+def test_all_backends_are_timed_at_one_side_whatever_the_load(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autotune, "_CALIBRATION_SECONDS", 0.0)
+    engine_for(model, BackendSpec("torch"))
+    monkeypatch.setattr(autotune, "_CALIBRATION_SECONDS", 1e9)
+    tuner = autotune.Autotuner(model, 0.1, lambda line: None)
+    assert tuner._side == 64 and {row["side"] for row in tuner._rows.values()} == {64}
