@@ -124,7 +124,7 @@ def folder(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     for name in ("teacher.safetensors", "teacher.pth"):
         shutil.copy(zoo.weights("edsr_16x8_x2_cc0")[0], name)
     few = sorted(photos.iterdir())[:2]
-    monkeypatch.setattr(manifests, "locate", lambda *_: few)
+    monkeypatch.setattr(manifests, "locate", lambda *_, **__: few)
     monkeypatch.setattr(calibration, "DEFAULT", str(photos))
     monkeypatch.setattr(zoo, "fetch", lambda name: dat_like(tmp_path / f"{name}.pth"))
     return tmp_path
