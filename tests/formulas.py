@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 
+import pytest
 import torch
 from torch import Tensor
 
+import srkd.losses
 
-def maps(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+def maps(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
 def perturb(loss: torch.nn.Module, seed: int = 5) -> dict[str, Tensor]:
@@ -63,3 +67,94 @@ def blocks(x: Tensor, parts: int) -> Tensor:
     h, w = x.shape[2] // parts, x.shape[3] // parts
     rows = [[x[:, :, i * h : i * h + h, j * w : j * w + w].mean((2, 3)) for j in range(parts)] for i in range(parts)]
     return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
+def softmax(row: Sequence[float], temperature: float = 1.0) -> list[float]:
+    exps = [math.exp(x / temperature) for x in row]
+    return [e / sum(exps) for e in exps]
+
+
+def kl(p: Sequence[float], q: Sequence[float]) -> float:
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+def cosines(x: Tensor) -> list[list[float]]:
+    """Cosines between all pairs of flattened samples."""
+    rows = [[v / math.hypot(*row) for v in row] for row in x.flatten(1).tolist()]
+    return [[sum(p * q for p, q in zip(a, b, strict=True)) for b in rows] for a in rows]
+
+
+def rows(features: Tensor) -> list[list[float]]:
+    return features.flatten(1).tolist()
+
+
+def dot(a: Sequence[float], b: Sequence[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def smooth_l1(a: float, b: float) -> float:
+    d = abs(a - b)
+    return d * d / 2 if d < 1 else d - 0.5
+
+
+def relational(
+    s: Sequence[Sequence[float]],
+    t: Sequence[Sequence[float]],
+    distance_weight: float = 25.0,
+    angle_weight: float = 50.0,
+) -> float:
+    """RKD's loss of vectors."""
+    b = len(s)
+
+    def distances(x):
+        d = [[math.dist(x[i], x[j]) for j in range(b)] for i in range(b)]
+        apart = [v for row in d for v in row if v > 0]
+        return [[v / (sum(apart) / len(apart)) for v in row] for row in d]
+
+    def angle(x, i, j, k):
+        u, v = ([p - q for p, q in zip(x[m], x[i], strict=True)] for m in (j, k))
+        length = math.hypot(*u) * math.hypot(*v)
+        return dot(u, v) / length if length else 0.0
+
+    ds, dt = distances(s), distances(t)
+    distance = sum(smooth_l1(ds[i][j], dt[i][j]) for i in range(b) for j in range(b)) / b**2
+    triples = [(i, j, k) for i in range(b) for j in range(b) for k in range(b)]
+    angles = sum(smooth_l1(angle(s, *ijk), angle(t, *ijk)) for ijk in triples) / b**3
+    return distance_weight * distance + angle_weight * angles
+
+
+def similarity(s: Sequence[Sequence[float]], t: Sequence[Sequence[float]]) -> float:
+    """The similarity-preserving loss of vectors."""
+
+    def normalised(x):
+        products = [[dot(a, b) for b in x] for a in x]
+        return [v / math.sqrt(dot(row, row)) for row in products for v in row]
+
+    return sum((a - b) ** 2 for a, b in zip(normalised(s), normalised(t), strict=True)) / len(s) ** 2
+
+
+def scores(seed: int, *shape: int) -> Tensor:
+    return maps(*shape, seed=seed)
+
+
+def bce(s: float, t: float) -> float:
+    p, q = 1 / (1 + math.exp(-s)), 1 / (1 + math.exp(-t))
+    return -(q * math.log(p) + (1 - q) * math.log(1 - p))
+
+
+def ready(name: str, s: Tensor, t: Tensor, **options: object) -> srkd.losses.Loss:
+    """A loss whose learned parts are built for the given sides, from a fixed seed."""
+    torch.manual_seed(0)
+    loss = srkd.losses.build(name, **options)
+    loss.prepare(s, t)
+    return loss
+
+
+def assert_matches(loss: srkd.losses.Loss, s: Tensor, t: Tensor, formula: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Assert that value and gradient of the loss equal those of the element-wise formula."""
+    expected = torch.stack([formula(a, b) for a, b in zip(s.flatten(), t.flatten(), strict=True)]).mean()
+    (expected_gradient,) = torch.autograd.grad(expected, s)
+    value = loss(s, t)
+    (gradient,) = torch.autograd.grad(5 * value, s)
+    assert value.item() == pytest.approx(expected.item(), rel=1e-9)
+    torch.testing.assert_close(gradient, 5 * expected_gradient, rtol=1e-9, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Knowledge-distillation and task losses, one file per family, looked up by name.
+"""Knowledge-distillation and task losses, each in the file of its registered name, looked up by that name.
 
 A loss maps tensors to a scalar and is independent of images, recipes and training loops.
 

@@ -1,16 +1,15 @@
-"""Distillation of class probabilities (Hinton's KD) and its decoupled form (DKD)."""
+"""What losses on logits share: rows that count, labels, and the divergence of distributions."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from srkd.errors import SrkdError
-from srkd.losses.base import Example, Loss, integer, positive, shapes_of
-from srkd.losses.registry import register
+from srkd.losses.base import Example, Loss, integer, shapes_of
 
 
 class Logits(Loss):
@@ -87,78 +86,6 @@ def divergence(log_student: Tensor, log_teacher: Tensor, counts: Tensor | None =
     if counts is not None:
         return total / counts.sum().clamp_min(1)
     return total * log_student.shape[1] / log_student.numel()
-
-
-@register("kd")
-class KD(Logits):
-    """KL(softmax(t / T) || softmax(s / T)) T^2: the sum over classes, the mean over the batch (and over positions).
-
-    Padded positions do not count: those whose integer label in `target` (N, ...), if given, is `ignore_index` (with
-    None all count, e.g. for unlabelled examples), and those where `mask` (N, ...), e.g. an attention mask, is 0 or
-    false. If none is left the loss is 0.
-
-    Shapes: logits (N, C) or (N, C, ...), C >= 2, any range. Default weight: classification 0.9 alongside 0.1
-    cross-entropy; SR none: an image is not a distribution over its channels; the regression form is `output`.
-    Cost: two softmaxes; time and memory a few passes over the logits.
-    Source: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015 (arXiv:1503.02531); T = 4.
-    RepDistiller: distiller_zoo/KD.py.
-    """
-
-    zero_at_equal = True
-
-    def __init__(self, temperature: float = 4.0, ignore_index: int | None = -100) -> None:
-        super().__init__(ignore_index)
-        self.temperature = positive("temperature", temperature)
-
-    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
-        counts = self.row_mask(student, target, context.get("mask"))
-        if counts is not None:
-            student, teacher = (zero_ignored(rows(x), counts) for x in (student, teacher))
-        log_student, log_teacher = (F.log_softmax(x / self.temperature, dim=1) for x in (student, teacher))
-        return divergence(log_student, log_teacher, counts) * self.temperature**2
-
-
-@register("dkd")
-class DecoupledKD(Logits):
-    """(alpha TCKD + beta NCKD) T^2, each the mean over the batch; alpha 1, beta 8.
-
-    TCKD is the KL between (p_true, 1 - p_true) of teacher and student; NCKD the KL between their distributions over the
-    other classes, renormalised. `kd` couples the two by weighting NCKD with the teacher's 1 - p_true.
-
-    Shapes: logits (N, C) or (N, C, ...), C >= 2, any range; `target` labels (N) or (N, ...), 0 to C - 1; those equal to
-    `ignore_index`, and those where `mask` (N, ...) is 0 or false, do not count, as in `kd`.
-    Default weight: classification 1.0 alongside cross-entropy; SR none. Cost: as `kd`, twice.
-    Source: Zhao et al., "Decoupled Knowledge Distillation", CVPR 2022 (arXiv:2203.08679); mdistiller:
-    mdistiller/distillers/DKD.py.
-    """
-
-    zero_at_equal = True
-
-    def __init__(
-        self, alpha: float = 1.0, beta: float = 8.0, temperature: float = 4.0, ignore_index: int | None = -100
-    ) -> None:
-        super().__init__(ignore_index)
-        self.alpha, self.beta = positive("alpha", alpha, zero=True), positive("beta", beta, zero=True)
-        self.temperature = positive("temperature", temperature)
-
-    def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
-        labels = flat_labels(self, target, student)
-        counts = self.row_mask(student, target, context.get("mask"))
-        if counts is not None:
-            labels = labels.masked_fill(~counts, 0)
-        (two_s, rest_s), (two_t, rest_t) = (
-            self._parts(zero_ignored(rows(x), counts), labels) for x in (student, teacher)
-        )
-        target_part, other_part = divergence(two_s, two_t, counts), divergence(rest_s, rest_t, counts)
-        return (self.alpha * target_part + self.beta * other_part) * self.temperature**2
-
-    def _parts(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probabilities of (true, not true), (M, 2), and of the other classes, renormalised, (M, C - 1)."""
-        scaled = logits / self.temperature
-        others = torch.arange(scaled.shape[1] - 1, device=scaled.device).expand(len(scaled), -1)
-        rest = scaled.gather(1, others + (others >= labels[:, None]))
-        two = torch.stack((scaled.gather(1, labels[:, None])[:, 0], rest.logsumexp(1)), 1)
-        return two.log_softmax(1), rest.log_softmax(1)
 
 
 def flat_labels(loss: Loss, target: Tensor | None, logits: Tensor) -> Tensor:

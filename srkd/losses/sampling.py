@@ -9,9 +9,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from srkd.errors import SrkdError
-from srkd.losses.base import Example, Loss, shapes_of
+from srkd.losses.base import Example, Loss, integer, positive, shapes_of
 
 
 class ScoreLoss(Loss):
@@ -85,3 +86,16 @@ def sample_with_replacement(weights: Tensor, count: int) -> tuple[Tensor, Tensor
 def masked_mean(values: Tensor, valid: Tensor) -> Tensor:
     """The mean of the valid values; 0 if there are none."""
     return torch.where(valid, values, 0).sum() / valid.sum().clamp_min(1)
+
+
+class SoftLabels(ScoreLoss):
+    """Base of losses with the teacher's soft labels on `count` sampled items per user."""
+
+    def __init__(self, count: int, temperature: float) -> None:
+        super().__init__()
+        self.count, self.temperature = integer("count", count), positive("temperature", temperature)
+
+    def cross_entropy(self, student: Tensor, teacher: Tensor, items: Tensor, valid: Tensor) -> Tensor:
+        """BCE to the teacher's soft labels, the mean over the sampled `items` (users, count) that are `valid`."""
+        soft = (teacher.gather(1, items) / self.temperature).sigmoid()
+        return masked_mean(F.binary_cross_entropy_with_logits(student.gather(1, items), soft, reduction="none"), valid)

@@ -15,7 +15,7 @@ from srkd import losses
 from srkd.distill.objective import Objective, parse_terms
 from srkd.distill.taps import Taps
 from srkd.errors import SrkdError
-from srkd.losses.adversarial import GANLoss, GANLossD
+from srkd.losses.gan_loss import GANLoss, GANLossD
 from srkd.metrics import evaluation
 from srkd.sr import gan_discriminators, task
 from srkd.sr.gan_discriminators import divergence, mutual_term

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+import pkgutil
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
 import srkd.losses
 from srkd.errors import SrkdError
 from srkd.losses import Loss, registry
+
+# Losses that are another one with other inputs or options, in its file.
+ALIASES = {
+    "L1Loss": "output",
+    "MSELoss": "output",
+    "CharbonnierLoss": "output",
+    "GANLossD": "gan_loss",
+    "paraphrase": "factor_transfer",
+}
+SHARED = {"align", "base", "logits", "numeric", "registry", "relation", "sampling", "vgg"}
+
+
+def file_of(name: str) -> str:
+    """The module of a loss: its name, BasicSR's names in snake case (FFTLoss: fft_loss)."""
+    return ALIASES.get(name) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def test_every_loss_is_in_the_file_of_its_name_and_tested_in_its_own():
+    expected = {name: f"srkd.losses.{file_of(name)}" for name in srkd.losses.names()}
+    assert {name: srkd.losses.get(name).__module__ for name in expected} == expected
+    modules = {module.name for module in pkgutil.iter_modules(srkd.losses.__path__)}
+    assert modules == SHARED | {file_of(name) for name in expected}
+    tested = {path.stem.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
+    assert tested - {"every_loss"} == modules
 
 
 @pytest.fixture

@@ -1,71 +1,19 @@
-"""Relational losses against formulas with explicit loops, and the selection of instances."""
+"""The selection of instances, against formulas with explicit loops."""
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
+from formulas import (
+    maps,
+    relational,
+    similarity,
+)
 
 import srkd.losses
 from srkd.errors import SrkdError
-from srkd.losses.relation import angle_difference, squared_distances
 
-
-def maps(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
-def rows(features):
-    return features.flatten(1).tolist()
-
-
-def dot(a, b):
-    return sum(x * y for x, y in zip(a, b, strict=True))
-
-
-def smooth_l1(a, b):
-    d = abs(a - b)
-    return d * d / 2 if d < 1 else d - 0.5
-
-
-def rkd(s, t, distance_weight=25.0, angle_weight=50.0):
-    b = len(s)
-
-    def distances(x):
-        d = [[math.dist(x[i], x[j]) for j in range(b)] for i in range(b)]
-        apart = [v for row in d for v in row if v > 0]
-        return [[v / (sum(apart) / len(apart)) for v in row] for row in d]
-
-    def angle(x, i, j, k):
-        u, v = ([p - q for p, q in zip(x[m], x[i], strict=True)] for m in (j, k))
-        length = math.hypot(*u) * math.hypot(*v)
-        return dot(u, v) / length if length else 0.0
-
-    ds, dt = distances(s), distances(t)
-    distance = sum(smooth_l1(ds[i][j], dt[i][j]) for i in range(b) for j in range(b)) / b**2
-    triples = [(i, j, k) for i in range(b) for j in range(b) for k in range(b)]
-    angles = sum(smooth_l1(angle(s, *ijk), angle(t, *ijk)) for ijk in triples) / b**3
-    return distance_weight * distance + angle_weight * angles
-
-
-def sp(s, t):
-    def normalised(x):
-        products = [[dot(a, b) for b in x] for a in x]
-        return [v / math.sqrt(dot(row, row)) for row in products for v in row]
-
-    return sum((a - b) ** 2 for a, b in zip(normalised(s), normalised(t), strict=True)) / len(s) ** 2
-
-
-FORMULAS = {"rkd": rkd, "sp": sp}
-
-
-@pytest.mark.parametrize("name", FORMULAS)
-def test_value_matches_the_formula(name):
-    s, t = maps(5, 2, 3, 3), maps(5, 4, 3, 3, seed=1) * 3 + 2
-    loss = srkd.losses.build(name)
-    loss.prepare(s, t)
-    assert loss(s, t).item() == pytest.approx(FORMULAS[name](rows(s), rows(t)), rel=1e-9)
+FORMULAS = {"rkd": relational, "sp": similarity}
 
 
 @pytest.mark.parametrize("name", FORMULAS)
@@ -109,29 +57,6 @@ def test_maps_of_different_size_give_the_same_instances():
     assert ours.shape == (32, 3) and theirs.shape == (32, 5)
 
 
-def test_rkd_blockwise_gradient_matches_autograd():
-    x, t = maps(7, 4).requires_grad_(), maps(7, 6, seed=1)
-
-    def cosines(v):
-        way = v[None] - v[:, None]
-        length = way.square().sum(2, keepdim=True)
-        unit = way * torch.where(length > 0, torch.where(length > 0, length, 1).rsqrt(), 0)
-        return unit @ unit.transpose(1, 2)
-
-    plain = torch.nn.functional.smooth_l1_loss(cosines(x), cosines(t))
-    (expected,) = torch.autograd.grad(plain, x)
-    blocks = angle_difference(squared_distances(x), squared_distances(t), entries=100)
-    (gradient,) = torch.autograd.grad(blocks, x)
-    assert blocks.item() == pytest.approx(plain.item(), rel=1e-9)
-    torch.testing.assert_close(gradient, expected, rtol=1e-8, atol=1e-10)
-
-
-def test_rkd_with_repeated_instances_has_a_finite_gradient():
-    x = maps(3, 4, dtype=torch.float32)[[0, 0, 1, 1, 2]].requires_grad_()
-    srkd.losses.build("rkd")(x, maps(5, 4, seed=1, dtype=torch.float32)).backward()
-    assert x.grad.isfinite().all() and x.grad.abs().max() > 0
-
-
 @pytest.mark.parametrize(
     ("name", "options", "shape", "message"),
     [
@@ -146,12 +71,18 @@ def test_too_few_and_too_many_instances_raise(name, options, shape, message):
         srkd.losses.build(name, **options).prepare(torch.zeros(shape), torch.zeros(shape))
 
 
-@pytest.mark.parametrize("samples", [2, 257, 4.0])
-def test_rkd_accepts_3_to_256_samples(samples):
-    with pytest.raises(srkd.errors.SrkdError, match="samples must be an integer from 3 to 256"):
-        srkd.losses.build("rkd", samples=samples)
+@pytest.mark.parametrize("name", ["sp", "rkd", "pkt", "cc"])
+def test_pooled_instances_are_the_means_over_positions(name):
+    s, t = maps(4, 3, 2, 5), maps(4, 5, 3, 3, seed=1)
+    loss = srkd.losses.build(name, instances="pooled")
+    vectors = [
+        torch.stack([x[..., i, j] for i in range(x.shape[2]) for j in range(x.shape[3])]).mean(0) for x in (s, t)
+    ]
+    assert loss(s, t).item() == pytest.approx(srkd.losses.build(name)(*vectors).item(), rel=1e-9)
+    assert loss.permutation_invariant and not loss.stochastic
 
 
-def test_rkd_with_both_weights_zero_raises():
-    with pytest.raises(srkd.errors.SrkdError, match="no term is left"):
-        srkd.losses.build("rkd", distance_weight=0, angle_weight=0)
+@pytest.mark.parametrize("name", ["pkt", "cc", "crd"])
+def test_too_few_instances_raise(name):
+    with pytest.raises(SrkdError, match="at least 2 instances, got 1"):
+        srkd.losses.build(name).prepare(maps(1, 3, 4, 4), maps(1, 3, 4, 4))
