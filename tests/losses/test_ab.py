@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from formulas import (
-    assert_matches,
-    maps,
-)
+from formulas import assert_matches, maps
 
 import srkd.losses
 

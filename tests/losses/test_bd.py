@@ -6,10 +6,7 @@ import math
 
 import pytest
 import torch
-from formulas import (
-    bce,
-    scores,
-)
+from formulas import bce, scores
 
 import srkd.losses
 

@@ -6,12 +6,7 @@ import math
 
 import pytest
 import torch
-from formulas import (
-    cosines,
-    linear,
-    maps,
-    perturb,
-)
+from formulas import cosines, linear, maps, perturb
 
 import srkd.losses
 from srkd.errors import SrkdError

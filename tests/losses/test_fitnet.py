@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from formulas import (
-    maps,
-)
+from formulas import maps
 
 import srkd.losses
 from srkd.errors import SrkdError

@@ -6,9 +6,7 @@ import math
 
 import pytest
 import torch
-from formulas import (
-    softmax,
-)
+from formulas import softmax
 
 import srkd.losses
 from srkd.errors import SrkdError

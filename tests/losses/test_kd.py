@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from formulas import (
-    kl,
-    softmax,
-)
+from formulas import kl, softmax
 
 import srkd.losses
 from srkd.errors import SrkdError

@@ -6,9 +6,7 @@ import math
 
 import pytest
 import torch
-from formulas import (
-    kl,
-)
+from formulas import kl
 
 import srkd.losses
 from srkd.errors import SrkdError

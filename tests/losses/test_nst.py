@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from formulas import (
-    maps,
-)
+from formulas import maps
 
 import srkd.losses
 

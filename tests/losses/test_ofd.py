@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from formulas import (
-    assert_matches,
-    batch_norm,
-    convolution,
-    maps,
-    perturb,
-)
+from formulas import assert_matches, batch_norm, convolution, maps, perturb
 
 import srkd.losses
 from srkd.errors import SrkdError

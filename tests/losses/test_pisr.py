@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from formulas import (
-    convolution,
-    maps,
-    perturb,
-    ready,
-)
+from formulas import convolution, maps, perturb, ready
 
 import srkd.losses
 from srkd.errors import SrkdError

@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from formulas import (
-    cosines,
-    maps,
-)
+from formulas import cosines, maps
 
 import srkd.losses
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from formulas import (
-    maps,
-    relational,
-    similarity,
-)
+from formulas import maps, relational, similarity
 
 import srkd.losses
 from srkd.errors import SrkdError

@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from formulas import maps, relational, rows
-    maps,
-)
 
 import srkd.losses
 from srkd.losses.rkd import angle_difference, squared_distances

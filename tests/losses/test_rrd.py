@@ -6,9 +6,7 @@ import math
 
 import pytest
 import torch
-from formulas import (
-    scores,
-)
+from formulas import scores
 
 import srkd.losses
 from srkd.losses.rrd import relaxed_ranking

@@ -5,12 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from formulas import (
-    convolution,
-    maps,
-    perturb,
-    ready,
-)
+from formulas import convolution, maps, perturb, ready
 
 
 def test_vid():
