@@ -1,13 +1,14 @@
 """Safe terminal output: file names, metadata and error messages may contain control sequences that move the cursor,
-rewrite lines or reverse text. They are printed as escapes instead.
+rewrite lines or reverse text. They are printed as escapes instead, as are characters that a console's encoding lacks.
 """
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TextIO
 
 
@@ -41,14 +42,45 @@ def tell(text: str) -> None:
 
 @contextmanager
 def escaping() -> Iterator[None]:
-    """Within the block everything printed, libraries' warnings too, is made `printable`, except newlines and tabs."""
+    """Within the block everything printed, libraries' warnings too, is made `printable`, except newlines and tabs.
+
+    Nor does printing raise where the stream's encoding lacks a character, as that of a Windows console may.
+    """
     original = sys.stdout, sys.stderr
-    # A stream that was closed before Python started is None, and print then does nothing.
-    sys.stdout, sys.stderr = (stream and _Escaping(stream) for stream in original)
+    with ExitStack() as stack:
+        for stream in filter(None, original):
+            stack.enter_context(_encodable(stream))
+        # A stream that was closed before Python started is None, and print then does nothing.
+        sys.stdout, sys.stderr = (stream and _Escaping(stream) for stream in original)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = original
+
+
+@contextmanager
+def _encodable(stream: Any) -> Iterator[None]:
+    """Within the block a character that the stream's encoding lacks is written as an escape."""
+    if not hasattr(stream, "reconfigure"):  # not a file: nothing is encoded
+        yield
+        return
+    errors = stream.errors
+    stream.reconfigure(errors=_ENCODING_ERRORS)
     try:
         yield
     finally:
-        sys.stdout, sys.stderr = original
+        if not stream.closed:
+            stream.reconfigure(errors=errors)
+
+
+def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_escape, error.object[error.start : error.end])), error.end
+
+
+_ENCODING_ERRORS = "srkd.escape"
+codecs.register_error(_ENCODING_ERRORS, _escape_unencodable)
 
 
 def unescaped(stream: TextIO) -> TextIO:

@@ -12,7 +12,6 @@ each other, and a step can take twenty times as long.
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -26,9 +25,10 @@ import torch
 
 from srkd.errors import SrkdError
 from srkd.integrations import basicsr
+from srkd.machine import cores
 
 GT_SIZE, BATCH = 96, 16
-WORKERS = min(2, len(os.sched_getaffinity(0)))  # torch warns of more workers than cores
+WORKERS = min(2, cores())  # torch warns of more workers than cores
 _WARM_UP = 5  # steps until the workers have started and the allocator has settled
 
 Images = Sequence[np.ndarray]

@@ -6,8 +6,6 @@ leaves behind (allocator settings, caches, threads).
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -28,6 +26,7 @@ from srkd.inference.autotune import Autotuner
 from srkd.inference.calibration import calibration_images, evaluation_images, tiled
 from srkd.inference.cost import median_ms, multiply_adds, parameters
 from srkd.inference.model import Model
+from srkd.machine import peak_mb
 from srkd.networks.infer import run, to_image, to_tensor
 from srkd.report import plots, sections
 
@@ -154,9 +153,9 @@ def measure(model: str, backend: tuple[str, str], size: Size, data: str | None, 
         engine = Autotuner(loaded, _MAX_DROP, lambda line: None).engine(backend)
         timed = lambda: engine(image)  # noqa: E731
         predict = lambda lr: engine(lr[None])[0]  # noqa: E731
-    before = _peak_mb()
+    before = peak_mb()
     ms = median_ms(timed, seconds)
-    row |= {"ms": round(ms, 2), "images/s": round(1000 / ms, 2), "peak MB": round(_peak_mb() - before)}
+    row |= {"ms": round(ms, 2), "images/s": round(1000 / ms, 2), "peak MB": round(peak_mb() - before)}
     return row if data is None else row | _quality(predict, loaded.scale, data)
 
 
@@ -209,11 +208,6 @@ def _seconds_of(function: Callable[[], Any]) -> float:
     began = time.perf_counter()
     function()
     return time.perf_counter() - began
-
-
-def _peak_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def size_named(text: str) -> Size:

@@ -6,6 +6,7 @@ All commands share the exit codes in `EXIT_CODES`. A traceback is printed with `
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import pkgutil
@@ -73,7 +74,9 @@ def _main(argv: Sequence[str] | None) -> int:
     except SystemExit:  # argparse's, which has printed its help
         try:
             sys.stdout.flush()
-        except BrokenPipeError:
+        except OSError as error:
+            if not _is_broken_pipe(error):
+                raise
             _discard_output()
         raise
     except SrkdError as error:
@@ -90,7 +93,7 @@ def _main(argv: Sequence[str] | None) -> int:
             raise
         if error.filename is None:
             _discard_output()
-            if isinstance(error, BrokenPipeError):  # the reader closed the pipe (`| head`), which is no error
+            if _is_broken_pipe(error):  # the reader closed the pipe (`| head`), which is no error
                 return 0
         tell(f"srkd: {error.filename or 'output'}: {error.strerror}")
         return _ended(1)
@@ -101,6 +104,10 @@ def _main(argv: Sequence[str] | None) -> int:
             raise
         traceback.print_exc()
         return _ended(1)
+
+
+def _is_broken_pipe(error: OSError) -> bool:
+    return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL)
 
 
 def _discard_output() -> None:

@@ -21,6 +21,7 @@ from srkd.data import manifests
 from srkd.errors import SrkdError
 from srkd.files.cache import configured_cache
 from srkd.inference import cost
+from srkd.machine import cores, load_average
 from srkd.networks import zoo
 from srkd.training.precision import bf16_is_fast, cpu_flags
 from srkd.version import __version__
@@ -135,14 +136,16 @@ def _processor() -> Iterator[Finding]:
     slow = not bf16_is_fast("cpu")
     advice = "nothing: bfloat16 is not faster here, so precision: auto trains in fp32" if slow else ""
     yield Finding("vector units", ", ".join(found) or "none known", "note" if slow else "ok", advice)
-    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
-    if threads < cores:
-        yield Finding("threads", f"{threads} of {cores} cores", "note", "unset OMP_NUM_THREADS, or set it higher")
+    available, threads, load = cores(), torch.get_num_threads(), load_average()
+    if threads < available:
+        yield Finding("threads", f"{threads} of {available} cores", "note", "unset OMP_NUM_THREADS, or set it higher")
     else:
-        yield Finding("threads", f"{threads} of {cores} cores")
+        yield Finding("threads", f"{threads} of {available} cores")
+    if load is None:
+        return
     yield Finding(
         "load",
-        f"{os.getloadavg()[0]:.1f} on {cores} cores",
+        f"{load:.1f} on {available} cores",
         "note" if _busy() else "ok",
         "stop other programs before timing anything" if _busy() else "",
     )
@@ -150,10 +153,12 @@ def _processor() -> Iterator[Finding]:
 
 def _busy() -> bool:
     """Whether other programs use the processor, which makes timings unreliable."""
-    return os.getloadavg()[0] > 1.5 * len(os.sched_getaffinity(0))
+    return (load_average() or 0) > 1.5 * cores()
 
 
 def _memory() -> Iterator[Finding]:
+    if sys.platform != "linux":
+        return
     lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
     kilobytes = {line.split(":")[0]: int(line.split()[1]) for line in lines}
     whole, free = (kilobytes[key] * 1024 / _GB for key in ("MemTotal", "MemAvailable"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from srkd.compression.job import Job
 from srkd.compression.ladder import Candidate
 from srkd.compression.phases import Result
 from srkd.errors import SrkdError
+from srkd.machine import cores, load_average
 from srkd.training.log import Progress
 
 _PROBE = 96  # side of the input for timing the teacher, in LR pixels
@@ -103,9 +103,9 @@ def _fit(job: Job) -> Result:
     request, seconds = job.request, job.settings.timing
     times, found, smallest = dict[str, float](), budget.SearchResult(), []
     lines = _lines(job)
-    load, cores = os.getloadavg()[0], os.cpu_count() or 1
-    if load > cores + 1:
-        job.say(f"notice: this machine is busy (load {load:.0f} on {cores} cores): measured times will be too long")
+    load = load_average() or 0
+    if load > cores() + 1:
+        job.say(f"notice: this machine is busy (load {load:.0f} on {cores()} cores): measured times will be too long")
     for available in filter(None, (request.available(), request.int8_backends())):
         backend, more = engines.fastest(available, request.scale, request.budget.at, seconds)
         times |= more

@@ -7,7 +7,6 @@ threads, allocated memory) does not affect the measurement.
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Any
 
 from srkd.compression import engines
 from srkd.errors import SrkdError
+from srkd.machine import peak_mb
 from srkd.trust import environment, granted, trusting
 
 
@@ -31,7 +31,7 @@ def measure(model: str, backend: engines.Backend, at: tuple[int, int], seconds: 
     """
     arguments = json.dumps([model, list(backend), list(at), seconds, granted()])
     command = [sys.executable, "-m", __name__, arguments]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, errors="replace", check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise SrkdError(f"{model} could not be measured in a subprocess: {lines[-1]}")
@@ -43,24 +43,15 @@ def _main(arguments: str) -> None:
     with trusting(trust_code):
         engine = engines.open_delivered(Path(model), tuple(backend))
     _reset_peak()
-    before = _peak_mb()
+    before = peak_mb()
     ms = engines.latency(engine, tuple(at), seconds)
-    print(json.dumps({"ms": round(ms, 2), "peak MB": round(_peak_mb() - before)}))
+    print(json.dumps({"ms": round(ms, 2), "peak MB": round(peak_mb() - before)}))
 
 
 def _reset_peak() -> None:
     """Reset the peak to the current memory use, to exclude loading. Linux only; elsewhere the result may be 0."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-
-
-def _peak_mb() -> float:
-    """Peak memory of this process in MB. On Linux not from `getrusage`, which starts with the parent's peak."""
-    with suppress(OSError):
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text("ascii").splitlines())
-        return int(status["VmHWM"].split()[0]) / 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""Files that appear under their final name only when complete."""
+"""Files that appear under their final name only when complete.
+
+Our own because libraries such as atomicwrites yield an open file, where many writers need a path with its suffix, and
+keep what a killed process left behind. Here the next process removes it, but nothing that another one is writing.
+"""
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import re
@@ -15,8 +18,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from filelock import lock_descriptor
+
 from srkd.errors import SrkdError
 from srkd.terminal import printable
+
+# Windows locks bytes against all other handles, cannot open folders, and cannot rename an open file. There a temporary
+# file or folder is in use while a file of its name and this suffix exists, which the system deletes when the descriptor
+# that created it is closed, also when its process is killed.
+_BESIDE = ".lock"
+_DELETED_WHEN_CLOSED = getattr(os, "O_TEMPORARY", 0)
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -144,14 +155,19 @@ def _unfinished(folder: Path, suffix: str | None, final: Path) -> Iterator[Path]
 
 
 def _create_locked(temporary: Path, is_folder: bool) -> int:
-    """Create a file or folder; returns the descriptor that holds its lock."""
+    """Create a file or folder; returns the descriptor that marks it as in use until it is closed."""
+    if _DELETED_WHEN_CLOSED:
+        beside = temporary.with_name(temporary.name + _BESIDE)
+        descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_RDWR | _DELETED_WHEN_CLOSED, 0o666)
+        temporary.mkdir() if is_folder else temporary.touch(exist_ok=False)
+        return descriptor
     if is_folder:
         temporary.mkdir()
         descriptor = os.open(temporary, os.O_RDONLY)
     else:
         descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     with suppress(OSError):  # without locks in the file system, no process can take it for abandoned either
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock_descriptor(descriptor)
     return descriptor
 
 
@@ -164,19 +180,27 @@ def _clear(folder: Path) -> None:
 
 
 def _remove_abandoned(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if _DELETED_WHEN_CLOSED:
+        if path.suffix != _BESIDE and not path.with_name(path.name + _BESIDE).exists():
+            _remove(path)
+        return
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        if lock_descriptor(descriptor, blocking=False):
+            _remove(path)
     finally:
         os.close(descriptor)
 
 
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, os.O_RDWR)  # Windows writes back only what may be written to
     try:
         os.fsync(descriptor)
     finally:

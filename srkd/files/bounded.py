@@ -14,8 +14,8 @@ def read_bytes(path: Path | str, most: int) -> bytes:
         OSError: it cannot be opened or read.
         ValueError: it is a pipe or a device, or larger than `most` bytes; the message states which.
     """
-    # O_NONBLOCK: opening a pipe must not wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    # O_NONBLOCK: opening a pipe must not wait for a writer. Windows has neither it nor pipes among its files.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):

@@ -2,12 +2,14 @@
 
 The cache stores data that srkd created or downloaded, some of which is executed (inference engines). A cached file is
 used only if no other user can have written it: its owner is this user, root, or the owner of the folder that
-`SRKD_CACHE` names, and it is not world-writable.
+`SRKD_CACHE` names, and it is not world-writable. On Windows, whose files have no such owners, the cache is in the
+user's profile, which other users cannot write to.
 """
 
 from __future__ import annotations
 
 import atexit
+import getpass
 import os
 import shutil
 import stat
@@ -18,17 +20,23 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import platformdirs
+
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 
 
 def configured_cache() -> Path:
-    """The path of the cache folder: $SRKD_CACHE, or srkd in $XDG_CACHE_HOME or ~/.cache.
+    """The path of the cache folder: $SRKD_CACHE, or the system's place for it.
 
-    Starts with ~ if this user has no home: no `HOME`, and no entry in the password file.
+    That is srkd in $XDG_CACHE_HOME or ~/.cache on Linux, in ~/Library/Caches on macOS, and in %LOCALAPPDATA% on
+    Windows. Starts with ~ if this user has no home: no `HOME`, and no entry in the password file.
     """
-    own, user = os.environ.get("SRKD_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(os.path.expanduser(own or os.path.join(user or "~/.cache", "srkd")))
+    named = os.environ.get("SRKD_CACHE")
+    try:
+        return Path(os.path.expanduser(named or platformdirs.user_cache_dir("srkd", appauthor=False)))
+    except RuntimeError:  # platformdirs' error for a user without a home
+        return Path("~/.cache/srkd")
 
 
 def cache_folder() -> Path:
@@ -54,7 +62,10 @@ def _why_unusable(folder: Path) -> str | None:
         return error.strerror or str(error)
     if not os.access(folder, os.W_OK | os.X_OK):
         return "no permission to write there"
-    if status.st_uid not in _owners():
+    owners = _owners()
+    if owners is None:
+        return None
+    if status.st_uid not in owners:
         return "it belongs to another user"
     if status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
         return "everybody may write there"
@@ -83,8 +94,16 @@ def _temporary(folder: Path, reason: str, process: int) -> Path:
     return temporary
 
 
-def _owners() -> set[int]:
-    """The users whose files in the cache are trusted."""
+def _user() -> str:
+    if sys.platform == "win32":
+        return getpass.getuser()
+    return str(os.geteuid())
+
+
+def _owners() -> set[int] | None:
+    """The users whose files in the cache are trusted; None where files have no owners."""
+    if sys.platform == "win32":
+        return None
     owners = {os.geteuid(), 0}
     if os.environ.get("SRKD_CACHE"):
         with suppress(OSError):
@@ -98,7 +117,7 @@ def trusted(*paths: Path) -> bool:
     try:
         for status in (stat_of(path) for path in paths for stat_of in (os.lstat, os.stat)):
             writable = status.st_mode & stat.S_IWOTH and not stat.S_ISLNK(status.st_mode)
-            if status.st_uid not in owners or writable:
+            if owners is not None and (status.st_uid not in owners or writable):
                 return False
     except OSError:
         return False
@@ -132,7 +151,7 @@ def own_place(folder: Path) -> Path:
     Raises:
         SrkdError: that one belongs to another user too.
     """
-    for place in (folder, folder.with_name(f"{folder.name}-{os.geteuid()}")):
+    for place in (folder, folder.with_name(f"{folder.name}-{_user()}")):
         if not os.path.lexists(place) or trusted(place):
             return place
     raise SrkdError(f"{printable_path(folder)}: belongs to another user, or everybody may write there; remove it")

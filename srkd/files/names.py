@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
+
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 
+_WINDOWS = os.name == "nt"
+_FORBIDDEN_ON_WINDOWS = re.compile(r'[<>:"|?*]')
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # names of Windows' devices
 _LONGEST = 200  # bytes; file systems take 255, and suffixes and times are added
 
 
@@ -12,11 +18,16 @@ def check_part(text: str, what: str) -> str:
     """Check text that becomes part of a file name, and return it.
 
     Raises:
-        SrkdError: a separator, a control character, or a length that file systems reject; `what` names the text.
+        SrkdError: a separator, a control character, or a length that file systems reject; on Windows also the other
+            characters it forbids. `what` names the text.
     """
     if "/" in text or "\\" in text or not text.isprintable():
         raise SrkdError(
             f'{what} "{printable_path(text)}" becomes part of a file name: no slash, backslash or control character'
+        )
+    if _WINDOWS and (found := _FORBIDDEN_ON_WINDOWS.search(text)):
+        raise SrkdError(
+            f"{what} '{text}' becomes part of a file name, which Windows does not allow to contain {found[0]}"
         )
     if len(text.encode("utf-8", "surrogateescape")) > _LONGEST:
         raise SrkdError(
@@ -32,9 +43,12 @@ def check_name(text: str, what: str) -> str:
         'my student x2'
 
     Raises:
-        SrkdError: as `check_part`; an empty name or a leading dot (`..` would leave the folder, `.x` be hidden).
+        SrkdError: as `check_part`; an empty name or a leading dot (`..` would leave the folder, `.x` be hidden); on
+            Windows also a final dot or space, which it would drop, and the name of a device, such as "con".
     """
     check_part(text, what)
     if not text.strip() or text.startswith("."):
         raise SrkdError(f'{what} "{text}" becomes a folder: give a non-empty name without a leading dot')
+    if _WINDOWS and (_DEVICE.fullmatch(text) or text[-1] in ". "):
+        raise SrkdError(f'{what} "{text}" becomes a folder, which Windows does not allow to have this name')
     return text

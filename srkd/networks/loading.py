@@ -77,7 +77,8 @@ def is_path(name: str) -> bool:
 
     A file in the working folder must not replace a zoo model.
     """
-    return os.sep in name or (Path(name).suffix != "" and name not in zoo.names() and name not in zoo.external())
+    has_separator = os.sep in name or (os.altsep or os.sep) in name
+    return has_separator or (Path(name).suffix != "" and name not in zoo.names() and name not in zoo.external())
 
 
 def _from_file(path: Path) -> LoadedNetwork:

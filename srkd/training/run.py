@@ -208,6 +208,7 @@ class Run:
             self._check_later_stages()
             moved = _unused(f"{self.folder}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
             os.replace(self.folder, moved)
+            self._locks.close()
             say(f"the older run of this name was renamed to {printable_path(moved)}", self.quiet)
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -146,9 +146,9 @@ def write_files(page: Path) -> None:
         named = re.findall(r"`(\w+\.(?:yml|py))`", words)
         name = named[-1] if named else next(unnamed, None) if language == "yaml" else None
         if name and name.endswith(".py") and name != "photographs.py":
-            Path(name).write_text(content)
+            Path(name).write_text(content, encoding="utf-8")
         elif name and name.endswith(".yml"):
-            Path(name).write_text(yaml.safe_dump(short(yaml.safe_load(content))))
+            Path(name).write_text(yaml.safe_dump(short(yaml.safe_load(content))), encoding="utf-8")
 
 
 def short(data: dict[str, Any]) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def base_of_a_study() -> None:
     contents: Mapping[str, dict[str, Any]] = {"recipe.yml": short(recipe), "study.yml": study}
     for name, content in contents.items():
         if not Path(name).exists() or name == "recipe.yml":
-            Path(name).write_text(yaml.safe_dump(content))
+            Path(name).write_text(yaml.safe_dump(content), encoding="utf-8")
 
 
 @pytest.mark.parametrize("page", [str(page.relative_to(ROOT)) for page in PAGES if any(lines_of(page))])

@@ -73,7 +73,7 @@ def test_the_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     assert list(written) == ["alone.yml", "distilled.yml", "study.yml"]
     for name, text in written.items():
-        Path(name).write_text(text)
+        Path(name).write_text(text, encoding="utf-8")
     for name in ("alone.yml", "distilled.yml"):
         data = yaml.safe_load(written[name])
         data["train"] |= {"total_iter": 2}
@@ -90,10 +90,10 @@ def test_compressing_and_comparing(photos: Path, tmp_path: Path, monkeypatch: py
     Path("training").symlink_to(photos)
     Path("held_out").symlink_to(photos)
     shutil.copy(zoo.weights("edsr_16x8_x2_cc0")[0], "teacher.safetensors")
-    Path("recipe.yml").write_text(recipe)
+    Path("recipe.yml").write_text(recipe, encoding="utf-8")
     Run(recipes.override(recipes.read("recipe.yml"), ["datasets.train.gt_size=32"]), quiet=True).dry_run()
     (study,) = of_language("how-to/compare.md", "yaml")
-    Path("study.yml").write_text(study)
+    Path("study.yml").write_text(study, encoding="utf-8")
     assert [variant.name for variant in plan.read("study.yml").variants] == ["control", "output", "rkd", "faded"]
 
 
@@ -118,7 +118,7 @@ def test_another_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert found["loss"].isfinite()
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    Path("sines.py").write_text(adapter)
+    Path("sines.py").write_text(adapter, encoding="utf-8")
     scores = []
     for recipe in of_language("how-to/another-domain.md", "yaml"):
         data = {**yaml.safe_load(recipe), "logger": {"use_tb_logger": False}}

@@ -118,7 +118,7 @@ def test_a_read_only_disk(name: str, tiny: Path, disk: Path) -> None:
 def test_a_full_standard_output(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run(LIST, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "srkd: output: No space left on device\n")
 

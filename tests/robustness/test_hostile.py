@@ -46,7 +46,7 @@ def rejected(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def with_network(recipe: dict[str, Any], spec: Any, path: Path, key: str = "network_g") -> str:
-    path.write_text(yaml.safe_dump({**recipe, key: spec}))
+    path.write_text(yaml.safe_dump({**recipe, key: spec}), encoding="utf-8")
     return str(path)
 
 

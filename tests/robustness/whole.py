@@ -15,7 +15,7 @@ from srkd.training.recipe import read
 
 
 def _index(path: Path) -> Any:
-    return ImageStore.open(path.parent) if path.name == "index.json" else json.loads(path.read_text())
+    return ImageStore.open(path.parent) if path.name == "index.json" else json.loads(path.read_text(encoding="utf-8"))
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {
