@@ -1,4 +1,4 @@
-"""What Pillow leaves out of BMP files: alpha when writing, masks and the colour profile when reading.
+"""BMP features that Pillow lacks: alpha when writing, masks and the colour profile when reading.
 
 Microsoft, BITMAPV4HEADER and BITMAPV5HEADER.
 """
@@ -28,7 +28,7 @@ def profile(data: bytes) -> bytes | None:
 
 
 def has_bit_fields(data: bytes) -> bool:
-    """Whether a file has pixels of 16 or 32 bits whose channels are given by masks."""
+    """Whether a file has pixels of 16 or 32 bits with channels defined by masks."""
     return data[:2] == b"BM" and len(data) > 54 and data[28] in (16, 32) and data[30] in (_BIT_FIELDS, _WITH_ALPHA)
 
 
@@ -39,13 +39,13 @@ def size(data: bytes) -> tuple[int, int]:
 
 
 def dots_per_metre(data: bytes) -> tuple[int, int]:
-    """Across and down."""
+    """(horizontal, vertical)."""
     across, down = struct.unpack_from("<ii", data, 38)
     return across, down
 
 
 def decoded(data: bytes) -> NDArray[Any]:
-    """uint8 (H, W, 3 or 4) of a file of which `has_bit_fields` is true. Raises ValueError where it is cut."""
+    """uint8 (H, W, 3 or 4) of a file with `has_bit_fields`. Raises ValueError if it is truncated."""
     start, header, width, height, _, bits = struct.unpack_from("<IIiiHH", data, 10)
     masks = struct.unpack_from("<4I", data, 54)
     channels = 4 if (header >= 56 or data[30] == _WITH_ALPHA) and masks[3] else 3
@@ -58,7 +58,7 @@ def decoded(data: bytes) -> NDArray[Any]:
 
 
 def _channel(pixels: NDArray[Any], mask: int) -> NDArray[np.uint8]:
-    """The bits of a mask, scaled to 8; a mask of none is black."""
+    """The bits of a mask scaled to 8; an empty mask is black."""
     if not mask:
         return np.zeros(pixels.shape, np.uint8)
     shift = (mask & -mask).bit_length() - 1
@@ -67,10 +67,10 @@ def _channel(pixels: NDArray[Any], mask: int) -> NDArray[np.uint8]:
 
 
 def write_with_alpha(stream: BinaryIO, pixels: NDArray[Any], dpi: tuple[float, float] | None) -> None:
-    """Write uint8 (H, W, 4) RGBA as 32 bits with masks for each channel, which say that there is alpha.
+    """Write uint8 (H, W, 4) RGBA as 32 bits with a mask per channel, which declares the alpha channel.
 
     Raises:
-        ValueError: the file would pass 4 GiB.
+        ValueError: the file would exceed 4 GiB.
     """
     height, width, _ = pixels.shape
     start, size = _FILE_HEADER + _V4, 4 * height * width

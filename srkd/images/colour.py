@@ -1,4 +1,4 @@
-"""The luma channel that scores of super-resolution are measured on."""
+"""The luma channel on which super-resolution is scored."""
 
 from __future__ import annotations
 

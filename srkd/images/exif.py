@@ -1,6 +1,6 @@
-"""EXIF blocks: kept byte for byte but for what is no longer true of an image that was turned or resized.
+"""EXIF blocks: copied byte for byte, except values that are wrong after turning or resizing the image.
 
-CIPA DC-008 (Exif 3.0). A block is as JPEG holds it, b"Exif\\0\\0" first.
+CIPA DC-008 (Exif 3.0). A block is as in JPEG, starting with b"Exif\\0\\0".
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _THUMBNAIL_AT, _THUMBNAIL_LENGTH = 0x0201, 0x0202
 
 
 def orientation(block: bytes) -> int:
-    """1 to 8; 1 where the block states none. Raises ValueError for what is no EXIF block."""
+    """1 to 8, by default 1. Raises ValueError if it is not an EXIF block."""
     value = ifd.first_directory(_body(block)).number(ORIENTATION, 1)
     return value if value in range(1, 9) else 1
 
 
 def upright(block: bytes) -> bytes:
-    """The block of the image turned upright. Its thumbnail, which is not turned, goes where there was a turn."""
+    """The block for the image turned upright; if that turns it, the thumbnail is removed."""
     body = bytearray(_body(block))
     first = ifd.first_directory(bytes(body))
     if orientation(block) == 1:
@@ -34,7 +34,7 @@ def upright(block: bytes) -> bytes:
 
 
 def sized(block: bytes, height: int, width: int) -> bytes:
-    """The block with the pixel size, where it states one, set to that of the image it goes with."""
+    """The block with the pixel sizes that it contains set to (height, width)."""
     body = bytearray(_body(block))
     first = ifd.first_directory(bytes(body))
     for directory in (first, _below(bytes(body), first, EXIF_IFD)):
@@ -52,7 +52,7 @@ def directories(block: bytes) -> tuple[dict[int, Tag], dict[int, dict[int, Tag]]
 
 
 def below_first(data: bytes, first: Directory) -> tuple[dict[int, Tag], dict[int, dict[int, Tag]]]:
-    """As `directories`, of a TIFF file whose first directory is `first`."""
+    """As `directories`, for a TIFF file with the first directory `first`."""
     subs = {tag: dict(found.tags) for tag in (EXIF_IFD, GPS_IFD) if (found := _below(data, first, tag)) is not None}
     for tags in subs.values():
         tags.pop(INTEROP_IFD, None)  # points into the file that was read
@@ -61,7 +61,7 @@ def below_first(data: bytes, first: Directory) -> tuple[dict[int, Tag], dict[int
 
 
 def build_block(own: Mapping[int, Tag], subs: Mapping[int, Mapping[int, Tag]]) -> bytes | None:
-    """A block of these tags; None where there are none."""
+    """A block of these tags; None if there are none."""
     if not own and not subs:
         return None
     body, pointers = b"II*\0" + bytes(4), {}
@@ -85,7 +85,7 @@ def _below(data: bytes, first: Directory, pointer: int) -> Directory | None:
 
 
 def _patch(body: bytearray, directory: Directory | None, tag: int, value: int) -> None:
-    """Set a number in its place: as SHORT where it fits, else as LONG, either of which fits into an entry."""
+    """Replace a number in place, as SHORT if it fits, else as LONG; both fit into an entry."""
     found = directory.tags.get(tag) if directory else None
     if directory is None or found is None or found.kind not in (ifd.SHORT, ifd.LONG):
         return
@@ -95,7 +95,7 @@ def _patch(body: bytearray, directory: Directory | None, tag: int, value: int) -
 
 
 def _without_thumbnail(body: bytearray, first: Directory) -> bytes:
-    """Unlink the second directory; cut the thumbnail off where it is the end of the block, as it usually is."""
+    """Unlink the second directory; cut off the thumbnail if it is at the end of the block, as usual."""
     (at,) = struct.unpack_from(first.order + "I", body, first.next_at) if first.next_at + 4 <= len(body) else (0,)
     if not at:
         return bytes(body)

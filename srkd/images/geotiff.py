@@ -1,6 +1,6 @@
-"""Where on Earth a TIFF's pixels lie, for the same image with more of them.
+"""The georeference of a TIFF file, for the same image at another size.
 
-OGC GeoTIFF 1.1 (19-008r4): raster space counts pixels, so that what ties it to the ground changes with the pixel size.
+OGC GeoTIFF 1.1 (19-008r4): raster space counts pixels, so the mapping to the ground changes with the pixel size.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from dataclasses import dataclass
 from srkd.images.ifd import Tag, numbers
 
 _PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _KEYS = 33550, 33922, 34264, 34735
-# With the keys' texts and numbers, GDAL's metadata and what it takes for no data.
+# Including the keys' texts and numbers, GDAL's metadata and its no-data value.
 TAGS = frozenset({_PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _KEYS, 34736, 34737, 42112, 42113})
 _RASTER_TYPE, _PIXEL_IS_POINT, _DOUBLE = 1025, 2, 12
 
 
 @dataclass(frozen=True)
 class Georeference:
-    """The tags of an image of (height, width)."""
+    """The tags of an image of size (height, width)."""
 
     tags: Mapping[int, Tag]
     height: int
     width: int
 
     def scaled(self, height: int, width: int) -> dict[int, Tag]:
-        """The tags of the same ground as an image of another size."""
+        """The tags for the same area in an image of another size."""
         down, across = height / self.height, width / self.width
         tags = dict(self.tags)
-        # Where coordinates mean pixels' centres, the first of them moves inwards as pixels shrink.
+        # If coordinates are of pixel centres, the first centre moves towards the corner as pixels shrink.
         shift = 0.5 if self._pixel_is_point() else 0.0
         if _PIXEL_SCALE in tags:
             x, y, *rest = tags[_PIXEL_SCALE].values()

@@ -1,4 +1,4 @@
-"""ICC profiles of the colour spaces that PNG states in numbers, for files of formats that know profiles only.
+"""ICC profiles for the colour spaces that PNG defines by numbers, for formats that support only profiles.
 
 ICC.1:2022 (version 4); primaries and transfer curves of ITU-T H.273, which PNG's cICP chunk refers to.
 """
@@ -23,23 +23,20 @@ _PRIMARIES = {
 }
 _BT709 = (1 / 0.45, 1 / 1.099, 0.099 / 1.099, 1 / 4.5, 0.081)
 _CURVES = {
-    1: _BT709,
+    **dict.fromkeys((1, 6, 14, 15), _BT709),
     4: (2.2,),
     5: (2.8,),
-    6: _BT709,
     8: (1.0,),
-    14: _BT709,
-    15: _BT709,
     13: (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045),
 }
 _SRGB_GAMMA, _NEAR = 0.45455, 0.005
 
 
 def of_png(gamma: bytes | None, chromaticities: bytes | None, code_points: bytes | None, grey: bool) -> bytes | None:
-    """The profile that PNG's gAMA, cHRM and cICP chunks mean; None where they say sRGB or nothing.
+    """The profile equivalent to PNG's gAMA, cHRM and cICP chunks; None if they mean sRGB or are absent.
 
     Raises:
-        ValueError: a colour space that no profile of this kind can hold (HDR), or numbers without sense.
+        ValueError: a colour space that such a profile cannot describe (HDR), or impossible numbers.
     """
     if code_points is not None:
         primaries, transfer, matrix, whole = struct.unpack(">4B", code_points)
@@ -72,22 +69,14 @@ def _profile(corners: tuple[float, ...], curve: tuple[float, ...], grey: bool) -
         table += struct.pack(">4sII", kind, at + len(body), len(data))
         body += data + bytes(-len(data) % 4)
     space = b"GRAY" if grey else b"RGB "
-    head = struct.pack(
-        ">I4sI4s4s4s12s4s28x",
-        at + len(body),
-        b"",
-        0x04400000,
-        b"mntr",
-        space,
-        b"XYZ ",
-        struct.pack(">6H", 2025, 1, 1, 0, 0, 0),
-        b"acsp",
-    ) + _fixed(_D50)
+    created = struct.pack(">6H", 2025, 1, 1, 0, 0, 0)
+    fields = (at + len(body), b"", 0x04400000, b"mntr", space, b"XYZ ", created, b"acsp")
+    head = struct.pack(">I4sI4s4s4s12s4s28x", *fields) + _fixed(_D50)
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body
 
 
 def _adapted(corners: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """(the Bradford matrix from the white to D50, the primaries' XYZ below D50 as columns)."""
+    """(the Bradford matrix from the white point to D50, the primaries' XYZ under D50 as columns)."""
     xyz = np.array([[x / y, 1.0, (1 - x - y) / y] for x, y in zip(corners[::2], corners[1::2], strict=True)]).T
     white, primaries = xyz[:, 0], xyz[:, 1:]
     try:

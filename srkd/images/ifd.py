@@ -1,6 +1,6 @@
-"""TIFF directories as bytes: tags with their values as they stand in a file. EXIF blocks are TIFF files too.
+"""TIFF directories: tags with their values as the bytes in the file. EXIF blocks are TIFF files too.
 
-TIFF Revision 6.0, Adobe 1992; BigTIFF as libtiff's specification of 2007 has it.
+TIFF Revision 6.0, Adobe 1992; BigTIFF by libtiff's specification of 2007.
 """
 
 from __future__ import annotations
@@ -13,24 +13,13 @@ from typing import Any
 import numpy as np
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, IFD = 1, 2, 3, 4, 5, 7, 13
-# Bytes a value, and of how many bytes the numbers are that byte order concerns.
+# Bytes per value, and bytes per number (whose order depends on the file's byte order).
 _SIZES = {
-    1: (1, 1),
-    2: (1, 1),
-    3: (2, 2),
-    4: (4, 4),
-    5: (8, 4),
-    6: (1, 1),
-    7: (1, 1),
-    8: (2, 2),
-    9: (4, 4),
-    10: (8, 4),
-    11: (4, 4),
-    12: (8, 8),
-    13: (4, 4),
-    16: (8, 8),
-    17: (8, 8),
-    18: (8, 8),
+    **dict.fromkeys((1, 2, 6, 7), (1, 1)),
+    **dict.fromkeys((3, 8), (2, 2)),
+    **dict.fromkeys((4, 9, 11, 13), (4, 4)),
+    **dict.fromkeys((5, 10), (8, 4)),
+    **dict.fromkeys((12, 16, 17, 18), (8, 8)),
 }
 _CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _MOST_TAGS = 4096
@@ -38,7 +27,7 @@ _MOST_TAGS = 4096
 
 @dataclass(frozen=True)
 class Tag:
-    """One tag: type, number of values, their bytes in `order` ("<" or ">"); its entry stands at `at` in the file."""
+    """One tag: type, number of values, their bytes in `order` ("<" or ">"); `at` is the offset of its entry."""
 
     kind: int
     count: int
@@ -47,12 +36,12 @@ class Tag:
     at: int = field(default=0, compare=False)
 
     def values(self) -> tuple[Any, ...]:
-        """Numbers; rationals as floats, nan where the denominator is 0. Raises ValueError for text."""
+        """Numbers; rationals as floats, nan if the denominator is 0. Raises ValueError for text."""
         if self.kind in (5, 10):
             parts = struct.unpack(f"{self.order}{2 * self.count}{'Ii'[self.kind == 10]}", self.data)
             return tuple(a / b if b else float("nan") for a, b in zip(parts[::2], parts[1::2], strict=True))
         if self.kind not in _CODES:
-            raise ValueError(f"a TIFF tag of type {self.kind} holds no numbers")
+            raise ValueError(f"a TIFF tag of type {self.kind} is not numeric")
         return struct.unpack(f"{self.order}{self.count}{_CODES[self.kind]}", self.data)
 
     def little(self) -> Tag:
@@ -65,7 +54,7 @@ class Tag:
 
 @dataclass(frozen=True)
 class Directory:
-    """A directory's tags; the pointer to the next one stands at `next_at`."""
+    """A directory's tags; `next_at` is the offset of the pointer to the next directory."""
 
     tags: dict[int, Tag]
     order: str
@@ -73,7 +62,7 @@ class Directory:
     next_at: int
 
     def number(self, tag: int, default: int = 0) -> int:
-        """The first value of a tag as an integer; `default` where there is none."""
+        """The first value of a tag as an integer, or `default`."""
         found = self.tags.get(tag)
         try:
             return int(found.values()[0]) if found else default
@@ -82,7 +71,7 @@ class Directory:
 
 
 def first_directory(block: bytes) -> Directory:
-    """The first directory of a TIFF file or block. Raises ValueError where there is none."""
+    """The first directory of a TIFF file or block. Raises ValueError if there is none."""
     order = {b"II": "<", b"MM": ">"}.get(bytes(block[:2]))
     if order is None or len(block) < 8:
         raise ValueError("no TIFF header")
@@ -94,10 +83,10 @@ def first_directory(block: bytes) -> Directory:
 
 
 def read_directory(block: bytes, at: int, order: str, big: bool = False) -> Directory:
-    """The directory at offset `at`; tags whose type is unknown or whose values lie outside are left out.
+    """The directory at offset `at`, without tags of unknown type or with values outside the block.
 
     Raises:
-        ValueError: it does not lie inside the block.
+        ValueError: it is not inside the block.
     """
     count_code, size, value_at, offset_code = ("Q", 20, 12, "Q") if big else ("H", 12, 8, "I")
     inline = struct.calcsize(offset_code)
@@ -107,7 +96,7 @@ def read_directory(block: bytes, at: int, order: str, big: bool = False) -> Dire
     (count,) = struct.unpack_from(order + count_code, block, at)
     end = start + size * count
     if count > _MOST_TAGS or end > len(block):
-        raise ValueError("a TIFF directory is cut")
+        raise ValueError("a TIFF directory is truncated")
     tags: dict[int, Tag] = {}
     for entry in range(start, end, size):
         number, kind, values = struct.unpack_from(order + "HH" + offset_code, block, entry)
@@ -121,7 +110,7 @@ def read_directory(block: bytes, at: int, order: str, big: bool = False) -> Dire
 
 
 def build(tags: Mapping[int, Tag], at: int) -> bytes:
-    """A little-endian directory that begins at offset `at`: twelve bytes a tag, then values longer than four bytes."""
+    """A little-endian directory at offset `at`: twelve bytes per tag, then the values longer than four bytes."""
     entries, rest = b"", b""
     values_at = at + 2 + 12 * len(tags) + 4
     for number, tag in sorted(tags.items()):

@@ -1,14 +1,15 @@
-"""JPEG files: their segments, and whether all of the image is there.
+"""JPEG files: their segments and metadata, and a check that the image is complete.
 
-JPEG has no checksum, and libjpeg fills what is missing with grey and goes on. But a whole file uses its data up to the
-last byte: one that is decoded without the last bytes has some left over, and one that looks different when noise is put
-behind its data has too little. ITU-T T.81; JFIF 1.02.
+JPEG has no checksum, and libjpeg fills missing data with grey. But a complete file is decoded up to its last byte: if
+the decoder stops before, data are left over; if noise inserted after the data changes the pixels, data are missing.
+ITU-T T.81; JFIF 1.02; CIPA DC-007 (Multi-Picture Format), 5.2.3.3.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,26 +18,28 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from srkd.images import mpf, photoshop
-from srkd.images.metadata import Metadata, resolution, upright_exif, upright_xmp
+from srkd.images import ifd, photoshop
+from srkd.images.metadata import Metadata, left_out, resolution, upright_exif, upright_xmp
 
 Pixels = NDArray[Any]
 
-_MARKER = re.compile(rb"\xff[\x01-\xfe]")  # 15 times faster than with any number of 0xff before it
+_MARKER = re.compile(rb"\xff[\x01-\xfe]")  # 15 times faster than a pattern that also matches fill bytes
 _EOI, _SOS, _COM = 0xD9, 0xDA, 0xFE
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ARITHMETIC = frozenset(range(0xC9, 0xD0))
 _RESTARTS = range(0xD0, 0xD8)
 _XMP, _PHOTOSHOP = b"http://ns.adobe.com/xap/1.0/\0", b"Photoshop 3.0\0"
 _ISO_GAIN_MAP = b"urn:iso:std:iso:ts:21496:-1"
-_NOISE = bytes(range(1, 255))[::7] * 2  # longer than any decoder looks ahead, without a marker
-_TAIL = 2  # bytes held back: some writers put one too many
+_NOISE = bytes(range(1, 255))[::7] * 2  # longer than a decoder's look-ahead, without a marker
+_TAIL = 2  # bytes held back: some encoders write one too many
 _MID_GREY = 128
+_MPF, _MP_ENTRIES, _MP_ENTRY_BYTES = b"MPF\0", 0xB002, 16
+_MP_KIND, _MP_PREVIEWS = 0xFFFFFF, (0x010001, 0x010002)
 
 
 @dataclass(frozen=True)
 class Jpeg:
-    """The first image of a file, from SOI to EOI: (marker, content) of its segments, where its coded data end."""
+    """The first image of a file, from SOI to EOI: (marker, content) of its segments, the ends of its coded data."""
 
     data: bytes
     segments: list[tuple[int, bytes]]
@@ -49,7 +52,7 @@ class Jpeg:
 
 
 def parse(data: bytes) -> Jpeg:
-    """Take a file apart. Raises ValueError where it ends before its image does."""
+    """Parse a file. Raises ValueError if it ends before its image does."""
     segments: list[tuple[int, bytes]] = []
     ends: list[int] = []
     at = 2
@@ -69,7 +72,7 @@ def parse(data: bytes) -> Jpeg:
 
 
 def _end_of_coded(data: bytes, at: int) -> int:
-    """Where the next marker begins, bytes that fill up before it included."""
+    """The start of the next marker, including fill bytes before it."""
     found = _MARKER.search(data, at)
     end = found.start() if found else len(data)
     while end > at and data[end - 1] == 0xFF:
@@ -78,19 +81,19 @@ def _end_of_coded(data: bytes, at: int) -> int:
 
 
 def decoded(jpeg: Jpeg, decode: Callable[[io.BytesIO], Pixels]) -> Pixels:
-    """What `decode` makes of the file, if that is all of the image.
+    """The result of `decode`, if the image is complete.
 
     Raises:
-        ValueError: data run short or are left over, or scans are missing.
+        ValueError: data or scans are missing, or data are left over.
     """
-    if not jpeg.ends or jpeg.frame in _ARITHMETIC:  # whose decoder may rightly read zeros after the end
+    if not jpeg.ends or jpeg.frame in _ARITHMETIC:  # whose decoder may read zeros after the end
         return decode(io.BytesIO(jpeg.data))
     _check_scans(jpeg)
     stream = _HeldBack(jpeg.data, jpeg.ends[-1] - _TAIL)
     pixels = decode(stream)
     if stream.tell() <= stream.limit:
         raise ValueError("truncated or corrupt (data are left over)")
-    # Where the one scan of a plain file runs short, the last block is flat mid-grey: others need no second look.
+    # If the scan of a baseline file is truncated, the last block is flat mid-grey; other files need no second pass.
     corner = np.abs(pixels[-1, -1].astype(int) - _MID_GREY).max()
     if (len(jpeg.ends) > 1 or corner <= 2) and not np.array_equal(pixels, decode(io.BytesIO(_with_noise(jpeg)))):
         raise ValueError("truncated or corrupt (its data run short)")
@@ -98,7 +101,7 @@ def decoded(jpeg: Jpeg, decode: Callable[[io.BytesIO], Pixels]) -> Pixels:
 
 
 class _HeldBack(io.BytesIO):
-    """A file that gives nothing from `limit` on before all up to there has been taken."""
+    """A file that returns no data beyond `limit` until everything before it has been read."""
 
     def __init__(self, data: bytes, limit: int) -> None:
         super().__init__(data)
@@ -119,7 +122,7 @@ def _with_noise(jpeg: Jpeg) -> bytes:
 
 
 def _check_scans(jpeg: Jpeg) -> None:
-    """Raise ValueError unless every component's coefficients come down to their last bit in some scan."""
+    """Raise ValueError unless every coefficient of every component is refined to its last bit by some scan."""
     frame = next((content for marker, content in jpeg.segments if marker in _FRAMES), b"")
     missing = {component: set(range(64)) for component in frame[6 : 6 + 3 * frame[5] if len(frame) > 5 else 6 : 3]}
     for scan in (content for marker, content in jpeg.segments if marker == _SOS):
@@ -128,7 +131,7 @@ def _check_scans(jpeg: Jpeg) -> None:
             raise ValueError("truncated or corrupt (a scan's header is cut)")
         first, last, bits = scan[1 + 2 * count : 4 + 2 * count]
         if jpeg.frame < 0xC2:
-            first, last, bits = 0, 63, 0  # sequential: what is stated does not count
+            first, last, bits = 0, 63, 0  # sequential: these fields have no meaning
         if bits & 15 == 0:
             for component in scan[1 : 1 + 2 * count : 2]:
                 missing.get(component, set()).difference_update(range(first, last + 1))
@@ -137,7 +140,7 @@ def _check_scans(jpeg: Jpeg) -> None:
 
 
 def metadata_of(jpeg: Jpeg, image: Image.Image) -> tuple[int, Metadata, tuple[str, ...]]:
-    """(EXIF orientation, metadata, notes); Pillow, which opened it as `image`, puts profiles together."""
+    """(EXIF orientation, metadata, notes); `image` is the file opened by Pillow, which joins the parts of profiles."""
     first: dict[bytes, bytes] = {}
     resources, comments, attached, further = b"", [], set(), 0
     for marker, content in jpeg.segments:
@@ -150,13 +153,13 @@ def metadata_of(jpeg: Jpeg, image: Image.Image) -> tuple[int, Metadata, tuple[st
             comments.append(content)
         if content.startswith(_ISO_GAIN_MAP):
             attached.add("gain map")
-        if marker == 0xE2 and content.startswith(mpf.PREFIX):
-            further = mpf.further_images(content)
+        if marker == 0xE2 and content.startswith(_MPF):
+            further = _further_images(content)
     block = first.get(b"Exif\0")
     orientation, block, notes = upright_exif(b"Exif\0\0" + block[1:] if block else None)
-    packet, announced = upright_xmp(first.get(_XMP))
-    attached |= set(announced) | ({"video"} if b"ftyp" in jpeg.trailer[:64] else set())
-    notes += tuple(f"its {what} was left out" for what in sorted(attached))
+    packet, declared = upright_xmp(first.get(_XMP))
+    attached |= set(declared) | ({"video"} if b"ftyp" in jpeg.trailer[:64] else set())
+    notes += left_out(sorted(attached))
     if further and "gain map" not in attached:
         notes += (f"{further} further {'image' if further == 1 else 'images'} in the file left out",)
     return (
@@ -173,8 +176,20 @@ def metadata_of(jpeg: Jpeg, image: Image.Image) -> tuple[int, Metadata, tuple[st
     )
 
 
+def _further_images(content: bytes) -> int:
+    """The number of images besides the first, without previews of it, in an APP2 segment's index."""
+    try:
+        first = ifd.first_directory(content.removeprefix(_MPF))
+    except ValueError:
+        return 0
+    entries = first.tags.get(_MP_ENTRIES)
+    data = entries.data if entries else b""
+    starts = range(_MP_ENTRY_BYTES, len(data) - _MP_ENTRY_BYTES + 1, _MP_ENTRY_BYTES)
+    return sum(struct.unpack_from(first.order + "I", data, at)[0] & _MP_KIND not in _MP_PREVIEWS for at in starts)
+
+
 def save_options(metadata: Metadata, height: int, width: int) -> dict[str, Any]:
-    """Pillow's options for writing these metadata into a JPEG file."""
+    """Pillow's options for writing metadata to a JPEG file."""
     extra = b""
     if metadata.photoshop:
         content = _PHOTOSHOP + metadata.photoshop

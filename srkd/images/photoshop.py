@@ -1,4 +1,4 @@
-"""Photoshop's image resources, which hold IPTC in JPEG and TIFF files.
+"""Photoshop's image resources, which contain IPTC in JPEG and TIFF files.
 
 Adobe Photoshop File Formats Specification (2019), "Image Resource Blocks".
 """
@@ -13,22 +13,22 @@ _IPTC, _THUMBNAILS = 0x0404, (0x0409, 0x040C)
 
 
 def build_resources(iptc: bytes) -> bytes:
-    """Image resources that hold these IPTC records and nothing else."""
+    """Image resources that contain only these IPTC records."""
     return _SIGNATURE + struct.pack(">HHI", _IPTC, 0, len(iptc)) + iptc + bytes(len(iptc) % 2)
 
 
 def iptc(resources: bytes) -> bytes | None:
-    """The IPTC records among them."""
+    """The IPTC records in image resources."""
     return next((block[-1] for block in _blocks(resources) if block[0] == _IPTC), None)
 
 
 def without_thumbnails(resources: bytes) -> bytes:
-    """The resources without previews of the image as it was; cut where they are corrupt."""
+    """The resources without thumbnails, up to the first corrupt one."""
     return b"".join(whole for kind, whole, _ in _blocks(resources) if kind not in _THUMBNAILS)
 
 
 def _blocks(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """(kind, the whole block, its content) of each resource, until one that makes no sense."""
+    """(kind, the whole block, its content) of each resource, up to the first corrupt one."""
     at = 0
     while data[at : at + 4] == _SIGNATURE and at + 12 <= len(data):
         kind, name_length = struct.unpack_from(">HB", data, at + 4)

@@ -1,16 +1,16 @@
-"""Images in files: pixels by their own depth and channels, with what belongs to them (profile, EXIF, resolution).
+"""Reading image files: pixels in the file's own depth and channels, and metadata.
 
-Files are recognised by content, never by name. Pillow opens every file and decodes 8 bits; OpenCV and tifffile decode
-16 bits, which Pillow would cut to 8. What cannot be read rightly is refused in words:
+Files are recognised by content, not by name. Pillow decodes 8 bits; OpenCV and tifffile decode 16 bits, which Pillow
+would reduce to 8. These raise an error:
 
-* more than `MAX_PIXELS` declared, or `MAX_BYTES` in the file: refused before anything is decoded;
+* more than `MAX_PIXELS` declared, or more than `MAX_BYTES` in the file, before anything is decoded;
 * animations and files of several pages (a JPEG's embedded previews do not count);
-* floating-point and 32-bit samples, whose range no file states;
-* truncated or corrupt data: never a half-grey image.
+* floating-point and 32-bit samples, whose range is not stored in the file;
+* truncated or corrupt data.
 
-CMYK is converted to sRGB, by the embedded profile where there is one, and `Image.notes` says so. Palettes become RGB
-or RGBA, 1-bit images 8-bit grey. A colour declared transparent becomes an alpha channel. EXIF orientation is applied
-to the pixels, once, and the metadata say that they are upright.
+CMYK is converted to sRGB, by the embedded profile if there is one, with a note in `ImageData.notes`. Palettes become
+RGB or RGBA, 1-bit images 8-bit grey. A colour declared transparent becomes an alpha channel. EXIF orientation is
+applied to the pixels and removed from the metadata.
 """
 
 from __future__ import annotations
@@ -29,26 +29,25 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
-from srkd.images import bmp, jpeg, jpeg2000, netpbm, pillow, pngreader, tiffreader, webp
+from srkd.images import bmp, decoders, jpeg, png, tiffreader
 from srkd.images.formats import SUFFIXES, format_named
 from srkd.images.metadata import Metadata, resolution, upright_exif, upright_xmp
-from srkd.images.png import SIGNATURE
 from srkd.images.write import open_writer
 
 Pixels = NDArray[Any]
 
 MAX_PIXELS = 150_000_000
 MAX_BYTES = 2 << 30  # of a file
-_LOOKED_INTO_FIRST = 16 << 20  # bytes: larger files are read only when their header is that of an image
+_HEADER_FIRST = 16 << 20  # bytes: of larger files, the header is checked before the rest is read
 _JPEG = b"\xff\xd8\xff"
 
 
 @dataclass(frozen=True)
 class ImageData:
-    """Pixels (H, W, C), uint8 or uint16, C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA, upright, alpha not multiplied in.
+    """Pixels (H, W, C), uint8 or uint16, upright; C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA, alpha not premultiplied.
 
-    `format` is that of the file it came from, and `lossless` says that its encoding was, where its format knows both;
-    `notes` say what was changed or left out in reading it.
+    `format` is that of the file; `lossless` is True for the lossless encoding of a format that has both; `notes` state
+    what was converted or dropped in reading it.
     """
 
     pixels: Pixels
@@ -73,7 +72,7 @@ class ImageData:
 
     @property
     def opaque(self) -> bool:
-        """Whether there is no alpha channel, or one that is full everywhere."""
+        """Whether there is no alpha channel, or one with the maximum everywhere."""
         return self.alpha is None or int(self.alpha.min()) == np.iinfo(self.pixels.dtype).max
 
 
@@ -81,17 +80,17 @@ def read_image(path: Path | str) -> ImageData:
     """Read an image with its depth, alpha and metadata, upright.
 
     Raises:
-        SrkdError: one line naming the file and what is wrong with it.
+        SrkdError: the file cannot be read; one line with its name and the reason.
     """
-    with _in_words(path):
+    with _srkd_errors(path):
         return _read(_whole(_check_kind(path)), Path(path).suffix)
 
 
 def read_rgb(path: Path | str) -> Pixels:
     """Read an image for training or evaluation: uint8 or uint16 RGB (H, W, 3), contiguous.
 
-    Grey is repeated over the three channels. A fully opaque alpha channel is dropped; an image with real transparency
-    is refused, because the colours below it are arbitrary.
+    Grey is repeated over the three channels. A fully opaque alpha channel is dropped; transparent pixels raise, because
+    their colours are arbitrary.
 
     Raises:
         SrkdError: as `read_image`, or transparency.
@@ -100,7 +99,7 @@ def read_rgb(path: Path | str) -> Pixels:
 
 
 def to_rgb(image: ImageData, path: Path | str) -> Pixels:
-    """What `read_rgb(path)` returns, from the image already read from `path`."""
+    """The result of `read_rgb(path)`, from the image already read from `path`."""
     if not image.opaque:
         raise SrkdError(
             f"{printable_path(path)}: has transparent pixels, which have no colour to learn from; flatten it first"
@@ -109,31 +108,31 @@ def to_rgb(image: ImageData, path: Path | str) -> Pixels:
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
-    """(height, width) of an image as it will be read, without its pixels. Raises SrkdError as `read_image`."""
-    with _in_words(path), _check_kind(path).open("rb") as file, _decoding():
+    """(height, width) of an image as `read_image` returns it, from the header. Raises SrkdError as `read_image`."""
+    with _srkd_errors(path), _check_kind(path).open("rb") as file, _decoding():
         head = file.read(8)
         file.seek(0)
         if tiffreader.is_tiff(head):
             header = tiffreader.tiff_header(Path(path))
             height, width, orientation = header.height, header.width, header.orientation
-        elif head == SIGNATURE:
-            png = pngreader.parse(file, headers_only=True)
-            (height, width), (orientation, *_) = (png.height, png.width), pngreader.metadata_of(png)
+        elif head == png.SIGNATURE:
+            parsed = png.parse(file, headers_only=True)
+            (height, width), (orientation, *_) = (parsed.height, parsed.width), png.metadata_of(parsed)
         elif bmp.has_bit_fields(head := file.read(64)):
             (height, width), orientation = bmp.size(head), 1
         else:
             file.seek(0)
-            with pillow.opened(file, Path(path).suffix) as image:
+            with decoders.opened(file, Path(path).suffix) as image:
                 (width, height), (orientation, *_) = image.size, upright_exif(image.info.get("exif"))
         _check_size(height, width)
     return (width, height) if orientation >= 5 else (height, width)
 
 
 def write_image(path: Path | str, image: ImageData, format: str | None = None, quality: int | None = None) -> None:
-    """Write an image with its metadata, by default in the format of the path's suffix; all or nothing.
+    """Write an image with its metadata, by default in the format of the path's suffix; the file appears when complete.
 
     Raises:
-        SrkdError: as `srkd.images.write.open_writer`, which also tells what each format holds.
+        SrkdError: as `srkd.images.write.open_writer`.
     """
     chosen = format_named(format or Path(path).suffix or image.format).name
     pixels = image.pixels
@@ -142,12 +141,12 @@ def write_image(path: Path | str, image: ImageData, format: str | None = None, q
 
 
 def list_images(folder: Path | str, recursive: bool = False) -> list[Path]:
-    """The images of a folder by suffix (`SUFFIXES`), sorted; hidden (and so unfinished) files are left out.
+    """The images of a folder by suffix (`SUFFIXES`), sorted, without hidden files (unfinished ones are hidden).
 
-    With `recursive`, sub-folders too; links to folders are not followed, so that a link that loops does no harm.
+    With `recursive`, sub-folders too, except links to folders, which could form a loop.
 
     Raises:
-        SrkdError: no such folder, or no image in it.
+        SrkdError: the folder or an image in it is not found.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -163,7 +162,7 @@ def list_images(folder: Path | str, recursive: bool = False) -> list[Path]:
 
 
 def walk(folder: Path, recursive: bool) -> Iterator[Path]:
-    """The files of a folder that are not hidden, in no order, with `recursive` those of its sub-folders too."""
+    """The files of a folder (with `recursive`, of its sub-folders too) that are not hidden, in no particular order."""
     for entry in folder.iterdir():
         if entry.name.startswith("."):
             continue
@@ -175,8 +174,8 @@ def walk(folder: Path, recursive: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def _in_words(path: Path | str) -> Iterator[None]:
-    """Errors as one line that names the file; what Pillow warns of is refused, or left out with a note."""
+def _srkd_errors(path: Path | str) -> Iterator[None]:
+    """Raise errors as SrkdError with the file's name; hide Pillow's warnings, which the checks here cover."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -192,7 +191,7 @@ def _in_words(path: Path | str) -> Iterator[None]:
 
 @contextmanager
 def _decoding() -> Iterator[None]:
-    """Whatever a decoder raises on data that it cannot make sense of, as ValueError; each has errors of its own."""
+    """Raise whatever a decoder raises for corrupt data as ValueError."""
     try:
         yield
     except (MemoryError, OSError):
@@ -204,7 +203,7 @@ def _decoding() -> Iterator[None]:
 
 
 def _check_kind(path: Path | str) -> Path:
-    """The path, unless it is something that may never end, such as a pipe or /dev/zero."""
+    """The path. Raises ValueError for a pipe or a device, which may never end."""
     path = Path(path)
     if path.exists() and not path.is_file() and not path.is_dir():
         raise ValueError("a pipe or a device and not a file")
@@ -212,11 +211,11 @@ def _check_kind(path: Path | str) -> Path:
 
 
 def _whole(path: Path) -> bytes:
-    """The content of a file. Raises ValueError where it is larger than `MAX_BYTES`, or large and no image."""
+    """The content of a file. Raises ValueError if it is larger than `MAX_BYTES`, or large and not an image."""
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise ValueError(f"{size:,} bytes, more than the limit of {MAX_BYTES:,}")
-    if size > _LOOKED_INTO_FIRST:
+    if size > _HEADER_FIRST:
         image_size(path)
     return path.read_bytes()
 
@@ -232,7 +231,7 @@ def _read(data: bytes, suffix: str) -> ImageData:
     with _decoding():
         if tiffreader.is_tiff(data):
             return _read_tiff(data)
-        if data.startswith(SIGNATURE):
+        if data.startswith(png.SIGNATURE):
             return _read_png(data)
         if data.startswith(_JPEG):
             return _read_jpeg(data)
@@ -242,10 +241,10 @@ def _read(data: bytes, suffix: str) -> ImageData:
 
 
 def _read_png(data: bytes) -> ImageData:
-    png = pngreader.parse(io.BytesIO(data))
-    _check_size(png.height, png.width)
-    orientation, metadata, notes = pngreader.metadata_of(png)
-    return _finished(pngreader.decoded(png), orientation, "png", metadata, notes)
+    parsed = png.parse(io.BytesIO(data))
+    _check_size(parsed.height, parsed.width)
+    orientation, metadata, notes = png.metadata_of(parsed)
+    return _finished(png.decoded(parsed), orientation, "png", metadata, notes)
 
 
 def _read_tiff(data: bytes) -> ImageData:
@@ -256,8 +255,8 @@ def _read_tiff(data: bytes) -> ImageData:
     data = tiffreader.as_stored(data, header)
     if not tiffreader.is_for_pillow(data, header):
         return _finished(tiffreader.read_tiff(data), header.orientation, "tiff", metadata, notes)
-    with pillow.opened(io.BytesIO(data)) as image:
-        pixels, note = pillow.samples(image)
+    with decoders.opened(io.BytesIO(data)) as image:
+        pixels, note = decoders.samples(image)
     return _finished(pixels, header.orientation, "tiff", metadata, notes, note)
 
 
@@ -271,7 +270,7 @@ def _read_jpeg(data: bytes) -> ImageData:
     def decode(stream: io.BytesIO) -> Pixels:
         nonlocal note
         with JpegImageFile(stream) as image:
-            pixels, note = pillow.samples(image)
+            pixels, note = decoders.samples(image)
         return pixels
 
     return _finished(jpeg.decoded(parsed, decode), orientation, "jpeg", metadata, notes, note)
@@ -284,38 +283,33 @@ def _read_bit_fields(data: bytes) -> ImageData:
 
 
 def _read_other(data: bytes, suffix: str) -> ImageData:
-    with pillow.opened(io.BytesIO(data), suffix) as image:
-        name = pillow.NAMES[image.format or ""]
+    with decoders.opened(io.BytesIO(data), suffix) as image:
+        name = decoders.NAMES[image.format or ""]
         _check_size(image.height, image.width)
         if getattr(image, "n_frames", 1) > 1:
             raise ValueError("an animation; give its frames as single images")
-        orientation, metadata, notes = pillow.metadata_of(image)
-        if name == "ppm" and netpbm.is_deep(data):
-            pixels, note = netpbm.decoded(data), None
+        orientation, metadata, notes = decoders.metadata_of(image)
+        if name == "ppm" and decoders.is_deep_netpbm(data):
+            pixels, note = decoders.deep_netpbm(data), None
         elif name == "jpeg2000":
-            pixels, note = jpeg2000.decoded(data, image)
+            pixels, note = decoders.jpeg2000(data, image)
         else:
-            pixels, note = pillow.samples(image)
+            pixels, note = decoders.samples(image)
     if name == "bmp":
         metadata = replace(metadata, icc=bmp.profile(data))
     if name == "jpeg2000":
-        metadata = replace(metadata, icc=jpeg2000.profile(data), xmp=upright_xmp(jpeg2000.xmp(data))[0])
-    if name == "avif" and _is_deep_avif(data):
+        profile, xmp = decoders.jpeg2000_metadata(data)
+        metadata = replace(metadata, icc=profile, xmp=upright_xmp(xmp)[0])
+    if name == "avif" and decoders.is_deep_avif(data):
         notes += ("more than 8 bits rounded to 8",)
     found = _finished(pixels, orientation, name, metadata, notes, note)
-    return replace(found, lossless=name == "webp" and webp.is_lossless(data))
-
-
-def _is_deep_avif(data: bytes) -> bool:
-    """Whether the codec's configuration has its flag high_bitdepth set (AV1 in ISOBMFF, 2.3.3)."""
-    at = data.find(b"av1C")
-    return 0 <= at < len(data) - 6 and bool(data[at + 6] & 0x40)
+    return replace(found, lossless=name == "webp" and decoders.is_lossless_webp(data))
 
 
 def _finished(
     pixels: Pixels, orientation: int, name: str, metadata: Metadata, notes: tuple[str, ...], note: str | None = None
 ) -> ImageData:
-    if note:  # the colours are no longer those that the profile describes
+    if note:  # the profile no longer describes the colours
         metadata, notes = replace(metadata, icc=None), (*notes, note)
     pixels = np.ascontiguousarray(_upright(pixels, orientation))
     return ImageData(pixels, name, replace(metadata, size=pixels.shape[:2]), notes)

@@ -1,7 +1,7 @@
-"""MATLAB's bicubic `imresize`, by which the field makes its low-resolution images.
+"""MATLAB's bicubic `imresize`, with which the literature makes its low-resolution images.
 
-With antialiasing (the kernel is stretched when shrinking), a symmetric border, and one pass per dimension. The figures
-of the literature depend on these details: another bicubic changes PSNR by tenths of a dB.
+With antialiasing (the kernel is stretched when shrinking), a symmetric border, and one pass per dimension. Published
+scores depend on these details: another bicubic kernel changes the PSNR by tenths of a dB.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[Any]
+Floats = NDArray[np.float32]
 _KERNEL_WIDTH = 4.0
 _BLOCK_BYTES = 1 << 18  # sums of this size stay in a core's own cache
 
@@ -28,9 +29,9 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=64)
 def contributions(length: int, out_length: int, scale: float) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Weights and source indices, each (out_length, taps), of one dimension; each row of weights sums to 1.
+    """Weights and source indices, each (out_length, taps), for one dimension; each row of weights sums to 1.
 
-    Output sample i sits at input coordinate (i + 0.5) / scale - 0.5, pixels being unit squares.
+    Output sample i is at input coordinate (i + 0.5) / scale - 0.5.
     """
     stretch = min(scale, 1.0)
     width = _KERNEL_WIDTH / stretch
@@ -46,16 +47,16 @@ def contributions(length: int, out_length: int, scale: float) -> tuple[NDArray[n
 
 
 def _rounded(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[np.float64]:
-    """Round half up and clip; negative values become 0 either way, so this is MATLAB's half away from zero."""
+    """Round half up and clip; equal to MATLAB's half away from zero, since negative values become 0."""
     np.add(values, 0.5, out=values)
     np.floor(values, out=values)
     return np.clip(values, 0, np.iinfo(dtype).max, out=values)
 
 
 def resize_rows(image: Image, weight: NDArray[np.float64], index: NDArray[np.intp]) -> Image:
-    """Resample the first dimension of (H, ...) by `contributions`: one row of `weight` and `index` an output row.
+    """Resample the first dimension of (H, ...) by `contributions`: one row of `weight` and `index` per output row.
 
-    Integer images come back rounded in their own dtype, float ones as they are computed.
+    Integer images are rounded and keep their dtype; float images are not rounded.
     """
     floating = np.issubdtype(image.dtype, np.floating)
     compute = image.dtype if floating else np.dtype(np.float64)
@@ -76,13 +77,13 @@ def imresize(image: Image, scale: float | tuple[int, int]) -> Image:
 
     `scale` is a factor (the size is ceil(scale * size)) or the size (height, width) itself. uint8 and uint16 images
     are rounded and clipped after each of the two passes and keep their dtype; float32 and float64 are never rounded.
-    The dimension that shrinks most goes first, rows where both are equal.
+    The dimension that shrinks most is resized first, rows if both are equal.
 
         >>> imresize(np.array([[0, 0, 255, 255]], np.uint8), (1, 2))
         array([[ 14, 241]], dtype=uint8)
 
     Raises:
-        ValueError: a dtype, shape or scale that cannot be resized.
+        ValueError: unsupported dtype, shape or scale.
     """
     if image.dtype not in (np.uint8, np.uint16, np.float32, np.float64):
         raise ValueError(f"imresize takes uint8, uint16, float32 or float64, got {image.dtype}")
@@ -110,6 +111,38 @@ def _scales_and_size(
 
 
 def modcrop(image: Image, scale: int) -> Image:
-    """The view of (H, W, ...) whose sides are multiples of `scale`, cut at the bottom and the right."""
+    """The view of (H, W, ...) cropped at the bottom and right to multiples of `scale`."""
     height, width = image.shape[:2]
     return image[: height - height % scale, : width - width % scale]
+
+
+class RowResizer:
+    """`imresize` of float images whose rows arrive in blocks, from `shape` (H, W) to `size` (height, width).
+
+    `push` takes the next rows (n, W, C) and returns the output rows that they complete.
+    """
+
+    def __init__(self, shape: tuple[int, int], size: tuple[int, int]) -> None:
+        self._down = contributions(shape[0], size[0], size[0] / shape[0])
+        self._across = contributions(shape[1], size[1], size[1] / shape[1])
+        self._needs = self._down[1].max(axis=1)
+        self._from = np.minimum.accumulate(self._down[1].min(axis=1)[::-1])[::-1]
+        self._waiting: Floats | None = None
+        self._first, self._done = 0, 0
+
+    def push(self, rows: Floats) -> Floats:
+        narrow = _resized_columns(rows, self._across)
+        waiting = narrow if self._waiting is None else np.concatenate([self._waiting, narrow])
+        received = self._first + len(waiting)
+        ready = int(np.searchsorted(np.maximum.accumulate(self._needs), received))
+        weight, index = self._down
+        result = resize_rows(waiting, weight[self._done : ready], index[self._done : ready] - self._first)
+        self._done = ready
+        keep = int(self._from[ready]) if ready < len(self._from) else received
+        self._waiting = waiting[keep - self._first :].copy()
+        self._first = keep
+        return result
+
+
+def _resized_columns(rows: Floats, plan: tuple[NDArray[np.float64], NDArray[np.intp]]) -> Any:
+    return np.ascontiguousarray(resize_rows(np.ascontiguousarray(rows.swapaxes(0, 1)), *plan).swapaxes(0, 1))

@@ -1,7 +1,7 @@
-"""TIFF files read: one image of integers, all of its strips there, with what its tags say besides.
+"""Reading TIFF files: one image of integer samples, complete, and its metadata.
 
-TIFF Revision 6.0, Adobe 1992. tifffile decodes 16 bits where no codec beyond zlib is needed, OpenCV the rest of
-them and 10, 12 and 14 bits, Pillow 8 bits but for big-endian BigTIFF, which it does not know.
+TIFF Revision 6.0, Adobe 1992. tifffile decodes 16 bits if no codec other than zlib is needed; OpenCV other 16-bit
+files and 10, 12 and 14 bits; Pillow 8 bits, except big-endian BigTIFF, which it does not support.
 """
 
 from __future__ import annotations
@@ -17,27 +17,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srkd.images import exif, geotiff, ifd, photoshop
+from srkd.images import decoders, exif, geotiff, ifd, photoshop
 from srkd.images.geotiff import Georeference
 from srkd.images.ifd import Directory
-from srkd.images.inflate import inflated_length
-from srkd.images.metadata import Metadata, resolution, upright_xmp
+from srkd.images.metadata import Metadata, left_out, resolution, upright_xmp
 from srkd.images.tiff import ICC, IPTC, PHOTOSHOP, STORAGE, UNIT, X_RESOLUTION, XMP, Y_RESOLUTION
 
-# What tifffile says of a damaged file, Python prints where no program has set up logging; the error says it in a line.
+# Without this, Python prints tifffile's log messages on damaged files if the program has not set up logging.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _KINDS = {1: "unsigned integer", 2: "signed integer", 3: "floating-point"}
 _ORIENTATION, _LAYERS = 274, 37724
-_MOST_PAGES = 64  # that are looked at: the image and smaller copies of it
-_LARGEST_TILE = 1 << 24  # pixels; larger ones only where the image is as large
-_PADDING = 1 << 20  # bytes that a strip may hold beyond its rows
+_MOST_PAGES = 64  # checked: the image and smaller copies of it
+_LARGEST_TILE = 1 << 24  # pixels, unless the image is as large
+_PADDING = 1 << 20  # bytes that a strip may have beyond its rows
 _NONE, _DEFLATE, _PACKBITS = (1,), (8, 32946), (32773,)
 
 
 @dataclass(frozen=True)
 class TiffHeader:
-    """What will be found: the size as stored, bits per sample, orientation 1-8."""
+    """The size as stored, bits per sample, orientation 1-8."""
 
     height: int
     width: int
@@ -53,15 +52,15 @@ def tiff_header(source: bytes | Path) -> TiffHeader:
     """The header of the one image in a TIFF file.
 
     Raises:
-        ValueError: several pages, samples that are not integers of at most 16 bits, tiles far larger than the image, or
-            not to be parsed.
+        ValueError: several pages, samples that are not integers of at most 16 bits, much larger tiles than the
+            image, or a file that cannot be parsed.
     """
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(source) if isinstance(source, bytes) else source) as tif:
         page = tif.pages.first
         assert isinstance(page, tifffile.TiffPage)
-        found = islice(tif.pages, _MOST_PAGES)  # a damaged file may have pages without end
+        found = islice(tif.pages, _MOST_PAGES)  # a corrupt file may declare pages in a loop
         if sum(not p.is_reduced for p in found if isinstance(p, tifffile.TiffPage)) > 1:
             raise ValueError("a TIFF file of several pages; give its pages as single images")
         if page.bitspersample > 16 or page.sampleformat not in (1, 4):
@@ -77,7 +76,7 @@ def tiff_header(source: bytes | Path) -> TiffHeader:
 
 
 def as_stored(data: bytes, header: TiffHeader) -> bytes:
-    """The file without an orientation, which some decoders apply and others do not."""
+    """The file with orientation 1, since only some decoders apply it."""
     if header.orientation == 1:
         return data
     first = ifd.first_directory(data)
@@ -87,7 +86,7 @@ def as_stored(data: bytes, header: TiffHeader) -> bytes:
 
 
 def check_complete(data: bytes) -> None:
-    """Raise ValueError where strips or tiles are missing, lie outside the file, or hold too little or far too much."""
+    """Raise ValueError if strips or tiles are missing, outside the file, too short, or much too long."""
     import tifffile
 
     with tifffile.TiffFile(io.BytesIO(data)) as tif:
@@ -106,15 +105,15 @@ def check_complete(data: bytes) -> None:
             expected = _expected_bytes(page, index)
             most = _expected_bytes(page, 0) + _PADDING
             strip = data[offset : offset + size]
-            found = size if compression in _NONE else inflated_length([strip], most)
+            found = size if compression in _NONE else decoders.inflated_length([strip], most)
             if compression in _DEFLATE and found >= most:
-                raise ValueError("a strip or tile inflates to far more than its part of the image")
+                raise ValueError("a strip or tile inflates to much more than its part of the image")
             if found < expected:
-                raise ValueError("truncated or corrupt (a strip or tile holds too little)")
+                raise ValueError("truncated or corrupt (a strip or tile is too short)")
 
 
 def _expected_bytes(page: Any, index: int) -> int:
-    """How many bytes a strip or tile has before compression, the last strip only the rows that are left."""
+    """The number of bytes of a strip or tile before compression; the last strip has only the remaining rows."""
     samples = page.samplesperpixel if int(page.planarconfig) == 1 else 1
     if page.is_tiled:
         return int(page.tilelength * ((page.tilewidth * samples * page.bitspersample + 7) // 8))
@@ -128,15 +127,14 @@ def is_for_pillow(data: bytes, header: TiffHeader) -> bool:
 
 
 def read_tiff(data: bytes) -> NDArray[Any]:
-    """The samples (H, W, C) of a TIFF file of at least 8 bits, more of them scaled to 16, C as in `Image`, as stored;
-    alpha not multiplied in. Four channels of which nothing is said are RGB and alpha, as OpenCV writes them.
+    """Samples (H, W, C) as stored, C as in `ImageData`, alpha not premultiplied; more than 8 bits are scaled to 16.
+
+    A fourth channel without a declared meaning is alpha, as OpenCV writes it.
 
     Raises:
         ValueError: corrupt, or a colour space that is neither grey nor RGB.
     """
     import tifffile
-
-    from srkd.images import opencv
 
     with tifffile.TiffFile(io.BytesIO(data)) as tif:
         page = tif.pages.first
@@ -152,14 +150,14 @@ def read_tiff(data: bytes) -> NDArray[Any]:
             pixels = page.asarray()
             pixels = np.moveaxis(pixels, 0, -1) if pixels.ndim == 3 and int(page.planarconfig) == 2 else pixels
         elif bits in (10, 12, 14, 16):
-            pixels = opencv.decode(data)
-            photometric = max(photometric, 1)  # OpenCV has inverted it already
+            pixels = decoders.opencv(data)
+            photometric = max(photometric, 1)  # OpenCV has already inverted it
         else:
             raise ValueError(f"{bits}-bit samples; convert it to 8 or 16 bits")
     if pixels.dtype != (np.uint8 if bits == 8 else np.uint16):
         raise ValueError(f"{bits}-bit samples that OpenCV cannot decode; convert it to 8 or 16 bits")
     pixels = pixels.reshape(*pixels.shape[:2], -1)
-    if 8 < bits < 16:  # OpenCV puts them into the upper bits
+    if 8 < bits < 16:  # OpenCV stores them in the upper bits
         pixels = ((pixels >> (16 - bits)) * (65535.0 / ((1 << bits) - 1)) + 0.5).astype(np.uint16)
     pixels = np.iinfo(pixels.dtype).max - pixels if photometric == 0 else pixels
     return _unmultiplied(pixels) if extra and int(extra[0]) == 1 else pixels
@@ -173,15 +171,15 @@ def _unmultiplied(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def metadata_of(data: bytes, header: TiffHeader) -> tuple[Metadata, tuple[str, ...]]:
-    """(metadata, notes) of a TIFF file, of any byte order and of 32 or 64-bit offsets."""
+    """(metadata, notes) of a TIFF file, of any byte order, with 32 or 64-bit offsets."""
     try:
         first = ifd.first_directory(data)
     except ValueError:
         return Metadata(), ("its tags are corrupt and were left out",)
     own, subs = exif.below_first(data, first)
     described = {tag: v for tag, v in own.items() if tag not in STORAGE | geotiff.TAGS and v.kind != ifd.IFD}
-    packet, announced = upright_xmp(own[XMP].data if XMP in own else None)
-    notes = [f"its {what} was left out" for what in announced]
+    packet, attached = upright_xmp(own[XMP].data if XMP in own else None)
+    notes = list(left_out(attached))
     notes += ["its layers were left out"] if _LAYERS in own else []
     geo = None
     if any(tag in own for tag in geotiff.TAGS):
@@ -192,7 +190,7 @@ def metadata_of(data: bytes, header: TiffHeader) -> tuple[Metadata, tuple[str, .
             notes.append("its georeference, which is of the image as stored, was left out")
     dpi = _resolution(first)
     if dpi is None and max(first.number(X_RESOLUTION), first.number(Y_RESOLUTION)) > 1:
-        notes += ["its resolution makes no sense and was left out"] if first.number(UNIT, 2) in (2, 3) else []
+        notes += ["its resolution is not plausible and was left out"] if first.number(UNIT, 2) in (2, 3) else []
     profile = own[ICC].data if ICC in own else None
     return Metadata(profile, exif.build_block(described, subs), packet, dpi, _photoshop(first), geo=geo), tuple(notes)
 
@@ -209,5 +207,5 @@ def _photoshop(first: Directory) -> bytes | None:
         return photoshop.without_thumbnails(first.tags[PHOTOSHOP].data) or None
     if IPTC not in first.tags:
         return None
-    records = first.tags[IPTC]  # often written as 32-bit numbers
+    records = first.tags[IPTC]  # often declared as 32-bit numbers
     return photoshop.build_resources(records.data if records.data[:1] == b"\x1c" else records.little().data)

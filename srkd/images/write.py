@@ -1,4 +1,4 @@
-"""Image files written row by row: PNG and TIFF as a stream, the others when the last row is there."""
+"""Writing image files row by row: PNG and TIFF as a stream, other formats after the last row."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from PIL import Image
 from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path, printable_path
 from srkd.images import bmp, jpeg
-from srkd.images.fit import fit_metadata
 from srkd.images.formats import Format, check_holds, format_named
-from srkd.images.metadata import Metadata
+from srkd.images.metadata import Metadata, fit_metadata
 from srkd.images.png import PngWriter
 from srkd.images.tiff import TiffWriter
 
@@ -26,11 +25,11 @@ _IN_MEMORY = 64 * 2**20
 
 
 def check_quality(quality: int | None, format: str | None = None) -> None:
-    """Raise SrkdError for a quality that is not from 1 to 100, or asked of a `format` that has none."""
+    """Raise SrkdError for a quality that is not from 1 to 100, or given for a lossless `format`."""
     if quality is not None and not 1 <= quality <= 100:
         raise SrkdError(f"quality must be from 1 to 100, got {quality}")
     if quality is not None and format is not None and not format_named(format).lossy:
-        raise SrkdError(f"{format} is lossless, so a quality means nothing to it; choose jpeg or webp")
+        raise SrkdError(f"{format} is lossless and has no quality; choose jpeg or webp")
 
 
 class RowWriter(Protocol):
@@ -40,7 +39,7 @@ class RowWriter(Protocol):
 
 
 def to_depth(rows: NDArray[Any], deep: bool) -> NDArray[Any]:
-    """uint16 as uint8 where `deep` is false (value / 257, rounded); anything else as it is."""
+    """uint16 as uint8 (value / 257, rounded) unless `deep`; uint8 unchanged."""
     return rows if deep or rows.dtype != np.uint16 else ((rows.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
@@ -53,13 +52,13 @@ def open_writer(
     quality: int | None = None,
     metadata: Metadata | None = None,
 ) -> Iterator[RowWriter]:
-    """Yield a writer of the rows of an image of `shape` (H, W, C); the file appears when the block ends well.
+    """Yield a writer of the rows of an image of `shape` (H, W, C); the file appears when the block ends without error.
 
-    16 bits become 8 where the format holds no more. `quality` (1 to 100, default 95) concerns JPEG and WebP; WebP is
-    lossless at 100; JPEG keeps full colour resolution from 90.
+    16 bits are rounded to 8 for formats of 8 bits. `quality` (1 to 100, default 95) applies to JPEG and WebP; WebP is
+    lossless at 100; JPEG has full colour resolution from 90.
 
     Raises:
-        SrkdError: the format cannot hold the image, a bad quality, an unwritable folder, a full disk.
+        SrkdError: the format cannot store the image, an invalid quality, a folder that cannot be written, a full disk.
     """
     chosen = format_named(format)
     check_holds(path, shape, chosen)
@@ -80,7 +79,7 @@ def open_writer(
         checked.finish()
 
 
-_Streams = tuple[BinaryIO, IO[bytes]]  # the file itself, and room for rows that must wait
+_Streams = tuple[BinaryIO, IO[bytes]]  # the file, and a buffer of rows
 
 
 def _writer(
@@ -94,7 +93,7 @@ def _writer(
 
 
 class _Checked:
-    """Hands rows on in the format's depth, and sees to it that no image ends early."""
+    """Passes rows on in the format's depth, and raises if they are too many or too few."""
 
     def __init__(self, writer: Any, shape: tuple[int, int, int], deep: bool) -> None:
         self._writer, self._shape, self._deep, self._rows = writer, shape, deep, 0
@@ -112,7 +111,7 @@ class _Checked:
 
 
 class _WholeWriter:
-    """Gathers the rows, large images in a file without a name, and lets Pillow encode them: JPEG, WebP, BMP."""
+    """Collects the rows, those of large images in an unnamed file, and encodes them by Pillow: JPEG, WebP, BMP."""
 
     def __init__(
         self, chosen: Format, streams: _Streams, shape: tuple[int, int, int], quality: int, metadata: Metadata

@@ -1,6 +1,6 @@
-"""XMP packets, kept but for what is no longer true: orientation, pixel sizes, and what was attached to the file.
+"""XMP packets, copied except orientation, pixel sizes and attachments.
 
-XMP is edited as text, so that everything else stays byte for byte: names are found by the prefixes that the packet
+XMP is edited as text, so that everything else stays byte for byte; names are found by the prefixes that the packet
 binds to their namespaces. Gain maps: Android's Ultra HDR format 1.1 and Apple's; motion photos: Android's format 1.0.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 _ORIENTATION = re.compile(rb"(tiff:Orientation(?:\s*=\s*[\"']|>)\s*)[2-8]")
 _NAME = rb"[\w.-]+"
-# Namespaces, and which of their names speak of another image or a video in the same file.
+# Namespaces, and which of their names refer to another image or a video in the same file.
 _GAIN_MAPS = {b"http://ns.adobe.com/hdr-gain-map/1.0/": _NAME, b"http://ns.apple.com/HDRGainMap/1.0/": _NAME}
 _VIDEOS = {b"http://ns.google.com/photos/1.0/camera/": rb"(?:MotionPhoto|MicroVideo)[\w.-]*"}
 _FURTHER = {b"http://ns.adobe.com/xmp/note/": rb"HasExtendedXMP"}
@@ -24,24 +24,23 @@ _PANORAMA = {b"http://ns.google.com/photos/1.0/panorama/": rb"(?:CroppedArea|Ful
 
 
 def upright(xmp: bytes) -> bytes:
-    """The packet of the image turned upright."""
+    """The packet for the image turned upright."""
     return _ORIENTATION.sub(rb"\g<1>1", xmp)
 
 
 def without_attachments(xmp: bytes) -> tuple[bytes, tuple[str, ...]]:
-    """(the packet without what announces gain maps, videos and further packets; what it announced, in words)."""
-    announced = []
+    """(the packet without references to gain maps, videos and further packets; the names of those it had)."""
+    attached = []
     for what, spaces in (("gain map", _GAIN_MAPS), ("video", _VIDEOS), ("extended XMP", _FURTHER)):
         before, xmp = xmp, _without(xmp, spaces)
         named = what == "gain map" and re.search(rb"Semantic\s*=\s*[\"']GainMap", before)
         if xmp != before or named:
-            announced.append(what)
-    return _without(xmp, _LISTS), tuple(announced)
+            attached.append(what)
+    return _without(xmp, _LISTS), tuple(attached)
 
 
 def sized(xmp: bytes, height: int, width: int, factors: tuple[float, float]) -> bytes:
-    """The packet with the pixel sizes that it states set to those of the image, a panorama's multiplied by `factors`
-    (down, across)."""
+    """The packet with its pixel sizes set to (height, width), a panorama's multiplied by `factors` (down, across)."""
     for space, (wide, high) in _SIZES.items():
         for prefix in _prefixes(xmp, space):
             for name, value in ((wide, width), (high, height)):
@@ -60,7 +59,7 @@ def _prefixes(xmp: bytes, namespace: bytes) -> set[bytes]:
 
 
 def _without(xmp: bytes, spaces: dict[bytes, bytes]) -> bytes:
-    """Drop attributes and elements of these names."""
+    """Remove attributes and elements of these names."""
     for space, names in spaces.items():
         for prefix in _prefixes(xmp, space):
             name = prefix + b":" + names
@@ -70,6 +69,6 @@ def _without(xmp: bytes, spaces: dict[bytes, bytes]) -> bytes:
 
 
 def _renumbered(xmp: bytes, name: bytes, value: Callable[[int], int]) -> bytes:
-    """Change the number that an attribute or an element of this name holds."""
+    """Change the number in attributes and elements of this name."""
     found = re.compile(rb"(\b" + name + rb"(?:\s*=\s*[\"']|>)\s*)(\d{1,9})\b")
     return found.sub(lambda match: match[1] + str(value(int(match[2]))).encode(), xmp)

@@ -11,9 +11,8 @@ import torch
 
 from srkd.errors import PartialFailure, SrkdError
 from srkd.files.atomic import printable_path
-from srkd.images.fit import fit_metadata
 from srkd.images.formats import FORMATS, READ_ONLY, check_holds
-from srkd.images.metadata import Metadata
+from srkd.images.metadata import Metadata, fit_metadata
 from srkd.images.read import ImageData, read_image
 from srkd.images.write import open_writer
 from srkd.inference.jobs import Job
@@ -122,7 +121,7 @@ def _decode(job: Job, options: Options) -> Decoded:
     image = read_image(job.source)
     pixels, notes, format = _storable_pixels(image, job), list(image.notes), FORMATS[job.format]
     if image.format in READ_ONLY:
-        notes.append(f"{image.format} is read and not written: saved as {job.format}")
+        notes.append(f"{image.format} can be read but not written: saved as {job.format}")
     if pixels.dtype == np.uint16 and not format.deep:
         notes.append(f"16 bits rounded to the 8 of {job.format}")
     metadata, lost = fit_metadata(image.metadata, format, pixels.shape[2] < 3)

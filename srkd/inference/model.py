@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from srkd.errors import SrkdError
-from srkd.images.rows import RowResizer
+from srkd.images.resize import RowResizer
 from srkd.inference import inputs
 from srkd.inference.alpha import LUMA, SplitImage, nearest_rows, split_alpha
 from srkd.inference.backends.engine import Engine

@@ -1,4 +1,4 @@
-"""Damage, depths and orientation of files from elsewhere, each made by hand."""
+"""Corrupt files, depths and orientation, with files assembled byte by byte."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from srkd.errors import SrkdError
 from srkd.images.read import ImageData, image_size, read_image, write_image
 from support import textured
 
-ENDS_EARLY = "truncated or corrupt"
+TRUNCATED = "truncated or corrupt"
 
 
 def jpeg(pixels: np.ndarray, **options: Any) -> bytes:
@@ -29,14 +29,14 @@ def jpeg(pixels: np.ndarray, **options: Any) -> bytes:
 
 
 def scan(data: bytes) -> int:
-    """Where the data of the first scan begin."""
+    """The offset of the data of the first scan."""
     at = data.index(b"\xff\xda")
     return at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
 
 
-def refused(path: Path, data: bytes, words: str = ENDS_EARLY) -> None:
+def rejected(path: Path, data: bytes, message: str = TRUNCATED) -> None:
     path.write_bytes(data)
-    with pytest.raises(SrkdError, match=words) as error:
+    with pytest.raises(SrkdError, match=message) as error:
         read_image(path)
     assert "\n" not in str(error.value)
 
@@ -51,8 +51,8 @@ JPEGS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", JPEGS)
-def test_whole_jpegs_are_read(tmp_path: Path, kind: str) -> None:
-    flat = np.full((40, 56, 3), 128, np.uint8)  # as libjpeg fills what is missing
+def test_complete_jpegs_are_read(tmp_path: Path, kind: str) -> None:
+    flat = np.full((40, 56, 3), 128, np.uint8)  # as libjpeg fills missing data
     for pixels in (textured(0, 61, 83), textured(1, 61, 83)[..., 0], flat, np.zeros_like(flat)):
         data = jpeg(pixels, **JPEGS[kind])
         for trailer in (b"", b"\xff\xd8" + bytes(99), b"anything"):
@@ -63,25 +63,25 @@ def test_whole_jpegs_are_read(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", JPEGS)
-def test_cut_jpegs_are_refused(tmp_path: Path, kind: str) -> None:
+def test_truncated_jpegs_raise(tmp_path: Path, kind: str) -> None:
     data = jpeg(textured(0, 61, 83), **JPEGS[kind])
     begin = scan(data)
     for part in (0.1, 0.5, 0.9):
         cut = data[: begin + int((len(data) - begin) * part)].rstrip(b"\xff")
-        refused(tmp_path / "a.jpg", cut)
-        refused(tmp_path / "a.jpg", cut + b"\xff\xd9")  # as recovery tools and browsers end it
+        rejected(tmp_path / "a.jpg", cut)
+        rejected(tmp_path / "a.jpg", cut + b"\xff\xd9")  # as recovery tools and browsers do
 
 
-def test_jpegs_with_data_left_over_are_refused(tmp_path: Path) -> None:
+def test_jpegs_with_data_left_over_raise(tmp_path: Path) -> None:
     data = jpeg(textured(0, 61, 83))
     middle = scan(data) + 700
-    refused(tmp_path / "a.jpg", data[:middle] + data[middle - 300 : middle] + data[middle:])
-    (tmp_path / "a.jpg").write_bytes(data[:-2] + b"\xff\xff" + data[-2:])  # fill bytes are lawful
+    rejected(tmp_path / "a.jpg", data[:middle] + data[middle - 300 : middle] + data[middle:])
+    (tmp_path / "a.jpg").write_bytes(data[:-2] + b"\xff\xff" + data[-2:])  # fill bytes are allowed
     read_image(tmp_path / "a.jpg")
 
 
-def test_most_flipped_bits_of_a_jpeg_are_noticed(tmp_path: Path) -> None:
-    data, noticed = jpeg(textured(0, 161, 183)), 0
+def test_many_flipped_bits_of_a_jpeg_are_detected(tmp_path: Path) -> None:
+    data, detected = jpeg(textured(0, 161, 183)), 0
     rng = np.random.default_rng(0)
     for at in rng.integers(scan(data), len(data) - 4000, 40):
         flipped = bytearray(data)
@@ -90,33 +90,33 @@ def test_most_flipped_bits_of_a_jpeg_are_noticed(tmp_path: Path) -> None:
         try:
             read_image(tmp_path / "a.jpg")
         except SrkdError:
-            noticed += 1
-    assert noticed >= 10  # libjpeg itself has doubts about 14, which Pillow does not pass on
+            detected += 1
+    assert detected >= 10  # libjpeg warns of 14, but Pillow hides its warnings
 
 
 @pytest.mark.parametrize(("depth", "colour", "channels"), [(8, 0, 1), (8, 2, 3), (8, 6, 4), (16, 2, 3), (16, 0, 1)])
-def test_png_streams_that_end_early_are_refused(tmp_path: Path, depth: int, colour: int, channels: int) -> None:
+def test_png_streams_that_end_early_raise(tmp_path: Path, depth: int, colour: int, channels: int) -> None:
     row = 1 + 20 * channels * depth // 8
     whole = b"".join(b"\0" + bytes([i + 1]) * (row - 1) for i in range(30))
     for rows in (29, 15, 1):
-        refused(tmp_path / "a.png", png(20, 30, depth, colour, whole[: rows * row]))
-    black = b"".join(b"\0" * row for _ in range(30))  # which looks like what is missing
+        rejected(tmp_path / "a.png", png(20, 30, depth, colour, whole[: rows * row]))
+    black = b"".join(b"\0" * row for _ in range(30))  # like missing rows
     for raw in (whole, black):
         (tmp_path / "a.png").write_bytes(png(20, 30, depth, colour, raw))
         assert read_image(tmp_path / "a.png").pixels.shape == (30, 20, channels)
 
 
-def test_interlaced_pngs_are_whole_or_refused(tmp_path: Path) -> None:
+def test_interlaced_pngs_are_complete_or_raise(tmp_path: Path) -> None:
     passes = [(3, 4), (3, 3), (3, 7), (6, 6), (5, 13), (11, 12), (10, 25)]  # rows, columns of each at 25x21
     raw = b"".join((b"\0" + bytes([9 * i + 9]) * columns) * rows for i, (rows, columns) in enumerate(passes))
     interlaced = png(25, 21, 8, 0, raw, interlaced=True)
     (tmp_path / "a.png").write_bytes(interlaced)
     expected = cv2.imdecode(np.frombuffer(interlaced, np.uint8), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png").pixels[..., 0], expected)
-    refused(tmp_path / "a.png", png(25, 21, 8, 0, raw[:-26], interlaced=True))
+    rejected(tmp_path / "a.png", png(25, 21, 8, 0, raw[:-26], interlaced=True))
 
 
-def test_damage_of_pngs_outside_their_pixels(tmp_path: Path) -> None:
+def test_corrupt_chunks_of_pngs_besides_their_pixels(tmp_path: Path) -> None:
     raw = b"\0\x07\x08\x09"
     whole = png(1, 1, 8, 2, raw, (b"tEXt", b"Title\0x"))
     bad = bytearray(whole)
@@ -124,15 +124,15 @@ def test_damage_of_pngs_outside_their_pixels(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(bad)
     assert read_image(tmp_path / "a.png").notes == ("its tEXt chunk is corrupt and was left out",)
     (tmp_path / "a.png").write_bytes(whole[:-12])
-    assert read_image(tmp_path / "a.png").notes == ("the file is cut after its pixels",)
-    refused(tmp_path / "a.png", png(1, 1, 8, 3, b"\0\0"), "its palette is missing")
-    refused(tmp_path / "a.png", png(1, 1, 8, 2, raw, (b"ABCD", b"")), "a chunk ABCD that is not known")
+    assert read_image(tmp_path / "a.png").notes == ("the file is truncated after its pixels",)
+    rejected(tmp_path / "a.png", png(1, 1, 8, 3, b"\0\0"), "its palette is missing")
+    rejected(tmp_path / "a.png", png(1, 1, 8, 2, raw, (b"ABCD", b"")), "a chunk ABCD that is not supported")
     flipped = bytearray(whole)
     flipped[flipped.index(b"IDAT") + 6] ^= 1
-    refused(tmp_path / "a.png", bytes(flipped), "its IDAT chunk")
+    rejected(tmp_path / "a.png", bytes(flipped), "its IDAT chunk")
 
 
-def test_large_text_does_not_spoil_a_png(tmp_path: Path) -> None:
+def test_a_png_with_large_text_is_read(tmp_path: Path) -> None:
     text = b"workflow\0\0" + zlib.compress(b"a" * (2 << 20))
     data = png(1, 1, 8, 2, b"\0\7\7\7", (b"zTXt", text), (b"iCCP", b"p\0\0" + zlib.compress(b"b" * (2 << 20))))
     (tmp_path / "a.png").write_bytes(data)
@@ -155,7 +155,7 @@ def test_transparent_grey_of_every_depth(tmp_path: Path, depth: int) -> None:
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("before", [True, False], ids=["before", "after"])
-def test_orientation_of_pngs_wherever_it_stands(tmp_path: Path, orientation: int, before: bool) -> None:
+def test_orientation_of_pngs_before_and_after_the_pixels(tmp_path: Path, orientation: int, before: bool) -> None:
     pixels = textured(0, 5, 7)
     raw = b"".join(b"\0" + row.tobytes() for row in pixels)
     chunk = (b"eXIf", exif_block(orientation).removeprefix(b"Exif\0\0"))
@@ -166,7 +166,7 @@ def test_orientation_of_pngs_wherever_it_stands(tmp_path: Path, orientation: int
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """As Exif 3.0 describes where the first row and column lie."""
+    """The image turned upright, by the positions of the first row and column in Exif 3.0."""
     flipped = {
         2: pixels[:, ::-1],
         3: pixels[::-1, ::-1],
@@ -197,7 +197,7 @@ def test_orientation_of_tiffs_of_every_codec(tmp_path: Path, codec: str, dtype: 
 
 
 def with_tag(data: bytes, tag: int, entry: bytes) -> bytes:
-    """A little-endian TIFF with a new first directory at its end, where one entry is another."""
+    """A little-endian TIFF with a new first directory at its end, in which one entry is replaced."""
     (at,) = struct.unpack_from("<I", data, 4)
     (count,) = struct.unpack_from("<H", data, at)
     entries = [data[at + 2 + 12 * i : at + 14 + 12 * i] for i in range(count)]
@@ -209,7 +209,7 @@ def with_tag(data: bytes, tag: int, entry: bytes) -> bytes:
 
 @pytest.mark.parametrize("codec", [None, "zlib"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_sparse_and_short_tiffs_are_refused(tmp_path: Path, codec: str | None, dtype: type) -> None:
+def test_sparse_and_short_tiffs_raise(tmp_path: Path, codec: str | None, dtype: type) -> None:
     path = tmp_path / "a.tif"
     pixels = textured(0, 40, 20).astype(dtype)
     tifffile.imwrite(path, pixels, photometric="rgb", compression=codec, rowsperstrip=10)
@@ -220,9 +220,9 @@ def test_sparse_and_short_tiffs_are_refused(tmp_path: Path, codec: str | None, d
     for tag in (offsets, sizes):
         sparse = bytearray(whole)
         sparse[tag.valueoffset + 4 : tag.valueoffset + 8] = bytes(4 if tag.dtype != 3 else 2)
-        refused(path, bytes(sparse), "strips or tiles are missing")
+        rejected(path, bytes(sparse), "strips or tiles are missing")
     if codec is None:
-        refused(path, with_tag(whole, 256, struct.pack("<HHII", 256, 4, 1, 30)), "holds too little")
+        rejected(path, with_tag(whole, 256, struct.pack("<HHII", 256, 4, 1, 30)), "is too short")
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14])
@@ -266,12 +266,12 @@ def test_tiff_of_opencv_with_alpha(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels, pixels)
 
 
-def test_a_resolution_without_sense_is_left_out(tmp_path: Path) -> None:
+def test_an_implausible_resolution_is_dropped(tmp_path: Path) -> None:
     most = struct.pack("<II", 2**32 - 1, 1)
     (tmp_path / "a.tif").write_bytes(raw_tiff(bytes(6), 8, 3, 2, (282, 5, 1, most), (283, 5, 1, most)))
     image = read_image(tmp_path / "a.tif")
     assert image.metadata.dpi is None
-    assert image.notes == ("its resolution makes no sense and was left out",)
+    assert image.notes == ("its resolution is not plausible and was left out",)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_a_resolution_without_sense_is_left_out(tmp_path: Path) -> None:
 )
 def test_formats_that_are_only_read(tmp_path: Path, suffix: str, format: str) -> None:
     if format not in Image.registered_extensions().values():
-        pytest.skip(f"this Pillow does not know {format}")
+        pytest.skip(f"this Pillow does not support {format}")
     path = tmp_path / f"a.{suffix}"
     options = {"JPEG2000": {"irreversible": False}, "AVIF": {"quality": 100}, "JPEG": {"quality": 100}}.get(format, {})
     image = Image.fromarray(textured(0, 20, 24))
@@ -308,20 +308,20 @@ def test_deep_formats_that_are_only_read(tmp_path: Path) -> None:
     (tmp_path / "b.pgm").write_bytes(b"P5 # a comment\n2 1\n1023\n" + struct.pack(">2H", 1023, 512))
     assert read_image(tmp_path / "b.pgm").pixels.tolist() == [[[65535], [32800]]]
     (tmp_path / "b.pgm").write_bytes(b"P5 2 2 1023\n" + struct.pack(">2H", 1023, 512))
-    with pytest.raises(SrkdError, match=ENDS_EARLY):
+    with pytest.raises(SrkdError, match=TRUNCATED):
         read_image(tmp_path / "b.pgm")
 
 
-def test_depth_that_avif_loses_is_said(tmp_path: Path) -> None:
+def test_a_note_states_that_avif_loses_depth(tmp_path: Path) -> None:
     if ".avif" not in Image.registered_extensions() or not cv2.haveImageWriter("a.avif"):
-        pytest.skip("no AVIF here")
+        pytest.skip("AVIF is not supported here")
     pixels = textured(0, 64, 64)
     for depth, stored in ((8, pixels), (10, pixels.astype(np.uint16) * 4)):
         cv2.imwrite(str(tmp_path / "a.avif"), stored, [cv2.IMWRITE_AVIF_DEPTH, depth])
         assert read_image(tmp_path / "a.avif").notes == ("more than 8 bits rounded to 8",) * (depth > 8)
 
 
-def test_kinds_that_are_not_read_are_not_called_corrupt(tmp_path: Path) -> None:
+def test_unsupported_files_are_not_called_corrupt(tmp_path: Path) -> None:
     head = struct.pack("<IiiHHIIiiII", 40, 4, 4, 1, 2, 0, 16, 0, 0, 4, 4)
     (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 86, 0, 0, 70) + head + bytes(32))
     with pytest.raises(SrkdError, match=r"a\.bmp: Unsupported BMP pixel depth"):
@@ -349,7 +349,7 @@ def test_bmp_with_masks(tmp_path: Path, bits: int, top_down: bool) -> None:
     expected = [np.floor(plane * 255 / ((1 << width) - 1) + 0.5) for plane, width in zip(planes, widths, strict=True)]
     np.testing.assert_array_equal(image.pixels, np.stack(expected, -1))
     assert image_size(tmp_path / "a.bmp") == (3, 5) and image.metadata.dpi == pytest.approx((300, 150), rel=1e-3)
-    refused(tmp_path / "a.bmp", data[:-1])
+    rejected(tmp_path / "a.bmp", data[:-1])
 
 
 def test_alpha_of_a_bmp(tmp_path: Path) -> None:
@@ -388,8 +388,7 @@ ODD = {
 
 
 @pytest.mark.parametrize("kind", ODD)
-def test_no_file_is_the_end_of_a_batch(tmp_path: Path, kind: str) -> None:
-    """Whatever decoders raise becomes one line."""
+def test_every_error_of_a_decoder_is_one_line(tmp_path: Path, kind: str) -> None:
     (tmp_path / "a.png").write_bytes(ODD[kind])
     for read in (read_image, image_size):
         with pytest.raises(SrkdError) as error:

@@ -1,4 +1,4 @@
-"""What goes with an image from one format into another, and what is said where it cannot."""
+"""Metadata copied from one format to another, and notes on what is dropped."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import tifffile
 from io_files import directory, exif_block, png
 from PIL import Image, ImageCms
 
-from srkd.images.fit import fit_metadata
 from srkd.images.formats import FORMATS
-from srkd.images.metadata import Metadata
+from srkd.images.metadata import Metadata, fit_metadata
 from srkd.images.read import ImageData, read_image, write_image
 from support import textured
 
@@ -70,7 +69,7 @@ def test_exif_is_kept_byte_for_byte(tmp_path: Path) -> None:
     assert NAME in (tmp_path / "b.tif").read_bytes() and b"a\xe9\xff\0" in (tmp_path / "b.tif").read_bytes()
 
 
-def test_exif_of_a_turned_image_loses_turn_and_thumbnail_only(tmp_path: Path) -> None:
+def test_exif_of_a_turned_image_loses_only_orientation_and_thumbnail(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg((0xE1, odd_exif(6))))
     image = read_image(tmp_path / "a.jpg")
     assert image.pixels.shape == (24, 20, 3)
@@ -94,7 +93,7 @@ def test_big_endian_exif(tmp_path: Path) -> None:
     assert exif[0x0112] == 1 and exif.get_ifd(0x8769)[0xA002] == 7
 
 
-def test_exif_that_no_jpeg_holds_does_not_fail_it(tmp_path: Path) -> None:
+def test_exif_too_large_for_jpeg_is_dropped(tmp_path: Path) -> None:
     large = exif_block(1, (0x010E, 2, 70_000, b"x" * 70_000))
     image = ImageData(PIXELS, metadata=Metadata(exif=large, xmp=b"y" * 70_000, comment=b"z" * 70_000))
     kept, lost = fit_metadata(image.metadata, FORMATS["jpeg"], False)
@@ -128,7 +127,7 @@ def test_iptc_and_comments(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_point", [False, True])
-def test_geotiff_covers_the_same_ground(tmp_path: Path, is_point: bool) -> None:
+def test_geotiff_covers_the_same_area(tmp_path: Path, is_point: bool) -> None:
     keys = (1, 1, 0, 1, 1025, 0, 1, 2 if is_point else 1)
     affine = (10.0, 1.0, 0, 5e5, 2.0, -10.0, 0, 4e6, 0, 0, 0, 0, 0, 0, 0, 1)
     tags = [
@@ -197,7 +196,7 @@ MOTION = (
         (MOTION, b"\0\0\0\x18ftypmp42", "its video was left out"),
     ],
 )
-def test_xmp_does_not_announce_what_is_gone(tmp_path: Path, inner: bytes, trailer: bytes, note: str) -> None:
+def test_xmp_has_no_references_to_dropped_attachments(tmp_path: Path, inner: bytes, trailer: bytes, note: str) -> None:
     packet = b"http://ns.adobe.com/xap/1.0/\0" + XMP % inner
     (tmp_path / "a.jpg").write_bytes(jpeg((0xE1, packet), trailer=trailer))
     image = read_image(tmp_path / "a.jpg")
@@ -209,7 +208,7 @@ def test_xmp_does_not_announce_what_is_gone(tmp_path: Path, inner: bytes, traile
     assert (b"dc:t='kept'" in xmp) == (inner is GAIN_MAP) and xmp.endswith(b"</rdf:RDF></x:xmpmeta>")
 
 
-def test_xmp_states_the_new_size() -> None:
+def test_xmp_has_the_new_size() -> None:
     packet = XMP % (
         b"<rdf:Description xmlns:tiff='http://ns.adobe.com/tiff/1.0/' "
         b"xmlns:e='http://ns.adobe.com/exif/1.0/' xmlns:P='http://ns.google.com/photos/1.0/panorama/' "
@@ -246,7 +245,7 @@ def linear(encoded: np.ndarray, kind: str) -> np.ndarray:
 @pytest.mark.parametrize("kind", CHUNKS)
 @pytest.mark.parametrize("suffix", ["jpg", "tif", "webp"])
 def test_colour_of_a_png_in_other_formats(tmp_path: Path, kind: str, suffix: str) -> None:
-    """Colour management makes of the new file what the chunks of the old one mean."""
+    """The new file, colour managed, has the colours that the chunks of the old one define."""
     samples = np.array([[[60, 128, 90], [200, 190, 180], [128, 128, 128], [90, 100, 110]]], np.uint8).repeat(8, 0)
     samples = samples.repeat(8, 1)
     raw = b"".join(b"\0" + row.tobytes() for row in samples)
@@ -262,7 +261,7 @@ def test_colour_of_a_png_in_other_formats(tmp_path: Path, kind: str, suffix: str
     assert all(chunk[0] + chunk[1] in (tmp_path / "c.png").read_bytes() for chunk in CHUNKS[kind])
 
 
-def test_colour_that_needs_no_profile_or_fits_none(tmp_path: Path) -> None:
+def test_colour_spaces_without_a_profile(tmp_path: Path) -> None:
     for chunks in ([(b"sRGB", b"\0"), (b"gAMA", struct.pack(">I", 45455))], [(b"cICP", bytes([1, 13, 0, 1]))], []):
         (tmp_path / "a.png").write_bytes(png(24, 20, 8, 2, RAW, *chunks))
         kept, lost = fit_metadata(read_image(tmp_path / "a.png").metadata, FORMATS["jpeg"], False)
@@ -287,7 +286,7 @@ def test_profile_of_a_bmp(tmp_path: Path) -> None:
     assert fit_metadata(metadata, FORMATS["bmp"], False)[1] == ("colour profile",)
 
 
-def test_exif_of_imagemagick_turns_a_png(tmp_path: Path) -> None:
+def test_imagemagicks_exif_of_a_png_is_read(tmp_path: Path) -> None:
     block = exif_block(6).hex().encode()
     text = b"Raw profile type exif\0\nexif\n      %d\n%s\n" % (len(block) // 2, block)
     (tmp_path / "a.png").write_bytes(png(24, 20, 8, 2, RAW, (b"tEXt", text), (b"tEXt", b"Title\0x")))
@@ -296,7 +295,7 @@ def test_exif_of_imagemagick_turns_a_png(tmp_path: Path) -> None:
     assert b"Raw profile" not in image.metadata.png_text and b"Title" in image.metadata.png_text
 
 
-def test_what_else_is_left_out_is_said(tmp_path: Path) -> None:
+def test_notes_list_everything_else_that_is_dropped(tmp_path: Path) -> None:
     other = Image.fromarray(PIXELS)
     other.save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[other], quality=95)  # as stereo cameras write
     image = read_image(tmp_path / "a.jpg")

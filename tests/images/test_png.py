@@ -1,3 +1,5 @@
+"""The PNG writer against another decoder."""
+
 from __future__ import annotations
 
 import io
@@ -23,7 +25,7 @@ def encoded(pixels: np.ndarray, block: int) -> bytes:
 
 @pytest.mark.parametrize("fast", [True, False], ids=["isal", "zlib"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_another_reader_gets_the_same_pixels(fast: bool, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_decoder_reads_the_same_pixels(fast: bool, dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
     if fast:
         pytest.importorskip("isal")
     else:

@@ -26,7 +26,7 @@ LOSSLESS = [
     for channels in (1, 2, 3, 4)
     for dtype in (np.uint8, np.uint16)
     if not f.lossy and (f.alpha or channels in (1, 3)) and (f.deep or dtype == np.uint8)
-    if (f.name, channels) != ("bmp", 2)  # which has grey and alpha as RGBA
+    if (f.name, channels) != ("bmp", 2)  # it stores grey and alpha as RGBA
 ]
 
 
@@ -59,7 +59,7 @@ def png(width: int, height: int, depth: int, colour: int, raw: bytes, *extra: tu
 
 
 @pytest.mark.parametrize(("name", "channels", "dtype"), LOSSLESS)
-def test_lossless_formats_give_back_the_pixels(tmp_path: Path, name: str, channels: int, dtype: type) -> None:
+def test_lossless_formats_keep_the_pixels(tmp_path: Path, name: str, channels: int, dtype: type) -> None:
     pixels = noise(channels, dtype)
     path = tmp_path / f"a.{name}"
     meta = Metadata(icc=SRGB, exif=exif_block(), dpi=(300, 150))
@@ -69,7 +69,7 @@ def test_lossless_formats_give_back_the_pixels(tmp_path: Path, name: str, channe
     assert back.format == name
     np.testing.assert_array_equal(back.pixels, pixels)
     assert back.metadata.dpi == pytest.approx((300, 150), abs=0.02)
-    if name != "bmp":  # which holds neither
+    if name != "bmp":  # it has neither
         assert back.metadata.icc == SRGB
         check_exif(back.metadata.exif)
 
@@ -104,7 +104,7 @@ def test_lossy_formats_stay_close_and_keep_metadata(tmp_path: Path, name: str, c
 
 def test_webp_at_quality_100_is_lossless(tmp_path: Path) -> None:
     pixels = noise(4)
-    pixels[:5, :, 3] = 0  # colours below transparency too
+    pixels[:5, :, 3] = 0  # colours of transparent pixels too
     write_image(tmp_path / "a.webp", ImageData(pixels), quality=100)
     np.testing.assert_array_equal(read_image(tmp_path / "a.webp").pixels, pixels)
 
@@ -135,7 +135,7 @@ def test_orientation_of_16_bit_images(tmp_path: Path) -> None:
     assert image_size(tmp_path / "a.tif") == (13, 21)
 
 
-def test_xmp_no_longer_asks_for_a_turn(tmp_path: Path) -> None:
+def test_the_orientation_in_xmp_is_reset(tmp_path: Path) -> None:
     xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/><tiff:Orientation>8</tiff:Orientation></x:xmpmeta>'
     Image.fromarray(smooth(3)).save(tmp_path / "a.jpg", xmp=xmp)
     image = read_image(tmp_path / "a.jpg")
@@ -155,7 +155,7 @@ def test_png_keeps_colour_space_and_text(tmp_path: Path) -> None:
     assert b"tIME" not in data
 
 
-def test_depth_is_told_by_the_file_not_by_its_values(tmp_path: Path) -> None:
+def test_the_depth_is_the_files_not_that_of_its_values(tmp_path: Path) -> None:
     dark = (noise(3) // 4).astype(np.uint16)  # 16 bits, nothing above 63
     write_image(tmp_path / "a.png", ImageData(dark))
     back = read_image(tmp_path / "a.png").pixels
@@ -201,7 +201,7 @@ def test_16_bit_grey_with_a_transparent_value(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("planar", ["contig", "separate"])
 @pytest.mark.parametrize("compression", [None, "zlib"])
-def test_16_bit_tiff_of_other_programs(tmp_path: Path, planar: str, compression: str | None) -> None:
+def test_16_bit_tiffs_of_tifffile(tmp_path: Path, planar: str, compression: str | None) -> None:
     pixels = noise(4, np.uint16)
     stored = pixels if planar == "contig" else np.moveaxis(pixels, -1, 0)
     tifffile.imwrite(
@@ -216,7 +216,7 @@ def test_16_bit_tiff_of_other_programs(tmp_path: Path, planar: str, compression:
     np.testing.assert_array_equal(read_image(tmp_path / "a.tif").pixels, pixels)
 
 
-def test_16_bit_lzw_tiff_and_multiplied_alpha(tmp_path: Path) -> None:
+def test_16_bit_lzw_tiff_and_premultiplied_alpha(tmp_path: Path) -> None:
     import cv2
 
     pixels = noise(3, np.uint16)
@@ -227,7 +227,7 @@ def test_16_bit_lzw_tiff_and_multiplied_alpha(tmp_path: Path) -> None:
     assert read_image(tmp_path / "b.tif").pixels.tolist() == [[[2000, 4000, 65535, 32768], [0, 0, 0, 0]]]
 
 
-def test_what_tifffile_says_of_our_tiff(tmp_path: Path) -> None:
+def test_tifffile_reads_our_tiff(tmp_path: Path) -> None:
     pixels = noise(4, np.uint16, 300, 200)
     write_image(tmp_path / "a.tif", ImageData(pixels, metadata=Metadata(icc=SRGB, exif=exif_block(), dpi=(72, 72))))
     np.testing.assert_array_equal(tifffile.imread(tmp_path / "a.tif"), pixels)
@@ -249,7 +249,7 @@ def test_rows_may_come_in_any_blocks(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read_image(blocks).pixels, read_image(whole).pixels)
 
 
-def test_a_image_that_ends_early_is_not_written(tmp_path: Path) -> None:
+def test_an_image_that_ends_early_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="3 rows written"), open_writer(tmp_path / "a.png", (5, 4, 3), np.uint8) as w:
         w.write(noise(3, np.uint8, 3, 4))
     with pytest.raises(ValueError, match="do not fit"), open_writer(tmp_path / "a.png", (5, 4, 3), np.uint8) as w:
@@ -257,10 +257,10 @@ def test_a_image_that_ends_early_is_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_format_cannot_hold(tmp_path: Path) -> None:
-    with pytest.raises(SrkdError, match="jpeg holds no transparency; choose"):
+def test_images_that_a_format_cannot_store_raise(tmp_path: Path) -> None:
+    with pytest.raises(SrkdError, match="jpeg does not support transparency; choose"):
         write_image(tmp_path / "a.jpeg", ImageData(noise(4)))
-    with pytest.raises(SrkdError, match="16384x1 passes the 16383 a side of webp"):
+    with pytest.raises(SrkdError, match="16384x1 exceeds the largest side of webp, 16383"):
         write_image(tmp_path / "a.webp", ImageData(np.zeros((1, 16384, 3), np.uint8)))
     with pytest.raises(SrkdError, match="quality must be from 1 to 100"):
         write_image(tmp_path / "a.jpg", ImageData(noise(3)), quality=0)
@@ -284,21 +284,21 @@ def test_rgb_for_training(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_rgb(tmp_path / "full.png"), rgba[..., :3])
 
 
-def test_cmyk_is_converted_and_said(tmp_path: Path) -> None:
+def test_cmyk_is_converted_with_a_note(tmp_path: Path) -> None:
     Image.fromarray(smooth(3)).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
     image = read_image(tmp_path / "a.jpg")
     assert np.abs(image.pixels.astype(int) - smooth(3)).mean() < 4
     assert image.notes == ("converted from CMYK to sRGB without a profile: colours are approximate",)
 
 
-def test_corrupt_exif_costs_only_the_exif(tmp_path: Path) -> None:
+def test_corrupt_exif_is_dropped(tmp_path: Path) -> None:
     Image.fromarray(smooth(3)).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + b"MM\0*\0\0\0\x08\xff\xff" + b"\xff" * 9)
     image = read_image(tmp_path / "a.jpg")
     assert image.pixels.shape == (40, 56, 3)
     write_image(tmp_path / "b.jpg", image)
 
 
-def test_content_counts_not_the_name(tmp_path: Path) -> None:
+def test_files_are_recognised_by_content(tmp_path: Path) -> None:
     write_image(tmp_path / "a.png", ImageData(noise(3)))
     os.rename(tmp_path / "a.png", tmp_path / "a.jpg")
     assert read_image(tmp_path / "a.jpg").format == "png"
@@ -327,7 +327,7 @@ def truncated() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["png", "jpeg", "webp", "tiff", "bmp", "tiff, 16 bits", "png, 16 bits"])
-def test_truncated_images_are_refused(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_truncated_images_raise(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "a.png"
     data = truncated()[name]
     for length in (len(data), len(data) // 2, 20, 9, 3):
@@ -363,7 +363,7 @@ def bad_images() -> dict[str, tuple[bytes, str]]:
 
 
 @pytest.mark.parametrize("kind", list(bad_images()))
-def test_bad_images_are_refused_in_words(tmp_path: Path, kind: str) -> None:
+def test_invalid_images_raise_with_the_reason(tmp_path: Path, kind: str) -> None:
     data, words = bad_images()[kind]
     (tmp_path / "a.png").write_bytes(data)
     with pytest.raises(SrkdError) as error:
@@ -372,7 +372,7 @@ def test_bad_images_are_refused_in_words(tmp_path: Path, kind: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_no_file_and_folders(tmp_path: Path) -> None:
+def test_missing_files_and_folders_raise(tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match=r"a\.png: No such file"):
         read_image(tmp_path / "a.png")
     (tmp_path / "loop.png").symlink_to("loop.png")

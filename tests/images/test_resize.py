@@ -23,7 +23,7 @@ def cubic(x: float) -> float:
 
 
 def slow_line(line: list[float], out_length: int, scale: float) -> list[float]:
-    """One dimension, written as MATLAB's help tells it: a stretched kernel over a line mirrored at both ends."""
+    """One dimension by MATLAB's documentation: a stretched kernel over a line mirrored at both ends."""
     period = line + line[::-1]
     mirrored = {i: period[i % len(period)] for i in range(-40, len(line) + 40)}
     stretch, result = min(scale, 1.0), []
@@ -46,7 +46,7 @@ def slow(image: np.ndarray, scale: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("scale", [1 / 2, 1 / 3, 1 / 4, 2, 3, 0.7, 1.6])
-def test_equals_the_definition(scale: float) -> None:
+def test_matches_the_definition(scale: float) -> None:
     image = RNG.random((17, 13)) * 255
     np.testing.assert_allclose(imresize(image, scale), slow(image, scale), atol=1e-9)
     whole = RNG.integers(0, 256, (17, 13), dtype=np.uint8)
@@ -62,7 +62,7 @@ def test_rows_go_first_and_are_rounded_between() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
-def test_constant_stays_constant(dtype: type) -> None:
+def test_a_constant_image_stays_constant(dtype: type) -> None:
     image = np.full((9, 11, 4), 200, dtype)
     for scale in (0.5, 1 / 3, 2.5, (5, 40)):
         result = imresize(image, scale)
@@ -88,7 +88,7 @@ def test_same_size_changes_nothing() -> None:
     np.testing.assert_array_equal(imresize(image, 1), image)
 
 
-def test_what_cannot_be_resized() -> None:
+def test_invalid_inputs_raise() -> None:
     with pytest.raises(ValueError, match="int32"):
         imresize(np.zeros((4, 4), np.int32), 2)
     with pytest.raises(ValueError, match=r"\(0, 4\)"):
@@ -104,9 +104,9 @@ def test_luma_of_known_colours() -> None:
         rgb_to_y(np.zeros((4, 4), np.uint8))
 
 
-# The literature's figures round to two decimals and were made on Y alone in some papers: 0.02 dB of room.
+# Published values have two decimals, and some papers computed them on Y only: tolerance 0.02 dB.
 @pytest.mark.parametrize(("name", "scale", "published"), [("Set5", 2, 33.66), ("Set5", 4, 28.42), ("B100", 2, 29.56)])
-def test_published_bicubic_figures(name: str, scale: int, published: float) -> None:
+def test_published_bicubic_scores(name: str, scale: int, published: float) -> None:
     folder = DATA / "sr" / "eval" / name / "HR"
     if not folder.is_dir():
         pytest.skip(f"needs the images of {name} in {folder}; set SRKD_DATA")

@@ -86,9 +86,9 @@ def test_alpha_into_a_format_without(tmp_path: Path) -> None:
     write_image(tmp_path / "clear.png", ImageData(clear))
     jobs = plan_jobs([str(tmp_path)], tmp_path / "out", format="jpeg")
     planned = [line(outcome) for outcome in preview(jobs, 1, Options())]
-    assert planned[0].startswith("cannot be written: ") and "jpeg holds no transparency" in planned[0]
+    assert planned[0].startswith("cannot be written: ") and "jpeg does not support transparency" in planned[0]
     said, _ = do(SAME, jobs)
-    assert said[0].startswith("failed:") and "clear.jpg: jpeg holds no transparency; choose png" in said[0]
+    assert said[0].startswith("failed:") and "clear.jpg: jpeg does not support transparency; choose png" in said[0]
     np.testing.assert_allclose(read_image(tmp_path / "out" / "opaque.jpg").pixels, opaque[..., :3], atol=40)
     assert os.listdir(tmp_path / "out") == ["opaque.jpg"]
 
@@ -212,7 +212,7 @@ def test_what_a_format_cannot_hold_is_said_in_one_line(tmp_path: Path) -> None:
     assert written == 2
     assert said == [
         f"{tmp_path / 'a.jpg'}: bmp cannot store its EXIF, comment",
-        f"{tmp_path / 'b.gif'}: gif is read and not written: saved as bmp",
+        f"{tmp_path / 'b.gif'}: gif can be read but not written: saved as bmp",
     ]
 
 

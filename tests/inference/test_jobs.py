@@ -135,7 +135,7 @@ def test_a_file_as_output_with_its_format(tmp_path: Path, name: str, format: str
     ("output", "format", "words"),
     [
         ("two.png", None, "named like a file, but there are 2 images"),
-        ("x.gif", None, "gif is read and not written"),
+        ("x.gif", None, "gif can be read but not written"),
         ("x.heic", None, 'unknown image format ".heic"'),
         ("x.png", "jpg", "named like png, but the requested format is"),
     ],

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from srkd.errors import SrkdError
 from srkd.images.read import ImageData, write_image
-from srkd.images.resize import imresize
-from srkd.images.rows import RowResizer
+from srkd.images.resize import RowResizer, imresize
 from srkd.inference.model import Model, output_size
 from srkd.networks import build
 from srkd.networks.infer import run, to_image, to_tensor

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from srkd.adapters.classification import pickles
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
-from srkd.images.opencv import decode as decode_image
+from srkd.images.decoders import opencv as decode_image
 
 Files = dict[str, bytes]
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}

@@ -1,0 +1,203 @@
+"""Decoders of other packages, and what they leave out: Pillow decodes 8 bits, OpenCV more.
+
+Pillow drops the profile, XMP and depth of JPEG 2000 (ITU-T T.800, A.5.1 and I.5.3.3) and the depth of PGM and PPM.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from srkd.images.formats import READABLE
+from srkd.images.metadata import Metadata, left_out, resolution, upright_exif, upright_xmp
+
+Pixels = NDArray[Any]
+
+# Imported here: otherwise Pillow registers them on first use, possibly while another thread opens an image.
+for _plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Jpeg2K", "Png", "Ppm", "Tga", "Tiff", "WebP"):
+    with suppress(ImportError):  # Pillow before 11.3 has no AVIF
+        import_module(f"PIL.{_plugin}ImagePlugin")
+
+NAMES = {pillow: known.name for known in READABLE.values() for pillow in known.pillow}
+_NO_MAGIC = ("TGA",)  # recognised by its suffix only
+# Pillow's modes: L grey, P palette, A alpha, a premultiplied alpha, X padding.
+_MODES = {mode: mode for mode in ("L", "LA", "RGB", "RGBA")}
+_MODES |= {"1": "L", "La": "LA", "P": "RGB", "PA": "RGBA", "RGBX": "RGB", "RGBa": "RGBA", "YCbCr": "RGB"}
+_DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
+_INFLATE_STEP = 1 << 20
+
+_GAP = rb"(?:\s|#[^\n]*\n)+"
+_NETPBM = re.compile(rb"P([56])" + (_GAP + rb"(\d{1,10})") * 3 + rb"\s")
+_SIZ, _COLOUR_BOX, _RESTRICTED_ICC = b"\xff\x4f\xff\x51", b"colr", b"\2"
+_XMP_BOX = b"uuid" + bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP Specification Part 3, 1.1.4
+
+
+def inflated_length(parts: Iterable[bytes], most: int) -> int:
+    """The number of bytes of an inflated zlib stream, counted up to about `most`, in constant memory.
+
+    Raises:
+        zlib.error: it is corrupt.
+    """
+    inflating, found = zlib.decompressobj(), 0
+    for part in parts:
+        while part and found < most:
+            found += len(inflating.decompress(part, _INFLATE_STEP))
+            part = inflating.unconsumed_tail
+    return found
+
+
+def opencv(data: bytes) -> Pixels:
+    """Samples (H, W) or (H, W, C) in RGB(A) order and the file's own depth, orientation not applied.
+
+    Raises:
+        ValueError: OpenCV cannot decode it.
+    """
+    import cv2
+
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the error below is enough
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None:
+        raise ValueError("OpenCV cannot decode it")
+    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(pixels.shape[2] if pixels.ndim == 3 else 1)
+    return pixels[..., order] if order else pixels
+
+
+def opened(stream: Any, suffix: str = "") -> Image.Image:
+    """Open with Pillow by content; TGA, which has no signature, by `suffix`. Raises ValueError."""
+    tried = [f for f in NAMES if f not in (*_NO_MAGIC, "MPO", "DIB") or suffix.lower() in READABLE[NAMES[f]].suffixes]
+    try:
+        return Image.open(stream, formats=[f for f in tried if f in Image.OPEN])
+    except Image.DecompressionBombError as error:
+        raise ValueError("declares more pixels than the limit of 150,000,000") from error
+    except Image.UnidentifiedImageError as error:
+        stream.seek(0)
+        raise ValueError(_why_not_identified(stream.read(16))) from error
+
+
+def _why_not_identified(head: bytes) -> str:
+    if not head:
+        return "the file is empty"
+    if head.startswith((b"\x89PNG", b"\xff\xd8", b"BM", b"RIFF", b"GIF8")):
+        return "an image whose header is truncated or corrupt"
+    if head.startswith((b"II", b"MM")):
+        return "a TIFF file of a kind that cannot be read; convert it to 8 or 16-bit grey or RGB"
+    return f"not an image that can be read ({', '.join(READABLE)})"
+
+
+def samples(image: Image.Image) -> tuple[Pixels, str | None]:
+    """(uint8 or uint16 (H, W, C) as stored, a note on conversions). Raises ValueError for samples of another kind."""
+    note = None
+    if image.mode == "CMYK":
+        image, note = _from_cmyk(image)
+    if image.mode in _DEEP_MODES:
+        image.load()
+        return np.asarray(image).astype(np.uint16)[..., None], note
+    if image.mode not in _MODES:
+        raise ValueError(f"samples of kind {image.mode} cannot be read; convert it to 8 or 16-bit grey or RGB")
+    mode = _MODES[image.mode]
+    if image.has_transparency_data and not mode.endswith("A"):
+        mode += "A"
+    image.load()
+    pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+    return pixels.reshape(*pixels.shape[:2], -1), note
+
+
+def _from_cmyk(image: Image.Image) -> tuple[Image.Image, str]:
+    profile = image.info.get("icc_profile")
+    if profile:
+        try:
+            source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+            converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+            if converted is not None:
+                return converted, "converted from CMYK to sRGB by its profile"
+        except (ImageCms.PyCMSError, OSError):
+            pass  # a corrupt profile, or one that is not of CMYK
+    return image.convert("RGB"), "converted from CMYK to sRGB without a profile: colours are approximate"
+
+
+def metadata_of(image: Image.Image) -> tuple[int, Metadata, tuple[str, ...]]:
+    """(EXIF orientation, metadata, notes) of an image opened with Pillow."""
+    info = image.info
+    orientation, block, notes = upright_exif(info.get("exif"))
+    packet, lost = upright_xmp(info.get("xmp"))
+    comment = info.get("comment") if image.format == "GIF" else None  # in other formats the name of a program
+    metadata = Metadata(info.get("icc_profile"), block, packet, resolution(info.get("dpi")), comment=comment)
+    return orientation, metadata, notes + left_out(lost)
+
+
+def is_deep_netpbm(data: bytes) -> bool:
+    """Whether a file is binary PGM or PPM with samples of two bytes."""
+    header = _NETPBM.match(data[:1024])
+    return header is not None and 255 < int(header[4]) < 65536
+
+
+def deep_netpbm(data: bytes) -> Pixels:
+    """uint16 (H, W, 1 or 3), scaled to the full range. Raises ValueError if the file is truncated or out of range."""
+    header = _NETPBM.match(data[:1024])
+    assert header is not None
+    width, height, most = (int(header[i]) for i in (2, 3, 4))
+    count = width * height * (1 if header[1] == b"5" else 3)
+    if not count or len(data) - header.end() < 2 * count:
+        raise ValueError("truncated or corrupt (it ends before the image does)")
+    pixels = np.frombuffer(data, ">u2", count, header.end()).reshape(height, width, -1)
+    if int(pixels.max()) > most:
+        raise ValueError(f"samples above their largest value {most}")
+    return _full_range(pixels, most)
+
+
+def jpeg2000(data: bytes, image: Image.Image) -> tuple[Pixels, str | None]:
+    """(uint8 or uint16 (H, W, C), a note on conversions); `image` is the file as Pillow opened it."""
+    at = data.find(_SIZ)
+    depth = (data[at + 42] & 127) + 1 if 0 <= at < len(data) - 42 else 8
+    if depth <= 8:
+        return samples(image)
+    pixels = opencv(data)
+    if depth > 16 or pixels.dtype != np.uint16:
+        raise ValueError(f"{depth}-bit samples; convert it to 8 or 16 bits")
+    most = (1 << depth) - 1
+    return _full_range(np.minimum(pixels, most).reshape(*pixels.shape[:2], -1), most), None
+
+
+def _full_range(pixels: Pixels, most: int) -> Pixels:
+    """Samples from 0 to `most` scaled to uint16's range, rounded."""
+    return ((pixels.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)
+
+
+def jpeg2000_metadata(data: bytes) -> tuple[bytes | None, bytes | None]:
+    """(the colour profile, unless the colour space is given by number; the XMP packet)."""
+    return _box(data, _COLOUR_BOX, _RESTRICTED_ICC, 7), _box(data, _XMP_BOX, b"", len(_XMP_BOX))
+
+
+def _box(data: bytes, name: bytes, first: bytes, skipped: int) -> bytes | None:
+    """The content after `skipped` bytes of a box (length, name, ...) whose content starts with `first`."""
+    at = data.find(name)
+    if at < 4 or not data.startswith(first, at + len(name)):
+        return None
+    return data[at + skipped : at - 4 + int.from_bytes(data[at - 4 : at], "big")] or None
+
+
+def is_lossless_webp(data: bytes) -> bool:
+    """Whether a WebP file's image is encoded losslessly (RFC 9649, section 2.7)."""
+    at = 12
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from("<4sI", data, at)
+        if kind in (b"VP8L", b"VP8 "):
+            return bool(kind == b"VP8L")
+        at += 8 + length + length % 2
+    return False
+
+
+def is_deep_avif(data: bytes) -> bool:
+    """Whether the codec's configuration has its flag high_bitdepth set (AV1 in ISOBMFF, 2.3.3)."""
+    at = data.find(b"av1C")
+    return 0 <= at < len(data) - 6 and bool(data[at + 6] & 0x40)
