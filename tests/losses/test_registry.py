@@ -21,7 +21,7 @@ ALIASES = {
     "GANLossD": "gan_loss",
     "paraphrase": "factor_transfer",
 }
-SHARED = {"align", "base", "logits", "numeric", "registry", "relation", "sampling", "vgg"}
+SHARED = {"align", "base", "efficientnet", "logits", "numeric", "registry", "relation", "sampling", "vgg"}
 
 
 def file_of(name: str) -> str:
