@@ -1,4 +1,8 @@
-"""Safe extraction of untrusted archives: no path outside the folder, no links, bounded size."""
+"""Safe extraction of untrusted archives: no path outside the folder, no links, bounded size.
+
+tarfile's data filter judges the members of tar files. It knows neither zip files nor limits of number and size, allows
+links, and makes absolute paths relative; the checks here are for these.
+"""
 
 from __future__ import annotations
 
@@ -140,7 +144,7 @@ def _of_tar(file: tarfile.TarFile, folder: Path) -> Iterator[_Member]:
             continue
         if not info.isreg():
             raise _Hostile(f"contains a link or device ({info.name!r})")
-        _inside(info.name)  # stricter than the filter, which strips leading slashes
+        _inside(info.name)  # a shorter message than the filter's
         try:
             tarfile.data_filter(info, str(folder))
         except tarfile.FilterError as error:

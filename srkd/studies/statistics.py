@@ -7,6 +7,9 @@ for these items.
 The paired t test decides. It is exact for normal differences, and conservative for heavier tails; the differences are
 symmetric if variant and control do not differ. The exact sign-flip test, which assumes only symmetry, is reported but
 does not decide: with five seeds its smallest two-sided p is 2/32 = 0.0625.
+
+The t distribution is scipy's. scipy has no Holm's rule, and its general permutation test would take all patterns one
+by one in Python where a matrix product suffices.
 """
 
 from __future__ import annotations

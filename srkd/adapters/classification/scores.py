@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 Values = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -15,9 +16,7 @@ Labels = NDArray[np.int64]
 
 def softmax(logits: Values, temperature: float = 1.0) -> Values:
     """Probabilities (N, C) of logits (N, C) divided by a temperature."""
-    scaled = logits / temperature
-    exponential = np.exp(scaled - scaled.max(1, keepdims=True))
-    return np.asarray(exponential / exponential.sum(1, keepdims=True))
+    return np.asarray(special.softmax(logits / temperature, axis=1))
 
 
 def nll(probabilities: Values, labels: Labels) -> float:
