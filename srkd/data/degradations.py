@@ -18,11 +18,17 @@ from numpy.random import Generator
 from scipy.special import j1
 
 from srkd.errors import SrkdError
+from srkd.images.resize import imresize
 
 Range = tuple[float, float]
 KERNELS = ("iso", "aniso", "generalized_iso", "generalized_aniso", "plateau_iso", "plateau_aniso")
 _SIZES = range(7, 22, 2)
 _INTERPOLATIONS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
+
+
+def _check_probability(key: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise SrkdError(f"{key}: needs a probability from 0 to 1, got {value}")
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,53 @@ class Degradation:
     )
     final_sinc_prob: float = 0.8
 
+    def __post_init__(self) -> None:
+        _check_probability("final_sinc_prob", self.final_sinc_prob)
+
+
+# A slight blur before the image is downscaled, slight noise and one JPEG after it.
+SLIGHT = Order(
+    blur_prob=0.5,
+    sinc_prob=0.0,
+    blur_sigma=(0.2, 2.0),
+    resize_prob=(0.0, 0.0, 1.0),
+    noise_range=(0.0, 8.0),
+    poisson_scale_range=(0.05, 0.6),
+    jpeg_range=(60.0, 98.0),
+)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """A mixture of images by how much they are degraded, since users' images range from clean to ruined.
+
+    An image is only downscaled (MATLAB's bicubic) with probability `clean_prob`, degraded once and slightly, by
+    `slight`, with probability `slight_prob`, and by `strong` otherwise. A mixture of levels is due to DASR (Liang et
+    al., "Efficient and Degradation-Adaptive Network for Real-World Image Super-Resolution", ECCV 2022,
+    arXiv:2203.14216); Real-ESRGAN has the strong one only, which is the default.
+    """
+
+    clean_prob: float = 0.0
+    slight_prob: float = 0.0
+    slight: Order = SLIGHT
+    strong: Degradation = Degradation()
+
+    def __post_init__(self) -> None:
+        for key in ("clean_prob", "slight_prob"):
+            _check_probability(key, getattr(self, key))
+        if self.clean_prob + self.slight_prob > 1:
+            raise SrkdError(f"clean_prob and slight_prob: their sum is {self.clean_prob + self.slight_prob}, above 1")
+
+    def apply(self, image: np.ndarray, scale: int, random: Generator) -> np.ndarray:
+        """Degrade an image by a random level and downscale it; arguments, result and errors as `degrade`."""
+        kind = random.random()
+        if kind < self.clean_prob:
+            _check_size(image, scale)
+            return imresize(np.ascontiguousarray(image), 1 / scale)
+        if kind < self.clean_prob + self.slight_prob:
+            return degrade_once(image, scale, random, self.slight)
+        return degrade(image, scale, random, self.strong)
+
 
 def degrade(image: np.ndarray, scale: int, random: Generator, options: Degradation = Degradation()) -> np.ndarray:
     """Degrade an image and downscale it by `scale`.
@@ -96,8 +149,7 @@ def degrade(image: np.ndarray, scale: int, random: Generator, options: Degradati
     Raises:
         SrkdError: the image is smaller than `scale`.
     """
-    if min(image.shape[:2]) < scale:
-        raise SrkdError(f"an image of {image.shape[1]}x{image.shape[0]} is too small to downscale by {scale}")
+    _check_size(image, scale)
     height, width = image.shape[0] // scale, image.shape[1] // scale
     first, second = options.first, options.second
     kernels = [blur_kernel(order, random) for order in (first, second)]
@@ -122,6 +174,30 @@ def degrade(image: np.ndarray, scale: int, random: Generator, options: Degradati
     if not jpeg_first:
         pixels = jpeg(np.clip(pixels, 0, 1), quality)
     return np.rint(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+
+
+def degrade_once(image: np.ndarray, scale: int, random: Generator, order: Order = SLIGHT) -> np.ndarray:
+    """Blur an image, downscale it by `scale` with antialiasing, add noise and compress it as JPEG.
+
+    Arguments, result and errors as `degrade`; `order.resize_prob` has no effect.
+    """
+    _check_size(image, scale)
+    kernel = blur_kernel(order, random)
+    pixels = image.astype(np.float32) / 255
+    if random.random() < order.blur_prob:
+        pixels = blur(pixels, kernel)
+    if random.random() < 0.5:
+        pixels = imresize(pixels, 1 / scale).astype(np.float32)
+    else:
+        size = (image.shape[1] // scale, image.shape[0] // scale)
+        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+    pixels = jpeg(np.clip(_noisy(pixels, order, random), 0, 1), _uniform(order.jpeg_range, random))
+    return np.rint(pixels * 255).astype(np.uint8)
+
+
+def _check_size(image: np.ndarray, scale: int) -> None:
+    if min(image.shape[:2]) < scale:
+        raise SrkdError(f"an image of {image.shape[1]}x{image.shape[0]} is too small to downscale by {scale}")
 
 
 def blur(pixels: np.ndarray, kernel: np.ndarray) -> np.ndarray:

@@ -1,0 +1,114 @@
+"""Degraded patches of images: patch number n of a seed is always the same, so that a teacher's outputs can be stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from srkd.data.degradations import Levels
+from srkd.data.patches import codes, generator, turned
+from srkd.errors import SrkdError
+
+# More LR pixels than a patch are degraded and the patch is cut from them: neither its borders nor the position of its
+# JPEG blocks are then always the same.
+_MARGIN = 16
+_PLACE, _DEGRADE = 2, 3  # streams of the random generator; `srkd.data.patches` has 0 and 1
+
+
+class HRImages(Protocol):
+    """HR images, uint8 RGB (H, W, 3)."""
+
+    def __len__(self) -> int: ...
+    def hr(self, number: int) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How patches are made: LR side in pixels, the teacher's scale, the degradations, flips and rotations, the seed."""
+
+    lr_size: int
+    scale: int
+    levels: Levels = Levels()
+    sampling: str = "picture"
+    hflip: bool = True
+    rot: bool = True
+    seed: int = 0
+
+    def describe(self) -> dict[str, Any]:
+        """Plain data that determine the patches, given the images."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """A window of an image, and the patch in its degraded version: `side` and `y`, `x` in HR pixels, `top` and `left`
+    in LR pixels."""
+
+    image: int
+    y: int
+    x: int
+    side: int
+    top: int
+    left: int
+    turn: int
+
+
+class DegradedPatches:
+    """Patches by number.
+
+    Args:
+        images: those smaller than a patch are never used.
+
+    Raises:
+        SrkdError: no image is as large as a patch.
+    """
+
+    def __init__(self, images: HRImages, plan: Plan) -> None:
+        self.images, self.plan = images, plan
+        sides = np.array([min(images.hr(i).shape[:2]) for i in range(len(images))])
+        self.numbers = np.flatnonzero(sides >= plan.lr_size * plan.scale)
+        if not len(self.numbers):
+            raise SrkdError(f"no image is as large as a patch of {plan.lr_size * plan.scale} pixels")
+        self._windows = np.minimum(sides // plan.scale, plan.lr_size + _MARGIN) * plan.scale
+        self._edges = np.cumsum(self._weights(images, self.numbers))
+
+    def _weights(self, images: HRImages, numbers: Sequence[int] | np.ndarray) -> np.ndarray:
+        if self.plan.sampling != "area":
+            return np.full(len(numbers), 1 / len(numbers))
+        areas = [np.prod(np.array(images.hr(i).shape[:2]) - self._windows[i] + 1) for i in numbers]
+        return np.array(areas) / np.sum(areas)
+
+    def draw(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """LR (n, n, 3) and HR (scale n, scale n, 3) of patch `number`, uint8."""
+        place, plan = self._place(number), self.plan
+        degraded = plan.levels.apply(self._window(place), plan.scale, generator(plan.seed, _DEGRADE, number))
+        lr = degraded[place.top : place.top + plan.lr_size, place.left : place.left + plan.lr_size]
+        return np.ascontiguousarray(lr), self._hr(place)
+
+    def hr(self, number: int) -> np.ndarray:
+        """The HR side of patch `number`, without the cost of degrading it."""
+        return self._hr(self._place(number))
+
+    def _place(self, number: int) -> _Place:
+        rng = generator(self.plan.seed, _PLACE, number)
+        which = min(int(np.searchsorted(self._edges, rng.random())), len(self.numbers) - 1)
+        image = int(self.numbers[which])
+        side = int(self._windows[image])
+        corner, inside = rng.random(2), rng.random(2)
+        y, x = (corner * (np.array(self.images.hr(image).shape[:2]) - side + 1)).astype(int)
+        top, left = (inside * (side // self.plan.scale - self.plan.lr_size + 1)).astype(int)
+        turn = int(codes(rng, 1, self.plan.hflip, self.plan.rot)[0])
+        return _Place(image, int(y), int(x), side, int(top), int(left), turn)
+
+    def _window(self, place: _Place) -> np.ndarray:
+        # Turned before it is degraded: JPEG and resizing are not symmetric.
+        image = self.images.hr(place.image)
+        return turned(image[place.y : place.y + place.side, place.x : place.x + place.side], place.turn)
+
+    def _hr(self, place: _Place) -> np.ndarray:
+        scale, size = self.plan.scale, self.plan.lr_size * self.plan.scale
+        top, left = place.top * scale, place.left * scale
+        return np.ascontiguousarray(self._window(place)[top : top + size, left : left + size])
