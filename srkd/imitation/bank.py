@@ -18,23 +18,22 @@ from typing import Any
 
 import numpy as np
 
+from srkd.data.degraded import DegradedPatches
 from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path, printable_path, write_json
 from srkd.files.cache import cache_place, own_place, trusted_inside
 from srkd.files.lock import locked
-from srkd.imitation.patches import DegradedPatches
 from srkd.imitation.teachers import OutputTeacher
 from srkd.sr.teacher_cache import key
 
 SHARD = 100
 _VERSION = 1
 _INDEX = "bank.json"
-Report = Callable[[str], None]
 Update = Callable[[int, str], None]
 
 
 class OutOfTimeError(SrkdError):
-    """The time for building a bank is used up; what was built is kept, and the next call continues."""
+    """The time for computing a teacher's outputs is used up; those computed are kept, and the next run continues."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,8 @@ class Bank:
     @cached_property
     def description(self) -> dict[str, Any]:
         """What determines the content: teacher, images, degradations, sizes and seed; not the number of patches."""
-        return {
-            "version": _VERSION,
-            "teacher": self.teacher.digest,
-            "images": self.fingerprint,
-            "plan": self.patches.plan.describe(),
-        }
+        plan: dict[str, Any] = json.loads(json.dumps(self.patches.plan.describe()))  # tuples become lists
+        return {"version": _VERSION, "teacher": self.teacher.digest, "images": self.fingerprint, "plan": plan}
 
     @cached_property
     def folder(self) -> Path:
@@ -77,73 +72,73 @@ class Bank:
 
     @property
     def bytes(self) -> int:
-        return self.count * self.dtype.itemsize
+        """Size of all its files, without their headers."""
+        return len(self._shards) * SHARD * self.dtype.itemsize
+
+    @property
+    def _shards(self) -> range:
+        return range(-(-self.count // SHARD))
 
     def _file(self, number: int) -> Path:
         return self.folder / f"patches-{number:05d}.npy"
 
     def _shard(self, number: int) -> np.ndarray | None:
-        """Shard `number`, memory-mapped; None if it is not there or damaged."""
+        """Shard `number`, memory-mapped; None if it is not there or not a whole shard of this bank."""
         with suppress(OSError, ValueError):
             found: np.ndarray = np.load(self._file(number), mmap_mode="r")
             if found.dtype == self.dtype and found.shape == (SHARD,):
                 return found
         return None
 
-    def _missing(self) -> list[int]:
-        shards = range(-(-self.count // SHARD))
+    def missing(self) -> list[int]:
+        """Numbers of the files that are to be built. A folder that another user can write to is not used."""
         usable = self.folder.is_dir() and trusted_inside(self.folder)
-        return [number for number in shards if not usable or self._shard(number) is None]
+        return [number for number in self._shards if not usable or self._shard(number) is None]
 
-    def check(self) -> str | None:
-        """The cost of building what is missing, in one line; None if nothing is.
-
-        Raises:
-            SrkdError: the bank would exceed `max_bytes`; its folder is that of another bank.
-        """
+    def check(self) -> None:
+        """Raise SrkdError if the bank would exceed `max_bytes`, or its folder contains another bank."""
         if self.bytes > self.max_bytes:
             raise SrkdError(
                 f"a bank of {self.count:,} patches would take {self.bytes / 1e9:.2f} GB, more than bank.max_bytes "
                 f"({self.max_bytes / 1e9:.2f} GB); raise that, or use fewer or smaller patches"
             )
-        self._check_description()
-        missing = len(self._missing()) * SHARD
-        if not missing:
-            return None
-        seconds = self._seconds_per_patch()
-        return (
-            f"bank of {self.count:,} patches of {self.patches.plan.lr_size}x{self.patches.plan.lr_size} with the outputs "
-            f"of {self.teacher.name}: {self.bytes / 1e9:.2f} GB in {printable_path(self.folder)}; "
-            f"{max(self.count - missing, 0):,} are there, the others take about {_duration(missing * seconds)} "
-            f"({seconds:.2f} s a patch by {self.teacher.runtime})"
-        )
-
-    def _check_description(self) -> None:
         index = self.folder / _INDEX
         if not index.exists():
             return
         try:
             found = json.loads(index.read_bytes())
-        except (OSError, ValueError) as error:
-            raise SrkdError(f"{printable_path(index)}: damaged ({error}); remove the folder") from error
-        if found != json.loads(json.dumps(self.description)):
-            different = [k for k in self.description if found.get(k) != json.loads(json.dumps(self.description[k]))]
+            different = [name for name, value in self.description.items() if found.get(name) != value]
+        except (OSError, ValueError, AttributeError) as error:
+            raise SrkdError(f"{printable_path(index)}: damaged ({error}); remove its folder") from error
+        if different:
             raise SrkdError(
-                f"{printable_path(self.folder)}: the bank of another {different[0] if different else 'recipe'}; "
-                "remove the folder or set bank.dir to another one"
+                f"{printable_path(self.folder)} is a bank with another {' and '.join(different)}; remove it, or set "
+                "bank.dir to another folder"
             )
 
+    def cost(self) -> str:
+        """One line about the size of the bank and how long it takes, measured on the first two patches."""
+        missing = len(self.missing()) * SHARD
+        side, there = self.patches.plan.lr_size, max(self.count - missing, 0)
+        seconds = self._seconds_per_patch() if missing else 0.0
+        duration = f"{missing * seconds / 60:.0f} minutes ({seconds:.2f} s a patch by {self.teacher.runtime})"
+        return (
+            f"bank of {self.count:,} patches of {side}x{side} with the outputs of {self.teacher.name}: "
+            f"{self.bytes / 1e6:,.0f} MB in {printable_path(self.folder)}; {there:,} patches are there"
+            + (f", the others take about {duration}" if missing else "")
+        )
+
     def _seconds_per_patch(self) -> float:
-        """Measured on one patch, after another one for the runtime's start."""
-        self._rows(0, 1)
+        self.rows(0, 1)  # the runtime's start
         start = time.perf_counter()
-        self._rows(1, 2)
+        self.rows(1, 2)
         return time.perf_counter() - start
 
-    def _rows(self, start: int, end: int) -> np.ndarray:
+    def rows(self, start: int, end: int) -> np.ndarray:
+        """Patches `start` to `end`, computed."""
         rows = np.empty(end - start, self.dtype)
         for row, number in enumerate(range(start, end)):
-            lr, _ = self.patches.draw(number)
+            lr = self.patches.draw(number)
             rows[row] = (lr, self.teacher(lr[None])[0])
         return rows
 
@@ -151,41 +146,35 @@ class Bank:
         """Compute and write the missing files.
 
         Args:
-            update: called with the number of patches that are there.
+            update: called after each file with the number of patches that are there.
             deadline: on `time.monotonic()`'s clock; checked before each file.
 
         Raises:
-            SrkdError: as `check`; the folder cannot be written, or the disk is full.
+            SrkdError: as `check`; the teacher fails; the folder cannot be written, or the disk is full.
             OutOfTimeError: the deadline has passed.
         """
-        if not self._missing():
+        if not self.missing():
             return
-        with locked(self.folder):
-            self._check_description()
+        with locked(self.folder):  # another process may be building it
+            self.check()
             if not (self.folder / _INDEX).exists():
                 write_json(self.folder / _INDEX, self.description)
-            missing = self._missing()
-            for position, number in enumerate(missing):
-                done = min(self.count, (number if position == 0 else number) * SHARD)
+            for number in self.missing():
                 if deadline is not None and time.monotonic() > deadline:
-                    raise OutOfTimeError(f"the bank has {done:,} of {self.count:,} patches")
-                rows = self._rows(number * SHARD, (number + 1) * SHARD)
+                    done = min(number * SHARD, self.count)
+                    raise OutOfTimeError(f"stopped with {done:,} of {self.count:,} patches; run again to continue")
+                rows = self.rows(number * SHARD, (number + 1) * SHARD)
                 with atomic_path(self._file(number)) as temporary:
                     np.save(temporary, rows)
-                update(min(self.count, (number + 1) * SHARD), "patches")
+                update(min((number + 1) * SHARD, self.count), "patches")
 
     def open(self) -> list[np.ndarray]:
-        """The shards, memory-mapped, each (SHARD,) of `dtype`.
+        """The files, memory-mapped, each (SHARD,) of `dtype`.
 
         Raises:
             SrkdError: the bank is not complete.
         """
-        shards = [self._shard(number) for number in range(-(-self.count // SHARD))]
-        found = [shard for shard in shards if shard is not None]
-        if len(found) < len(shards):
-            raise SrkdError(f"{printable_path(self.folder)}: {len(shards) - len(found)} files of the bank are missing")
+        found = [shard for number in self._shards if (shard := self._shard(number)) is not None]
+        if len(found) < len(self._shards):
+            raise SrkdError(f"{printable_path(self.folder)}: {len(self._shards) - len(found)} files are missing")
         return found
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"

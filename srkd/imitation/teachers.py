@@ -1,56 +1,191 @@
-"""Teachers of outputs: anything that upscales a uint8 image, whether or not its network is known."""
+"""Teachers of outputs: anything that upscales an 8-bit image, whether or not its network is known.
+
+Known networks (of the zoo, or recognised in a checkpoint, ncnn's `.param` included) run on the fastest runtime at
+hand; any other `.onnx` and `.param` file runs on onnxruntime or ncnn.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from srkd.errors import SrkdError
+from srkd.files.atomic import printable_path
+from srkd.files.digest import file_sha256
 from srkd.inference import backends
-from srkd.inference.backends.engine import Engine
+from srkd.inference.backends.engine import as_bytes, as_floats, in_one_line, require
 from srkd.inference.model import Model
-from srkd.networks.loading import LoadedNetwork
+from srkd.networks.loading import LoadedNetwork, build_or_load, load_network
+from srkd.safe_load import check_file
 from srkd.sr.teacher_cache import network_hash
 from srkd.training.precision import bf16_is_fast
+
+Upscale = Callable[[np.ndarray], np.ndarray]
+_SIDE = 32  # of the image on which the scale of an unknown network is measured
 
 
 @dataclass(frozen=True)
 class OutputTeacher:
-    """`teacher(pixels)`: uint8 RGB (N, H, W, 3) to (N, scale H, scale W, 3).
+    """`teacher(pixels)`: uint8 RGB (N, H, W, 3) to uint8 (N, scale H, scale W, 3).
 
-    `digest` identifies its weights; `runtime` is what computes its outputs.
+    Args:
+        digest: identifies its weights.
+        start: starts its runtime, which takes seconds, when an output is first needed.
     """
 
     name: str
     scale: int
     digest: str
-    engine: Engine
+    start: Callable[[], Upscale]
+
+    @cached_property
+    def _running(self) -> Upscale:
+        return self.start()
 
     @property
     def runtime(self) -> str:
-        return str(self.engine)
+        """The name of what computes its outputs, such as `openvino bf16`."""
+        return str(self._running)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
-        return self.engine(pixels)
+        """Raises SrkdError if the network fails, or its output has another size."""
+        output = self._running(pixels)
+        expected = (len(pixels), *(side * self.scale for side in pixels.shape[1:3]), 3)
+        if output.shape != expected:
+            raise SrkdError(f"{self.name}: its output is {output.shape}, expected {expected}")
+        return output
+
+
+def open_teacher(spec: Mapping[str, Any], device: torch.device | str = "cpu") -> OutputTeacher:
+    """A recipe's `network_g_teacher`: `{zoo: name}` or `{file: path}`, a checkpoint, `.onnx` or ncnn `.param`.
+
+    Raises:
+        SrkdError: another specification; as `srkd.networks.loading.load_network`; an ONNX or ncnn file that does not
+            upscale RGB images in [0, 1], or whose runtime is not installed.
+    """
+    if set(spec) == {"file"}:
+        path = Path(str(spec["file"]))
+        if path.suffix.lower() == ".onnx":
+            return _of_onnx(path)
+        if path.suffix.lower() == ".param":
+            return _of_ncnn(path, device)
+    elif set(spec) != {"zoo"}:
+        raise SrkdError(f"network_g_teacher: must be {{zoo: name}} or {{file: path}}, got {dict(spec)}")
+    return of_network(build_or_load(spec, None, "network_g_teacher"), device)
 
 
 def of_network(loaded: LoadedNetwork, device: torch.device | str = "cpu") -> OutputTeacher:
-    """A teacher from a torch network, on the fastest runtime whose rounding hardly matters for 8-bit outputs.
+    """A teacher from a torch network.
 
-    On a CPU that is OpenVINO if installed (and able to run the network), otherwise torch; bf16 where it is fast.
+    On a CPU it runs on OpenVINO if that is installed and can represent the network, otherwise on torch; in bf16 where
+    that is fast, since its rounding is below that of an 8-bit output.
     """
-    precision = "bf16" if bf16_is_fast(torch.device(device).type) else "fp32"
-    model = Model(
-        loaded.network, loaded.scale, loaded.name, loaded.multiple, dict(loaded.meta), minimum=loaded.minimum
-    )
-    engine = None
-    if torch.device(device).type == "cpu" and backends.installed("openvino"):
+
+    def start() -> Upscale:
+        kind = torch.device(device).type
+        precision = "bf16" if bf16_is_fast(kind) else "fp32"
+        loaded.network.to(device)
+        model = Model(loaded.network, loaded.scale, loaded.name, loaded.multiple, loaded.meta, minimum=loaded.minimum)
+        if kind == "cpu" and backends.installed("openvino"):
+            try:
+                return backends.open_engine(model, "openvino", precision)
+            except backends.CannotRunError:
+                pass
+        return backends.open_engine(model, "torch", precision)
+
+    return OutputTeacher(loaded.name, loaded.scale, network_hash(loaded.network), start)
+
+
+class _Runtime:
+    """A network on a runtime of its own: float32 (3, H, W) in [0, 1] to (3, s H, s W)."""
+
+    def __init__(self, name: str, run: Upscale) -> None:
+        self.name, self.run = name, run
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __call__(self, pixels: np.ndarray) -> np.ndarray:
+        with in_one_line(f"{self.name} cannot run this network at {pixels.shape[2]}x{pixels.shape[1]}"):
+            return as_bytes(np.stack([np.asarray(self.run(image), np.float32) for image in as_floats(pixels)]))
+
+
+def _of_onnx(path: Path) -> OutputTeacher:
+    check_file(path)
+    if _is_own_export(path):
+        engine = backends.open_file(path)
+        return OutputTeacher(path.stem, engine.scale, _digest(path), lambda: engine)
+    runtime = _Runtime("onnxruntime", _onnx_session(path))
+    return OutputTeacher(path.stem, _scale(runtime, path), _digest(path), lambda: runtime)
+
+
+def _is_own_export(path: Path) -> bool:
+    try:
+        backends.open_file(path)
+    except SrkdError:
+        return False
+    return True
+
+
+def _onnx_session(path: Path) -> Upscale:
+    runtime = require("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    with in_one_line(f"{printable_path(path)}: onnxruntime cannot read it"):
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    kinds = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+    if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type not in kinds or len(inputs[0].shape) != 4:
+        raise SrkdError(
+            f"{printable_path(path)}: a teacher has one input (N, 3, H, W) of floats and one output, this file has "
+            f"{[(i.type, i.shape) for i in inputs]} and {len(outputs)} outputs"
+        )
+    name, kind = inputs[0].name, kinds[inputs[0].type]
+    return lambda image: session.run(None, {name: image[None].astype(kind)})[0][0]
+
+
+def _of_ncnn(path: Path, device: torch.device | str) -> OutputTeacher:
+    from srkd.integrations import ncnn
+
+    try:
+        return of_network(load_network(path), device)  # faster than ncnn, which has no bf16 on most CPUs
+    except SrkdError as known:
+        weights = path.with_suffix(".bin")
         try:
-            engine = backends.open_engine(model, "openvino", precision)
-        except SrkdError:  # it lacks an operator of this network
-            engine = None
-    if engine is None:
-        engine = backends.open_engine(model, "torch", precision)
-    return OutputTeacher(loaded.name, loaded.scale, network_hash(loaded.network), engine)
+            check_file(weights)
+            runtime = _Runtime("ncnn", ncnn.NcnnNetwork(path, weights, torch.get_num_threads()))
+        except SrkdError as error:
+            raise SrkdError(f"{known}; nor does it run on ncnn: {error}") from error
+        return OutputTeacher(path.stem, _scale(runtime, path), f"{_digest(path)}{_digest(weights)}", lambda: runtime)
+
+
+def _digest(path: Path) -> str:
+    return file_sha256(path)[:16]
+
+
+def _scale(runtime: _Runtime, path: Path) -> int:
+    """The scale of an unknown network, measured on a smooth image.
+
+    Raises:
+        SrkdError: its output is not that image at an integer multiple of its size.
+    """
+    ramp = np.linspace(0.25, 0.75, _SIDE, dtype=np.float32)
+    image = np.broadcast_to(ramp, (3, _SIDE, _SIDE)) * np.array([1, 0.8, 0.6], np.float32)[:, None, None]
+    with in_one_line(f"{printable_path(path)}: {runtime} cannot run it on an image of {_SIDE}x{_SIDE}"):
+        output = np.asarray(runtime.run(np.ascontiguousarray(image)), np.float32)
+    scale = output.shape[-1] // _SIDE if output.ndim == 3 else 0
+    if scale < 1 or output.shape != (3, _SIDE * scale, _SIDE * scale):
+        raise SrkdError(f"{printable_path(path)}: upscales an RGB image of {image.shape} to {output.shape}")
+    error = float(np.abs(output.mean((1, 2)) - image.mean((1, 2))).max())
+    if not error < 0.1:
+        raise SrkdError(
+            f"{printable_path(path)}: does not return the colours of its input (off by {error:.2f}); a teacher takes "
+            "and returns RGB in [0, 1]"
+        )
+    return scale

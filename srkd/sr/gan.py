@@ -145,13 +145,14 @@ class Task(task.Task):
                 discriminator = MultiBatchDiscriminator(
                     pair.discriminator, mutual.taps("discriminator") if mutual else []
                 )
-                gan_discriminators.check_forward(pair.discriminator, self.batch(0)["hr"], "network_d")
+                gan_discriminators.check_forward(pair.discriminator, self.real_images(self.batch(0)), "network_d")
                 parameters = discriminator.parameters()
                 pair.discriminate, optimiser = fabric.setup(discriminator, make_optimiser(parameters, train.optim_d))
                 self.optimisers[f"d{pair.suffix}"] = optimiser
         if self.discriminator_teacher is not None:
             self._to_device(self.discriminator_teacher)
-            gan_discriminators.check_forward(self.discriminator_teacher, self.batch(0)["hr"], "network_d_teacher")
+            real = self.real_images(self.batch(0))
+            gan_discriminators.check_forward(self.discriminator_teacher, real, "network_d_teacher")
         self._check_features()
 
     def _to_device(self, network: nn.Module) -> None:
@@ -165,7 +166,13 @@ class Task(task.Task):
         if mutual and mutual.taps("generator"):
             check_features([pair.generator for pair in self.pairs], mutual.at, batch["lr"])
         if mutual and mutual.taps("discriminator") and self.discriminator_loss is not None:
-            check_features([p.discriminator for p in self.pairs if p.discriminator], mutual.at, batch["hr"])
+            real = self.real_images(batch)
+            check_features([p.discriminator for p in self.pairs if p.discriminator], mutual.at, real)
+
+    def real_images(self, batch: Mapping[str, Any]) -> Tensor:
+        """The images that the discriminators tell from the generators'."""
+        real: Tensor = batch["hr"]
+        return real
 
     def steps(self, batch: dict[str, Any], step: int) -> Iterator[tuple[Tensor, Optimizer]]:
         train = self.recipe.train
@@ -177,9 +184,9 @@ class Task(task.Task):
             with torch.no_grad(), self.autocast(step, self.device):
                 fakes = [pair.generator(batch["lr"]).float() for pair in self.pairs]
         if self.discriminator_loss is not None:
-            yield from self._discriminator_steps(batch["hr"], fakes, step)
+            yield from self._discriminator_steps(self.real_images(batch), fakes, step)
         if (step + 1) % self.recipe.logger.print_freq == 0:
-            self._log_health(batch["hr"], fakes, step)
+            self._log_health(self.real_images(batch), fakes, step)
 
     @property
     def first_full_step(self) -> int:
@@ -204,7 +211,7 @@ class Task(task.Task):
             if self._monitored(step):
                 self._log(pair, pair.objective.monitor(values, parameters))
             if pair.discriminator is not None:
-                adversarial = self._adversarial_term(pair.discriminator, output, batch["hr"], step)
+                adversarial = self._adversarial_term(pair.discriminator, output, self.real_images(batch), step)
                 self._log(pair, {"l_g_gan": adversarial})
                 if self._monitored(step):
                     weighted = adversarial * self.adversarial_weight

@@ -54,6 +54,8 @@ class Task(nn.Module, ABC):
         self.notices: list[str] = []
         # True: `setup` only checks, and skips whatever takes long, such as building a teacher's cache.
         self.dry_run = False
+        # On `time.monotonic()`'s clock; `setup` saves and raises OutOfTimeError where it takes long. None: no limit.
+        self.deadline: float | None = None
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> type[Task]:

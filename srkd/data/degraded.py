@@ -1,4 +1,4 @@
-"""Degraded patches of images: patch number n of a seed is always the same, so that a teacher's outputs can be stored."""
+"""Degraded patches of images: patch n of a seed is always the same, so that a teacher's outputs can be stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from srkd.errors import SrkdError
 # More LR pixels than a patch are degraded and the patch is cut from them: neither its borders nor the position of its
 # JPEG blocks are then always the same.
 _MARGIN = 16
-_PLACE, _DEGRADE = 2, 3  # streams of the random generator; `srkd.data.patches` has 0 and 1
+_PLACE, _DEGRADE = 2, 3  # streams of the random generator; `srkd.data.patches` uses 0 and 1
 
 
 class HRImages(Protocol):
@@ -31,10 +31,10 @@ class Plan:
 
     lr_size: int
     scale: int
-    levels: Levels = Levels()
+    levels: Levels
     sampling: str = "picture"
     hflip: bool = True
-    rot: bool = True
+    rot: bool = False
     seed: int = 0
 
     def describe(self) -> dict[str, Any]:
@@ -81,16 +81,18 @@ class DegradedPatches:
         areas = [np.prod(np.array(images.hr(i).shape[:2]) - self._windows[i] + 1) for i in numbers]
         return np.array(areas) / np.sum(areas)
 
-    def draw(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """LR (n, n, 3) and HR (scale n, scale n, 3) of patch `number`, uint8."""
+    def draw(self, number: int) -> np.ndarray:
+        """Patch `number`, degraded: uint8 (n, n, 3)."""
         place, plan = self._place(number), self.plan
         degraded = plan.levels.apply(self._window(place), plan.scale, generator(plan.seed, _DEGRADE, number))
         lr = degraded[place.top : place.top + plan.lr_size, place.left : place.left + plan.lr_size]
-        return np.ascontiguousarray(lr), self._hr(place)
+        return np.ascontiguousarray(lr)
 
     def hr(self, number: int) -> np.ndarray:
-        """The HR side of patch `number`, without the cost of degrading it."""
-        return self._hr(self._place(number))
+        """The ground truth of patch `number`: uint8 (scale n, scale n, 3)."""
+        place, scale = self._place(number), self.plan.scale
+        size, top, left = self.plan.lr_size * scale, place.top * scale, place.left * scale
+        return np.ascontiguousarray(self._window(place)[top : top + size, left : left + size])
 
     def _place(self, number: int) -> _Place:
         rng = generator(self.plan.seed, _PLACE, number)
@@ -107,8 +109,3 @@ class DegradedPatches:
         # Turned before it is degraded: JPEG and resizing are not symmetric.
         image = self.images.hr(place.image)
         return turned(image[place.y : place.y + place.side, place.x : place.x + place.side], place.turn)
-
-    def _hr(self, place: _Place) -> np.ndarray:
-        scale, size = self.plan.scale, self.plan.lr_size * self.plan.scale
-        top, left = place.top * scale, place.left * scale
-        return np.ascontiguousarray(self._window(place)[top : top + size, left : left + size])
