@@ -11,13 +11,14 @@ from srkd.files.digest import file_sha256
 from srkd.metrics.evaluation import evaluate
 from srkd.networks import zoo
 from srkd.networks.loading import load_network
-from srkd.sr.recipe import SRRecipe
+from srkd.training import task as tasks
 from srkd.training.recipe import read, validate
 
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_recipe_and_facts(name: str) -> None:
-    recipe, ignored = validate(SRRecipe, read(zoo.folder(name) / "recipe.yml"))
+    data = read(zoo.folder(name) / "recipe.yml")
+    recipe, ignored = validate(tasks.find(data.get("task", "sr")).recipe_type, data)
     assert recipe.name == name and not ignored
     about = read(zoo.folder(name) / "about.yml")
     assert set(about) == {"default", "licence", "notes"}

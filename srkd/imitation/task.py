@@ -63,7 +63,8 @@ class Task(gan.Task):
         self.bank.check()
         self.source, self.teacher = self._source(), CachedTeacher()
         self.epoch_steps = max(1, recipe.bank.patches // self.patches.batch)
-        self.validator = validation.Validator(self._validated(), fabric.is_global_zero)
+        self.validator_recipe = self._validated()
+        self.validator = validation.Validator(self.validator_recipe, fabric.is_global_zero)
 
     @cached_property
     def output_teacher(self) -> OutputTeacher:

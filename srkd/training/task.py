@@ -229,7 +229,7 @@ def find(name: str) -> type[Task]:
             continue
         if isinstance(found, type) and issubclass(found, Task):
             return found
-    raise unknown("task", name, ["sr", *adapters()])
+    raise unknown("task", name, ["sr", "sr.gan", "imitation", *adapters()])
 
 
 def adapters() -> list[str]:

@@ -12,16 +12,19 @@ from scipy.special import j0
 from srkd.data.degradations import (
     KERNELS,
     Degradation,
+    Levels,
     Order,
     blur,
     blur_kernel,
     degrade,
+    degrade_once,
     gaussian_kernel,
     jpeg,
     sharpened,
     sinc_kernel,
 )
 from srkd.errors import SrkdError
+from srkd.images.resize import imresize
 
 NOTHING = Order(blur_prob=0, resize_prob=(0, 0, 1), noise_range=(0, 0), gaussian_noise_prob=1, jpeg_range=(100, 100))
 
@@ -168,3 +171,43 @@ def test_sharpening_changes_edges_and_not_flat_areas() -> None:
 def test_wrong_options_are_named(options: dict[str, object], message: str) -> None:
     with pytest.raises(SrkdError, match=message):
         Order(**options)  # type: ignore[arg-type]
+
+
+def test_a_clean_image_is_downscaled_by_matlabs_bicubic() -> None:
+    found = Levels(clean_prob=1.0).apply(image(), 4, np.random.default_rng(0))
+    np.testing.assert_array_equal(found, imresize(image(), 1 / 4))
+
+
+def test_levels_are_drawn_with_their_probabilities() -> None:
+    levels, kinds = Levels(clean_prob=0.2, slight_prob=0.5), []
+    for seed in range(200):
+        found = levels.apply(image(), 4, np.random.default_rng(seed))
+        # The first number drawn decides, and the level continues with the same generator.
+        random = np.random.default_rng(seed)
+        kind = random.random()
+        if kind < 0.2:
+            expected = imresize(image(), 1 / 4)
+        else:
+            expected = (degrade_once if kind < 0.7 else degrade)(image(), 4, random)
+        np.testing.assert_array_equal(found, expected)
+        kinds.append(0 if kind < 0.2 else 1 if kind < 0.7 else 2)
+    assert 20 < kinds.count(0) < 60 and 70 < kinds.count(1) < 130
+
+
+def test_a_slight_degradation_is_close_to_the_clean_image_and_a_strong_one_is_not() -> None:
+    def mean_error(levels: Levels) -> float:
+        clean = imresize(image(64, 80), 1 / 4).astype(float)
+        found = [levels.apply(image(64, 80), 4, np.random.default_rng(seed)) for seed in range(40)]
+        return float(np.mean([np.abs(each - clean).mean() for each in found]))
+
+    slight, strong = mean_error(Levels(slight_prob=1.0)), mean_error(Levels())
+    assert 0.5 < slight < 6 and strong > 1.5 * slight
+
+
+def test_levels_need_probabilities() -> None:
+    with pytest.raises(SrkdError, match=r"clean_prob and slight_prob: their sum is 1.5"):
+        Levels(clean_prob=0.7, slight_prob=0.8)
+    with pytest.raises(SrkdError, match=r"slight_prob: needs a probability from 0 to 1, got -0.1"):
+        Levels(slight_prob=-0.1)
+    with pytest.raises(SrkdError, match="final_sinc_prob"):
+        Degradation(final_sinc_prob=2)
