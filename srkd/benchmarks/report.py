@@ -10,7 +10,7 @@ from typing import Any
 from srkd.commands.zoo import machine
 from srkd.files.atomic import write_json, write_text
 from srkd.report import html, tables
-from srkd.report.html import Section
+from srkd.report.html import PageSection
 
 
 def write(
@@ -21,7 +21,7 @@ def write(
     *,
     result: Any = None,
     remarks: Sequence[str] = (),
-    plots: Sequence[Section] = (),
+    plots: Sequence[PageSection] = (),
 ) -> None:
     """Write the three files.
 
@@ -35,6 +35,6 @@ def write(
     plain = tables.as_json(rows, columns) if result is None else json.dumps(result)
     write_json(folder / f"{name}.json", json.loads(plain, parse_constant=lambda word: str(float(word))))
     write_text(folder / f"{name}.md", "\n\n".join([tables.markdown(rows, columns), *remarks]) + "\n")
-    measured: Section = {"heading": "Measured", "table": {"rows": rows, "columns": columns}, "paragraphs": remarks}
+    measured: PageSection = {"heading": "Measured", "table": {"rows": rows, "columns": columns}, "paragraphs": remarks}
     page = html.page(f"Benchmark: {name}", [measured, *plots], f"Measured on {machine()}.", f"benchmark {name}")
     write_text(folder / "report.html", page)

@@ -94,7 +94,7 @@ def cut(data: str, output: Path, count: int, size: tuple[int, int]) -> list[Path
     """
     width, height = size
     files: list[Path] = []
-    for source in images_of(data):
+    for source in images_of(data, recursive=True):
         pixels = read_rgb(source)
         top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
         if min(top, left) < 0:

@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from srkd.cli.main import stopped
     from srkd.report import tables
-    from srkd.studies import comparison, plan
-    from srkd.studies.compare import Comparison
+    from srkd.studies import plan, results
+    from srkd.studies.runs import Comparison
     from srkd.studies.statistics import MIN_SEEDS, too_few
     from srkd.training.run import say
     from srkd.values import seconds, shard
@@ -45,8 +45,8 @@ def run(args: argparse.Namespace) -> int:
         say(f"{args.study}: {len(study.runs())} runs checked, nothing was trained or written")
         return 0
     done = study.train(part, budget)
-    found = comparison.write(study)
-    print(tables.results_json(found) if args.json else comparison.text(study.folder, found))
+    found = results.write(study)
+    print(tables.results_json(found) if args.json else results.text(study.folder, found))
     if not done:
         return stopped(study.signal)
     return 2 if found["failed"] else 0

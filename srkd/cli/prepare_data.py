@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from srkd.data.manifests import Prepared, Progress
+    from srkd.data.manifests import PreparedPart, Progress
     from srkd.data.near_duplicates import Duplicate, Index
 
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _near_duplicates(item: Prepared, index: Index, pairs: Path | None, say: Progress) -> list[Duplicate]:
+def _near_duplicates(item: PreparedPart, index: Index, pairs: Path | None, say: Progress) -> list[Duplicate]:
     """The near-duplicates of evaluation images among training images; prints a summary of the comparison."""
     from srkd.data.near_duplicates import check, write_pair
     from srkd.files.atomic import printable_path

@@ -195,7 +195,7 @@ def _page(
         series.append({"label": name, "x": [r["step"] for r in records], "y": [r["l_L1Loss"] for r in records]})
     shown, box = comparison
     multiply_adds = "Multiply-adds are for an output of 1280x720; milliseconds are this machine's CPU, fp32, batch 1."
-    sections: list[html.Section] = [
+    sections: list[html.PageSection] = [
         {"heading": "Result", "paragraphs": [multiply_adds], "table": {"rows": rows, "columns": COLUMNS}},
         {
             "heading": "Training",

@@ -11,13 +11,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from srkd.data import manifests, near_duplicates
-from srkd.data.manifests import files_of
-from srkd.data.store import Source
+from srkd.data import near_duplicates, roles
+from srkd.data.manifests import images_of
+from srkd.data.store import SourceFile
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 from srkd.files.owned import reset_folder
-from srkd.images.read import ImageData, image_size, list_images, read_rgb, write_image
+from srkd.images.read import ImageData, image_size, read_rgb, write_image
 
 LARGEST = 2040  # DIV2K's longer side; camera photographs above it have more pixels than the lens resolves
 _FEWEST, _HELD_OUT_FEWEST, _HELD_OUT_MOST = 4, 2, 8
@@ -49,11 +49,10 @@ def find(data: Sequence[str], patch: int) -> tuple[list[Photo], dict[str, int]]:
     files = [path for name in data for path in _files(name)]
     photos = [Photo(path, _shrunk(*image_size(path))) for path in files]
     large = [photo for photo in photos if min(photo.size) >= patch]
-    sources = [Source.of(photo.path) for photo in large]
+    sources = [SourceFile.of(photo.path) for photo in large]
     near_duplicates.refuse_known(sources)
     parts = [
-        manifests.belongs_to(source.sha256, photo.path, photo.size)
-        for source, photo in zip(sources, large, strict=True)
+        roles.belongs_to(source.sha256, photo.path, photo.size) for source, photo in zip(sources, large, strict=True)
     ]
     usable = [(photo, part) for photo, part in zip(large, parts, strict=True) if part[1] != "validation"]
     left_out = {
@@ -64,12 +63,12 @@ def find(data: Sequence[str], patch: int) -> tuple[list[Photo], dict[str, int]]:
         others = "".join(f"; {count} more are {why}" for why, count in left_out.items() if count)
         raise SrkdError(f"{', '.join(data)}: {len(usable)} photographs, at least {_FEWEST} are needed{others}")
     for photo, part in usable:
-        manifests.refuse(photo.path, *part)
+        roles.refuse(photo.path, *part)
     return [photo for photo, _ in usable], left_out
 
 
 def _files(name: str) -> list[Path]:
-    return list_images(name, recursive=True) if Path(name).is_dir() else files_of(name)
+    return images_of(name, recursive=True)
 
 
 def _shrunk(height: int, width: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from typing import Any
 from srkd.compression import plan
 from srkd.inference.export import COLUMNS as FILE_COLUMNS
 from srkd.report import html, plots, sections, tables
-from srkd.report.html import Section
+from srkd.report.html import PageSection
 from srkd.sr.report import Details
 from srkd.training.log import read_metrics
 
@@ -34,7 +34,7 @@ def summary(results: Results) -> str:
 def report(results: Results, details: Details, runs: Path) -> str:
     """The report as HTML. `runs` is the folder of the training runs, for their curves."""
     recipe = (runs / "student" / "recipe.yml").read_text(encoding="utf-8")
-    shown: list[Section] = [
+    shown: list[PageSection] = [
         {
             "heading": "Result",
             "paragraphs": [summary(results)],
@@ -64,7 +64,7 @@ def _teacher(results: Results) -> str:
     return str(next(row["model"] for row in results["rows"] if row["model"].startswith("teacher")))
 
 
-def _pareto(results: Results) -> list[Section]:
+def _pareto(results: Results) -> list[PageSection]:
     """Every candidate after its last (longest) run, the final student and the teacher."""
     last = {row["candidate"]: {**row, "model": row["candidate"]} for row in results["candidates"]}
     ends = [row for row in results["rows"] if row["model"].startswith(("student", "teacher"))]
@@ -72,8 +72,8 @@ def _pareto(results: Results) -> list[Section]:
     return sections.pareto([*last.values(), *ends], ["model"], "ms", "PSNR (dB)", caption)
 
 
-def _tables(results: Results) -> list[Section]:
-    shown: list[Section] = []
+def _tables(results: Results) -> list[PageSection]:
+    shown: list[PageSection] = []
     for heading, rows, columns in (
         ("Files", results["files"], FILE_COLUMNS),
         ("Candidates that were trained", results["candidates"], _TRIED),
@@ -85,7 +85,7 @@ def _tables(results: Results) -> list[Section]:
     return shown
 
 
-def _curves(runs: Path) -> list[Section]:
+def _curves(runs: Path) -> list[PageSection]:
     series = []
     for name in ("control", "student"):
         records = [r for r in read_metrics(runs / name / "metrics.jsonl") if "l_L1Loss" in r]
@@ -95,7 +95,7 @@ def _curves(runs: Path) -> list[Section]:
     return [{"heading": "Training", "plot": {**plot, "caption": "Same seed, batches and steps."}}] if series else []
 
 
-def _images(results: Results) -> Section:
+def _images(results: Results) -> PageSection:
     rows = [
         {
             "picture": image["name"],

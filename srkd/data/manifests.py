@@ -40,7 +40,7 @@ class _Strict(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
-class Source(_Strict):
+class Archive(_Strict):
     """A downloadable archive. Without a `sha256`, that of the first download with the expected images is recorded."""
 
     url: str
@@ -68,7 +68,7 @@ class Manifest(_Strict):
     homepage: str
     licence: str
     citation: str
-    sources: list[Source] = []
+    sources: list[Archive] = []
     package: str | None = pydantic.Field(None, description="an installed package that contains the images")
     manual: str | None = pydantic.Field(None, description="manual download instructions, where required")
     parts: dict[str, Part]
@@ -230,7 +230,7 @@ def _unpacked(known: Manifest, say: Progress) -> Path:
     return folder / "unpacked"
 
 
-def _fetch_and_unpack(known: Manifest, source: Source, target: Path, folder: Path, say: Progress) -> None:
+def _fetch_and_unpack(known: Manifest, source: Archive, target: Path, folder: Path, say: Progress) -> None:
     """Download and unpack a source's archive to `target`.
 
     If it contains the expected images, its checksum is recorded and required of later downloads. An archive that the
@@ -292,7 +292,7 @@ def _recorded(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def _fetched(source: Source, path: Path, recorded: dict[str, Any] | None, say: Progress) -> dict[str, Any]:
+def _fetched(source: Archive, path: Path, recorded: dict[str, Any] | None, say: Progress) -> dict[str, Any]:
     """Download a source's archive to `path` unless it is there; returns the record for downloads.json.
 
     Raises:
@@ -315,7 +315,7 @@ def _fetched(source: Source, path: Path, recorded: dict[str, Any] | None, say: P
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedPart:
     """A store and the role of its images (None for a folder without a manifest)."""
 
     name: str
@@ -323,19 +323,7 @@ class Prepared:
     store: ImageStore
 
 
-def images_of(what: str, say: Progress = lambda *_: None) -> list[Path]:
-    """The image files of a data set ("BSDS500", "BSDS500/train") or a folder, including subfolders.
-
-    Raises:
-        SrkdError: neither a data set nor a folder; as `locate`.
-    """
-    if what.partition("/")[0] not in names():
-        return list_images(_folder(what), recursive=True)
-    known, parts = find(what)
-    return [path for part in parts for path in locate(known.name, part, say=say)]
-
-
-def files_of(root: str, recursive: bool = False) -> list[Path]:
+def images_of(root: str, recursive: bool = False) -> list[Path]:
     """The image files of a folder, or of a data set by its manifest's name (`Set5`, `BSDS500/train`).
 
     Raises:
@@ -343,22 +331,15 @@ def files_of(root: str, recursive: bool = False) -> list[Path]:
     """
     if root.endswith(".lmdb") or (Path(root) / "data.mdb").is_file():
         raise SrkdError(
-            f"{printable_path(root)}: srkd reads image files and not LMDB: give the folder of images that the LMDB was "
+            f"{printable_path(root)}: srkd reads image files, not LMDB: give the folder of images that the LMDB was "
             "made from (decoded images are kept in srkd's own cache, which is as fast)"
         )
     if Path(root).is_dir():
         return list_images(root, recursive)
-    if root.partition("/")[0] in names():
-        return images_of(root)
-    raise SrkdError(f"{root}: no such folder, and no data set of that name{nearest(root, names())}")
-
-
-def _folder(what: str) -> Path:
-    if not Path(what).is_dir():
-        raise SrkdError(
-            f"{printable_path(what)}: no such folder, and {unknown('data set', what.partition('/')[0], names())}"
-        )
-    return Path(what)
+    if root.partition("/")[0] not in names():
+        raise SrkdError(f"{printable_path(root)}: no such folder, and no data set of that name{nearest(root, names())}")
+    known, parts = find(root)
+    return [path for part in parts for path in locate(known.name, part)]
 
 
 def prepare(
@@ -368,7 +349,7 @@ def prepare(
     mirror: Path | None = None,
     say: Progress = lambda *_: None,
     exclude: Collection[str] = (),
-) -> list[Prepared]:
+) -> list[PreparedPart]:
     """Decode a data set ("BSDS500", "BSDS500/train") or a folder of images into one store per part.
 
     Args:
@@ -385,17 +366,17 @@ def prepare(
         known, parts = find(what)
         located = [(f"{known.name}/{p}", known.parts[p].role, locate(known.name, p, mirror, say)) for p in parts]
     else:
-        located = [(printable_path(what), None, list_images(_folder(what)))]  # type: ignore[list-item]
+        located = [(printable_path(what), None, images_of(what))]  # type: ignore[list-item]
     result = []
     for name, role, found in located:
         files = [path for path in found if path.stem not in exclude]
         pairs = pair_files(files, list_images(lr), scale) if lr is not None and scale is not None else None
         store = open_or_build(files, scale, pairs, progress=lambda done, whole, n=name: say(n, done, whole))  # type: ignore[misc]
-        result.append(Prepared(name, role, store))
+        result.append(PreparedPart(name, role, store))
     return result
 
 
-def report(item: Prepared) -> str:
+def report(item: PreparedPart) -> str:
     """A one-line summary of a store."""
     use = "" if item.role is None else f" for {'training' if item.role == 'train' else item.role}"
     low = "" if item.store.scale is None else f", x{item.store.scale} ({item.store.lr_protocol})"
@@ -413,52 +394,3 @@ def describe(name: str) -> str:
         for key, part in known.parts.items()
     ]
     return "\n".join([f"{name}: {known.description}", *parts, f"  licence: {known.licence}", f"  from: {origin}"])
-
-
-def refuse_unless_training(store: ImageStore) -> None:
-    """Ensure that no image of a test or validation part is used for training.
-
-    Raises:
-        SrkdError: as `refuse`.
-    """
-    for number in range(len(store)):
-        source = store.source(number)
-        refuse(source.path, *belongs_to(source.sha256, Path(source.path), store.hr(number).shape))
-
-
-def refuse(path: Path | str, set_name: str, role: str) -> None:
-    """Raise SrkdError, naming the image and its set, if its role (as from `belongs_to`) is not "train"."""
-    if role != "train":
-        title, _, part = set_name.partition("/")
-        why = manifest(title).parts[part].note if role == "refused" else f"it is a {role} image"
-        raise SrkdError(f"{printable_path(path)} is an image of {set_name} and must not be trained on: {why}")
-
-
-def belongs_to(sha256: str, path: Path, shape: Sequence[int]) -> tuple[str, str]:
-    """A file's ("set/part", role); ("", "train") if it is in no manifest.
-
-    Images are identified by the SHA-256 of their files; those of BSDS500's val part, from which B100 was made, also by
-    name and size.
-    """
-    set_name, role = _roles().get(sha256, ("", "train"))
-    if role == "train" and _is_of_bsds500_val(path, shape):
-        return "BSDS500/val", "refused"
-    return set_name, role
-
-
-@cache
-def _roles() -> dict[str, tuple[str, str]]:
-    """{SHA-256: (set/part, role)} of every image whose checksum is known."""
-    found: dict[str, tuple[str, str]] = {}
-    for name in names():
-        parts = manifest(name).parts
-        for key, checksum in checksums(name).items():
-            part = key.partition("/")[0]
-            found[checksum] = (f"{name}/{part}", parts[part].role)
-    return found
-
-
-def _is_of_bsds500_val(path: Path, shape: Sequence[int]) -> bool:
-    sides = sorted(shape[:2])
-    near = 316 <= sides[0] <= 321 and 476 <= sides[1] <= 481  # 321 x 481, perhaps cropped to a multiple of the scale
-    return near and path.stem in manifest("BSDS500").parts["val"].only

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srkd.data import manifests
-from srkd.data.store import ImageStore, Source
+from srkd.data.store import ImageStore, SourceFile
 from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path, printable_path, write_json
 from srkd.files.cache import cache_place, trusted
@@ -327,7 +327,7 @@ def _of(verdict: dict[str, Any], image: str) -> Duplicate:
     return Duplicate(**{**verdict["duplicate"], "image": image})
 
 
-def refuse_known(sources: Iterable[Source]) -> None:
+def refuse_known(sources: Iterable[SourceFile]) -> None:
     """Reject training images that an earlier check found to be near-duplicates; compares nothing itself.
 
     Raises:

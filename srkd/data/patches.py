@@ -28,7 +28,7 @@ class ImagePairs(Protocol):
     def name(self, number: int) -> str: ...
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """A source of training batches."""
 
     def draw(self, number: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
@@ -195,7 +195,7 @@ OUTPUT_STEPS = 20000.0
 
 
 def to_batch(arrays: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
-    """Arrays of a `Source` as network inputs: float32 (N, C, H, W) on `device`, channels last, in [0, 1].
+    """Arrays of a `BatchSource` as network inputs: float32 (N, C, H, W) on `device`, channels last, in [0, 1].
 
     uint8 is divided by 255 and int16, a cached output, by `OUTPUT_STEPS`; float16 features become float32; index arrays
     stay integers.

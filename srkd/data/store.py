@@ -44,7 +44,7 @@ GIVEN = "read from files"
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A file that an image was decoded from, in its state at that time."""
 
     path: str
@@ -53,7 +53,7 @@ class Source:
     sha256: str
 
     @classmethod
-    def of(cls, path: Path) -> Source:
+    def of(cls, path: Path) -> SourceFile:
         """The file in its current state. Raises SrkdError if it cannot be read."""
         try:
             found = path.stat()
@@ -84,11 +84,11 @@ class Entry:
     width: int
     offset: int
     lr_offset: int
-    sources: tuple[Source, ...]
+    sources: tuple[SourceFile, ...]
 
     @classmethod
     def parse(cls, raw: dict[str, Any]) -> Entry:
-        return cls(**{**raw, "sources": tuple(Source(**s) for s in raw["sources"])})
+        return cls(**{**raw, "sources": tuple(SourceFile(**s) for s in raw["sources"])})
 
 
 class ImageStore:
@@ -166,11 +166,11 @@ class ImageStore:
         """Size of the pixels in bytes."""
         return self._pixels.size
 
-    def source(self, i: int) -> Source:
+    def source(self, i: int) -> SourceFile:
         """The file that HR image i was decoded from."""
         return self._entries[i].sources[0]
 
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[SourceFile]:
         """All files that the store was built from."""
         return [source for entry in self._entries for source in entry.sources]
 
@@ -293,7 +293,7 @@ class _Decoded:
     hr: Pixels
     lr: Pixels
     grey: bool
-    sources: tuple[Source, ...]
+    sources: tuple[SourceFile, ...]
 
 
 def _decoded(
@@ -323,7 +323,7 @@ def _decoded(
 
 def _decode(path: Path, lr_path: Path | None, scale: int | None) -> _Decoded:
     # Before the pixels are read, so that a change in the meantime is detected.
-    sources = tuple(Source.of(p) for p in ([path] if lr_path is None else [path, lr_path]))
+    sources = tuple(SourceFile.of(p) for p in ([path] if lr_path is None else [path, lr_path]))
     image = read_image(path)
     hr = modcrop(to_depth(to_rgb(image, path), deep=False), scale or 1)
     if 0 in hr.shape:

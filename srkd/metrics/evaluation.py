@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from srkd.data import manifests
-from srkd.data.manifests import files_of
+from srkd.data.manifests import images_of
 from srkd.data.store import ImageStore, open_or_build, pair_files
 from srkd.errors import SrkdError
 from srkd.images.resize import imresize
@@ -66,7 +66,7 @@ def open_set(folder: str, scale: int) -> tuple[str, ImageStore]:
     hr_folder, _, lr_folder = folder.partition(":")
     root = Path(hr_folder)
     images = _hr_files(folder)
-    lr = pair_files(images, files_of(lr_folder), scale) if lr_folder else None
+    lr = pair_files(images, images_of(lr_folder), scale) if lr_folder else None
     name = root.parent.name if root.name.upper() in ("HR", "GT") else root.name
     return name or str(root), open_or_build(images, scale, lr)
 
@@ -74,7 +74,7 @@ def open_set(folder: str, scale: int) -> tuple[str, ImageStore]:
 def _hr_files(folder: str) -> list[Path]:
     root = folder.partition(":")[0]
     inside = Path(root) / "HR"
-    return files_of(str(inside) if ":" not in folder and inside.is_dir() else root)
+    return images_of(str(inside) if ":" not in folder and inside.is_dir() else root)
 
 
 def evaluate(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
-from srkd.report.text import printable
+from srkd.report.tables import printable
 
 Pixels = NDArray[np.uint8]
 _INK, _SOFT, _PAPER = (27, 31, 36), (92, 99, 110), (255, 255, 255)

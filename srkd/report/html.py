@@ -19,13 +19,13 @@ import jinja2
 
 from srkd.errors import SrkdError, unknown
 from srkd.report import plots, tables
-from srkd.report.text import printable
+from srkd.report.tables import printable
 from srkd.version import __version__
 
 _LONG = 16  # number of rows above which a table scrolls separately
 
 
-class Section(TypedDict, total=False):
+class PageSection(TypedDict, total=False):
     """The parts of a section.
 
     * `heading`: its title, also in the table of contents.
@@ -47,7 +47,7 @@ class Section(TypedDict, total=False):
     recipe: str
 
 
-def page(title: str, sections: Sequence[Section], lead: str = "", footer: str = "") -> str:
+def page(title: str, sections: Sequence[PageSection], lead: str = "", footer: str = "") -> str:
     """The report as one HTML document.
 
     Args:
@@ -86,7 +86,7 @@ def _file(name: str) -> str:
     return (Path(__file__).parent / name).read_text(encoding="utf-8")
 
 
-def _parts(section: Section) -> list[tuple[str, Any]]:
+def _parts(section: PageSection) -> list[tuple[str, Any]]:
     for part in section:
         if part not in _PREPARED:
             raise unknown("part of a section", part, _PREPARED)

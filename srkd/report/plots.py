@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from srkd.errors import SrkdError, unknown
-from srkd.report.text import printable
+from srkd.report.tables import printable
 
 # Based on Okabe & Ito's palette, safe for colour-blind readers; the page has a lighter set for dark backgrounds.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#56b4e9", "#5b4fc4", "#444444")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from srkd.report import plots
-from srkd.report.html import Section
+from srkd.report.html import PageSection
 from srkd.report.tables import sort_value
 
 Records = Sequence[Mapping[str, Any]]
@@ -18,13 +18,13 @@ _LOGGED = {
 }
 
 
-def training(records: Records) -> list[Section]:
+def training(records: Records) -> list[PageSection]:
     """Curves of a run: its losses, its validation scores, and its gradients where they were monitored.
 
     Args:
         records: the lines of its metrics.jsonl.
     """
-    sections: list[Section] = []
+    sections: list[PageSection] = []
     for prefix, (heading, y, log) in _LOGGED.items():
         series = _series(records, prefix)
         # A loss may be negative, such as a log-likelihood, which a logarithmic axis cannot show.
@@ -54,13 +54,13 @@ def _series(records: Records, prefix: str) -> list[dict[str, Any]]:
     return list(series.values())
 
 
-def items(scores: Mapping[str, Mapping[str, Any]]) -> list[Section]:
+def items(scores: Mapping[str, Mapping[str, Any]]) -> list[PageSection]:
     """A table of the scores of all items for each set.
 
     Args:
         scores: {set: {"protocol", "metrics": {metric: {item: score}}}}.
     """
-    sections: list[Section] = []
+    sections: list[PageSection] = []
     for name, found in scores.items():
         metrics = found["metrics"]
         each = dict.fromkeys(item for values in metrics.values() for item in values)
@@ -81,7 +81,9 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def pareto(rows: Sequence[Mapping[str, Any]], label: Sequence[str], x: str, y: str, caption: str = "") -> list[Section]:
+def pareto(
+    rows: Sequence[Mapping[str, Any]], label: Sequence[str], x: str, y: str, caption: str = ""
+) -> list[PageSection]:
     """A plot of quality against cost as a section; [] if fewer than two rows have both.
 
     Args:

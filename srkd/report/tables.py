@@ -8,14 +8,21 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from srkd.errors import SrkdError, unknown
-from srkd.report.text import printable
 
 Row = Mapping[str, Any]
+
+
+def printable(value: Any) -> str:
+    """`str(value)` with control characters and bidirectional marks replaced by U+FFFD, and bytes that are not UTF-8
+    (\\udcXX) written as \\xXX."""
+    text = re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", "\ufffd", str(value))
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from srkd.data.patches import BankSource, Patches, PatchSource, Source, Subset, to_batch
+from srkd.data.patches import BankSource, BatchSource, Patches, PatchSource, Subset, to_batch
 from srkd.distill.taps import resolve
 from srkd.distill.teachers import LiveTeacher
 from srkd.files.cache import cache_place, own_place
@@ -30,7 +30,7 @@ def cached_source(
     patches: Patches,
     spec: Cache,
     fabric: Fabric,
-) -> Source:
+) -> BatchSource:
     """Batches with the teacher's predictions, from `outputs` or a `bank`; the first process builds a missing cache.
 
     Raises:
@@ -62,7 +62,7 @@ def _cache_folder(spec: Cache, name: str) -> Path:
 
 def _outputs(
     teacher: LoadedNetwork | None, taps: Sequence[str], images: Subset, fingerprint: str, patches: Patches, spec: Cache
-) -> Callable[[], Source]:
+) -> Callable[[], BatchSource]:
     assert teacher is not None
     name = teacher_cache.key(
         network=teacher_cache.network_hash(teacher.network),
@@ -75,7 +75,7 @@ def _outputs(
         size = sum(images.hr(i).size for i in range(len(images))) * 2
         say(teacher_cache.check_size(size, spec.max_bytes, folder, f"{teacher.name}'s outputs"))
 
-    def build() -> Source:
+    def build() -> BatchSource:
         title, quiet = f"outputs of {teacher.name}", teacher_cache.complete(folder) is not None
         with locked(folder), Progress(title, len(images), quiet=quiet) as progress:
             outputs = teacher_cache.build_outputs(
@@ -95,7 +95,7 @@ def _outputs(
 
 def _bank(
     teacher: LoadedNetwork | None, taps: Sequence[str], images: Subset, fingerprint: str, patches: Patches, spec: Cache
-) -> Callable[[], Source]:
+) -> Callable[[], BatchSource]:
     cut = Patches(patches.gt_size, 16, patches.scale, patches.hflip, patches.rot, patches.sampling, spec.seed)
     network = None if teacher is None else teacher_cache.network_hash(teacher.network)
     bank_taps = [] if teacher is None else list(dict.fromkeys([*resolve(teacher.network, spec.taps), *taps]))
@@ -114,7 +114,7 @@ def _bank(
         size = teacher_cache.bank_bytes(cut, spec.patches, shapes, live is not None)
         say(teacher_cache.check_size(size, spec.max_bytes, folder, f"{spec.patches} patches"))
 
-    def build() -> Source:
+    def build() -> BatchSource:
         quiet = teacher_cache.complete(folder) is not None
         with locked(folder), Progress("patch bank", spec.patches, quiet=quiet) as progress:
             bank = teacher_cache.build_bank(live, images, cut, spec.patches, folder, progress.update)

@@ -14,7 +14,7 @@ from srkd.images.resize import imresize
 from srkd.metrics.evaluation import Evaluated, measure, open_model, open_set, table
 from srkd.metrics.scores import METRICS
 from srkd.report import crops, html, sections, tables
-from srkd.report.html import Section
+from srkd.report.html import PageSection
 from srkd.sr.recipe import SRRecipe
 from srkd.sr.training_images import validation_images
 from srkd.training.log import Progress
@@ -37,13 +37,13 @@ class Details:
             self.found.setdefault(name, first)[model] = output
             self.titles[name] = store.name(0)
 
-    def sections(self, notes: Mapping[str, Mapping[str, str]] | None = None) -> list[Section]:
+    def sections(self, notes: Mapping[str, Mapping[str, str]] | None = None) -> list[PageSection]:
         """One section per set, with a slider between bicubic and the last model.
 
         Args:
             notes: captions of the crops, by set and model.
         """
-        found: list[Section] = []
+        found: list[PageSection] = []
         for name, images in self.found.items():
             box = crops.busiest(images["HR"], images["bicubic"])
             labels = list(images)
@@ -57,10 +57,10 @@ class Details:
         return found
 
 
-def evaluation(results: Mapping[str, Any], details: Details) -> list[Section]:
+def evaluation(results: Mapping[str, Any], details: Details) -> list[PageSection]:
     """Sections for results of `srkd.metrics.evaluation`: summary, quality over size, details, scores of each image."""
     rows, columns = table(results)
-    found: list[Section] = [{"heading": "Scores", "table": {"rows": rows, "columns": columns}}]
+    found: list[PageSection] = [{"heading": "Scores", "table": {"rows": rows, "columns": columns}}]
     quality = columns[3]
     for name in dict.fromkeys(row["set"] for row in rows):
         of_set = [row for row in rows if row["set"] == name]
@@ -93,7 +93,7 @@ def _notes(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return notes
 
 
-def images(results: Mapping[str, Any], labels: Sequence[str] = ()) -> Section:
+def images(results: Mapping[str, Any], labels: Sequence[str] = ()) -> PageSection:
     """Scores of each image in results of `srkd.metrics.evaluation`.
 
     Args:
@@ -116,7 +116,7 @@ def images(results: Mapping[str, Any], labels: Sequence[str] = ()) -> Section:
     return {"heading": "Every image", "table": {"rows": rows, "columns": columns}}
 
 
-def run_sections(recipe: SRRecipe, models: Mapping[str, str]) -> list[Section]:
+def run_sections(recipe: SRRecipe, models: Mapping[str, str]) -> list[PageSection]:
     """Sections on a finished run's generators and bicubic, on the recipe's validation sets; [] if it has none.
 
     Args:
@@ -137,7 +137,7 @@ def _labelled(name: str, model: Evaluated) -> Evaluated:
     return Evaluated("trained" if name == "net_g" else name, model.upscale, model.parameters, model.scale)
 
 
-def comparison_sections(models: Mapping[str, str], folders: Sequence[str]) -> list[Section]:
+def comparison_sections(models: Mapping[str, str], folders: Sequence[str]) -> list[PageSection]:
     """The first image of every set by several models, side by side.
 
     Args:

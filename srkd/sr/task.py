@@ -19,7 +19,7 @@ from srkd.errors import SrkdError, unknown
 from srkd.networks.loading import LoadedNetwork, build_or_load, read_weights
 from srkd.networks.quantisation_aware import imitate_int8, without_ranges
 from srkd.networks.reparameterise import folded, widen
-from srkd.report.html import Section
+from srkd.report.html import PageSection
 from srkd.sr import validation
 from srkd.sr.cached_source import cached_source, check_cache
 from srkd.sr.recipe import SRRecipe
@@ -136,7 +136,7 @@ class Task(training_task.Task):
         teacher.network.to(self.device)
         return teacher
 
-    def _predictions(self, images: patches.Subset) -> tuple[patches.Source, Teacher]:
+    def _predictions(self, images: patches.Subset) -> tuple[patches.BatchSource, Teacher]:
         """The source of batches and the teacher, according to the recipe's cache."""
         cache, teacher = self.recipe.cache, self.teacher_network
         kind = cache.kind
@@ -275,14 +275,14 @@ class Task(training_task.Task):
         return item_scores([result["models"]["net_g"]], sets)
 
     @classmethod
-    def report_sections(cls, recipe: SRRecipe, result: Mapping[str, Any]) -> list[Section]:
+    def report_sections(cls, recipe: SRRecipe, result: Mapping[str, Any]) -> list[PageSection]:
         """The trained network and bicubic on the recipe's validation sets: scores, images, details."""
         from srkd.sr.report import run_sections
 
         return run_sections(recipe, result["models"])
 
     @classmethod
-    def comparison_sections(cls, models: Mapping[str, str], sets: Sequence[str]) -> list[Section]:
+    def comparison_sections(cls, models: Mapping[str, str], sets: Sequence[str]) -> list[PageSection]:
         """Details of each set's first image."""
         from srkd.metrics.evaluation import of_study
         from srkd.sr import report

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from srkd.data import manifests, near_duplicates
+from srkd.data import manifests, near_duplicates, roles
 from srkd.data.copies import smaller
 from srkd.data.store import ImageStore, open_or_build, pair_files
 from srkd.errors import SrkdError, nearest
@@ -31,7 +31,7 @@ def training_images(spec: TrainSet, scale: int) -> ImageStore:
     if spec.copies and spec.dataroot_lq is not None:
         raise SrkdError("datasets.train.copies: cannot be combined with dataroot_lq; remove one of them")
     store = _store(spec, kept, every, scale, spec.copies)
-    manifests.refuse_unless_training(store)
+    roles.refuse_unless_training(store)
     near_duplicates.refuse_known(store.source(number) for number in range(len(store)))
     return store
 
@@ -67,7 +67,7 @@ def missing_lists(sets: Sequence[TrainSet | ValSet]) -> list[str]:
 def _hr_folders(spec: TrainSet | ValSet) -> tuple[Folders, Folders]:
     """The HR files of each root: all of them, and those listed in `meta_info_file` (without one, the same files)."""
     roots, path = _list(spec.dataroot_gt), _listed(spec)
-    every = [manifests.files_of(root, recursive=path is not None) for root in roots]
+    every = [manifests.images_of(root, recursive=path is not None) for root in roots]
     if path is None:
         return every, every
     available = [{_name_in(root, file): file for file in files} for root, files in zip(roots, every, strict=True)]
@@ -123,7 +123,7 @@ def _store(
         raise SrkdError("no images are left after `exclude` or `only`")
     if spec.dataroot_lq is None:
         return open_or_build([*hr, *smaller(hr, copies)], scale)
-    lr = [manifests.files_of(root, recursive=_listed(spec) is not None) for root in _list(spec.dataroot_lq)]
+    lr = [manifests.images_of(root, recursive=_listed(spec) is not None) for root in _list(spec.dataroot_lq)]
     return open_or_build(hr, scale, _lr_files(kept, every, lr, scale, spec.filename_tmpl))
 
 

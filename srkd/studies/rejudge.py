@@ -9,7 +9,7 @@ from typing import Any
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path, write_json, write_text
-from srkd.studies import comparison
+from srkd.studies import results
 from srkd.studies.verdicts import Results, score_tables
 from srkd.training import recipe as recipes
 
@@ -65,7 +65,7 @@ def rejudge(path: Path) -> list[dict[str, Any]]:
             judged["lower"] = lower
     judged["scores"] = score_tables(runs, found["alpha"], lower)
     write_json(path, judged)
-    write_text(path.with_suffix(".md"), comparison.markdown(judged))
+    write_text(path.with_suffix(".md"), results.markdown(judged))
     return _changes(path, found, judged)
 
 
@@ -102,7 +102,7 @@ def _changes(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> l
     }
     rows = []
     for table in now["scores"]:
-        for row in map(comparison.printed, table["rows"]):
+        for row in map(results.printed, table["rows"]):
             verdict = old.get((table["set"], table["metric"], row["variant"]), "-")
             if row.get("verdict", "-") != verdict:
                 change = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from srkd.files.atomic import write_text
 from srkd.report import html, sections
-from srkd.report.html import Section
+from srkd.report.html import PageSection
 from srkd.training.log import read_metrics
 from srkd.training.run import Run
 
@@ -23,7 +23,7 @@ def write(run: Run, result: Mapping[str, Any]) -> Path:
         SrkdError: validation images or networks can no longer be read, or the folder cannot be written.
     """
     recipe, _ = run.stages[-1]
-    found: list[Section] = [*run.task_type.report_sections(recipe, result)]
+    found: list[PageSection] = [*run.task_type.report_sections(recipe, result)]
     for number, (_, folder) in enumerate(run.stages, 1):
         curves = sections.training(read_metrics(folder / "metrics.jsonl"))
         found += [_of_stage(section, number) for section in curves] if len(run.stages) > 1 else curves
@@ -36,5 +36,5 @@ def write(run: Run, result: Mapping[str, Any]) -> Path:
     return path
 
 
-def _of_stage(section: Section, number: int) -> Section:
+def _of_stage(section: PageSection, number: int) -> PageSection:
     return {**section, "heading": f"Stage {number}: {section['heading']}"}

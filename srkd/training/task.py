@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from srkd.errors import SrkdError, unknown
 from srkd.report import sections
-from srkd.report.html import Section
+from srkd.report.html import PageSection
 from srkd.training.best import Best
 from srkd.training.precision import bf16_is_fast
 from srkd.training.recipe import Recipe
@@ -165,7 +165,7 @@ class Task(nn.Module, ABC):
         return {"validation": {"protocol": "the task's validation", "metrics": values}}
 
     @classmethod
-    def report_sections(cls, recipe: Any, result: Mapping[str, Any]) -> list[Section]:
+    def report_sections(cls, recipe: Any, result: Mapping[str, Any]) -> list[PageSection]:
         """Report sections on the networks of a finished run; by default the last scores of every item.
 
         Args:
@@ -174,7 +174,7 @@ class Task(nn.Module, ABC):
         return sections.items(cls.item_scores(result, []))
 
     @classmethod
-    def comparison_sections(cls, models: Mapping[str, str], sets: Sequence[str]) -> list[Section]:
+    def comparison_sections(cls, models: Mapping[str, str], sets: Sequence[str]) -> list[PageSection]:
         """Report sections of a study that show networks side by side; by default none.
 
         Args:

@@ -5,7 +5,7 @@ import pytest
 
 from srkd.compression import images
 from srkd.compression.images import Photo
-from srkd.data import manifests, near_duplicates
+from srkd.data import near_duplicates, roles
 from srkd.errors import SrkdError
 from srkd.files.digest import file_sha256
 from srkd.images.read import ImageData, read_rgb, write_image
@@ -77,7 +77,7 @@ def test_images_of_an_evaluation_set_raise(data: Path) -> None:
 
 def test_images_of_a_validation_set_are_left_out(six: str, monkeypatch: pytest.MonkeyPatch) -> None:
     known = {file_sha256(Path(six) / "p1.png"): ("Ours/validation", "validation")}
-    monkeypatch.setattr(manifests, "_roles", lambda: known)
+    monkeypatch.setattr(roles, "_roles", lambda: known)
     photos, left_out = images.find([six], 16)
     assert "p1" not in [photo.path.stem for photo in photos] and len(photos) == 5
     assert left_out["of a validation set"] == 1

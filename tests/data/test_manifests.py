@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from srkd import resources
-from srkd.data import manifests
+from srkd.data import manifests, roles
 from srkd.data.store import build_store
 from srkd.errors import SrkdError
 from srkd.files.download import check_address
@@ -75,7 +75,7 @@ parts:
     monkeypatch.setenv("SRKD_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SRKD_DATA", raising=False)
     manifests.manifest.cache_clear()
-    manifests._roles.cache_clear()
+    roles._roles.cache_clear()
     return folder
 
 
@@ -83,7 +83,7 @@ parts:
 def fresh() -> Iterator[None]:
     yield
     manifests.manifest.cache_clear()
-    manifests._roles.cache_clear()
+    roles._roles.cache_clear()
 
 
 def test_a_set_is_fetched_unpacked_and_decoded_once(tiny: Path, tmp_path: Path) -> None:
@@ -225,22 +225,22 @@ def test_test_and_validation_images_are_rejected_for_training(tiny: Path, tmp_pa
     renamed.parent.mkdir()
     renamed.write_bytes(files["x1"].read_bytes())
     clean = build_store([image(tmp_path / "mine" / "clean.png")], tmp_path / "s1", 2)
-    manifests.refuse_unless_training(clean)
+    roles.refuse_unless_training(clean)
     cases = {
         renamed: "holiday.png is an image of Tiny/test and must not be trained on: it is a test image",
         files["b"]: "b.png is an image of Tiny/validation",
     }
     for path, message in cases.items():
         with pytest.raises(SrkdError, match=message):
-            manifests.refuse_unless_training(build_store([path], tmp_path / "s2", 2))
+            roles.refuse_unless_training(build_store([path], tmp_path / "s2", 2))
 
 
 def test_the_source_of_b100_is_rejected_for_training(tmp_path: Path) -> None:
     val = build_store([image(tmp_path / "101085.png", 321, 481)], tmp_path / "s1", 2)
     with pytest.raises(SrkdError, match=r"101085\.png is an image of BSDS500/val .*the source of the test set B100"):
-        manifests.refuse_unless_training(val)
+        roles.refuse_unless_training(val)
     other = [image(tmp_path / "100075.png", 321, 481), image(tmp_path / "3096.png", 64, 64)]
-    manifests.refuse_unless_training(build_store(other, tmp_path / "s2", 2))
+    roles.refuse_unless_training(build_store(other, tmp_path / "s2", 2))
 
 
 def test_images_are_named_by_data_set_or_folder(tiny: Path, tmp_path: Path) -> None:
@@ -250,13 +250,13 @@ def test_images_are_named_by_data_set_or_folder(tiny: Path, tmp_path: Path) -> N
     below = tmp_path / "mine" / "below"
     below.mkdir(parents=True)
     path = image(below / "a.png", 8, 8)
-    assert manifests.images_of(str(below.parent)) == [path]
-    with pytest.raises(SrkdError, match=r'no such folder, and unknown data set "Tinny"'):
+    assert manifests.images_of(str(below.parent), recursive=True) == [path]
+    with pytest.raises(SrkdError, match=r"Tinny: no such folder, and no data set of that name"):
         manifests.images_of("Tinny")
 
 
 def test_mistakes_are_reported(tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(SrkdError, match=r'no such folder, and unknown data set "Tinny" \(did you mean "Tiny"'):
+    with pytest.raises(SrkdError, match=r'Tinny: no such folder, and no data set of that name \(did you mean "Tiny"'):
         manifests.prepare("Tinny", 2)
     with pytest.raises(SrkdError, match='unknown part of Tiny "trian"'):
         manifests.prepare("Tiny/trian", 2)

@@ -12,7 +12,7 @@ from srkd.docs.blocks import BLOCKS
 from srkd.docs.figures import Page, cards, pages
 from srkd.docs.typed import generated, typed, written_by_hand
 from srkd.errors import SrkdError
-from srkd.studies import comparison
+from srkd.studies import results as study_results
 
 ROOT = Path(__file__).parents[2]
 
@@ -194,7 +194,7 @@ def test_what_a_program_writes_may_hold_figures(tmp_path: Path) -> None:
 )
 def test_the_tables_of_a_study_are_those_of_its_results(path: str) -> None:
     found = json.loads((ROOT / path).read_text(encoding="utf-8"))
-    assert (ROOT / path).with_suffix(".md").read_text(encoding="utf-8") == comparison.markdown(found)
+    assert (ROOT / path).with_suffix(".md").read_text(encoding="utf-8") == study_results.markdown(found)
 
 
 @pytest.mark.parametrize("path", [str(path.relative_to(ROOT)) for path in written_by_hand(ROOT)])

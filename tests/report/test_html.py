@@ -11,7 +11,7 @@ import pytest
 
 from srkd.errors import SrkdError
 from srkd.report import html, plots
-from srkd.report.html import Section
+from srkd.report.html import PageSection
 
 HOSTILE = """"'><script>alert(1)</script><img src=x onerror=alert(2)>&lt;\udcff\x00"""
 VOID = {"meta", "img", "input", "br", "link", "path", "use"}
@@ -31,7 +31,7 @@ def report(name: str = "student") -> str:
         [{"label": name, "x": [0, 1], "y": [1, 2]}, {"label": "b", "x": [0, 1], "y": [2, 1]}], name, name
     )
     labels = [f"bicubic {name}", f"HR {name}"]
-    sections: list[Section] = [
+    sections: list[PageSection] = [
         {"heading": name, "paragraphs": [name], "facts": [{"value": name, "label": name}]},
         {"heading": "scores", "table": {"rows": rows, "columns": [name, "PSNR (dB)", "parameters"], "caption": name}},
         {"plot": {**plot, "caption": name}},

@@ -46,7 +46,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     items = [{"label": label, "note": "30 dB", "png": _png(60 * n)} for n, label in enumerate(["HR", "bicubic", "new"])]
     path = tmp_path_factory.mktemp("page") / "report.html"
     columns = ["picture", "set", "model", "PSNR (dB)", "SSIM"]
-    sections: list[html.Section] = [
+    sections: list[html.PageSection] = [
         {"heading": "Scores", "facts": [{"value": "37.2", "label": "PSNR (dB)"}], "paragraphs": ["Words."]},
         {"heading": "Every image", "table": {"rows": rows, "columns": columns}},
         {"heading": "Losses", "plot": plots.curves(lines, "step", "loss", log=True)},

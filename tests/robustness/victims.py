@@ -21,9 +21,7 @@ from typing import Any
 from srkd.cli.main import main
 
 _SERVER = multiprocessing.get_context("forkserver")
-_NEEDED = (
-    "lightning_fabric srkd.inference.files srkd.sr.task srkd.studies.comparison srkd.commands.zoo robustness.victims"
-)
+_NEEDED = "lightning_fabric srkd.inference.files srkd.sr.task srkd.studies.results srkd.commands.zoo robustness.victims"
 _SERVER.set_forkserver_preload(_NEEDED.split())
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC

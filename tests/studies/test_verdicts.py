@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from srkd.studies import comparison, rejudge
-from srkd.studies.compare import Comparison
+from srkd.studies import rejudge, results
 from srkd.studies.plan import CONTROL, Study
+from srkd.studies.runs import Comparison
 from srkd.studies.statistics import NOT_SHOWN
 from srkd.studies.verdicts import score_tables
 
@@ -81,7 +81,7 @@ def simulated(seeds: int, items: int, variants: int, families: int, noise: Noise
 
 
 def families_with_a_verdict(study: Recorded) -> int:
-    tables = comparison.summarise(study)["scores"]
+    tables = results.summarise(study)["scores"]
     return sum(any(row.get("verdict") in SHOWN for row in table["rows"]) for table in tables)
 
 
@@ -133,7 +133,7 @@ def test_where_nothing_differs_a_verdict_comes_as_rarely_as_promised(noise: Nois
 @pytest.mark.parametrize("items", [1, 20, 100])
 @pytest.mark.parametrize("variants", [1, 7, 23])
 def test_three_seeds_give_no_verdict_whatever_the_effect(variants: int, items: int) -> None:
-    tables = comparison.summarise(simulated(3, items, variants, 2, normal, effect=5.0))["scores"]
+    tables = results.summarise(simulated(3, items, variants, 2, normal, effect=5.0))["scores"]
     rows = [row for table in tables for row in table["rows"][1:]]
     assert {row["verdict"] for row in rows} == {"3 seeds: no verdict"} and len(rows) == 2 * variants
     assert all(row["p"] < 0.05 for row in rows)
@@ -160,7 +160,7 @@ def test_a_known_effect_is_found_as_often_as_theory_says(seeds: int, effect: flo
     low, high = stats.binom.ppf([0.001, 0.999], families, power(0.05))
     assert low <= found <= high and found > 0.75 * families
     # Among seven, each is found at least as often as by Bonferroni's rule, and only in its true direction.
-    tables = comparison.summarise(simulated(seeds, items, 7, 60, normal, effect))["scores"]
+    tables = results.summarise(simulated(seeds, items, 7, 60, normal, effect))["scores"]
     verdicts = [[row["verdict"] for row in table["rows"][1:]] for table in tables]
     assert sum(own[0] == "better" for own in verdicts) >= stats.binom.ppf(0.001, 60, power(0.05 / 7))
     assert {verdict for own in verdicts for verdict in own} == {"better", NOT_SHOWN}
@@ -240,7 +240,7 @@ def test_items_that_some_runs_lack_are_left_out_of_the_difference() -> None:
 
 def test_the_tables_say_it_in_words(tmp_path: Path) -> None:
     study = Recorded({(n, s): run(m=side[s]) for n, side in ((CONTROL, BASE), ("v", CLEAR)) for s in range(3)})
-    page = comparison.markdown(comparison.summarise(study))
+    page = results.markdown(results.summarise(study))
     assert "3 seeds: no verdict" in page and "Fewer than 5 seeds give no verdict" in page and "p (exact)" in page
 
 
@@ -249,8 +249,8 @@ def test_a_study_with_a_broken_score_is_written_whole(broken: float, tmp_path: P
     sides = {CONTROL: BASE, "v": {**CLEAR, 2: {"a": broken}}, "w": CLEAR}
     study = Recorded({(name, seed): run(m=side[seed], k=BASE[seed]) for name, side in sides.items() for seed in BASE})
     study.folder = tmp_path / "made"
-    found = comparison.write(study)
+    found = results.write(study)
     note = "1 of 1 items left out: infinite" if broken > 0 else "NaN: seed 2"
-    for text in (comparison.text(study.folder, found), (study.folder / "report.html").read_text(encoding="utf-8")):
+    for text in (results.text(study.folder, found), (study.folder / "report.html").read_text(encoding="utf-8")):
         assert note in text and "better" in text
     assert rejudge.rejudge(study.folder / "results.json") == []

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from srkd.errors import SrkdError
-from srkd.studies.compare import Comparison
 from srkd.studies.plan import Study, Variant
+from srkd.studies.runs import Comparison
 from srkd.training.checkpoint import load_weights
 from srkd.training.distilled import DistilledTask
 from srkd.training.run import Run

@@ -11,7 +11,7 @@ from torch import Tensor
 from srkd.errors import SrkdError
 
 
-class Model(Protocol):
+class Dynamics(Protocol):
     """A discretised system of equations. A state is a real or complex tensor (members, ...)."""
 
     name: str
@@ -34,7 +34,7 @@ def rk4(tendency: Callable[[Tensor], Tensor], state: Tensor, dt: float) -> Tenso
 
 
 @torch.no_grad()
-def advance(model: Model, state: Tensor, steps: int) -> Tensor:
+def advance(model: Dynamics, state: Tensor, steps: int) -> Tensor:
     """Advance a state by `steps` steps.
 
     Raises:

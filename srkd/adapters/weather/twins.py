@@ -20,7 +20,7 @@ from srkd.adapters.weather.barotropic import BarotropicModel, resample
 from srkd.adapters.weather.examples import Examples, Weather
 from srkd.adapters.weather.lorenz96 import OneLevelLorenz96, TwoLevelLorenz96
 from srkd.adapters.weather.recipe import Barotropic, Lorenz96, Twin
-from srkd.adapters.weather.stepping import Model, advance, steps_of
+from srkd.adapters.weather.stepping import Dynamics, advance, steps_of
 from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path
 from srkd.files.cache import cache_place, trusted
@@ -33,7 +33,7 @@ class _Pair:
     """The truth, its initial states, the projection of a state to the student's grid, and the teacher's forecast."""
 
     quantity: str
-    truth: Model
+    truth: Dynamics
     states: Tensor
     project: Callable[[Tensor], Tensor]
     simulate: Callable[[Tensor], Tensor]

@@ -13,8 +13,8 @@ from support_images import write_cifar100
 
 from srkd.adapters.classification import reliability
 from srkd.errors import SrkdError
-from srkd.studies import comparison, plan
-from srkd.studies.compare import Comparison
+from srkd.studies import plan, results
+from srkd.studies.runs import Comparison
 from srkd.training import recipe as recipes
 from srkd.training.checkpoint import load_weights
 from srkd.training.recipe import merge
@@ -195,7 +195,7 @@ def test_committed_studies_run_on_a_small_sample(path: str, cifar100: Path, tmp_
     compared.check()
     study.variants = [v for v in study.variants if v.name in ("control", "ce_kd_focal", "iekd")]
     assert compared.train(quiet=True)
-    found = comparison.write(compared)
+    found = results.write(compared)
     assert not found["failed"] and {table["metric"] for table in found["scores"]} >= {"accuracy", "ece"}
 
 

@@ -12,8 +12,8 @@ import torch
 
 from srkd.adapters.ner import history
 from srkd.errors import SrkdError
-from srkd.studies import comparison, plan
-from srkd.studies.compare import Comparison
+from srkd.studies import plan, results
+from srkd.studies.runs import Comparison
 from srkd.training.checkpoint import load_weights
 from srkd.training.recipe import merge
 from srkd.training.run import Run
@@ -134,7 +134,7 @@ def test_a_study_has_scores_after_every_step(recipe: dict[str, Any], tmp_path: P
     compared = Comparison(study, tmp_path)
     compared.check()
     assert compared.train(quiet=True)
-    found = comparison.write(compared)
+    found = results.write(compared)
     assert not found["failed"]
     assert {(t["set"], t["metric"]) for t in found["scores"]} >= {("step 1", "micro"), ("step 2", "forgetting")}
     history.main([str(tmp_path / "s" / "results.json")])
@@ -156,5 +156,5 @@ def test_committed_studies_run_on_a_small_sample(name: str, recipe: dict[str, An
     compared = Comparison(study, tmp_path)
     compared.check()
     assert compared.train(quiet=True)
-    found = comparison.write(compared)
+    found = results.write(compared)
     assert not found["failed"] and {t["set"] for t in found["scores"]} == {"step 1", "step 2", "step 3"}

@@ -13,8 +13,8 @@ import torch
 from srkd.adapters.recommender.peer import Peer
 from srkd.adapters.recommender.recipe import RecommenderRecipe
 from srkd.errors import SrkdError
-from srkd.studies import comparison, plan
-from srkd.studies.compare import Comparison
+from srkd.studies import plan, results
+from srkd.studies.runs import Comparison
 from srkd.training import recipe as recipes
 from srkd.training.recipe import merge
 from srkd.training.run import Run
@@ -183,7 +183,7 @@ def compared(path: Path, names: tuple[str, ...], changes: dict[str, Any], root: 
     comparing = Comparison(study, root)
     comparing.check()
     assert comparing.train(quiet=True)
-    found = comparison.write(comparing)
+    found = results.write(comparing)
     assert not found["failed"] and {t["set"] for t in found["scores"]} == {"validation", "test"}
     return {table["metric"] for table in found["scores"]}
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from srkd.errors import SrkdError
-from srkd.studies import comparison, plan
-from srkd.studies.compare import Comparison
+from srkd.studies import plan, results
+from srkd.studies.runs import Comparison
 from srkd.training import recipe as recipes
 from srkd.training.checkpoint import load_weights
 from srkd.training.recipe import merge
@@ -157,5 +157,5 @@ def test_committed_studies_run_on_a_small_sample(
         compared.check()
         if name in ("share_10", "with_headers"):
             assert compared.train(quiet=True)
-            found = comparison.write(compared)
+            found = results.write(compared)
             assert not found["failed"] and found["scores"][0]["protocol"].startswith("60 test documents")

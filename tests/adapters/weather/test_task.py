@@ -15,8 +15,8 @@ from srkd.adapters.weather import scores
 from srkd.adapters.weather.examples import Weather
 from srkd.adapters.weather.stations import examples_of
 from srkd.errors import SrkdError
-from srkd.studies import comparison, plan
-from srkd.studies.compare import Comparison
+from srkd.studies import plan, results
+from srkd.studies.runs import Comparison
 from srkd.training.recipe import merge
 from srkd.training.run import Run
 
@@ -169,7 +169,7 @@ def test_committed_studies_of_simulations_run_on_a_small_sample(name: str, tmp_p
     compared = Comparison(study, tmp_path)
     compared.check()
     assert compared.train(quiet=True)
-    found = comparison.write(compared)
+    found = results.write(compared)
     assert not found["failed"] and {t["metric"] for t in found["scores"]} >= {"rmse", "mae", "bias"}
 
 

@@ -10,8 +10,8 @@ import yaml
 from srkd.cli import main
 from srkd.errors import SrkdError
 from srkd.files.lock import locked
-from srkd.studies import comparison, plan
-from srkd.studies.compare import Comparison
+from srkd.studies import plan, results
+from srkd.studies.runs import Comparison
 from srkd.training.run import Run
 
 L1 = {"type": "L1Loss"}
@@ -52,7 +52,7 @@ def test_a_study_end_to_end(study: dict[str, Any], tmp_path: Path, monkeypatch: 
     first.check()
     assert not first.folder.exists()
     assert first.train(quiet=True)
-    found = comparison.write(first)
+    found = results.write(first)
     assert {(run["variant"], run["seed"]) for run in found["runs"]} == {
         (v, s) for v in ("control", "output", "vid") for s in (0, 1)
     }
@@ -85,14 +85,14 @@ def test_a_study_end_to_end(study: dict[str, Any], tmp_path: Path, monkeypatch: 
     with monkeypatch.context() as patched:
         patched.setattr(Run, "train", lambda run: pytest.fail("trained again"))
         assert again.train(quiet=True)
-    assert comparison.summarise(again) == found
+    assert results.summarise(again) == found
 
     # Another set is scored without training.
     steps = [p.stat().st_mtime_ns for p in sorted(first.folder.glob("*/*/training_states/*.pt"))]
     unscored = opened({**study, "sets": []}, tmp_path)
     unscored.check()
     assert unscored.train(quiet=True)
-    assert {table["set"] for table in comparison.summarise(unscored)["scores"]} == {"validation"}
+    assert {table["set"] for table in results.summarise(unscored)["scores"]} == {"validation"}
     assert steps == [p.stat().st_mtime_ns for p in sorted(first.folder.glob("*/*/training_states/*.pt"))]
 
     # An edited variant is named, and so is what changed; another variant's runs are still good.
@@ -109,7 +109,7 @@ def test_a_run_that_was_cut_off_goes_on_and_one_that_fails_does_not_stop_the_res
     cut = opened(study, tmp_path)
     cut.check()
     assert not cut.train(budget=1e-3, quiet=True)
-    assert comparison.summarise(cut)["missing"] == 3
+    assert results.summarise(cut)["missing"] == 3
     from srkd.distill.objective import Objective
 
     forward = Objective.forward
@@ -122,11 +122,11 @@ def test_a_run_that_was_cut_off_goes_on_and_one_that_fails_does_not_stop_the_res
     with monkeypatch.context() as patched:
         patched.setattr(Objective, "forward", broken)
         assert cut.train(quiet=True)
-    found = comparison.write(cut)
+    found = results.write(cut)
     assert [(row["variant"], row["error"]) for row in found["failed"]] == [("output", "ValueError: a broken loss")]
     assert {run["variant"] for run in found["runs"]} == {"control", "vid"}
     assert cut.train(quiet=True)
-    assert not comparison.summarise(cut)["failed"] and comparison.summarise(cut)["missing"] == 0
+    assert not results.summarise(cut)["failed"] and results.summarise(cut)["missing"] == 0
 
 
 def test_a_run_that_another_process_has_in_hand_is_left_to_it(
@@ -138,14 +138,14 @@ def test_a_run_that_another_process_has_in_hand_is_left_to_it(
     with locked(ours.folder / "control" / "seed_0"):
         assert not ours.train(budget=1e6)
     assert "control, seed 0: another process has it" in capsys.readouterr().err
-    assert comparison.summarise(ours)["missing"] == 1 and ours.result("control", 0) is None
+    assert results.summarise(ours)["missing"] == 1 and ours.result("control", 0) is None
     with locked(ours.folder / "control" / "seed_0"):
         waiting = threading.Thread(target=ours.train, kwargs={"quiet": True})
         waiting.start()
         waiting.join(0.2)
         assert waiting.is_alive()
     waiting.join()
-    assert comparison.summarise(ours)["missing"] == 0
+    assert results.summarise(ours)["missing"] == 0
 
 
 def test_shards_are_a_partition_with_whole_seeds_first(study: dict[str, Any], tmp_path: Path) -> None:

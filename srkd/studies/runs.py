@@ -27,7 +27,7 @@ _MUST_AGREE = ("datasets", "manual_seed", "cache")  # and train.total_iter
 
 
 @dataclass
-class Checked:
+class CheckedVariant:
     """Result of a variant's dry run; `settings` are hashes of everything that its results depend on."""
 
     tasks: list[Task]
@@ -48,7 +48,7 @@ class Comparison:
         self.study, self.folder = study, Path(root) / study.name
         self.task_type = task_of(study)
         self.shared: dict[str, Any] = {}
-        self.checked: dict[str, Checked] = {}
+        self.checked: dict[str, CheckedVariant] = {}
         self.signal = 0  # number of the signal that stopped `train`
 
     def check(self) -> None:
@@ -79,13 +79,13 @@ class Comparison:
         if mistakes:
             raise SrkdError("; ".join(mistakes))
 
-    def _check(self, variant: Variant) -> Checked:
+    def _check(self, variant: Variant) -> CheckedVariant:
         data = recipe_of(self.study, variant, self.study.seeds[0])
         run = Run(merge(data, self.task_type.dry_run_settings), self.folder / variant.name, quiet=True)
         built = run.dry_run()
         last = Run(data, quiet=True).stages[-1][0].model_dump(mode="json")
         agreeing = {**{key: last.get(key) for key in _MUST_AGREE}, "train.total_iter": last["train"]["total_iter"]}
-        return Checked(built, agreeing, _extra_parameters(built[-1]))
+        return CheckedVariant(built, agreeing, _extra_parameters(built[-1]))
 
     def _edited(self, variant: Variant) -> list[str]:
         """Fill in the variant's settings, and return an error for those that changed since one of its runs started."""
