@@ -1,7 +1,7 @@
 """MATLAB's bicubic `imresize`, with which the literature makes its low-resolution images.
 
 With antialiasing (the kernel is stretched when shrinking), a symmetric border, and one pass per dimension. Published
-scores depend on these details: another bicubic kernel changes the PSNR by tenths of a dB. Our own because that of OpenCV,
+scores depend on these details: another bicubic kernel changes the PSNR by tenths of a dB. The resizing of OpenCV,
 Pillow, scikit-image and torch differs in kernel, antialiasing or border, whereas this one matches MATLAB's exactly.
 """
 

@@ -18,7 +18,7 @@ from srkd.imitation.held_out import HeldOut
 from srkd.imitation.recipe import ImitationRecipe
 from srkd.imitation.source import ImitationSource
 from srkd.imitation.teachers import OutputTeacher, open_teacher
-from srkd.report.html import Section
+from srkd.report.html import PageSection
 from srkd.sr import gan, validation
 from srkd.sr.degradation_options import levels
 from srkd.sr.recipe import Datasets
@@ -130,7 +130,7 @@ class Task(gan.Task):
         return meta
 
     @classmethod
-    def report_sections(cls, recipe: Any, result: Mapping[str, Any]) -> list[Section]:
+    def report_sections(cls, recipe: Any, result: Mapping[str, Any]) -> list[PageSection]:
         """The student and bicubic on the held-out sets, compared with the teacher's outputs."""
         sets = held_out(recipe, _open(recipe))
         return super().report_sections(with_held_out(recipe, sets), result)

@@ -55,7 +55,7 @@ class OutputTeacher:
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Raises SrkdError if the network fails, or its output has another size."""
-        output = self._running(np.require(pixels, requirements="CW"))  # torch warns of read-only arrays
+        output = self._running(np.require(pixels, requirements=["C", "W"]))  # torch warns of read-only arrays
         expected = (len(pixels), *(side * self.scale for side in pixels.shape[1:3]), 3)
         if output.shape != expected:
             raise SrkdError(f"{self.name}: its output is {output.shape}, expected {expected}")
