@@ -99,8 +99,9 @@ def niqe(image: np.ndarray, crop_border: int) -> float:
     divided into blocks of 96 x 96, so smaller images are rejected.
 
     Raises:
-        SrkdError: the image is smaller than one block after the border is removed.
+        SrkdError: basicsr is not installed; or the image is smaller than one block after the border is removed.
     """
+    package()
     height, width = (side - 2 * crop_border for side in image.shape[:2])
     if min(height, width) < 96:
         raise SrkdError(f"NIQE needs an image of at least 96 x 96 pixels, got {width} x {height} without its border")
