@@ -38,7 +38,7 @@ __all__ = [
 
 # Classes and functions of submodules, imported on first use; the other names of `__all__` are packages.
 _MODULES = {
-    "Compressed": "srkd.compression.result",
+    "Compressed": "srkd.compression.finish",
     "Model": "srkd.inference.model",
     "SrkdError": "srkd.errors",
     "evaluate": "srkd.metrics.evaluation",
@@ -61,7 +61,7 @@ if TYPE_CHECKING:
         studies,
         training,
     )
-    from srkd.compression.result import Compressed
+    from srkd.compression.finish import Compressed
     from srkd.errors import SrkdError
     from srkd.inference.model import Model
     from srkd.metrics.evaluation import evaluate
@@ -160,10 +160,9 @@ def compress(
         SrkdError: a budget that cannot be met (the nearest feasible one is named), too few or too small photographs, a
             teacher of another scale, too short a time, a runtime that is not installed.
     """
-    from srkd.benchmarks.inference import size_named
     from srkd.compression import flow
     from srkd.compression.request import Budget, Request
-    from srkd.values import seconds
+    from srkd.values import seconds, size_named
 
     folders = [data] if isinstance(data, str) else list(data)
     budget = Budget(max_ms, max_mb, size_named(at))

@@ -22,6 +22,11 @@ def load_average() -> float | None:
     return os.getloadavg()[0]
 
 
+def busy() -> bool:
+    """Whether other programs use the processor, which makes measured times too long."""
+    return (load_average() or 0) > 1.5 * cores()
+
+
 def peak_mb() -> float:
     """Peak memory of this process in MB; 0, not known, on Windows.
 

@@ -35,3 +35,11 @@ def shard(text: str) -> tuple[int, int]:
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise SrkdError(f'"{text}" is not a shard; give 1/3, 2/3 or 3/3')
     return int(match[1]), int(match[2])
+
+
+def size_named(text: str) -> tuple[int, int]:
+    """(width, height) of text such as 1280x720. Raises SrkdError for anything else."""
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise SrkdError(f'a size is WIDTHxHEIGHT, such as 1280x720; got "{text}"')
+    return int(width), int(height)

@@ -56,3 +56,12 @@ def recipe(photos: Path) -> dict[str, Any]:
         "train": {"total_iter": 6, "optim_g": {"type": "Adam", "lr": 1e-3}, "precision": "fp32"},
         "logger": {"print_freq": 1, "use_tb_logger": False},
     }
+
+
+@pytest.fixture(scope="session")
+def six(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder of six images, two of them in a subfolder."""
+    root = tmp_path_factory.mktemp("photos")
+    for number in range(6):
+        write_image(root / ("more" if number > 3 else "") / f"p{number}.png", ImageData(textured(number, 60, 70)))
+    return str(root)

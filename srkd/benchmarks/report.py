@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from srkd.commands.zoo import machine
 from srkd.files.atomic import write_json, write_text
+from srkd.inference.speed import machine
 from srkd.report import html, tables
 from srkd.report.html import PageSection
 

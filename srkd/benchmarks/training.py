@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ from srkd import losses, networks
 from srkd.data.store import open_or_build
 from srkd.errors import SrkdError
 from srkd.images.read import list_images
+from srkd.inference.speed import StepRate
 from srkd.training.checkpoint import save_weights
 from srkd.training.ema import Ema
 from srkd.training.loop import Stop, fit
 from srkd.training.malloc import keep_freed_memory
 from srkd.training.run import Run, say
+from srkd.training.task import Task
 
 STUDENT = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 16, "num_block": 8, "upscale": 2}
 TEACHER = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 64, "num_block": 16, "upscale": 2}
@@ -39,7 +40,7 @@ def training(folder: Path, seconds: float) -> dict[str, Any]:
         {"rows": for a table, "supervised": {"basicsr", "srkd"}, "distilled": {...}, "kd_step_cost"}: steps per second,
         and the ratio of a distilled step's duration to a supervised one's.
     """
-    from srkd.benchmarks import basicsr_training
+    from srkd.benchmarks import basicsr
 
     store = open_or_build(list_images(folder), 2)
     hr, lr = ([take(i) for i in range(len(store))] for take in (store.hr, store.lr))
@@ -51,15 +52,13 @@ def training(folder: Path, seconds: float) -> dict[str, Any]:
         for work, speeds in measured.items():
             say(f"{work}: BasicSR")
             teacher_spec = TEACHER if work == "distilled" else None
-            speed = basicsr_training.training_speed(STUDENT, hr, lr, seconds, teacher_spec)
-            speeds["basicsr"] = speed.steps_per_second
+            speeds["basicsr"] = basicsr.training_speed(STUDENT, hr, lr, seconds, teacher_spec)
         # BasicSR runs first: keeping freed memory is part of srkd and would speed up any eager code in this process.
         keep_freed_memory()
         for work, speeds in measured.items():
             say(f"{work}: srkd")
-            speeds["srkd"] = steps_per_second(
-                _recipe(folder, teacher if work == "distilled" else None, scratch), seconds
-            )
+            recipe = _recipe(folder, teacher if work == "distilled" else None, scratch)
+            speeds["srkd"] = steps_per_second(_set_up(recipe), seconds)
     rows = [
         {
             "work": f"50 K student, {work}",
@@ -123,7 +122,7 @@ def loss_costs(folder: Path, seconds: float) -> dict[str, Any]:
             cls = None if name is None else losses.get(name)
             extra = [] if cls is None else [{"type": name, "at": _LAYERS[cls.layers] if cls.kind == "feature" else []}]
             recipe["train"]["losses"] = [{"type": "L1Loss"}, *extra]
-            return 1000 / steps_per_second(recipe, seconds)
+            return 1000 / steps_per_second(_set_up(recipe), seconds)
 
         supervised = [milliseconds(None)]
         for name in losses.names():
@@ -144,20 +143,29 @@ def loss_costs(folder: Path, seconds: float) -> dict[str, Any]:
     return {"rows": rows, "supervised_ms": step, "left_out": left_out}
 
 
-def steps_per_second(recipe: dict[str, Any], seconds: float, warm_up: int = 5) -> float:
-    """Steps per second of the training loop for a recipe, including data, teacher, backward pass and update."""
+def _set_up(recipe: dict[str, Any]) -> Task:
     (task,) = Run(recipe, quiet=True).set_up()
-    times: list[float] = []
+    return task
+
+
+def steps_per_second(task: Task, seconds: float, warm_up: int = 5) -> float:
+    """Steps per second of the training loop, including data, teacher, backward pass and update.
+
+    Args:
+        task: a task that is set up, of more steps than are measured.
+        seconds, warm_up: as `StepRate`.
+
+    Raises:
+        SrkdError: the task ended before `seconds` had passed.
+    """
+    rate = StepRate(seconds, warm_up)
 
     def after_step(done: int, values: Callable[[], dict[str, float]]) -> None:
-        times.append(time.perf_counter())
-        if len(times) > warm_up + 2 and times[-1] - times[warm_up] > seconds:
+        if rate.tick():
             raise Stop(done)
 
     try:
         fit(task, task.recipe.train, task.fabric, Ema({}, 0.0), 0, after_step)  # type: ignore[arg-type]
     except Stop:
-        pass
-    else:
-        raise SrkdError("the benchmark's recipe ended before its time")
-    return (len(times) - 1 - warm_up) / (times[-1] - times[warm_up])
+        return rate.per_second
+    raise SrkdError("the benchmark's recipe ended before its time")

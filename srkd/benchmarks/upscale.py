@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from srkd.inference.autotune import BackendSpec, engine_for
 from srkd.inference.files import Options, upscale_files
 from srkd.inference.jobs import Job, plan_jobs
 from srkd.inference.model import Model
+from srkd.inference.speed import SpeedMeter
 from srkd.integrations import basicsr
 from srkd.metrics.scores import psnr
 from srkd.training.checkpoint import save_weights
@@ -50,12 +50,12 @@ def against_basicsr(
     Raises:
         SrkdError: too few images of that size, or BasicSR does not have the network.
     """
-    from srkd.benchmarks import basicsr_upscale
+    from srkd.benchmarks import basicsr as baseline
 
     opened = Model.load(model)
     keep_freed_memory()
     spec = _stock_spec(opened)
-    with tempfile.TemporaryDirectory() as scratch, basicsr_upscale.stock_process() as stock:
+    with tempfile.TemporaryDirectory() as scratch, baseline.stock_process() as stock:
         root = Path(scratch)
         files = cut(data, root / "in", count, size)
         opened.engine = engine_for(opened, backend or BackendSpec(), say)
@@ -64,7 +64,7 @@ def against_basicsr(
         jobs = plan_jobs([str(root / "in")], root / "srkd", "png", "", False)
         times: dict[str, list[float]] = {"basicsr": [], "srkd": []}
         for number in range(rounds + 1):
-            stock_job = stock.submit(basicsr_upscale.upscale_folder, spec, str(weights), files, root / "basicsr")
+            stock_job = stock.submit(baseline.upscale_folder, spec, str(weights), files, root / "basicsr")
             times["basicsr"].append(stock_job.result())
             times["srkd"].append(_seconds_of_srkd(opened, jobs))
             say(f"round {number} of {rounds}: BasicSR {times['basicsr'][-1]:.2f} s, srkd {times['srkd'][-1]:.2f} s")
@@ -112,9 +112,7 @@ def psnr_between(a: Path, b: Path) -> float:
 
 
 def _seconds_of_srkd(model: Model, jobs: list[Job]) -> float:
-    began = time.perf_counter()
-    upscale_files(model, jobs, Options(), lambda line: None, lambda done: None)
-    return time.perf_counter() - began
+    return SpeedMeter().once(lambda: upscale_files(model, jobs, Options(), lambda line: None, lambda done: None))
 
 
 def _speed(seconds: float, count: int) -> dict[str, float]:

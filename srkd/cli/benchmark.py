@@ -64,10 +64,10 @@ def _upscale(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from srkd.benchmarks import upscale as benchmark
-    from srkd.benchmarks.inference import size_named
     from srkd.benchmarks.report import write
     from srkd.inference.autotune import BackendSpec
     from srkd.report import tables
+    from srkd.values import size_named
 
     size = size_named(args.size)
     spec = BackendSpec(args.runtime, args.precision)
@@ -85,8 +85,9 @@ def _inference(args: argparse.Namespace) -> int:
 
     from srkd.benchmarks import inference as benchmark
     from srkd.report import tables
+    from srkd.values import size_named
 
-    sizes = [benchmark.size_named(size) for size in args.size]
+    sizes = [size_named(size) for size in args.size]
     selection = benchmark.Selection(args.runtime, args.precision)
     rows = benchmark.inference(args.model, selection, sizes, args.data, args.seconds, tell)
     if args.output:

@@ -40,12 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from srkd.benchmarks.inference import size_named
     from srkd.compression import flow, page
     from srkd.compression.request import Budget, Request
     from srkd.errors import PartialFailure
     from srkd.report import tables
-    from srkd.values import seconds
+    from srkd.values import seconds, size_named
 
     budget = Budget(args.max_ms, args.max_mb, size_named(args.at))
     request = Request(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from srkd import resources
@@ -16,11 +14,13 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import write_bytes, write_json, write_text
 from srkd.files.owned import claim, reset_folder
 from srkd.images.read import ImageData, list_images, read_rgb, write_image
-from srkd.images.resize import imresize
+from srkd.images.resize import imresize, shrunk, shrunk_size
 from srkd.inference import cost
 from srkd.inference.model import Model
+from srkd.inference.speed import SpeedMeter
 from srkd.metrics.evaluation import evaluate, open_model, open_set
 from srkd.networks import zoo
+from srkd.networks.loading import file_of
 from srkd.report import crops, html, plots, tables
 from srkd.sr import report
 from srkd.training.log import Progress, read_metrics
@@ -107,17 +107,10 @@ def _photographs(data: Path | None, folder: Path, side: int) -> tuple[Path, Path
     for name, paths in split:
         place = reset_folder(folder / name, [f"{path.stem}.png" for path in paths])
         for path in paths:
-            write_image(place / f"{path.stem}.png", ImageData(_at_most(read_rgb(path), side)))
+            pixels = read_rgb(path)
+            small = shrunk(pixels, shrunk_size(pixels.shape[0], pixels.shape[1], side))
+            write_image(place / f"{path.stem}.png", ImageData(small))
     return folder / "training", folder / "held-out"
-
-
-def _at_most(image: np.ndarray, side: int) -> np.ndarray:
-    height, width = image.shape[:2]
-    factor = side / max(height, width)
-    if factor >= 1:
-        return image
-    # Area averaging avoids aliasing, which a network would learn as detail.
-    return cv2.resize(image, (round(width * factor), round(height * factor)), interpolation=cv2.INTER_AREA)
 
 
 def _teacher() -> str:
@@ -167,15 +160,9 @@ def _row(label: str, name: str, result: dict[str, Any]) -> dict[str, Any]:
         model = Model.load(name)
         row["parameters"] = f"{cost.parameters(model.network):,}"
         row["multiply-adds (G)"] = f"{cost.multiply_adds(model.network, model.scale) / 1e9:.1f}"
-        row["file (MB)"] = f"{_file_of(name).stat().st_size / 1e6:.2f}"
-        row["ms at 256x256"] = f"{cost.latency_ms(model.network):.0f}"
+        row["file (MB)"] = f"{file_of(name).stat().st_size / 1e6:.2f}"
+        row["ms at 256x256"] = f"{SpeedMeter().network(model.network).ms:.0f}"
     return row
-
-
-def _file_of(name: str) -> Path:
-    if name in zoo.external():
-        return zoo.fetch(name)
-    return Path(name) if os.path.sep in name else zoo.weights(name)[0]
 
 
 def _comparison(names: dict[str, str], held_out: Path) -> tuple[dict[str, np.ndarray], crops.Box]:

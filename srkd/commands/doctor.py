@@ -16,12 +16,11 @@ from typing import Any
 import torch
 
 from srkd import networks
-from srkd.commands.zoo import machine
 from srkd.data import manifests
 from srkd.errors import SrkdError
 from srkd.files.cache import configured_cache
-from srkd.inference import cost
-from srkd.machine import cores, load_average
+from srkd.inference.speed import SpeedMeter, machine
+from srkd.machine import busy, cores, load_average
 from srkd.networks import zoo
 from srkd.training.precision import bf16_is_fast, cpu_flags
 from srkd.version import __version__
@@ -146,14 +145,9 @@ def _processor() -> Iterator[Finding]:
     yield Finding(
         "load",
         f"{load:.1f} on {available} cores",
-        "note" if _busy() else "ok",
-        "stop other programs before timing anything" if _busy() else "",
+        "note" if busy() else "ok",
+        "stop other programs before timing anything" if busy() else "",
     )
-
-
-def _busy() -> bool:
-    """Whether other programs use the processor, which makes timings unreliable."""
-    return (load_average() or 0) > 1.5 * cores()
 
 
 def _memory() -> Iterator[Finding]:
@@ -239,13 +233,14 @@ def _speed() -> Iterator[Finding]:
     """Time the studies' student (50 thousand parameters) for about a second in each mode."""
     network = networks.build(_STUDENT).eval()
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    yield Finding("256x256 to 512x512", f"{cost.latency_ms(network, seconds=1.0):.0f} ms with a 50 K student in fp32")
+    meter = SpeedMeter(1.0)
+    yield Finding("256x256 to 512x512", f"{meter.network(network).ms:.0f} ms with a 50 K student in fp32")
     patches = torch.rand(16, 3, 48, 48).to(memory_format=torch.channels_last)
     times = {}
     for name, half in (("fp32", False), ("bf16", True)):
-        times[name] = cost.median_ms(_step(network, patches, half), 1.0)
+        times[name] = meter.time(_step(network, patches, half)).ms
     shown = ", ".join(f"{name} {1000 / ms:.1f}" for name, ms in times.items())
-    bf16_is_slower = bf16_is_fast("cpu") and times["bf16"] > 1.1 * times["fp32"] and not _busy()
+    bf16_is_slower = bf16_is_fast("cpu") and times["bf16"] > 1.1 * times["fp32"] and not busy()
     yield Finding(
         "training steps a second",
         f"{shown} (16 patches of 48x48)",

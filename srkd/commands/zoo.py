@@ -7,19 +7,17 @@ then, `state.pt` there is the training state between two slices, small enough to
 
 from __future__ import annotations
 
-import platform
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from srkd.commands.cards import card, image
 from srkd.files.atomic import atomic_path, write_bytes, write_json, write_text
 from srkd.files.digest import file_sha256
 from srkd.inference import cost
 from srkd.inference.model import Model
+from srkd.inference.speed import SpeedMeter, machine
 from srkd.integrations import external
 from srkd.metrics.evaluation import evaluate
 from srkd.networks import zoo
@@ -135,7 +133,7 @@ def verify(name: str, folders: Sequence[str]) -> dict[str, Any]:
         "sha256": file_sha256(path),
         "parameters": cost.parameters(model.network),
         "multiply_adds_1280x720": cost.multiply_adds(model.network, model.scale),
-        "latency_ms_256x256": round(cost.latency_ms(model.network), 1),
+        "latency_ms_256x256": round(SpeedMeter().network(model.network).ms, 1),
         "machine": machine(),
         "seed": recipe.get("manual_seed", 0),
         "steps": _steps(recipe, lineage),
@@ -158,16 +156,3 @@ def _steps(recipe: dict[str, Any], lineage: dict[str, Any]) -> Any:
 
 def _without_images(scores: dict[str, Any]) -> dict[str, Any]:
     return {"psnr": scores["psnr"], "ssim": scores["ssim"], "protocol": scores["protocol"]["stamp"]}
-
-
-def machine() -> str:
-    """Description of this machine: processor, threads, torch version."""
-    model = platform.machine()
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    except OSError:
-        pass
-    return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__.split('+')[0]}"

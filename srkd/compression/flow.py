@@ -1,25 +1,26 @@
-"""The command from start to end. Each part is a phase that runs once (see `phases`), so the command can be resumed."""
+"""The command from start to end. Each part is a phase that runs once (see `job`), so the command can be resumed."""
 
 from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from srkd.compression import delivery, engines, plan, training
-from srkd.compression.halving import SLACK, choose
-from srkd.compression.job import Job
-from srkd.compression.ladder import Candidate
-from srkd.compression.phases import Result
-from srkd.compression.prepare import Prepared, closing, prepare, share
-from srkd.compression.request import Request
-from srkd.compression.result import Compressed
-from srkd.compression.settings import Settings
+from srkd.compression import finish
+from srkd.compression.candidates import Candidate
+from srkd.compression.finish import Compressed
+from srkd.compression.job import Job, Result, clock
+from srkd.compression.measure import Prepared, closing, prepare, share
+from srkd.compression.request import Request, Settings
+from srkd.compression.rounds import SLACK, Round, choose, recipe, train
 from srkd.errors import SrkdError
 from srkd.files.lock import locked
 from srkd.files.owned import claim
+from srkd.inference.autotune import Backend
 from srkd.training.checkpoint import load_weights
+from srkd.training.run import Run, say
 
 PLAN_COLUMNS = ["part", "what", "time"]
 _FULL = Settings()
@@ -33,8 +34,8 @@ def compress(request: Request, out: Path, settings: Settings = _FULL) -> Compres
             which may be deleted afterwards.
 
     Raises:
-        SrkdError: as `images.find`, `load_network`, `budget.nothing_fits` and `plan.check`; or the folder was started
-            with another request, or is not empty and not from srkd.
+        SrkdError: as `photos.find`, `load_network`, `candidates.nothing_fits` and `rounds.check`; or the folder was
+            started with another request, or is not empty and not from srkd.
     """
     claim(out)
     with locked(out / "work"):
@@ -45,7 +46,8 @@ def compress(request: Request, out: Path, settings: Settings = _FULL) -> Compres
             lambda: _cache_outputs(job, prepared),
             f"outputs of {job.teacher.name} for {prepared.describe_crops()}",
         )
-        candidate, runs = choose(job, prepared)
+        planned = job.once("rounds", lambda: asdict(share(job, prepared, outputs_cached=True)))
+        candidate, runs = choose(job, prepared, [Round(**each) for each in planned["rounds"]])
         planned = job.once("final_plan", lambda: _final_plan(job, prepared, candidate, runs))
         checkpoints = {"student": _train(job, candidate, planned, distilled=True)}
         if request.control:
@@ -53,8 +55,8 @@ def compress(request: Request, out: Path, settings: Settings = _FULL) -> Compres
         exported = job.once(
             "export", lambda: _export(job, prepared.backend, Path(checkpoints["student"]["file"])), "export"
         )
-        trained = delivery.TrainedStudent(candidate, runs, checkpoints, exported)
-        results = job.once("results", lambda: delivery.finish(job, prepared, trained), "scores and report")
+        trained = finish.TrainedStudent(candidate, runs, checkpoints, exported)
+        results = job.once("results", lambda: finish.finish(job, prepared, trained), "scores and report")
         return Compressed(out, results)
 
 
@@ -71,28 +73,28 @@ def dry_run(request: Request, settings: Settings = _FULL) -> list[dict[str, Any]
         job = Job(request, Path(scratch), settings, dry_run=True)
         prepared = prepare(job)
         shared, measuring = share(job, prepared, outputs_cached=False), job.phases.spent
-    names = ", ".join(candidate.label for candidate, _ in prepared.candidates)
+    names = ", ".join(f"{candidate.label} ({cost})" for candidate, cost in prepared.candidates)
     rows = [
         ("measuring", f"{request.budget} on {' '.join(prepared.backend)}: {names}", measuring),
         (f"outputs of {job.teacher.name}", prepared.describe_crops(), prepared.teacher_seconds()),
     ]
     for number, each in enumerate(shared.rounds, 1):
-        what = f"{each.candidates} candidates, {plan.clock(each.seconds)} each"
+        what = f"{each.candidates} candidates, {clock(each.seconds)} each"
         rows.append((f"round {number}", what, each.candidates * each.seconds))
     least, most = (SLACK * shared.student * pace(prepared.rates.values()) for pace in (min, max))
     rows.append(("student", f"{least:,.0f} to {most:,.0f} steps", shared.student))
     if request.control:
         rows.append(("control", "the same without the teacher", shared.control))
     rows.append(("export, report", "files for every runtime, verified", closing(job, prepared)))
-    return [dict(zip(PLAN_COLUMNS, (part, what, plan.clock(t)), strict=True)) for part, what, t in rows]
+    return [dict(zip(PLAN_COLUMNS, (part, what, clock(t)), strict=True)) for part, what, t in rows]
 
 
 def _cache_outputs(job: Job, prepared: Prepared) -> Result:
     """Compute the teacher's outputs, which all distilled runs share."""
-    job.say(f"  about {plan.clock(prepared.teacher_seconds())}")
+    say(f"  about {clock(prepared.teacher_seconds())}")
     began = time.monotonic()
     candidate, _ = prepared.candidates[0]
-    training.cache_teacher_outputs(training.recipe(job.setup, "answers", candidate, 1), job.work)
+    Run(recipe(job, "answers", candidate, 1), job.work).set_up()
     return {"seconds": round(time.monotonic() - began, 1)}
 
 
@@ -109,19 +111,18 @@ def _train(job: Job, candidate: Candidate, planned: Result, distilled: bool) -> 
 
     def make() -> Result:
         began = time.monotonic()
-        data = training.recipe(job.setup, name, candidate, planned["steps"], distilled)
-        file = training.train(data, job.work / "runs")
+        file = train(recipe(job, name, candidate, planned["steps"], distilled), job.work / "runs")
         return {"file": str(file), "seconds": round(time.monotonic() - began, 1)}
 
     what = candidate.label if distilled else "the same network without the teacher"
-    return job.once(name, make, f"{name}: {what}, {planned['steps']:,} steps, {plan.clock(planned['seconds'])}")
+    return job.once(name, make, f"{name}: {what}, {planned['steps']:,} steps, {clock(planned['seconds'])}")
 
 
-def _export(job: Job, backend: engines.Backend, student: Path) -> Result:
+def _export(job: Job, backend: Backend, student: Path) -> Result:
     path = job.out / "student.safetensors"
-    engines.store(path, *load_weights(student))
+    finish.store(path, *load_weights(student))
     try:
-        return {"rows": engines.deliver(path, backend, job.training, job.held_out, job.say)}
+        return {"rows": finish.deliver(path, backend, job.training, job.held_out, say)}
     except SrkdError as error:  # the checkpoint remains usable
-        job.say(f"notice: not exported: {error}")
+        say(f"notice: not exported: {error}")
         return {"rows": [], "why": str(error)}

@@ -1,17 +1,83 @@
-"""State shared by all parts of the command: request, output folder, teacher, finished phases, progress messages."""
+"""One compression into one folder: its request, teacher and photographs, and its phases, each of which runs once."""
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from srkd.compression import images, plan
-from srkd.compression.phases import Phases, Result
-from srkd.compression.request import Request
-from srkd.compression.settings import Settings
-from srkd.compression.training import TrainingSetup
+from srkd.compression.request import Request, Settings
+from srkd.data import photos
+from srkd.errors import SrkdError
+from srkd.files.atomic import printable_path, write_json
 from srkd.networks.loading import load_network
 from srkd.training.run import say
+
+Result = dict[str, Any]
+
+
+class Phases:
+    """The finished phases of one folder, and the total time spent on it by all processes.
+
+    Args:
+        folder: where request.json, a JSON file per phase, and time.json are saved.
+        identity: the request as plain data.
+
+    Raises:
+        SrkdError: the folder was started with another request (the message names the differences), or has an invalid
+            JSON file.
+    """
+
+    def __init__(self, folder: Path, identity: Result) -> None:
+        self.folder = folder
+        saved = self._read("request")
+        if saved is not None and saved != identity:
+            changed = [key for key in identity if saved.get(key) != identity[key]]
+            changes = ", ".join(f"{key} was {saved.get(key)} and is {identity[key]}" for key in changed)
+            where = printable_path(folder.parent)
+            raise SrkdError(
+                f"{where} was started with other options: {changes}; restore them, or choose another --output"
+            )
+        if saved is None:
+            write_json(self._path("request"), identity)
+        self._before = float((self._read("time") or {"seconds": 0.0})["seconds"])
+        self._began = time.monotonic()
+
+    @property
+    def spent(self) -> float:
+        """Seconds spent so far, without pauses between processes."""
+        return self._before + time.monotonic() - self._began
+
+    def done(self, name: str) -> Result | None:
+        """The result of a phase, or None if it is not finished."""
+        return self._read(name)
+
+    def once(self, name: str, make: Callable[[], Result]) -> Result:
+        """The saved result of a phase; runs `make` and saves its result if there is none."""
+        found = self._read(name)
+        if found is not None:
+            return found
+        try:
+            result = make()
+            write_json(self._path(name), result)
+        finally:
+            write_json(self._path("time"), {"seconds": round(self.spent, 1)})
+        return result
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+    def _read(self, name: str) -> Result | None:
+        try:
+            return dict(json.loads(self._path(name).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise SrkdError(
+                f"{printable_path(self._path(name))}: cannot be read; remove it to run this phase again"
+            ) from error
 
 
 class Job:
@@ -22,7 +88,7 @@ class Job:
         dry_run: write only a few crops.
 
     Raises:
-        SrkdError: as `images.find`, `load_network` and `Phases`; before anything is written if photographs or teacher
+        SrkdError: as `photos.find`, `load_network` and `Phases`; before anything is written if photographs or teacher
             are invalid.
     """
 
@@ -30,10 +96,8 @@ class Job:
         self.request, self.out, self.settings, self.dry_run = request, out, settings, dry_run
         self.work = out / "work"
         self.training, self.held_out = self.work / "pictures" / "training", self.work / "pictures" / "held-out"
-        self.photos, self.left_out = images.find(request.data, self.patch)
+        self.photos, self.left_out = photos.find(request.data, self.patch)
         self.teacher = load_network(request.teacher, request.scale)
-        outputs = self.work / "answers"
-        self.setup = TrainingSetup(self.teacher_name, request.scale, self.training, outputs, settings, request.seed)
         self.phases = Phases(self.work, request.identity())
 
     @property
@@ -53,9 +117,13 @@ class Job:
     def once(self, name: str, make: Callable[[], Result], title: str = "") -> Result:
         """Run a phase (`Phases.once`); if it is not finished yet, log `title` with the remaining time."""
         if title and self.phases.done(name) is None:
-            self.say(f"{title} ({f'{plan.clock(self.left)} left' if self.left > 0 else 'the time is up'})")
+            say(f"{title} ({f'{clock(self.left)} left' if self.left > 0 else 'the time is up'})")
         return self.phases.once(name, make)
 
-    def say(self, text: str) -> None:
-        """Log a line of progress."""
-        say(text)
+
+def clock(seconds: float) -> str:
+    """A duration as text: 45 s, 12 min, 1 h 5 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from srkd.compression import plan
+from srkd.compression.job import clock
 from srkd.inference.export import COLUMNS as FILE_COLUMNS
 from srkd.report import html, plots, sections, tables
 from srkd.report.html import PageSection
@@ -128,7 +128,7 @@ def _protocol(results: Results) -> list[str]:
         f"The teacher's outputs for {results['said']} were computed once and used for all candidates.",
         f"{choice} The student was then trained for {results['steps']:,} steps, seed {request['seed']}."
         f"{control if request['control'] else ''}",
-        f"It took {plan.clock(results['seconds'])} of {plan.clock(results['seconds given'])} requested.",
+        f"It took {clock(results['seconds'])} of {clock(results['seconds given'])} requested.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""The options of `srkd compress`."""
+"""The options of `srkd compress`: the user's, and internal ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from srkd.errors import SrkdError
-from srkd.inference import backends
+from srkd.inference import autotune, backends
+from srkd.inference.autotune import Backend, BackendSpec
 from srkd.version import __version__
 
 SCALES = (2, 3, 4)
@@ -65,26 +66,19 @@ class Request:
         if not self.seconds > 0:
             raise SrkdError(f"--time must be positive, got {self.seconds:g} seconds")
         if self.runtime is not None:
-            known = backends.PRECISIONS.get(self.runtime, ("fp32",))
-            backends.check(self.runtime, self.precision or known[0])
+            BackendSpec(self.runtime, self.precision)
             backends.check_installed(self.runtime)
         if not self.available():
             raise SrkdError(f"no installed runtime supports {self.precision}: pip install 'srkd[deploy]'")
 
-    def available(self) -> list[tuple[str, str]]:
+    def available(self) -> list[Backend]:
         """Each (runtime, precision) to consider; int8 only on request, since its quality has to be checked."""
-        precisions = (self.precision,) if self.precision else ("fp32", "bf16")
-        return [backend for backend in self._installed() if backend[1] in precisions]
+        found = autotune.candidates(self.runtime, self.precision)
+        return [backend for backend in found if self.precision or backend[1] != "int8"]
 
-    def int8_backends(self) -> list[tuple[str, str]]:
+    def int8_backends(self) -> list[Backend]:
         """The int8 backends, tried if no other meets the budget; none if a precision was requested."""
-        return [] if self.precision else [backend for backend in self._installed() if backend[1] == "int8"]
-
-    def _installed(self) -> list[tuple[str, str]]:
-        """Installed backends; ONNX Runtime only if requested or without OpenVINO, which was always faster."""
-        skip_onnxruntime = self.runtime is None and backends.installed("openvino")
-        found = [backend for backend in backends.available() if self.runtime in (None, backend[0])]
-        return [backend for backend in found if not (skip_onnxruntime and backend[0] == "onnxruntime")]
+        return [] if self.precision else autotune.candidates(self.runtime, "int8")
 
     def identity(self) -> dict[str, Any]:
         """The options that must not change when a folder is resumed, as plain data with absolute paths. The time may
@@ -97,3 +91,45 @@ class Request:
         plain["budget"]["at"] = list(self.budget.at)
         plain |= {"teacher": absolute(self.teacher), "data": [absolute(name) for name in self.data]}
         return {**plain, "srkd": __version__}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Internal settings; tests use smaller ones. Sizes are in HR pixels and times in seconds unless stated otherwise.
+
+    Args:
+        patch: side of a training patch in LR pixels.
+        batch: patches per step.
+        crop: sides of the training crops, larger and smaller; the smaller is used if time allows fewer than `few`
+            crops of the larger.
+        few: see `crop`.
+        held_out: number of pixels in the held-out crops.
+        teacher_share: share of the total time for the teacher's outputs.
+        halving_share: share of the remaining time for the rounds of successive halving.
+        halving_share_with_control: the same if a control is trained, which takes as long as the student.
+        candidates: maximum number of candidates to train.
+        steps: desired number of steps of a student; a candidate with fewer is replaced by a narrower one.
+        shortest: minimum training time of a candidate in a round.
+        final: minimum training time of the student.
+        closing: time for export, measurements and report; `closing_share` of the total time is added.
+        timing: time of each measurement.
+        measuring_share: share of the total time for the measurements before training; when it is used up, candidates
+            that were not measured are estimated from those that were.
+    """
+
+    patch: int = 48
+    batch: int = 16
+    crop: tuple[int, int] = (512, 256)
+    few: int = 64
+    held_out: int = 8 * 512**2
+    teacher_share: float = 0.2
+    halving_share: float = 0.35
+    halving_share_with_control: float = 0.28
+    candidates: int = 8
+    steps: int = 2000
+    shortest: float = 10.0
+    final: float = 45.0
+    closing: float = 90.0
+    closing_share: float = 0.02
+    timing: float = 0.4
+    measuring_share: float = 0.15

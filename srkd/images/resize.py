@@ -147,3 +147,21 @@ class RowResizer:
 
 def _resized_columns(rows: Floats, plan: tuple[NDArray[np.float64], NDArray[np.intp]]) -> Any:
     return np.ascontiguousarray(resize_rows(np.ascontiguousarray(rows.swapaxes(0, 1)), *plan).swapaxes(0, 1))
+
+
+def shrunk_size(height: int, width: int, most: int) -> tuple[int, int]:
+    """(height, width) in the same proportion with sides of at most `most`; never larger."""
+    factor = min(1.0, most / max(height, width))
+    return round(height * factor), round(width * factor)
+
+
+def shrunk(image: Image, size: tuple[int, int]) -> Image:
+    """An image (H, W, C) at a smaller `size` (height, width), or itself if it has that size.
+
+    Area averaging avoids aliasing, which a network would learn as detail.
+    """
+    if image.shape[:2] == size:
+        return image
+    import cv2
+
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)

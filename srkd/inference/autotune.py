@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,12 +19,12 @@ from srkd.files.digest import file_sha256
 from srkd.inference import backends
 from srkd.inference.backends.engine import Engine
 from srkd.inference.backends.fp32_fallback import Fp32FallbackEngine
-from srkd.inference.calibration import ImagePairs, calibration_images, check_sizes, closeness, tiled
-from srkd.inference.cost import median_ms
+from srkd.inference.calibration import ImagePairs, calibration_images, check_sizes, closeness
 from srkd.inference.fingerprint import fingerprint
 from srkd.inference.graph import facts, graph_of
 from srkd.inference.model import Model
 from srkd.inference.quantise import quantise
+from srkd.inference.speed import SpeedMeter
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -56,17 +55,14 @@ class BackendSpec:
         elif self.precision is not None:
             backends.check("openvino", self.precision)
 
-    def fits(self, backend: Backend) -> bool:
-        return self.runtime in (None, backend[0]) and self.precision in (None, backend[1])
-
 
 def engine_for(model: Model, spec: BackendSpec, say: Say = lambda line: None) -> Engine | None:
     """The engine for `spec`, with a fallback for invalid output; None if it is the network itself (torch fp32).
 
     If `spec` leaves the runtime or precision open, each candidate not measured on this machine before is measured. The
     fastest is chosen that loses at most `max_drop` dB and has a PSNR to fp32 of at least 45 dB. int8 comes last, and
-    its sensitive layers are searched for only if it would be the fastest with all layers quantised. ONNX Runtime is
-    measured only if `spec` names it or OpenVINO, which was faster wherever both were measured, is not installed.
+    its sensitive layers are searched for only if it would be the fastest with all layers quantised. The candidates are
+    those of `candidates`.
 
     Raises:
         SrkdError: a runtime that is not installed (with the command that installs it); no candidate can run this
@@ -75,7 +71,7 @@ def engine_for(model: Model, spec: BackendSpec, say: Say = lambda line: None) ->
     if spec.runtime is not None:
         backends.check_installed(spec.runtime)
     tuner = Autotuner(model, spec.max_drop, say)
-    available = [backend for backend in _candidates(model, spec) if spec.fits(backend)]
+    available = candidates(spec.runtime, spec.precision, model.device.type)
     if not available:
         raise SrkdError(f"no installed runtime has {spec.precision}: pip install 'srkd[deploy]'")
     rows: list[Row] = []
@@ -99,14 +95,19 @@ def engine_for(model: Model, spec: BackendSpec, say: Say = lambda line: None) ->
 def cached_engine(model: Model, say: Say = lambda line: None) -> Engine | None:
     """As `engine_for` with an open `BackendSpec`, if all candidates were measured before; else None."""
     tuner = Autotuner(model, BackendSpec().max_drop, say)
-    known = all(tuner.known(backend) for backend in _candidates(model, BackendSpec()))
+    known = all(tuner.known(backend) for backend in candidates(device=model.device.type))
     return engine_for(model, BackendSpec(), say) if known else None
 
 
-def _candidates(model: Model, spec: BackendSpec) -> list[Backend]:
-    available = backends.available(model.device.type)
-    spare = spec.runtime is None and backends.installed("openvino")
-    return [backend for backend in available if not (spare and backend[0] == "onnxruntime")]
+def candidates(runtime: str | None = None, precision: str | None = None, device: str = "cpu") -> list[Backend]:
+    """The backends to choose among on this machine, int8 last, with the named runtime and precision (None: any).
+
+    ONNX Runtime is among them only if it is named or OpenVINO, which was faster wherever both were measured, is not
+    installed.
+    """
+    spare = runtime is None and backends.installed("openvino")
+    found = [backend for backend in backends.available(device) if not (spare and backend[0] == "onnxruntime")]
+    return [b for b in found if runtime in (None, b[0]) and precision in (None, b[1])]
 
 
 def _rejected(backend: Backend, why: str, **more: bool) -> Row:
@@ -180,8 +181,7 @@ class Autotuner:
         return row | {"drop": round(drop, 4), "good": good, "why": why}
 
     def _ms(self, engine: Engine) -> float:
-        image = tiled(self._images.pairs[0].lr, self._side, self._side)
-        return median_ms(lambda: engine(image), _SECONDS)
+        return SpeedMeter(_SECONDS).engine(engine, (self._side, self._side)).ms
 
     @cached_property
     def _side(self) -> int:
@@ -201,9 +201,8 @@ class Autotuner:
     def _affordable(self) -> float:
         """How many input pixels the network itself computes in `_CALIBRATION_SECONDS`."""
         image = np.zeros((1, _SMALL_SIDE, _SMALL_SIDE, 3), np.uint8)
-        started = time.perf_counter()
-        self._torch(image)
-        return _CALIBRATION_SECONDS * _SMALL_SIDE**2 / max(time.perf_counter() - started, 1e-9)
+        seconds = SpeedMeter().once(lambda: self._torch(image))
+        return _CALIBRATION_SECONDS * _SMALL_SIDE**2 / max(seconds, 1e-9)
 
     @cached_property
     def _exact(self) -> list[Any]:

@@ -1,13 +1,11 @@
-"""Cost of a network: parameters, multiply-adds, latency, measured on the network itself."""
+"""Size of a network, counted on the network itself; its speed is measured in `srkd.inference.speed`."""
 
 from __future__ import annotations
 
-import statistics
-import time
-from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from srkd.networks.infer import device_of
@@ -32,46 +30,17 @@ def multiply_adds(network: nn.Module, scale: int, height: int = 720, width: int 
     return counter.get_total_flops() / 2 * (height / scale) * (width / scale) / _PROBE**2
 
 
-@torch.inference_mode()
-def latency_ms(network: nn.Module, height: int = 256, width: int = 256, seconds: float = 2.0) -> float:
-    """Median milliseconds of one forward pass in fp32, channels last, at batch 1.
+@torch.no_grad()
+def activations(network: nn.Module) -> float:
+    """Number of output values of all convolutions per input pixel, the usual measure of memory traffic."""
+    total = 0
 
-    Args:
-        height, width: input size in pixels.
-        seconds: how long to measure, after one warm-up pass; at least three passes are timed.
-    """
-    device = device_of(network)
-    x = torch.rand(1, 3, height, width, device=device).to(memory_format=torch.channels_last)
-    network(x)
-    times: list[float] = []
-    while len(times) < 3 or sum(times) < seconds:
-        _wait(device)
-        start = time.perf_counter()
-        network(x)
-        _wait(device)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times) * 1000
+    def count(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        nonlocal total
+        total += output.numel()
 
-
-def median_ms(function: Callable[[], object], seconds: float) -> float:
-    """Median milliseconds of a call over `seconds`, after two warm-up calls; at least three calls are timed.
-
-    If one call takes more than `seconds`, only one is timed, after the two warm-up calls.
-    """
-    function()
-    fewest = 1 if _timed(function) > seconds else 3
-    times: list[float] = []
-    while len(times) < fewest or sum(times) < seconds:
-        times.append(_timed(function))
-    return 1000 * statistics.median(times)
-
-
-def _timed(function: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    network(torch.zeros(1, 3, _PROBE, _PROBE, device=device_of(network)))
+    for hook in hooks:
+        hook.remove()
+    return total / _PROBE**2

@@ -19,12 +19,11 @@ from srkd.inference.calibration import (
     check_sizes,
     closeness,
     evaluation_images,
-    tiled,
 )
-from srkd.inference.cost import median_ms
 from srkd.inference.graph import facts, graph_of
 from srkd.inference.model import Model
 from srkd.inference.quantise import SENSITIVITY_COLUMNS, Quantised, quantise
+from srkd.inference.speed import SpeedMeter
 from srkd.report import tables
 
 Row = dict[str, Any]
@@ -43,7 +42,6 @@ COLUMNS = [
 ]
 TARGETS = {"onnx": "onnxruntime", "openvino": "openvino"}  # target: the runtime that runs it
 PRECISIONS = ("fp32", "int8")
-_LATENCY_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,6 @@ class _Verifier:
         engine = self._engine = backends.open_engine(model, "torch", "fp32")
         self._exact = self._images.predictions(engine)
         self._psnr = self._images.psnr(self._exact)
-        self._image = tiled(self._images.pairs[0].lr, _LATENCY_SIDE, _LATENCY_SIDE)
         megabytes = sum(p.numel() * p.element_size() for p in model.network.parameters()) / 1e6
         self.reference = self._row(model.name, engine, self._exact, megabytes)
 
@@ -187,7 +184,7 @@ class _Verifier:
         elif self._psnr - psnr > self._max_drop:
             kept = f"no: loses {self._psnr - psnr:.3f} dB, more than {self._max_drop:g}"
         size = None if megabytes is None else round(megabytes, 2)
-        ms = round(median_ms(lambda: engine(self._image), self._seconds), 2)
+        ms = round(SpeedMeter(self._seconds).engine(engine).ms, 2)
         return {
             "file": name,
             "runtime": engine.runtime,

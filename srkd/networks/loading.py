@@ -81,6 +81,17 @@ def is_path(name: str) -> bool:
     return has_separator or (Path(name).suffix != "" and name not in zoo.names() and name not in zoo.external())
 
 
+def file_of(name: str) -> Path:
+    """The file of a model's weights, by path or zoo name; downloaded on first use.
+
+    Raises:
+        SrkdError: no such model, or not trained yet.
+    """
+    if is_path(name):
+        return Path(name)
+    return zoo.fetch(name) if name in zoo.external() else zoo.weights(name)[0]
+
+
 def _from_file(path: Path) -> LoadedNetwork:
     if not path.exists():
         raise SrkdError(f"{path}: no such checkpoint, and no zoo model of that name; the zoo has {_zoo_names()}")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from srkd.benchmarks import inference as benchmark
 from srkd.errors import SrkdError
@@ -25,7 +24,7 @@ def checkpoint(tmp_path: Path) -> str:
 def test_the_table_and_its_files(
     checkpoint: str, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark, "_in_subprocess", lambda function, *arguments: function(*arguments))
+    monkeypatch.setattr(benchmark, "in_subprocess", lambda function, *arguments: function(*arguments))
     selection = benchmark.Selection(["torch", "stock"], None)
     rows = benchmark.inference([checkpoint], selection, [(20, 16), (30, 20)], str(photos), 0.01, lambda line: None)
     assert [(r["runtime"], r["precision"], r["size"]) for r in rows[:2]] == [
@@ -44,20 +43,11 @@ def test_the_table_and_its_files(
     assert b"<svg" in (tmp_path / "out" / "pareto.svg").read_bytes()
 
 
-def test_activations_are_the_outputs_of_convolutions() -> None:
-    network = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.PixelShuffle(2), nn.Conv2d(2, 5, 1))
-    assert benchmark.activations(network) == 8 + 4 * 5
-
-
 def test_invalid_names_raise() -> None:
     with pytest.raises(SrkdError, match="torch"):
         benchmark.Selection(["troch"])
     with pytest.raises(SrkdError, match="no runtime has that precision"):
         benchmark.Selection(["stock"], ["bf16"]).available()
-    for text in ("1280", "0x5", "axb", "-3x4"):
-        with pytest.raises(SrkdError, match="WIDTHxHEIGHT"):
-            benchmark.size_named(text)
-    assert benchmark.size_named("1280x720") == (1280, 720)
 
 
 def test_other_runtimes_have_rows_too(checkpoint: str, photos: Path) -> None:

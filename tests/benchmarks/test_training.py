@@ -12,10 +12,10 @@ from support import textured
 
 def test_the_training_loop_is_timed(recipe: dict[str, Any]) -> None:
     recipe["train"]["total_iter"] = 10**6
-    assert training.steps_per_second(recipe, seconds=0.2) > 1
+    assert training.steps_per_second(training._set_up(recipe), seconds=0.2) > 1
     recipe["train"]["total_iter"] = 2
     with pytest.raises(SrkdError, match="ended before its time"):
-        training.steps_per_second(recipe, seconds=5)
+        training.steps_per_second(training._set_up(recipe), seconds=5)
 
 
 def test_all_sr_losses_are_measured_and_others_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

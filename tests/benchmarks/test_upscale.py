@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from srkd.benchmarks import basicsr_upscale
+from srkd.benchmarks import basicsr as baseline
 from srkd.benchmarks import upscale as benchmark
 from srkd.errors import SrkdError
 from srkd.images.read import ImageData, read_rgb, write_image
@@ -35,7 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_srkd_and_basicsr_give_the_same_images(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(basicsr_upscale, "stock_process", thread)
+    monkeypatch.setattr(baseline, "stock_process", thread)
     checkpoint = tmp_path / "tiny.safetensors"
     torch.manual_seed(0)
     save_weights(checkpoint, build(SPEC).state_dict(), {"network": SPEC, "scale": 2})

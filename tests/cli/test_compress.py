@@ -7,8 +7,8 @@ import pytest
 import srkd
 from srkd.cli.main import main
 from srkd.compression import flow, page
+from srkd.compression.finish import Compressed
 from srkd.compression.request import Request
-from srkd.compression.result import Compressed
 
 ROWS = [
     {"model": name, "PSNR (dB)": psnr, **dict.fromkeys(page.COLUMNS[3:]), "runs on": "torch fp32"}

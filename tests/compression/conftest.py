@@ -1,20 +1,17 @@
 """Fixtures for compressions of a few seconds: a tiny teacher, few images, tiny candidates on torch only."""
 
+import math
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from srkd import networks
-from srkd.compression import engines, ladder, subprocess_timing, training
-from srkd.compression.phases import Phases
-from srkd.compression.request import Budget, Request
-from srkd.compression.settings import Settings
-from srkd.images.read import ImageData, write_image
+from srkd.compression import candidates, finish, measure, rounds
+from srkd.compression.job import Phases
+from srkd.compression.request import Budget, Request, Settings
 from srkd.inference import backends
 from srkd.training.checkpoint import save_weights
-from support import textured
 
 
 @pytest.fixture(scope="session")
@@ -24,15 +21,6 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("teachers") / "teacher.safetensors"
     save_weights(path, networks.build(spec).state_dict(), {"network": spec, "scale": 2})
     return str(path)
-
-
-@pytest.fixture(scope="session")
-def six(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder of six images, two of them in a subfolder."""
-    root = tmp_path_factory.mktemp("photos")
-    for number in range(6):
-        write_image(root / ("more" if number > 3 else "") / f"p{number}.png", ImageData(textured(number, 60, 70)))
-    return str(root)
 
 
 @pytest.fixture(scope="module")
@@ -53,23 +41,20 @@ def small() -> Iterator[Settings]:
             final=0.02,
             closing=0.0,
             timing=0.001,
+            measuring_share=math.inf,
         )
 
 
 def _shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     edsr, srresnet = ("EDSR", "num_block", (1, 2), {"img_range": 1.0}), ("MSRResNet", "num_block", (1,), {})
-    monkeypatch.setattr(ladder, "WIDTHS", (4, 6))
-    monkeypatch.setattr(ladder, "FAMILIES", {"EDSR": edsr, "SRResNet": srresnet})
-    monkeypatch.setattr(ladder, "_PRUNED", ((0.5,), (1.0,)))
+    monkeypatch.setattr(candidates, "WIDTHS", (4, 6))
+    monkeypatch.setattr(candidates, "FAMILIES", {"EDSR": edsr, "SRResNet": srresnet})
+    monkeypatch.setattr(candidates, "_PRUNED", ((0.5,), (1.0,)))
     monkeypatch.setattr(backends, "installed", lambda runtime: runtime == "torch")
-    monkeypatch.setattr(subprocess_timing, "measure", _in_this_process)
+    monkeypatch.setattr(finish, "in_subprocess", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(Phases, "spent", 0.0)
-    monkeypatch.setattr(training, "steps_per_second", lambda *_: 60.0)
-    monkeypatch.setattr(training, "pace", lambda run: 60.0)
-
-
-def _in_this_process(model: str, backend: engines.Backend, at: tuple[int, int], seconds: float) -> dict[str, float]:
-    return {"ms": engines.latency(engines.open_delivered(Path(model), backend), at, seconds), "peak MB": 0.0}
+    monkeypatch.setattr(measure, "steps_per_second", lambda *_: 60.0)
+    monkeypatch.setattr(rounds, "pace", lambda run: 60.0)
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,9 @@ from typing import Any
 
 import pytest
 
-from srkd.compression import delivery, engines, flow, halving, subprocess_timing, training
-from srkd.compression.request import Request
-from srkd.compression.result import Compressed
-from srkd.compression.settings import Settings
+from srkd.compression import finish, flow, measure, rounds
+from srkd.compression.finish import Compressed
+from srkd.compression.request import Request, Settings
 from srkd.errors import SrkdError
 from srkd.inference import backends
 from srkd.inference.export import Exported
@@ -21,7 +20,6 @@ from srkd.sr.task import Task
 from srkd.training.checkpoint import load_weights
 
 Ask = Callable[..., Request]
-MEASURE = subprocess_timing.measure  # which `small` replaces
 
 
 @pytest.fixture(scope="module")
@@ -68,15 +66,15 @@ def test_the_better_half_continues_and_the_best_becomes_the_student(
     ask: Ask, small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """EDSR 6x1 always scores best; SRResNet diverges and drops out."""
-    train = training.train
+    train = rounds.train
 
     def diverging(data: dict[str, Any], root: Path) -> Path:
         if "SRResNet" in data["name"]:
             raise SrkdError("training diverged")
         return train(data, root)
 
-    monkeypatch.setattr(training, "train", diverging)
-    monkeypatch.setattr(halving, "_score", lambda job, prepared, file: 40.0 if "EDSR_6x1" in str(file) else 20.0)
+    monkeypatch.setattr(rounds, "train", diverging)
+    monkeypatch.setattr(rounds, "_score", lambda job, prepared, file: 40.0 if "EDSR_6x1" in str(file) else 20.0)
     done = flow.compress(ask(control=False), tmp_path / "out", small)
     runs = done.results["candidates"]
     assert done.results["student"] == "EDSR 6x1"
@@ -112,7 +110,8 @@ def test_an_interrupted_compression_resumes_and_repeats_nothing(
     steps = [number for name, number in trained[1:] if name == "student"]
     assert {name for name, _ in trained} == {"student", "control"}
     assert max(steps) + 1 == json.loads(before["final_plan.json"])["steps"] and steps.count(1) == 0
-    monkeypatch.setattr(training, "train", lambda *_: pytest.fail("trained again"))
+    for module in (rounds, flow):
+        monkeypatch.setattr(module, "train", lambda *_: pytest.fail("trained again"))
     assert flow.compress(ask(), tmp_path / "out", small) == done
     with pytest.raises(SrkdError, match="was started with other options: seed was 0 and is 1"):
         flow.compress(ask(seed=1), tmp_path / "out", small)
@@ -137,8 +136,9 @@ def test_a_dry_run_shows_the_plan_and_keeps_nothing(ask: Ask, small: Settings, t
 def test_impossible_requests_raise_before_anything_is_trained(
     ask: Ask, small: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "train", lambda *_: pytest.fail("trained"))
-    monkeypatch.setattr(training, "cache_teacher_outputs", lambda *_: pytest.fail("the teacher ran"))
+    for module in (rounds, flow):
+        monkeypatch.setattr(module, "train", lambda *_: pytest.fail("trained"))
+    monkeypatch.setattr(flow, "_cache_outputs", lambda *_: pytest.fail("the teacher ran"))
     with pytest.raises(SrkdError, match="is a network for x2, not x3"):
         flow.compress(ask(scale=3), tmp_path / "a", small)
     assert not (tmp_path / "a" / "work" / "request.json").exists()
@@ -148,13 +148,14 @@ def test_impossible_requests_raise_before_anything_is_trained(
         flow.compress(ask(max_ms=None, max_mb=0.001), tmp_path / "c", small)
     with pytest.raises(SrkdError, match=r"--time is too short: 0 s .* min"):
         flow.compress(ask(seconds=0.01), tmp_path / "d", small)
-    monkeypatch.setattr(engines, "seconds_per_pixel", lambda *_: 1.0)
+    monkeypatch.setattr(measure, "_time_teacher", lambda *_: {"seconds per pixel": 1.0})
     with pytest.raises(SrkdError, match=r"--time is too short: teacher takes .* for a crop of 32x32"):
         flow.compress(ask(seconds=1.0), tmp_path / "e", small)
 
 
 def test_a_slow_teacher_gets_fewer_crops(ask: Ask, small: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "seconds_per_pixel", lambda *_: 0.8 / 4 / 48**2)  # of HR: 0.05 s a crop of 48x48
+    pace = {"seconds per pixel": 0.8 / 4 / 48**2}  # of HR: 0.05 s a crop of 48x48
+    monkeypatch.setattr(measure, "_time_teacher", lambda *_: pace)
     rows = flow.dry_run(ask(seconds=1.0), small)
     assert "of the photographs (as many as the time allows)" in rows[1]["what"]
 
@@ -173,11 +174,11 @@ def test_exports_are_verified_and_open_again(
     monkeypatch.setattr(backends, "available", lambda device="cpu": [("openvino", "fp32")])
     student = tmp_path / "student.safetensors"
     shutil.copyfile(teacher, student)
-    rows = engines.deliver(student, ("openvino", "fp32"), Path(six), Path(six), lambda line: None)
+    rows = finish.deliver(student, ("openvino", "fp32"), Path(six), Path(six), lambda line: None)
     assert {row["file"]: row["kept"] for row in rows} == {"student": "yes", "student.xml": "yes"}
-    path = engines.delivered(tmp_path, ("openvino", "fp32"))
-    assert path.name == "student.xml" and engines.open_delivered(path, ("openvino", "fp32")).scale == 2
-    assert delivery._size(path) == student.stat().st_size / 1e6  # of fp32 the checkpoint counts
+    path = finish.delivered(tmp_path, ("openvino", "fp32"))
+    assert path.name == "student.xml" and finish.open_delivered(path, ("openvino", "fp32")).scale == 2
+    assert finish._size(path) == student.stat().st_size / 1e6  # of fp32 the checkpoint counts
 
 
 def test_a_failed_export_is_reported_and_keeps_the_student(
@@ -186,27 +187,18 @@ def test_a_failed_export_is_reported_and_keeps_the_student(
     def failing(*_: Any) -> None:
         raise SrkdError("it lacks an operator")
 
-    monkeypatch.setattr(engines, "deliver", failing)
+    monkeypatch.setattr(finish, "deliver", failing)
     done = flow.compress(ask(control=False), tmp_path / "out", small)
     assert done.results["not exported"] == "it lacks an operator" and done.within_budget  # torch needs no export
     with pytest.raises(SrkdError, match=r"student_int8\.xml was not exported"):
-        engines.delivered(tmp_path / "out", ("openvino", "int8"))
-
-
-def test_time_and_memory_are_measured_in_a_subprocess(teacher: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = MEASURE(teacher, ("torch", "fp32"), (500, 400), 0.01)
-    assert found["ms"] > 0
-    assert found["peak MB"] >= 500 * 400 * 6 * 4 / 2**20  # one map of its 6 features
-    monkeypatch.setattr(subprocess_timing.sys, "executable", "/bin/false")
-    with pytest.raises(SrkdError, match="could not be measured in a subprocess: exit code 1"):
-        MEASURE(teacher, ("torch", "fp32"), (32, 24), 0.01)
+        finish.delivered(tmp_path / "out", ("openvino", "int8"))
 
 
 def test_a_candidate_with_too_few_steps_is_replaced_by_a_narrower_one(
     ask: Ask, small: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        training, "steps_per_second", lambda data, *_: {4: 90.0, 6: 30.0}[data["network_g"]["num_feat"]]
+        measure, "steps_per_second", lambda task, *_: {4: 90.0, 6: 30.0}[task.recipe.network_g["num_feat"]]
     )
     few, many = (flow.dry_run(ask(), replace(small, steps=steps)) for steps in (1000, 1))
     assert "EDSR 4x2" in few[0]["what"] and "EDSR 6x2" not in few[0]["what"]
@@ -218,7 +210,7 @@ def test_a_candidate_with_too_few_steps_is_replaced_by_a_narrower_one(
     [(("openvino", "bf16"), ["openvino"]), (("torch", "fp32"), ["openvino"]), (("onnxruntime", "int8"), ["onnx"])],
 )
 def test_int8_is_exported_for_one_runtime(
-    backend: engines.Backend,
+    backend: finish.Backend,
     targets: list[str],
     teacher: str,
     six: str,
@@ -234,11 +226,11 @@ def test_int8_is_exported_for_one_runtime(
         return Exported([{"file": "student"}, *({"file": name} for name in wanted.targets)], {})
 
     available = [("torch", "fp32"), ("openvino", "bf16"), ("openvino", "int8"), ("onnxruntime", "int8")]
-    monkeypatch.setattr(engines, "export", export)
+    monkeypatch.setattr(finish, "export", export)
     monkeypatch.setattr(backends, "installed", lambda runtime: True)
     monkeypatch.setattr(backends, "available", lambda: available)
     shutil.copyfile(teacher, tmp_path / "student.safetensors")
-    rows = engines.deliver(tmp_path / "student.safetensors", backend, Path(six), Path(six), lambda line: None)
+    rows = finish.deliver(tmp_path / "student.safetensors", backend, Path(six), Path(six), lambda line: None)
     assert requested == [(["onnx", "openvino"], ["fp32"]), (targets, ["int8"])]
     assert [row["file"] for row in rows] == ["student", "onnx", "openvino", *targets]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["student.safetensors"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from srkd.images.colour import rgb_to_y
-from srkd.images.resize import imresize, modcrop
+from srkd.images.resize import imresize, modcrop, shrunk, shrunk_size
 
 DATA = Path(os.environ.get("SRKD_DATA", Path(__file__).parents[3] / "shared" / "data"))
 RNG = np.random.default_rng(0)
@@ -117,3 +117,11 @@ def test_published_bicubic_scores(name: str, scale: int, published: float) -> No
         error = (rgb_to_y(hr) - rgb_to_y(sr))[scale:-scale, scale:-scale]
         scores.append(10 * np.log10(255**2 / np.mean(error**2)))
     assert np.mean(scores) == pytest.approx(published, abs=0.02)
+
+
+def test_shrinking_averages_and_never_enlarges() -> None:
+    stripes = np.zeros((40, 40, 3), np.uint8)
+    stripes[:, ::2] = 200
+    assert shrunk_size(40, 30, 40) == (40, 30) and shrunk_size(40, 30, 20) == (20, 15)
+    assert np.array_equal(shrunk(stripes, (40, 40)), stripes)
+    assert set(np.unique(shrunk(stripes, (20, 20)))) == {100}

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from srkd.inference.backends.pytorch import TorchEngine
 from srkd.inference.calibration import calibration_images
 from srkd.inference.fingerprint import fingerprint
 from srkd.inference.model import Model
+from srkd.inference.speed import Speed, SpeedMeter
 from srkd.networks import build
 from srkd.training.checkpoint import save_weights
 from support import ExactOnly, needs_int8, replicating_edsr, textured
@@ -70,13 +70,7 @@ def test_every_tensor_can_be_fingerprinted(spec: dict[str, object], tmp_path: Pa
 def speeds(monkeypatch: pytest.MonkeyPatch, times: dict[str, float]) -> None:
     """Let each (runtime precision) take a time that is given, whatever it takes here."""
 
-    def pretended(function: Callable[[], object], seconds: float) -> float:
-        engine = next(
-            cell.cell_contents for cell in function.__closure__ or () if hasattr(cell.cell_contents, "runtime")
-        )
-        return times[str(engine)]
-
-    monkeypatch.setattr(autotune, "median_ms", pretended)
+    monkeypatch.setattr(SpeedMeter, "engine", lambda self, engine, at: Speed((times[str(engine)],)))
 
 
 @pytest.mark.isa
@@ -196,7 +190,7 @@ def test_a_missing_extra_is_named_with_its_command(model: Model, monkeypatch: py
 
 def test_what_a_runtime_cannot_do_is_left_for_what_can(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     exact = Model(ExactOnly().eval(), 2, "exact")
-    monkeypatch.setattr(autotune, "_candidates", lambda *_: [("torch", "fp32"), ("torch", "bf16")])
+    monkeypatch.setattr(autotune.backends, "available", lambda *_: [("torch", "fp32"), ("torch", "bf16")])
     said: list[str] = []
     assert engine_for(exact, BackendSpec(), said.append) is None and engine_for(exact, BackendSpec("torch")) is None
     assert re.search(r"torch bf16 not \(torch bf16 cannot run this network at .*\)", said[-1])

@@ -13,29 +13,8 @@ def test_multiply_adds_are_those_of_the_convolutions_written_out() -> None:
     assert cost.parameters(network) == 49_603
 
 
-def test_latency_is_the_median_of_repeated_passes() -> None:
-    calls = []
-
-    class Slow(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            calls.append(tuple(x.shape))
-            torch.rand(300, 300) @ torch.rand(300, 300)
-            return x
-
-    assert cost.latency_ms(Slow(), 8, 12, seconds=0.0) > 0
-    assert calls == [(1, 3, 8, 12)] * 4
-
-
-@pytest.mark.parametrize(("seconds", "expected"), [(1.0, 2), (2.0, 4), (9.0, 6)])
-def test_what_takes_long_is_not_timed_more_often_than_it_must(
-    seconds: float, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = []
-
-    def timed(function: object) -> float:
-        calls.append(function)
-        return 2.0
-
-    monkeypatch.setattr(cost, "_timed", timed)
-    assert cost.median_ms(lambda: None, seconds) == 2000
-    assert len(calls) == expected  # and one before them
+def test_activations_are_the_outputs_of_convolutions() -> None:
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.PixelShuffle(2), torch.nn.Conv2d(2, 5, 1)
+    )
+    assert cost.activations(network) == 8 + 4 * 5

@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 
 from srkd.data import near_duplicates, roles
@@ -18,6 +16,7 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 from srkd.files.owned import reset_folder
 from srkd.images.read import ImageData, image_size, read_rgb, write_image
+from srkd.images.resize import shrunk, shrunk_size
 
 LARGEST = 2040  # DIV2K's longer side; camera photographs above it have more pixels than the lens resolves
 _FEWEST, _HELD_OUT_FEWEST, _HELD_OUT_MOST = 4, 2, 8
@@ -47,7 +46,7 @@ def find(data: Sequence[str], patch: int) -> tuple[list[Photo], dict[str, int]]:
             found to be a near-duplicate of one.
     """
     files = [path for name in data for path in _files(name)]
-    photos = [Photo(path, _shrunk(*image_size(path))) for path in files]
+    photos = [Photo(path, shrunk_size(*image_size(path), LARGEST)) for path in files]
     large = [photo for photo in photos if min(photo.size) >= patch]
     sources = [SourceFile.of(photo.path) for photo in large]
     near_duplicates.refuse_known(sources)
@@ -69,11 +68,6 @@ def find(data: Sequence[str], patch: int) -> tuple[list[Photo], dict[str, int]]:
 
 def _files(name: str) -> list[Path]:
     return images_of(name, recursive=True)
-
-
-def _shrunk(height: int, width: int) -> tuple[int, int]:
-    factor = min(1.0, LARGEST / max(height, width))
-    return round(height * factor), round(width * factor)
 
 
 def split(photos: Sequence[Photo]) -> tuple[list[Photo], list[Photo]]:
@@ -142,15 +136,7 @@ def write(chosen: Sequence[tuple[Photo, Box]], folder: Path, report: Callable[[i
     ]
     reset_folder(folder, [name for together in names for name in together])
     for number, (photo, found) in enumerate(by_photo.items()):
-        pixels = _read(photo)
+        pixels = shrunk(read_rgb(photo.path), photo.size)
         for name, (top, left, height, width) in zip(names[number], found, strict=True):
             write_image(folder / name, ImageData(np.ascontiguousarray(pixels[top : top + height, left : left + width])))
         report(number + 1, printable_path(photo.path.name))
-
-
-def _read(photo: Photo) -> Any:
-    pixels, (height, width) = read_rgb(photo.path), photo.size
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    # Area averaging avoids aliasing, which a network would learn as detail.
-    return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)

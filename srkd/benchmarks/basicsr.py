@@ -1,55 +1,44 @@
-"""Training speed of BasicSR itself, the baseline for srkd's training loop.
+"""BasicSR itself, the baseline for srkd's training loop and for upscaling a folder.
 
-The loop is that of `basicsr.train` with BasicSR's data set, loader, prefetcher and SRModel: PNG files decoded for every
-sample, two workers (one on a single core), float32, Adam, L1. Logging, checkpoints, validation and EMA are omitted,
-which favours BasicSR. BasicSR has no distillation; here it is added in the style of its models: the teacher runs on
-every batch, and an L1 loss to its output is added.
+The training loop is that of `basicsr.train` with BasicSR's data set, loader, prefetcher and SRModel: PNG files decoded
+for every sample, two workers (one on a single core), float32, Adam, L1. Logging, checkpoints, validation and EMA are
+omitted, which favours BasicSR. BasicSR has no distillation; here it is added in the style of its models: the teacher
+runs on every batch, and an L1 loss to its output is added.
 
 Time both on an idle machine: with as many OpenMP threads as cores, one other busy process makes the threads wait for
 each other, and a step can take twenty times as long.
+
+Upscaling uses the functions that BasicSR's inference scripts call, in a subprocess, because srkd changes the
+allocator's settings in this process, which speeds up any eager code.
 """
 
 from __future__ import annotations
 
+import importlib
 import logging
 import tempfile
-import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from srkd.errors import SrkdError
+from srkd.inference.speed import SpeedMeter, StepRate
 from srkd.integrations import basicsr
 from srkd.machine import cores
 
 GT_SIZE, BATCH = 96, 16
 WORKERS = min(2, cores())  # torch warns of more workers than cores
-_WARM_UP = 5  # steps until the workers have started and the allocator has settled
 
 Images = Sequence[np.ndarray]
 Step = Callable[[], None]
-
-
-@dataclass(frozen=True)
-class Speed:
-    """`steps` training steps, including data loading, took `seconds` of wall-clock time."""
-
-    steps: int
-    seconds: float
-
-    @property
-    def steps_per_second(self) -> float:
-        return self.steps / self.seconds
-
-    @property
-    def milliseconds(self) -> float:
-        """Milliseconds per step."""
-        return 1000 * self.seconds / self.steps
 
 
 def training_speed(
@@ -58,22 +47,17 @@ def training_speed(
     lr: Images,
     seconds: float = 10.0,
     teacher: Mapping[str, Any] | None = None,
-) -> Speed:
-    """Time BasicSR's training steps for about `seconds`, after a warm-up.
+) -> float:
+    """BasicSR's training steps per second, including data loading.
 
     Args: as `training`.
     """
+    rate = StepRate(seconds)
     with training(network, hr, lr, teacher) as step:
-        return timed(step, seconds)
-
-
-def timed(step: Step, seconds: float) -> Speed:
-    """Run `step` until `seconds` have passed, at least once."""
-    steps, start = 0, time.perf_counter()
-    while steps == 0 or time.perf_counter() - start < seconds:
         step()
-        steps += 1
-    return Speed(steps, time.perf_counter() - start)
+        while not rate.tick():
+            step()
+    return rate.per_second
 
 
 @contextmanager
@@ -108,8 +92,6 @@ def training(
             optimise(number)
 
         try:
-            for _ in range(_WARM_UP):
-                step()
             yield step
         finally:
             batches.close()  # also stops the workers, which read from the folder
@@ -162,7 +144,7 @@ def _options(network: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _live(model: Any, teacher: torch.nn.Module) -> Callable[[int], None]:
+def _live(model: Any, teacher: nn.Module) -> Callable[[int], None]:
     """SRModel's training step with a teacher."""
 
     def optimise(current_iter: int) -> None:
@@ -210,3 +192,46 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logger.disabled = before
+
+
+@contextmanager
+def stock_process() -> Iterator[ProcessPoolExecutor]:
+    """A subprocess with the default settings of torch and the allocator, for the functions below."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        yield pool
+
+
+def upscale_folder(spec: Mapping[str, Any], weights: str, files: Sequence[Path], output: Path) -> float:
+    """Upscale images one after the other in fp32: `cv2.imread`, `img2tensor`, the network, `tensor2img`, `cv2.imwrite`.
+    Returns the seconds without loading the network.
+
+    Args:
+        spec: one of BasicSR's networks, `{type, **options}`.
+        weights: path of its weights as safetensors.
+    """
+    import cv2
+
+    network = _network(tuple(sorted(spec.items())), weights)
+    basicsr.package()
+    convert = importlib.import_module("basicsr.utils.img_util")
+    output.mkdir(parents=True, exist_ok=True)
+
+    @torch.no_grad()
+    def upscale_all() -> None:
+        for file in files:
+            image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+            assert image is not None
+            tensor = convert.img2tensor(image.astype(np.float32) / 255.0, bgr2rgb=True, float32=True)[None]
+            cv2.imwrite(str(output / f"{file.stem}.png"), convert.tensor2img(network(tensor)))
+
+    return SpeedMeter().once(upscale_all)
+
+
+@cache
+def _network(spec: tuple[tuple[str, Any], ...], weights: str) -> nn.Module:
+    from srkd.training.checkpoint import load_weights
+
+    options = dict(spec)
+    network = basicsr.network(options.pop("type"), **{"num_in_ch": 3, "num_out_ch": 3} | options).eval()
+    network.load_state_dict(load_weights(Path(weights))[0])
+    return network

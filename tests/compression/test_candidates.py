@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from srkd import networks
-from srkd.compression import ladder
+from srkd.compression import candidates
 from srkd.inference.cost import parameters
 from srkd.integrations import basicsr
 from srkd.networks.loading import LoadedNetwork, load_network
@@ -14,7 +14,7 @@ from srkd.training.checkpoint import save_weights
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_lines_grow_only_in_width_and_build(scale: int, tmp_path: Path) -> None:
     unprunable = LoadedNetwork(torch.nn.Conv2d(3, 3, 3), scale, "a convolution")
-    lines = ladder.lines(unprunable, tmp_path)
+    lines = candidates.lines(unprunable, tmp_path)
     families = {line[0].family for line in lines}
     assert families == {"EDSR", "SRResNet", "Compact"} if basicsr.available() else {"EDSR", "SRResNet"}
     for line in lines:
@@ -26,7 +26,7 @@ def test_lines_grow_only_in_width_and_build(scale: int, tmp_path: Path) -> None:
 
 
 def test_labels_are_unique_and_wide_networks_have_a_lower_learning_rate(tmp_path: Path) -> None:
-    every = [c for line in ladder.lines(LoadedNetwork(torch.nn.Identity(), 2, "-"), tmp_path) for c in line]
+    every = [c for line in candidates.lines(LoadedNetwork(torch.nn.Identity(), 2, "-"), tmp_path) for c in line]
     assert len({candidate.label for candidate in every}) == len(every)
     rates = {candidate.spec["num_feat"]: candidate.lr for candidate in every}
     assert rates[16] == rates[32] == 2e-3 and rates[64] == pytest.approx(5e-4)
@@ -37,7 +37,7 @@ def test_a_convolutional_teacher_is_pruned_and_candidates_start_from_its_weights
     save_weights(tmp_path / "t.safetensors", networks.build(spec).state_dict(), {"network": spec, "scale": 2})
     pruned = [
         line
-        for line in ladder.lines(load_network(tmp_path / "t.safetensors"), tmp_path)
+        for line in candidates.lines(load_network(tmp_path / "t.safetensors"), tmp_path)
         if line[0].family == "pruned teacher"
     ]
     assert [c.label for c in pruned[-1]] == ["teacher 25% wide, 100% deep", "teacher 50% wide, 100% deep"]
@@ -51,10 +51,10 @@ def test_a_convolutional_teacher_is_pruned_and_candidates_start_from_its_weights
 
 
 def test_the_narrower_candidate_has_the_share_of_parameters_or_is_the_narrowest(tmp_path: Path) -> None:
-    lines = ladder.lines(LoadedNetwork(torch.nn.Identity(), 2, "-"), tmp_path)
+    lines = candidates.lines(LoadedNetwork(torch.nn.Identity(), 2, "-"), tmp_path)
     line = lines[0]
     wide = line[-1]
-    half = ladder.narrower(wide, lines, 0.5, 2)
+    half = candidates.narrower(wide, lines, 0.5, 2)
     sizes = [parameters(candidate.build(2)) for candidate in line]
     assert half == max((c for c, size in zip(line, sizes, strict=True) if size <= sizes[-1] / 2), key=line.index)
-    assert ladder.narrower(wide, lines, 1e-9, 2) == line[0]
+    assert candidates.narrower(wide, lines, 1e-9, 2) == line[0]

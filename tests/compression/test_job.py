@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from srkd.compression.phases import Phases
+from srkd.compression.job import Phases
 from srkd.errors import SrkdError
 
 

@@ -2,8 +2,9 @@ from itertools import pairwise
 
 import pytest
 
-from srkd.compression import plan
-from srkd.compression.settings import Settings
+from srkd.compression import rounds
+from srkd.compression.job import clock
+from srkd.compression.request import Settings
 from srkd.errors import SrkdError
 
 SETTINGS = Settings()
@@ -13,7 +14,7 @@ SETTINGS = Settings()
 @pytest.mark.parametrize("left", [100, 300, 700, 2400, 20000])
 @pytest.mark.parametrize("fitting", [1, 2, 3, 5, 8, 14])
 def test_a_plan_uses_exactly_the_time(left: float, fitting: int, control: bool) -> None:
-    shared = plan.share(left, fitting, control, SETTINGS)
+    shared = rounds.divide(left, fitting, control, SETTINGS)
     spent = sum(r.candidates * r.seconds for r in shared.rounds) + shared.student + shared.control
     assert spent == pytest.approx(left)
     assert shared.control == (shared.student if control else 0)
@@ -22,27 +23,27 @@ def test_a_plan_uses_exactly_the_time(left: float, fitting: int, control: bool) 
 
 @pytest.mark.parametrize("fitting", [2, 3, 5, 8, 14])
 def test_each_round_keeps_half_of_the_candidates_for_twice_the_time_each(fitting: int) -> None:
-    rounds = plan.share(3000, fitting, True, SETTINGS).rounds
-    assert rounds[0].candidates == min(fitting, SETTINGS.candidates)
-    for one, following in pairwise(rounds):
+    found = rounds.divide(3000, fitting, True, SETTINGS).rounds
+    assert found[0].candidates == min(fitting, SETTINGS.candidates)
+    for one, following in pairwise(found):
         assert following.candidates == -(-one.candidates // 2)
-    assert len({round(r.candidates * r.seconds, 6) for r in rounds}) == 1
-    assert all(r.seconds >= SETTINGS.shortest for r in rounds)
+    assert len({round(r.candidates * r.seconds, 6) for r in found}) == 1
+    assert all(r.seconds >= SETTINGS.shortest for r in found)
 
 
 def test_less_time_means_fewer_candidates() -> None:
-    counts = [plan.share(left, 8, True, SETTINGS).rounds for left in (2000, 300, 120, 95)]
-    first = [rounds[0].candidates if rounds else 1 for rounds in counts]
+    counts = [rounds.divide(left, 8, True, SETTINGS).rounds for left in (2000, 300, 120, 95)]
+    first = [each[0].candidates if each else 1 for each in counts]
     assert first == sorted(first, reverse=True) and first[0] == 8 and first[-1] == 1
 
 
 def test_too_short_a_time_raises_with_the_missing_minutes() -> None:
-    plan.check(2 * SETTINGS.final, True, SETTINGS)
+    rounds.check(2 * SETTINGS.final, True, SETTINGS)
     with pytest.raises(SrkdError, match=r"--time is too short: 30 s .* its control take at least 90 s; add 1 min"):
-        plan.check(30, True, SETTINGS)
+        rounds.check(30, True, SETTINGS)
     with pytest.raises(SrkdError, match="0 s are left"):
-        plan.check(-100, False, SETTINGS)
+        rounds.check(-100, False, SETTINGS)
 
 
 def test_durations_as_text() -> None:
-    assert [plan.clock(s) for s in (45, 600, 3900)] == ["45 s", "10 min", "1 h 5 min"]
+    assert [clock(s) for s in (45, 600, 3900)] == ["45 s", "10 min", "1 h 5 min"]

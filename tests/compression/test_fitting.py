@@ -2,9 +2,8 @@ from collections.abc import Callable
 
 import pytest
 
-from srkd.compression import budget
-from srkd.compression.budget import Cost
-from srkd.compression.ladder import Candidate
+from srkd.compression import candidates
+from srkd.compression.candidates import Candidate, Cost
 from srkd.compression.request import Budget
 from srkd.errors import SrkdError
 
@@ -31,9 +30,13 @@ def counted(calls: list[str]) -> Callable[[Candidate], Cost]:
 @pytest.mark.parametrize("limits", [(20, None), (1000, None), (None, 0.35), (40, 0.2), (2.5, None)])
 def test_the_widest_fitting_candidate_of_each_line_is_found_with_few_measurements(limits: tuple[float, float]) -> None:
     lines, calls, most = [line("A", 1), line("A", 2), line("B", 4)], list[str](), Budget(*limits)
-    found = budget.search(lines, counted(calls), most)
+    found = candidates.search(lines, counted(calls), most)
     fitting = [
-        max((c for c in each if not budget.rejection_reason(cost_of(c), most)), key=lambda c: c.spec["w"], default=None)
+        max(
+            (c for c in each if not candidates.rejection_reason(cost_of(c), most)),
+            key=lambda c: c.spec["w"],
+            default=None,
+        )
         for each in lines
     ]
     assert [c for c, _ in found.fitting] == [c for c in fitting if c is not None]
@@ -48,30 +51,30 @@ def test_the_widest_fitting_candidate_of_each_line_is_found_with_few_measurement
 @pytest.mark.parametrize("guess", range(-3, 9))
 @pytest.mark.parametrize("last", range(-1, 5))
 def test_the_last_true_index_is_found_from_any_guess(last: int, guess: int) -> None:
-    assert budget._last_true(5, lambda number: number <= last, guess) == last
+    assert candidates._last_true(5, lambda number: number <= last, guess) == last
 
 
 def test_a_rejection_gives_its_reason() -> None:
     most = Budget(10, 0.5)
-    assert budget.rejection_reason(Cost(8.9, 0.48, 1, 1), most) == ""
+    assert candidates.rejection_reason(Cost(8.9, 0.48, 1, 1), most) == ""
     assert (
-        budget.rejection_reason(Cost(9.5, 0.2, 1, 1), most) == "9.5 ms of 10"
+        candidates.rejection_reason(Cost(9.5, 0.2, 1, 1), most) == "9.5 ms of 10"
     )  # too close: the next measurement may differ
-    assert budget.violation(9.5, 0.2, most) == ""
-    assert budget.violation(12.34, 0.6, most) == "12.3 ms of 10 and 0.6 MB of 0.5"
+    assert candidates.violation(9.5, 0.2, most) == ""
+    assert candidates.violation(12.34, 0.6, most) == "12.3 ms of 10 and 0.6 MB of 0.5"
 
 
 def test_if_nothing_fits_the_error_names_the_nearest_budget_that_can_be_met() -> None:
     most = Budget(0.5, 1.0)
-    found = budget.search([line("A", 1), line("B", 3)], cost_of, most)
+    found = candidates.search([line("A", 1), line("B", 3)], cost_of, most)
     assert not found.fitting
-    error = budget.nothing_fits([(*measured, "torch fp32") for measured in found.smallest], most)
+    error = candidates.nothing_fits([(*measured, "torch fp32") for measured in found.smallest], most)
     assert isinstance(error, SrkdError)
     assert "A 1x1 on torch fp32, takes 1 ms and 0.01 MB; --max-ms 1.2 --max-mb 1 can be met" in str(error)
-    assert budget.search([line("A", 1)], cost_of, Budget(1.2, 1.0)).fitting
+    assert candidates.search([line("A", 1)], cost_of, Budget(1.2, 1.0)).fitting
 
 
 def test_families_take_turns_largest_first() -> None:
     measured = [(c, cost_of(c)) for c in [*line("A", 2), *line("B", 1)]]
-    assert [c.label for c, _ in budget.select(measured, 4)] == ["A 8x2", "B 8x1", "A 7x2", "B 7x1"]
-    assert len(budget.select(measured, 100)) == len(measured)
+    assert [c.label for c, _ in candidates.select(measured, 4)] == ["A 8x2", "B 8x1", "A 7x2", "B 7x1"]
+    assert len(candidates.select(measured, 100)) == len(measured)

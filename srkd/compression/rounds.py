@@ -1,0 +1,202 @@
+"""Training runs, and the choice of the student by successive halving (Jamieson & Talwalkar, AISTATS 2016): after each
+round the better half of the candidates remains.
+
+Each round trains from the start, because a finished cosine schedule cannot be continued. Within a round all candidates
+get equal time.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from srkd.compression.candidates import Candidate
+from srkd.compression.finish import open_student, scored
+from srkd.compression.job import Job, Result, clock
+from srkd.compression.request import Settings
+from srkd.errors import SrkdError
+from srkd.metrics.evaluation import measure, open_set
+from srkd.training.log import read_metrics
+from srkd.training.run import Run, say
+
+if TYPE_CHECKING:
+    from srkd.compression.measure import Prepared
+
+SLACK = 0.93  # share of the time left for training steps; the rest is for starting, saving and scoring a run
+
+
+@dataclass(frozen=True)
+class Round:
+    """A round of successive halving: number of candidates and seconds of training for each."""
+
+    candidates: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The rounds, and seconds of training for the student and its control (0 without control)."""
+
+    rounds: list[Round]
+    student: float
+    control: float
+
+
+def check(left: float, control: bool, settings: Settings) -> None:
+    """Raise SrkdError if `left` seconds are too few to train a student (and its control)."""
+    needed = settings.final * (2 if control else 1)
+    if left < needed:
+        more = math.ceil((needed - left) / 60)
+        raise SrkdError(
+            f"--time is too short: {max(left, 0):.0f} s are left for training, and a student"
+            f"{' and its control take' if control else ' takes'} at least {needed:.0f} s; add {more} min"
+        )
+
+
+def divide(left: float, fitting: int, control: bool, settings: Settings) -> Plan:
+    """Divide the `left` seconds of training time.
+
+    The first round has as many candidates as can each train for `settings.shortest`. Each further round has half as
+    many for twice as long. The control trains for as many steps as the student. If the student would train for less
+    than `settings.final`, there are no rounds.
+
+    Args:
+        fitting: number of candidates that fit the budget.
+    """
+    parts = 2 if control else 1
+    rounds = _rounds(
+        left * (settings.halving_share_with_control if control else settings.halving_share), fitting, settings
+    )
+    student = (left - sum(r.candidates * r.seconds for r in rounds)) / parts
+    if student < settings.final:
+        rounds, student = [], max(left / parts, settings.final)
+    return Plan(rounds, student, student if control else 0.0)
+
+
+def _rounds(seconds: float, fitting: int, settings: Settings) -> list[Round]:
+    count = min(fitting, settings.candidates)
+    while count > 1:
+        sizes = [count]
+        while sizes[-1] > 3:
+            sizes.append(math.ceil(sizes[-1] / 2))
+        if seconds / len(sizes) / count >= settings.shortest:
+            return [Round(size, seconds / len(sizes) / size) for size in sizes]
+        count -= 1
+    return []
+
+
+def choose(job: Job, prepared: Prepared, rounds: Sequence[Round]) -> tuple[Candidate, list[dict[str, Any]]]:
+    """The best candidate on the held-out crops after all rounds, and a row per run: candidate, round, steps, psnr (dB),
+    pace (steps/s).
+
+    Raises:
+        SrkdError: no candidate could be trained.
+    """
+    remaining, rows = [candidate for candidate, _ in prepared.candidates], list[dict[str, Any]]()
+    for number, each in enumerate(rounds, 1):
+        ran = [
+            {"candidate": c.label, "round": number, **_run(job, prepared, number, c, each.seconds)}
+            for c in remaining[: each.candidates]
+        ]
+        rows += ran
+        scores = {row["candidate"]: row["psnr"] for row in ran if row["psnr"] is not None}
+        if not scores:
+            raise SrkdError(f"no candidate could be trained: {ran[0]['why']}")
+        remaining.sort(key=lambda c: -scores.get(c.label, -math.inf))
+    return remaining[0], rows
+
+
+def _run(job: Job, prepared: Prepared, number: int, candidate: Candidate, seconds: float) -> Result:
+    name = f"round_{number}_{_slug(candidate.label)}"
+    # Saved before training: a resumed run must keep its number of steps.
+    steps = job.once(f"{name}_plan", lambda: {"steps": max(1, int(SLACK * seconds * prepared.rates[candidate.label]))})
+
+    def make() -> Result:
+        try:
+            file = train(recipe(job, name, candidate, steps["steps"]), job.work / "runs")
+        except SrkdError as error:  # a diverged run drops out
+            return {"psnr": None, **steps, "why": str(error)}
+        score = round(_score(job, prepared, file), 3)
+        say(f"  {candidate.label}: {score:.2f} dB on the held-out crops")
+        return {"psnr": score, **steps, "pace": pace(job.work / "runs" / name)}
+
+    return job.once(name, make, f"round {number}: {candidate.label}, {clock(seconds)}")
+
+
+def _score(job: Job, prepared: Prepared, file: Path) -> float:
+    """Mean PSNR in dB on the held-out crops, on the student's backend."""
+    engine = open_student(file, prepared.backend, job.training)
+    student = scored("student", engine, 0)
+    _, store = open_set(str(job.held_out), job.request.scale)
+    (row,) = measure([student], [("held-out", store)], job.request.scale, metrics=["psnr"])["models"]
+    return float(row["sets"]["held-out"]["psnr"])
+
+
+def _slug(label: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in label)
+
+
+def recipe(job: Job, name: str, candidate: Candidate, steps: int, distilled: bool = True) -> dict[str, Any]:
+    """The recipe of a candidate: L1 to the ground truth and the wavelet loss to the teacher's output; only L1 for a
+    control. Otherwise as for the zoo's students: reparameterised convolutions, Adam, cosine schedule, EMA, fp32 at the
+    end.
+
+    Of the 24 methods in models/studies/kd_x2 the wavelet loss helped most.
+    """
+    request, settings = job.request, job.settings
+    losses: list[dict[str, Any]] = [{"type": "L1Loss", "target": "gt", "weight": 1.0}]
+    if distilled:
+        losses.append({"type": "wavelet", "balance": {"share": 1}})
+    kind = "file" if Path(job.teacher_name).is_file() else "zoo"
+    train = {
+        "dataroot_gt": str(job.training),
+        "gt_size": job.patch,
+        "batch_size_per_gpu": settings.batch,
+        "skip_small": True,
+        "sampling": "area",
+    }
+    return {
+        "name": name,
+        "scale": request.scale,
+        "manual_seed": request.seed,
+        "network_g": candidate.spec,
+        "network_g_teacher": {kind: job.teacher_name} if distilled else None,
+        "datasets": {"train": train},
+        "path": {"pretrain_network_g": candidate.start},
+        "cache": {"kind": "outputs" if distilled else "live", "dir": str(job.work / "answers"), "max_bytes": 1e12},
+        "train": {
+            "total_iter": steps,
+            "reparameterise": True,
+            "losses": losses,
+            "optim_g": {"type": "Adam", "lr": candidate.lr, "betas": [0.9, 0.99]},
+            "ema_decay": 0.999,
+            "fp32_after": 0.9,
+        },
+        "logger": {"print_freq": max(steps // 100, 1), "save_checkpoint_freq": 10**9, "use_tb_logger": False},
+    }
+
+
+def pace(run: Path) -> float:
+    """Steps per second of a finished run: the median of its log, which excludes setup and saving."""
+    logged = [r["steps_per_second"] for r in read_metrics(run / "metrics.jsonl") if "steps_per_second" in r]
+    return float(statistics.median(logged))
+
+
+def train(data: dict[str, Any], root: Path) -> Path:
+    """Train to the end, resuming a stopped run of the same name; returns the checkpoint.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: stopped by a signal, state saved.
+        SrkdError: as `Run`; training diverged.
+    """
+    result = Run(data, root, resume=True).train()
+    if not result["finished"]:
+        if result["signal"] == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + result["signal"])
+    return Path(result["models"]["net_g"])
