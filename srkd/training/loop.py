@@ -42,7 +42,7 @@ def fit(task: Task, train: Train, fabric: Fabric, ema: Ema, start: int, after_st
 
     Raises:
         SrkdError: training diverged.
-        Any exception of `after_step`, such as `Stop`, between two steps.
+        Exception: any of `after_step`, such as `Stop`, between two steps.
     """
     initial = {name: [group["lr"] for group in opt.param_groups] for name, opt in task.optimisers.items()}
     for step in range(start, train.total_iter):
