@@ -19,16 +19,21 @@ def count(network: torch.nn.Module) -> int:
         ({"type": "EDSR", "num_feat": 64, "num_block": 16, "upscale": 2}, 1_369_859),
         ({"type": "EDSR", "num_feat": 16, "num_block": 8, "upscale": 2}, 49_603),
         ({"type": "MSRResNet", "upscale": 4}, 1_517_571),
+        ({"type": "NearestResNet", "upscale": 4}, 292_320),
+        ({"type": "SRVGGNetCompact"}, 621_424),
+        ({"type": "SRVGGNetCompact", "num_feat": 16, "num_conv": 4, "upscale": 2}, 11_548),  # ECBSR-M4C16
+        ({"type": "SRVGGNetCompact", "num_feat": 32, "num_conv": 4, "upscale": 2}, 41_516),  # ECBSR-M4C32
+        ({"type": "SRVGGNetCompact", "num_feat": 40, "num_conv": 6, "upscale": 2}, 92_372),  # ECBSR-M6C40
     ],
 )
 def test_parameter_counts_are_the_published_ones(spec: dict[str, Any], parameters: int) -> None:
     assert count(networks.build(spec)) == parameters
 
 
-@pytest.mark.parametrize("kind", ["EDSR", "MSRResNet"])
+@pytest.mark.parametrize(("kind", "depth"), [("EDSR", "block"), ("MSRResNet", "block"), ("SRVGGNetCompact", "conv")])
 @pytest.mark.parametrize("scale", [2, 3, 4])
-def test_networks_equal_basicsr_with_its_own_weights(kind: str, scale: int) -> None:
-    options = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, "num_block": 2, "upscale": scale}
+def test_networks_equal_basicsr_with_its_own_weights(kind: str, depth: str, scale: int) -> None:
+    options = {"num_in_ch": 3, "num_out_ch": 3, "num_feat": 8, f"num_{depth}": 2, "upscale": scale}
     theirs = basicsr.network(kind, **options).eval()
     ours = networks.build({"type": kind, **options})
     ours.load_state_dict(theirs.state_dict())
@@ -99,6 +104,30 @@ def test_edsr_pytorch_keys_are_understood() -> None:
     spec, weights = checkpoint_formats.recognise(renamed)
     assert spec["num_block"] == 2 and spec["upscale"] == 4
     assert all(torch.equal(weights[k], v) for k, v in network.state_dict().items())
+
+
+@pytest.mark.parametrize("colours", [1, 3])
+@pytest.mark.parametrize("act_type", ["prelu", "relu"])
+def test_ecbsr_is_fused_when_it_is_read(colours: int, act_type: str) -> None:
+    """To the rounding of BasicSR's own fusion in float32; its training form sums the branches."""
+    torch.manual_seed(0)
+    sizes = {"num_in_ch": colours, "num_out_ch": colours, "num_block": 2, "num_channel": 6, "scale": 2}
+    theirs = basicsr.network("ECBSR", with_idt=False, act_type=act_type, **sizes).train().double()
+    spec, weights = checkpoint_formats.recognise(theirs.state_dict())
+    assert (spec["type"], spec["num_conv"], spec["num_feat"], spec["upscale"]) == ("SRVGGNetCompact", 2, 6, 2)
+    ours = networks.build(spec).double()
+    ours.load_state_dict(weights)
+    x = torch.rand(2, colours, 7, 9, dtype=torch.float64)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("spec", [{"type": "SRResNet"}, {"type": "NearestResNet"}, {"type": "SRVGGNetCompact"}])
+@pytest.mark.parametrize("scale", [2, 3])
+def test_each_network_recognises_its_own_weights_only(spec: dict[str, Any], scale: int) -> None:
+    full = {**spec, "num_feat": 6, "upscale": scale}
+    found = list(checkpoint_formats.recognised(networks.build(full).state_dict()))
+    assert len(found) == 1 and full.items() <= found[0][0].items()
+    networks.build(found[0][0]).load_state_dict(found[0][1])
 
 
 def test_other_weights_are_not_recognised() -> None:

@@ -1,7 +1,7 @@
-"""Prune a trained network: inner channels of its residual blocks, and whole blocks.
+"""Prune a trained network: channels of its convolutions, and whole residual blocks.
 
 The result is an ordinary checkpoint. Fine-tune it to recover its quality, preferably with the unpruned network as
-teacher: in a recipe, set `path.pretrain_network_g` to it and `network_g` to its `num_mid`.
+teacher: in a recipe, `network_g: {file: OUT}`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,17 @@ from srkd.cli.main import add_trust
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("model", metavar="MODEL", help="zoo name or checkpoint of an EDSR, MSRResNet or SRResNet")
+    add("model", metavar="MODEL", help="zoo name or checkpoint of a convolutional network")
     add("-o", "--output", required=True, metavar="OUT", help="the pruned checkpoint, .safetensors")
-    add("--keep", type=float, default=1.0, metavar="F", help="share of inner channels to keep (default: all)")
+    add(
+        "--keep",
+        type=float,
+        default=1.0,
+        metavar="F",
+        help="share of channels within blocks to keep (default: all)",
+    )
     add("--blocks", type=float, default=1.0, metavar="F", help="share of residual blocks to keep (default: all)")
+    add("--features", type=float, default=1.0, metavar="F", help="share of the other channels to keep (default: all)")
     add_trust(parser)
 
 
@@ -25,5 +32,5 @@ def run(args: argparse.Namespace) -> int:
 
     from srkd.inference.prune import prune_file
 
-    print(prune_file(args.model, Path(args.output), args.keep, args.blocks))
+    print(prune_file(args.model, Path(args.output), args.keep, args.blocks, args.features))
     return 0

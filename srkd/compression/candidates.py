@@ -1,11 +1,13 @@
 """The candidate students, and which of them fit a budget.
 
 Candidates come in lines: those of a line differ only in width and are sorted from narrow to wide.
+The sizes are those that networks declare (`srkd.networks.base.Ladder`), and the teacher pruned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,20 +19,14 @@ from srkd.compression.request import Budget
 from srkd.errors import SrkdError
 from srkd.inference.cost import parameters
 from srkd.inference.prune import prune
-from srkd.integrations import basicsr
+from srkd.networks import registry
+from srkd.networks.base import Ladder
 from srkd.networks.loading import LoadedNetwork
 from srkd.training.checkpoint import save_weights
 
 # Safety margins, as factors: timings vary by some per cent between measurements, file sizes with their metadata.
 _MARGIN_MS, _MARGIN_MB = 0.9, 0.98
 MARGIN_ESTIMATED = 0.75  # of milliseconds that were estimated from those of another candidate
-WIDTHS = (8, 12, 16, 20, 24, 32, 48, 64)
-# Family: (registered name of the network, its depth option, depths, other options).
-FAMILIES: dict[str, tuple[str, str, Sequence[int], dict[str, Any]]] = {
-    "EDSR": ("EDSR", "num_block", (4, 8, 16), {"img_range": 1.0}),
-    "Compact": ("SRVGGNetCompact", "num_conv", (4, 8, 16), {}),
-    "SRResNet": ("MSRResNet", "num_block", (4, 8), {}),
-}
 _PRUNED = ((0.25, 0.5, 1.0), (0.25, 0.5, 1.0))  # kept shares of inner channels (along a line) and of blocks
 _LR, _WIDEST_AT_LR, _LR_PRUNED = 2e-3, 32, 2e-4
 
@@ -71,30 +67,27 @@ def narrower(candidate: Candidate, lines: Sequence[Line], share: float, scale: i
 
 
 def _families() -> list[Line]:
-    found: list[Line] = []
-    for family, (kind, depth_option, depths, options) in FAMILIES.items():
-        if kind not in networks.names() and not basicsr.available():
-            continue
-        for depth in depths:
-            found.append([_candidate(family, kind, width, depth_option, depth, options) for width in WIDTHS])
-    return found
+    return [
+        [_candidate(ladder, spec) for spec in line]
+        for kind, ladder in registry.ladders()
+        for line in ladder.lines(kind)
+    ]
 
 
-def _candidate(family: str, kind: str, width: int, depth_option: str, depth: int, options: dict[str, Any]) -> Candidate:
-    spec = {"type": kind, "num_feat": width, depth_option: depth, **options}
+def _candidate(ladder: Ladder, spec: dict[str, Any]) -> Candidate:
+    width, depth = spec[ladder.width], spec[ladder.depth]
     # Wide networks diverge at the learning rate of narrow ones; EDSR-baseline (64 wide) uses about a quarter of it.
-    return Candidate(f"{family} {width}x{depth}", family, spec, _LR * min(1.0, (_WIDEST_AT_LR / width) ** 2))
+    lr = _LR * min(1.0, (_WIDEST_AT_LR / width) ** 2)
+    return Candidate(f"{ladder.family} {width}x{depth}", ladder.family, spec, lr)
 
 
 def _pruned(teacher: LoadedNetwork, folder: Path) -> list[Line]:
-    try:
-        found: list[Line] = []
-        for blocks in _PRUNED[1]:
-            line = [_pruned_candidate(teacher, keep, blocks, folder) for keep in _PRUNED[0] if keep * blocks < 1]
-            found.append(line)
-        return found
-    except SrkdError:  # a teacher without a residual trunk
-        return []
+    found: list[Line] = []
+    for blocks in _PRUNED[1]:
+        with suppress(SrkdError):  # a teacher that cannot be pruned, or has no blocks that can be removed
+            shares = [keep for keep in _PRUNED[0] if keep * blocks < 1]
+            found.append([_pruned_candidate(teacher, keep, blocks, folder) for keep in shares])
+    return found
 
 
 def _pruned_candidate(teacher: LoadedNetwork, keep: float, blocks: float, folder: Path) -> Candidate:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from srkd.inference.fuse import FusedEDSR, fuse
+from srkd.inference.fuse import fuse
 from srkd.networks.infer import padded_side
+from srkd.networks.tail import SubpixelOutput
 
 LEVELS = 255
 
@@ -17,7 +18,7 @@ LEVELS = 255
 class Uint8Graph(nn.Module):
     """uint8 (N, H, W, 3) RGB to uint8 (N, scale H, scale W, 3): scaling, clamp and rounding included.
 
-    For a `FusedEDSR` the last pixel shuffle runs on uint8 instead of floats.
+    For a `SubpixelOutput` the last pixel shuffle runs on uint8 instead of floats.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -27,7 +28,7 @@ class Uint8Graph(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         dtype = next((p.dtype for p in self.network.parameters()), torch.float32)
         x = (pixels.permute(0, 3, 1, 2).float() / LEVELS).to(dtype)
-        if not isinstance(self.network, FusedEDSR):
+        if not isinstance(self.network, SubpixelOutput):
             return _levels(self.network(x)).permute(0, 2, 3, 1)
         factor = self.network.factor
         cells = self.network.subpixels(x, _levels).permute(0, 2, 3, 1)

@@ -115,15 +115,15 @@ def _ncnn(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _recognised(path: Path, state: Mapping[str, Tensor], spare: bool) -> LoadedNetwork:
     """Recognise the network of weights without a description; with `spare` unused tensors are ignored."""
     for weights in weight_files.candidates(state):
-        found = checkpoint_formats.recognise(weights)
-        if found is not None and (loaded := _own(path, *found, spare)) is not None:
-            return loaded
+        for found in checkpoint_formats.recognised(weights):
+            if (loaded := _own(path, *found, spare)) is not None:
+                return loaded
     return _by_spandrel(path, state, spare)
 
 
 def _own(path: Path, spec: dict[str, Any], weights: Mapping[str, Tensor], spare: bool) -> LoadedNetwork | None:
     """One of srkd's networks with these weights; None if they do not fit."""
-    channels(spec["num_in_ch"], spec["num_out_ch"], str(path))
+    count = channels(spec.get("num_in_ch", 3), spec.get("num_out_ch", 3), str(path))
     with building(weights, str(path)):
         network = networks.build(spec)
     own = network.state_dict()
@@ -131,7 +131,12 @@ def _own(path: Path, spec: dict[str, Any], weights: Mapping[str, Tensor], spare:
         load_into(network, {key: weights[key] for key in weights if key in own} if spare else weights, str(path))
     except SrkdError:
         return None
-    return _loaded(network, spec["upscale"], path, {"network": spec, "source": path.name}, spec["num_in_ch"], Sides())
+    meta = {"network": spec, "source": path.name}
+    return _loaded(network, _scale_of(spec), path, meta, count, Sides(getattr(network, "multiple", 1)))
+
+
+def _scale_of(spec: Mapping[str, Any]) -> int:
+    return int(spec["upscale"] if "upscale" in spec else spec["scale"])
 
 
 def _loaded(
@@ -160,9 +165,10 @@ def _described(path: Path, state: Mapping[str, Tensor], meta: dict[str, Any]) ->
 
 
 def _probed(network: nn.Module, spec: Mapping[str, Any], scale: int) -> Probed | None:
-    """The channels and sides of a network; srkd's own take any size and need not be run."""
+    """The channels and sides of a network; srkd's own declare them and need not be run."""
     if spec.get("type") in networks.names():
-        return Probed(spec.get("num_in_ch", 3), spec.get("num_out_ch", 3), Sides())
+        multiple = getattr(network, "multiple", 1)
+        return Probed(spec.get("num_in_ch", 3), spec.get("num_out_ch", 3), Sides(multiple))
     return probe(network, scale)
 
 
@@ -218,7 +224,7 @@ def read_weights(name: str, scale: int | None, key: str | None = None) -> dict[s
         (known for known in map(checkpoint_formats.recognise, weight_files.candidates(state)) if known is not None),
         None,
     )
-    known = meta.get("scale", found[0]["upscale"] if found else scale)
+    known = meta.get("scale", _scale_of(found[0]) if found else scale)
     if scale is not None and known != scale:
         raise SrkdError(
             f"{name}: weights for x{known}, but the recipe's scale is {scale}; path.strict_load_g: false loads "

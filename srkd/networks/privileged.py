@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
-from srkd.networks.edsr import DIV2K_MEAN, EDSR
+from srkd.networks.base import Recognised, State
+from srkd.networks.edsr import EDSR
 from srkd.networks.registry import register
 
 
@@ -23,24 +24,14 @@ class PrivilegedEDSR(EDSR):
     second with the scale as its stride, and two of 3x3, with PReLU in between.
 
     Args:
-        num_in_ch, num_out_ch, num_feat, num_block, upscale, res_scale, img_range, rgb_mean: EDSR's.
         num_wide, num_narrow: channels of the encoder's 5x5 convolutions and of its first 3x3 one.
+        edsr: EDSR's options.
     """
 
-    def __init__(
-        self,
-        num_in_ch: int = 3,
-        num_out_ch: int = 3,
-        num_feat: int = 64,
-        num_block: int = 16,
-        upscale: int = 4,
-        res_scale: float = 1.0,
-        img_range: float = 255.0,
-        rgb_mean: Sequence[float] = DIV2K_MEAN,
-        num_wide: int = 56,
-        num_narrow: int = 12,
-    ) -> None:
-        super().__init__(num_in_ch, num_out_ch, num_feat, num_block, upscale, res_scale, img_range, rgb_mean)
+    def __init__(self, num_wide: int = 56, num_narrow: int = 12, **edsr: Any) -> None:
+        super().__init__(**edsr)
+        num_in_ch, num_out_ch = self.conv_first.in_channels, self.conv_last.out_channels
+        upscale = edsr.get("upscale", self.Options.upscale)
         self.encoder = nn.Sequential(
             nn.Conv2d(num_out_ch, num_wide, 5, 1, 2),
             nn.PReLU(),
@@ -55,3 +46,8 @@ class PrivilegedEDSR(EDSR):
         """The output for a batch's `hr` (N, 3, H, W) in [0, 1], H and W multiples of the scale; of the same shape."""
         output: Tensor = self(self.encoder(batch["hr"]))
         return output
+
+    @classmethod
+    def recognise(cls, state: State) -> Recognised | None:
+        """None: its only checkpoints are srkd's, which describe themselves."""
+        return None

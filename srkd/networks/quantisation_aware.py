@@ -10,10 +10,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from srkd.networks.edsr import EDSR
-from srkd.networks.tail import Kernel, before_shuffle, composed, joined, kernel_of, to_pixels
+from srkd.networks.base import SRNetwork
 
 _SMALLEST = 1e-8  # avoids a scale of zero
 _DECAY = 0.99  # of the range, per step
@@ -43,37 +41,6 @@ class Int8Conv2d(nn.Conv2d):
         return rounded_activations(x, largest)
 
 
-class Int8EDSR(EDSR):
-    """EDSR rounded as in inference, where the last two convolutions are composed into one.
-
-    If they were rounded separately, the network would learn to compensate for errors that inference does not make.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shapes and ranges as `EDSR`."""
-        x = self.conv_first((x - self.mean) * self.img_range)
-        x = self.conv_after_body(self.body(x)) + x
-        *head, widening, shuffle = self.upsample
-        for layer in head:
-            x = layer(x)
-        assert isinstance(widening, Int8Conv2d) and isinstance(shuffle, nn.PixelShuffle)
-        with torch.autocast(x.device.type, enabled=False):
-            cells = self._tail(widening.rounded_input(x), kernel_of(widening), shuffle.upscale_factor)
-        return to_pixels(cells, shuffle.upscale_factor) / self.img_range + self.mean
-
-    def _tail(self, x: Tensor, first: Kernel, factor: int) -> Tensor:
-        second = before_shuffle(kernel_of(self.conv_last), factor)
-        weight, bias = composed(first, second)
-
-        def both(x: Tensor) -> Tensor:
-            return functional.conv2d(x, rounded_weights(weight), bias, padding=2)
-
-        def edge(x: Tensor) -> Tensor:
-            return functional.conv2d(functional.conv2d(x, *first, padding=1), *second, padding=1)
-
-        return joined(x, both, edge)
-
-
 def rounded_activations(x: Tensor, largest: Tensor) -> Tensor:
     """Round (N, C, H, W) to int8 levels of one scale, that of a tensor with values up to `largest`."""
     return _rounded(x, largest / (127 if x.amin() < 0 else 255))
@@ -92,10 +59,10 @@ def _rounded(x: Tensor, scale: Tensor) -> Tensor:
 
 
 def imitate_int8(network: nn.Module) -> None:
-    """Turn convolutions into `Int8Conv2d` and EDSR into `Int8EDSR`, in place; parameters keep names and values."""
-    if type(network) is EDSR:
-        network.__class__ = Int8EDSR
+    """Turn convolutions into `Int8Conv2d`, and call `SRNetwork.simulate_int8`, in place; parameters do not change."""
     for module in network.modules():
+        if isinstance(module, SRNetwork):
+            module.simulate_int8()
         if type(module) is nn.Conv2d:
             module.__class__ = Int8Conv2d
             module.register_buffer(_RANGE, module.weight.new_zeros(()))

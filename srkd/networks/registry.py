@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import warnings
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from srkd import trust
 from srkd.errors import SrkdError, nearest, unknown
+from srkd.networks.base import Ladder
+from srkd.networks.narrow import narrow
 from srkd.registry import Registry
 from srkd.safe_load import building, check_spec
 
@@ -50,11 +53,23 @@ def names() -> list[str]:
     return list(_NETWORKS)
 
 
+def registered(name: str) -> type[nn.Module]:
+    """The class of one of `names()`. Raises SrkdError for another name."""
+    return _NETWORKS[name]
+
+
+def ladders() -> list[tuple[str, Ladder]]:
+    """The sizes that networks offer to `srkd compress`, by registered name; a subclass does not inherit its base's."""
+    found = ((name, vars(registered(name)).get("ladder")) for name in names())
+    return [(name, ladder) for name, ladder in found if isinstance(ladder, Ladder)]
+
+
 def build(spec: Mapping[str, Any], scale: int | None = None) -> nn.Module:
     """Build a network from a recipe's `{type: NAME, **options}`; for a checkpoint's use `build_described`.
 
     `type` is one of `names()`, a name in BasicSR's registry, or `package.module:Class` of a `torch.nn.Module`, whose
-    module is imported. `scale` is the default of the network's option `upscale` or `scale`.
+    module is imported. `scale` is the default of the network's option `upscale` or `scale`. `pruned_channels`, which
+    `srkd prune` writes for networks whose options cannot describe narrower layers, is as in `narrow.narrow`.
 
         >>> network = build({"type": "EDSR", "num_feat": 16, "num_block": 8}, 2)
         >>> sum(parameter.numel() for parameter in network.parameters())
@@ -71,7 +86,7 @@ def build(spec: Mapping[str, Any], scale: int | None = None) -> nn.Module:
 
 def _build(spec: Mapping[str, Any], scale: int | None = None) -> nn.Module:
     options = dict(spec)
-    kind = options.pop("type", None)
+    kind, channels = options.pop("type", None), options.pop("pruned_channels", None)
     if not isinstance(kind, str):
         raise SrkdError(f"a network needs `type`, a name such as EDSR; got {dict(spec)}")
     constructor = _find(kind)
@@ -87,7 +102,10 @@ def _build(spec: Mapping[str, Any], scale: int | None = None) -> nn.Module:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.meshgrid")  # SwinIR's, about a future default
-            return constructor(**options)
+            network = constructor(**options)
+        if channels is not None:
+            narrow(network, channels)
+        return network
     except Exception as error:  # options come from recipes and checkpoints; a constructor may raise anything
         text = (str(error).splitlines() or [""])[0]
         raise SrkdError(f"network {kind}: {text or type(error).__name__}") from error
@@ -151,8 +169,21 @@ def _import(path: str) -> Callable[..., nn.Module]:
 
 
 def _options(constructor: Callable[..., nn.Module]) -> set[str] | None:
-    """Names of a constructor's options, or None if it accepts any."""
-    parameters = inspect.signature(constructor).parameters.values()
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return None
-    return {p.name for p in parameters}
+    """Names of a constructor's options, or None if it accepts any.
+
+    `**options` of a network stand for those of the base class, and of the dataclass `Options` that the class names.
+    """
+    names: set[str] = set()
+    for cls in inspect.getmro(constructor) if isinstance(constructor, type) else [constructor]:
+        if cls is nn.Module:
+            return None
+        if isinstance(cls, type) and "__init__" not in vars(cls):
+            shared = vars(cls).get("Options")
+            if shared is not None:
+                return names | {each.name for each in dataclasses.fields(shared)}
+            continue
+        parameters = inspect.signature(cls).parameters.values()
+        names |= {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return names
+    return None

@@ -1,6 +1,7 @@
-"""EDSR's last two convolutions composed into one: only a pixel shuffle separates them, and it can be moved to the end.
+"""Networks whose last operation is a pixel shuffle, and two last convolutions composed into one.
 
-The composed weights are sums and products of the two convolutions' weights, so they are differentiable.
+Only a pixel shuffle separates EDSR's last two convolutions, and it can be moved to the end. The composed weights are
+sums and products of the two convolutions' weights, so they are differentiable.
 """
 
 from __future__ import annotations
@@ -19,6 +20,43 @@ Layer = Callable[[Tensor], Tensor]
 def same(y: Tensor) -> Tensor:
     """The identity."""
     return y
+
+
+class SubpixelOutput(nn.Module):
+    """A network for inference that ends in a pixel shuffle, so that the shuffle can be done on uint8.
+
+    Args:
+        factor: the factor of the shuffle.
+    """
+
+    def __init__(self, factor: int) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def subpixels(self, x: Tensor, finish: Layer = same) -> Tensor:
+        """(N, 3, H, W) to `finish` of the output before the shuffle, (N, factor * factor * 3, h, w).
+
+        Channel (i, j, c) is colour c of the pixel in row i and column j of a cell of factor x factor.
+        """
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        return to_pixels(self.subpixels(x), self.factor)
+
+
+class Tail(nn.Module):
+    """Two 3x3 convolutions as one of 5x5: with 16 channels and x2 a third of the multiply-adds. See `joined`.
+
+    `second` is given by its weight and bias.
+    """
+
+    def __init__(self, first: nn.Conv2d, second: Kernel) -> None:
+        super().__init__()
+        self.both = convolution(composed(kernel_of(first), second))
+        self.edge = nn.Sequential(first, convolution(second))
+
+    def forward(self, x: Tensor, finish: Layer = same) -> Tensor:
+        return joined(x, self.both, self.edge, finish)
 
 
 def joined(x: Tensor, both: Layer, edge: Layer, finish: Layer = same) -> Tensor:
@@ -75,3 +113,18 @@ def kernel_of(layer: nn.Conv2d) -> Kernel:
     """A convolution's weight and bias."""
     assert layer.bias is not None
     return layer.weight, layer.bias
+
+
+def convolution(kernel: Kernel) -> nn.Conv2d:
+    """The convolution with this weight and bias and "same" zero padding, in the weight's dtype."""
+    weight, bias = kernel
+    out, into, side, _ = weight.shape
+    layer = nn.Conv2d(into, out, side, 1, side // 2).to(weight)
+    layer.load_state_dict({"weight": weight, "bias": bias})
+    return layer
+
+
+def cells_first(kernel: Kernel, factor: int) -> Kernel:
+    """A convolution before a pixel shuffle with its channels, ordered (c, i, j), in `to_pixels`' order (i, j, c)."""
+    weight, bias = (each.unflatten(0, (-1, factor**2)).transpose(0, 1).flatten(0, 1) for each in kernel)
+    return weight, bias

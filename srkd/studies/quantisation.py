@@ -23,7 +23,7 @@ from srkd.files.atomic import write_text
 from srkd.inference import backends
 from srkd.inference.calibration import ImagePairs, calibration_images, evaluation_images
 from srkd.inference.model import Model
-from srkd.inference.prune import importance, trunk
+from srkd.inference.prune import inner_channels
 from srkd.report import tables
 from srkd.training.checkpoint import save_weights
 from srkd.training.recipe import read
@@ -36,13 +36,14 @@ COLUMNS = ["network", "seed", "fp32", "int8 before", "int8 after", "won back (%)
 @torch.no_grad()
 def with_outliers(network: nn.Module) -> None:
     """Make a residual trunk hard for int8, in place; see the module's docstring."""
-    for block in trunk(network):
-        least = int(importance(block).argmin())
-        assert block.conv1.bias is not None
-        block.conv1.weight[least] = 0
-        block.conv1.bias[least] = -1e-3  # negative, so that the activation is zero
-        centre = tuple(side // 2 for side in block.conv2.kernel_size)
-        block.conv2.weight[:, least, centre[0], centre[1]] = OUTLIER * block.conv2.weight.flatten(1).abs().amax(1)
+    for channels in inner_channels(network):
+        least = int(channels.importance.argmin())
+        writer, reader = (network.get_submodule(path) for path in (channels.writers[0], channels.readers[0]))
+        assert isinstance(writer, nn.Conv2d) and isinstance(reader, nn.Conv2d) and writer.bias is not None
+        writer.weight[least] = 0
+        writer.bias[least] = -1e-3  # negative, so that the activation is zero
+        centre = tuple(side // 2 for side in reader.kernel_size)
+        reader.weight[:, least, centre[0], centre[1]] = OUTLIER * reader.weight.flatten(1).abs().amax(1)
 
 
 def prepare(folder: Path, model: str) -> dict[str, Path]:

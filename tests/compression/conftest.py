@@ -11,6 +11,8 @@ from srkd.compression import candidates, finish, measure, rounds
 from srkd.compression.job import Phases
 from srkd.compression.request import Budget, Request, Settings
 from srkd.inference import backends
+from srkd.networks import registry
+from srkd.networks.base import Ladder
 from srkd.training.checkpoint import save_weights
 
 
@@ -46,9 +48,9 @@ def small() -> Iterator[Settings]:
 
 
 def _shrink(monkeypatch: pytest.MonkeyPatch) -> None:
-    edsr, srresnet = ("EDSR", "num_block", (1, 2), {"img_range": 1.0}), ("MSRResNet", "num_block", (1,), {})
-    monkeypatch.setattr(candidates, "WIDTHS", (4, 6))
-    monkeypatch.setattr(candidates, "FAMILIES", {"EDSR": edsr, "SRResNet": srresnet})
+    edsr = Ladder("EDSR", widths=(4, 6), depths=(1, 2), options={"img_range": 1.0})
+    srresnet = Ladder("SRResNet", widths=(4, 6), depths=(1,))
+    monkeypatch.setattr(registry, "ladders", lambda: [("EDSR", edsr), ("MSRResNet", srresnet)])
     monkeypatch.setattr(candidates, "_PRUNED", ((0.5,), (1.0,)))
     monkeypatch.setattr(backends, "installed", lambda runtime: runtime == "torch")
     monkeypatch.setattr(finish, "in_subprocess", lambda function, *arguments: function(*arguments))

@@ -12,6 +12,7 @@ from srkd.compression.job import Job
 from srkd.compression.measure import CandidateMeter
 from srkd.compression.request import Request, Settings
 from srkd.inference.speed import SpeedMeter
+from srkd.networks import registry
 
 
 def edsr(width: int, family: str = "EDSR") -> Candidate:
@@ -63,7 +64,8 @@ def test_measuring_takes_no_more_than_its_share_on_a_busy_machine(
 
     monkeypatch.setattr(measure, "training_rate", training_rate)
     monkeypatch.setattr(measure, "_time_teacher", lambda *_: {"seconds per pixel": 1e-9})
-    monkeypatch.setattr(candidates, "WIDTHS", tuple(range(4, 20)))
+    wider = [(kind, replace(ladder, widths=range(4, 20))) for kind, ladder in registry.ladders()]
+    monkeypatch.setattr(registry, "ladders", lambda: wider)
     before, share = clock.now, 0.15
     settings = replace(small, measuring_share=share, candidates=8)
     prepared = measure.prepare(Job(ask(max_ms=11000.0, seconds=60.0 * minutes), tmp_path, settings))

@@ -16,6 +16,8 @@ SPECS: list[dict[str, Any]] = [
     {"type": "EDSR", "num_feat": 8, "num_block": 2, "upscale": 3, "img_range": 1.0},
     {"type": "MSRResNet", "num_feat": 8, "num_block": 2, "upscale": 4},
     {"type": "SRResNet", "num_feat": 8, "num_block": 2, "upscale": 4},
+    {"type": "NearestResNet", "num_feat": 8, "num_block": 2, "upscale": 3},
+    {"type": "SRVGGNetCompact", "num_feat": 8, "num_conv": 2, "upscale": 3},
 ]
 
 

@@ -41,7 +41,7 @@ class WordEmbedding(nn.Module):
         return torch.cat([self.words(tokens[..., 0]), spelled[which].view(*tokens.shape[:2], -1)], 2)
 
 
-class BiLSTM(nn.Module):
+class TokenBiLSTM(nn.Module):
     """Bidirectional long short-term memory (Huang et al., arXiv:1508.01991); features (B, T, 2 width).
 
     The backward direction reads each sentence reversed, so that it starts at the last token and not in the padding.
@@ -69,7 +69,7 @@ class BiLSTM(nn.Module):
         return features
 
 
-class Transformer(nn.Module):
+class TokenTransformer(nn.Module):
     """Pre-norm transformer encoder (Vaswani et al., NeurIPS 2017), sinusoidal positions; features (B, T, width)."""
 
     def __init__(
@@ -119,7 +119,11 @@ class Tagger(nn.Module):
         return self.crf(padded, real)[real]
 
 
-ENCODERS: dict[str, type[nn.Module]] = {"BiLSTM": BiLSTM, "Transformer": Transformer, "HuggingFace": HuggingFace}
+ENCODERS: dict[str, type[nn.Module]] = {
+    "BiLSTM": TokenBiLSTM,
+    "Transformer": TokenTransformer,
+    "HuggingFace": HuggingFace,
+}
 
 
 def build(spec: Mapping[str, Any], vocabulary: Encoding, labels: int) -> Tagger:
