@@ -91,8 +91,8 @@ def load(
         SrkdError: no such model, an invalid or unsafe checkpoint (NaN, tensors far larger than the file), a class
             outside srkd without `trust_code`, another scale, or an unavailable device.
     """
-    from srkd.inference.files import device_named
     from srkd.inference.model import Model
+    from srkd.networks.device import device_named
 
     return Model.load(name, scale, None if device is None else device_named(str(device)), trust_code=trust_code)
 

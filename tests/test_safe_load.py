@@ -12,8 +12,8 @@ from torch import nn
 
 from srkd import networks, trust
 from srkd.errors import SrkdError
+from srkd.inference.loading import load_model
 from srkd.networks import zoo
-from srkd.networks.loading import load_network
 from srkd.safe_load import building, check_spec
 from srkd.training.checkpoint import load_into, load_weights, save_weights
 
@@ -40,17 +40,17 @@ def test_a_class_outside_srkd_needs_trust(own: Path) -> None:
     import sys
 
     with pytest.raises(SrkdError, match="--trust-code"):
-        load_network(own)
+        load_model(own)
     assert "own_network" not in sys.modules
     with trust.trusting():
-        assert load_network(own).scale == 2
+        assert load_model(own).scale == 2
     with pytest.raises(SrkdError, match="--trust-code"):
-        load_network(own)
+        load_model(own)
 
 
 def test_a_class_named_by_a_recipe_is_trusted(own: Path) -> None:
     networks.build({"type": "own_network:Net"}, 2)
-    assert load_network(own).scale == 2
+    assert load_model(own).scale == 2
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_class_named_by_a_recipe_is_trusted(own: Path) -> None:
 def test_invalid_network_descriptions_are_rejected(spec: dict[str, Any], tmp_path: Path) -> None:
     save_weights(tmp_path / "w.safetensors", {"w": torch.zeros(1)}, {"network": spec, "scale": 2})
     with pytest.raises(SrkdError, match=r"w\.safetensors") as error:
-        load_network(tmp_path / "w.safetensors")
+        load_model(tmp_path / "w.safetensors")
     assert "\n" not in str(error.value)
 
 
@@ -86,7 +86,7 @@ def test_invalid_network_descriptions_are_rejected(spec: dict[str, Any], tmp_pat
 def test_a_network_far_larger_than_its_weights_is_not_built(spec: dict[str, Any], tmp_path: Path) -> None:
     save_weights(tmp_path / "w.safetensors", networks.build(TINY).state_dict(), {"network": spec, "scale": 2})
     with pytest.raises(SrkdError, match="far larger than its weights"):
-        load_network(tmp_path / "w.safetensors")
+        load_model(tmp_path / "w.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_network_of_its_weights_size_is_built(spec: dict[str, Any], tmp_path: 
     made = networks.build(spec).eval()
     save_weights(tmp_path / "w.safetensors", made.state_dict(), {"network": spec, "scale": 2})
     x = torch.rand(1, 3, 16, 16)
-    assert torch.equal(load_network(tmp_path / "w.safetensors").network(x), made(x))
+    assert torch.equal(load_model(tmp_path / "w.safetensors").network(x), made(x))
 
 
 def test_building_leaves_no_hook_behind() -> None:
@@ -179,20 +179,20 @@ def test_a_key_that_asks_spandrel_for_many_blocks(tmp_path: Path) -> None:
     state["body.90000.rdb1.conv1.weight"] = torch.zeros(1)
     torch.save(state, tmp_path / "w.pth")
     with pytest.raises(SrkdError, match="far larger than its weights"):
-        load_network(tmp_path / "w.pth")
+        load_model(tmp_path / "w.pth")
 
 
 def test_weights_whose_output_overflows(tmp_path: Path) -> None:
     state = {key: value * 1e30 for key, value in networks.build(TINY).state_dict().items()}
     save_weights(tmp_path / "w.safetensors", state, {"network": TINY, "scale": 2})
     with pytest.raises(SrkdError, match="weights are too large"):
-        load_network(tmp_path / "w.safetensors")
+        load_model(tmp_path / "w.safetensors")
 
 
 def test_the_scale_is_the_networks(tmp_path: Path) -> None:
     save_weights(tmp_path / "w.safetensors", networks.build(TINY).state_dict(), {"network": TINY, "scale": 3})
     with pytest.raises(SrkdError, match="described as a network for x3, but upscales 16x16 to 32x32 pixels"):
-        load_network(tmp_path / "w.safetensors")
+        load_model(tmp_path / "w.safetensors")
 
 
 def test_integers_are_not_accepted_as_weights() -> None:
@@ -206,9 +206,9 @@ def test_a_file_does_not_replace_a_zoo_model(tmp_path: Path, monkeypatch: pytest
     name = zoo.trained()[0]
     monkeypatch.chdir(tmp_path)
     Path(name).write_bytes(b"something else")
-    assert load_network(name).name == name
+    assert load_model(name).name == name
     with pytest.raises(SrkdError, match="not a checkpoint"):
-        load_network(f"./{name}")
+        load_model(f"./{name}")
     save_weights(Path("plain"), networks.build(TINY).state_dict(), {"network": TINY, "scale": 2})
     with pytest.raises(SrkdError, match="unknown zoo model"):
-        load_network("plain")
+        load_model("plain")

@@ -8,9 +8,9 @@ import pytest
 from srkd import resources
 from srkd.data import manifests
 from srkd.files.digest import file_sha256
+from srkd.inference.loading import load_model
 from srkd.metrics.evaluation import evaluate
 from srkd.networks import zoo
-from srkd.networks.loading import load_network
 from srkd.training import task as tasks
 from srkd.training.recipe import read, validate
 
@@ -26,7 +26,7 @@ def test_recipe_and_facts(name: str) -> None:
 
 @pytest.mark.parametrize("name", zoo.trained())
 def test_trained_models_load_with_their_metadata(name: str) -> None:
-    loaded = load_network(name)
+    loaded = load_model(name)
     assert loaded.scale == loaded.meta["scale"] and loaded.meta["parameters"] == sum(
         p.numel() for p in loaded.network.parameters()
     )

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -24,7 +23,6 @@ from srkd.inference.calibration import evaluation_images
 from srkd.inference.cost import activations, multiply_adds, parameters
 from srkd.inference.model import Model
 from srkd.inference.speed import Size, SpeedMeter, in_subprocess, with_peak_memory
-from srkd.networks.infer import run, to_image, to_tensor
 from srkd.report import plots, sections
 
 COLUMNS = [
@@ -91,7 +89,7 @@ def inference(
         seconds: time of each measurement, of a latency or of the machine's peak.
 
     Raises:
-        SrkdError: as `load_network`, `open_set` and `Selection.available`.
+        SrkdError: as `Model.load`, `open_set` and `Selection.available`.
     """
     rows = []
     peaks = {
@@ -131,25 +129,20 @@ def measure(model: str, backend: tuple[str, str], size: Size, data: str | None, 
         "PSNR": None,
     }
     meter = SpeedMeter(seconds)
-    predict: Callable[[np.ndarray], np.ndarray]
     if runtime == STOCK[0]:
-        multiple, minimum = loaded.multiple, loaded.minimum
+        opened = loaded
         timed = lambda: meter.network(loaded.network, height, width, torch.contiguous_format)  # noqa: E731
-        predict = lambda lr: to_image(  # noqa: E731
-            run(loaded.network, to_tensor(lr), loaded.scale, multiple, minimum=minimum)
-        )
     else:
-        engine = Autotuner(loaded, BackendSpec().max_drop, lambda line: None).engine((runtime, precision))
-        timed = lambda: meter.engine(engine, size)  # noqa: E731
-        predict = lambda lr: engine(lr[None])[0]  # noqa: E731
+        opened = Autotuner(loaded, BackendSpec().max_drop, lambda line: None).opened((runtime, precision))
+        timed = lambda: meter.model(opened, size)  # noqa: E731
     measured = with_peak_memory(timed)
     row |= measured | {"images/s": round(1000 / measured["ms"], 2)}
-    return row if data is None else row | _quality(predict, loaded.scale, data)
+    return row if data is None else row | _quality(opened, data)
 
 
-def _quality(predict: Callable[[np.ndarray], np.ndarray], scale: int, data: str) -> dict[str, Any]:
-    images = evaluation_images(data, scale)
-    psnr = images.psnr([predict(pair.lr) for pair in images.pairs])
+def _quality(model: Model, data: str) -> dict[str, Any]:
+    images = evaluation_images(data, model.scale)
+    psnr = images.psnr(images.predictions(model))
     return {"PSNR": round(psnr, 3), "protocol": images.protocol.as_dict()}
 
 
@@ -166,8 +159,8 @@ def _int8_flops(seconds: float) -> float:
     wide = [part for _ in range(4) for part in (nn.Conv2d(256, 256, 3, padding=1), nn.ReLU())]
     network = nn.Sequential(nn.Conv2d(3, 256, 1), *wide, nn.Conv2d(256, 3, 1)).eval()
     image = torch.randint(0, 256, (1, 128, 128, 3), dtype=torch.uint8).numpy()
-    engine = backends.open_engine(Model(network, 1), "openvino", "int8", [image[0]])
-    return 2 * 4 * 9 * 256**2 * 128**2 / _fastest(lambda: engine(image), seconds)
+    model = backends.open_engine(Model(network, 1), "openvino", "int8", [image[0]])
+    return 2 * 4 * 9 * 256**2 * 128**2 / _fastest(lambda: model(image), seconds)
 
 
 def _fastest(call: Callable[[], Any], seconds: float) -> float:

@@ -64,7 +64,7 @@ def image(name: str, scale: int) -> bytes:
     whole = data.coffee()
     hr = whole[: whole.shape[0] // scale * scale, : whole.shape[1] // scale * scale]
     lr = imresize(hr, 1 / scale)
-    shown = {"HR": hr} | {model: open_model(model, scale).upscale(lr) for model in ("bicubic", name)}
+    shown = {"HR": hr} | {model: open_model(model, scale)(lr[None])[0] for model in ("bicubic", name)}
     protocol = Protocol.default(scale)
     notes = {m: f"{score(shown[m], hr, protocol, metrics=['psnr'])['psnr']:.2f} dB" for m in ("bicubic", name)}
     return crops.sheet(shown, notes=notes)

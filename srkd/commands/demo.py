@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 
 from srkd import resources
+from srkd.data.sets import open_set
 from srkd.errors import SrkdError
 from srkd.files.atomic import write_bytes, write_json, write_text
 from srkd.files.owned import claim, reset_folder
 from srkd.images.read import ImageData, list_images, read_rgb, write_image
 from srkd.images.resize import imresize, shrunk, shrunk_size
 from srkd.inference import cost
+from srkd.inference.loading import file_of
 from srkd.inference.model import Model
 from srkd.inference.speed import SpeedMeter
-from srkd.metrics.evaluation import evaluate, open_model, open_set
+from srkd.metrics.evaluation import evaluate, open_model
 from srkd.networks import zoo
-from srkd.networks.loading import file_of
 from srkd.report import crops, html, plots, tables
 from srkd.sr import report
 from srkd.training.log import Progress, read_metrics
@@ -169,7 +170,7 @@ def _comparison(names: dict[str, str], held_out: Path) -> tuple[dict[str, np.nda
     """The first held-out image upscaled by every model, and the region that is hardest for bicubic."""
     _, store = open_set(str(held_out), 2)
     hr, lr = store.hr(0), store.lr(0)
-    images = {"HR": hr, **{label: open_model(name, 2).upscale(lr) for label, name in names.items()}}
+    images = {"HR": hr, **{label: open_model(name, 2)(lr[None])[0] for label, name in names.items()}}
     return images, crops.busiest(hr, imresize(lr, 2.0))
 
 

@@ -18,10 +18,10 @@ from srkd import networks
 from srkd.compression.request import Budget
 from srkd.errors import SrkdError
 from srkd.inference.cost import parameters
+from srkd.inference.model import Model
 from srkd.inference.prune import prune
 from srkd.networks import registry
 from srkd.networks.base import Ladder
-from srkd.networks.loading import LoadedNetwork
 from srkd.training.checkpoint import save_weights
 
 # Safety margins, as factors: timings vary by some per cent between measurements, file sizes with their metadata.
@@ -49,7 +49,7 @@ class Candidate:
 Line = list[Candidate]
 
 
-def lines(teacher: LoadedNetwork, folder: Path) -> list[Line]:
+def lines(teacher: Model, folder: Path) -> list[Line]:
     """All candidates by family and depth, and pruned teachers if the teacher can be pruned.
 
     Args:
@@ -81,7 +81,7 @@ def _candidate(ladder: Ladder, spec: dict[str, Any]) -> Candidate:
     return Candidate(f"{ladder.family} {width}x{depth}", ladder.family, spec, lr)
 
 
-def _pruned(teacher: LoadedNetwork, folder: Path) -> list[Line]:
+def _pruned(teacher: Model, folder: Path) -> list[Line]:
     found: list[Line] = []
     for blocks in _PRUNED[1]:
         with suppress(SrkdError):  # a teacher that cannot be pruned, or has no blocks that can be removed
@@ -90,7 +90,7 @@ def _pruned(teacher: LoadedNetwork, folder: Path) -> list[Line]:
     return found
 
 
-def _pruned_candidate(teacher: LoadedNetwork, keep: float, blocks: float, folder: Path) -> Candidate:
+def _pruned_candidate(teacher: Model, keep: float, blocks: float, folder: Path) -> Candidate:
     small = prune(teacher.network, teacher.meta.get("network", {}), keep, blocks)
     path = folder / f"pruned_{keep:g}_{blocks:g}.safetensors"
     if not path.is_file():

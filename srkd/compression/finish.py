@@ -13,18 +13,17 @@ from torch import Tensor
 from srkd.compression import page
 from srkd.compression.candidates import Candidate, violation
 from srkd.compression.job import Job, Result
+from srkd.data.sets import open_set
 from srkd.errors import SrkdError
 from srkd.files.atomic import write_json, write_text
 from srkd.inference import backends
 from srkd.inference.autotune import EXACT, Backend
-from srkd.inference.backends.engine import Engine
 from srkd.inference.calibration import calibration_images
-from srkd.inference.cost import parameters
 from srkd.inference.export import TARGETS, ExportOptions, Row, export
+from srkd.inference.loading import file_of
 from srkd.inference.model import Model
 from srkd.inference.speed import in_subprocess, machine, speed_and_memory
-from srkd.metrics.evaluation import Evaluated, measure, open_model, open_set
-from srkd.networks.loading import file_of
+from srkd.metrics.evaluation import measure, open_model
 from srkd.sr.report import Details
 from srkd.training.checkpoint import save_weights
 
@@ -135,11 +134,10 @@ def _scores(job: Job, trained: TrainedStudent, file: Path, backend: Backend, det
     is the one scored."""
     scale = job.request.scale
     opened = [open_model("bicubic", scale), replace(open_model(job.teacher_name, scale), name="teacher")]
-    count = parameters(trained.candidate.build(scale))
     if "control" in trained.checkpoints:
         control = open_student(Path(trained.checkpoints["control"]["file"]), backend, job.training)
-        opened.append(scored("control", control, count))
-    opened.append(scored("student", open_delivered(file, backend), count))
+        opened.append(replace(control, name="control"))
+    opened.append(replace(open_delivered(file, backend), name="student"))
     _, store = open_set(str(job.held_out), scale)
     found: list[dict[str, Any]] = measure(opened, [("held-out crops", store)], scale, on_output=details)["models"]
     return found
@@ -195,12 +193,7 @@ def megabytes(folder: Path) -> float:
     return sum(file.stat().st_size for file in folder.iterdir()) / 1e6
 
 
-def scored(label: str, engine: Engine, count: int) -> Evaluated:
-    """An engine wrapped for evaluation; `count` is its network's number of parameters."""
-    return Evaluated(label, lambda lr: engine(lr[None].copy())[0], count, engine.scale)
-
-
-def open_student(path: Path, backend: Backend, training: Path) -> Engine:
+def open_student(path: Path, backend: Backend, training: Path) -> Model:
     """Open a checkpoint on a backend for scoring; int8 is calibrated on training crops with all layers quantised."""
     model = Model.load(path)
     if backend[1] != "int8":
@@ -257,7 +250,7 @@ def delivered(folder: Path, backend: Backend) -> Path:
     return path
 
 
-def open_delivered(path: Path, backend: Backend) -> Engine:
+def open_delivered(path: Path, backend: Backend) -> Model:
     """Open a delivered file; on torch also a zoo name or any checkpoint."""
     if backend[0] == "torch":
         return backends.open_engine(Model.load(str(path)), *backend)

@@ -34,7 +34,7 @@ def compress(request: Request, out: Path, settings: Settings = _FULL) -> Compres
             which may be deleted afterwards.
 
     Raises:
-        SrkdError: as `photos.find`, `load_network`, `candidates.nothing_fits` and `rounds.check`; or the folder was
+        SrkdError: as `photos.find`, `load_model`, `candidates.nothing_fits` and `rounds.check`; or the folder was
             started with another request, or is not empty and not from srkd.
     """
     claim(out)

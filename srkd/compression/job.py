@@ -12,7 +12,7 @@ from srkd.compression.request import Request, Settings
 from srkd.data import photos
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path, write_json
-from srkd.networks.loading import load_network
+from srkd.inference.loading import load_model
 from srkd.training.run import say
 
 Result = dict[str, Any]
@@ -88,7 +88,7 @@ class Job:
         dry_run: write only a few crops.
 
     Raises:
-        SrkdError: as `photos.find`, `load_network` and `Phases`; before anything is written if photographs or teacher
+        SrkdError: as `photos.find`, `load_model` and `Phases`; before anything is written if photographs or teacher
             are invalid.
     """
 
@@ -97,7 +97,7 @@ class Job:
         self.work = out / "work"
         self.training, self.held_out = self.work / "pictures" / "training", self.work / "pictures" / "held-out"
         self.photos, self.left_out = photos.find(request.data, self.patch)
-        self.teacher = load_network(request.teacher, request.scale)
+        self.teacher = load_model(request.teacher, request.scale)
         self.phases = Phases(self.work, request.identity())
 
     @property

@@ -24,9 +24,8 @@ from srkd.data import photos
 from srkd.errors import SrkdError
 from srkd.inference import backends
 from srkd.inference.autotune import Backend
-from srkd.inference.backends.engine import Engine
 from srkd.inference.cost import multiply_adds, parameters
-from srkd.inference.graph import facts, graph_of
+from srkd.inference.graph import graph_of
 from srkd.inference.model import Model
 from srkd.inference.speed import Size, SpeedMeter, noise
 from srkd.machine import busy, cores, load_average
@@ -143,23 +142,23 @@ class CandidateMeter:
             return min(alike or [c for _, c in self.known], key=lambda c: abs(c.multiply_adds - macs)).scaled(
                 count, macs
             )
-        engine, megabytes = _open_and_size(
+        opened, megabytes = _open_and_size(
             Model(network, self.scale, "student", meta={"network": candidate.spec}), self.backend
         )
-        speed = self.meter.engine(engine, self.at)
+        speed = self.meter.model(opened, self.at)
         self.known.append((candidate, Cost(speed.ms, megabytes, count, macs, speed.spread)))
         return self.known[-1][1]
 
 
-def _open_and_size(model: Model, backend: Backend) -> tuple[Engine, float]:
-    """An engine (int8 is calibrated on noise) and the megabytes of its file: the checkpoint as `store` writes it, for
-    int8 the exported network."""
+def _open_and_size(model: Model, backend: Backend) -> tuple[Model, float]:
+    """The model on a backend (int8 is calibrated on noise) and the megabytes of its file: the checkpoint as `store`
+    writes it, for int8 the exported network."""
     runtime, precision = backend
     with tempfile.TemporaryDirectory() as scratch:
         if precision != "int8":
             store(Path(scratch) / "student.safetensors", model.network.state_dict(), {**model.meta, "scale": 1})
             return backends.open_engine(model, runtime, precision), megabytes(Path(scratch))
-        known = facts(model.name, model.scale, model.multiple, None, model.meta, model.minimum)
+        known = model.facts()
         converted = backends.converted(graph_of(model.network), runtime, precision, known)
         quantised = backends.quantised(converted, runtime, [noise(64, 64)[0]])
         backends.save(quantised, runtime, Path(scratch) / f"student{backends.SUFFIXES[runtime]}")
@@ -226,13 +225,13 @@ def _time_teacher(job: Job, meter: SpeedMeter) -> Result:
     """Seconds of the teacher per LR pixel: one pass after a smaller warm-up pass, or only that if it takes long; on the
     GPU if one is available, as for its cached outputs."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = job.teacher.network.to(device)
+    job.teacher.network.to(device)
     for side in (_PROBE // 2, _PROBE):
         x = torch.rand(1, 3, side, side, device=device)
-        seconds = meter.once(lambda x=x: network(x).cpu())  # type: ignore[misc]
+        seconds = meter.once(lambda x=x: job.teacher.run(x).cpu())  # type: ignore[misc]
         if seconds > _SLOW:
             break
-    network.cpu()
+    job.teacher.network.cpu()
     return {"seconds per pixel": seconds / side**2}
 
 

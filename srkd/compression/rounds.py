@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srkd.compression.candidates import Candidate
-from srkd.compression.finish import open_student, scored
+from srkd.compression.finish import open_student
 from srkd.compression.job import Job, Result, clock
 from srkd.compression.request import Settings
+from srkd.data.sets import open_set
 from srkd.errors import SrkdError
-from srkd.metrics.evaluation import measure, open_set
+from srkd.metrics.evaluation import measure
 from srkd.training.log import read_metrics
 from srkd.training.run import Run, say
 
@@ -130,8 +131,7 @@ def _run(job: Job, prepared: Prepared, number: int, candidate: Candidate, second
 
 def _score(job: Job, prepared: Prepared, file: Path) -> float:
     """Mean PSNR in dB on the held-out crops, on the student's backend."""
-    engine = open_student(file, prepared.backend, job.training)
-    student = scored("student", engine, 0)
+    student = open_student(file, prepared.backend, job.training)
     _, store = open_set(str(job.held_out), job.request.scale)
     (row,) = measure([student], [("held-out", store)], job.request.scale, metrics=["psnr"])["models"]
     return float(row["sets"]["held-out"]["psnr"])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from srkd.errors import SrkdError
+from srkd.images.levels import from_levels
 
 Arrays = dict[str, np.ndarray]
 
@@ -207,6 +208,7 @@ def _tensor(array: np.ndarray, device: torch.device) -> Tensor:
     tensor = torch.from_numpy(array).to(device, non_blocking=True)
     if array.ndim < 4:
         return tensor
-    divisor = {np.dtype(np.uint8): 255.0, np.dtype(np.int16): OUTPUT_STEPS}.get(array.dtype)
-    tensor = tensor.permute(0, 3, 1, 2).float()
-    return tensor.div_(divisor) if divisor else tensor
+    tensor = tensor.permute(0, 3, 1, 2)
+    if array.dtype == np.uint8:
+        return from_levels(tensor)
+    return tensor.float() / OUTPUT_STEPS if array.dtype == np.int16 else tensor.float()

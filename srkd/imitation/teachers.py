@@ -20,8 +20,8 @@ from srkd.files.atomic import printable_path
 from srkd.files.digest import file_sha256
 from srkd.inference import backends
 from srkd.inference.backends.engine import as_bytes, as_floats, in_one_line, require
+from srkd.inference.loading import build_or_load, load_model
 from srkd.inference.model import Model
-from srkd.networks.loading import LoadedNetwork, build_or_load, load_network
 from srkd.safe_load import check_file
 from srkd.sr.teacher_cache import network_hash
 from srkd.training.precision import bf16_is_fast
@@ -51,7 +51,7 @@ class OutputTeacher:
     @property
     def runtime(self) -> str:
         """The name of what computes its outputs, such as `openvino bf16`."""
-        return str(self._running)
+        return " ".join(self._running.backend) if isinstance(self._running, Model) else str(self._running)
 
     def __call__(self, pixels: np.ndarray) -> np.ndarray:
         """Raises SrkdError if the network fails, or its output has another size."""
@@ -66,7 +66,7 @@ def open_teacher(spec: Mapping[str, Any], device: torch.device | str = "cpu") ->
     """A recipe's `network_g_teacher`: `{zoo: name}` or `{file: path}`, a checkpoint, `.onnx` or ncnn `.param`.
 
     Raises:
-        SrkdError: another specification; as `srkd.networks.loading.load_network`; an ONNX or ncnn file that does not
+        SrkdError: another specification; as `srkd.inference.loading.load_model`; an ONNX or ncnn file that does not
             upscale RGB images in [0, 1], or whose runtime is not installed.
     """
     if set(spec) == {"file"}:
@@ -80,7 +80,7 @@ def open_teacher(spec: Mapping[str, Any], device: torch.device | str = "cpu") ->
     return of_network(build_or_load(spec, None, "network_g_teacher"), device)
 
 
-def of_network(loaded: LoadedNetwork, device: torch.device | str = "cpu") -> OutputTeacher:
+def of_network(model: Model, device: torch.device | str = "cpu") -> OutputTeacher:
     """A teacher from a torch network.
 
     On a CPU it runs on OpenVINO if that is installed and can represent the network, otherwise on torch; in bf16 where
@@ -90,8 +90,7 @@ def of_network(loaded: LoadedNetwork, device: torch.device | str = "cpu") -> Out
     def start() -> Upscale:
         kind = torch.device(device).type
         precision = "bf16" if bf16_is_fast(kind) else "fp32"
-        loaded.network.to(device)
-        model = Model(loaded.network, loaded.scale, loaded.name, loaded.multiple, loaded.meta, minimum=loaded.minimum)
+        model.network.to(device)
         if kind == "cpu" and backends.installed("openvino"):
             try:
                 return backends.open_engine(model, "openvino", precision)
@@ -99,7 +98,7 @@ def of_network(loaded: LoadedNetwork, device: torch.device | str = "cpu") -> Out
                 pass
         return backends.open_engine(model, "torch", precision)
 
-    return OutputTeacher(loaded.name, loaded.scale, network_hash(loaded.network), start)
+    return OutputTeacher(model.name, model.scale, network_hash(model.network), start)
 
 
 class _Runtime:
@@ -119,8 +118,8 @@ class _Runtime:
 def _of_onnx(path: Path) -> OutputTeacher:
     check_file(path)
     if _is_own_export(path):
-        engine = backends.open_file(path)
-        return OutputTeacher(path.stem, engine.scale, _digest(path), lambda: engine)
+        model = backends.open_file(path)
+        return OutputTeacher(path.stem, model.scale, _digest(path), lambda: model)
     runtime = _Runtime("onnxruntime", _onnx_session(path))
     return OutputTeacher(path.stem, _scale(runtime, path), _digest(path), lambda: runtime)
 
@@ -154,7 +153,7 @@ def _of_ncnn(path: Path, device: torch.device | str) -> OutputTeacher:
     from srkd.integrations import ncnn
 
     try:
-        return of_network(load_network(path), device)  # faster than ncnn, which has no bf16 on most CPUs
+        return of_network(load_model(path), device)  # faster than ncnn, which has no bf16 on most CPUs
     except SrkdError as known:
         weights = path.with_suffix(".bin")
         try:

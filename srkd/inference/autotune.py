@@ -21,7 +21,7 @@ from srkd.inference.backends.engine import Engine
 from srkd.inference.backends.fp32_fallback import Fp32FallbackEngine
 from srkd.inference.calibration import ImagePairs, calibration_images, check_sizes, closeness
 from srkd.inference.fingerprint import fingerprint
-from srkd.inference.graph import facts, graph_of
+from srkd.inference.graph import graph_of
 from srkd.inference.model import Model
 from srkd.inference.quantise import quantise
 from srkd.inference.speed import SpeedMeter
@@ -89,7 +89,9 @@ def engine_for(model: Model, spec: BackendSpec, say: Say = lambda line: None) ->
     backend = (best["runtime"], best["precision"])
     if backend == EXACT:
         return None
-    return Fp32FallbackEngine(tuner.engine(backend), lambda: backends.open_engine(model, *EXACT), say)
+    fast = tuner.opened(backend).engine
+    assert fast is not None
+    return Fp32FallbackEngine(fast, lambda: backends.torch_engine(model, "fp32"), say)
 
 
 def cached_engine(model: Model, say: Say = lambda line: None) -> Engine | None:
@@ -134,7 +136,7 @@ class Autotuner:
     def __init__(self, model: Model, max_drop: float, say: Say) -> None:
         self._model, self._max_drop, self._say = model, max_drop, say
         self._folder = cache_place("runtimes", fingerprint(model))
-        self._facts = facts(model.name, model.scale, model.multiple, None, model.meta, model.minimum)
+        self._facts = model.facts()
         self._rows: dict[str, Row] = _read_cached(self._folder / "measured.json")
 
     def known(self, backend: Backend, among_others: bool = True) -> bool:
@@ -170,18 +172,18 @@ class Autotuner:
         return None if ms < to_beat else _rejected(backend, f"{ms:.1f} ms, no faster", left=True)
 
     def _measure(self, backend: Backend) -> Row:
-        engine = self.engine(backend)
-        check_sizes(engine, self._torch, self._images.pairs[0].lr)
-        predictions = self._images.predictions(engine)
+        model = self.opened(backend)
+        check_sizes(model, self._torch, self._images.pairs[0].lr)
+        predictions = self._images.predictions(model)
         drop = self._images.pooled_psnr(self._exact) - self._images.pooled_psnr(predictions)
         lowest, _ = closeness([np.concatenate(predictions, None)], [np.concatenate(self._exact, None)])
         good = backend == EXACT or (drop <= self._max_drop and lowest >= _MIN_PSNR)
         why = f"loses {drop:.3f} dB, {lowest:.1f} dB from fp32"
-        row = {"runtime": backend[0], "precision": backend[1], "ms": round(self._ms(engine), 2), "side": self._side}
+        row = {"runtime": backend[0], "precision": backend[1], "ms": round(self._ms(model), 2), "side": self._side}
         return row | {"drop": round(drop, 4), "good": good, "why": why}
 
-    def _ms(self, engine: Engine) -> float:
-        return SpeedMeter(_SECONDS).engine(engine, (self._side, self._side)).ms
+    def _ms(self, model: Model) -> float:
+        return SpeedMeter(_SECONDS).model(model, (self._side, self._side)).ms
 
     @cached_property
     def _side(self) -> int:
@@ -209,11 +211,11 @@ class Autotuner:
         return self._images.predictions(self._torch)
 
     @cached_property
-    def _torch(self) -> Engine:
+    def _torch(self) -> Model:
         return backends.open_engine(self._model, *EXACT)
 
-    def engine(self, backend: Backend) -> Engine:
-        """The engine of a backend, from the cache if it was built before."""
+    def opened(self, backend: Backend) -> Model:
+        """The model on a backend, whose engine comes from the cache if it was built before."""
         runtime, precision = backend
         if runtime == "torch":
             return backends.open_engine(self._model, runtime, precision)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from srkd.data.sets import open_set
 from srkd.errors import SrkdError
-from srkd.inference.backends.engine import Bytes, CannotRunError, Engine
-from srkd.metrics.evaluation import open_set
+from srkd.inference.backends.engine import Bytes, CannotRunError
+from srkd.inference.model import Model
 from srkd.metrics.scores import Protocol, psnr, score
 
 DEFAULT = "scikit_image"  # free photographs of an installed package: no download
@@ -43,9 +44,9 @@ class ImagePairs:
         """The middles, at most `side` pixels of LR, of the first `count` images."""
         return ImagePairs(self.name, [_middle(pair, scale, side) for pair in self.pairs[:count]], self.protocol)
 
-    def predictions(self, engine: Engine) -> list[Bytes]:
-        """The output of an engine for each LR image."""
-        return [engine(pair.lr[None])[0] for pair in self.pairs]
+    def predictions(self, model: Model) -> list[Bytes]:
+        """The output of a model for each LR image."""
+        return [model(pair.lr[None])[0] for pair in self.pairs]
 
     def psnr(self, predictions: list[Bytes]) -> float:
         """Mean PSNR of the outputs against HR, in dB."""
@@ -87,16 +88,16 @@ def _middle(pair: Pair, scale: int, largest: int = _SIDE) -> Pair:
 
 
 def closeness(predictions: list[Bytes], reference: list[Bytes]) -> tuple[float, int]:
-    """(lowest PSNR of an image in dB, largest difference in levels) between two engines' outputs, all channels."""
+    """(lowest PSNR of an image in dB, largest difference in levels) between two models' outputs, all channels."""
     pairs = [(a.astype(np.float64), b.astype(np.float64)) for a, b in zip(predictions, reference, strict=True)]
     return min(psnr(a, b) for a, b in pairs), int(max(np.abs(a - b).max() for a, b in pairs))
 
 
-def check_sizes(engine: Engine, exact: Engine, image: Bytes) -> None:
-    """Run an engine at two sizes other than its example input's, which an exporter may have baked in as constants.
+def check_sizes(model: Model, exact: Model, image: Bytes) -> None:
+    """Run a model at two sizes other than its example input's, which an exporter may have baked in as constants.
 
     Args:
-        exact: the torch fp32 engine; a reduced precision need only be close to it.
+        exact: the model in torch fp32; a reduced precision need only be close to it.
         image: uint8 (H, W, 3), tiled to make the inputs.
 
     Raises:
@@ -104,9 +105,12 @@ def check_sizes(engine: Engine, exact: Engine, image: Bytes) -> None:
     """
     for height, width in _OTHER_SIZES:
         x = tiled(image, height, width)
-        lowest, largest = closeness([engine(x)[0]], [exact(x)[0]])
-        if (engine.precision == "fp32" and largest > FP32_DIFFERENCE) or lowest < _MIN_PSNR:
-            raise CannotRunError(f"{engine} differs by {largest} levels at {width}x{height}: sizes are constants in it")
+        lowest, largest = closeness([model(x)[0]], [exact(x)[0]])
+        runtime, precision = model.backend
+        if (precision == "fp32" and largest > FP32_DIFFERENCE) or lowest < _MIN_PSNR:
+            raise CannotRunError(
+                f"{runtime} {precision} differs by {largest} levels at {width}x{height}: sizes are constants in it"
+            )
 
 
 def tiled(image: Bytes, height: int, width: int) -> Bytes:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from srkd.networks.infer import device_of
+from srkd.networks.device import device_of
 
 _PROBE = 64
 

@@ -10,7 +10,6 @@ from typing import Any
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import write_text
 from srkd.inference import backends
-from srkd.inference.backends.engine import Engine
 from srkd.inference.calibration import (
     DEFAULT,
     FP32_DIFFERENCE,
@@ -20,7 +19,7 @@ from srkd.inference.calibration import (
     closeness,
     evaluation_images,
 )
-from srkd.inference.graph import facts, graph_of
+from srkd.inference.graph import graph_of
 from srkd.inference.model import Model
 from srkd.inference.quantise import SENSITIVITY_COLUMNS, Quantised, quantise
 from srkd.inference.speed import SpeedMeter
@@ -116,8 +115,7 @@ def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda
     if "int8" in options.precisions:
         calibration = calibration_images(model.scale, options.calibration, options.calibration_count)
     verifier = _Verifier(model, options)
-    halo = model.receptive_field.halo
-    known = facts(model.name, model.scale, model.multiple, halo, model.meta, model.minimum)
+    known = model.facts(model.receptive_field.halo)
     result = Exported([verifier.reference], {})
     graph = graph_of(model.network, options.uint8)
     for runtime in (TARGETS[target] for target in options.targets):
@@ -155,40 +153,41 @@ def _add_sensitivity(found: Quantised, name: str, verifier: _Verifier, result: E
 
 
 class _Verifier:
-    """Compares engines with torch fp32 on the evaluation set."""
+    """Compares models with torch fp32 on the evaluation set."""
 
     def __init__(self, model: Model, options: ExportOptions) -> None:
         self._images: ImagePairs = evaluation_images(options.data, model.scale)
         self._max_drop, self._seconds = options.max_drop, options.seconds
-        engine = self._engine = backends.open_engine(model, "torch", "fp32")
-        self._exact = self._images.predictions(engine)
+        self._torch = backends.open_engine(model, "torch", "fp32")
+        self._exact = self._images.predictions(self._torch)
         self._psnr = self._images.psnr(self._exact)
         megabytes = sum(p.numel() * p.element_size() for p in model.network.parameters()) / 1e6
-        self.reference = self._row(model.name, engine, self._exact, megabytes)
+        self.reference = self._row(model.name, self._torch, self._exact, megabytes)
 
-    def row(self, name: str, engine: Engine, megabytes: float | None) -> Row:
+    def row(self, name: str, model: Model, megabytes: float | None) -> Row:
         """A row of `COLUMNS`; `kept` is "yes", or "no: " and the reason.
 
         Raises:
             CannotRunError: the engine cannot run the network, or not at every size.
         """
-        check_sizes(engine, self._engine, self._images.pairs[0].lr)
-        return self._row(name, engine, self._images.predictions(engine), megabytes)
+        check_sizes(model, self._torch, self._images.pairs[0].lr)
+        return self._row(name, model, self._images.predictions(model), megabytes)
 
-    def _row(self, name: str, engine: Engine, predictions: list[Any], megabytes: float | None) -> Row:
+    def _row(self, name: str, model: Model, predictions: list[Any], megabytes: float | None) -> Row:
+        runtime, precision = model.backend
         lowest, largest = closeness(predictions, self._exact)
         psnr = self._images.psnr(predictions)
         kept = "yes"
-        if engine.precision == "fp32" and largest > FP32_DIFFERENCE:
+        if precision == "fp32" and largest > FP32_DIFFERENCE:
             kept = f"no: differs by {largest} levels"
         elif self._psnr - psnr > self._max_drop:
             kept = f"no: loses {self._psnr - psnr:.3f} dB, more than {self._max_drop:g}"
         size = None if megabytes is None else round(megabytes, 2)
-        ms = round(SpeedMeter(self._seconds).engine(engine).ms, 2)
+        ms = round(SpeedMeter(self._seconds).model(model).ms, 2)
         return {
             "file": name,
-            "runtime": engine.runtime,
-            "precision": engine.precision,
+            "runtime": runtime,
+            "precision": precision,
             "largest difference": largest,
             "PSNR to torch (dB)": round(lowest, 2),
             "PSNR (dB)": round(psnr, 3),

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from srkd.errors import PartialFailure, SrkdError
 from srkd.files.atomic import printable_path
@@ -168,23 +167,6 @@ def _reason(job: Job, error: Exception) -> str:
     if isinstance(error, SrkdError):
         return text if printable_path(job.source) in text else f"{printable_path(job.source)}: {text}"
     return f"{printable_path(job.source)}: {type(error).__name__}: {text}"
-
-
-def device_named(name: str) -> torch.device:
-    """The device with this name; `auto` is this process's GPU if one is available, else the CPU.
-
-    Raises:
-        SrkdError: the device is not available.
-    """
-    gpus = torch.cuda.device_count()
-    if name == "auto":
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % gpus) if gpus else torch.device("cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-        return device
-    except (RuntimeError, AssertionError) as error:
-        raise SrkdError(f'device "{name}" is not available: {str(error).splitlines()[0]}') from error
 
 
 def preview(jobs: Sequence[Job], scale: float, options: Options) -> Iterator[Outcome]:

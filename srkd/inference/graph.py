@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
+from srkd.images.levels import from_levels, to_levels
 from srkd.inference.fuse import fuse
-from srkd.networks.infer import padded_side
+from srkd.networks.sides import padded_side
 from srkd.networks.tail import SubpixelOutput
-
-LEVELS = 255
 
 
 class Uint8Graph(nn.Module):
@@ -27,11 +23,11 @@ class Uint8Graph(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         dtype = next((p.dtype for p in self.network.parameters()), torch.float32)
-        x = (pixels.permute(0, 3, 1, 2).float() / LEVELS).to(dtype)
+        x = from_levels(pixels.permute(0, 3, 1, 2)).to(dtype)
         if not isinstance(self.network, SubpixelOutput):
-            return _levels(self.network(x)).permute(0, 2, 3, 1)
+            return to_levels(self.network(x)).permute(0, 2, 3, 1)
         factor = self.network.factor
-        cells = self.network.subpixels(x, _levels).permute(0, 2, 3, 1)
+        cells = self.network.subpixels(x, to_levels).permute(0, 2, 3, 1)
         n, height, width, _ = cells.shape
         rows = cells.reshape(n, height, width, factor, factor * 3).transpose(2, 3)
         return rows.reshape(n, height * factor, width * factor, 3)
@@ -46,10 +42,6 @@ class Float32Graph(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return self.network(image)
-
-
-def _levels(y: Tensor) -> Tensor:
-    return (y.float().clamp(0, 1) * LEVELS).round().to(torch.uint8)
 
 
 def graph_of(network: nn.Module, uint8: bool = True) -> nn.Module:
@@ -68,18 +60,3 @@ def example(uint8: bool, multiple: int = 1, minimum: int = 1) -> Tensor:
 def layers(graph: nn.Module) -> dict[str, nn.Conv2d]:
     """The convolutions of a graph by name: the layers that int8 can be enabled for."""
     return {name: module for name, module in graph.named_modules() if isinstance(module, nn.Conv2d)}
-
-
-def facts(
-    name: str, scale: int, multiple: int, halo: int | None, meta: Mapping[str, Any], minimum: int = 1
-) -> dict[str, Any]:
-    """The metadata of an exported file, as plain data.
-
-    Args:
-        multiple, minimum: input sides are multiples of `multiple`, at least `minimum`.
-        halo: radius of the receptive field in input pixels; None if unbounded.
-        meta: metadata of the checkpoint.
-    """
-    kept = {key: meta[key] for key in ("licence", "lineage", "network", "teacher") if meta.get(key) is not None}
-    sizes = {"multiple": multiple, "minimum": minimum}
-    return {"name": name, "scale": scale, **sizes, "colour": "RGB", "halo": halo, **kept}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -15,38 +15,41 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from srkd.errors import SrkdError
+from srkd.images.levels import from_levels, to_levels
 from srkd.images.resize import RowResizer
 from srkd.inference import inputs
 from srkd.inference.alpha import LUMA, SplitImage, nearest_rows, split_alpha
-from srkd.inference.backends.engine import Engine
 from srkd.inference.receptive_field import ReceptiveField, bytes_per_pixel, measure
 from srkd.inference.tiles import MEMORY, Floats, tile_side, upscale_rows
-from srkd.networks.infer import device_of, require_finite, run
-from srkd.networks.sides import Padded
+from srkd.networks.device import device_of
+from srkd.networks.luma import Luma
+from srkd.networks.sides import Sides
 from srkd.trust import trusting
 
+if TYPE_CHECKING:
+    from srkd.inference.backends.engine import Engine
+
 Pixels = NDArray[Any]
-_LEVELS = {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65535.0, np.dtype(np.float32): 1.0}
 _NATIVE_BELOW = 20480
-_WIDER = {np.dtype(np.uint16): np.int32}  # torch supports few operations on uint16
+_EXPORTED = ("licence", "lineage", "network", "teacher")  # of the checkpoint's metadata, in exported files
 
 
-@dataclass
+@dataclass(repr=False)
 class Model:
-    """A network in eval mode, (N, 3, H, W) RGB in [0, 1] to `scale` times the size, with its metadata.
+    """A trained network that upscales RGB images by `scale`; evaluation, upscaling and benchmarks all run it.
 
-    The network needs input sides that are multiples of `multiple`, at least `minimum`; `upscale` pads to that.
-    `engine`, if set, upscales 8-bit images instead of the network; 16-bit and float images, and self-ensembles, always
-    use the network.
+    `network` is in eval mode, (N, 3, H, W) RGB in [0, 1] to `scale` times the size, not clamped, for input sides as
+    `sides` requires; other sizes are padded. `engine`, if set, runs 8-bit images instead of the network; 16-bit and
+    float images, and self-ensembles, use the network, which an exported file does not have. `meta` is the checkpoint's
+    description, or what was inferred from its weights.
     """
 
     network: nn.Module
     scale: int
     name: str = ""
-    multiple: int = 1
     meta: dict[str, Any] = field(default_factory=dict)
     engine: Engine | None = None
-    minimum: int = 1
+    sides: Sides = field(default_factory=Sides)
 
     @classmethod
     def load(
@@ -62,33 +65,113 @@ class Model:
             trust_code: whether the checkpoint may name a class `package.module:Class`, whose code then runs.
 
         Raises:
-            SrkdError: as `srkd.networks.loading.load_network`.
+            SrkdError: as `srkd.inference.loading.load_model`.
         """
-        from srkd.networks.loading import load_network
+        from srkd.inference.loading import load_model
 
         with trusting(trust_code):
-            loaded = load_network(name, scale)
-        network, multiple, minimum = loaded.network, loaded.multiple, loaded.minimum
-        if isinstance(network, Padded) and not network.sides.square:
-            # Padded here instead: exporters would bake in the amount as a constant, and tiling depends on it.
-            multiple, minimum, network = network.sides.multiple, network.sides.minimum, network.network
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(network.to(device), loaded.scale, loaded.name, multiple, loaded.meta, minimum=minimum)
+            loaded = load_model(name, scale)
+        loaded.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        loaded.network.to(device)
+        return loaded
+
+    @classmethod
+    def of_engine(cls, engine: Engine, facts: Mapping[str, Any]) -> Model:
+        """A model that is only an engine, such as an exported file; `facts` as `Model.facts` returns them."""
+        name, sides = str(facts.get("name", "")), {key: facts[key] for key in vars(Sides()) if key in facts}
+        meta = {key: value for key, value in facts.items() if key not in ("name", "scale", *sides)}
+        return cls(NoNetwork(name), int(facts["scale"]), name, meta, engine, Sides(**sides))
+
+    def facts(self, halo: int | None = None) -> dict[str, Any]:
+        """The metadata of an exported file, as plain data.
+
+        Args:
+            halo: radius of the receptive field in input pixels; None if unbounded or not known.
+        """
+        kept = {key: self.meta[key] for key in _EXPORTED if self.meta.get(key) is not None}
+        sides = {"multiple": self.sides.multiple, "minimum": self.sides.minimum}
+        sides |= {"square": True} if self.sides.square else {}
+        counted = {"colour": "RGB", "halo": halo, "parameters": self.parameters}
+        return {"name": self.name, "scale": self.scale, **sides, **counted, **kept}
+
+    def __repr__(self) -> str:
+        kind = self.meta.get("network", {}).get("type") or self.meta.get("architecture") or type(self.network).__name__
+        size = f"{self.parameters:,} parameters" if self.parameters else "parameters unknown"
+        return f"<Model {self.name or 'without a name'}: {kind}, x{self.scale}, {self.colour}, {size}, {self._runs_on}>"
+
+    @property
+    def _runs_on(self) -> str:
+        return " ".join(self.backend) + ("" if self.device.type == "cpu" else f" on {self.device}")
+
+    @property
+    def backend(self) -> tuple[str, str]:
+        """The runtime and precision that 8-bit images are upscaled with."""
+        return ("torch", "fp32") if self.engine is None else (self.engine.runtime, self.engine.precision)
+
+    @property
+    def colour(self) -> str:
+        """What the network upscales: `RGB`, or `luma` with chroma resized by bicubic interpolation."""
+        return "luma" if isinstance(self.network, Luma) else "RGB"
+
+    @property
+    def parameters(self) -> int:
+        """Number of parameters; 0 if an exported file does not state it."""
+        own = sum(p.numel() for p in self.network.parameters())
+        return own or int(self.meta.get("parameters") or 0)
 
     @cached_property
     def receptive_field(self) -> ReceptiveField:
         """The network's receptive field, measured when first needed: only tiling uses it."""
-        field = measure(self._run, self.scale, self.device, self.multiple)
-        return replace(field, minimum=self.minimum)
+        field = measure(self.run, self.scale, self.device, self.sides.multiple)
+        return replace(field, minimum=self.sides.minimum)
 
     @cached_property
     def bytes_per_pixel(self) -> float:
         """Approximate memory in bytes that the network needs per input pixel, measured when first needed."""
-        return bytes_per_pixel(self._run, self.device)
+        return bytes_per_pixel(self.run, self.device)
 
     @property
     def device(self) -> torch.device:
         return device_of(self.network)
+
+    @torch.inference_mode()
+    def run(self, x: Tensor, self_ensemble: bool = False) -> Tensor:
+        """The network on float32 RGB in [0, 1] (N, 3, H, W) of any size, to (N, 3, scale H, scale W), not clamped.
+
+        Args:
+            self_ensemble: average over the 8 flips and rotations (EDSR's "+", CVPRW 2017).
+
+        Raises:
+            SrkdError: the network returns anything else.
+        """
+        x = x.contiguous(memory_format=torch.channels_last)
+        if self_ensemble:
+            return torch.stack([undo(self._padded(view)) for view, undo in eight_views(x)]).mean(0)
+        return self._padded(x)
+
+    def _padded(self, x: Tensor) -> Tensor:
+        height, width = (side * self.scale for side in x.shape[-2:])
+        output = self.network(self.sides.pad(x))
+        if not isinstance(output, Tensor):
+            raise SrkdError(f"{type(self.network).__name__} returns a {type(output).__name__}, not one tensor")
+        output = output[..., :height, :width]
+        if output.shape != (len(x), 3, height, width):
+            raise SrkdError(
+                f"the network returns {tuple(output.shape)} for {tuple(x.shape)} at x{self.scale}: is that its scale?"
+            )
+        return output
+
+    def __call__(self, pixels: Pixels, self_ensemble: bool = False) -> Pixels:
+        """Upscale whole images without tiles: (N, H, W, 3 or 1), RGB or grey, of uint8, uint16 or float32 in [0, 1], to
+        the same dtype and channels.
+
+        Raises:
+            SrkdError: as `run`; non-finite output; an engine that cannot run at this size; an image that needs the
+                network (see `Model`) of a model that has none.
+        """
+        if self._uses_engine(pixels, self_ensemble):
+            return self._through_engine(pixels)
+        return _quantised(self._through_network(pixels, self_ensemble), pixels.dtype)
 
     @overload
     def upscale(
@@ -179,6 +262,8 @@ class Model:
         whole = max(height, width)
         if tile is not None:
             return tile or whole
+        if isinstance(self.network, NoNetwork):
+            return whole
         fits = height * width * self.bytes_per_pixel <= MEMORY
         return whole if fits else min(whole, tile_side(self.receptive_field, self.bytes_per_pixel))
 
@@ -189,44 +274,77 @@ class Model:
         whole = side >= max(height, width)
         field = ReceptiveField(None) if whole else self.receptive_field
         if size == natural and (whole or field.exact):  # no further computation on the result
-
-            def network(part: Pixels) -> Pixels:
-                if self.engine is not None and part.dtype == np.uint8 and not self_ensemble:
-                    return _run_engine(self.engine, part)
-                return _quantised(self._through(part, self_ensemble), plane.dtype)
-
-            return upscale_rows(plane, network, self.scale, field, side)
-        rows = upscale_rows(plane, lambda part: self._through(part, self_ensemble), self.scale, field, side)
+            return upscale_rows(plane, lambda part: self(part[None], self_ensemble)[0], self.scale, field, side)
+        rows = upscale_rows(plane, lambda part: self._floats(part[None], self_ensemble)[0], self.scale, field, side)
         if size != natural:
             resizer = RowResizer(natural, size)
             rows = (resizer.push(block) for block in rows)
         return (_quantised(block, plane.dtype) for block in rows)
 
-    def _through(self, part: Pixels, self_ensemble: bool) -> Floats:
-        """(h, w, 1 or 3) in the image's dtype to float32 in [0, 1], `scale` times the size, same channels."""
-        if self.engine is not None and part.dtype == np.uint8 and not self_ensemble:
-            return _run_engine(self.engine, part).astype(np.float32) / np.float32(255)
-        return self._through_network(part, self_ensemble)
+    def _uses_engine(self, pixels: Pixels, self_ensemble: bool) -> bool:
+        return self.engine is not None and pixels.dtype == np.uint8 and not self_ensemble
+
+    def _floats(self, pixels: Pixels, self_ensemble: bool) -> Floats:
+        """As `__call__`, to float32 in [0, 1]."""
+        if self._uses_engine(pixels, self_ensemble):
+            return from_levels(torch.from_numpy(self._through_engine(pixels))).numpy()
+        return self._through_network(pixels, self_ensemble)
+
+    def _through_engine(self, pixels: Pixels) -> Pixels:
+        assert self.engine is not None
+        count, height, width, channels = pixels.shape
+        rgb = self.sides.pad_pixels(np.broadcast_to(pixels, (count, height, width, 3)))
+        output = self.engine(np.require(rgb, requirements=["C", "W"]))[:, : height * self.scale, : width * self.scale]
+        return output if channels == 3 else np.rint(output @ LUMA[:, None]).astype(np.uint8)
 
     @torch.inference_mode()
-    def _through_network(self, part: Pixels, self_ensemble: bool) -> Floats:
-        x = torch.from_numpy(np.array(part, _WIDER.get(part.dtype, part.dtype), order="C"))
-        # [None] before the permutation: after it, the batch dimension would get a stride by which torch no longer
-        # detects channels last, and convolutions in another layout round differently.
-        x = x.to(self.device)[None].permute(0, 3, 1, 2).float() / _LEVELS[part.dtype]
+    def _through_network(self, pixels: Pixels, self_ensemble: bool) -> Floats:
+        count, height, width, channels = pixels.shape
+        x = torch.from_numpy(np.array(pixels, order="C")).to(self.device)  # a copy: networks may write to their input
         # Below this size torch uses another convolution kernel, which rounds differently, unless the batch is 2.
-        x = x.expand(2 if 3 * x[0, 0].numel() <= _NATIVE_BELOW else 1, 3, -1, -1)
-        y = self._run(x, self_ensemble)[0].float()
+        batch = 2 if count == 1 and 3 * height * width <= _NATIVE_BELOW else count
+        x = from_levels(x.permute(0, 3, 1, 2)).expand(batch, 3, -1, -1)
+        y = self.run(x, self_ensemble)[:count].float()
         require_finite(y)
         y = y.clamp_(0, 1)
-        if part.shape[2] == 1:
-            y = (y * torch.from_numpy(LUMA).to(y.device)[:, None, None]).sum(0, keepdim=True)
-        return y.permute(1, 2, 0).cpu().numpy()
+        if channels == 1:
+            y = (y * torch.from_numpy(LUMA).to(y.device)[:, None, None]).sum(1, keepdim=True)
+        return y.permute(0, 2, 3, 1).cpu().numpy()
 
-    def _run(self, x: Tensor, self_ensemble: bool = False) -> Tensor:
-        """The network on float32 (N, 3, H, W) of any size."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        return run(self.network, x, self.scale, self.multiple, self_ensemble, self.minimum)
+
+class NoNetwork(nn.Module):
+    """Stands for the network of a model that is only an engine; running it raises SrkdError."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise SrkdError(
+            f"{self.name} is an exported file without its network: it upscales 8-bit images without tiles; load the "
+            "checkpoint for 16-bit and float images, tiles and self-ensembles"
+        )
+
+
+def eight_views(x: Tensor) -> Iterator[tuple[Tensor, Callable[[Tensor], Tensor]]]:
+    """Each flip and rotation of (N, C, H, W), with the function that undoes it."""
+    for flips in ([], [-1], [-2], [-2, -1]):
+        yield x.flip(flips), lambda y, flips=flips: y.flip(flips)  # type: ignore[misc]
+        yield x.flip(flips).transpose(-2, -1), lambda y, flips=flips: y.transpose(-2, -1).flip(flips)  # type: ignore[misc]
+
+
+def require_finite(output: Tensor) -> None:
+    """Check a network's output (any shape) for NaN and infinity, which would become black or white pixels.
+
+    Raises:
+        SrkdError: it contains NaN or infinity.
+    """
+    # A sum is one pass without a temporary, and not finite if any of its terms is not.
+    if not torch.isfinite(output.detach().sum(dtype=torch.float32)):
+        raise SrkdError(
+            "the network's output contains NaN or infinity: its weights overflow on this image (or the image itself "
+            "is not finite); use another checkpoint"
+        )
 
 
 def check_tile(tile: int | None) -> None:
@@ -247,18 +365,8 @@ def output_size(height: int, width: int, factor: float) -> tuple[int, int]:
 
 
 def _quantised(rows: Floats, dtype: np.dtype[Any]) -> Pixels:
-    """[0, 1] to the levels of `dtype`, clipped (resizing overshoots), rounded half to even as `srkd.networks.infer`."""
-    levels = _LEVELS[dtype]
-    rows = np.clip(rows, 0, 1)
-    if levels != 1:
-        rows *= np.float32(levels)
-    return rows if levels == 1 else np.rint(rows, out=rows).astype(dtype)
-
-
-def _run_engine(engine: Engine, part: Pixels) -> Pixels:
-    """uint8 (h, w, 1 or 3) through an engine, to the same number of channels."""
-    prediction = engine(np.broadcast_to(part, (*part.shape[:2], 3))[None])[0]
-    return prediction if part.shape[2] == 3 else np.rint(prediction @ LUMA[:, None]).astype(np.uint8)
+    """[0, 1] to the levels of `dtype`."""
+    return to_levels(torch.from_numpy(rows), torch.from_numpy(np.empty(0, dtype)).dtype).numpy()
 
 
 def _with_nearest_hidden(

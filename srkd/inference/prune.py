@@ -20,8 +20,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from srkd import networks
 from srkd.errors import SrkdError
 from srkd.inference.cost import parameters
+from srkd.inference.loading import load_model
 from srkd.networks.base import SRNetwork
-from srkd.networks.loading import load_network
 from srkd.networks.narrow import widths
 from srkd.training.checkpoint import save_weights
 
@@ -300,12 +300,12 @@ def prune_file(model: str, output: Path, keep: float, blocks: float, features: f
     """Prune a model by zoo name or path into a checkpoint that `srkd.load` reads; returns a one-line summary.
 
     Raises:
-        SrkdError: as `load_network`, `prune` and `save_weights`; an output path without .safetensors; a network that
+        SrkdError: as `load_model`, `prune` and `save_weights`; an output path without .safetensors; a network that
             only spandrel describes.
     """
     if output.suffix != ".safetensors":
         raise SrkdError(f"{output}: a pruned network is written as .safetensors")
-    loaded = load_network(model)
+    loaded = load_model(model)
     if "network" not in loaded.meta:
         architecture = loaded.meta.get("architecture", type(loaded.network).__name__)
         raise SrkdError(f"{loaded.name}: {architecture} is read by spandrel; srkd has no description of it to change")

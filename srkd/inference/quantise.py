@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from srkd.inference import backends
-from srkd.inference.backends.engine import Bytes, Engine
+from srkd.inference.backends.engine import Bytes
 from srkd.inference.calibration import ImagePairs, closeness
 from srkd.inference.graph import layers
+from srkd.inference.model import Model
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -25,15 +26,15 @@ class Quantised:
     """An int8 network, the layers kept in higher precision, and its PSNR loss on the calibration images (`drop`, dB).
 
     If layers had to be kept: `sensitivity`, the table that they were chosen by, most sensitive first, and `whole`, the
-    engine with all layers quantised.
+    model with all layers quantised.
     """
 
     converted: Any
-    engine: Engine
+    model: Model
     drop: float
     kept: list[str] = field(default_factory=list)
     sensitivity: list[Row] = field(default_factory=list)
-    whole: Engine | None = None
+    whole: Model | None = None
 
 
 class _Quantiser:
@@ -46,9 +47,9 @@ class _Quantiser:
 
     def __call__(self, keep: Collection[str]) -> tuple[Quantised, list[Bytes]]:
         converted = backends.quantised(self.original, self._runtime, self._images.inputs, keep)
-        engine = backends.wrap(converted, self._runtime, "int8", self._known)
-        predictions = self._images.predictions(engine)
-        return Quantised(converted, engine, self._psnr - self._images.pooled_psnr(predictions), list(keep)), predictions
+        model = backends.wrap(converted, self._runtime, "int8", self._known)
+        predictions = self._images.predictions(model)
+        return Quantised(converted, model, self._psnr - self._images.pooled_psnr(predictions), list(keep)), predictions
 
 
 def quantise(
@@ -61,7 +62,7 @@ def quantise(
     check `drop`.
 
     Args:
-        known: `graph.facts`.
+        known: `Model.facts`.
         max_drop: dB of PSNR that int8 may lose on the evaluation images; see `_MARGIN`.
         say: called with progress messages.
 
@@ -84,7 +85,7 @@ def quantise(
         best = min(best, candidate, key=lambda quantised: quantised.drop)
         if best.drop <= target:
             break
-    best.whole = found.engine
+    best.whole = found.model
     best.sensitivity = [row | {"kept": row["layer"] in best.kept} for row in table]
     return best
 

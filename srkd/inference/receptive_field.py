@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from srkd.networks.infer import padded_side
+from srkd.networks.sides import padded_side
 
 Run = Callable[[Tensor], Tensor]
 

@@ -26,10 +26,9 @@ from torch import nn
 
 from srkd.errors import SrkdError
 from srkd.inference import backends
-from srkd.inference.backends.engine import Engine
 from srkd.inference.model import Model
 from srkd.machine import peak_mb
-from srkd.networks.infer import device_of
+from srkd.networks.device import device_of
 from srkd.training.precision import cpu_flags
 from srkd.trust import environment, granted, trusting
 
@@ -122,10 +121,10 @@ class SpeedMeter:
 
         return self.time(forward)
 
-    def engine(self, engine: Engine, at: Size = (256, 256)) -> Speed:
-        """The speed of an engine for one uint8 image of size `at` (width, height)."""
+    def model(self, model: Model, at: Size = (256, 256)) -> Speed:
+        """The speed of a model for one uint8 image of size `at` (width, height)."""
         image = noise(*at)
-        return self.time(lambda: engine(image))
+        return self.time(lambda: model(image))
 
 
 class StepRate:
@@ -175,10 +174,10 @@ def speed_and_memory(model: str, backend: tuple[str, str], at: Size, seconds: fl
     """
     runtime, precision = backend
     if runtime == "torch":
-        engine = backends.open_engine(Model.load(model), runtime, precision)
+        opened = backends.open_engine(Model.load(model), runtime, precision)
     else:
-        engine = backends.open_file(Path(model), precision)
-    return with_peak_memory(lambda: SpeedMeter(seconds).engine(engine, at))
+        opened = backends.open_file(Path(model), precision)
+    return with_peak_memory(lambda: SpeedMeter(seconds).model(opened, at))
 
 
 def in_subprocess(function: Callable[..., Any], *arguments: Any) -> Any:

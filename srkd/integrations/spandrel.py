@@ -10,10 +10,9 @@ import importlib.util
 import re
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -21,35 +20,18 @@ from srkd.errors import SrkdError
 from srkd.integrations.torchvision_compat import import_torchvision
 from srkd.safe_load import building
 
+if TYPE_CHECKING:
+    from spandrel import ImageModelDescriptor
+
 
 class NotRecognisedError(SrkdError):
     """The weights match no architecture known to spandrel."""
 
 
-@dataclass(frozen=True)
-class SpandrelNetwork:
-    """A network recognised by spandrel, with its metadata.
-
-    `network` is in eval mode, float32 on the CPU; it maps (N, channels, H, W) in [0, 1] to `scale` times the size, not
-    clamped. H and W must be multiples of `multiple`, at least `minimum`, and equal if `square`.
-    """
-
-    network: nn.Module
-    architecture: str
-    scale: int
-    parameters: int
-    multiple: int
-    minimum: int
-    square: bool
-    input_channels: int
-    output_channels: int
-    tags: tuple[str, ...]
-
-
 def load(
     state: Mapping[str, Tensor], origin: str, spare: Callable[[Tensor], bool] = lambda tensor: False
-) -> SpandrelNetwork:
-    """Build the network of these weights, of any architecture that spandrel detects.
+) -> ImageModelDescriptor:
+    """Build the network of these weights, of any architecture that spandrel detects; see `network_of`.
 
     Args:
         state: weights by name; `origin` names their file in errors.
@@ -78,7 +60,7 @@ def load(
         ) from error
     if not isinstance(found, spandrel.ImageModelDescriptor):
         raise SrkdError(f"{origin}: {found.architecture.name} needs a mask besides the image: not supported")
-    return _describe(found.eval())
+    return found
 
 
 def _built(spandrel: ModuleType, state: dict[str, Tensor], spare: Callable[[Tensor], bool]) -> Any:
@@ -92,20 +74,11 @@ def _built(spandrel: ModuleType, state: dict[str, Tensor], spare: Callable[[Tens
         return _built(spandrel, {key: tensor for key, tensor in state.items() if key not in names}, spare)
 
 
-def _describe(found: Any) -> SpandrelNetwork:
-    size, network = found.size_requirements, found.model.float()
-    return SpandrelNetwork(
-        network=network if _plainly_called(found) else _Called(network, found._call_fn),
-        architecture=found.architecture.name,
-        scale=found.scale,
-        parameters=sum(p.numel() for p in network.parameters()),
-        multiple=size.multiple_of,
-        minimum=size.minimum,
-        square=size.square,
-        input_channels=found.input_channels,
-        output_channels=found.output_channels,
-        tags=tuple(found.tags),
-    )
+def network_of(found: ImageModelDescriptor) -> nn.Module:
+    """The network in eval mode, float32 on the CPU: (N, channels, H, W) in [0, 1] to `found.scale` times the size, not
+    clamped, for sides that meet `found.size_requirements`."""
+    network: nn.Module = found.model.float().eval()
+    return network if _plainly_called(found) else _Called(network, found._call_fn).eval()
 
 
 def _plainly_called(found: Any) -> bool:

@@ -3,78 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from srkd.data import manifests
-from srkd.data.manifests import images_of
-from srkd.data.store import ImageStore, open_or_build, pair_files
+from srkd.data.sets import hr_files, open_set, verified
+from srkd.data.store import ImageStore
 from srkd.errors import SrkdError
 from srkd.images.resize import imresize
+from srkd.inference.backends.engine import Bytes, Engine
+from srkd.inference.model import Model, NoNetwork
 from srkd.metrics.scores import DEFAULT, METRICS, Protocol, check, score
-from srkd.networks.infer import run, to_image, to_tensor
-from srkd.networks.loading import load_network
+from srkd.networks.device import device_named
 
-Upscale = Callable[[np.ndarray], np.ndarray]
+BICUBIC = "bicubic"
 Say = Callable[[int, str], None]
 # Callback for each output: model, set, its images, the image's number, uint8 (H, W, 3).
 OnOutput = Callable[[str, str, ImageStore, int, np.ndarray], None]
 
 
-@dataclass
-class Evaluated:
-    """A model to evaluate: `upscale` maps uint8 LR (H, W, 3) to uint8 SR; its number of parameters (0: bicubic)."""
+class Bicubic(Engine):
+    """MATLAB's bicubic interpolation."""
 
-    name: str
-    upscale: Upscale
-    parameters: int
-    scale: int | None
+    runtime = "bicubic"
 
+    def __init__(self, scale: int) -> None:
+        super().__init__("float64", scale)
 
-def open_model(name: str, scale: int | None, self_ensemble: bool = False) -> Evaluated:
-    """A model by zoo name or path, or MATLAB's `bicubic`.
-
-    Raises:
-        SrkdError: as `load_network`; or bicubic without a scale.
-    """
-    if name == "bicubic":
-        return Evaluated(name, lambda lr: imresize(lr, float(scale or 1)), 0, scale)
-    loaded = load_network(name, scale)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    loaded.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def upscale(lr: np.ndarray) -> np.ndarray:
-        x = to_tensor(lr, device)
-        return to_image(run(loaded.network, x, loaded.scale, loaded.multiple, self_ensemble, loaded.minimum))
-
-    parameters = sum(p.numel() for p in loaded.network.parameters())
-    return Evaluated(loaded.name, upscale, parameters, loaded.scale)
+    def _run(self, pixels: Bytes) -> Bytes:
+        return np.stack([imresize(image, float(self.scale)) for image in pixels])
 
 
-def open_set(folder: str, scale: int) -> tuple[str, ImageStore]:
-    """A data set: its manifest's name, a folder of HR images, or `HR:LR` folders of pairs.
-
-    The set is named by the folder, or by its parent if the folder is called HR or GT.
+def open_model(name: str, scale: int | None) -> Model:
+    """A model by zoo name or path, or MATLAB's `bicubic`, which needs a scale; on a GPU if one is available.
 
     Raises:
-        SrkdError: no folder, no images, images that cannot be read, pairs that do not match.
+        SrkdError: as `Model.load`.
     """
-    hr_folder, _, lr_folder = folder.partition(":")
-    root = Path(hr_folder)
-    images = _hr_files(folder)
-    lr = pair_files(images, images_of(lr_folder), scale) if lr_folder else None
-    name = root.parent.name if root.name.upper() in ("HR", "GT") else root.name
-    return name or str(root), open_or_build(images, scale, lr)
-
-
-def _hr_files(folder: str) -> list[Path]:
-    root = folder.partition(":")[0]
-    inside = Path(root) / "HR"
-    return images_of(str(inside) if ":" not in folder and inside.is_dir() else root)
+    if name != BICUBIC:
+        return Model.load(name, scale, device_named("auto"))
+    assert scale is not None
+    return Model.of_engine(Bicubic(scale), {"name": BICUBIC, "scale": scale})
 
 
 def evaluate(
@@ -102,13 +72,14 @@ def evaluate(
         SrkdError: models of different scales, two sets of one name, or as `metrics.check`, `open_model` and `open_set`.
     """
     check(metrics)
-    opened = [open_model(name, scale, self_ensemble) for name in models]
-    scales = {model.scale for model in opened if model.scale is not None}
-    if len(scales) != 1:
-        found = ", ".join(f"{m.name} x{m.scale}" for m in opened) if scales else "bicubic alone needs --scale"
+    networks = [open_model(name, scale) for name in models if name != BICUBIC]
+    common = networks[0].scale if networks else scale
+    if common is None:
+        raise SrkdError("bicubic alone needs --scale")
+    if any(model.scale != common for model in networks):
+        found = ", ".join(f"{model.name} x{model.scale}" for model in networks)
         raise SrkdError(f"all models of an evaluation need the same scale: {found}")
-    (common,) = scales
-    opened = [open_model("bicubic", common) if model.name == "bicubic" else model for model in opened]
+    opened = [open_model(name, common) if name == BICUBIC else networks.pop(0) for name in models]
     for model, name in zip(opened, display_names([model.name for model in opened], models), strict=True):
         model.name = name
     sets = [open_set(folder, common) for folder in folders]
@@ -116,16 +87,9 @@ def evaluate(
     if len(set(names)) < len(names):
         raise SrkdError(f"two data sets have the same name: {', '.join(names)}; rename a folder")
     unverified = [
-        name for (name, store), folder in zip(sets, folders, strict=True) if _verified(folder, name, store) is False
+        name for (name, store), folder in zip(sets, folders, strict=True) if verified(folder, name, store) is False
     ]
     return measure(opened, sets, common, self_ensemble, say, metrics, on_output, unverified)
-
-
-def _verified(folder: str, name: str, store: ImageStore) -> bool | None:
-    """Whether a set is, by checksum, the data set it is named after (as given or by its folder); None if that name is
-    not a data set."""
-    given = folder.partition(":")[0]
-    return manifests.verified(name if Path(given).is_dir() else given, store)
 
 
 def display_names(names: Sequence[str], paths: Sequence[str]) -> list[str]:
@@ -141,7 +105,7 @@ def display_names(names: Sequence[str], paths: Sequence[str]) -> list[str]:
 
 
 def measure(
-    opened: Sequence[Evaluated],
+    opened: Sequence[Model],
     sets: Sequence[tuple[str, ImageStore]],
     common: int,
     self_ensemble: bool = False,
@@ -162,7 +126,7 @@ def measure(
         for name, store in sets:
             images = []
             for number in range(len(store)):
-                output, scores = _image(model, store, number, protocols[name], metrics)
+                output, scores = _image(model, store, number, protocols[name], metrics, self_ensemble)
                 images.append(scores)
                 if on_output is not None:
                     on_output(model.name, name, store, number, output)
@@ -176,7 +140,7 @@ def measure(
 
 def count(models: Sequence[str], folders: Sequence[str]) -> int:
     """The number of images that `evaluate` will score."""
-    return sum(len(_hr_files(folder)) for folder in folders) * len(models)
+    return sum(len(hr_files(folder)) for folder in folders) * len(models)
 
 
 def _protocol(store: ImageStore, scale: int, self_ensemble: bool, verified: bool) -> Protocol:
@@ -185,10 +149,15 @@ def _protocol(store: ImageStore, scale: int, self_ensemble: bool, verified: bool
 
 
 def _image(
-    model: Evaluated, store: ImageStore, number: int, protocol: Protocol, metrics: Sequence[str]
+    model: Model,
+    store: ImageStore,
+    number: int,
+    protocol: Protocol,
+    metrics: Sequence[str],
+    self_ensemble: bool,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     try:
-        output = model.upscale(store.lr(number))
+        output = model(store.lr(number)[None], self_ensemble and not isinstance(model.network, NoNetwork))[0]
         scores = score(output, store.hr(number), protocol, store.is_grey(number), metrics)
         return output, {"name": store.name(number), **scores}
     except SrkdError as error:

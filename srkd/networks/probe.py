@@ -6,12 +6,13 @@ import torch
 from torch import nn
 
 from srkd.errors import SrkdError
+from srkd.networks.sides import Sides
 
 _SIDES = (16, 64)  # in pixels; many windowed networks need at least 64
 
 
 @torch.inference_mode()
-def check_output(network: nn.Module, scale: int, multiple: int, origin: str) -> None:
+def check_output(network: nn.Module, scale: int, sides: Sides, origin: str) -> None:
     """Run a network in eval mode on a small grey ramp.
 
     A network that fails on both sizes is not checked; running it will report why.
@@ -19,7 +20,7 @@ def check_output(network: nn.Module, scale: int, multiple: int, origin: str) -> 
     Raises:
         SrkdError: the output is not `scale` times the input's size with 3 channels, or contains NaN or infinity.
     """
-    for side in (-(-side // multiple) * multiple for side in _SIDES):
+    for side in (sides.fitting(side, side)[0] for side in _SIDES):
         ramp = torch.linspace(0, 1, side).expand(1, 3, side, side).contiguous()
         try:
             output = network(ramp)

@@ -1,13 +1,15 @@
-"""Input sizes that a network accepts, found by running it, and padding of other sizes."""
+"""Input sizes that a network accepts, found by running it, and the one rule by which other sizes are padded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from srkd.networks.infer import device_of, padded, padded_side
+from srkd.networks.device import device_of
 
 # Windows and strides of published networks, and products of two.
 _MULTIPLES = (1, 2, 3, 4, 6, 7, 8, 9, 10, 12, 14, 16, 20, 24, 28, 32, 36, 48, 56, 64, 128)
@@ -26,6 +28,35 @@ class Sides:
         """The smallest allowed sides that are at least `height` and `width`."""
         rows, columns = (padded_side(side, self.multiple, self.minimum) for side in (height, width))
         return (max(rows, columns),) * 2 if self.square else (rows, columns)
+
+    def pad(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) with the bottom and right side extended by `mirrored` to fitting sides, in the same layout."""
+        height, width = x.shape[-2:]
+        tall, wide = self.fitting(height, width)
+        if (tall, wide) == (height, width):
+            return x
+        rows, columns = (torch.from_numpy(mirrored(*side)).to(x.device) for side in ((height, tall), (width, wide)))
+        layout = torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+        return x.index_select(-2, rows).index_select(-1, columns).contiguous(memory_format=layout)
+
+    def pad_pixels(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """As `pad`, for (N, H, W, C)."""
+        height, width = pixels.shape[1:3]
+        tall, wide = self.fitting(height, width)
+        if (tall, wide) == (height, width):
+            return pixels
+        return pixels[:, mirrored(height, tall)][:, :, mirrored(width, wide)]
+
+
+def padded_side(side: int, multiple: int, minimum: int = 1) -> int:
+    """The smallest multiple of `multiple` that is at least `side` and `minimum`."""
+    return -(-max(side, minimum) // multiple) * multiple
+
+
+def mirrored(length: int, to: int) -> NDArray[np.int64]:
+    """The indices that extend a side of `length` pixels to `to`: its reflection, and beyond that its first pixel."""
+    index = np.arange(to)
+    return np.where(index < length, index, np.maximum(2 * (length - 1) - index, 0))
 
 
 @dataclass(frozen=True)
@@ -48,7 +79,7 @@ class Padded(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        y = self.network(padded(x, *self.sides.fitting(height, width)))
+        y = self.network(self.sides.pad(x))
         return y[..., : height * self.scale, : width * self.scale]
 
 

@@ -11,7 +11,8 @@ from srkd.distill.taps import resolve
 from srkd.distill.teachers import LiveTeacher
 from srkd.files.cache import cache_place, own_place
 from srkd.files.lock import locked
-from srkd.networks.loading import LoadedNetwork
+from srkd.inference.model import Model
+from srkd.networks.device import device_of
 from srkd.sr import teacher_cache
 from srkd.sr.recipe import Cache
 from srkd.training.log import Progress
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 def cached_source(
     kind: str,
-    teacher: LoadedNetwork | None,
+    teacher: Model | None,
     taps: Sequence[str],
     images: Subset,
     fingerprint: str,
@@ -45,7 +46,7 @@ def cached_source(
 
 def check_cache(
     kind: str,
-    teacher: LoadedNetwork | None,
+    teacher: Model | None,
     taps: Sequence[str],
     images: Subset,
     fingerprint: str,
@@ -61,7 +62,7 @@ def _cache_folder(spec: Cache, name: str) -> Path:
 
 
 def _outputs(
-    teacher: LoadedNetwork | None, taps: Sequence[str], images: Subset, fingerprint: str, patches: Patches, spec: Cache
+    teacher: Model | None, taps: Sequence[str], images: Subset, fingerprint: str, patches: Patches, spec: Cache
 ) -> Callable[[], BatchSource]:
     assert teacher is not None
     name = teacher_cache.key(
@@ -78,23 +79,14 @@ def _outputs(
     def build() -> BatchSource:
         title, quiet = f"outputs of {teacher.name}", teacher_cache.complete(folder) is not None
         with locked(folder), Progress(title, len(images), quiet=quiet) as progress:
-            outputs = teacher_cache.build_outputs(
-                teacher.network,
-                images,
-                teacher.scale,
-                folder,
-                multiple=teacher.multiple,
-                minimum=teacher.minimum,
-                self_ensemble=spec.self_ensemble,
-                say=progress.update,
-            )
+            outputs = teacher_cache.build_outputs(teacher, images, folder, spec.self_ensemble, progress.update)
         return PatchSource(images, patches, outputs)
 
     return build
 
 
 def _bank(
-    teacher: LoadedNetwork | None, taps: Sequence[str], images: Subset, fingerprint: str, patches: Patches, spec: Cache
+    teacher: Model | None, taps: Sequence[str], images: Subset, fingerprint: str, patches: Patches, spec: Cache
 ) -> Callable[[], BatchSource]:
     cut = Patches(patches.gt_size, 16, patches.scale, patches.hflip, patches.rot, patches.sampling, spec.seed)
     network = None if teacher is None else teacher_cache.network_hash(teacher.network)
@@ -129,5 +121,5 @@ def _bank(
 def _shapes(live: LiveTeacher, source: PatchSource) -> dict[str, tuple[int, ...]]:
     drawn = source.draw(0)
     one = {side: drawn[side][:1] for side in ("lr", "hr")}
-    prediction = live(to_batch(one, teacher_cache.device_of(live.network)))
+    prediction = live(to_batch(one, device_of(live.network)))
     return {tap: tuple(value.shape[1:]) for tap, value in prediction.features.items()}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from srkd.data.sets import open_set
 from srkd.data.store import ImageStore
 from srkd.files.atomic import write_json, write_text
 from srkd.images.resize import imresize
-from srkd.metrics.evaluation import Evaluated, measure, open_model, open_set, table
+from srkd.inference.model import Model
+from srkd.metrics.evaluation import measure, open_model, table
 from srkd.metrics.scores import METRICS
 from srkd.report import crops, html, sections, tables
 from srkd.report.html import PageSection
@@ -133,8 +136,8 @@ def run_sections(recipe: SRRecipe, models: Mapping[str, str]) -> list[PageSectio
     return evaluation(results, details)
 
 
-def _labelled(name: str, model: Evaluated) -> Evaluated:
-    return Evaluated("trained" if name == "net_g" else name, model.upscale, model.parameters, model.scale)
+def _labelled(name: str, model: Model) -> Model:
+    return replace(model, name="trained" if name == "net_g" else name)
 
 
 def comparison_sections(models: Mapping[str, str], folders: Sequence[str]) -> list[PageSection]:
@@ -148,6 +151,6 @@ def comparison_sections(models: Mapping[str, str], folders: Sequence[str]) -> li
     for label, path in models.items():
         model = open_model(path, None)
         for folder in folders:
-            name, store = open_set(folder, model.scale or 1)
-            details(label, name, store, 0, model.upscale(store.lr(0)))
+            name, store = open_set(folder, model.scale)
+            details(label, name, store, 0, model(store.lr(0)[None])[0])
     return details.sections()

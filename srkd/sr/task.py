@@ -16,7 +16,8 @@ from srkd.distill.objective import Objective, parse_terms
 from srkd.distill.step import Step
 from srkd.distill.teachers import CachedTeacher, LiveTeacher, Teacher
 from srkd.errors import SrkdError, unknown
-from srkd.networks.loading import LoadedNetwork, build_or_load, read_weights
+from srkd.inference.loading import build_or_load, read_weights
+from srkd.inference.model import Model
 from srkd.networks.quantisation_aware import imitate_int8, without_ranges
 from srkd.networks.reparameterise import folded, widen
 from srkd.report.html import PageSection
@@ -117,7 +118,7 @@ class Task(training_task.Task):
             self.recipe.manual_seed,
         )
 
-    def _load_teacher(self) -> LoadedNetwork | None:
+    def _load_teacher(self) -> Model | None:
         spec, path = self.recipe.network_g_teacher, self.recipe.path.pretrain_network_g_teacher
         if not self.objective.needs_teacher:
             if spec is not None:

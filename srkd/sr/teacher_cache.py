@@ -24,7 +24,8 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import write_json, writing
 from srkd.files.cache import trusted_inside
 from srkd.files.digest import sampled_sha256
-from srkd.networks.infer import device_of, run, to_tensor
+from srkd.inference.model import Model
+from srkd.networks.device import device_of
 
 Say = Callable[[int, str], None]
 
@@ -92,13 +93,9 @@ class OutputCache:
 
 
 def build_outputs(
-    network: nn.Module,
+    teacher: Model,
     images: ImagePairs,
-    scale: int,
     folder: Path,
-    *,
-    multiple: int = 1,
-    minimum: int = 1,
     self_ensemble: bool = False,
     say: Say = lambda done, name: None,
 ) -> OutputCache:
@@ -111,15 +108,15 @@ def build_outputs(
         return OutputCache(folder, known)
     folder.mkdir(parents=True, exist_ok=True)
     shapes = [list(images.hr(i).shape) for i in range(len(images))]
-    device, unfinished = device_of(network), folder / "outputs.part"
+    unfinished = folder / "outputs.part"
     sizes = np.cumsum([0, *(int(np.prod(shape)) * 2 for shape in shapes)])
     done = int(np.searchsorted(sizes, unfinished.stat().st_size, "right")) - 1 if unfinished.exists() else 0
     with writing(folder), unfinished.open("r+b" if done else "wb") as file:
         file.truncate(sizes[done])
         file.seek(sizes[done])
         for number in range(done, len(images)):
-            lr = to_tensor(images.lr(number), device)
-            file.write(_steps(run(network, lr, scale, multiple, self_ensemble, minimum)).tobytes())
+            lr = to_batch({"lr": images.lr(number)[None].copy()}, teacher.device)["lr"]
+            file.write(_steps(teacher.run(lr, self_ensemble)).tobytes())
             file.flush()
             say(number + 1, images.name(number))
     unfinished.replace(folder / _OUTPUTS)

@@ -13,8 +13,8 @@ from torch import nn
 from srkd.data.store import ImageStore
 from srkd.errors import SrkdError, unknown
 from srkd.images.read import ImageData, write_image
+from srkd.inference.model import Model
 from srkd.metrics.scores import Protocol, planes, psnr, ssim
-from srkd.networks.infer import device_of, run, to_image, to_tensor
 from srkd.networks.sides import Sides, probe
 from srkd.sr.recipe import Metric, SRRecipe
 from srkd.sr.training_images import validation_images
@@ -99,11 +99,7 @@ class Validator:
         sides = self._sides_of(network)
         try:
             with one_line_errors("the network"):
-                x = to_tensor(lr, device_of(network))
-                tensor = run(network, x, self.scale, sides.multiple, minimum=sides.minimum)
-                if tensor.shape != (1, 3, *hr.shape[:2]):
-                    raise SrkdError(f"the network returns {tuple(tensor.shape)}, but HR is {(1, 3, *hr.shape[:2])}")
-            output = to_image(tensor)
+                output = Model(network, self.scale, sides=sides)(lr[None])[0]
             return output, {m: self._measure(spec, output, hr, grey) for m, spec in self.settings.metrics.items()}
         except SrkdError as error:
             raise SrkdError(f"{what}: {error}") from error

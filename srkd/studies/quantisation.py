@@ -61,8 +61,8 @@ def prepare(folder: Path, model: str) -> dict[str, Path]:
 
 def int8_psnr(checkpoint: Path, images: ImagePairs, calibration: ImagePairs) -> float:
     """PSNR in dB of a checkpoint in OpenVINO with all convolutions in int8."""
-    engine = backends.open_engine(Model.load(checkpoint), "openvino", "int8", calibration.inputs)
-    return images.psnr(images.predictions(engine))
+    model = backends.open_engine(Model.load(checkpoint), "openvino", "int8", calibration.inputs)
+    return images.psnr(images.predictions(model))
 
 
 def measure(name: str, checkpoint: Path, recipe: dict[str, Any], seed: int, data: str, work: Path) -> dict[str, Any]:

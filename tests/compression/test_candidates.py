@@ -6,14 +6,15 @@ import torch
 from srkd import networks
 from srkd.compression import candidates
 from srkd.inference.cost import parameters
+from srkd.inference.loading import load_model
+from srkd.inference.model import Model
 from srkd.networks import registry
-from srkd.networks.loading import LoadedNetwork, load_network
 from srkd.training.checkpoint import save_weights
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4])
 def test_lines_grow_only_in_width_and_build(scale: int, tmp_path: Path) -> None:
-    unprunable = LoadedNetwork(torch.nn.Conv2d(3, 3, 3), scale, "a convolution")
+    unprunable = Model(torch.nn.Conv2d(3, 3, 3), scale, "a convolution")
     lines = candidates.lines(unprunable, tmp_path)
     families = {line[0].family for line in lines}
     assert families == {ladder.family for _, ladder in registry.ladders()} >= {"EDSR", "SRResNet", "Compact"}
@@ -26,7 +27,7 @@ def test_lines_grow_only_in_width_and_build(scale: int, tmp_path: Path) -> None:
 
 
 def test_labels_are_unique_and_wide_networks_have_a_lower_learning_rate(tmp_path: Path) -> None:
-    every = [c for line in candidates.lines(LoadedNetwork(torch.nn.Identity(), 2, "-"), tmp_path) for c in line]
+    every = [c for line in candidates.lines(Model(torch.nn.Identity(), 2, "-"), tmp_path) for c in line]
     assert len({candidate.label for candidate in every}) == len(every)
     rates = {candidate.spec["num_feat"]: candidate.lr for candidate in every}
     assert rates[16] == rates[32] == 2e-3 and rates[64] == pytest.approx(5e-4)
@@ -37,13 +38,13 @@ def test_a_convolutional_teacher_is_pruned_and_candidates_start_from_its_weights
     save_weights(tmp_path / "t.safetensors", networks.build(spec).state_dict(), {"network": spec, "scale": 2})
     pruned = [
         line
-        for line in candidates.lines(load_network(tmp_path / "t.safetensors"), tmp_path)
+        for line in candidates.lines(load_model(tmp_path / "t.safetensors"), tmp_path)
         if line[0].family == "pruned teacher"
     ]
     assert [c.label for c in pruned[-1]] == ["teacher 25% wide, 100% deep", "teacher 50% wide, 100% deep"]
     for candidate in pruned[0]:
         assert candidate.start is not None
-        start = load_network(candidate.start)
+        start = load_model(candidate.start)
         assert {k: v.shape for k, v in candidate.build(2).state_dict().items()} == {
             k: v.shape for k, v in start.network.state_dict().items()
         }
@@ -51,7 +52,7 @@ def test_a_convolutional_teacher_is_pruned_and_candidates_start_from_its_weights
 
 
 def test_the_narrower_candidate_has_the_share_of_parameters_or_is_the_narrowest(tmp_path: Path) -> None:
-    lines = candidates.lines(LoadedNetwork(torch.nn.Identity(), 2, "-"), tmp_path)
+    lines = candidates.lines(Model(torch.nn.Identity(), 2, "-"), tmp_path)
     line = lines[0]
     wide = line[-1]
     half = candidates.narrower(wide, lines, 0.5, 2)

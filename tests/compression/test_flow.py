@@ -14,8 +14,8 @@ from srkd.compression.request import Request, Settings
 from srkd.errors import SrkdError
 from srkd.inference import backends
 from srkd.inference.export import Exported
+from srkd.inference.loading import load_model
 from srkd.inference.model import Model
-from srkd.networks.loading import load_network
 from srkd.sr.task import Task
 from srkd.training.checkpoint import load_weights
 
@@ -35,7 +35,7 @@ def test_a_student_with_all_its_files_and_rows(finished: Compressed) -> None:
     assert finished.rows[2]["parameters"] == finished.rows[3]["parameters"]
     assert len({row["protocol"] for row in finished.rows}) == 1
     assert json.loads((out / "results.json").read_text()) == finished.results
-    student = load_network(out / "student.safetensors", 2)
+    student = load_model(out / "student.safetensors", 2)
     assert student.meta["lineage"]["teacher"] == "teacher" and student.meta["network"]["type"]
     assert isinstance(finished.student, Model) and finished.student.scale == 2
 

@@ -17,10 +17,11 @@ from srkd.compression import candidates, flow
 from srkd.compression.request import Request, Settings
 from srkd.inference.fuse import fuse
 from srkd.inference.graph import graph_of, layers
+from srkd.inference.loading import load_model
+from srkd.inference.model import Model
 from srkd.inference.prune import prune
 from srkd.networks import registry
 from srkd.networks.base import Ladder, Recognised, SRNetwork, State, last_number
-from srkd.networks.loading import LoadedNetwork, load_network
 from srkd.networks.quantisation_aware import Int8Conv2d, imitate_int8
 from srkd.networks.tail import convolution
 from srkd.training.checkpoint import save_weights
@@ -97,7 +98,7 @@ def test_it_is_fused() -> None:
 def test_it_is_recognised_from_a_bare_checkpoint(tmp_path: Path) -> None:
     network = toy()
     torch.save(network.state_dict(), tmp_path / "bare.pth")
-    loaded = load_network(tmp_path / "bare.pth")
+    loaded = load_model(tmp_path / "bare.pth")
     assert loaded.scale == 2 and loaded.meta["network"] == SPEC
     x = torch.rand(1, 3, 6, 5)
     assert torch.equal(loaded.network(x), network(x))
@@ -126,7 +127,7 @@ def test_int8_is_simulated_as_it_declares() -> None:
 
 
 def test_compress_offers_its_sizes(tmp_path: Path) -> None:
-    own = [line for line in candidates.lines(LoadedNetwork(nn.Identity(), 2, "-"), tmp_path) if line[0].family == "Toy"]
+    own = [line for line in candidates.lines(Model(nn.Identity(), 2, "-"), tmp_path) if line[0].family == "Toy"]
     assert [candidate.label for line in own for candidate in line] == ["Toy 3x1", "Toy 5x1", "Toy 3x2", "Toy 5x2"]
 
 
@@ -137,5 +138,5 @@ def test_compress_climbs_its_ladder(
     monkeypatch.setattr(candidates, "_PRUNED", ((), ()))
     done = flow.compress(ask(control=False), tmp_path / "out", small)
     assert done.results["student"].startswith("Toy 5x")
-    spec: dict[str, Any] = load_network(tmp_path / "out" / "student.safetensors").meta["network"]
+    spec: dict[str, Any] = load_model(tmp_path / "out" / "student.safetensors").meta["network"]
     assert (spec["type"], spec["wide"], spec["scale"]) == ("Toy", 5, 2)

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from torch import nn
 
 from srkd.data import patches
 from srkd.errors import SrkdError
+from srkd.inference.model import Model
 from srkd.sr.teacher_cache import build_bank, build_outputs
 from support import IMAGES, PATCHES, Memory
 
@@ -77,14 +79,7 @@ def test_small_images_are_reported_or_skipped() -> None:
 
 
 def test_outputs_are_cropped_and_augmented_with_the_images(tmp_path) -> None:
-    class Nearest:
-        def parameters(self):
-            return iter(())
-
-        def __call__(self, x):
-            return x.repeat_interleave(2, -1).repeat_interleave(2, -2)
-
-    outputs = build_outputs(Nearest(), IMAGES, 2, tmp_path / "o")
+    outputs = build_outputs(Model(nn.Upsample(scale_factor=2), 2), IMAGES, tmp_path / "o")
     batch = patches.to_batch(patches.PatchSource(IMAGES, PATCHES, outputs).draw(0), "cpu")
     expected = batch["lr"].repeat_interleave(2, -1).repeat_interleave(2, -2)
     assert (batch["teacher_output"] - expected).abs().max() < 1 / patches.OUTPUT_STEPS

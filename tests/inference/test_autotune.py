@@ -70,7 +70,7 @@ def test_every_tensor_can_be_fingerprinted(spec: dict[str, object], tmp_path: Pa
 def speeds(monkeypatch: pytest.MonkeyPatch, times: dict[str, float]) -> None:
     """Let each (runtime precision) take a time that is given, whatever it takes here."""
 
-    monkeypatch.setattr(SpeedMeter, "engine", lambda self, engine, at: Speed((times[str(engine)],)))
+    monkeypatch.setattr(SpeedMeter, "model", lambda self, model, at: Speed((times[" ".join(model.backend)],)))
 
 
 @pytest.mark.isa

@@ -40,8 +40,8 @@ def test_files_are_compared_and_say_what_they_are(checkpoint: Path, photos: Path
         image = textured(0, 20, 31)
         assert np.abs(opened(image[None])[0].astype(int) - model.upscale(image)).max() <= 1
         # Three convolutions of 3x3 in a row see 3 pixels far, the fourth after the shuffle up to 1 more.
-        assert {key: opened.facts[key] for key in ("scale", "colour", "licence", "lineage", "halo")} == {
-            "scale": 2,
+        assert opened.scale == 2
+        assert {key: opened.meta[key] for key in ("colour", "licence", "lineage", "halo")} == {
             "colour": "RGB",
             "licence": "CC0 1.0",
             "lineage": {"recipe": "tiny"},

@@ -14,7 +14,8 @@ from torch import nn
 
 from srkd.errors import PartialFailure, SrkdError
 from srkd.images.formats import FORMATS
-from srkd.images.read import ImageData, Metadata, image_size, read_image, write_image
+from srkd.images.metadata import Metadata
+from srkd.images.read import ImageData, image_size, read_image, write_image
 from srkd.inference.files import Options, preview, share, upscale_file, upscale_files
 from srkd.inference.jobs import Job, plan_jobs
 from srkd.inference.model import Model

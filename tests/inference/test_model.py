@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from srkd.errors import SrkdError
 from srkd.images.read import ImageData, write_image
 from srkd.images.resize import RowResizer, imresize
-from srkd.inference.model import Model, output_size
+from srkd.inference import backends
+from srkd.inference.model import Model, eight_views, output_size
+from srkd.metrics.evaluation import open_model
 from srkd.networks import build
-from srkd.networks.infer import run, to_image, to_tensor
+from srkd.networks.sides import Sides
+from srkd.training.checkpoint import save_weights
 from support import replicating_edsr, textured
 
 RNG = np.random.default_rng(0)
@@ -53,15 +56,65 @@ def test_dimensions_are_kept() -> None:
     assert identity(2).upscale(noise(3, height=1, width=1)).shape == (2, 2, 3)
 
 
-def test_a_image_is_done_as_evaluation_does_it(tmp_path: Path) -> None:
+def reference(network: nn.Module, image: np.ndarray, self_ensemble: bool = False) -> np.ndarray:
+    """uint8 (H, W, 3) through a network, written out independently of `Model`."""
+    x = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
+    views = list(eight_views(x)) if self_ensemble else [(x, lambda y: y)]
+    with torch.inference_mode():
+        y = torch.stack([undo(network(view)) for view, undo in views]).mean(0)
+    return np.rint(y[0].permute(1, 2, 0).double().numpy().clip(0, 1) * 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_upscaling_evaluation_and_the_network_agree(tmp_path: Path, ensemble: bool) -> None:
     torch.manual_seed(0)
-    network = build({"type": "EDSR", "num_feat": 8, "num_block": 2, "upscale": 2}).eval()
-    image = noise(3)
+    spec = {"type": "EDSR", "num_feat": 8, "num_block": 2, "upscale": 2}
+    network, image = build(spec).eval(), noise(3)
     write_image(tmp_path / "a.png", ImageData(image))
-    for ensemble in (False, True):
-        expected = to_image(run(network, to_tensor(image), 2, self_ensemble=ensemble))
-        for given in (image, tmp_path / "a.png", str(tmp_path / "a.png")):
-            np.testing.assert_array_equal(Model(network, 2).upscale(given, self_ensemble=ensemble), expected)
+    save_weights(tmp_path / "net.safetensors", network.state_dict(), {"network": spec, "scale": 2})
+    model, evaluated = Model(network, 2), open_model(str(tmp_path / "net.safetensors"), None)
+    expected = model(image[None], ensemble)[0]
+    for given in (image, tmp_path / "a.png", str(tmp_path / "a.png")):
+        np.testing.assert_array_equal(model.upscale(given, self_ensemble=ensemble), expected)
+    assert np.abs(evaluated(image[None], ensemble)[0].astype(int) - expected).max() <= 1  # it may be on a GPU
+    assert np.abs(reference(network, image, ensemble).astype(int) - expected).max() <= 1
+    np.testing.assert_array_equal(model(np.stack([image, image[::-1]]))[0], model(image[None])[0])
+
+
+def test_a_model_prints_as_one_line(tmp_path: Path) -> None:
+    spec = {"type": "EDSR", "num_feat": 8, "num_block": 2, "upscale": 2}
+    model = Model(build(spec).eval(), 2, "small", {"network": spec})
+    assert repr(model) == str(model) == f"<Model small: EDSR, x2, RGB, {model.parameters:,} parameters, torch fp32>"
+    assert repr(backends.open_engine(model, "torch", "bf16")).endswith("parameters, torch bf16>")
+    assert repr(Model(nn.Identity(), 1)) == "<Model without a name: Identity, x1, RGB, parameters unknown, torch fp32>"
+
+
+def test_a_model_of_an_exported_file_upscales_8_bits_and_names_what_it_lacks() -> None:
+    whole = Model(replicating_edsr(), 2, "tiny")
+    file = Model.of_engine(backends.torch_engine(whole, "fp32"), whole.facts())
+    image = textured(0, 20, 31)
+    np.testing.assert_array_equal(file.upscale(image), image.repeat(2, 0).repeat(2, 1))
+    assert (file.scale, file.parameters, file.backend) == (2, whole.parameters, ("torch", "fp32"))
+    for arguments in ({"image": image / 255}, {"image": image, "self_ensemble": True}, {"image": image, "tile": 8}):
+        with pytest.raises(SrkdError, match=r"tiny is an exported file without its network.*; load the checkpoint for"):
+            file.upscale(**arguments)
+
+
+def test_an_output_of_another_size_is_an_error() -> None:
+    with pytest.raises(SrkdError, match=r"the network returns \(1, 3, 8, 8\) for \(1, 3, 8, 8\) at x2"):
+        Model(nn.Identity(), 2).run(torch.rand(1, 3, 8, 8))
+    with pytest.raises(SrkdError, match="returns a tuple, not one tensor"):
+        Model(nn.MaxPool2d(1, return_indices=True), 1)(noise(3)[None])
+
+
+def test_the_image_that_was_passed_is_not_changed() -> None:
+    class Overwrites(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mul_(0)
+
+    image = np.full((8, 8, 3), 1.2, np.float32)
+    assert not Model(Overwrites(), 1).upscale(image).any()
+    assert (image == np.float32(1.2)).all()
 
 
 def test_depth_is_told_by_dtype() -> None:
@@ -160,3 +213,25 @@ def test_an_output_that_is_not_finite_is_an_error_and_no_black_image() -> None:
         network.upsample[0].weight.mul_(3e38)
     with pytest.raises(SrkdError, match="output contains NaN or infinity"):
         Model(network, 2).upscale(textured(0, 8, 8))
+
+
+def test_self_ensemble_undoes_every_view() -> None:
+    x = torch.rand(1, 3, 5, 7)
+    for view, undo in eight_views(x):
+        assert torch.equal(undo(view), x)
+    assert len({view.numpy().tobytes() for view, _ in eight_views(torch.rand(1, 1, 4, 4))}) == 8
+    doubled = identity(2).run(x, self_ensemble=True)
+    torch.testing.assert_close(doubled, x.repeat_interleave(2, -1).repeat_interleave(2, -2))
+
+
+def test_sides_are_padded_to_what_the_network_takes_and_cropped() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Recorded(nn.Upsample):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(tuple(x.shape[-2:]))
+            return super().forward(x)
+
+    for sides, expected in ((Sides(8), (8, 16)), (Sides(4, 12), (12, 12)), (Sides(2, 1, square=True), (10, 10))):
+        assert Model(Recorded(scale_factor=2), 2, sides=sides).run(torch.rand(1, 3, 5, 9)).shape[-2:] == (10, 18)
+        assert seen.pop() == expected

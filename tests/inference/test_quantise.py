@@ -3,11 +3,12 @@ from __future__ import annotations
 import pytest
 
 from srkd.inference.calibration import calibration_images
-from srkd.inference.graph import facts, graph_of, layers
+from srkd.inference.graph import graph_of, layers
+from srkd.inference.model import Model
 from srkd.inference.quantise import SENSITIVITY_COLUMNS, _counts, quantise
 from support import needs_int8, replicating_edsr
 
-KNOWN = facts("tiny", 2, 1, None, {})
+KNOWN = Model(replicating_edsr(), 2, "tiny").facts()
 
 
 @pytest.mark.isa
@@ -26,7 +27,7 @@ def test_the_layer_that_int8_hurts_is_kept_out() -> None:
 def test_nothing_is_kept_where_nothing_has_to_be() -> None:
     needs_int8("openvino")
     found = quantise(graph_of(replicating_edsr()), "openvino", KNOWN, calibration_images(2, count=1), 1.0)
-    assert not found.kept and not found.sensitivity and found.engine.precision == "int8"
+    assert not found.kept and not found.sensitivity and found.model.backend == ("openvino", "int8")
 
 
 @pytest.mark.parametrize(("number", "counts"), [(4, [1, 2]), (20, [1, 2, 3, 5, 8]), (1, [])])

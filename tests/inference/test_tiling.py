@@ -11,6 +11,7 @@ from srkd.inference.model import Model
 from srkd.inference.receptive_field import ReceptiveField, bytes_per_pixel, measure
 from srkd.inference.tiles import spans, tile_side, upscale_rows, weights
 from srkd.networks import build
+from srkd.networks.sides import Sides
 
 RNG = np.random.default_rng(0)
 
@@ -84,13 +85,13 @@ NETWORKS = {
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_the_field_is_measured(name: str) -> None:
     make, scale, multiple, expected = NETWORKS[name]
-    assert Model(seeded(make), scale, multiple=multiple).receptive_field == expected
+    assert Model(seeded(make), scale, sides=Sides(multiple)).receptive_field == expected
 
 
 @pytest.mark.parametrize(("make", "multiple"), [(Attentive, 1), (Windowed, 8)])
 def test_what_is_not_local_or_not_uniform_is_not_called_exact(make: type[nn.Module], multiple: int) -> None:
     scale = 2 if make is Attentive else 1
-    field = Model(seeded(make), scale, multiple=multiple).receptive_field
+    field = Model(seeded(make), scale, sides=Sides(multiple)).receptive_field
     assert field == ReceptiveField(None) or (make is Windowed and field == ReceptiveField(7, 8))
     assert field.exact == (make is Windowed)
 
@@ -99,7 +100,7 @@ def test_what_is_not_local_or_not_uniform_is_not_called_exact(make: type[nn.Modu
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_tiled_equals_whole(name: str, tile: int) -> None:
     make, scale, multiple, _ = NETWORKS[name]
-    model = Model(seeded(make), scale, multiple=multiple)
+    model = Model(seeded(make), scale, sides=Sides(multiple))
     for shape in ((61, 54, 3), (64, 31, 3)):
         image = RNG.integers(0, 256, shape, dtype=np.uint8)
         np.testing.assert_array_equal(model.upscale(image, tile=tile), model.upscale(image, tile=0))

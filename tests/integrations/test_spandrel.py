@@ -27,7 +27,7 @@ def rrdb(scale: int) -> nn.Module:
     return basicsr.network("RRDBNet", scale=scale, **RRDB).eval()
 
 
-def loaded(path: Path) -> spandrel.SpandrelNetwork:
+def loaded(path: Path) -> Any:
     return spandrel.load(load_weights(path)[0], str(path))
 
 
@@ -41,19 +41,20 @@ def test_a_saved_network_is_loaded_unchanged(tmp_path: Path, suffix: str) -> Non
     else:
         torch.save({"params_ema": original.state_dict()}, path)
     found = loaded(path)
-    assert (found.architecture, found.scale, found.multiple) == ("ESRGAN", 4, 1)
+    assert (found.architecture.name, found.scale, found.size_requirements.multiple_of) == ("ESRGAN", 4, 1)
     assert (found.input_channels, found.output_channels) == (3, 3)
-    assert found.parameters == sum(p.numel() for p in original.parameters())
-    assert not found.network.training
+    network = spandrel.network_of(found)
+    assert sum(p.numel() for p in network.parameters()) == sum(p.numel() for p in original.parameters())
+    assert not any(module.training for module in network.modules())
     lr = torch.rand(2, 3, 9, 7)
-    assert torch.equal(found.network(lr), original(lr))
-    assert found.network(lr).requires_grad, "a teacher must be usable in training, not only for inference"
+    assert torch.equal(network(lr), original(lr))
+    assert network(lr).requires_grad, "a teacher must be usable in training, not only for inference"
 
 
 def test_size_constraints_are_reported(tmp_path: Path) -> None:
     torch.save(rrdb(scale=2).state_dict(), tmp_path / "x2.pth")  # starts with a pixel unshuffle of 2
-    found = loaded(tmp_path / "x2.pth")
-    assert (found.multiple, found.square) == (4, False)
+    size = loaded(tmp_path / "x2.pth").size_requirements
+    assert (size.multiple_of, size.square) == (4, False)
 
 
 def test_a_network_with_its_own_call_function_is_called_by_it(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ def test_a_network_with_its_own_call_function_is_called_by_it(tmp_path: Path) ->
     found, theirs = loaded(tmp_path / "fdncnn.pth"), ModelLoader().load_from_state_dict(state).eval()
     lr = torch.rand(1, 3, 8, 8)
     assert found.input_channels == 3
-    assert torch.equal(found.network(lr).clamp(0, 1), theirs(lr))
+    assert torch.equal(spandrel.network_of(found)(lr).clamp(0, 1), theirs(lr))
 
 
 class Bomb:
@@ -105,7 +106,7 @@ def test_unused_tensors_may_be_ignored() -> None:
     state = {**compact.state_dict(), "mean": torch.zeros(3)}
     with pytest.raises(SrkdError, match="cannot build it"):
         spandrel.load(state, "f")
-    assert spandrel.load(state, "f", lambda tensor: tensor.dim() == 1).architecture == "RealESRGAN Compact"
+    assert spandrel.load(state, "f", lambda tensor: tensor.dim() == 1).architecture.name == "RealESRGAN Compact"
 
 
 def test_weights_that_only_resemble_a_known_network_are_rejected(tmp_path: Path) -> None:
@@ -137,12 +138,10 @@ def test_dat_light_x4_reaches_its_published_psnr(data: Path) -> None:
     import cv2
 
     from srkd.images.resize import imresize, modcrop
-    from srkd.networks.infer import run, to_image
+    from srkd.inference.model import Model
 
-    found, scores = loaded(DAT_LIGHT), []
+    model, scores = Model.load(DAT_LIGHT), []
     for path in sorted((data / "sr" / "eval" / "Set5" / "HR").glob("*.png")):
         hr = modcrop(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), 4)
-        lr = torch.from_numpy(imresize(hr, 1 / 4)).permute(2, 0, 1)[None].float() / 255
-        sr = to_image(run(found.network, lr, 4, found.multiple, minimum=found.minimum))
-        scores.append(basicsr.psnr(sr, hr, crop_border=4))
+        scores.append(basicsr.psnr(model(imresize(hr, 1 / 4)[None])[0], hr, crop_border=4))
     assert np.mean(scores) == pytest.approx(published.entry("DAT-light").scores(4)["Set5"]["psnr"], abs=0.01)

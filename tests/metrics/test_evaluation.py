@@ -9,10 +9,9 @@ from srkd import networks
 from srkd.errors import SrkdError
 from srkd.images.read import ImageData, read_rgb, write_image
 from srkd.images.resize import imresize
+from srkd.inference.loading import load_model
 from srkd.metrics import evaluation
 from srkd.metrics.scores import Protocol, score
-from srkd.networks.infer import eight_views, run, to_image, to_tensor
-from srkd.networks.loading import load_network
 from srkd.training.checkpoint import save_weights
 from support import textured
 
@@ -59,38 +58,12 @@ def test_pairs_that_do_not_match_are_named(photos: Path, tmp_path: Path) -> None
 
 
 def test_a_loaded_network_needs_no_recipe_and_has_metadata(checkpoint: Path) -> None:
-    loaded = load_network(str(checkpoint))
+    loaded = load_model(str(checkpoint))
     assert loaded.scale == 2 and loaded.name == "m" and not loaded.network.training
     with pytest.raises(SrkdError, match=r"no such checkpoint, and no zoo model"):
-        load_network(str(checkpoint) + ".safetensors")
+        load_model(str(checkpoint) + ".safetensors")
     with pytest.raises(SrkdError, match=r'unknown zoo model "dat_light_x5" .did you mean "dat_light_x'):
-        load_network("dat_light_x5")
-
-
-def test_self_ensemble_undoes_every_view() -> None:
-    x = torch.rand(1, 3, 5, 7)
-    for view, undo in eight_views(x):
-        assert torch.equal(undo(view), x)
-    assert len({view.numpy().tobytes() for view, _ in eight_views(torch.rand(1, 1, 4, 4))}) == 8
-    doubled = run(lambda v: v.repeat_interleave(2, -1).repeat_interleave(2, -2), x, 2, self_ensemble=True)
-    torch.testing.assert_close(doubled, x.repeat_interleave(2, -1).repeat_interleave(2, -2))
-
-
-def test_sides_are_padded_to_the_networks_multiple_and_cropped() -> None:
-    seen = []
-
-    def network(v: torch.Tensor) -> torch.Tensor:
-        seen.append(v.shape[-2:])
-        return v.repeat_interleave(2, -1).repeat_interleave(2, -2)
-
-    assert run(network, torch.rand(1, 3, 5, 9), 2, multiple=8).shape[-2:] == (10, 18)
-    assert seen == [(8, 16)]
-
-
-def test_images_survive_conversion_to_tensors_and_back() -> None:
-    image = textured(1, 9, 12)
-    assert np.array_equal(to_image(to_tensor(image)), image)
-    assert to_image(torch.tensor([[[[-0.5]], [[0.5]], [[2.0]]]])).tolist() == [[[0, 128, 255]]]
+        load_model("dat_light_x5")
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from srkd import networks
 from srkd.errors import SrkdError
+from srkd.inference.loading import load_model, read_weights
 from srkd.inference.model import Model
 from srkd.networks import checkpoint_formats
-from srkd.networks.infer import run
-from srkd.networks.loading import load_network, read_weights
 from srkd.networks.luma import Luma
 from srkd.networks.sides import Padded, Sides, probe
 from srkd.training.checkpoint import save_weights
@@ -37,14 +36,14 @@ def saved(path: Path, state: Any) -> Path:
 def test_prefixes_suffixes_and_counters_do_not_matter(tmp_path: Path, name: str) -> None:
     network = built(EDSR)
     state = {f"model.{key}": value for key, value in network.state_dict().items()}
-    loaded = load_network(saved(tmp_path / name, {"net": {**state, "step": torch.tensor(3)}}))
+    loaded = load_model(saved(tmp_path / name, {"net": {**state, "step": torch.tensor(3)}}))
     x = torch.rand(1, 3, 9, 7)
     assert torch.equal(loaded.network(x), network(x))
 
 
 def test_a_network_of_one_step_loads(tmp_path: Path) -> None:
     network = built({"type": "MSRResNet", "num_feat": 4, "num_block": 1, "upscale": 4, "one_step": True})
-    loaded = load_network(saved(tmp_path / "net.pth", network.state_dict()))
+    loaded = load_model(saved(tmp_path / "net.pth", network.state_dict()))
     x = torch.rand(1, 3, 9, 7)
     assert loaded.scale == 4 and torch.equal(loaded.network(x), network(x))
     assert loaded.network(x).shape == (1, 3, 36, 28)
@@ -102,7 +101,7 @@ OTHERS: dict[str, dict[str, Tensor]] = {
 def test_other_networks_are_not_recognised(tmp_path: Path, name: str) -> None:
     checkpoint_formats.recognise(OTHERS[name])
     with pytest.raises(SrkdError, match=r"net.pth: not recognised: neither srkd nor spandrel [\d.]+ knows") as caught:
-        load_network(saved(tmp_path / "net.pth", OTHERS[name]))
+        load_model(saved(tmp_path / "net.pth", OTHERS[name]))
     assert "\n" not in str(caught.value)
 
 
@@ -117,13 +116,13 @@ def test_colours_are_never_lost(tmp_path: Path, takes: int, gives: int, suffix: 
         path = tmp_path / "net.safetensors"
         save_weights(path, network.state_dict(), {"network": spec, "scale": 2})
     with pytest.raises(SrkdError, match=rf"takes {takes} channels and returns {gives}|does not upscale"):
-        load_network(path)
+        load_model(path)
 
 
 def test_an_edsr_that_loses_colours_is_rejected(tmp_path: Path) -> None:
     network = networks.build({**EDSR, "num_out_ch": 1})  # its forward pass would broadcast the mean to three channels
     with pytest.raises(SrkdError, match="takes 3 channels and returns 1"):
-        load_network(saved(tmp_path / "net.pth", network.state_dict()))
+        load_model(saved(tmp_path / "net.pth", network.state_dict()))
     with pytest.raises(SrkdError, match="rgb_mean has 3 values for 1 input channels"):
         networks.build({**GREY, "rgb_mean": [0.4, 0.4, 0.4]})
 
@@ -134,7 +133,7 @@ def test_a_network_of_one_channel_upscales_grey_itself_and_the_luma_of_colours(t
     model = Model.load(tmp_path / "net.safetensors")
     colour = textured(0, 22, 17)
     grey = colour[..., 0]
-    expected = run(network, torch.from_numpy(grey / np.float32(255))[None, None], 2)[0, 0].clamp(0, 1).mul(255).numpy()
+    expected = network(torch.from_numpy(grey / np.float32(255))[None, None])[0, 0].detach().clamp(0, 1).mul(255).numpy()
     assert np.abs(model.upscale(grey) - expected).max() < 0.51
     # R = G = B stays exactly equal, and matches the output for the grey image.
     three = np.repeat(grey[..., None], 3, 2)

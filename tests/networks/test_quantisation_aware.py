@@ -13,8 +13,8 @@ from srkd.errors import SrkdError
 from srkd.inference import backends
 from srkd.inference.backends import openvino
 from srkd.inference.graph import graph_of, layers
+from srkd.inference.loading import load_model
 from srkd.inference.model import Model
-from srkd.networks.loading import load_network
 from srkd.networks.quantisation_aware import (
     Int8Conv2d,
     imitate_int8,
@@ -74,7 +74,7 @@ def test_gradients_pass_straight_through() -> None:
 
 
 def test_training_recovers_part_of_the_rounding_loss() -> None:
-    teacher = load_network("edsr_16x8_x2_cc0").network.requires_grad_(False)
+    teacher = load_model("edsr_16x8_x2_cc0").network.requires_grad_(False)
     student = deepcopy(teacher).requires_grad_(True).train()
     imitate_int8(student)
     loss = losses.build("output", norm="l2")
@@ -150,7 +150,7 @@ def _of_one_step(network: nn.Module, layer: str, x: torch.Tensor) -> float:
 def test_a_stage_saves_a_plain_checkpoint(recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe["stages"] = [{}, {"train": {"quantisation_aware": True, "total_iter": 3}}]
     result = Run(recipe, tmp_path, quiet=True).train()
-    network = load_network(result["models"]["net_g"]).network
+    network = load_model(result["models"]["net_g"]).network
     assert not any(isinstance(module, Int8Conv2d) for module in network.modules())
 
 

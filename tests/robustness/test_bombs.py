@@ -15,7 +15,7 @@ import torch
 from srkd.errors import SrkdError
 from srkd.images.read import ImageData, image_size, read_image, write_image
 from srkd.inference import backends
-from srkd.networks.loading import load_network
+from srkd.inference.loading import load_model
 from srkd.training.recipe import read
 from support import textured
 
@@ -103,7 +103,7 @@ def test_a_sparse_file_that_is_no_checkpoint(suffix: str, tmp_path: Path) -> Non
     with path.open("wb") as file:
         file.truncate(64 << 30)
     with pytest.raises(SrkdError, match="the limit for a checkpoint"):
-        load_network(path)
+        load_model(path)
 
 
 def test_a_recipe_without_end() -> None:
@@ -143,7 +143,7 @@ def test_an_openvino_file_that_asks_for_a_constant(tmp_path: Path) -> None:
 def test_a_tensor_of_few_bytes_and_many_numbers(tmp_path: Path) -> None:
     torch.save({"w": torch.zeros(1).expand(60_000, 60_000)}, tmp_path / "x.pth")
     with pytest.raises(SrkdError, match="larger than its storage"):
-        load_network(tmp_path / "x.pth")
+        load_model(tmp_path / "x.pth")
 
 
 @pytest.mark.parametrize(
@@ -160,4 +160,4 @@ def test_a_description_of_few_bytes_and_a_large_network(network: dict[str, Any],
 
     save_weights(tmp_path / "x.safetensors", {"w": torch.zeros(1)}, {"network": network, "scale": 2})
     with pytest.raises(SrkdError, match=r"far larger than its weights|out of range for a network option"):
-        load_network(tmp_path / "x.safetensors")
+        load_model(tmp_path / "x.safetensors")

@@ -20,7 +20,7 @@ from robustness.mutations import mutated, reworded
 from robustness.victims import run
 from srkd.errors import SrkdError
 from srkd.images.read import image_size, read_image
-from srkd.networks.loading import load_network
+from srkd.inference.loading import load_model
 from srkd.studies import plan
 from srkd.training.checkpoint import load_state
 from srkd.training.recipe import override, read
@@ -46,7 +46,7 @@ def read_any_image(path: Path) -> None:
 
 
 def read_checkpoint(path: Path) -> None:
-    network = load_network(path)
+    network = load_model(path)
     assert network.scale >= 1
 
 

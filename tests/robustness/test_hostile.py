@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from srkd.cli.main import main
 from srkd.errors import SrkdError
 from srkd.inference import backends
-from srkd.networks.loading import load_network
+from srkd.inference.loading import load_model
 from srkd.training.checkpoint import load_weights, save_weights
 
 
@@ -106,7 +106,7 @@ def test_a_checkpoint_cannot_choose_what_is_called(
     spec = json.loads(json.dumps({"type": name, option: value}).replace("{}", str(sprung)))
     save_weights(bomb, {"w": torch.zeros(1)}, {"network": spec, "scale": 2})
     with pytest.raises(SrkdError, match="whose code would run; if you trust both"):
-        load_network(bomb)
+        load_model(bomb)
     assert not sprung.exists()
 
 
@@ -146,7 +146,7 @@ def test_false_headers_of_safetensors_are_rejected(kind: str, tmp_path: Path) ->
     path = tmp_path / "false.safetensors"
     path.write_bytes(FALSE_HEADERS[kind])
     with pytest.raises(SrkdError, match=r"false\.safetensors") as error:
-        load_network(path)
+        load_model(path)
     assert "\n" not in str(error.value)
 
 
@@ -171,7 +171,7 @@ def test_false_headers_of_safetensors_are_rejected(kind: str, tmp_path: Path) ->
 def test_invalid_network_descriptions_are_rejected(network: Any, tmp_path: Path) -> None:
     save_weights(tmp_path / "w.safetensors", {"w": torch.zeros(1)}, {"network": network, "scale": 2})
     with pytest.raises(SrkdError) as error:
-        load_network(tmp_path / "w.safetensors")
+        load_model(tmp_path / "w.safetensors")
     assert "\n" not in str(error.value)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from srkd.distill.taps import Taps
 from srkd.errors import SrkdError
-from srkd.networks.loading import load_network
+from srkd.inference.loading import load_model
 from srkd.sr.gan import Task
 from srkd.sr.gan_discriminators import mutual_term
 from srkd.sr.gan_health import HealthMonitor
@@ -217,7 +217,7 @@ def test_peers_may_have_different_widths(gan: dict[str, Any], tmp_path: Path) ->
         for name, width in ((f"net_g_{number}", generator), (f"net_d_{number}", discriminator)):
             state, meta = load_weights(Path(result["models"][name]))
             assert meta["network"]["num_feat"] == width == len(next(iter(state.values())))
-        assert load_network(result["models"][f"net_g_{number}"]).scale == 2
+        assert load_model(result["models"][f"net_g_{number}"]).scale == 2
 
 
 @pytest.mark.parametrize(("networks", "at"), [("discriminator", "body.{5,8}"), ("generator", "body.{0,1}")])

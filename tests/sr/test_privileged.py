@@ -10,7 +10,7 @@ import torch
 
 from srkd import networks
 from srkd.distill.teachers import LiveTeacher
-from srkd.networks.loading import load_network
+from srkd.inference.loading import load_model
 from srkd.sr.recipe import SRRecipe
 from srkd.training import recipe as recipes
 from srkd.training.checkpoint import load_weights
@@ -45,7 +45,7 @@ def test_the_example_recipes_run(cache: str, recipe: dict[str, Any], tmp_path: P
     weights = load_weights(Path(teacher))[0]
     trained = [weights[f"encoder.{n}.{part}"] for n in (0, 2, 4, 6) for part in ("weight", "bias")]
     assert len(trained) == 8 and sum(not torch.equal(a, b) for a in trained for b in before if a.shape == b.shape) > 7
-    assert load_network(Path(teacher)).scale == 2
+    assert load_model(Path(teacher)).scale == 2
 
     files = {"network_g_teacher": {"file": teacher}, "path": {"pretrain_network_g": teacher}, "cache": {"kind": cache}}
     data = merge(recipes.read(EXAMPLES / "student.yml"), {**own, **files, "network_g": small})
@@ -56,7 +56,7 @@ def test_the_example_recipes_run(cache: str, recipe: dict[str, Any], tmp_path: P
     start = task.network_g.state_dict()
     assert all(torch.equal(start[key], weights[key]) for key in start)
     batch = task.batch(0)
-    network = load_network(Path(teacher)).network
+    network = load_model(Path(teacher)).network
     with torch.no_grad():
         seen = network.body(network.conv_first(network.encoder(batch["hr"]) - network.mean))
     tolerance = 2e-3 if cache == "bank" else 1e-5  # a bank keeps features in half precision

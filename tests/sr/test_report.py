@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from srkd import networks
-from srkd.images.resize import imresize
-from srkd.metrics.evaluation import Evaluated, evaluate, measure, open_set
+from srkd.data.sets import open_set
+from srkd.inference.backends.engine import Bytes, Engine
+from srkd.inference.model import Model
+from srkd.metrics.evaluation import evaluate, measure, open_model
 from srkd.sr import report
 from srkd.sr.recipe import SRRecipe
 from srkd.training.checkpoint import save_weights
@@ -27,7 +28,7 @@ def test_evaluation_report_has_scores_images_and_details(photos: Path, tmp_path:
 
 def test_details_show_the_first_image(photos: Path) -> None:
     name, store = open_set(str(photos), 2)
-    perfect = Evaluated("perfect", lambda lr: imresize(lr, 2.0), 7, 2)
+    perfect = replace(open_model("bicubic", 2), name="perfect")
     details = report.Details()
     measure([perfect], [(name, store)], 2, on_output=details)
     (section,) = details.sections({name: {"perfect": "a note"}})
@@ -39,7 +40,15 @@ def test_details_show_the_first_image(photos: Path) -> None:
 
 def test_quality_over_size_needs_two_networks(photos: Path) -> None:
     name, store = open_set(str(photos), 2)
-    models_by_size = [Evaluated(f"m{n}", lambda lr: np.repeat(np.repeat(lr, 2, 0), 2, 1), n, 2) for n in (0, 10, 20)]
+
+    class Repeats(Engine):
+        runtime = "test"
+
+        def _run(self, pixels: Bytes) -> Bytes:
+            return pixels.repeat(2, 1).repeat(2, 2)
+
+    engine = Repeats("uint8", 2)
+    models_by_size = [Model.of_engine(engine, {"name": f"m{n}", "scale": 2, "parameters": n}) for n in (0, 10, 20)]
     headings = [
         [section["heading"] for section in report.evaluation(measure(opened, [(name, store)], 2), report.Details())]
         for opened in (models_by_size[:2], models_by_size)

@@ -9,6 +9,7 @@ from srkd import networks
 from srkd.data import patches
 from srkd.distill.teachers import LiveTeacher
 from srkd.errors import SrkdError
+from srkd.inference.model import Model
 from srkd.sr import teacher_cache
 from support import IMAGES, PATCHES
 
@@ -34,7 +35,7 @@ def test_cached_outputs_equal_live_ones_away_from_the_border(tmp_path: Path) -> 
     off, since cached outputs are flipped and rotated, not recomputed."""
     network, margin = teacher(), 8
     cut = patches.Patches(gt_size=40, batch=4, scale=2, hflip=False, rot=False)
-    outputs = teacher_cache.build_outputs(network, IMAGES, 2, tmp_path / "o")
+    outputs = teacher_cache.build_outputs(Model(network, 2), IMAGES, tmp_path / "o")
     batch = patches.to_batch(patches.PatchSource(IMAGES, cut, outputs).draw(0), torch.device("cpu"))
     live, inner = LiveTeacher(network)(batch).output, slice(2 * margin, -2 * margin)
     difference = (batch["teacher_output"] - live).abs()
@@ -49,13 +50,15 @@ def test_an_interrupted_output_cache_is_continued(tmp_path: Path) -> None:
         if done == 2:
             raise Cut
 
-    whole = teacher_cache.build_outputs(teacher(), IMAGES, 2, tmp_path / "whole")
+    whole = teacher_cache.build_outputs(Model(teacher(), 2), IMAGES, tmp_path / "whole")
     with pytest.raises(Cut):
-        teacher_cache.build_outputs(teacher(), IMAGES, 2, tmp_path / "cut", say=stop)
+        teacher_cache.build_outputs(Model(teacher(), 2), IMAGES, tmp_path / "cut", say=stop)
     with (tmp_path / "cut" / "outputs.part").open("ab") as file:
         file.write(b"half an image")
     done = []
-    again = teacher_cache.build_outputs(teacher(), IMAGES, 2, tmp_path / "cut", say=lambda n, name: done.append(name))
+    again = teacher_cache.build_outputs(
+        Model(teacher(), 2), IMAGES, tmp_path / "cut", say=lambda n, name: done.append(name)
+    )
     assert done == ["p2"]
     assert all((whole.image(i) == again.image(i)).all() for i in range(3))
 
@@ -63,7 +66,7 @@ def test_an_interrupted_output_cache_is_continued(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["zeros", "cut", "writable", "meta"])
 def test_damaged_or_untrusted_caches_are_rebuilt(tmp_path: Path, damage: str) -> None:
     live = LiveTeacher(teacher(), ["body.*"])
-    whole = teacher_cache.build_outputs(teacher(), IMAGES, 2, tmp_path / "o")
+    whole = teacher_cache.build_outputs(Model(teacher(), 2), IMAGES, tmp_path / "o")
     expected = [whole.image(i).copy() for i in range(3)]
     built = teacher_cache.build_bank(live, IMAGES, PATCHES, 20, tmp_path / "b")
     bank = {name: values.copy() for name, values in built.items() if name != "teacher_features"}
@@ -79,7 +82,7 @@ def test_damaged_or_untrusted_caches_are_rebuilt(tmp_path: Path, damage: str) ->
         else:
             (folder / "meta.json").write_text("[]")
         assert teacher_cache.complete(folder) is None
-    again = teacher_cache.build_outputs(teacher(), IMAGES, 2, tmp_path / "o")
+    again = teacher_cache.build_outputs(Model(teacher(), 2), IMAGES, tmp_path / "o")
     assert all((again.image(i) == expected[i]).all() for i in range(3))
     rebuilt = teacher_cache.build_bank(live, IMAGES, PATCHES, 20, tmp_path / "b")
     assert all((rebuilt[name] == values).all() for name, values in bank.items())
@@ -87,13 +90,13 @@ def test_damaged_or_untrusted_caches_are_rebuilt(tmp_path: Path, damage: str) ->
 
 def test_caches_of_earlier_versions_are_still_used(tmp_path: Path) -> None:
     """They have no digests, but a teacher's outputs may take hours to compute."""
-    teacher_cache.build_outputs(teacher(), IMAGES, 2, tmp_path / "o")
+    teacher_cache.build_outputs(Model(teacher(), 2), IMAGES, tmp_path / "o")
     teacher_cache.build_bank(None, IMAGES, PATCHES, 20, tmp_path / "b")
     outputs, bank = (json.loads((tmp_path / name / "meta.json").read_text()) for name in "ob")
     (tmp_path / "o" / "meta.json").write_text(json.dumps({"shapes": outputs["shapes"]}))
     (tmp_path / "b" / "meta.json").write_text(json.dumps(bank["arrays"]))
     seen: list[str] = []
-    teacher_cache.build_outputs(teacher(), IMAGES, 2, tmp_path / "o", say=lambda n, name: seen.append(name))
+    teacher_cache.build_outputs(Model(teacher(), 2), IMAGES, tmp_path / "o", say=lambda n, name: seen.append(name))
     kept = teacher_cache.build_bank(None, IMAGES, PATCHES, 20, tmp_path / "b", lambda n, name: seen.append(name))
     assert seen == [] and set(kept) == {"lr", "hr"}
 
@@ -124,4 +127,4 @@ def test_a_teacher_with_nan_outputs_raises(tmp_path: Path) -> None:
     network = teacher()
     torch.nn.init.constant_(network.conv_last.bias, float("nan"))
     with pytest.raises(SrkdError, match="NaN"):
-        teacher_cache.build_outputs(network, IMAGES, 2, tmp_path / "o")
+        teacher_cache.build_outputs(Model(network, 2), IMAGES, tmp_path / "o")

@@ -1,4 +1,4 @@
-"""Runtimes behind one interface: `open_engine(model, runtime, precision)` gives uint8 NHWC to uint8 NHWC.
+"""Runtimes behind one interface: `open_engine(model, runtime, precision)` gives a model that runs on it.
 
 | runtime | precisions | needs |
 |---|---|---|
@@ -12,9 +12,10 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
@@ -22,11 +23,9 @@ from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import printable_path, scratch
 from srkd.inference.backends import isolated, onnx, openvino, pytorch
 from srkd.inference.backends.engine import Bytes, CannotRunError, Engine, in_one_line, require
-from srkd.inference.graph import facts, graph_of
+from srkd.inference.graph import graph_of
+from srkd.inference.model import Model
 from srkd.training.precision import int8_saturates
-
-if TYPE_CHECKING:
-    from srkd.inference.model import Model
 
 PRECISIONS: dict[str, Sequence[str]] = {
     "torch": tuple(pytorch.PRECISIONS),
@@ -48,6 +47,7 @@ __all__ = [
     "open_file",
     "quantised",
     "save",
+    "torch_engine",
     "wrap",
 ]
 _BITS = "weight_bits"
@@ -85,8 +85,8 @@ def check_installed(runtime: str) -> None:
 
 def open_engine(
     model: Model, runtime: str, precision: str, calibration: Sequence[Bytes] = (), keep: Collection[str] = ()
-) -> Engine:
-    """A model (`srkd.load`) on a runtime, fused; torch runs on the model's device, the others on the CPU.
+) -> Model:
+    """The model with the engine of a runtime, fused; torch runs on the model's device, the others on the CPU.
 
     Args:
         calibration: for int8, uint8 images (H, W, 3) like those to be upscaled; see `srkd.inference.calibration`.
@@ -97,15 +97,19 @@ def open_engine(
             it), or that lacks an operator of this network (named); int8 without calibration images.
     """
     check(runtime, precision)
-    known = facts(model.name, model.scale, model.multiple, None, model.meta, model.minimum)
     if runtime == "torch":
-        return pytorch.TorchEngine(model.network, precision, known, model.device)
+        return replace(model, engine=torch_engine(model, precision))
     if precision == "int8" and not calibration:
         raise SrkdError(f"{runtime} int8 needs calibration images, and none were given")
-    native = converted(graph_of(model.network), runtime, precision, known)
+    native = converted(graph_of(model.network), runtime, precision, model.facts())
     if precision == "int8":
         native = quantised(native, runtime, calibration, keep)
-    return wrap(native, runtime, precision, known)
+    return replace(model, engine=_engine(native, runtime, precision, model.scale))
+
+
+def torch_engine(model: Model, precision: str) -> Engine:
+    """A model's network in torch, fused, on its device."""
+    return pytorch.TorchEngine(model.network, precision, model.scale, model.device)
 
 
 def converted(graph: nn.Module, runtime: str, precision: str, known: Mapping[str, Any]) -> Any:
@@ -127,18 +131,22 @@ def quantised(native: Any, runtime: str, calibration: Sequence[Bytes], keep: Col
         return _MODULES[runtime].quantise(native, calibration, keep)
 
 
-def wrap(native: Any, runtime: str, precision: str, known: Mapping[str, Any]) -> Engine:
-    """An engine that runs the result of `converted` or `quantised`.
+def wrap(native: Any, runtime: str, precision: str, known: Mapping[str, Any]) -> Model:
+    """A model that runs the result of `converted` or `quantised`, described by its facts (`Model.facts`).
 
     Raises:
         CannotRunError: the runtime cannot compile it.
     """
+    return Model.of_engine(_engine(native, runtime, precision, int(known["scale"])), known)
+
+
+def _engine(native: Any, runtime: str, precision: str, scale: int) -> Engine:
     with in_one_line(f"{runtime} cannot run this network"):
-        return _ENGINES[runtime](native, precision, known)
+        return _ENGINES[runtime](native, precision, scale)
 
 
-def open_file(path: Path, precision: str | None = None) -> Engine:
-    """An exported file (.onnx or .xml) as an engine, by default in the precision that it was exported in.
+def open_file(path: Path, precision: str | None = None) -> Model:
+    """The model of an exported file (.onnx or .xml), by default in the precision that it was exported in.
 
     Raises:
         SrkdError: a file that srkd did not export, or an incomplete one; a missing package; int8 that was exported for

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
-from srkd.networks.infer import padded_side
+from srkd.images.levels import from_levels, to_levels
 
 Bytes = NDArray[np.uint8]
 
@@ -24,41 +25,32 @@ class CannotRunError(SrkdError):
 
 
 class Engine(ABC):
-    """A network on a runtime in a precision: `engine(pixels)`.
-
-    Args:
-        facts: of `srkd.inference.graph.facts`: `scale`, and `multiple` and `minimum` of input sides if not 1.
-    """
+    """A network on a runtime in a precision. `Model` pads images to the sides that the network takes and calls it."""
 
     runtime: str
 
-    def __init__(self, precision: str, facts: Mapping[str, Any]) -> None:
-        self.precision, self.facts = precision, dict(facts)
-        self.scale, self.multiple = int(facts["scale"]), int(facts.get("multiple", 1))
-        self.minimum = int(facts.get("minimum", 1))
+    def __init__(self, precision: str, scale: int) -> None:
+        self.precision, self.scale = precision, scale
 
     def __str__(self) -> str:
         return f"{self.runtime} {self.precision}"
 
     def __call__(self, pixels: Bytes) -> Bytes:
-        """uint8 (N, H, W, 3) RGB to uint8 (N, scale H, scale W, 3), of any H and W.
+        """uint8 (N, H, W, 3) RGB, contiguous and writable, to uint8 (N, scale H, scale W, 3).
 
         Raises:
             CannotRunError: the runtime cannot run this network, or not at this size.
         """
         height, width = pixels.shape[1:3]
-        sides = (padded_side(side, self.multiple, self.minimum) for side in (height, width))
         with in_one_line(f"{self} cannot run this network at {width}x{height}"):
-            result = self._run(np.ascontiguousarray(_padded(pixels, *sides)))
-        expected = (len(pixels), *(side * self.scale for side in pixels.shape[1:3]), 3)
-        result = result[:, : expected[1], : expected[2]]
-        if result.shape != expected:
+            result = self._run(pixels)
+        if result.shape != (len(pixels), height * self.scale, width * self.scale, 3):
             raise CannotRunError(f"{self} cannot run this network at {width}x{height}: it outputs {result.shape[1:]}")
         return result
 
     @abstractmethod
     def _run(self, pixels: Bytes) -> Bytes:
-        """As `__call__`, for sides that are multiples of `multiple`; the result is not reused by the engine."""
+        """As `__call__`; the engine does not write to the result later."""
 
 
 @contextmanager
@@ -83,24 +75,14 @@ def reason(error: BaseException) -> str:
     return (informative or lines or [type(error).__name__])[0][:200].rstrip(":")
 
 
-def _padded(pixels: Bytes, height: int, width: int) -> Bytes:
-    """As `srkd.networks.infer.padded`, for (N, H, W, 3)."""
-    bottom, right = height - pixels.shape[1], width - pixels.shape[2]
-    if not (bottom or right):
-        return pixels
-    near = (min(bottom, pixels.shape[1] - 1), min(right, pixels.shape[2] - 1))
-    reflected = np.pad(pixels, ((0, 0), (0, near[0]), (0, near[1]), (0, 0)), "reflect")
-    return np.pad(reflected, ((0, 0), (0, bottom - near[0]), (0, right - near[1]), (0, 0)), "edge")
-
-
 def as_floats(pixels: Bytes) -> NDArray[np.float32]:
     """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [0, 1]."""
-    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
+    return from_levels(torch.from_numpy(pixels).permute(0, 3, 1, 2)).contiguous().numpy()
 
 
 def as_bytes(floats: NDArray[np.float32]) -> Bytes:
-    """float32 (N, 3, H, W) to uint8 (N, H, W, 3): clamped to [0, 1], times 255, rounded half to even."""
-    return np.rint(np.clip(floats.transpose(0, 2, 3, 1), 0, 1) * np.float32(255)).astype(np.uint8)
+    """float32 (N, 3, H, W) to uint8 (N, H, W, 3)."""
+    return to_levels(torch.from_numpy(floats).permute(0, 2, 3, 1)).contiguous().numpy()
 
 
 def require(package: str) -> Any:

@@ -25,7 +25,7 @@ class Fp32FallbackEngine(Engine):
     """
 
     def __init__(self, engine: Engine, exact: Callable[[], Engine], say: Callable[[str], None]) -> None:
-        super().__init__(engine.precision, engine.facts)
+        super().__init__(engine.precision, engine.scale)
         self.runtime, self._engine, self._make_exact, self._say = engine.runtime, engine, exact, say
         self._trusted = engine.precision == "fp32"
 

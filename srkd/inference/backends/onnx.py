@@ -140,8 +140,8 @@ class OnnxEngine(Engine):
 
     runtime = "onnxruntime"
 
-    def __init__(self, model: Any, precision: str, facts: Mapping[str, Any]) -> None:
-        super().__init__(precision, facts)
+    def __init__(self, model: Any, precision: str, scale: int) -> None:
+        super().__init__(precision, scale)
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()

@@ -124,8 +124,8 @@ class OpenVinoEngine(Engine):
 
     runtime = "openvino"
 
-    def __init__(self, model: Any, precision: str, facts: Mapping[str, Any]) -> None:
-        super().__init__(precision, facts)
+    def __init__(self, model: Any, precision: str, scale: int) -> None:
+        super().__init__(precision, scale)
         openvino = require("openvino")
         if precision == "int8" and not int8_is_sound():
             raise SrkdError("OpenVINO's int8 fails with ONEDNN_MAX_CPU_ISA below AVX512_CORE: unset it, or use fp32")

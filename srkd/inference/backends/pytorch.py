@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -20,10 +17,8 @@ class TorchEngine(Engine):
 
     runtime = "torch"
 
-    def __init__(
-        self, network: nn.Module, precision: str, facts: Mapping[str, Any], device: torch.device | str = "cpu"
-    ) -> None:
-        super().__init__(precision, facts)
+    def __init__(self, network: nn.Module, precision: str, scale: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(precision, scale)
         keep_freed_memory()
         self.device = torch.device(device)
         graph = graph_of(network).to(self.device, PRECISIONS[precision])

@@ -6,6 +6,7 @@ import pytest
 from srkd.inference.backends.engine import Bytes, CannotRunError, Engine
 from srkd.inference.backends.fp32_fallback import Fp32FallbackEngine, is_invalid
 from srkd.inference.calibration import check_sizes
+from srkd.inference.model import Model
 from support import textured
 
 
@@ -15,7 +16,7 @@ class Repeats(Engine):
     runtime = "torch"
 
     def __init__(self, precision: str, hole: int | None = None) -> None:
-        super().__init__(precision, {"scale": 2})
+        super().__init__(precision, 2)
         self.hole, self.calls = hole, 0
 
     def _run(self, pixels: Bytes) -> Bytes:
@@ -24,6 +25,10 @@ class Repeats(Engine):
         if self.hole is not None:
             prediction[:, 20:70, 30:80] = self.hole
         return prediction
+
+
+def model(engine: Engine) -> Model:
+    return Model.of_engine(engine, {"scale": 2})
 
 
 @pytest.mark.parametrize("hole", [0, 255])
@@ -78,8 +83,8 @@ def test_sizes_baked_in_as_constants_are_detected() -> None:
         def _run(self, pixels: np.ndarray) -> np.ndarray:
             return super()._run(pixels) // (1 if pixels.shape[2] % 8 == 0 else 2)
 
-    image = textured(0, 40, 50)
-    check_sizes(Repeats("fp32"), Repeats("fp32"), image)
-    for precision in ("fp32", "int8"):
+    image, (exact, *baked) = textured(0, 40, 50), map(model, (Repeats("fp32"), Baked("fp32"), Baked("int8")))
+    check_sizes(model(Repeats("fp32")), exact, image)
+    for other in baked:
         with pytest.raises(CannotRunError, match=r"differs by .* levels at 51x37: sizes are constants in it"):
-            check_sizes(Baked(precision), Repeats("fp32"), image)
+            check_sizes(other, exact, image)

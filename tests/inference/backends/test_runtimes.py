@@ -13,10 +13,10 @@ from srkd.errors import SrkdError
 from srkd.inference import backends
 from srkd.inference.backends import engine, onnx, openvino
 from srkd.inference.calibration import calibration_images, closeness
-from srkd.inference.graph import Uint8Graph, facts, graph_of, layers
+from srkd.inference.graph import Uint8Graph, graph_of, layers
 from srkd.inference.model import Model
 from srkd.networks import build
-from srkd.networks.infer import to_image, to_tensor
+from srkd.networks.sides import Sides
 from support import needs_int8, textured
 
 SPEC = {"type": "EDSR", "num_feat": 8, "num_block": 1, "upscale": 2}
@@ -33,10 +33,9 @@ def tiny() -> Model:
 @pytest.mark.parametrize(("runtime", "precision"), WAYS)
 def test_every_runtime_gives_what_the_network_does(tiny: Model, runtime: str, precision: str) -> None:
     image = textured(0, 37, 50)
-    with torch.inference_mode():
-        expected = to_image(tiny.network(to_tensor(image)))
+    expected = tiny(image[None])[0]
     opened = backends.open_engine(tiny, runtime, precision)
-    assert str(opened) == f"{runtime} {precision}"
+    assert opened.backend == (runtime, precision) and str(opened.engine) == f"{runtime} {precision}"
     for pixels in (image, image[:30], image):  # a size comes again after another
         prediction = opened(pixels[None])[0]
         assert prediction.dtype == np.uint8 and prediction.shape == (2 * len(pixels), 100, 3)
@@ -52,8 +51,7 @@ def test_images_of_a_few_pixels_are_all_border(tiny: Model, runtime: str) -> Non
     opened = backends.open_engine(tiny, runtime, "fp32")
     for height, width in itertools.product((1, 2, 3, 4), repeat=2):
         image = textured(height, height, width)
-        with torch.inference_mode():
-            expected = to_image(tiny.network(to_tensor(image)))
+        expected = tiny(image[None])[0]
         prediction = opened(image[None])[0].astype(int)
         assert prediction.shape == expected.shape and np.abs(prediction - expected).max() <= 1
 
@@ -108,14 +106,14 @@ def test_int8_made_for_processors_with_vnni_is_refused_on_others(
     path = tmp_path / f"white{backends.SUFFIXES[runtime]}"
     for saturates in (True, False):
         monkeypatch.setattr(backends, "int8_saturates", lambda here=saturates: here)
-        known = facts("white", 2, 1, None, {})
-        converted = backends.converted(graph_of(White().eval()), runtime, "int8", known)
+        model = Model(White().eval(), 2, "white")
+        converted = backends.converted(graph_of(model.network), runtime, "int8", model.facts())
         own = backends.quantised(converted, runtime, [np.full((16, 18, 3), 255, np.uint8)])
         backends.save(own, runtime, path)
-        assert backends.open_file(path).precision == "int8"
+        assert backends.open_file(path).backend == (runtime, "int8")
         monkeypatch.setattr(backends, "int8_saturates", lambda: True)
         if saturates:
-            assert backends.open_file(path).precision == "int8"
+            assert backends.open_file(path).backend == (runtime, "int8")
         else:
             with pytest.raises(SrkdError, match=r"white\..* its int8 sums overflow on this processor"):
                 backends.open_file(path)
@@ -127,7 +125,7 @@ def test_sides_that_the_network_does_not_take_are_padded_and_cut() -> None:
             assert x.shape[2] % 4 == x.shape[3] % 4 == 0
             return nn.functional.interpolate(x, scale_factor=2, mode="nearest")
 
-    opened = backends.open_engine(Model(Halves(), 2, multiple=4), "torch", "fp32")
+    opened = backends.open_engine(Model(Halves(), 2, sides=Sides(4)), "torch", "fp32")
     image = textured(1, 7, 9)
     assert np.array_equal(opened(image[None])[0], image.repeat(2, 0).repeat(2, 1))
     tiny = opened(image[None, :1, :1])
@@ -186,12 +184,13 @@ def test_mistakes_are_named(tiny: Model, monkeypatch: pytest.MonkeyPatch, tmp_pa
     [("openvino", ".xml", True), ("openvino", ".xml", False), ("onnxruntime", ".onnx", False)],
 )
 def test_a_saved_file_says_what_it_is(tiny: Model, tmp_path: Path, runtime: str, suffix: str, uint8: bool) -> None:
-    known = facts(tiny.name, 2, 1, 5, tiny.meta)
+    known = tiny.facts(halo=5)
     own = backends.converted(graph_of(tiny.network, uint8), runtime, "fp32", known)
     backends.save(own, runtime, tmp_path / f"net{suffix}")
     opened = backends.open_file(tmp_path / f"net{suffix}")
-    assert opened.precision == "fp32" and opened.facts["licence"] == "CC0 1.0"
-    assert opened.facts["halo"] == 5 and opened.facts["colour"] == "RGB" and opened.facts["network"] == SPEC
+    assert opened.backend == (runtime, "fp32") and opened.meta["licence"] == "CC0 1.0"
+    assert opened.meta["halo"] == 5 and opened.meta["colour"] == "RGB" and opened.meta["network"] == SPEC
+    assert (opened.name, opened.scale, opened.parameters) == ("tiny", 2, tiny.parameters)
     image = textured(3, 12, 15)[None]
     expected = engine.as_bytes(backends.open_engine(tiny, "torch", "fp32")(image).transpose(0, 3, 1, 2) / 255)
     assert np.abs(opened(image).astype(int) - expected).max() <= 1

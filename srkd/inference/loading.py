@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
 from srkd import networks, trust
 from srkd.errors import SrkdError, unknown
+from srkd.inference.model import Model
 from srkd.networks import checkpoint_formats, zoo
 from srkd.networks.luma import Luma
 from srkd.networks.probe import check_output
@@ -20,29 +21,9 @@ from srkd.safe_load import building, check_file, check_weights
 from srkd.training import weight_files
 from srkd.training.checkpoint import load_into, load_weights
 
-if TYPE_CHECKING:
-    from srkd.integrations.spandrel import SpandrelNetwork
 
-
-@dataclass
-class LoadedNetwork:
-    """A trained network and its metadata.
-
-    `network` is in eval mode; float32 RGB (N, 3, H, W) in [0, 1] in, the same at `scale` times the size out (not
-    clamped). H and W must be multiples of `multiple`, and at least `minimum`. `meta` is the checkpoint's description,
-    or what was inferred from its weights.
-    """
-
-    network: nn.Module
-    scale: int
-    name: str
-    multiple: int = 1
-    meta: dict[str, Any] = field(default_factory=dict)
-    minimum: int = 1
-
-
-def load_network(name: str | Path, scale: int | None = None) -> LoadedNetwork:
-    """Load a network by its zoo name or from a checkpoint file.
+def load_model(name: str | Path, scale: int | None = None) -> Model:
+    """Load a model by its zoo name or from a checkpoint file, on the CPU.
 
     Args:
         name: a zoo name (`srkd zoo list`), which takes precedence over a file of that name, a .safetensors of srkd, or
@@ -68,7 +49,7 @@ def load_network(name: str | Path, scale: int | None = None) -> LoadedNetwork:
         loaded.name, loaded.meta = name, {**loaded.meta, **meta}
     if scale is not None and loaded.scale != scale:
         raise SrkdError(f"{name} is a network for x{loaded.scale}, not x{scale}")
-    check_output(loaded.network, loaded.scale, loaded.multiple, name)
+    check_output(loaded.network, loaded.scale, loaded.sides, name)
     return loaded
 
 
@@ -92,7 +73,7 @@ def file_of(name: str) -> Path:
     return zoo.fetch(name) if name in zoo.external() else zoo.weights(name)[0]
 
 
-def _from_file(path: Path) -> LoadedNetwork:
+def _from_file(path: Path) -> Model:
     if not path.exists():
         raise SrkdError(f"{path}: no such checkpoint, and no zoo model of that name; the zoo has {_zoo_names()}")
     state, meta = _ncnn(path) if path.suffix.lower() == ".param" else load_weights(path)
@@ -112,7 +93,7 @@ def _ncnn(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return state, {}
 
 
-def _recognised(path: Path, state: Mapping[str, Tensor], spare: bool) -> LoadedNetwork:
+def _recognised(path: Path, state: Mapping[str, Tensor], spare: bool) -> Model:
     """Recognise the network of weights without a description; with `spare` unused tensors are ignored."""
     for weights in weight_files.candidates(state):
         for found in checkpoint_formats.recognised(weights):
@@ -121,7 +102,7 @@ def _recognised(path: Path, state: Mapping[str, Tensor], spare: bool) -> LoadedN
     return _by_spandrel(path, state, spare)
 
 
-def _own(path: Path, spec: dict[str, Any], weights: Mapping[str, Tensor], spare: bool) -> LoadedNetwork | None:
+def _own(path: Path, spec: dict[str, Any], weights: Mapping[str, Tensor], spare: bool) -> Model | None:
     """One of srkd's networks with these weights; None if they do not fit."""
     count = channels(spec.get("num_in_ch", 3), spec.get("num_out_ch", 3), str(path))
     with building(weights, str(path)):
@@ -132,25 +113,23 @@ def _own(path: Path, spec: dict[str, Any], weights: Mapping[str, Tensor], spare:
     except SrkdError:
         return None
     meta = {"network": spec, "source": path.name}
-    return _loaded(network, _scale_of(spec), path, meta, count, Sides(getattr(network, "multiple", 1)))
+    return _model(network, _scale_of(spec), path, meta, count, Sides(getattr(network, "multiple", 1)))
 
 
 def _scale_of(spec: Mapping[str, Any]) -> int:
     return int(spec["upscale"] if "upscale" in spec else spec["scale"])
 
 
-def _loaded(
-    network: nn.Module, scale: int, path: Path, meta: dict[str, Any], channels: int, sides: Sides
-) -> LoadedNetwork:
+def _model(network: nn.Module, scale: int, path: Path, meta: dict[str, Any], channels: int, sides: Sides) -> Model:
     network = Luma(network, scale) if channels == 1 else network
-    return LoadedNetwork(network.eval(), scale, path.stem, sides.multiple, meta, sides.minimum)
+    return Model(network.eval(), scale, path.stem, meta, sides=sides)
 
 
 def _zoo_names() -> str:
     return ", ".join(zoo.names()) or "none"
 
 
-def _described(path: Path, state: Mapping[str, Tensor], meta: dict[str, Any]) -> LoadedNetwork:
+def _described(path: Path, state: Mapping[str, Tensor], meta: dict[str, Any]) -> Model:
     scale = meta.get("scale")
     if not isinstance(meta["network"], dict) or not isinstance(scale, int) or isinstance(scale, bool):
         raise SrkdError(f"{path}: its metadata does not name the network and scale")
@@ -161,7 +140,7 @@ def _described(path: Path, state: Mapping[str, Tensor], meta: dict[str, Any]) ->
     if found is None:
         raise SrkdError(f"{path}: {spec.get('type')} does not upscale images by {scale} at any size tried")
     count = channels(found.input_channels, found.output_channels, str(path))
-    return _loaded(network, scale, path, meta, count, found.sides)
+    return _model(network, scale, path, meta, count, found.sides)
 
 
 def _probed(network: nn.Module, spec: Mapping[str, Any], scale: int) -> Probed | None:
@@ -172,16 +151,19 @@ def _probed(network: nn.Module, spec: Mapping[str, Any], scale: int) -> Probed |
     return probe(network, scale)
 
 
-def _by_spandrel(path: Path, state: Mapping[str, Tensor], spare: bool) -> LoadedNetwork:
+def _by_spandrel(path: Path, state: Mapping[str, Tensor], spare: bool) -> Model:
+    from srkd.integrations import spandrel
+
     found = _first_known(path, state, spare)
-    count = channels(found.input_channels, found.output_channels, f"{path}: {found.architecture}")
-    network = Luma(found.network, found.scale).eval() if count == 1 else found.network
-    sides = Sides(found.multiple, max(1, found.minimum), found.square)
-    meta = {"architecture": found.architecture, "source": path.name}
-    return LoadedNetwork(Padded(network, found.scale, sides), found.scale, path.stem, 1, meta)
+    architecture, size = found.architecture.name, found.size_requirements
+    count = channels(found.input_channels, found.output_channels, f"{path}: {architecture}")
+    sides = Sides(size.multiple_of, max(1, size.minimum), size.square)
+    meta = {"architecture": architecture, "source": path.name}
+    return _model(spandrel.network_of(found), found.scale, path, meta, count, sides)
 
 
-def _first_known(path: Path, state: Mapping[str, Tensor], spare: bool) -> SpandrelNetwork:
+def _first_known(path: Path, state: Mapping[str, Tensor], spare: bool) -> Any:
+    """spandrel's description of the network of the first weights that it recognises."""
     from srkd.integrations import spandrel
 
     errors: list[SrkdError] = []
@@ -216,7 +198,7 @@ def read_weights(name: str, scale: int | None, key: str | None = None) -> dict[s
         key: the table of a .pth that contains them, as in `load_weights`.
 
     Raises:
-        SrkdError: as `load_network`, or weights for another scale.
+        SrkdError: as `load_model`, or weights for another scale.
     """
     path = Path(name) if is_path(name) else zoo.weights(name)[0]
     state, meta = load_weights(path, key)
@@ -233,13 +215,13 @@ def read_weights(name: str, scale: int | None, key: str | None = None) -> dict[s
     return found[1] if found and "network" not in meta else state
 
 
-def build_or_load(spec: Mapping[str, Any], scale: int | None, role: str) -> LoadedNetwork:
+def build_or_load(spec: Mapping[str, Any], scale: int | None, role: str) -> Model:
     """A network from a recipe: `{zoo: name}`, `{file: path}`, or `{type: ..., **options}` with random weights.
 
     With `trust_code: true` a file may name a class outside srkd.
 
     Raises:
-        SrkdError: as `load_network` and `networks.build`; the message names `role` (network_g, network_g_teacher).
+        SrkdError: as `load_model` and `networks.build`; the message names `role` (network_g, network_g_teacher).
     """
     kinds = [key for key in ("zoo", "file", "type") if key in spec]
     if len(kinds) != 1:
@@ -251,17 +233,25 @@ def build_or_load(spec: Mapping[str, Any], scale: int | None, role: str) -> Load
         if extra:
             raise unknown("option", sorted(extra)[0], ["zoo", "file", "trust_code"])
         with trust.trusting(spec.get("trust_code") is True):
-            return load_network(str(spec[kinds[0]]), scale)
+            return _self_padding(load_model(str(spec[kinds[0]]), scale))
     except SrkdError as error:
         raise SrkdError(f"{role}: {error}") from error
 
 
-def _built(spec: Mapping[str, Any], scale: int | None) -> LoadedNetwork:
+def _self_padding(model: Model) -> Model:
+    """A model whose network pads by itself, because training calls it on patches: those of spandrel, whose module paths
+    in recipes therefore start with `network`."""
+    if "architecture" not in model.meta:
+        return model
+    return replace(model, network=Padded(model.network, model.scale, model.sides).eval(), sides=Sides())
+
+
+def _built(spec: Mapping[str, Any], scale: int | None) -> Model:
     network = networks.build(spec, scale)
     found = _probed(network, spec, scale or 1)
     sides = Sides() if found is None else found.sides  # the dry run reports what fails
     meta = {"network": _full(spec, scale, network)}
-    return LoadedNetwork(network, scale or 1, str(spec["type"]), sides.multiple, meta, sides.minimum)
+    return Model(network, scale or 1, str(spec["type"]), meta, sides=sides)
 
 
 def _full(spec: Mapping[str, Any], scale: int | None, network: nn.Module) -> dict[str, Any]:
