@@ -7,7 +7,10 @@ traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class SrkdError(Exception):
@@ -39,3 +42,46 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> SrkdError:
     known = sorted(str(k) for k in known)
     hint = nearest(name, known) or (f"; known: {', '.join(known)}" if known else "")
     return SrkdError(f'unknown {kind} "{name}"{hint}')
+
+
+@contextmanager
+def one_line_errors(what: str) -> Iterator[None]:
+    """Convert any exception raised inside the block to a one-line SrkdError: `what`, the error, and its line in the
+    user's own code.
+
+    Raises:
+        SrkdError: in place of any other exception; an SrkdError raised inside passes through unchanged.
+    """
+    try:
+        yield
+    except SrkdError:
+        raise
+    except Exception as error:  # networks and losses may be third-party code
+        text = (str(error).splitlines() or [""])[0][:300]
+        raise SrkdError(f"{what}: {type(error).__name__}: {text}{_user_location(error)}") from error
+
+
+def _user_location(error: BaseException) -> str:
+    """The file and line of an error in code that belongs neither to srkd nor to an installed package, if any."""
+    own = Path(__file__).parent
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if own not in path.parents and not {"site-packages", "dist-packages"} & set(path.parts) and path.is_file():
+            return f" ({path.name}, line {frame.lineno})"
+    return ""
+
+
+def check_all(*checks: Callable[[], object]) -> None:
+    """Call each check, whether or not the ones before it fail.
+
+    Raises:
+        SrkdError: one line with the errors of all that failed, without repetition.
+    """
+    errors = []
+    for check in checks:
+        try:
+            check()
+        except SrkdError as error:
+            errors.append(str(error))
+    if errors:
+        raise SrkdError("; ".join(dict.fromkeys(errors)))

@@ -41,6 +41,21 @@ def handling(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
 
 
 @contextmanager
+def recording() -> Iterator[Callable[[], int]]:
+    """Record SIGINT and SIGTERM inside the block: the yielded function returns the number of the first signal, or 0.
+    A second SIGINT raises KeyboardInterrupt."""
+    received: list[int] = []
+
+    def record(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    with handling(record):
+        yield lambda: received[0] if received else 0
+
+
+@contextmanager
 def shielded() -> Iterator[None]:
     """Delay SIGINT and SIGTERM until the end of the block, which must therefore be short."""
     pending: list[int] = []

@@ -12,7 +12,7 @@ from srkd.images.read import ImageData, write_image
 from srkd.terminal import escaping, printable, tell
 from srkd.training.checkpoint import save_weights
 from srkd.training.log import Progress
-from srkd.training.run import say
+from srkd.training.processes import say
 from support import textured
 
 EVIL = "a\x1b]0;pwned\x07\x1b[2Jb\nsrkd: all is well\r\x9b2J\u202egnp.exe"

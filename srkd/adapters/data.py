@@ -1,11 +1,22 @@
-"""Location of an adapter's data: a path as given, or relative to the folder in SRKD_DATA."""
+"""What adapters share: where data are, networks by name, padded batches, and plots of what finished runs wrote."""
 
 from __future__ import annotations
 
+import inspect
+import json
 import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
-from srkd.errors import SrkdError
+import numpy as np
+import torch
+from torch import Tensor
+
+from srkd.errors import SrkdError, unknown
+from srkd.files.atomic import printable_path
+
+T = TypeVar("T")
 
 
 def find(path: str, what: str, source: str) -> Path:
@@ -24,3 +35,59 @@ def find(path: str, what: str, source: str) -> Path:
             return candidate
     hint = "" if mirror else ", or set SRKD_DATA to the folder that contains it"
     raise SrkdError(f"{path}: no such file or folder ({what}). Source: {source}. Give its path{hint}")
+
+
+def build_kind(
+    kinds: Mapping[str, Callable[..., T]], spec: Mapping[str, Any], given: Mapping[str, Any], others: Sequence[str] = ()
+) -> T:
+    """Build `kinds[spec["type"]]` with the other options of `spec`, and with those of `given` that it takes.
+
+    Args:
+        others: options that the caller has used itself; only for messages.
+
+    Raises:
+        SrkdError: unknown type or option, or an invalid value.
+    """
+    kind = str(spec.get("type"))
+    if kind not in kinds:
+        raise SrkdError(f"network.type: {unknown('network', kind, kinds)}")
+    options = {str(key): value for key, value in spec.items() if key != "type"}
+    taken = inspect.signature(kinds[kind]).parameters
+    known = [key for key in taken if key not in given]
+    for key in options:
+        if key not in known:
+            raise SrkdError(f"network: {unknown('option', key, [*known, *others])}")
+    try:
+        return kinds[kind](**{key: value for key, value in given.items() if key in taken}, **options)
+    except (TypeError, ValueError, RuntimeError, AssertionError, ImportError, OSError) as error:
+        raise SrkdError(f"network: {kind}: {error}") from error
+
+
+def padded(rows: Sequence[np.ndarray]) -> Tensor:
+    """Stack ids (length, ...) of different lengths into (N, longest, ...), int64, padded by 0 at the end."""
+    batch = np.zeros((len(rows), max(map(len, rows)), *rows[0].shape[1:]), np.int64)
+    for place, row in zip(batch, rows, strict=True):
+        place[: len(row)] = row
+    return torch.from_numpy(batch)
+
+
+def read_result(run: Path, name: str, kind: str) -> dict[str, Any]:
+    """Read the JSON file that the last validation of a run wrote into its folder.
+
+    Raises:
+        SrkdError: the folder is not that of a finished run of this kind.
+    """
+    path = run / name
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise SrkdError(f"{printable_path(path)}: not from a finished {kind} run ({error})") from error
+
+
+def plot_runs(
+    read: Callable[[Path], T], plot: Callable[[Mapping[str, T], Path], None], arguments: Sequence[str]
+) -> None:
+    """The command line `out.png name=<run folder> ...`: plot what `read` finds in each run."""
+    path, *runs = arguments
+    named = [run.partition("=") for run in runs]
+    plot({name: read(Path(folder)) for name, _, folder in named}, Path(path))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from srkd.images.read import list_images
 from srkd.inference.speed import StepRate
 from srkd.training.checkpoint import save_weights
 from srkd.training.ema import Ema
-from srkd.training.loop import Stop, fit
 from srkd.training.malloc import keep_freed_memory
-from srkd.training.run import Run, say
+from srkd.training.processes import say
+from srkd.training.run import Run, train_steps
 from srkd.training.task import Task
 
 STUDENT = {"type": "EDSR", "num_in_ch": 3, "num_out_ch": 3, "num_feat": 16, "num_block": 8, "upscale": 2}
@@ -159,13 +158,7 @@ def steps_per_second(task: Task, seconds: float, warm_up: int = 5) -> float:
         SrkdError: the task ended before `seconds` had passed.
     """
     rate = StepRate(seconds, warm_up)
-
-    def after_step(done: int, values: Callable[[], dict[str, float]]) -> None:
+    for _ in train_steps(task, task.recipe.train, task.fabric, Ema({}, 0.0), 0):  # type: ignore[arg-type]
         if rate.tick():
-            raise Stop(done)
-
-    try:
-        fit(task, task.recipe.train, task.fabric, Ema({}, 0.0), 0, after_step)  # type: ignore[arg-type]
-    except Stop:
-        return rate.per_second
+            return rate.per_second
     raise SrkdError("the benchmark's recipe ended before its time")

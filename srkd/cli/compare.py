@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     from srkd.studies import plan, results
     from srkd.studies.runs import Comparison
     from srkd.studies.statistics import MIN_SEEDS, too_few
-    from srkd.training.run import say
+    from srkd.training.processes import say
     from srkd.values import seconds, shard
 
     if args.judge:
@@ -57,7 +57,7 @@ def _judge(args: argparse.Namespace) -> int:
 
     from srkd.report import tables
     from srkd.studies import rejudge
-    from srkd.training.run import say
+    from srkd.training.processes import say
 
     files = rejudge.results_files(Path(args.study))
     changed = [row for path in files for row in rejudge.rejudge(path)]

@@ -49,8 +49,9 @@ def run(args: argparse.Namespace) -> int:
     if args.opt is None:
         raise SrkdError("train needs -opt RECIPE, a YAML file")
     from srkd.cli.main import stopped
+    from srkd.training.processes import say
     from srkd.training.recipe import override, read
-    from srkd.training.run import Run, say
+    from srkd.training.run import Run
     from srkd.values import seconds
 
     seed = [] if args.seed is None else [f"manual_seed={args.seed}"]
@@ -78,7 +79,7 @@ def _report(training: Run, result: dict[str, Any]) -> None:
     """Write the run's report in the first process; a failure is only a notice."""
     from srkd.errors import SrkdError
     from srkd.training import report
-    from srkd.training.run import is_leader, say
+    from srkd.training.processes import is_leader, say
 
     if is_leader():
         try:

@@ -25,7 +25,8 @@ from srkd.networks import zoo
 from srkd.report import crops, html, plots, tables
 from srkd.sr import report
 from srkd.training.log import Progress, read_metrics
-from srkd.training.run import Run, say
+from srkd.training.processes import say
+from srkd.training.run import Run
 
 # The colour photographs in the scikit-image package; its other images are grey, synthetic or downloaded.
 _TRAINING = ("coffee.png", "rocket.jpg", "motorcycle_left.png", "hubble_deep_field.jpg", "ihc.png", "retina.jpg")

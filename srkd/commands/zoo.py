@@ -23,8 +23,9 @@ from srkd.metrics.evaluation import evaluate
 from srkd.networks import zoo
 from srkd.training import checkpoint
 from srkd.training.log import read_metrics
+from srkd.training.processes import say
 from srkd.training.recipe import override, read
-from srkd.training.run import Run, say
+from srkd.training.run import Run
 
 RUNS = Path("experiments") / "zoo"
 

@@ -20,7 +20,8 @@ from srkd.files.lock import locked
 from srkd.files.owned import claim
 from srkd.inference.autotune import Backend
 from srkd.training.checkpoint import load_weights
-from srkd.training.run import Run, say
+from srkd.training.processes import say
+from srkd.training.run import Run
 
 PLAN_COLUMNS = ["part", "what", "time"]
 _FULL = Settings()

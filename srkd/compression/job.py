@@ -13,7 +13,7 @@ from srkd.data import photos
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path, write_json
 from srkd.inference.loading import load_model
-from srkd.training.run import say
+from srkd.training.processes import say
 
 Result = dict[str, Any]
 

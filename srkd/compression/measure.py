@@ -31,7 +31,8 @@ from srkd.inference.speed import Size, SpeedMeter, noise
 from srkd.machine import busy, cores, load_average
 from srkd.training.log import Progress
 from srkd.training.malloc import keep_freed_memory
-from srkd.training.run import Run, say
+from srkd.training.processes import say
+from srkd.training.run import Run
 
 _PROBE = 96  # side of the input for timing the teacher, in LR pixels
 _SLOW = 5.0  # seconds of a teacher's warm-up at half that side that make a full pass unnecessary

@@ -23,7 +23,8 @@ from srkd.data.sets import open_set
 from srkd.errors import SrkdError
 from srkd.metrics.evaluation import measure
 from srkd.training.log import read_metrics
-from srkd.training.run import Run, say
+from srkd.training.processes import say
+from srkd.training.run import Run
 
 if TYPE_CHECKING:
     from srkd.compression.measure import Prepared

@@ -75,10 +75,10 @@ class PatchSource:
 
     Args:
         images: at least one, none smaller than a patch (see `usable`).
-        outputs: a teacher's outputs for the same images, (H, W, 3) each; returned as `teacher_output`.
+        outputs: teachers' outputs for the same images, (H, W, 3) each, by their key in a batch.
     """
 
-    def __init__(self, images: ImagePairs, patches: Patches, outputs: Outputs | None = None) -> None:
+    def __init__(self, images: ImagePairs, patches: Patches, outputs: Mapping[str, Outputs] = {}) -> None:
         if len(images) == 0:
             raise SrkdError("no images to train on")
         self.images, self.patches, self.outputs = images, patches, outputs
@@ -101,8 +101,8 @@ class PatchSource:
             "hr": np.empty((len(mine), size, size, 3), np.uint8),
             "index": which[list(mine)],
         }
-        if self.outputs is not None:
-            batch["teacher_output"] = np.empty((len(mine), size, size, 3), self.outputs.dtype)
+        for key, outputs in self.outputs.items():
+            batch[key] = np.empty((len(mine), size, size, 3), outputs.dtype)
         for row, k in enumerate(mine):
             image, turn = int(which[k]), int(turns[k])
             lr = self.images.lr(image)
@@ -110,8 +110,8 @@ class PatchSource:
             batch["lr"][row] = turned(lr[y : y + side, x : x + side], turn)
             window = np.s_[y * scale : y * scale + size, x * scale : x * scale + size]
             batch["hr"][row] = turned(self.images.hr(image)[window], turn)
-            if self.outputs is not None:
-                batch["teacher_output"][row] = turned(self.outputs.image(image)[window], turn)
+            for key, outputs in self.outputs.items():
+                batch[key][row] = turned(outputs.image(image)[window], turn)
         return batch
 
 

@@ -1,4 +1,4 @@
-"""The training objective: a weighted list of loss terms, validated before training and monitored during it."""
+"""The training objective, a weighted list of loss terms, and the forward pass of the student that it trains."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from srkd import losses
-from srkd.distill.taps import resolve
-from srkd.distill.teachers import Prediction
+from srkd.distill.taps import Taps, resolve
+from srkd.distill.teachers import Prediction, run_network
 from srkd.distill.weights import Balance, Weight
 from srkd.errors import SrkdError, unknown
 from srkd.losses import Loss
@@ -136,7 +136,7 @@ class Objective(nn.Module):
     Args:
         terms: as `parse_terms` returns them.
 
-    After construction, call `resolve_taps` to turn globs into paths and `dry_run` to build the learned parts and check
+    After construction, call `resolve_taps` to turn globs into paths and `prepare` to build the learned parts and check
     all terms; then `forward` returns the total and the value of each term.
     """
 
@@ -285,7 +285,7 @@ class Objective(nn.Module):
             norm /= torch.distributed.get_world_size()
         return norm
 
-    def dry_run(
+    def prepare(
         self,
         student: Prediction,
         teacher: Prediction,
@@ -307,14 +307,14 @@ class Objective(nn.Module):
         errors = []
         for term in self.terms:
             try:
-                self._dry_run_term(term, student, teacher, target, context, parameters)
+                self._prepare_term(term, student, teacher, target, context, parameters)
             except SrkdError as error:
                 text = str(error)
                 errors.append(text if text.startswith(term.name) else f"{term.name}: {text}")
         if errors:
             raise SrkdError("; ".join(errors))
 
-    def _dry_run_term(
+    def _prepare_term(
         self,
         term: Term,
         student: Prediction,
@@ -370,6 +370,45 @@ class Objective(nn.Module):
                     cosine = torch.cosine_similarity(gradient, flat[task_term], dim=0)
                     report[f"cos/{name}"] = cosine.item()
         return report
+
+
+class Step(nn.Module):
+    """Student and objective as one module, so that distributed training sees every trainable parameter.
+
+    Args:
+        student: called with `batch[input]` (see `run_network`).
+        objective: with resolved taps.
+        input, target: batch keys of the student's input and of the ground truth.
+    """
+
+    def __init__(self, student: nn.Module, objective: Objective, input: str = "lr", target: str = "hr") -> None:
+        super().__init__()
+        self.student, self.objective = student, objective
+        self.input, self.target = input, target
+        self.taps = Taps(student, objective.student_taps)
+
+    def predict(self, batch: Mapping[str, Any]) -> Prediction:
+        """The student's float32 output and its features.
+
+        Raises:
+            SrkdError: the student does not return a single tensor.
+        """
+        with self.taps:
+            output = run_network(self.student, batch, self.input)
+        if not isinstance(output, Tensor):
+            raise SrkdError(
+                f"{type(self.student).__name__} returns a {type(output).__name__}, not one tensor; wrap it in a module "
+                "that returns the tensor to train"
+            )
+        return Prediction(output.float(), self.taps.features)
+
+    def forward(
+        self, batch: Mapping[str, Any], teacher: Prediction, context: Mapping[str, Any]
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """The student's output, the objective's total and the value of each term."""
+        student = self.predict(batch)
+        assert student.output is not None
+        return student.output, *self.objective(student, teacher, batch[self.target], context)
 
 
 def _key(term: Term) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -59,25 +60,62 @@ class LiveTeacher:
 
 
 class MeanOfTeachers:
-    """Several teachers as one: the mean of their outputs, without features, which have no common meaning."""
+    """Several teachers as one: the weighted mean of their outputs, without features, which have no common meaning.
 
-    def __init__(self, teachers: Sequence[Teacher]) -> None:
+    Args:
+        weights: positive numbers, one per teacher, of which only the ratios matter; by default all are equal.
+    """
+
+    def __init__(self, teachers: Sequence[Teacher], weights: Sequence[float] | None = None) -> None:
         if not teachers:
             raise SrkdError("a mean of teachers needs at least one teacher")
         self.teachers = list(teachers)
+        weights = [1.0] * len(self.teachers) if weights is None else list(weights)
+        self.weights = [weight / sum(weights) for weight in weights]
 
     def __call__(self, batch: Mapping[str, Any]) -> Prediction:
-        outputs = [prediction.output for prediction in (teacher(batch) for teacher in self.teachers)]
-        if any(output is None for output in outputs):
-            raise SrkdError("a mean of teachers needs an output from every teacher")
-        return Prediction(torch.stack([output for output in outputs if output is not None]).mean(0))
+        total: Tensor | None = None
+        for teacher, weight in zip(self.teachers, self.weights, strict=True):
+            output = teacher(batch).output
+            if output is None:
+                raise SrkdError("a mean of teachers needs an output from every teacher")
+            if total is not None and output.shape != total.shape:
+                shapes = f"{tuple(total.shape)} and {tuple(output.shape)}"
+                raise SrkdError(f"a mean of teachers needs outputs of one shape, got {shapes}")
+            total = output.float() * weight if total is None else total + output.float() * weight
+        return Prediction(total)
 
 
 class CachedTeacher:
     """A teacher whose predictions were computed beforehand and arrive in the batch.
 
-    The data pipeline puts the output under `teacher_output` and each tap's features under `teacher_features`.
+    The data pipeline puts the output under `output` and each tap's features under `teacher_features`.
     """
 
+    def __init__(self, output: str = "teacher_output") -> None:
+        self.output = output
+
     def __call__(self, batch: Mapping[str, Any]) -> Prediction:
-        return Prediction(batch.get("teacher_output"), dict(batch.get("teacher_features", {})))
+        return Prediction(batch.get(self.output), dict(batch.get("teacher_features", {})))
+
+
+def parse_teachers(given: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None) -> list[tuple[dict[str, Any], float]]:
+    """The teachers of a recipe: one specification or a list of them, each with an optional `weight` in the mean.
+
+    Returns:
+        Each teacher's specification without `weight`, and its share of the mean; the shares add up to 1.
+
+    Raises:
+        SrkdError: an empty list, or a weight that is not a number above 0.
+    """
+    if given is None:
+        return []
+    specs = [given] if isinstance(given, Mapping) else list(given)
+    if not specs:
+        raise SrkdError("the list of teachers is empty: name at least one, or remove the key")
+    weights = [spec.get("weight", 1.0) for spec in specs]
+    for number, weight in enumerate(weights, 1):
+        if not isinstance(weight, (int, float)) or isinstance(weight, bool) or not 0 < weight < math.inf:
+            raise SrkdError(f"weight of teacher {number}: must be a number above 0, got {weight!r}")
+    plain = [{key: value for key, value in spec.items() if key != "weight"} for spec in specs]
+    return [(spec, weight / sum(weights)) for spec, weight in zip(plain, weights, strict=True)]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from srkd.data.degraded import DegradedPatches, Plan
-from srkd.distill.teachers import CachedTeacher
-from srkd.errors import SrkdError
+from srkd.distill.teachers import CachedTeacher, Teacher
+from srkd.errors import SrkdError, check_all
 from srkd.imitation.bank import Bank
 from srkd.imitation.held_out import HeldOut
 from srkd.imitation.recipe import ImitationRecipe
@@ -22,13 +22,10 @@ from srkd.report.html import PageSection
 from srkd.sr import gan, validation
 from srkd.sr.degradation_options import levels
 from srkd.sr.recipe import Datasets
-from srkd.sr.training_images import missing_lists, training_images
+from srkd.sr.teachers import Teachers
 from srkd.training import task as training_task
 from srkd.training.log import Progress
-from srkd.training.run import say
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+from srkd.training.processes import say
 
 
 class Task(gan.Task):
@@ -43,28 +40,27 @@ class Task(gan.Task):
 
     recipe_type = ImitationRecipe
     recipe: ImitationRecipe
-    dry_run_settings = {}
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> type[training_task.Task]:
         return cls
 
-    def _prepare(self, fabric: Fabric) -> None:
-        recipe = self.recipe
-        self.fabric, self.device, self.teacher_network = fabric, fabric.device, None
-        self.images = training_images(recipe.datasets.train, self.output_teacher.scale)
-        self.notices += missing_lists([recipe.datasets.train, *recipe.datasets.validation()])
-        if any(term.teacher_at for term in self.objective.terms if term.against == "teacher"):
-            raise SrkdError("train.losses: in an imitation only the teacher's outputs are known, not its features")
+    def prepare(self) -> None:
+        check_all(self.build_student, self.read_images)
+
+    def read_images(self) -> None:
+        self.open_images(self.output_teacher.scale)
+
+    def read_teacher(self) -> Teacher:
+        self.require_outputs("but in an imitation only the teacher's outputs are known, not its features")
         self.objective.resolve_taps(self.network_g, None)
-        self._to_device(self.network_g)
-        self.patches = self._patches(fabric.world_size)
+        self.teachers = Teachers([], [], self.recipe.cache)
         self.bank = self._bank()
         self.bank.check()
-        self.source, self.teacher = self._source(), CachedTeacher()
-        self.epoch_steps = max(1, recipe.bank.patches // self.patches.batch)
+        self.source = self._source()
         self.validator_recipe = self._validated()
-        self.validator = validation.Validator(self.validator_recipe, fabric.is_global_zero)
+        self.validator = validation.Validator(self.validator_recipe, self.fabric.is_global_zero)
+        return CachedTeacher()
 
     @cached_property
     def output_teacher(self) -> OutputTeacher:
@@ -139,6 +135,8 @@ class Task(gan.Task):
 def _open(recipe: ImitationRecipe) -> OutputTeacher:
     if recipe.network_g_teacher is None:
         raise SrkdError("an imitation needs network_g_teacher: {zoo: name} or {file: path}")
+    if isinstance(recipe.network_g_teacher, list):
+        raise SrkdError("network_g_teacher: an imitation has a single teacher, not a list")
     teacher = open_teacher(recipe.network_g_teacher)
     if teacher.scale % recipe.scale:
         raise SrkdError(

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from srkd import losses
-from srkd.distill.objective import Objective, parse_terms
+from srkd.distill.objective import Objective, Step, parse_terms
 from srkd.distill.taps import Taps
-from srkd.errors import SrkdError
+from srkd.distill.teachers import LiveTeacher
+from srkd.errors import SrkdError, check_all
 from srkd.losses.gan_loss import GANLoss, GANLossD
 from srkd.metrics import evaluation
 from srkd.sr import gan_discriminators, task
@@ -22,11 +23,9 @@ from srkd.sr.gan_discriminators import divergence, mutual_term
 from srkd.sr.gan_health import HealthMonitor, measure
 from srkd.sr.gan_pair import GANPair, MultiBatchDiscriminator, check_features, compared_tensors, gradient_norm, seeded
 from srkd.sr.gan_recipe import ESRGANRecipe, GANRecipe, PeerOptions
-from srkd.sr.task import Step
 from srkd.sr.teacher_cache import network_hash
 from srkd.training import task as training_task
 from srkd.training.checkpoint import load_weights
-from srkd.training.optimisers import make_optimiser
 from srkd.training.task import SetScores
 
 if TYPE_CHECKING:
@@ -55,29 +54,33 @@ class Task(task.Task):
     recipe: GANRecipe
     between_discriminators: losses.Loss
     between_generators: losses.Loss
-    discriminator_teacher: nn.Module | None
 
     def __init__(self, recipe: GANRecipe) -> None:
-        self._check_distinct(recipe)
-        first = recipe.manual_seed if recipe.init_seed is None else recipe.init_seed
-        with seeded(first):
-            super().__init__(recipe)
-        self.generator_loss, self.discriminator_loss, self.adversarial_weight = self._adversarial_losses()
+        super().__init__(recipe)
+        self.first_seed = recipe.manual_seed if recipe.init_seed is None else recipe.init_seed
+        self.discriminator_teacher: LiveTeacher | None = None
         # The first pair's generator and objective are attributes of the base class; `peers` has those of the others.
         self.peers, self.discriminators = nn.ModuleList(), nn.ModuleList()
         self.pairs: list[GANPair] = []
-        size = recipe.mutual.cohort if recipe.mutual else 1
-        for number in range(size):
-            self.pairs.append(self._pair(number, first + number, size))
+
+    def build_student(self) -> None:
+        self._check_distinct(self.recipe)
+        with seeded(self.first_seed):
+            super().build_student()
+
+    def make_objective(self) -> None:
+        with seeded(self.first_seed):
+            super().make_objective()
+        self.generator_loss, self.discriminator_loss, self.adversarial_weight = self._adversarial_losses()
         # A relativistic logit alone is not a probability.
-        loss = self.discriminator_loss
+        loss, recipe = self.discriminator_loss, self.recipe
         kind = None if loss is None or loss.relativistic else loss.gan_type
         if mutual := recipe.mutual:
             features = bool(mutual.taps("discriminator"))
             self.between_discriminators = divergence(kind, mutual.temperature, features)
             self.between_generators = divergence("l2", 1.0)
-        # Not a submodule: the state contains only trained parts.
-        object.__setattr__(self, "discriminator_teacher", gan_discriminators.teacher(recipe))
+        if (network := gan_discriminators.teacher(recipe)) is not None:
+            self.discriminator_teacher = LiveTeacher(network, input="images")
         if distill := recipe.train.distill_d:
             self.from_teacher = divergence(kind, distill.temperature)
 
@@ -107,14 +110,14 @@ class Task(task.Task):
             raise SrkdError(f"train.gan_opt: must be a GANLoss with a loss_weight >= 0, got {dict(spec)}")
         return GANLoss(**_checked(options)), GANLossD(**_checked(options)), float(weight)
 
-    def _pair(self, number: int, seed: int, size: int) -> GANPair:
-        recipe, path, mutual = self.recipe, self.recipe.path, self.recipe.mutual
+    def _pair(self, number: int) -> GANPair:
+        recipe, path, mutual, seed = self.recipe, self.recipe.path, self.recipe.mutual, self.first_seed + number
         own = mutual.peers[number - 1] if mutual and mutual.peers and number else PeerOptions()
         generator, objective, meta = self.network_g, self.objective, self._network_meta
         if number:
             with seeded(seed):
-                generator, meta = self._generator({**recipe.network_g, **own.network_g})
-                objective = Objective(parse_terms(recipe.train.all_losses()))
+                generator, meta = self.generator({**recipe.network_g, **own.network_g})
+                objective = Objective(parse_terms(self.losses()))
             self.peers.append(nn.ModuleList([generator, objective]))
         spec, discriminator = {**(recipe.network_d or {}), **own.network_d}, None
         if self.discriminator_loss is not None:
@@ -122,43 +125,40 @@ class Task(task.Task):
                 discriminator = gan_discriminators.build(spec)
             if path.pretrain_network_d:
                 weights, _ = load_weights(Path(path.pretrain_network_d), path.param_key_d)
-                self._load_initial(weights, discriminator, path.pretrain_network_d, path.strict_load_d)
+                self.load_initial(weights, discriminator, path.pretrain_network_d, path.strict_load_d)
             self.discriminators.append(discriminator)
-        suffix, name = (f"_{number}", f"pair {number}") if size > 1 else ("", "the GAN")
+        suffix, name = (f"_{number}", f"pair {number}") if mutual else ("", "the GAN")
         taps = Taps(generator, mutual.taps("generator") if mutual else [])
         return GANPair(suffix, seed, generator, objective, discriminator, HealthMonitor(name), meta, spec, taps)
 
     def setup(self, fabric: Fabric) -> None:
-        self._prepare(fabric)
-        train, mutual, teacher = self.recipe.train, self.recipe.mutual, self.teacher_network
+        self.fabric, self.device = fabric, fabric.device
+        check_all(self.prepare, self.make_objective)
+        size = self.recipe.mutual.cohort if self.recipe.mutual else 1
+        self.pairs = [self._pair(number) for number in range(size)]
+        self.teacher = self.read_teacher()
         for pair in self.pairs:
-            if pair is not self.pairs[0]:
-                pair.objective.resolve_taps(pair.generator, teacher.network if teacher else None)
-                self._to_device(pair.generator)
-            with seeded(pair.seed):
-                self._dry_run(pair.generator, pair.objective)
-            step = Step(pair.generator, pair.objective)
-            pair.step, optimiser = fabric.setup(step, make_optimiser(step.parameters(), train.optim_g))
-            self.optimisers[f"g{pair.suffix}"] = optimiser
-            if pair.discriminator is not None:
-                self._to_device(pair.discriminator)
-                discriminator = MultiBatchDiscriminator(
-                    pair.discriminator, mutual.taps("discriminator") if mutual else []
-                )
-                gan_discriminators.check_forward(pair.discriminator, self.real_images(self.batch(0)), "network_d")
-                parameters = discriminator.parameters()
-                pair.discriminate, optimiser = fabric.setup(discriminator, make_optimiser(parameters, train.optim_d))
-                self.optimisers[f"d{pair.suffix}"] = optimiser
+            self._set_up_pair(pair)
         if self.discriminator_teacher is not None:
-            self._to_device(self.discriminator_teacher)
+            self.to_device(self.discriminator_teacher.network)
             real = self.real_images(self.batch(0))
-            gan_discriminators.check_forward(self.discriminator_teacher, real, "network_d_teacher")
+            gan_discriminators.check_forward(self.discriminator_teacher.network, real, "network_d_teacher")
         self._check_features()
 
-    def _to_device(self, network: nn.Module) -> None:
-        if self.recipe.train.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        network.to(self.device)
+    def _set_up_pair(self, pair: GANPair) -> None:
+        train, mutual = self.recipe.train, self.recipe.mutual
+        if pair is not self.pairs[0]:
+            pair.objective.resolve_taps(pair.generator, self.teachers.network)
+            self.to_device(pair.generator)
+        step = Step(pair.generator, pair.objective, self.input, self.target)
+        with seeded(pair.seed):
+            self.prepare_losses(step, self.teacher)
+        pair.step = self.register(f"g{pair.suffix}", step, train.optim_g)
+        if pair.discriminator is not None:
+            self.to_device(pair.discriminator)
+            discriminator = MultiBatchDiscriminator(pair.discriminator, mutual.taps("discriminator") if mutual else [])
+            gan_discriminators.check_forward(pair.discriminator, self.real_images(self.batch(0)), "network_d")
+            pair.discriminate = self.register(f"d{pair.suffix}", discriminator, train.optim_d)
 
     def _check_features(self) -> None:
         """Check the shapes of the features that peers compare, so that differences are found before training."""
@@ -198,7 +198,7 @@ class Task(task.Task):
     def _generator_steps(self, batch: dict[str, Any], step: int) -> Updates:
         """Update each generator; returns their outputs from before the update, detached."""
         with self.autocast(step, self.device):
-            teacher, context = self.teacher(batch), self._context(batch, step)
+            teacher, context = self.teacher(batch), self.context(batch, step)
             predictions, tensors = [], []
             for pair in self.pairs:
                 with pair.taps:
@@ -208,12 +208,12 @@ class Task(task.Task):
         for number, (pair, (output, total, values)) in enumerate(zip(self.pairs, predictions, strict=True)):
             parameters = [p for p in pair.generator.parameters() if p.requires_grad]
             self._log(pair, {f"l_{name}": value for name, value in values.items()})
-            if self._monitored(step):
+            if self.is_monitored(step):
                 self._log(pair, pair.objective.monitor(values, parameters))
             if pair.discriminator is not None:
                 adversarial = self._adversarial_term(pair.discriminator, output, self.real_images(batch), step)
                 self._log(pair, {"l_g_gan": adversarial})
-                if self._monitored(step):
+                if self.is_monitored(step):
                     weighted = adversarial * self.adversarial_weight
                     self._log(pair, {"grad/gan": gradient_norm(weighted, parameters)})
                 total = total + self.adversarial_weight * adversarial
@@ -263,7 +263,7 @@ class Task(task.Task):
             if self.recipe.train.distill_d:
                 term = self._distilled(pair, [real, fake], [hr, fakes[number]], step)
                 total = total + self.recipe.train.distill_d.weight * term
-            if self._monitored(step):
+            if self.is_monitored(step):
                 parameters = list(pair.discriminator.parameters())
                 self._log(pair, {"grad/net_d": gradient_norm(total, parameters)})
             yield total, self.optimisers[f"d{pair.suffix}"]
@@ -278,14 +278,11 @@ class Task(task.Task):
         """The divergence of the discriminator from its teacher, summed over batches."""
         assert self.discriminator_teacher is not None
         with torch.no_grad(), self.autocast(step, self.device):
-            targets = [self.discriminator_teacher(images).float() for images in batches]
-        term = torch.stack([mutual_term(self.from_teacher, [a, b], 0) for a, b in zip(own, targets, strict=True)]).sum()
+            targets = [self.discriminator_teacher({"images": images}).output for images in batches]
+        pairs = [[a, b.float()] for a, b in zip(own, targets, strict=True) if b is not None]
+        term = torch.stack([mutual_term(self.from_teacher, pair, 0) for pair in pairs]).sum()
         self._log(pair, {"l_d_teacher": term / 2})
         return term
-
-    def _monitored(self, step: int) -> bool:
-        every = self.recipe.train.monitor_freq
-        return every > 0 and (step + 1) % every == 0
 
     def _log(self, pair: GANPair, values: Mapping[str, Tensor | float]) -> None:
         for name, value in values.items():
@@ -357,7 +354,7 @@ class Task(task.Task):
 
     def fingerprint(self) -> dict[str, str]:
         teacher = self.discriminator_teacher
-        return super().fingerprint() | ({} if teacher is None else {"network_d_teacher": network_hash(teacher)})
+        return super().fingerprint() | ({} if teacher is None else {"network_d_teacher": network_hash(teacher.network)})
 
     def meta(self, name: str) -> dict[str, Any]:
         pair = next(p for p in self.pairs if name in (f"net_g{p.suffix}", f"net_d{p.suffix}"))

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from srkd import losses, networks
-from srkd.errors import SrkdError
+from srkd.errors import SrkdError, one_line_errors
 from srkd.sr.gan_pair import state_restored
 from srkd.sr.gan_recipe import GANRecipe
 from srkd.training.checkpoint import load_into, load_weights
-from srkd.training.dry_run import one_line_errors
 
 
 def build(spec: Mapping[str, Any]) -> nn.Module:
@@ -30,7 +29,7 @@ def build(spec: Mapping[str, Any]) -> nn.Module:
 
 
 def teacher(recipe: GANRecipe) -> nn.Module | None:
-    """The recipe's `network_d_teacher`, frozen and in eval mode; None if the recipe has none.
+    """The recipe's `network_d_teacher`; None if the recipe has none.
 
     Raises:
         SrkdError: a teacher without distill_d or the reverse; a checkpoint of another kind of network.
@@ -47,7 +46,7 @@ def teacher(recipe: GANRecipe) -> nn.Module | None:
         raise SrkdError(f"network_d_teacher: {spec['file']} is not a net_d saved by a run of sr.gan")
     network = networks.build_described(meta["network"], weights, str(spec["file"]))
     load_into(network, weights, str(spec["file"]))
-    return network.eval().requires_grad_(False)
+    return network
 
 
 def check_forward(discriminator: nn.Module, images: Tensor, role: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,8 +63,8 @@ class GANPair:
     meta: dict[str, Any]
     network_d: dict[str, Any]
     taps: Taps
-    step: Callable[..., tuple[Tensor, Tensor, dict[str, Tensor]]] = field(init=False)
-    discriminate: Callable[[Sequence[Tensor]], list[DiscriminatorOutput]] = field(init=False)
+    step: nn.Module = field(init=False)
+    discriminate: nn.Module = field(init=False)
 
 
 @contextmanager

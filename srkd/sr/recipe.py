@@ -190,7 +190,9 @@ class Cache(Section):
     taps: list[str] = pydantic.Field([], description="additional teacher layers to store in the bank, for other runs")
     seed: int = pydantic.Field(0, ge=0, description="of the bank's patches, independent of manual_seed")
     max_bytes: float = pydantic.Field(8e9, gt=0, description="limit on the size of the cache")
-    self_ensemble: bool = pydantic.Field(False, description="average outputs over the 8 flips and rotations")
+    self_ensemble: bool = pydantic.Field(
+        False, description="with outputs: as self_ensemble of every teacher, the average over the 8 flips and rotations"
+    )
     dir: str | None = pydantic.Field(None, description="folder of caches; default: the user's cache folder")
 
 
@@ -272,8 +274,10 @@ class SRRecipe(Recipe):
     network_g: dict[str, Any] = pydantic.Field(
         description="{type, options}; a network of srkd or BasicSR, or package.module:Class"
     )
-    network_g_teacher: dict[str, Any] | None = pydantic.Field(
-        None, description="{zoo: name}, {file: any checkpoint} or {type, options}"
+    network_g_teacher: dict[str, Any] | list[dict[str, Any]] | None = pydantic.Field(
+        None,
+        description="{zoo: name}, {file: any checkpoint} or {type, options}, with self_ensemble: true for outputs "
+        "averaged over the 8 flips and rotations; or a list, whose outputs are averaged, each with an optional weight",
     )
     cache: Cache = Cache()
     datasets: Datasets

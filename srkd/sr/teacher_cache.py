@@ -19,13 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from srkd.data.patches import OUTPUT_STEPS, ImagePairs, Patches, PatchSource, to_batch
-from srkd.distill.teachers import LiveTeacher
+from srkd.distill.teachers import Teacher
 from srkd.errors import SrkdError
 from srkd.files.atomic import write_json, writing
 from srkd.files.cache import trusted_inside
 from srkd.files.digest import sampled_sha256
 from srkd.inference.model import Model
-from srkd.networks.device import device_of
 
 Say = Callable[[int, str], None]
 
@@ -139,14 +138,15 @@ def bank_bytes(patches: Patches, count: int, features: Mapping[str, tuple[int, .
 
 
 def build_bank(
-    teacher: LiveTeacher | None,
+    teacher: Teacher | None,
     images: ImagePairs,
     patches: Patches,
     count: int,
     folder: Path,
     say: Say = lambda done, name: None,
+    device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
-    """A fixed bank of `count` augmented patches with the teacher's predictions for them.
+    """A fixed bank of `count` augmented patches with the predictions of a teacher on `device` for them.
 
     Returns:
         Memory-mapped arrays: lr, hr (uint8, (N, H, W, 3)); with a teacher also teacher_output (int16, (N, H, W, 3)) and
@@ -155,7 +155,7 @@ def build_bank(
     meta = complete(folder)
     if meta is None:
         folder.mkdir(parents=True, exist_ok=True)
-        meta = {"arrays": _write_bank(teacher, PatchSource(images, patches), count, folder, say)}
+        meta = {"arrays": _write_bank(teacher, PatchSource(images, patches), count, folder, say, device)}
         _write_meta(folder, meta, meta["arrays"].values())
     bank: dict[str, Any] = {}
     for name, file in meta.get("arrays", meta).items():
@@ -167,9 +167,10 @@ def build_bank(
     return bank
 
 
-def _write_bank(teacher: LiveTeacher | None, source: PatchSource, count: int, folder: Path, say: Say) -> dict[str, str]:
+def _write_bank(
+    teacher: Teacher | None, source: PatchSource, count: int, folder: Path, say: Say, device: torch.device | str
+) -> dict[str, str]:
     size = source.patches.batch
-    device = device_of(teacher.network) if teacher else torch.device("cpu")
     streams: dict[str, BinaryIO] = {}
     files: dict[str, str] = {}
     with writing(folder), ExitStack() as stack:
@@ -192,10 +193,10 @@ def _write_header(stream: BinaryIO, dtype: np.dtype[Any], shape: tuple[int, ...]
     np.lib.format.write_array_header_1_0(stream, {"descr": descr, "fortran_order": False, "shape": shape})
 
 
-def _predictions(teacher: LiveTeacher | None, drawn: dict[str, Any], device: torch.device) -> dict[str, np.ndarray]:
+def _predictions(teacher: Teacher | None, drawn: dict[str, Any], device: torch.device | str) -> dict[str, np.ndarray]:
     if teacher is None:
         return {}
-    prediction = teacher(to_batch({"lr": drawn["lr"], "hr": drawn["hr"]}, device))
+    prediction = teacher(to_batch({"lr": drawn["lr"], "hr": drawn["hr"]}, torch.device(device)))
     rows = {f"teacher_features/{tap}": _half(value, tap) for tap, value in prediction.features.items()}
     assert prediction.output is not None
     scaled = prediction.output.float().mul(OUTPUT_STEPS).round().clamp(-32768, 32767).to(torch.int16)

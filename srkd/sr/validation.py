@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from srkd.data.store import ImageStore
-from srkd.errors import SrkdError, unknown
+from srkd.errors import SrkdError, one_line_errors, unknown
 from srkd.images.read import ImageData, write_image
 from srkd.inference.model import Model
 from srkd.metrics.scores import Protocol, planes, psnr, ssim
 from srkd.networks.sides import Sides, probe
 from srkd.sr.recipe import Metric, SRRecipe
 from srkd.sr.training_images import validation_images
-from srkd.training.dry_run import one_line_errors
+from srkd.training.distillation import evaluating
 
 # Arguments: uint8 RGB output and ground truth, the protocol, and whether the image is greyscale.
 Measure = Callable[[np.ndarray, np.ndarray, Protocol, bool], float]
@@ -124,16 +122,3 @@ def _most_likely_to_fail(images: ImageStore) -> set[int]:
     smallest = min(sides, key=lambda i: (min(sides[i]), max(sides[i])))
     least_divisible = min(sides, key=lambda i: (min(side & -side for side in sides[i]), min(sides[i]), max(sides[i])))
     return {smallest, least_divisible}
-
-
-@contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Eval mode inside the block; every module's mode and torch's random state are restored after it."""
-    modes = [(module, module.training) for module in network.modules()]
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
-        network.eval()
-        try:
-            yield
-        finally:
-            for module, training in modes:
-                module.training = training

@@ -19,8 +19,9 @@ from srkd.files.atomic import write_json
 from srkd.files.lock import locked
 from srkd.studies.plan import CONTROL, Study, Variant, recipe_of, task_of
 from srkd.training.log import read_metrics
+from srkd.training.processes import say
 from srkd.training.recipe import merge
-from srkd.training.run import Run, say
+from srkd.training.run import Run
 from srkd.training.task import Task
 
 _MUST_AGREE = ("datasets", "manual_seed", "cache")  # and train.total_iter
@@ -81,7 +82,7 @@ class Comparison:
 
     def _check(self, variant: Variant) -> CheckedVariant:
         data = recipe_of(self.study, variant, self.study.seeds[0])
-        run = Run(merge(data, self.task_type.dry_run_settings), self.folder / variant.name, quiet=True)
+        run = Run(merge(data, self.task_type.shared_settings([])), self.folder / variant.name, quiet=True)
         built = run.dry_run()
         last = Run(data, quiet=True).stages[-1][0].model_dump(mode="json")
         agreeing = {**{key: last.get(key) for key in _MUST_AGREE}, "train.total_iter": last["train"]["total_iter"]}

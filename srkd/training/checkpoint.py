@@ -162,3 +162,17 @@ def load_state(path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict) or "step" not in loaded:
         raise SrkdError(f"{path}: not a training state of srkd")
     return loaded
+
+
+def random_state() -> dict[str, Any]:
+    """State of torch's random generators, which a step may use."""
+    state: dict[str, Any] = {"torch": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state_all()
+    return state
+
+
+def restore_random_state(state: Mapping[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(state["cuda"])

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
-from srkd.training import checkpoint
-from srkd.training.recipe import Section
+from srkd.training import checkpoint, schedule
+from srkd.training.recipe import Section, Train
 
+if TYPE_CHECKING:
+    from srkd.training.task import Task
+
+_KEPT_STATES = 2
 _MAX_CHARACTERS = 60  # of a value in a message
 _FORMER_NAMES = {"the training pictures": "the training images"}
 
@@ -19,6 +23,39 @@ _FORMER_NAMES = {"the training pictures": "the training images"}
 def states(folder: Path) -> list[Path]:
     """The training states of a stage's folder, newest first."""
     return sorted((folder / "training_states").glob(f"{'[0-9]' * 9}.pt"), reverse=True)
+
+
+def save(folder: Path, state: Mapping[str, Any]) -> None:
+    """Write a training state into a stage's folder, and remove all but the newest two."""
+    checkpoint.save_state(folder / "training_states" / f"{state['step']:09d}.pt", state)
+    for old in states(folder)[_KEPT_STATES:]:
+        old.unlink()
+
+
+def belongs_to(named: str | None, folder: Path) -> bool:
+    """Whether a recipe's `resume_state` is a training state of the stage in this folder."""
+    return named is not None and Path(named).absolute().parent == (folder / "training_states").absolute()
+
+
+def candidates(folder: Path, named: str | None, auto: bool) -> list[Path]:
+    """The training states from which the stage in this folder may be resumed, preferred first.
+
+    Args:
+        named: the recipe's `resume_state`.
+        auto: prefer the folder's own states.
+
+    Raises:
+        SrkdError: `named` is a state of this stage, but not the newest.
+    """
+    own = states(folder)
+    if named is None or (auto and own):
+        return own if auto else []
+    if belongs_to(named, folder) and own and own[0].name != Path(named).name:
+        raise SrkdError(
+            f"path.resume_state: {named} is not the newest state of this run, which is {own[0].name}: remove it "
+            "and use --auto_resume, or train under another name"
+        )
+    return [Path(named)]
 
 
 def newest_intact(paths: Sequence[Path], say: Callable[[str], None]) -> tuple[Path, dict[str, Any]]:
@@ -66,21 +103,10 @@ def _plain(value: Any) -> Any:
     return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
-def check(
-    path: Path,
-    state: Mapping[str, Any],
-    recipe: Mapping[str, Any],
-    fingerprint: Mapping[str, str],
-    total: int,
-    schedule_needs_total: bool,
-) -> str | None:
-    """Check that a run may be resumed from a state.
+def check(path: Path, state: Mapping[str, Any], task: Task, train: Train) -> str | None:
+    """Check that a task, after `setup`, may be resumed from a state.
 
-    Args:
-        recipe: the run's settings.
-        fingerprint: its other dependencies: hashes and numbers by name.
-        total: its planned steps; may increase once all previously planned steps are done.
-        schedule_needs_total: whether a step's results depend on the total number of steps.
+    The planned steps may increase once all previously planned ones are done, or if no step's results depend on them.
 
     Returns:
         A notice for the user, or None.
@@ -88,14 +114,17 @@ def check(
     Raises:
         SrkdError: a setting changed (the message gives its key), or more steps are done than planned.
     """
+    progressing = any("progress" in getattr(module, "needs", ()) for module in task.modules())
+    needs_total, total = schedule.needs_total(train) or progressing, train.total_iter
+    fingerprint = task.dependencies()
     step = int(state["step"])
     if "settings" not in state:  # written by an older version, without settings
         saved = {key: value for key, value in _fingerprint(state).items() if not key.startswith("recipe.")}
         _compare(path, {}, saved, {}, {key: value for key, value in fingerprint.items() if key in saved})
         return f"{printable_path(path)} contains no recipe settings: this recipe was not compared with it"
     saved = json.loads(state["settings"])
-    planned, current = int(state["total"]), json.loads(text(recipe))
-    if planned == total or step >= planned or not schedule_needs_total:
+    planned, current = int(state["total"]), json.loads(text(task.settings()))
+    if planned == total or step >= planned or not needs_total:
         current["train"].pop("total_iter", None)
         saved["train"].pop("total_iter", None)
     _compare(path, saved, _fingerprint(state), current, fingerprint)
@@ -103,7 +132,7 @@ def check(
         raise SrkdError(
             f"{printable_path(path)}: is at step {step}, but train.total_iter is {total}; train under another name"
         )
-    if total > planned and schedule_needs_total:
+    if total > planned and needs_total:
         return f"resumes at step {step} with the learning rates of a run of {total} steps, not {planned}"
     return None
 

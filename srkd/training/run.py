@@ -1,40 +1,41 @@
-"""A training run, from a recipe to a folder of results: stages, resuming, saving and logging around the loop.
+"""A training, from a recipe to a folder of results.
 
 `experiments/<name>/` contains recipe.yml (resolved), models/, training_states/, metrics.jsonl, tb/ and visualization/;
 a recipe with stages has one such folder per stage: stage_1/ and so on.
+
+Read from top to bottom: a `Run` trains its stages one after another; a `_Stage` sets up its task, resumes, and runs the
+loop with logging, validation and saving; `train_steps` is the loop itself. What differs between tasks is in the task.
 """
 
 from __future__ import annotations
 
-import itertools
-import os
+import copy
 import random
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Optimizer
 
-from srkd.errors import SrkdError, unknown
-from srkd.files.atomic import printable_path, write_text, writing
-from srkd.files.lock import locked_itself
-from srkd.terminal import tell
+from srkd.errors import SrkdError, one_line_errors, unknown
+from srkd.files.atomic import printable_path, write_text
+from srkd.interruption import recording
 from srkd.training import checkpoint, resume, schedule
 from srkd.training import task as tasks
-from srkd.training.dry_run import try_step
 from srkd.training.ema import Ema
+from srkd.training.folder import RunFolder
 from srkd.training.log import Log, Progress, read_metrics
-from srkd.training.loop import EarlyStop, Stop, Timer, fit, random_state, restore_random_state, stop_on_signals
 from srkd.training.malloc import keep_freed_memory
-from srkd.training.recipe import Recipe, dump, merge, validate
+from srkd.training.processes import any_process, make_fabric, process_group, say, started
+from srkd.training.recipe import Recipe, Train, dump, merge, validate
 from srkd.training.task import Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-
-_KEPT_STATES = 2
 
 
 class Run:
@@ -66,8 +67,8 @@ class Run:
         self.task_type = tasks.find(str(self.data.get("task", "sr"))).of(self.data)
         self.recipe, ignored = validate(self.task_type.recipe_type, self.data)
         self.notices = [f"ignored keys without effect: {', '.join(ignored)}"] if ignored else []
-        wanted, processes = self.recipe.num_gpu, int(os.environ.get("WORLD_SIZE", "1"))
-        if isinstance(wanted, int) and wanted > 1 and wanted != processes:
+        wanted = self.recipe.num_gpu
+        if isinstance(wanted, int) and wanted > 1 and wanted != started():
             text = f"num_gpu is {wanted}, but each process uses one GPU: start torchrun --nproc_per_node {wanted}"
             self.notices.append(text)
         self.folder = Path(root) / self.recipe.name
@@ -96,25 +97,45 @@ class Run:
         Returns:
             The stages' tasks, after `setup`.
         """
-        return self.set_up(dry_run=True)
-
-    def set_up(self, dry_run: bool = False) -> list[Task]:
-        """Build every stage's task and call its `setup`; a dry run skips whatever takes long."""
         built = []
         for recipe, folder in self.stages:
-            fabric = make_fabric(recipe)
-            _seed(recipe.manual_seed)
-            task = self.task_type(recipe)
-            task.dry_run = dry_run
-            task.setup(fabric)
-            task.best_tracker()
-            if dry_run:
-                try_step(task, recipe.train, fabric)
-                for path, state in _found_state(self, recipe, folder):
-                    _check_state(path, state, task, recipe)
+            task, fabric = self.set_up_stage(recipe, dry_run=True)
+            _try_step(task, recipe.train, fabric)
+            self._state(task, recipe, folder)
             self.notices += task.notices
             built.append(task)
         return built
+
+    def set_up(self) -> list[Task]:
+        """The stages' tasks after `setup`, which builds whatever they need, such as a teacher's cache."""
+        built = [self.set_up_stage(recipe)[0] for recipe, _ in self.stages]
+        self.notices += [notice for task in built for notice in task.notices]
+        return built
+
+    def set_up_stage(self, recipe: Recipe, dry_run: bool = False) -> tuple[Task, Fabric]:
+        """A stage's task after `setup`; in a dry run, `setup` only checks."""
+        fabric = make_fabric(recipe)
+        random.seed(recipe.manual_seed)
+        torch.manual_seed(recipe.manual_seed)
+        task = self.task_type(recipe)
+        task.dry_run = dry_run
+        task.setup(fabric)
+        task.best_tracker()
+        return task, fabric
+
+    def _state(self, task: Task, recipe: Recipe, folder: Path) -> tuple[Path, dict[str, Any]] | None:
+        """The training state from which a stage is resumed, with its path; None: it starts at step 0.
+
+        Raises:
+            SrkdError: the state does not fit the recipe.
+        """
+        paths = resume.candidates(folder, recipe.resume_state, self.resume)
+        if not paths:
+            return None
+        path, state = resume.newest_intact(paths, lambda text: say(text, self.quiet))
+        notice = resume.check(path, state, task, recipe.train)
+        self.notices += [notice] if notice else []
+        return path, state
 
     def train(self) -> dict[str, Any]:
         """Train to the end, or until the budget or a signal stops it.
@@ -129,102 +150,34 @@ class Run:
                 is training in the run's folder, or the folder contains something other than a run.
         """
         keep_freed_memory()
-        try:
-            with self._locked_folder():
-                return self._train_stages()
-        except RuntimeError as error:
-            if torch.distributed.is_initialized() and _is_lost_process(error):
-                raise SrkdError(
-                    "another process of this training ended early; see its last lines for the reason. --auto_resume "
-                    "continues from the last saved state"
-                ) from error
-            raise
-        finally:
-            if torch.distributed.is_initialized():
-                torch.distributed.destroy_process_group()
-
-    def _train_stages(self) -> dict[str, Any]:
         result: dict[str, Any] = {}
-        previous: dict[str, torch.Tensor] | None = None
-        for number, (recipe, folder) in enumerate(self.stages, 1):
-            stage = _Stage(self, recipe, folder, number)
-            result = stage.train(previous)
-            if not result["finished"]:
-                break
-            previous = stage.task.state_dict()
+        previous: dict[str, Tensor] | None = None
+        self.place = RunFolder(self.folder)
+        with process_group(), self.place.locked():
+            for number, (recipe, folder) in enumerate(self.stages, 1):
+                stage = _Stage(self, recipe, folder, number)
+                result = stage.train(previous)
+                if not result["finished"]:
+                    break
+                previous = stage.task.state_dict()
         return result
 
-    def _resumes(self, folder: Path) -> bool:
-        """Whether the recipe's `resume_state` is in this folder."""
+    def create_folder(self) -> None:
+        """Create the run's folder, once the first stage has been checked; an older run that is not resumed is renamed,
+        after a dry run of the stages that follow."""
         named = self.recipe.resume_state
-        return named is not None and Path(named).absolute().parent == (folder / "training_states").absolute()
-
-    def states(self, folder: Path) -> list[Path]:
-        """The training states from which a stage may be resumed, preferred first.
-
-        Raises:
-            SrkdError: `resume_state` is a state of this run, but not the newest.
-        """
-        own, named = resume.states(folder), self.recipe.resume_state
-        if named is None or (self.resume and own):
-            return own if self.resume else []
-        if self._resumes(folder) and own and own[0].name != Path(named).name:
-            raise SrkdError(
-                f"path.resume_state: {named} is not the newest state of this run, which is {own[0].name}: remove it "
-                "and use --auto_resume, or train under another name"
-            )
-        return [Path(named)]
-
-    @contextmanager
-    def _locked_folder(self) -> Iterator[None]:
-        """Lock the run's folder inside the block, after checking that it is a run; another training of it raises."""
-        self._is_locked = False
-        with ExitStack() as self._locks:
-            if is_leader() and self.folder.exists():
-                if not _is_run(self.folder):
-                    raise SrkdError(
-                        f"{printable_path(self.folder)} exists and is not a run of srkd; train under another name "
-                        "or --output"
-                    )
-                self._lock()
-            yield
-
-    def _lock(self) -> None:
-        if not self._locks.enter_context(locked_itself(self.folder)):
-            raise SrkdError(
-                f"{printable_path(self.folder)}: another process is training there; wait for it, or train under "
-                "another name"
-            )
-        self._is_locked = True
-
-    def prepare_folder(self) -> None:
-        """Create and lock the run's folder, once the first stage has been checked. A folder of an older run is renamed
-        unless that run is resumed."""
-        if self.folder.exists():
-            if not self._is_locked:  # it did not exist when this training started
-                self._lock()
-            if self.resume or any(self._resumes(folder) for _, folder in self.stages):
-                return
-            self._check_later_stages()
-            moved = _unused(f"{self.folder}_archived_{time.strftime('%Y%m%d_%H%M%S')}")
-            os.replace(self.folder, moved)
-            self._locks.close()
+        resumed = self.resume or any(resume.belongs_to(named, folder) for _, folder in self.stages)
+        moved = self.place.create(resumed, self._check_later_stages)
+        if moved is not None:
             say(f"the older run of this name was renamed to {printable_path(moved)}", self.quiet)
-        with writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock()
 
     def _check_later_stages(self) -> None:
-        """Dry-run the stages after the first, before an older run is renamed for a run that would fail.
-
-        Skipped with several processes, because only the first one gets here.
-        """
-        state = random_state()
-        for recipe, _ in self.stages[1:] if int(os.environ.get("WORLD_SIZE", "1")) == 1 else []:
-            task = self.task_type(recipe)
-            task.dry_run = True
-            task.setup(make_fabric(recipe))
-        restore_random_state(state)
+        """Skipped with several processes, because only the first one gets here."""
+        state, python = checkpoint.random_state(), random.getstate()
+        for recipe, _ in self.stages[1:] if started() == 1 else []:
+            self.set_up_stage(recipe, dry_run=True)
+        checkpoint.restore_random_state(state)
+        random.setstate(python)
 
 
 class _Stage:
@@ -232,37 +185,30 @@ class _Stage:
 
     def __init__(self, run: Run, recipe: Recipe, folder: Path, number: int) -> None:
         self.run, self.recipe, self.folder, self.number = run, recipe, folder, number
-        self.fabric = make_fabric(recipe)
-        _seed(recipe.manual_seed)
-        self.task = run.task_type(recipe)
+        self.task, self.fabric = run.set_up_stage(recipe)
         self.metrics: dict[str, float] = {}
-        self._reported: list[str] = []
+        self.log: Log | None = None
+        self._printed: list[str] = []
 
-    def train(self, previous: dict[str, torch.Tensor] | None) -> dict[str, Any]:
-        self.task.setup(self.fabric)
+    def train(self, previous: dict[str, Tensor] | None) -> dict[str, Any]:
+        total, quiet = self.recipe.train.total_iter, self.run.quiet
         self.best = self.task.best_tracker()
         self.task.on_stage(self.number, previous)
         self.ema = Ema(self.task.trained(), self.recipe.train.ema_decay)
         self.dependencies = self.task.dependencies()
         start = self._resume()
-        total = self.recipe.train.total_iter
         self._start(start)
-        self.save_clock = Timer(self.recipe.logger.save_state_seconds)
         title = self.recipe.name if len(self.run.stages) == 1 else f"{self.recipe.name}, stage {self.number}"
-        self._last = (time.monotonic(), start)
-        quiet = self.run.quiet or not self.fabric.is_global_zero
+        hidden = quiet or not self.fabric.is_global_zero
         try:
-            with stop_on_signals() as self.asked, Progress(title, total, start, quiet=quiet) as self.progress:
-                done, early = self._fit(start, total)
+            with recording() as self.signal, Progress(title, total, start, quiet=hidden) as self.progress:
+                done, early = self._loop(start)
             if early:
                 assert self.best is not None
-                say(
-                    f"stopped at step {done} of {total}: {self.best.score} has not improved on "
-                    f"{self.best.value} since step {self.best.step}",
-                    self.run.quiet,
-                )
+                score, value, step = self.best.score, self.best.value, self.best.step
+                say(f"stopped at step {done} of {total}: {score} has not improved on {value} since step {step}", quiet)
             elif done < total:
-                say(f"stopped at step {done} of {total}; --auto_resume continues from there", self.run.quiet)
+                say(f"stopped at step {done} of {total}; --auto_resume continues from there", quiet)
             if (early or done == total) and (start < done or not self.metrics):
                 if not early:  # an early stop follows a validation
                     self._validate(done)
@@ -271,50 +217,71 @@ class _Stage:
             if self.log is not None:
                 self.log.close()
         self.fabric.barrier()
-        signal = self.asked() if done < total and not early else 0
+        return self._result(done, early)
+
+    def _loop(self, start: int) -> tuple[int, bool]:
+        """Train from step `start`; returns the steps done, and whether validation stopped the training early."""
+        logger, train, every = self.recipe.logger, self.recipe.train, self.task.validate_every
+        self._logged = self._saved = time.monotonic()
+        self._logged_step = done = start
+        if self._exhausted():  # already when it was resumed
+            return done, True
+        for done in train_steps(self.task, train, self.fabric, self.ema, start):
+            last = done == train.total_iter
+            if last or done % logger.print_freq == 0:
+                self._write_values(done)
+            self.progress.update(done)
+            if last:  # `_finish` saves
+                break
+            if every and done % every == 0:
+                self._validate(done)
+                if self._exhausted():
+                    return done, True
+            stop = self._stopping()
+            keep = done % logger.save_checkpoint_freq == 0
+            if keep:
+                self._save_models(str(done))
+            if keep or stop or self._save_due():
+                logged_values(self.task, done)  # a diverged state is not saved
+                self._save_state(done)
+            if stop:
+                break
+        return done, False
+
+    def _result(self, done: int, early: bool) -> dict[str, Any]:
+        total = self.recipe.train.total_iter
+        finished = early or done == total
         result = {
             "step": done,
             "total": total,
-            "finished": early or done == total,
-            "signal": signal,
+            "finished": finished,
+            "signal": 0 if finished else self.signal(),
             "metrics": self.metrics,
             "models": self._model_paths("latest"),
         }
         if self.best is not None and self.best.value is not None:
-            result["best"] = {
-                "step": self.best.step,
-                "score": self.best.score,
-                "value": self.best.value,
-                "models": self._model_paths("best"),
-            }
+            best = {"step": self.best.step, "score": self.best.score, "value": self.best.value}
+            result["best"] = {**best, "models": self._model_paths("best")}
         return result
 
-    def _fit(self, start: int, total: int) -> tuple[int, bool]:
-        """Train from step `start`; returns the steps done and whether training stopped early."""
-        if self._exhausted():  # already when it was resumed
-            return start, True
-        try:
-            fit(self.task, self.recipe.train, self.fabric, self.ema, start, self._after_step)
-        except EarlyStop as stop:
-            return stop.args[0], True
-        except Stop as stop:
-            return stop.args[0], False
-        return total, False
-
     def _exhausted(self) -> bool:
-        return self.best is not None and self.best.patience > 0 and self._any_process(self.best.exhausted)
+        return self.best is not None and self.best.patience > 0 and any_process(self.fabric, self.best.exhausted)
 
-    def _model_paths(self, label: str) -> dict[str, str]:
-        return {name: str(self._model_path(name, label)) for name in self.task.trained()}
+    def _stopping(self) -> bool:
+        late = self.run.deadline is not None and time.monotonic() > self.run.deadline
+        return any_process(self.fabric, bool(self.signal()) or late)
+
+    def _save_due(self) -> bool:
+        passed = time.monotonic() - self._saved >= self.recipe.logger.save_state_seconds
+        return self.fabric.world_size == 1 and passed
 
     def _start(self, start: int) -> None:
         """Write the files of a run's start and print its notices."""
-        self.log: Log | None = None
         if not self.fabric.is_global_zero:
             return
         self._print_notices()
         if self.number == 1:
-            self.run.prepare_folder()
+            self.run.create_folder()
         write_text(self.folder / "recipe.yml", dump(self.recipe))
         self.log = Log(self.folder, start, self.recipe.logger.use_tb_logger)
         if start == 0:
@@ -328,55 +295,16 @@ class _Stage:
 
     def _print_notices(self) -> list[str]:
         """Print notices not printed before, and return them; a task may add notices during training."""
-        new = [text for text in dict.fromkeys([*self.run.notices, *self.task.notices]) if text not in self._reported]
+        new = [text for text in dict.fromkeys([*self.run.notices, *self.task.notices]) if text not in self._printed]
         for text in new:
             say(f"notice: {text}", self.run.quiet)
-        self._reported += new
+        self._printed += new
         return new
 
-    def _after_step(self, done: int, values: Any) -> None:
-        logger, total = self.recipe.logger, self.recipe.train.total_iter
-        every = self.task.validate_every
-        saved = False
-        if done % logger.print_freq == 0 or done == total:
-            self._write_values(done, values())
-        self.progress.update(done)
-        if every and done % every == 0 and done < total:
-            self._validate(done)
-            if self._exhausted():
-                raise EarlyStop(done)
-        if done % logger.save_checkpoint_freq == 0 and done < total:
-            self._save_models(str(done))
-            self._save_state(done)
-            saved = True
-        # After the last step the state is written by `_finish`, after the models.
-        if done < total and self._stopping():
-            if not saved:
-                values()
-                self._save_state(done)
-            raise Stop(done)
-        if done < total and not saved and self._save_due():
-            values()
-            self._save_state(done)
-
-    def _stopping(self) -> bool:
-        late = self.run.deadline is not None and time.monotonic() > self.run.deadline
-        return self._any_process(bool(self.asked()) or late)
-
-    def _save_due(self) -> bool:
-        return self.fabric.world_size == 1 and self.save_clock.due()
-
-    def _any_process(self, own: bool) -> bool:
-        """Whether the condition is true in any process: all must leave the loop at the same step."""
-        if self.fabric.world_size == 1:
-            return own
-        count = self.fabric.all_reduce(torch.tensor(float(own), device=self.fabric.device), reduce_op="sum")
-        return isinstance(count, torch.Tensor) and bool(count > 0)
-
-    def _write_values(self, done: int, values: dict[str, float]) -> None:
-        now, since = time.monotonic(), self._last
-        self._last = (now, done)
-        rate = (done - since[1]) / max(now - since[0], 1e-9)
+    def _write_values(self, done: int) -> None:
+        values, now = logged_values(self.task, done), time.monotonic()
+        rate = (done - self._logged_step) / max(now - self._logged, 1e-9)
+        self._logged, self._logged_step = now, done
         lr = max(group["lr"] for opt in self.task.optimisers.values() for group in opt.param_groups)
         if self.log is not None:
             for notice in self._print_notices():
@@ -387,12 +315,12 @@ class _Stage:
 
     def _validate(self, done: int) -> None:
         """Score the averaged weights; the random state is restored, so that validation does not affect training."""
-        state = random_state()
+        state = checkpoint.random_state()
         self.task.eval()
         with self.ema.swapped(), torch.no_grad():
             self.metrics = self.task.validate(done, self.folder / "visualization")
         self.task.train()
-        restore_random_state(state)
+        checkpoint.restore_random_state(state)
         if self.log is not None and self.metrics:
             self.log.write(done, {f"val/{name}": value for name, value in self.metrics.items()})
             summary = ", ".join(f"{name} {value:.4f}" for name, value in self.metrics.items())
@@ -405,6 +333,9 @@ class _Stage:
     def _finish(self, done: int) -> None:
         self._save_models("latest")
         self._save_state(done)
+
+    def _model_paths(self, label: str) -> dict[str, str]:
+        return {name: str(self._model_path(name, label)) for name in self.task.trained()}
 
     def _model_path(self, name: str, label: str) -> Path:
         return self.folder / "models" / f"{name}_{label}.safetensors"
@@ -420,120 +351,103 @@ class _Stage:
     def _save_state(self, done: int) -> None:
         if not self.fabric.is_global_zero:
             return
-        folder = self.folder / "training_states"
         state = {
             "step": done,
             "task": self.task.state_dict(),
             "optimisers": {name: opt.state_dict() for name, opt in self.task.optimisers.items()},
             "ema": self.ema.state_dict(),
-            "random": random_state(),
+            "random": checkpoint.random_state(),
             "total": self.recipe.train.total_iter,
             "settings": resume.text(self.task.settings()),
             "fingerprint": self.dependencies,
         }
-        checkpoint.save_state(folder / f"{done:09d}.pt", state)
-        for old in sorted(folder.glob(f"{'[0-9]' * 9}.pt"))[:-_KEPT_STATES]:
-            old.unlink()
+        resume.save(self.folder, state)
+        self._saved = time.monotonic()
 
     def _resume(self) -> int:
-        """Load the newest intact state of this stage; returns the step to resume from."""
-        for path, state in _found_state(self.run, self.recipe, self.folder):
-            notice = _check_state(path, state, self.task, self.recipe)
-            later = any(resume.states(folder) for _, folder in self.run.stages[self.number :])
-            if later and int(state["step"]) < self.recipe.train.total_iter:
-                raise SrkdError(
-                    f"{path}: the next stage started from this state, so this stage cannot train more steps"
-                )
-            self.run.notices += [notice] if notice else []
-            try:
-                self._load(state)
-            except (KeyError, RuntimeError, ValueError) as error:  # from torch, for tensors that do not fit this task
-                text = (str(error).splitlines() or [""])[0]
-                raise SrkdError(f"{path}: does not fit the networks of this recipe: {text}") from error
-            return int(state["step"])
-        return 0
-
-    def _load(self, state: Mapping[str, Any]) -> None:
-        self.task.load_state_dict(state["task"])
-        for name, optimiser in self.task.optimisers.items():
-            rates = [group["lr"] for group in optimiser.param_groups]
-            optimiser.load_state_dict(state["optimisers"][name])
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate
-        self.ema.load_state_dict(state["ema"])
-        restore_random_state(state["random"])
+        """Load the newest intact state of this stage, if any; returns the step from which training continues."""
+        found = self.run._state(self.task, self.recipe, self.folder)
+        if found is None:
+            return 0
+        path, state = found
+        later = any(resume.states(folder) for _, folder in self.run.stages[self.number :])
+        if later and int(state["step"]) < self.recipe.train.total_iter:
+            raise SrkdError(f"{path}: the next stage started from this state, so this stage cannot train more steps")
+        try:
+            self.task.load_state_dict(state["task"])
+            for name, optimiser in self.task.optimisers.items():
+                _load_optimiser(optimiser, state["optimisers"][name])
+            self.ema.load_state_dict(state["ema"])
+        except (KeyError, RuntimeError, ValueError) as error:  # from torch, for tensors that do not fit this task
+            text = (str(error).splitlines() or [""])[0]
+            raise SrkdError(f"{path}: does not fit the networks of this recipe: {text}") from error
+        checkpoint.restore_random_state(state["random"])
+        return int(state["step"])
 
 
-def _found_state(run: Run, recipe: Recipe, folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """The state from which a stage is resumed, with its path, or an empty list."""
-    paths = run.states(folder)
-    return [resume.newest_intact(paths, lambda text: say(text, run.quiet))] if paths else []
+def train_steps(task: Task, train: Train, fabric: Fabric, ema: Ema, start: int) -> Iterator[int]:
+    """Run steps `start` to `train.total_iter` of a task after `setup`; yields the number of steps done after each."""
+    initial = {name: [group["lr"] for group in opt.param_groups] for name, opt in task.optimisers.items()}
+    for step in range(start, train.total_iter):
+        for name, optimiser in task.optimisers.items():
+            for group, lr in zip(optimiser.param_groups, initial[name], strict=True):
+                group["lr"] = lr * schedule.factor(step, train, lr)
+        batches = [task.batch(step * train.accumulate + k) for k in range(train.accumulate)]
+        for together in zip(*(task.steps(batch, step) for batch in batches), strict=True):
+            for loss, _ in together:
+                fabric.backward(loss / len(together) if len(together) > 1 else loss)
+            _update(together[0][1], train.clip_grad_norm)
+        ema.update(step)
+        yield step + 1
 
 
-def _check_state(path: Path, state: Mapping[str, Any], task: Task, recipe: Recipe) -> str | None:
-    progressing = any("progress" in getattr(module, "needs", ()) for module in task.modules())
-    needs_total = schedule.needs_total(recipe.train) or progressing
-    return resume.check(path, state, task.settings(), task.dependencies(), recipe.train.total_iter, needs_total)
+def _update(optimiser: Optimizer, clip: float) -> None:
+    if clip:
+        clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
+    optimiser.step()
+    optimiser.zero_grad(set_to_none=True)
 
 
-def _is_run(folder: Path) -> bool:
-    """Whether a folder is a run's or contains only hidden files: then it may be renamed or written to."""
-    marks = ("recipe.yml", "training_states", "metrics.jsonl", "stage_1")
-    return folder.is_dir() and (
-        any((folder / mark).exists() for mark in marks) or all(path.name.startswith(".") for path in folder.iterdir())
-    )
+def logged_values(task: Task, step: int) -> dict[str, float]:
+    """The values that the last step logged.
 
-
-def _unused(name: str) -> Path:
-    """The first path of this name, or with a number appended, that does not exist."""
-    paths = (Path(name if not number else f"{name}_{number}") for number in itertools.count())
-    return next(path for path in paths if not os.path.lexists(path))
-
-
-def _seed(seed: int) -> None:
-    random.seed(seed)
-    torch.manual_seed(seed)
-
-
-def is_leader() -> bool:
-    """Whether this is the first process, which writes files and messages."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def say(text: str, quiet: bool = False) -> None:
-    """Print one line on standard error, from the first process only."""
-    if not quiet and is_leader():
-        tell(text)
-
-
-def _is_lost_process(error: RuntimeError) -> bool:
-    """Whether a torch error means that another process is gone; gloo raises a plain RuntimeError for it."""
-    return isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
-
-
-def make_fabric(recipe: Recipe) -> Fabric:
-    """Lightning Fabric for one process, or for as many as torchrun or SLURM started.
-
-    Fabric handles devices and distribution; precision, which may change during a run, is up to `Task.autocast`.
+    Raises:
+        SrkdError: one is not finite: training has diverged and cannot recover.
     """
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from lightning_fabric import Fabric
-        from lightning_fabric.strategies import DDPStrategy
-
-        started = int(os.environ.get("WORLD_SIZE", "1"))
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", str(started)))
-        fabric = Fabric(
-            accelerator="gpu" if torch.cuda.is_available() and recipe.num_gpu != 0 else "cpu",
-            devices=local if started > 1 else 1,
-            num_nodes=max(started // local, 1),
-            # Buffers are constants or running statistics, and those of the first process are saved: broadcasting them
-            # in every step is useless (and fails in torch for a single channels-last buffer).
-            strategy=DDPStrategy(forward_sync_buffers=False, find_unused_parameters=recipe.find_unused_parameters)
-            if started > 1
-            else "auto",
+    values = {name: float(value) for name, value in task.log.items()}
+    bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
+    if bad:
+        raise SrkdError(
+            f"training diverged at step {step}: {', '.join(bad)} is not finite; lower the learning rate, set "
+            "train.clip_grad_norm or train.precision=fp32"
         )
-        fabric.launch()
-    return fabric
+    return values
+
+
+def _load_optimiser(optimiser: Optimizer, state: Mapping[str, Any]) -> None:
+    """Load an optimiser's state, except for the initial learning rates, which are the recipe's."""
+    rates = [group["lr"] for group in optimiser.param_groups]
+    optimiser.load_state_dict(dict(state))
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate
+
+
+def _try_step(task: Task, train: Train, fabric: Fabric) -> None:
+    """Run the first step in which every part of the task trains, then restore the task's state.
+
+    Raises:
+        SrkdError: the step fails, or a loss is not finite.
+    """
+    step = task.first_full_step
+    if step >= train.total_iter:
+        raise SrkdError(f"some parts train only from step {step + 1} on, but train.total_iter is {train.total_iter}")
+    before, notices, random_numbers = copy.deepcopy(task.state_dict()), list(task.notices), checkpoint.random_state()
+    optimisers = {name: copy.deepcopy(optimiser.state_dict()) for name, optimiser in task.optimisers.items()}
+    with one_line_errors("the first step"):
+        done = next(train_steps(task, train, fabric, Ema(task.trained(), train.ema_decay), step))
+        logged_values(task, done)
+    task.load_state_dict(before)
+    for name, optimiser in task.optimisers.items():
+        optimiser.load_state_dict(optimisers[name])
+    checkpoint.restore_random_state(random_numbers)
+    task.notices = notices

@@ -43,8 +43,6 @@ class Task(nn.Module, ABC):
     """
 
     recipe_type: ClassVar[type[Recipe]] = Recipe
-    # Overrides of a recipe that a study only checks, so that nothing expensive is built for it.
-    dry_run_settings: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, recipe: Any) -> None:
         super().__init__()
@@ -139,7 +137,8 @@ class Task(nn.Module, ABC):
 
     @classmethod
     def shared_settings(cls, tasks: Sequence[Task]) -> dict[str, Any]:
-        """Settings that all runs of a study must share, derived from their tasks after `setup`."""
+        """Settings that all runs of a study must share, derived from their tasks after `setup`; without tasks, those of
+        the dry runs in which these are set up."""
         return {}
 
     @classmethod
@@ -193,14 +192,6 @@ class Task(nn.Module, ABC):
             kept = {k: v for k, v in previous.items() if k in own and v.shape == own[k].shape}
             self.load_state_dict(kept, strict=False)
 
-    def on_epoch(self, number: int) -> None:
-        """Called before the first step of each epoch if the task has epochs (`epoch_length` > 0)."""
-
-    @property
-    def epoch_length(self) -> int:
-        """Steps per epoch; 0: the data have no epochs."""
-        return 0
-
 
 def find(name: str) -> type[Task]:
     """The task class named by a recipe's `task:`: `sr`, an adapter such as `ner`, `sr.gan`, or `package.module:Class`.
@@ -239,13 +230,3 @@ def adapters() -> list[str]:
     except ModuleNotFoundError:
         return []
     return [module.name for module in pkgutil.iter_modules(package.__path__) if module.ispkg]
-
-
-def require_finite(values: dict[str, float], step: int) -> None:
-    """Raise SrkdError if a logged value is not finite: training has diverged and cannot recover."""
-    bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
-    if bad:
-        raise SrkdError(
-            f"training diverged at step {step}: {', '.join(bad)} is not finite; lower the learning rate, set "
-            "train.clip_grad_norm or train.precision=fp32"
-        )

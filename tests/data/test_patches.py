@@ -80,6 +80,6 @@ def test_small_images_are_reported_or_skipped() -> None:
 
 def test_outputs_are_cropped_and_augmented_with_the_images(tmp_path) -> None:
     outputs = build_outputs(Model(nn.Upsample(scale_factor=2), 2), IMAGES, tmp_path / "o")
-    batch = patches.to_batch(patches.PatchSource(IMAGES, PATCHES, outputs).draw(0), "cpu")
+    batch = patches.to_batch(patches.PatchSource(IMAGES, PATCHES, {"teacher_output": outputs}).draw(0), "cpu")
     expected = batch["lr"].repeat_interleave(2, -1).repeat_interleave(2, -2)
     assert (batch["teacher_output"] - expected).abs().max() < 1 / patches.OUTPUT_STEPS

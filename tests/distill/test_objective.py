@@ -29,7 +29,7 @@ def prepare(specs: list, teacher_features: int = 6):
 def test_the_total_is_the_weighted_sum_over_terms_and_layers() -> None:
     specs = [{"type": "L1Loss"}, {"type": "output", "weight": 0.5}, {"type": "at", "at": "body.*", "weight": 2}]
     student, objective, ours, theirs, hr, context = prepare(specs)
-    objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
+    objective.prepare(ours, theirs, hr, context, list(student.parameters()))
     total, values = objective(ours, theirs, hr, context)
     assert values["L1Loss"].item() == pytest.approx((ours.output - hr).abs().mean().item())
     assert values["output"].item() == pytest.approx((ours.output - theirs.output).abs().mean().item())
@@ -40,10 +40,10 @@ def test_the_total_is_the_weighted_sum_over_terms_and_layers() -> None:
     assert total.item() == pytest.approx((values["L1Loss"] + 0.5 * values["output"] + 2 * values["at"]).item())
 
 
-def test_learned_parts_exist_after_the_dry_run_one_for_each_layer() -> None:
+def test_learned_parts_exist_after_preparing_one_for_each_layer() -> None:
     student, objective, *rest = prepare([{"type": "fitnet", "at": "body.*"}])
     assert not list(objective.parameters())
-    objective.dry_run(*rest, list(student.parameters()))
+    objective.prepare(*rest, list(student.parameters()))
     shapes = [tuple(p.shape) for p in objective.parameters() if p.ndim == 4]
     assert shapes == [(6, 4, 1, 1)] * 2
 
@@ -79,24 +79,24 @@ def test_unmatched_and_unpaired_taps_are_reported_together() -> None:
         objective.resolve_taps(net(4), net(6))
 
 
-def test_dry_run_rejects_a_teacher_output_with_nan() -> None:
+def test_preparing_rejects_a_teacher_output_with_nan() -> None:
     student, objective, ours, theirs, hr, context = prepare([{"type": "output"}])
     theirs.output[0, 0, 0, 0] = float("nan")
     with pytest.raises(SrkdError, match="output: the teacher's output contains NaN"):
-        objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
+        objective.prepare(ours, theirs, hr, context, list(student.parameters()))
 
 
-def test_dry_run_rejects_a_term_without_gradient() -> None:
+def test_preparing_rejects_a_term_without_gradient() -> None:
     student, objective, ours, theirs, hr, context = prepare([{"type": "output"}])
     ours.output = ours.output.detach()
     with pytest.raises(SrkdError, match="output: gives the student no gradient"):
-        objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
+        objective.prepare(ours, theirs, hr, context, list(student.parameters()))
 
 
 def test_the_monitor_reports_norms_and_cosines_to_the_task() -> None:
     specs = [{"type": "L1Loss"}, {"type": "L1Loss", "name": "twice", "weight": 2}, {"type": "output"}]
     student, objective, ours, theirs, hr, context = prepare(specs)
-    objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
+    objective.prepare(ours, theirs, hr, context, list(student.parameters()))
     _, values = objective(ours, theirs, hr, context)
     report = objective.monitor(values, list(student.parameters()))
     assert report["cos/twice"] == pytest.approx(1, abs=1e-5)
@@ -125,7 +125,7 @@ def test_a_weight_follows_its_schedule() -> None:
     schedule = {"from": 2, "to": 0, "start": 10, "end": 20}
     specs = [{"type": "L1Loss"}, {"type": "output", "weight": schedule}]
     student, objective, ours, theirs, hr, context = prepare(specs)
-    objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
+    objective.prepare(ours, theirs, hr, context, list(student.parameters()))
     for step, weight in ((0, 2), (10, 2), (15, 1), (19, 0.2), (20, 0), (99, 0)):
         total, values = objective(ours, theirs, hr, {**context, "step": step})
         kd = weight * (ours.output - theirs.output).abs().mean().item()
@@ -136,7 +136,7 @@ def test_a_weight_follows_its_schedule() -> None:
 def test_learned_parts_get_a_gradient_while_their_weight_is_zero() -> None:
     spec = {"type": "fitnet", "at": "body.1", "weight": {"from": 0, "to": 1, "end": 10}}
     student, objective, ours, theirs, hr, context = prepare([{"type": "L1Loss"}, spec])
-    objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
+    objective.prepare(ours, theirs, hr, context, list(student.parameters()))
     objective(ours, theirs, hr, context)[0].backward()
     assert all(p.grad is not None and not p.grad.any() for p in objective.parameters())
 
@@ -149,7 +149,7 @@ def test_a_balanced_term_keeps_its_gradient_share_also_after_a_resume(weight: fl
     ]
     student, objective, ours, theirs, hr, context = prepare(specs)
     parameters = list(student.parameters())
-    objective.dry_run(ours, theirs, hr, context, parameters)
+    objective.prepare(ours, theirs, hr, context, parameters)
     _, values = objective(ours, theirs, hr, context)
     report = objective.monitor(values, parameters)
     assert report["grad/at"] == pytest.approx(0.3 * weight * report["grad/L1Loss"], rel=1e-4)
@@ -160,7 +160,7 @@ def test_a_balanced_term_keeps_its_gradient_share_also_after_a_resume(weight: fl
         totals.append(objective(ours, darker, hr, {**context, "step": step})[0].item())
         assert (objective.weights["at"].item() == scale) == (step == 1)
     _, resumed, *_ = prepare(specs)
-    resumed.dry_run(ours, darker, hr, context, parameters)
+    resumed.prepare(ours, darker, hr, context, parameters)
     resumed.load_state_dict(objective.state_dict())
     again = {**context, "step": 5}
     assert resumed(ours, darker, hr, again)[0].item() == objective(ours, darker, hr, again)[0].item() != totals[0]
@@ -197,7 +197,7 @@ def test_losses_receive_whether_the_student_has_batch_norm(norm: bool) -> None:
     with taps:
         output = student(batch["lr"])
     theirs = LiveTeacher(teacher, ["0"])(batch)
-    objective.dry_run(
+    objective.prepare(
         Prediction(output, taps.features), theirs, output.detach(), {"step": 0}, list(student.parameters())
     )
     found = [
@@ -212,6 +212,6 @@ def test_optional_context_is_passed_to_a_loss_if_the_task_provides_it() -> None:
     for examples, banks in ((0, 0), (9, 1)):
         student, objective, ours, theirs, hr, context = prepare(specs)
         context |= {"examples": examples} if examples else {}
-        objective.dry_run(ours, theirs, hr, context, list(student.parameters()))
+        objective.prepare(ours, theirs, hr, context, list(student.parameters()))
         assert sum(name.endswith("bank_s") for name in objective.state_dict()) == banks
         assert objective(ours, theirs, hr, context)[0].isfinite()

@@ -97,6 +97,16 @@ def test_compressing_and_comparing(photos: Path, tmp_path: Path, monkeypatch: py
     assert [variant.name for variant in plan.read("study.yml").variants] == ["control", "output", "rkd", "faded"]
 
 
+def test_choosing_teachers(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("photos").symlink_to(photos)
+    single, several = (yaml.safe_load(text) for text in of_language("how-to/teachers.md", "yaml"))
+    several["datasets"]["train"]["gt_size"] = 16
+    for data in (several, {**several, **single}):
+        (task,) = Run(data, quiet=True).dry_run()
+        assert task.teachers.members[-1].self_ensemble
+
+
 def test_the_loss_that_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
     losses.names()
     monkeypatch.setattr(registry._LOSSES, "_classes", dict(registry._LOSSES._classes))

@@ -56,7 +56,7 @@ def test_every_recipe_passes_its_dry_run(path: Path, trained: Path, tmp_path: Pa
         if key in recipe.get("path", {}):
             recipe["path"][key] = str(trained / f"{name}.safetensors")
     task = ready(recipe, tmp_path)
-    assert task.teacher_network is not None or path.stem != "generator"
+    assert task.teachers.members or path.stem != "generator"
     assert (task.discriminator_teacher is not None) == (path.stem == "discriminator")
     assert path.stem in ("pretrain",) or task.pairs[0].discriminator is not None
 
@@ -88,8 +88,10 @@ def with_teacher(gan: dict[str, Any], folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["vanilla", "hinge"])
 def test_discriminator_distillation_follows_the_formula(gan: dict[str, Any], tmp_path: Path, kind: str) -> None:
     task = ready(with_teacher(gan, tmp_path), tmp_path, f"train.gan_opt.gan_type={kind}")
-    (pair,), teacher = task.pairs, task.discriminator_teacher
-    assert pair.discriminator is not None and teacher is not None and not teacher.training
+    (pair,), teacher = task.pairs, task.discriminator_teacher.network
+    assert pair.discriminator is not None and not teacher.training
+    assert not any(p.requires_grad for p in teacher.parameters())
+    assert not any("teacher" in key for key in task.state_dict())
     batches = [torch.rand(4, 3, 16, 16) for _ in range(2)]
     own = [pair.discriminator(x).double() for x in batches]
     theirs = [teacher(x).double() for x in batches]

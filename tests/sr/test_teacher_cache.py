@@ -36,7 +36,7 @@ def test_cached_outputs_equal_live_ones_away_from_the_border(tmp_path: Path) -> 
     network, margin = teacher(), 8
     cut = patches.Patches(gt_size=40, batch=4, scale=2, hflip=False, rot=False)
     outputs = teacher_cache.build_outputs(Model(network, 2), IMAGES, tmp_path / "o")
-    batch = patches.to_batch(patches.PatchSource(IMAGES, cut, outputs).draw(0), torch.device("cpu"))
+    batch = patches.to_batch(patches.PatchSource(IMAGES, cut, {"teacher_output": outputs}).draw(0), torch.device("cpu"))
     live, inner = LiveTeacher(network)(batch).output, slice(2 * margin, -2 * margin)
     difference = (batch["teacher_output"] - live).abs()
     assert difference[..., inner, inner].max() < 1e-4 < difference.max()

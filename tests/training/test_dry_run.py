@@ -90,7 +90,7 @@ def test_the_tried_step_is_undone(recipe: dict[str, Any], tmp_path: Path) -> Non
     ("settings", "message"),
     [
         ([own("Two")], "Two returns a tuple, not one tensor"),
-        (["network_g.num_in_ch=1", "network_g.num_out_ch=1"], r"network_g on a batch of LR patches \(4, 3, 8, 8\): R"),
+        (["network_g.num_in_ch=1", "network_g.num_out_ch=1"], r"network_g on a batch of lr \(4, 3, 8, 8\): R"),
         ([own("FailsBackward")], "ArithmeticError: backward failed"),
     ],
 )
@@ -109,6 +109,28 @@ def test_an_error_in_user_code_has_file_and_line(recipe: dict[str, Any], tmp_pat
     check(recipe, tmp_path, own("Eights"), f"datasets.val.dataroot_gt={folder}")  # padded to a supported size
     (folder / "52x48.png").unlink()
     check(recipe, tmp_path, own("Small"), f"datasets.val.dataroot_gt={folder}")
+
+
+def test_independent_mistakes_are_listed_at_once(recipe: dict[str, Any], tmp_path: Path) -> None:
+    settings = [
+        "network_g.type=EDRS",
+        "datasets.train.dataroot_gt=/no/such/folder",
+        "train.losses=[{type: L1Los}]",
+        "val.metrics.psnr.type=calculate_psnrr",
+    ]
+    listed = ".*; .*".join(["unknown network", "no such folder", "unknown metric", "unknown loss"])
+    with pytest.raises(SrkdError, match=listed) as error:
+        check(recipe, tmp_path, *settings)
+    assert "\n" not in str(error.value)
+    settings = [
+        "train.losses=[{type: L1Loss}, {type: masked_kl, target: gt}]",
+        "val.best=psnr_Set5",
+        "train.optim_g.momentumm=1",
+        f"datasets.val.dataroot_gt={images(tmp_path / 'v', (14, 90))}",
+    ]
+    listed = ".*; .*".join(["masked_kl", "unknown score in val.best", 'validation set "photos"', "optimiser Adam"])
+    with pytest.raises(SrkdError, match=listed):
+        check(recipe, tmp_path, *settings)
 
 
 @pytest.mark.parametrize(

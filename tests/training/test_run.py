@@ -17,13 +17,14 @@ from srkd.files.lock import locked_itself
 from srkd.training import checkpoint
 from srkd.training.checkpoint import load_weights
 from srkd.training.log import read_metrics
+from srkd.training.processes import make_fabric
 from srkd.training.recipe import merge, override
-from srkd.training.run import Run, make_fabric
+from srkd.training.run import Run
 
 KD = [
     {"type": "L1Loss"},
     {"type": "output", "weight": 0.5},
-    {"type": "fitnet", "at": {"student": "body.1", "teacher": "body.2"}, "weight": 0.1},
+    {"type": "fitnet", "at": {"student": "body.*", "teacher": "body.{1,2}"}, "weight": 0.1},
 ]
 
 
@@ -318,16 +319,16 @@ def test_a_run_that_is_being_trained_is_locked(resume: bool, recipe: dict[str, A
 def test_only_one_of_two_simultaneous_runs_trains(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    errors, prepare = [], Run.prepare_folder
+    errors, create = [], Run.create_folder
 
     def start_second(run: Run) -> None:
-        prepare(run)
-        monkeypatch.setattr(Run, "prepare_folder", prepare)
+        create(run)
+        monkeypatch.setattr(Run, "create_folder", create)
         with pytest.raises(SrkdError, match="another process is training there") as error:
             Run(recipe, tmp_path, quiet=True).train()
         errors.append(error)
 
-    monkeypatch.setattr(Run, "prepare_folder", start_second)
+    monkeypatch.setattr(Run, "create_folder", start_second)
     assert Run(recipe, tmp_path, quiet=True).train()["finished"]
     assert errors and names(tmp_path) == ["tiny"]
 

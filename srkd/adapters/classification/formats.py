@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,10 @@ class Labelled:
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+
+    def __getitem__(self, some: Any) -> Labelled:
+        """Those selected by an index along the first axis: a slice or numbers."""
+        return Labelled(self.images[some], np.asarray(self.labels[some]))
 
 
 def decode(root: Path) -> tuple[list[str], dict[str, Labelled]]:

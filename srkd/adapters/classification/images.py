@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from srkd.adapters.classification import formats
 from srkd.adapters.classification.formats import Labelled
@@ -52,7 +51,7 @@ def read(root: Path, train: int | None = None, held_out: int = 0) -> ImageDatase
         raise SrkdError(f"{printable_path(root)}: {have} training images, but data.train and held_out need {wanted}")
     order = stratified(splits["train"].labels)
     kept, rest = order[:held_out], order[held_out : None if train is None else held_out + train]
-    result = ImageDataset(classes, _chosen(splits["train"], rest), _chosen(splits["train"], kept), splits["test"])
+    result = ImageDataset(classes, splits["train"][rest], splits["train"][kept], splits["test"])
     check(result.train, classes, f"{printable_path(root)}: the remaining training images")
     return result
 
@@ -71,10 +70,6 @@ def check(split: Labelled, classes: Sequence[str], where: str) -> None:
     empty = [name for name, count in zip(classes, counts, strict=True) if not count]
     if empty:
         raise SrkdError(f'{where}: the class "{empty[0]}" is empty; add images of it or remove it')
-
-
-def _chosen(split: Labelled, indices: NDArray[np.int64]) -> Labelled:
-    return Labelled(split.images[indices], np.asarray(split.labels[indices]))
 
 
 def _decoded(root: Path) -> tuple[list[str], dict[str, Labelled]]:

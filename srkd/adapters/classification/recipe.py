@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pydantic
 
-from srkd.training.distilled import DistilledRecipe
+from srkd.adapters.base import AdapterRecipe
 from srkd.training.recipe import Section
 
 
@@ -19,7 +19,7 @@ class Data(Section):
     mixup: float = pydantic.Field(0.0, ge=0, description="alpha of mixup; 0: off")
 
 
-class ClassificationRecipe(DistilledRecipe):
+class ClassificationRecipe(AdapterRecipe):
     """Top level of the recipe."""
 
     data: Data

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from srkd.errors import SrkdError
-from srkd.files.atomic import printable_path, write_bytes
+from srkd.adapters.data import plot_runs, read_result
+from srkd.files.atomic import write_bytes
 
 
 def read(run: Path) -> dict[str, list[float]]:
-    """`confidence`, `accuracy` and `share` of each bin at the last validation of the run in the folder `run`.
-
-    Raises:
-        SrkdError: the folder is not that of a finished classification run.
-    """
-    path = run / "reliability.json"
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise SrkdError(f"{printable_path(path)}: not from a finished classification run ({error})") from error
+    """`confidence`, `accuracy` and `share` of each bin at the last validation of the run in the folder `run`. Raises
+    SrkdError if it is not a finished classification run."""
+    return read_result(run, "reliability.json", "classification")
 
 
 def plot(runs: Mapping[str, Mapping[str, list[float]]], path: Path) -> None:
@@ -34,11 +26,5 @@ def plot(runs: Mapping[str, Mapping[str, list[float]]], path: Path) -> None:
     write_bytes(path, plots.draw(plots.curves(series, "confidence", "accuracy"), "png"))
 
 
-def main(arguments: list[str]) -> None:
-    path, *runs = arguments
-    named = [run.partition("=") for run in runs]
-    plot({name: read(Path(folder)) for name, _, folder in named}, Path(path))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    plot_runs(read, plot, sys.argv[1:])

@@ -12,16 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from srkd.adapters.base import AdapterRecipe, AdapterTask, Indices
 from srkd.adapters.classification import images, networks, scores
 from srkd.adapters.classification.augment import crop_and_flip, mixing
 from srkd.adapters.classification.formats import Labelled
 from srkd.adapters.classification.recipe import ClassificationRecipe
 from srkd.adapters.data import find
 from srkd.adapters.order import stratified
-from srkd.distill.teachers import LiveTeacher, Teacher
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import write_json
-from srkd.training.distilled import DistilledRecipe, DistilledTask, Indices
 from srkd.training.task import SetScores
 
 _SOURCE = (
@@ -31,10 +30,10 @@ _SOURCE = (
 _EVAL_BATCH = 500  # images
 
 
-class Task(DistilledTask):
+class Task(AdapterTask):
     """Trains a network of `networks.build` on `data.root`; `network: {type: VGG8}`."""
 
-    recipe_type: ClassVar[type[DistilledRecipe]] = ClassificationRecipe
+    recipe_type: ClassVar[type[AdapterRecipe]] = ClassificationRecipe
     recipe: ClassificationRecipe
 
     def load(self) -> int:
@@ -67,16 +66,14 @@ class Task(DistilledTask):
             raise SrkdError(f"{path}: a network with {found} classes, but {self.root} has {expected}: train it on that")
         return super().load_trained(path)
 
-    def make_teacher(self) -> Teacher:
-        teacher = super().make_teacher()
+    def teacher_network(self, spec: Mapping[str, Any]) -> nn.Module:
+        network = super().teacher_network(spec)
         if self.recipe.scale_teacher:
-            assert isinstance(teacher, LiveTeacher) and self.recipe.network_teacher
-            path = str(self.recipe.network_teacher["file"])
-            temperature = self._read(path)[1]["metrics"].get("temperature")
+            temperature = self._read(str(spec["file"]))[1]["metrics"].get("temperature")
             if temperature is None:
-                raise SrkdError(f"{path}: no fitted temperature: train it with data.held_out above 0")
-            teacher.network.register_forward_hook(lambda module, inputs, logits: logits / temperature)
-        return teacher
+                raise SrkdError(f"{spec['file']}: no fitted temperature: train it with data.held_out above 0")
+            network.register_forward_hook(lambda module, inputs, logits: logits / temperature)
+        return network
 
     def collate(self, indices: Indices, random: np.random.Generator) -> dict[str, Any]:
         data, train = self.recipe.data, self.images.train
@@ -114,7 +111,7 @@ class Task(DistilledTask):
         `adaptive_ece` and `classwise_ece` over all images. With held-out images, the fitted `temperature` and
         `ece_scaled` and `nll_scaled` of the scaled logits are added.
         """
-        test, held_out = self.images.test, self.images.held_out
+        test, held_out = self.images.test[: self.limit], self.images.held_out[: self.limit]
         logits, labels = self._logits(test), np.asarray(test.labels)
         probabilities = scores.softmax(logits)
         self.reliability = scores.reliability(probabilities, labels)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from srkd.adapters.data import build_kind
 from srkd.adapters.ner.crf import LinearChainCRF
 from srkd.adapters.ner.huggingface import HuggingFace
 from srkd.adapters.ner.vocabulary import PADDING, Encoding, Vocabulary
-from srkd.errors import SrkdError, unknown
+from srkd.errors import SrkdError
 
 
 class WordEmbedding(nn.Module):
@@ -132,21 +132,11 @@ def build(spec: Mapping[str, Any], vocabulary: Encoding, labels: int) -> Tagger:
     Raises:
         SrkdError: unknown type or option, or an invalid value.
     """
-    kind, crf = spec.get("type"), spec.get("crf", False)
-    if kind not in ENCODERS:
-        raise SrkdError(f"network.type: {unknown('network', str(kind), ENCODERS)}")
-    options = {key: value for key, value in spec.items() if key not in ("type", "crf")}
-    known = list(inspect.signature(ENCODERS[kind].__init__).parameters)[2:]  # after self and the vocabulary
-    for key in options:
-        if key not in known:
-            raise SrkdError(f"network: {unknown('option', str(key), [*known, 'crf'])}")
+    crf, encoder = spec.get("crf", False), {key: value for key, value in spec.items() if key != "crf"}
     if not isinstance(crf, bool):
         raise SrkdError(f"network.crf: must be true or false, got {crf!r}")
-    try:
-        encoder = ENCODERS[kind](vocabulary, **options)
-        return Tagger(encoder, labels, crf, float(options.get("dropout", 0.3)))
-    except (TypeError, ValueError, RuntimeError, AssertionError, ImportError, OSError) as error:
-        raise SrkdError(f"network: {error}") from error
+    built = build_kind(ENCODERS, encoder, {"vocabulary": vocabulary}, ["crf"])
+    return Tagger(built, labels, crf, float(spec.get("dropout", 0.3)))
 
 
 def grown(own: Mapping[str, Tensor], previous: Mapping[str, Tensor]) -> dict[str, Tensor]:

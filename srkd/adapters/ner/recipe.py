@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pydantic
 
-from srkd.training.distilled import DistilledRecipe
+from srkd.adapters.base import AdapterRecipe
 from srkd.training.recipe import Section
 
 
@@ -26,7 +26,7 @@ class Data(Section):
     )
 
 
-class NerRecipe(DistilledRecipe):
+class NerRecipe(AdapterRecipe):
     """Top level of the recipe."""
 
     data: Data

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from srkd.adapters.data import find
+from srkd.adapters.base import AdapterRecipe, AdapterTask, Indices
+from srkd.adapters.data import find, padded
 from srkd.adapters.ner import continual, formats, networks, scores, tags, vocabulary
 from srkd.adapters.ner.history import by_step
 from srkd.adapters.ner.huggingface import SubWords
@@ -22,7 +23,6 @@ from srkd.adapters.ner.vocabulary import Encoding
 from srkd.distill.teachers import CachedTeacher, LiveTeacher, Teacher
 from srkd.errors import SrkdError, nearest
 from srkd.training.checkpoint import load_into
-from srkd.training.distilled import DistilledRecipe, DistilledTask, Indices
 from srkd.training.task import SetScores
 
 _SOURCE = (
@@ -32,7 +32,7 @@ _SOURCE = (
 _EVAL_BATCH = 64  # sentences
 
 
-class Task(DistilledTask):
+class Task(AdapterTask):
     """Trains a tagger of `networks.build`; `network: {type: BiLSTM}`. Each stage of a recipe is a step of `data.steps`.
 
     From step 2 on, the network of the previous step is the teacher: `masked_kl` distils it where this step's labels are
@@ -40,7 +40,7 @@ class Task(DistilledTask):
     teacher and without `data.pseudo`, O stays O: plain fine-tuning.
     """
 
-    recipe_type: ClassVar[type[DistilledRecipe]] = NerRecipe
+    recipe_type: ClassVar[type[AdapterRecipe]] = NerRecipe
     recipe: NerRecipe
 
     def load(self) -> int:
@@ -129,7 +129,7 @@ class Task(DistilledTask):
 
     def collate(self, indices: Indices, random: np.random.Generator) -> dict[str, Any]:
         target = torch.from_numpy(np.concatenate([self.targets[i] for i in indices]))
-        return {"input": _padded([self.inputs[i] for i in indices]), "target": target, "mask": target == 0}
+        return {"input": padded([self.inputs[i] for i in indices]), "target": target, "mask": target == 0}
 
     def batch(self, number: int) -> dict[str, Any]:
         """As in the base class, plus the outputs of the previous step's network if a loss or `pseudo` uses them."""
@@ -150,7 +150,7 @@ class Task(DistilledTask):
         order = sorted(range(len(sentences)), key=lambda i: len(sentences[i]))
         for start in range(0, len(order), _EVAL_BATCH):
             chosen = order[start : start + _EVAL_BATCH]
-            inputs = _padded([self.vocabulary.encode(sentences[i]) for i in chosen]).to(self.device)
+            inputs = padded([self.vocabulary.encode(sentences[i]) for i in chosen]).to(self.device)
             labels = self.network(inputs).argmax(1).split([len(sentences[i]) for i in chosen])
             found |= {i: [self.labels[n] for n in row.tolist()] for i, row in zip(chosen, labels, strict=True)}
         return [found[i] for i in range(len(sentences))]
@@ -160,9 +160,9 @@ class Task(DistilledTask):
 
         Macro F1 is reported by type. Types of later steps count as O.
         """
-        data = self.recipe.data
-        truth = [tags.only(s.tags, self.types) for s in self.test]
-        counts = scores.count(truth, self.predict([s.tokens for s in self.test]))
+        data, test = self.recipe.data, self.test[: self.limit]
+        truth = [tags.only(s.tags, self.types) for s in test]
+        counts = scores.count(truth, self.predict([s.tokens for s in test]))
         groups = {"": self.types}
         if data.step > 1:
             new = data.steps[data.step - 1]
@@ -181,11 +181,3 @@ class Task(DistilledTask):
 
     def meta(self, name: str) -> dict[str, Any]:
         return {**super().meta(name), "types": self.types, "vocabulary": self.vocabulary.describe()}
-
-
-def _padded(encoded: Sequence[vocabulary.Ids]) -> Tensor:
-    """Stack ids into (B, T, 1 + pieces), int64, padded at the end."""
-    batch = np.full((len(encoded), max(map(len, encoded)), encoded[0].shape[1]), vocabulary.PADDING, np.int64)
-    for row, ids in zip(batch, encoded, strict=True):
-        row[: len(ids)] = ids
-    return torch.from_numpy(batch)

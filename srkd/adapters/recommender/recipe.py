@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pydantic
 
-from srkd.training.distilled import DistilledRecipe, DistilledTrain
+from srkd.adapters.base import AdapterRecipe, AdapterTrain
 from srkd.training.recipe import Optimiser, Section
 
 
@@ -47,7 +47,7 @@ class Data(Section):
     negatives: float = pydantic.Field(4.0, ge=0, description="unobserved items sampled per rated item in each step")
 
 
-class RecommenderTrain(DistilledTrain):
+class RecommenderTrain(AdapterTrain):
     """`train:`, with options to train the teacher too."""
 
     teacher_losses: list[dict[str, Any]] = pydantic.Field(
@@ -60,7 +60,7 @@ class RecommenderTrain(DistilledTrain):
     )
 
 
-class RecommenderRecipe(DistilledRecipe):
+class RecommenderRecipe(AdapterRecipe):
     """Top level of the recipe."""
 
     data: Data

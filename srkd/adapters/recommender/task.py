@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,17 +11,15 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from srkd.adapters.base import AdapterRecipe, AdapterTask, Indices
 from srkd.adapters.data import find
 from srkd.adapters.recommender import interactions, networks, scores
 from srkd.adapters.recommender.interactions import Pairs
 from srkd.adapters.recommender.peer import Peer
 from srkd.adapters.recommender.recipe import RecommenderRecipe
 from srkd.adapters.recommender.samplers import with_negatives
-from srkd.distill.objective import Objective, parse_terms
-from srkd.distill.step import Step
+from srkd.distill.objective import Objective, Step, parse_terms
 from srkd.errors import SrkdError
-from srkd.training.distilled import DistilledRecipe, DistilledTask, Indices
-from srkd.training.optimisers import make_optimiser
 from srkd.training.task import SetScores
 
 if TYPE_CHECKING:
@@ -35,13 +33,12 @@ _EVAL_BATCH = 1_000_000  # logits
 _GROUPS = 50  # groups of users for which ranking metrics are reported
 
 
-class Task(DistilledTask):
+class Task(AdapterTask):
     """Trains a network of `networks.build` on the pairs of `data.root`; an example is a user with all items."""
 
-    recipe_type: ClassVar[type[DistilledRecipe]] = RecommenderRecipe
+    recipe_type: ClassVar[type[AdapterRecipe]] = RecommenderRecipe
     recipe: RecommenderRecipe
     network: networks.Recommender
-    _teacher_step: Callable[..., tuple[Tensor, Tensor, dict[str, Tensor]]]
 
     def load(self) -> int:
         data = self.recipe.data
@@ -92,40 +89,28 @@ class Task(DistilledTask):
     def setup(self, fabric: Fabric) -> None:
         super().setup(fabric)
         if self.recipe.train.teacher_losses:
-            self._set_up_teacher(fabric)
+            self._set_up_teacher()
 
-    def _set_up_teacher(self, fabric: Fabric) -> None:
+    def _set_up_teacher(self) -> None:
         """Bidirectional distillation: the teacher has its own losses and optimiser, and the student is its teacher."""
-        spec = self.recipe.network_teacher
-        if spec is None or not self.objective.needs_teacher:
-            raise SrkdError("train.teacher_losses needs network_teacher and a student loss that uses the teacher")
-        self.network_teacher = self.load_trained(str(spec["file"])).to(self.device)
+        specs = self.teacher_specs() if self.objective.needs_teacher else []
+        if len(specs) != 1:
+            raise SrkdError("train.teacher_losses needs network_teacher, a single one, and a student loss that uses it")
+        self.network_teacher = self.teacher_network(specs[0][0]).to(self.device)
         self.objective_teacher = Objective(parse_terms(self.recipe.train.teacher_losses))
         self.objective_teacher.resolve_taps(self.network_teacher, self.network)
         self.objective.resolve_taps(self.network, self.network_teacher)
         self.teacher = Peer(self.network_teacher, self.objective.teacher_taps)
-        self.student = Peer(self.network, self.objective_teacher.teacher_taps)
-        step = Step(self.network_teacher, self.objective_teacher, self.input, "target")
-        batch = self.batch(0)
-        self.objective_teacher.dry_run(
-            step.predict(batch),
-            self.student(batch),
-            batch["target"],
-            self.context(batch, 0),
-            list(self.network_teacher.parameters()),
-        )
-        self.network_teacher.zero_grad(set_to_none=True)
-        train = self.recipe.train
-        optimiser = make_optimiser(step.parameters(), train.optim_teacher or train.optim)
-        wrapped_step, wrapped = fabric.setup(step, optimiser)
-        object.__setattr__(self, "_teacher_step", wrapped_step)
-        self.optimisers["teacher"] = wrapped
+        self.peer = Peer(self.network, self.objective_teacher.teacher_taps)
+        step = Step(self.network_teacher, self.objective_teacher, self.input, self.target)
+        self.prepare_losses(step, self.peer)
+        self.register("teacher", step, self.recipe.train.optim_teacher or self.recipe.train.optim)
 
     def steps(self, batch: dict[str, Any], step: int) -> Iterator[tuple[Tensor, Optimizer]]:
         yield from super().steps(batch, step)
         if self.recipe.train.teacher_losses:
             with self.autocast(step, self.device):
-                _, total, values = self._teacher_step(batch, self.student(batch), self.context(batch, step))
+                _, total, values = self.wrapped["teacher"](batch, self.peer(batch), self.context(batch, step))
             self.log.update({f"l_teacher_{name}": value.detach() for name, value in values.items()})
             yield total, self.optimisers["teacher"]
 
@@ -144,6 +129,9 @@ class Task(DistilledTask):
     @torch.no_grad()
     def _evaluate(self, pairs: Pairs, seen: list[Pairs]) -> SetScores:
         pairs = pairs[np.lexsort((pairs.items, pairs.users))]
+        if self.limit is not None:  # of the users that ranking metrics count
+            ranked = np.unique(pairs.users[pairs.values >= self.pairs.threshold])
+            pairs = pairs[np.isin(pairs.users, ranked[: self.limit])]
         classes = self.pairs.matrix(pairs, self.pairs.classes(pairs).astype(np.int8))
         relevant = self.pairs.matrix(pairs, pairs.values >= self.pairs.threshold)
         known = sum(self.pairs.matrix(part, np.ones(len(part), bool)) for part in seen)

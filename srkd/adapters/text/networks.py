@@ -3,7 +3,6 @@ this to logits."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -13,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from srkd.adapters.data import build_kind
 from srkd.adapters.text.tokens import PADDING
-from srkd.errors import SrkdError, unknown
+from srkd.errors import SrkdError
 
 
 class Encoder(nn.Module):
@@ -165,17 +165,9 @@ def build(spec: Mapping[str, Any], classes: int, vocabulary: int, length: int) -
     Raises:
         SrkdError: unknown type or option, or an invalid value.
     """
-    options = {str(key): value for key, value in spec.items() if key not in ("type", "dropout")}
-    kind = KINDS.get(str(spec.get("type")))
-    if kind is None:
-        raise SrkdError(f"network.type: {unknown('network', str(spec.get('type')), list(KINDS))}")
-    taken = inspect.signature(kind).parameters
-    known = [key for key in taken if key not in ("vocabulary", "length")]
-    for key in options:
-        if key not in known:
-            raise SrkdError(f"network: {unknown('option', key, [*known, 'dropout'])}")
-    given = {key: value for key, value in (("vocabulary", vocabulary), ("length", length)) if key in taken}
+    encoder = {key: value for key, value in spec.items() if key != "dropout"}
+    given = {"vocabulary": vocabulary, "length": length}
     try:
-        return TextClassifier(kind(**given, **options), classes, spec.get("dropout", 0.0))
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise SrkdError(f"network: {spec['type']}: {error}") from error
+        return TextClassifier(build_kind(KINDS, encoder, given, ["dropout"]), classes, spec.get("dropout", 0.0))
+    except (TypeError, ValueError) as error:
+        raise SrkdError(f"network.dropout: {error}") from error

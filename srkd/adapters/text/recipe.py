@@ -7,7 +7,7 @@ from typing import Literal
 
 import pydantic
 
-from srkd.training.distilled import DistilledRecipe
+from srkd.adapters.base import AdapterRecipe
 from srkd.training.recipe import Section
 
 
@@ -57,7 +57,7 @@ class Data(Section):
         return self
 
 
-class TextRecipe(DistilledRecipe):
+class TextRecipe(AdapterRecipe):
     """Top level of the recipe."""
 
     data: Data

@@ -9,13 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from srkd.adapters.data import find
+from srkd.adapters.base import AdapterRecipe, AdapterTask, Indices
+from srkd.adapters.data import find, padded
 from srkd.adapters.text import corpus, networks, scores
 from srkd.adapters.text.recipe import TextRecipe
-from srkd.adapters.text.tokens import PADDING, Ids
-from srkd.distill.teachers import LiveTeacher, Teacher
 from srkd.errors import SrkdError
-from srkd.training.distilled import DistilledRecipe, DistilledTask, Indices
 from srkd.training.task import SetScores
 
 _SOURCE = "20 Newsgroups: K. Lang, J. Rennie, 20news-bydate.tar.gz"
@@ -34,14 +32,14 @@ class TeacherPair(nn.Module):
         return self.classes(ids)
 
 
-class Task(DistilledTask):
+class Task(AdapterTask):
     """Trains a network of `networks.build` on `data.root`; `network: {type: Bag, dim: 64}`.
 
     `network_teacher: {file: ...}` is a teacher for classes or families; `{file: ..., families: ...}` names one for
     each, and the loss on families then is `{type: coarse, at: {student: head, teacher: families}}`.
     """
 
-    recipe_type: ClassVar[type[DistilledRecipe]] = TextRecipe
+    recipe_type: ClassVar[type[AdapterRecipe]] = TextRecipe
     recipe: TextRecipe
 
     def load(self) -> int:
@@ -86,13 +84,10 @@ class Task(DistilledTask):
         network.load_state_dict(weights)
         return network
 
-    def make_teacher(self) -> Teacher:
-        spec = self.recipe.network_teacher
-        if spec is None or set(spec) != {"file", "families"}:
-            return super().make_teacher()
-        pair = TeacherPair(self.load_trained(str(spec["file"])), self.load_trained(str(spec["families"])))
-        self.objective.resolve_taps(self.network, pair.to(self.device))
-        return LiveTeacher(pair, self.objective.teacher_taps, self.input)
+    def teacher_network(self, spec: Mapping[str, Any]) -> nn.Module:
+        if set(spec) != {"file", "families"}:
+            return super().teacher_network(spec)
+        return TeacherPair(self.load_trained(str(spec["file"])), self.load_trained(str(spec["families"])))
 
     def context(self, batch: Mapping[str, Any], step: int) -> dict[str, Any]:
         families = {"families": self.corpus.families} if self.corpus.families else {}
@@ -113,7 +108,7 @@ class Task(DistilledTask):
     @torch.no_grad()
     def _predicted(self) -> Indices:
         """Predicted label of each scored document (N); documents are batched by length."""
-        documents = self.corpus.scored.documents
+        documents = self.corpus.scored.documents[: self.limit]
         order = np.argsort([len(document) for document in documents], kind="stable")
         found = np.empty(len(order), np.int64)
         for start in range(0, len(order), _EVAL_BATCH):
@@ -127,7 +122,8 @@ class Task(DistilledTask):
         """`accuracy` (%) of fixed samples of the documents (at most 100, of equal size), and `macro_f1` (%); a student
         for classes with families also has `family_accuracy` (%)."""
         scored, predicted = self.corpus.scored, self._predicted()
-        truth = self._truth(scored.labels)
+        labels = scored.labels[: self.limit]
+        truth = self._truth(labels)
         metrics = {
             "accuracy": scores.accuracy_by_sample(predicted == truth),
             "macro_f1": {"all": scores.macro_f1(predicted, truth, len(self.labels))},
@@ -143,11 +139,3 @@ class Task(DistilledTask):
 
     def meta(self, name: str) -> dict[str, Any]:
         return {**super().meta(name), "labels": self.labels, "vocabulary": self.corpus.vocabulary_hash}
-
-
-def padded(documents: list[Ids]) -> Tensor:
-    """Stack ids into (N, longest), int64, padded at the end."""
-    ids = np.full((len(documents), max(map(len, documents))), PADDING, np.int64)
-    for row, document in zip(ids, documents, strict=True):
-        row[: len(document)] = document
-    return torch.from_numpy(ids)

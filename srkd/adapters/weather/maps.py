@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,24 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from srkd.adapters.data import plot_runs, read_result
 from srkd.errors import SrkdError
-from srkd.files.atomic import printable_path, write_bytes
+from srkd.files.atomic import write_bytes
 
 Errors = Mapping[str, Mapping[str, Any]]
 
 
 def read(run: Path) -> dict[str, Any]:
-    """Read the errors at the last validation of the run in the folder `run`: by quantity, the RMSE of each station, or
-    one forecast with its truth.
-
-    Raises:
-        SrkdError: the folder is not that of a finished weather run.
-    """
-    path = run / "errors.json"
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise SrkdError(f"{printable_path(path)}: not the errors of a finished weather run ({error})") from error
+    """The errors at the last validation of the run in the folder `run`: by quantity, the RMSE of each station, or one
+    forecast with its truth. Raises SrkdError if it is not a finished weather run."""
+    return read_result(run, "errors.json", "weather")
 
 
 def plot(runs: Mapping[str, Errors], path: Path) -> None:
@@ -99,11 +91,5 @@ def _circle(figure: Any, quantity: str, runs: Errors) -> None:
     axes.legend(frameon=False, fontsize=8)
 
 
-def main(arguments: list[str]) -> None:
-    path, *runs = arguments
-    named = [run.partition("=") for run in runs]
-    plot({name: read(Path(folder)) for name, _, folder in named}, Path(path))
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    plot_runs(read, plot, sys.argv[1:])

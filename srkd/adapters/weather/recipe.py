@@ -6,7 +6,7 @@ from typing import Literal
 
 import pydantic
 
-from srkd.training.distilled import DistilledRecipe
+from srkd.adapters.base import AdapterRecipe
 from srkd.training.recipe import Section
 
 
@@ -96,7 +96,7 @@ class Data(Section):
         return self
 
 
-class WeatherRecipe(DistilledRecipe):
+class WeatherRecipe(AdapterRecipe):
     """Top level of the recipe."""
 
     data: Data

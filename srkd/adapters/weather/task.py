@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from srkd.adapters.base import AdapterRecipe, AdapterTask, Indices
 from srkd.adapters.data import find
 from srkd.adapters.weather import networks, scores, twins
 from srkd.adapters.weather.examples import Weather
@@ -20,7 +21,6 @@ from srkd.adapters.weather.teacher import SimulationTeacher
 from srkd.distill.teachers import Teacher
 from srkd.errors import SrkdError
 from srkd.files.atomic import write_json
-from srkd.training.distilled import DistilledRecipe, DistilledTask, Indices
 from srkd.training.task import SetScores
 
 _SOURCE = (
@@ -29,13 +29,13 @@ _SOURCE = (
 )
 
 
-class Task(DistilledTask):
+class Task(AdapterTask):
     """Trains `network: {type: MLP}` on a table or `{type: ConvNet}` on simulations; the teacher is the simulation.
 
     Validates after every epoch unless `val.val_freq` is set.
     """
 
-    recipe_type: ClassVar[type[DistilledRecipe]] = WeatherRecipe
+    recipe_type: ClassVar[type[AdapterRecipe]] = WeatherRecipe
     recipe: WeatherRecipe
 
     def load(self) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from srkd.adapters.data import plot_runs
 from srkd.adapters.weather import epochs, maps
 from srkd.errors import SrkdError
 from srkd.images.read import read_image
@@ -88,13 +89,13 @@ CIRCLE = np.random.default_rng(0).normal(0, 1, (3, 9)).tolist()
 )
 def test_maps_of_errors(errors: Any, tmp_path: Path) -> None:
     control, kd = run(tmp_path / "a", errors), run(tmp_path / "b", errors)
-    maps.main([str(tmp_path / "out.png"), f"control={control}", f"kd={kd}"])
+    plot_runs(maps.read, maps.plot, [str(tmp_path / "out.png"), f"control={control}", f"kd={kd}"])
     pixels = read_image(tmp_path / "out.png").pixels
     assert min(pixels.shape[:2]) > 200 and len(np.unique(pixels)) > 20
 
 
 def test_runs_with_different_quantities_raise(tmp_path: Path) -> None:
-    with pytest.raises(SrkdError, match=r"errors.json: not the errors of a finished weather run"):
+    with pytest.raises(SrkdError, match=r"errors.json: not from a finished weather run"):
         maps.read(tmp_path)
     with pytest.raises(SrkdError, match="the runs forecast different quantities"):
         maps.plot({"a": {"Tmax": STATIONS}, "b": {"Tmin": STATIONS}}, tmp_path / "out.png")

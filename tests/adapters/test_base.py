@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import nn
 
+from srkd.adapters.base import AdapterTask
 from srkd.errors import SrkdError
 from srkd.studies.plan import Study, Variant
 from srkd.studies.runs import Comparison
 from srkd.training.checkpoint import load_weights
-from srkd.training.distilled import DistilledTask
 from srkd.training.run import Run
 
 
-class Points(DistilledTask):
+class Points(AdapterTask):
     """Points in the plane, of two classes."""
 
     def load(self) -> int:
@@ -39,13 +39,20 @@ class Points(DistilledTask):
         return {"points": {"protocol": "all points", "metrics": {"accuracy": accuracy}}}
 
 
+class Unscored(Points):
+    """Validation fails, and scores the number of items that it is asked for."""
+
+    def evaluate(self) -> Any:
+        raise IndexError(f"item {self.limit}")
+
+
 CE = {"type": "CrossEntropyLoss"}
 
 
 def recipe(**changes: Any) -> dict[str, Any]:
     base = {
         "name": "points",
-        "task": "test_distilled:Points",
+        "task": "test_base:Points",
         "network": {"width": 4},
         "batch_size": 16,
         "train": {"total_iter": 40, "optim": {"type": "Adam", "lr": 0.02}, "losses": [CE], "precision": "fp32"},
@@ -58,7 +65,7 @@ def recipe(**changes: Any) -> dict[str, Any]:
 def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    monkeypatch.setitem(sys.modules, "test_distilled", sys.modules[__name__])
+    monkeypatch.setitem(sys.modules, "test_base", sys.modules[__name__])
 
 
 def train(data: dict[str, Any], root: Any, **options: Any) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def test_it_learns_and_its_checkpoint_has_a_description(tmp_path: Any) -> None:
     result = train(recipe(), tmp_path)
     assert result["metrics"]["accuracy"] > 0.8
     _, meta = load_weights(result["models"]["net"])
-    assert meta["task"] == "test_distilled:Points" and meta["network"] == {"width": 4}
+    assert meta["task"] == "test_base:Points" and meta["network"] == {"width": 4}
 
 
 def test_best_checkpoint_and_early_stopping_by_a_score(tmp_path: Any) -> None:
@@ -129,6 +136,49 @@ def test_a_student_starts_from_a_checkpoint(tmp_path: Any) -> None:
 def test_mistakes_fail_the_dry_run(tmp_path: Any, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SrkdError, match=message):
         Run(recipe(**changes), tmp_path, quiet=True).dry_run()
+
+
+def test_a_dry_run_covers_validation_and_lists_its_mistakes_with_those_of_the_losses(tmp_path: Any) -> None:
+    data = recipe(task="test_base:Unscored")
+    for attempt in (Run.dry_run, Run.train):
+        with pytest.raises(SrkdError, match=r"^validation: IndexError: item 8 \(test_base\.py, line \d+\)$"):
+            attempt(Run(data, tmp_path, quiet=True))
+    assert not (tmp_path / "points").exists()
+    data["train"] = {**data["train"], "losses": [CE, {"type": "L1Loss"}], "optim": {"type": "Addam"}}
+    with pytest.raises(SrkdError, match=r'L1Loss: .*; validation: IndexError: .*; unknown optimiser "Addam"'):
+        Run(data, tmp_path, quiet=True).dry_run()
+    with pytest.raises(SrkdError, match=r'unknown score in val\.best "acuracy" .did you mean "accuracy"'):
+        Run(recipe(val={"val_freq": 2, "best": "acuracy"}), tmp_path, quiet=True).dry_run()
+
+
+def test_checking_validation_does_not_affect_training(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = train(recipe(), tmp_path / "checked")["models"]["net"]
+    monkeypatch.setattr(Points, "check_validation", lambda task, network: None)
+    unchecked = train(recipe(), tmp_path / "unchecked")["models"]["net"]
+    one, two = load_weights(checked)[0], load_weights(unchecked)[0]
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_the_outputs_of_several_teachers_are_averaged(tmp_path: Any) -> None:
+    files = [
+        train(recipe(name=f"teacher{width}", network={"width": width}), tmp_path)["models"]["net"] for width in (8, 16)
+    ]
+    changes: dict[str, Any] = {"train": {**recipe()["train"], "losses": [CE, {"type": "kd"}]}}
+    single = [Run(recipe(network_teacher={"file": file}, **changes), tmp_path, quiet=True).set_up() for file in files]
+    teachers = [{"file": files[0]}, {"file": files[1], "weight": 3}]
+    (task,) = Run(recipe(network_teacher=teachers, **changes), tmp_path, quiet=True).set_up()
+    batch = task.batch(0)
+    one, other = (alone.teacher(batch).output for (alone,) in single)
+    torch.testing.assert_close(task.teacher(batch).output, (one + 3 * other) / 4)
+    result = train(recipe(network_teacher=teachers, **changes), tmp_path)
+    assert load_weights(result["models"]["net"])[1]["lineage"]["teacher"] == ", ".join(files)
+    swapped = [{"file": files[1]}, {"file": files[0], "weight": 3}]
+    with pytest.raises(SrkdError, match=r"recipe\.network_teacher changed"):
+        train(recipe(network_teacher=swapped, **changes), tmp_path, resume=True)
+    features = {"train": {**recipe()["train"], "losses": [CE, {"type": "fitnet", "at": "1"}]}}
+    for given, message in (([], "the list of teachers is empty"), (teachers, "fitnet: compares features")):
+        with pytest.raises(SrkdError, match=message):
+            Run(recipe(network_teacher=given, **features), tmp_path, quiet=True).dry_run()
 
 
 def test_a_study_compares_item_by_item(tmp_path: Any) -> None:
