@@ -133,7 +133,7 @@ class AdapterTask(DistillationTask):
 
         Raises:
             SrkdError: no such file, a checkpoint of another task, or a network for other data (e.g. other classes); as
-                    `safe_load.check_spec` and `safe_load.building`.
+                `safe_load.check_spec` and `safe_load.building`.
         """
         weights, meta = self._read(path)
         if meta["network"] != self.recipe.network:  # the recipe is trusted, and its specification may contain a path
