@@ -70,6 +70,7 @@ def _families() -> list[Line]:
     return [
         [_candidate(ladder, spec) for spec in line]
         for kind, ladder in registry.ladders()
+        if ladder.offered
         for line in ladder.lines(kind)
     ]
 

@@ -14,6 +14,7 @@ from srkd import networks, trust
 from srkd.errors import SrkdError, unknown
 from srkd.inference.model import Model
 from srkd.networks import checkpoint_formats, zoo
+from srkd.networks.base import SRNetwork
 from srkd.networks.luma import Luma
 from srkd.networks.probe import check_output
 from srkd.networks.sides import Padded, Probed, Sides, probe
@@ -113,7 +114,11 @@ def _own(path: Path, spec: dict[str, Any], weights: Mapping[str, Tensor], spare:
     except SrkdError:
         return None
     meta = {"network": spec, "source": path.name}
-    return _model(network, _scale_of(spec), path, meta, count, Sides(getattr(network, "multiple", 1)))
+    return _model(network, _scale_of(spec), path, meta, count, _declared(network))
+
+
+def _declared(network: nn.Module) -> Sides:
+    return Sides(network.multiple, network.minimum) if isinstance(network, SRNetwork) else Sides()
 
 
 def _scale_of(spec: Mapping[str, Any]) -> int:
@@ -146,8 +151,7 @@ def _described(path: Path, state: Mapping[str, Tensor], meta: dict[str, Any]) ->
 def _probed(network: nn.Module, spec: Mapping[str, Any], scale: int) -> Probed | None:
     """The channels and sides of a network; srkd's own declare them and need not be run."""
     if spec.get("type") in networks.names():
-        multiple = getattr(network, "multiple", 1)
-        return Probed(spec.get("num_in_ch", 3), spec.get("num_out_ch", 3), Sides(multiple))
+        return Probed(spec.get("num_in_ch", 3), spec.get("num_out_ch", 3), _declared(network))
     return probe(network, scale)
 
 

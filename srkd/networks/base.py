@@ -20,13 +20,14 @@ Recognised = tuple[dict[str, Any], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Ladder:
-    """The sizes of a network that `srkd compress` tries: for each depth, widths from narrow to wide.
+    """The sizes of a network, which `srkd compress` tries: for each depth, widths from narrow to wide.
 
     Args:
         family: title of the network in tables.
         width, depth: names of the constructor's options.
         widths, depths: their values in ascending order.
         options: other options of all sizes.
+        offered: whether `srkd compress` tries them; if not, only `srkd benchmark ladders` measures them.
     """
 
     family: str
@@ -35,6 +36,7 @@ class Ladder:
     depth: str = "num_block"
     depths: Sequence[int] = (4, 8, 16)
     options: Mapping[str, Any] = field(default_factory=dict)
+    offered: bool = True
 
     def lines(self, kind: str) -> list[list[dict[str, Any]]]:
         """The specs of the network registered as `kind`: for each depth a list from narrow to wide."""
@@ -49,8 +51,9 @@ class SRNetwork(nn.Module):
 
     Declarations, each optional:
 
-    - `multiple`: input sides must be multiples of it (an attribute, which the constructor may set).
-    - `ladder`: the sizes that `srkd compress` tries.
+    - `multiple`, `minimum`: input sides must be multiples of the one, and at least the other (attributes, which the
+      constructor may set).
+    - `ladder`: the sizes that `srkd compress` tries and `srkd benchmark ladders` measures.
     - `trunk`: path of the `nn.Sequential` of residual blocks, from which pruning may remove whole blocks.
     - `recognise`: reads the options of a bare checkpoint from its names and shapes. Pruning uses it too, to describe
       the narrower network.
@@ -60,6 +63,7 @@ class SRNetwork(nn.Module):
     """
 
     multiple: int = 1
+    minimum: int = 1
     ladder: ClassVar[Ladder | None] = None
     trunk: ClassVar[str] = ""
 

@@ -59,7 +59,7 @@ def registered(name: str) -> type[nn.Module]:
 
 
 def ladders() -> list[tuple[str, Ladder]]:
-    """The sizes that networks offer to `srkd compress`, by registered name; a subclass does not inherit its base's."""
+    """The sizes that networks declare, by registered name; a subclass does not inherit its base's."""
     found = ((name, vars(registered(name)).get("ladder")) for name in names())
     return [(name, ladder) for name, ladder in found if isinstance(ladder, Ladder)]
 

@@ -109,9 +109,9 @@ def to_pixels(cells: Tensor, factor: int) -> Tensor:
     return parts.permute(0, 3, 4, 1, 5, 2).reshape(n, -1, height * factor, width * factor)
 
 
-def kernel_of(layer: nn.Conv2d) -> Kernel:
+def kernel_of(layer: nn.Module) -> Kernel:
     """A convolution's weight and bias."""
-    assert layer.bias is not None
+    assert isinstance(layer, nn.Conv2d) and layer.bias is not None
     return layer.weight, layer.bias
 
 
