@@ -1,5 +1,5 @@
 """Measure srkd on this machine: `training` and `upscale` against BasicSR, the cost of each loss (`losses`), and
-`inference` over models, runtimes, precisions and sizes."""
+`inference` over models, runtimes, precisions and sizes, and the sizes that networks offer (`ladders`)."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         actions.add_parser("upscale", help="upscale a folder of images, files to files, with srkd and BasicSR")
     )
     _add_inference(actions.add_parser("inference", help="models x runtimes x precisions x sizes"))
+    _add_ladders(actions.add_parser("ladders", help="milliseconds of the sizes that networks declare, untrained"))
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -56,8 +57,27 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
     _add_output(parser)
 
 
+def _add_ladders(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "-n",
+        "--network",
+        nargs="+",
+        default=[],
+        metavar="N",
+        help='networks, or sizes: "ETDS 32x5" (default: all)',
+    )
+    add("--runtime", default="openvino", metavar="R", help="runtime (default: %(default)s)")
+    add("--precision", nargs="+", default=["bf16", "int8"], metavar="P", help="precisions (default: bf16 int8)")
+    add("--size", nargs="+", default=["640x360", "1280x720"], metavar="WxH", help="sizes of the input (default: both)")
+    add("--scale", type=int, default=2, help="upscaling factor (default: %(default)s)")
+    add("--threads", type=int, default=1, help="threads of the runtime; of one the processor's time is measured")
+    add("--seconds", type=float, default=2.0, help="time of each measurement (default: %(default)s)")
+    _add_output(parser)
+
+
 def run(args: argparse.Namespace) -> int:
-    return {"upscale": _upscale, "inference": _inference}.get(args.action, _training)(args)
+    return {"upscale": _upscale, "inference": _inference, "ladders": _ladders}.get(args.action, _training)(args)
 
 
 def _upscale(args: argparse.Namespace) -> int:
@@ -93,6 +113,27 @@ def _inference(args: argparse.Namespace) -> int:
     if args.output:
         benchmark.write(rows, Path(args.output))
     print(tables.as_json(rows, benchmark.COLUMNS) if args.json else tables.text(rows, benchmark.COLUMNS))
+    return 0
+
+
+def _ladders(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from srkd.benchmarks import ladders as benchmark
+    from srkd.benchmarks.report import write
+    from srkd.inference import backends
+    from srkd.report import tables
+    from srkd.values import size_named
+
+    selection = [(args.runtime, precision) for precision in args.precision]
+    for backend in selection:
+        backends.check(*backend)
+    sizes = [size_named(size) for size in args.size]
+    columns = [*benchmark.COLUMNS, *benchmark.timings(selection, sizes)]
+    rows = benchmark.ladders(args.network, selection, sizes, args.scale, args.threads, args.seconds, tell)
+    if args.output:
+        write(Path(args.output), "ladders", rows, columns)
+    print(tables.as_json(rows, columns) if args.json else tables.text(rows, columns))
     return 0
 
 
