@@ -70,6 +70,8 @@ def train(name: str, settings: Sequence[str] = (), budget: float | None = None) 
     result = run.train()
     if result["finished"]:
         _finish(name, Path(result["models"]["net_g"]), [folder for _, folder in run.stages])
+    elif not result["models"]:
+        say("training has not started; the next slice continues to prepare it")
     elif len(run.stages) > 1:
         # The state of a later stage is not enough to resume: it needs the results of the stages before.
         say(f"{RUNS / name}: the states of its stages; the next slice resumes from there")

@@ -25,15 +25,12 @@ from srkd.files.cache import cache_place, own_place, trusted_inside
 from srkd.files.lock import locked
 from srkd.imitation.teachers import OutputTeacher
 from srkd.sr.teacher_cache import key
+from srkd.training.task import OutOfTimeError
 
 SHARD = 100
 _VERSION = 1
 _INDEX = "bank.json"
 Update = Callable[[int, str], None]
-
-
-class OutOfTimeError(SrkdError):
-    """The time for computing a teacher's outputs is used up; those computed are kept, and the next run continues."""
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from srkd.data.store import ImageStore
 from srkd.files.cache import cache_place, own_place
 from srkd.files.lock import locked
 from srkd.images.read import ImageData, write_image
-from srkd.imitation.bank import OutOfTimeError
 from srkd.imitation.recipe import ImitationValSet
 from srkd.imitation.source import shrunk
 from srkd.imitation.teachers import OutputTeacher
 from srkd.sr.recipe import ValSet
 from srkd.sr.teacher_cache import key
 from srkd.sr.training_images import validation_images
+from srkd.training.task import OutOfTimeError
 
 _DEGRADE = 6  # stream of the random generator
 
@@ -62,6 +62,11 @@ class HeldOut:
         sides = ["lr", "hr", "gt"] if self.spec.degrade else ["lr", "hr"]
         return [self.folder / side / f"{number:03d}_{self.images.name(number)}.png" for side in sides]
 
+    @property
+    def complete(self) -> bool:
+        """Whether every file is there."""
+        return all(path.is_file() for number in range(len(self.images)) for path in self._paths(number))
+
     def build(self, update: Callable[[int, str], None], deadline: float | None = None) -> None:
         """Write the files that are missing.
 
@@ -69,7 +74,7 @@ class HeldOut:
             SrkdError: the teacher fails; the folder cannot be written.
             OutOfTimeError: the deadline (on `time.monotonic()`'s clock) has passed.
         """
-        if all(path.is_file() for number in range(len(self.images)) for path in self._paths(number)):
+        if self.complete:
             return
         with locked(self.folder):
             for number in range(len(self.images)):

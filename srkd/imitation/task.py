@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from srkd.data.degraded import DegradedPatches, Plan
 from srkd.distill.teachers import CachedTeacher, Teacher
-from srkd.errors import SrkdError, check_all
+from srkd.errors import SrkdError
 from srkd.imitation.bank import Bank
 from srkd.imitation.held_out import HeldOut
 from srkd.imitation.recipe import ImitationRecipe
 from srkd.imitation.source import ImitationSource
 from srkd.imitation.teachers import OutputTeacher, open_teacher
 from srkd.report.html import PageSection
-from srkd.sr import gan, validation
+from srkd.sr import gan
 from srkd.sr.degradation_options import levels
 from srkd.sr.recipe import Datasets
 from srkd.sr.teachers import Teachers
+from srkd.sr.validation import Validator
 from srkd.training import task as training_task
 from srkd.training.log import Progress
 from srkd.training.processes import say
@@ -45,23 +46,6 @@ class Task(gan.Task):
     def of(cls, data: Mapping[str, Any]) -> type[training_task.Task]:
         return cls
 
-    def prepare(self) -> None:
-        check_all(self.build_student, self.read_images)
-
-    def read_images(self) -> None:
-        self.open_images(self.output_teacher.scale)
-
-    def read_teacher(self) -> Teacher:
-        self.require_outputs("but in an imitation only the teacher's outputs are known, not its features")
-        self.objective.resolve_taps(self.network_g, None)
-        self.teachers = Teachers([], [], self.recipe.cache)
-        self.bank = self._bank()
-        self.bank.check()
-        self.source = self._source()
-        self.validator_recipe = self._validated()
-        self.validator = validation.Validator(self.validator_recipe, self.fabric.is_global_zero)
-        return CachedTeacher()
-
     @cached_property
     def output_teacher(self) -> OutputTeacher:
         """The recipe's teacher.
@@ -71,49 +55,58 @@ class Task(gan.Task):
         """
         return _open(self.recipe)
 
+    def read_images(self) -> None:
+        self.open_images(self.output_teacher.scale)
+        self.bank = self._bank()
+        self.bank.check()
+
     def _bank(self) -> Bank:
         options, train = self.recipe.bank, self.recipe.datasets.train
-        plan = Plan(
-            options.lr_size, self.output_teacher.scale, levels(self.recipe, train), train.sampling, seed=options.seed
-        )
+        degraded = levels(self.recipe, train)
+        plan = Plan(options.lr_size, self.output_teacher.scale, degraded, train.sampling, seed=options.seed)
         folder = None if options.dir is None else Path(options.dir)
         patches = DegradedPatches(self.images, plan)
         return Bank(patches, self.output_teacher, self.images.fingerprint, options.patches, folder, options.max_bytes)
 
+    def _read_validation_sets(self) -> None:
+        """Make the held-out sets, inputs and the teacher's outputs; a dry run has none."""
+        sets = {} if self.dry_run else held_out(self.recipe, self.output_teacher)
+        if self.fabric.is_global_zero:
+            for found in sets.values():
+                with Progress(f"held-out set {found.spec.name}", len(found.images), quiet=found.complete) as progress:
+                    found.build(progress.update, self.deadline)
+        self.fabric.barrier()
+        self.validator = Validator(with_held_out(self.recipe, sets), self.fabric.is_global_zero)
+
+    def read_teacher(self) -> Teacher:
+        self.require_outputs("but an imitation has a bank of outputs only")
+        self.objective.resolve_taps(self.network_g, None)
+        self.teachers = Teachers([], [], self.recipe.cache)
+        self.source = self._source()
+        return CachedTeacher()
+
     def _source(self) -> ImitationSource:
         """Batches from the bank, which the first process builds; in a dry run, from a single patch."""
-        bank, needs_truth = self.bank, any(term.against == "target" for term in self.objective.terms)
-        hr = bank.patches.hr if needs_truth else None
-        if bank.missing() and self.fabric.is_global_zero:
+        bank = self.bank
+        hr = bank.patches.hr if any(term.against == "target" for term in self.objective.terms) else None
+        missing = bool(bank.missing())
+        if missing and self.fabric.is_global_zero:
             say(bank.cost())
-        if self.dry_run and bank.missing():
-            return ImitationSource(
-                [np.repeat(bank.rows(0, 1), self.patches.batch)], self.patches.batch, self.patches, hr
-            )
-        if self.fabric.is_global_zero:
-            with Progress("bank", bank.count, quiet=not bank.missing()) as progress:
+        if missing and self.dry_run:
+            one, size = bank.rows(0, 1), self.patches.batch
+            return ImitationSource([np.repeat(one, size)], size, self.patches, hr)
+        if missing and self.fabric.is_global_zero:
+            with Progress("bank", bank.count) as progress:
                 bank.build(progress.update, self.deadline)
         self.fabric.barrier()
         return ImitationSource(bank.open(), bank.count, self.patches, hr)
-
-    def _validated(self) -> ImitationRecipe:
-        """The recipe with its held-out sets as folders of inputs and the teacher's outputs; in a dry run, without."""
-        if self.dry_run:
-            return with_held_out(self.recipe, {})
-        sets = held_out(self.recipe, self.output_teacher)
-        if self.fabric.is_global_zero:
-            for found in sets.values():
-                with Progress(f"held-out set {found.spec.name}", len(found.images)) as progress:
-                    found.build(progress.update, self.deadline)
-        self.fabric.barrier()
-        return with_held_out(self.recipe, sets)
 
     def batch(self, number: int) -> dict[str, Any]:
         batch = super().batch(number)
         return {"hr": batch["teacher_output"], **batch}
 
-    def real_images(self, batch: Mapping[str, Any]) -> torch.Tensor:
-        real: torch.Tensor = batch["teacher_output"]
+    def real_images(self, batch: Mapping[str, Any]) -> Tensor:
+        real: Tensor = batch["teacher_output"]
         return real
 
     def fingerprint(self) -> dict[str, str]:
@@ -121,23 +114,21 @@ class Task(gan.Task):
 
     def meta(self, name: str) -> dict[str, Any]:
         meta = super().meta(name)
-        uses = self.objective.needs_teacher or self.recipe.train.gan_opt is not None
-        meta["lineage"]["teacher"] = self.output_teacher.name if uses else None
+        if self.objective.needs_teacher or self.recipe.train.gan_opt is not None:
+            meta["lineage"]["teacher"] = self.output_teacher.name
         return meta
 
     @classmethod
     def report_sections(cls, recipe: Any, result: Mapping[str, Any]) -> list[PageSection]:
         """The student and bicubic on the held-out sets, compared with the teacher's outputs."""
-        sets = held_out(recipe, _open(recipe))
-        return super().report_sections(with_held_out(recipe, sets), result)
+        return super().report_sections(with_held_out(recipe, held_out(recipe, _open(recipe))), result)
 
 
 def _open(recipe: ImitationRecipe) -> OutputTeacher:
-    if recipe.network_g_teacher is None:
-        raise SrkdError("an imitation needs network_g_teacher: {zoo: name} or {file: path}")
-    if isinstance(recipe.network_g_teacher, list):
-        raise SrkdError("network_g_teacher: an imitation has a single teacher, not a list")
-    teacher = open_teacher(recipe.network_g_teacher)
+    spec = recipe.network_g_teacher
+    if not isinstance(spec, Mapping):
+        raise SrkdError("an imitation needs one network_g_teacher: {zoo: name} or {file: path}")
+    teacher = open_teacher(spec)
     if teacher.scale % recipe.scale:
         raise SrkdError(
             f"network_g_teacher: {teacher.name} upscales by {teacher.scale}, which is not a multiple of the scale "
@@ -158,5 +149,5 @@ def held_out(recipe: ImitationRecipe, teacher: OutputTeacher) -> dict[str, HeldO
 
 def with_held_out(recipe: ImitationRecipe, sets: Mapping[str, HeldOut]) -> ImitationRecipe:
     """A copy of the recipe whose validation sets are these."""
-    found = {name: each.val_set for name, each in sets.items()}
+    found: dict[str, Any] = {name: each.val_set for name, each in sets.items()}
     return recipe.model_copy(update={"datasets": Datasets(train=recipe.datasets.train, **found)})

@@ -32,7 +32,7 @@ from srkd.training.log import Log, Progress, read_metrics
 from srkd.training.malloc import keep_freed_memory
 from srkd.training.processes import any_process, make_fabric, process_group, say, started
 from srkd.training.recipe import Recipe, Train, dump, merge, validate
-from srkd.training.task import Task
+from srkd.training.task import OutOfTimeError, Task
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -118,7 +118,7 @@ class Run:
         random.seed(recipe.manual_seed)
         torch.manual_seed(recipe.manual_seed)
         task = self.task_type(recipe)
-        task.dry_run = dry_run
+        task.dry_run, task.deadline = dry_run, self.deadline
         task.setup(fabric)
         task.best_tracker()
         return task, fabric
@@ -155,7 +155,12 @@ class Run:
         self.place = RunFolder(self.folder)
         with process_group(), self.place.locked():
             for number, (recipe, folder) in enumerate(self.stages, 1):
-                stage = _Stage(self, recipe, folder, number)
+                try:
+                    stage = _Stage(self, recipe, folder, number)
+                except OutOfTimeError as late:
+                    say(str(late), self.quiet)
+                    total = recipe.train.total_iter
+                    return {"step": 0, "total": total, "finished": False, "signal": 0, "metrics": {}, "models": {}}
                 result = stage.train(previous)
                 if not result["finished"]:
                     break

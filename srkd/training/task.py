@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+class OutOfTimeError(Exception):
+    """Raised by `Task.setup` at its deadline: what it has computed so far is kept, and the next run continues."""
+
+
 class SetScores(TypedDict):
     """Scores on one set: how they were measured, and {metric: {item: score}}."""
 
@@ -52,7 +56,7 @@ class Task(nn.Module, ABC):
         self.notices: list[str] = []
         # True: `setup` only checks, and skips whatever takes long, such as building a teacher's cache.
         self.dry_run = False
-        # On `time.monotonic()`'s clock; `setup` saves and raises OutOfTimeError where it takes long. None: no limit.
+        # On `time.monotonic()`'s clock; a `setup` that takes long raises OutOfTimeError then. None: no limit.
         self.deadline: float | None = None
 
     @classmethod

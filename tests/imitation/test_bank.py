@@ -15,8 +15,9 @@ from srkd.data.degradations import Levels
 from srkd.data.degraded import DegradedPatches, Plan
 from srkd.errors import SrkdError
 from srkd.files.atomic import is_partial
-from srkd.imitation.bank import SHARD, Bank, OutOfTimeError
+from srkd.imitation.bank import SHARD, Bank
 from srkd.imitation.teachers import OutputTeacher
+from srkd.training.task import OutOfTimeError
 from support import textured
 
 

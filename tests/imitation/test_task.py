@@ -11,7 +11,7 @@ import torch
 
 from srkd.errors import SrkdError
 from srkd.images.read import read_rgb
-from srkd.imitation.task import Task
+from srkd.imitation.task import Task, held_out, with_held_out
 from srkd.imitation.teachers import open_teacher
 from srkd.training.checkpoint import load_weights
 from srkd.training.recipe import override
@@ -84,7 +84,10 @@ def test_held_out_images_are_the_teachers_outputs_for_degraded_inputs(
     imitation["datasets"]["val_2"] = {"name": "plain", "dataroot_gt": str(photos), "degrade": False, "crop": 10}
     imitation["bank"]["dir"] = str(tmp_path / "banks")
     task = ready(imitation, tmp_path)
-    degraded, plain = (Path(found.dataroot_lq or "").parent for found in task.validator_recipe.datasets.validation())
+    degraded, plain = (
+        Path(found.dataroot_lq or "").parent
+        for found in with_held_out(task.recipe, held_out(task.recipe, task.output_teacher)).datasets.validation()
+    )
     teacher = open_teacher(imitation["network_g_teacher"])
     for folder, shape in ((degraded, (12, 15, 3)), (plain, (10, 10, 3))):
         lr = read_rgb(folder / "lr" / "000_p0.png")
@@ -108,13 +111,13 @@ def test_a_dry_run_builds_nothing(
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("network_g_teacher=null", "an imitation needs network_g_teacher"),
+        ("network_g_teacher=null", "an imitation needs one network_g_teacher"),
         ("network_g_teacher={type: EDSR}", "network_g_teacher: must be {zoo: name} or {file: path}"),
         ("scale=3", "teacher upscales by 4, which is not a multiple of the scale 3"),
         ("bank.lr_size=4", r"gt_size 24 needs LR patches of 6, but the bank's are 4 \(bank.lr_size\)"),
         ("bank.lr_size=99", "no image is as large as a patch of 396 pixels"),
         ("bank.max_bytes=1000", "more than bank.max_bytes"),
-        ("train.losses=[{type: at, at: body.0}]", "only the teacher's outputs are known, not its features"),
+        ("train.losses=[{type: at, at: body.0}]", "an imitation has a bank of outputs only"),
         ("noise_range2=[5, 1]", "second pass, noise_range: needs two numbers, the lower one first"),
         ("datasets.train.kernel_list=[isoo]", "no kernel 'isoo'"),
         ("datasets.train.slight_prob=0.95", "clean_prob and slight_prob: their sum is 1.05, above 1"),
@@ -123,3 +126,13 @@ def test_a_dry_run_builds_nothing(
 def test_mistakes_are_found_by_a_dry_run(imitation: dict[str, Any], tmp_path: Path, setting: str, message: str) -> None:
     with pytest.raises(SrkdError, match=message):
         Run(override(imitation, [setting]), tmp_path, quiet=True).dry_run()
+
+
+def test_the_budget_covers_the_bank_and_a_later_slice_trains(
+    imitation: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imitation["bank"]["dir"] = str(tmp_path / "banks")
+    result = Run(imitation, tmp_path, budget=0).train()
+    assert not result["finished"] and result["models"] == {}
+    assert "stopped at image 0 of photos; run again to continue" in capsys.readouterr().err
+    assert Run(imitation, tmp_path, resume=True, quiet=True).train()["finished"]
