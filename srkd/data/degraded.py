@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from srkd.data.degradations import Levels
+from srkd.data.degradations import Levels, sharpened
 from srkd.data.patches import codes, generator, turned
 from srkd.errors import SrkdError
 
@@ -61,17 +61,22 @@ class DegradedPatches:
 
     Args:
         images: those smaller than a patch are never used.
+        sharpen: degrade the images sharpened, as Real-ESRGAN does.
 
     Raises:
         SrkdError: no image is as large as a patch.
     """
 
-    def __init__(self, images: HRImages, plan: Plan) -> None:
-        self.images, self.plan = images, plan
+    def __init__(self, images: HRImages, plan: Plan, sharpen: bool = False) -> None:
+        self.images, self.plan, self.sharpen = images, plan, sharpen
         sides = np.array([min(images.hr(i).shape[:2]) for i in range(len(images))])
         self.numbers = np.flatnonzero(sides >= plan.lr_size * plan.scale)
         if not len(self.numbers):
             raise SrkdError(f"no image is as large as a patch of {plan.lr_size * plan.scale} pixels")
+        for which, order in (("resize_range", plan.levels.strong.first), ("resize_range2", plan.levels.strong.second)):
+            side = plan.lr_size * (plan.scale if which == "resize_range" else 1)
+            if side * order.resize_range[0] < 1:
+                raise SrkdError(f"{which}: {order.resize_range[0]} shrinks {side} pixels to nothing; raise it")
         self._windows = np.minimum(sides // plan.scale, plan.lr_size + _MARGIN) * plan.scale
         self._edges = np.cumsum(self._weights(images, self.numbers))
 
@@ -84,15 +89,16 @@ class DegradedPatches:
     def draw(self, number: int) -> np.ndarray:
         """Patch `number`, degraded: uint8 (n, n, 3)."""
         place, plan = self._place(number), self.plan
-        degraded = plan.levels.apply(self._window(place), plan.scale, generator(plan.seed, _DEGRADE, number))
+        window = self._window(place, self.sharpen)
+        degraded = plan.levels.apply(window, plan.scale, generator(plan.seed, _DEGRADE, number))
         lr = degraded[place.top : place.top + plan.lr_size, place.left : place.left + plan.lr_size]
         return np.ascontiguousarray(lr)
 
-    def hr(self, number: int) -> np.ndarray:
-        """The ground truth of patch `number`: uint8 (scale n, scale n, 3)."""
+    def hr(self, number: int, sharpen: bool = False) -> np.ndarray:
+        """The ground truth of patch `number`, or a sharpened version of it: uint8 (scale n, scale n, 3)."""
         place, scale = self._place(number), self.plan.scale
         size, top, left = self.plan.lr_size * scale, place.top * scale, place.left * scale
-        return np.ascontiguousarray(self._window(place)[top : top + size, left : left + size])
+        return np.ascontiguousarray(self._window(place, sharpen)[top : top + size, left : left + size])
 
     def _place(self, number: int) -> _Place:
         rng = generator(self.plan.seed, _PLACE, number)
@@ -105,7 +111,29 @@ class DegradedPatches:
         turn = int(codes(rng, 1, self.plan.hflip, self.plan.rot)[0])
         return _Place(image, int(y), int(x), side, int(top), int(left), turn)
 
-    def _window(self, place: _Place) -> np.ndarray:
+    def _window(self, place: _Place, sharpen: bool = False) -> np.ndarray:
         # Turned before it is degraded: JPEG and resizing are not symmetric.
         image = self.images.hr(place.image)
-        return turned(image[place.y : place.y + place.side, place.x : place.x + place.side], place.turn)
+        window = turned(image[place.y : place.y + place.side, place.x : place.x + place.side], place.turn)
+        return sharpened(np.ascontiguousarray(window)) if sharpen else window
+
+
+class DegradedSource:
+    """Batches of degraded patches: `lr`, `hr`, and, if asked for, `sharp`, the sharpened `hr`.
+
+    Patch k of batch b is number b * batch + k: no patch ever comes again.
+
+    Args:
+        batch: patches per batch, over all processes.
+    """
+
+    def __init__(self, patches: DegradedPatches, batch: int, sharp: bool = False) -> None:
+        self.patches, self.batch, self.sharp = patches, batch, sharp
+
+    def draw(self, number: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
+        """Arrays of this process's share of global batch `number`."""
+        numbers = range(number * self.batch + rank, (number + 1) * self.batch, world)
+        drawn = {"lr": [self.patches.draw(n) for n in numbers], "hr": [self.patches.hr(n) for n in numbers]}
+        if self.sharp:
+            drawn["sharp"] = [self.patches.hr(n, sharpen=True) for n in numbers]
+        return {**{side: np.stack(images) for side, images in drawn.items()}, "index": np.array(numbers)}

@@ -27,7 +27,7 @@ _BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "min_length": "at lea
 def tasks_by_name() -> dict[str, type[tasks.Task]]:
     """All tasks of srkd that a recipe may use, by name."""
     found = {}
-    for name in ["sr", "sr.gan", "imitation", *tasks.adapters()]:
+    for name in ["sr", "sr.gan", "sr.real_esrgan", "imitation", *tasks.adapters()]:
         try:
             found[name] = tasks.find(name)
         except SrkdError:  # a module of the adapters without a task

@@ -44,8 +44,10 @@ class Loss(nn.Module):
     * `shapes`: what the two sides of a layer must have in common, checked in `prepare` and at every call: `"equal"`,
       the whole shape; `"maps"`, the batch of maps (N, C, H, W) or vectors (N, C), whose channels and sizes may differ;
       `"vectors"`, the N of vectors (N, D). A loss with another rule overrides `check`.
-    * `needs`: keywords required from the training step: `lr`, `hr`, `index`, `mask`, `step`, `progress`.
-    * `uses`: optional keywords, passed if the training step has them.
+    * `needs`: keywords required from the training step: `lr`, `hr`, `index`, `mask`, `step`, `progress`, and in GANs
+      `ema_output`.
+    * `uses`: optional keywords, passed if the training step has them; also `original`, the ground truth before it was
+      sharpened.
     * `trains_student`: False for a loss that trains only its own parts (in a stage before distillation).
     * `keeps_autocast`: True for a loss dominated by its own convolutions, which run under the caller's autocast.
     * `renamed`: former names of options, which `build` still accepts.

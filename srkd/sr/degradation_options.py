@@ -30,9 +30,6 @@ class DegradedTrainSet(TrainSet):
     A window of 16 LR pixels more than a patch is degraded, and the patch cut from it.
     """
 
-    meta_info: str | None = pydantic.Field(
-        None, description="as meta_info_file, with Real-ESRGAN's name; with dataroot_lq a line has both names"
-    )
     clean_prob: float = pydantic.Field(0.0, description="share of images that are only downscaled (MATLAB's bicubic)")
     slight_prob: float = pydantic.Field(
         0.0, description="share of images with a slight blur, slight noise and one JPEG of quality 60 to 98"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -168,6 +169,22 @@ class Task(task.Task):
         if mutual and mutual.taps("discriminator") and self.discriminator_loss is not None:
             real = self.real_images(batch)
             check_features([p.discriminator for p in self.pairs if p.discriminator], mutual.at, real)
+
+    def context(self, batch: Mapping[str, Any], step: int) -> dict[str, Any]:
+        found = super().context(batch, step)
+        if any("ema_output" in losses.get(term.type).needs for term in self.objective.terms):
+            found["ema_output"] = self._averaged_output(batch)
+        return found
+
+    @torch.no_grad()
+    def _averaged_output(self, batch: Mapping[str, Any]) -> Tensor:
+        """The generator's output with the averaged weights; before training, with its own."""
+        if len(self.pairs) > 1:
+            raise SrkdError("a loss compares with the output of the averaged weights: not supported in a cohort")
+        generator = self.pairs[0].generator
+        with nullcontext() if self.ema is None else self.ema.swapped(), self.autocast(0, self.device):
+            output: Tensor = generator(batch[self.input])
+        return output.float()
 
     def real_images(self, batch: Mapping[str, Any]) -> Tensor:
         """The images that the discriminators tell from the generators'."""

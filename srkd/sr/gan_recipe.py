@@ -84,16 +84,34 @@ class GANTrain(sr.SRTrain):
     )
     gan_opt: dict[str, Any] | None = pydantic.Field(None, description="GANLoss, with BasicSR's options")
     distill_d: DistillD | None = None
+    ldl_opt: dict[str, Any] | None = pydantic.Field(
+        None, description="the loss ldl, with BasicSR's options; needs ema_decay and a single pair"
+    )
     net_d_iters: int = pydantic.Field(1, gt=0, description="discriminator steps per generator step")
     net_d_init_iters: int = pydantic.Field(0, ge=0, description="initial steps without generator updates")
 
     def all_losses(self) -> list[dict[str, Any]]:
         """The generator's loss terms other than the adversarial one."""
+        terms = self._without_ldl()
+        return terms if self.ldl_opt is None else [*terms, _ldl(self.ldl_opt)]
+
+    def _without_ldl(self) -> list[dict[str, Any]]:
         if self.perceptual_opt is None:
             return super().all_losses()
         # With a perceptual loss, BasicSR implies no pixel loss.
         terms = super().all_losses() if self.losses or self.pixel_opt or self.fft_opt else []
         return [*terms, _perceptual(self.perceptual_opt)]
+
+
+def _ldl(spec: dict[str, Any]) -> dict[str, Any]:
+    """BasicSR's `ldl_opt` as a loss term."""
+    criteria = {"L1Loss": "l1", "MSELoss": "l2"}
+    if spec.get("type") not in criteria or set(spec) - {"type", "loss_weight", "reduction"}:
+        raise SrkdError(f"train.ldl_opt: must be an L1Loss or MSELoss with loss_weight, got {spec}")
+    if spec.get("reduction", "mean") != "mean":
+        raise SrkdError("train.ldl_opt.reduction: losses are means; scale the weight instead")
+    weight = spec.get("loss_weight", 1.0)
+    return {"type": "ldl", "criterion": criteria[spec["type"]], "target": "gt", "weight": weight}
 
 
 def _perceptual(spec: dict[str, Any]) -> dict[str, Any]:

@@ -52,6 +52,7 @@ class TrainSet(Section):
             "dataroot_lq",
             "filename_tmpl",
             "meta_info_file",
+            "meta_info",
             "exclude",
             "copies",
             "skip_small",
@@ -71,6 +72,9 @@ class TrainSet(Section):
     )
     filename_tmpl: Template = pydantic.Field("{}", description="LR file name from the HR file name, e.g. '{}x2'")
     meta_info_file: str | None = pydantic.Field(None, description="text file with the images to use, one name per line")
+    meta_info: str | None = pydantic.Field(
+        None, description="the same in Real-ESRGAN's files; with dataroot_lq a line is `HR name, LR name`"
+    )
     exclude: list[str] = pydantic.Field([], description="stems of files to leave out, e.g. a held-out set")
     copies: list[Annotated[float, pydantic.Field(gt=0, lt=1)]] = pydantic.Field(
         [], description="scales of additional resized copies of every image, e.g. [0.5]"
@@ -83,6 +87,14 @@ class TrainSet(Section):
         "picture", description="uniform over images, or over positions in all images"
     )
     skip_small: bool = pydantic.Field(False, description="skip images smaller than a patch")
+
+    @pydantic.model_validator(mode="after")
+    def _one_list(self) -> TrainSet:
+        if self.meta_info is not None and self.meta_info_file is not None:
+            raise ValueError("meta_info and meta_info_file are the same list; remove one of them")
+        if self.meta_info is not None and self.dataroot_lq is None:
+            self.meta_info, self.meta_info_file = None, self.meta_info
+        return self
 
 
 class ValSet(Section):

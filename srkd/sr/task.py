@@ -40,6 +40,8 @@ class Task(DistillationTask):
         kind = data.get("model_type")
         if "task" not in data and kind in ("SRGANModel", "ESRGANModel"):
             return training_task.find("sr.gan").of(data)
+        if "task" not in data and kind in ("RealESRNetModel", "RealESRGANModel"):
+            return training_task.find("sr.real_esrgan").of(data)
         return cls
 
     def prepare(self) -> None:

@@ -25,15 +25,37 @@ def training_images(spec: TrainSet, scale: int) -> ImageStore:
         SrkdError: no such folder or data set, an empty one, an image that cannot be read or is not allowed in training,
             unmatched pairs, or a name in `exclude` or `meta_info_file` that matches no image.
     """
+    if spec.meta_info is not None:
+        return _checked(_listed_pairs(spec, Path(spec.meta_info), scale))
     every, named = _hr_folders(spec)
     _check_stems("datasets.train.exclude", spec.exclude, named)
     kept = [[path for path in folder if path.stem not in spec.exclude] for folder in named]
     if spec.copies and spec.dataroot_lq is not None:
         raise SrkdError("datasets.train.copies: cannot be combined with dataroot_lq; remove one of them")
-    store = _store(spec, kept, every, scale, spec.copies)
+    return _checked(_store(spec, kept, every, scale, spec.copies))
+
+
+def _checked(store: ImageStore) -> ImageStore:
+    """Raise SrkdError if an image must not be trained on."""
     roles.refuse_unless_training(store)
     near_duplicates.refuse_known(store.source(number) for number in range(len(store)))
     return store
+
+
+def _listed_pairs(spec: TrainSet, path: Path, scale: int) -> ImageStore:
+    """The pairs of a Real-ESRGAN list, whose lines are `HR name, LR name`, relative to the folders."""
+    if spec.exclude or spec.copies or isinstance(spec.dataroot_gt, list) or not isinstance(spec.dataroot_lq, str):
+        raise SrkdError("datasets.train.meta_info with pairs: needs one HR and one LR folder, no exclude and no copies")
+    hr, lr = list[Path](), list[Path]()
+    for text, line in _names_in(path).items():
+        names = text.split(", ")
+        if len(names) != 2:
+            raise SrkdError(f"{printable_path(path)}, line {line}: expected `HR name, LR name`, got {text[:80]!r}")
+        for root, name, files in zip((spec.dataroot_gt, spec.dataroot_lq), names, (hr, lr), strict=True):
+            files.append(Path(root) / name)
+            if not files[-1].is_file():
+                raise SrkdError(f"{printable_path(path)}, line {line}: no image {printable_path(name)} in {root}")
+    return open_or_build(hr, scale, lr)
 
 
 def validation_images(spec: ValSet, scale: int) -> ImageStore:

@@ -199,7 +199,7 @@ class _Stage:
         total, quiet = self.recipe.train.total_iter, self.run.quiet
         self.best = self.task.best_tracker()
         self.task.on_stage(self.number, previous)
-        self.ema = Ema(self.task.trained(), self.recipe.train.ema_decay)
+        self.ema = self.task.ema = Ema(self.task.trained(), self.recipe.train.ema_decay)
         self.dependencies = self.task.dependencies()
         start = self._resume()
         self._start(start)

@@ -18,6 +18,7 @@ from srkd.errors import SrkdError, unknown
 from srkd.report import sections
 from srkd.report.html import PageSection
 from srkd.training.best import Best
+from srkd.training.ema import Ema
 from srkd.training.precision import bf16_is_fast
 from srkd.training.recipe import Recipe
 from srkd.training.resume import settings
@@ -58,6 +59,8 @@ class Task(nn.Module, ABC):
         self.dry_run = False
         # On `time.monotonic()`'s clock; a `setup` that takes long raises OutOfTimeError then. None: no limit.
         self.deadline: float | None = None
+        # The average of the trained networks' weights, set before the first step.
+        self.ema: Ema | None = None
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> type[Task]:
@@ -224,7 +227,7 @@ def find(name: str) -> type[Task]:
             continue
         if isinstance(found, type) and issubclass(found, Task):
             return found
-    raise unknown("task", name, ["sr", "sr.gan", "imitation", *adapters()])
+    raise unknown("task", name, ["sr", "sr.gan", "sr.real_esrgan", "imitation", *adapters()])
 
 
 def adapters() -> list[str]:
