@@ -10,7 +10,7 @@ from torch import Tensor
 
 from srkd.data.degradations import sharpened
 from srkd.data.degraded import DegradedPatches, DegradedSource, Plan
-from srkd.data.patches import PatchSource, Source
+from srkd.data.patches import BatchSource, PatchSource
 from srkd.distill.teachers import CachedTeacher, Teacher
 from srkd.errors import SrkdError
 from srkd.sr import gan
@@ -43,7 +43,7 @@ class Task(gan.Task):
             self.notices.append(f"validation sets without ground truth are not scored: {', '.join(unscored)}")
         self.source = self._source()
 
-    def _source(self) -> Source:
+    def _source(self) -> BatchSource:
         recipe, spec = self.recipe, self.recipe.datasets.train
         sharp = recipe.sharpens_target or recipe.sharpens_real
         if not recipe.high_order_degradation:
@@ -79,7 +79,7 @@ class Task(gan.Task):
 class SharpenedSource:
     """Another source's batches with `sharp`, the sharpened `hr`, in addition."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: BatchSource) -> None:
         self.source = source
 
     def draw(self, number: int, rank: int = 0, world: int = 1) -> dict[str, Any]:

@@ -43,7 +43,9 @@ class RealESRGANRecipe(DegradationOptions, GANRecipe):
     instead = GANRecipe.instead
     ignored_values = GANRecipe.ignored_values
     task: str = pydantic.Field("sr.real_esrgan", description="sr.real_esrgan")
-    model_type: Literal["RealESRGANModel", "RealESRNetModel"] = "RealESRGANModel"
+    model_type: Literal["RealESRGANModel", "RealESRNetModel"] = pydantic.Field(
+        "RealESRGANModel", description="which of the keys ..._usm apply"
+    )
     datasets: DegradedDatasets
     gt_size: int | None = pydantic.Field(None, gt=0, description="takes precedence over datasets.train.gt_size")
     gt_usm: bool = pydantic.Field(True, description="RealESRNetModel: sharpen the ground truth before all else")
