@@ -98,7 +98,7 @@ class Browser:
             self.call("Input.dispatchKeyEvent", type="keyUp", **event)
 
     def settle(self, milliseconds: int = 50) -> None:
-        """Wait until the page has drawn what it was told; longer where something glides."""
+        """Wait until the page has been drawn; longer for animations."""
         self.run(f"new Promise(done => setTimeout(() => requestAnimationFrame(done), {milliseconds}))")
 
     def screenshot(self, path: Path, whole: bool = True) -> None:

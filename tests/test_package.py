@@ -1,9 +1,12 @@
-"""The installed package: import time, public names, contents of the wheel, the example."""
+"""The installed package: import time, public names, contents of the wheel, the example; sizes and names of its code."""
 
+import ast
 import os
 import subprocess
 import sys
 import zipfile
+from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -121,3 +124,39 @@ raise SystemExit(main(["zoo", "list"]))
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "edsr_baseline_x2" in done.stdout
+
+
+MODULE_LINES, FUNCTION_LINES = 400, 60
+# Longer modules that are one idea, with their limits.
+LONG_MODULES = {"srkd/training/run.py": 600, "srkd/training/recipe.py": 460, "srkd/distill/objective.py": 420}
+SHARED_NAMES = {"Task"}  # a recipe's task is the class Task of its module
+
+
+def modules() -> Iterator[tuple[str, str, ast.Module]]:
+    """Path, text and syntax tree of every module of srkd."""
+    for path in sorted((ROOT / "srkd").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        yield path.relative_to(ROOT).as_posix(), text, ast.parse(text)
+
+
+def test_modules_and_functions_are_short() -> None:
+    long = []
+    for name, text, tree in modules():
+        lines = len(text.splitlines())
+        if lines > LONG_MODULES.get(name, MODULE_LINES):
+            long.append(f"{name}: {lines} lines")
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > FUNCTION_LINES:
+                    long.append(f"{name}, {node.name}: {lines} lines")
+    assert not long
+
+
+def test_no_two_public_classes_share_a_name() -> None:
+    found = defaultdict(list)
+    for name, _, tree in modules():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(name)
+    assert not {name: where for name, where in found.items() if len(where) > 1 and name not in SHARED_NAMES}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from srkd.compression import page
 from srkd.compression.candidates import Candidate, violation
-from srkd.compression.job import Job, Result
+from srkd.compression.job import CompressionJob, Result
 from srkd.data.sets import open_set
 from srkd.errors import SrkdError
 from srkd.files.atomic import write_json, write_text
@@ -79,7 +79,7 @@ class TrainedStudent:
     exported: Result
 
 
-def finish(job: Job, prepared: Prepared, trained: TrainedStudent) -> Result:
+def finish(job: CompressionJob, prepared: Prepared, trained: TrainedStudent) -> Result:
     """Score and time all models, write results.json, report.html and README.md; returns the content of results.json."""
     file, backend, failure = _delivered(job, prepared)
     details = Details()
@@ -121,7 +121,7 @@ def finish(job: Job, prepared: Prepared, trained: TrainedStudent) -> Result:
     return results
 
 
-def _delivered(job: Job, prepared: Prepared) -> tuple[Path, Backend, str]:
+def _delivered(job: CompressionJob, prepared: Prepared) -> tuple[Path, Backend, str]:
     """The student's file and backend, and why they are not the planned ones ("" if they are)."""
     try:
         return delivered(job.out, prepared.backend), prepared.backend, ""
@@ -129,7 +129,9 @@ def _delivered(job: Job, prepared: Prepared) -> tuple[Path, Backend, str]:
         return job.out / "student.safetensors", EXACT, str(error)
 
 
-def _scores(job: Job, trained: TrainedStudent, file: Path, backend: Backend, details: Details) -> list[dict[str, Any]]:
+def _scores(
+    job: CompressionJob, trained: TrainedStudent, file: Path, backend: Backend, details: Details
+) -> list[dict[str, Any]]:
     """PSNR and SSIM on the held-out crops: {"model", "parameters", "sets"} of each model; the student's delivered file
     is the one scored."""
     scale = job.request.scale
@@ -144,7 +146,7 @@ def _scores(job: Job, trained: TrainedStudent, file: Path, backend: Backend, det
 
 
 def _row(
-    job: Job, trained: TrainedStudent, score: dict[str, Any], backend: Backend, times: Any, sizes: Any
+    job: CompressionJob, trained: TrainedStudent, score: dict[str, Any], backend: Backend, times: Any, sizes: Any
 ) -> dict[str, Any]:
     (scores,) = score["sets"].values()
     label = score["model"]

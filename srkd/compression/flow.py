@@ -11,7 +11,7 @@ from typing import Any
 from srkd.compression import finish
 from srkd.compression.candidates import Candidate
 from srkd.compression.finish import Compressed
-from srkd.compression.job import Job, Result, clock
+from srkd.compression.job import CompressionJob, Result, clock
 from srkd.compression.measure import Prepared, closing, prepare, share
 from srkd.compression.request import Request, Settings
 from srkd.compression.rounds import SLACK, Round, choose, recipe, train
@@ -40,7 +40,7 @@ def compress(request: Request, out: Path, settings: Settings = _FULL) -> Compres
     """
     claim(out)
     with locked(out / "work"):
-        job = Job(request, out, settings)
+        job = CompressionJob(request, out, settings)
         prepared = prepare(job)
         job.once(
             "answers",
@@ -71,7 +71,7 @@ def dry_run(request: Request, settings: Settings = _FULL) -> list[dict[str, Any]
         SrkdError: as `compress`.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        job = Job(request, Path(scratch), settings, dry_run=True)
+        job = CompressionJob(request, Path(scratch), settings, dry_run=True)
         prepared = prepare(job)
         shared, measuring = share(job, prepared, outputs_cached=False), job.phases.spent
     names = ", ".join(f"{candidate.label} ({cost})" for candidate, cost in prepared.candidates)
@@ -90,7 +90,7 @@ def dry_run(request: Request, settings: Settings = _FULL) -> list[dict[str, Any]
     return [dict(zip(PLAN_COLUMNS, (part, what, clock(t)), strict=True)) for part, what, t in rows]
 
 
-def _cache_outputs(job: Job, prepared: Prepared) -> Result:
+def _cache_outputs(job: CompressionJob, prepared: Prepared) -> Result:
     """Compute the teacher's outputs, which all distilled runs share."""
     say(f"  about {clock(prepared.teacher_seconds())}")
     began = time.monotonic()
@@ -99,7 +99,7 @@ def _cache_outputs(job: Job, prepared: Prepared) -> Result:
     return {"seconds": round(time.monotonic() - began, 1)}
 
 
-def _final_plan(job: Job, prepared: Prepared, candidate: Candidate, runs: list[dict[str, Any]]) -> Result:
+def _final_plan(job: CompressionJob, prepared: Prepared, candidate: Candidate, runs: list[dict[str, Any]]) -> Result:
     """The student's number of steps: as many as the time allows at the speed of its last run."""
     own = [run["pace"] for run in runs if run["candidate"] == candidate.label]
     pace = own[-1] if own else prepared.rates[candidate.label]
@@ -107,7 +107,7 @@ def _final_plan(job: Job, prepared: Prepared, candidate: Candidate, runs: list[d
     return {"steps": max(1, int(SLACK * pace * seconds)), "seconds": round(seconds, 1)}
 
 
-def _train(job: Job, candidate: Candidate, planned: Result, distilled: bool) -> Result:
+def _train(job: CompressionJob, candidate: Candidate, planned: Result, distilled: bool) -> Result:
     name = "student" if distilled else "control"
 
     def make() -> Result:
@@ -119,7 +119,7 @@ def _train(job: Job, candidate: Candidate, planned: Result, distilled: bool) -> 
     return job.once(name, make, f"{name}: {what}, {planned['steps']:,} steps, {clock(planned['seconds'])}")
 
 
-def _export(job: Job, backend: Backend, student: Path) -> Result:
+def _export(job: CompressionJob, backend: Backend, student: Path) -> Result:
     path = job.out / "student.safetensors"
     finish.store(path, *load_weights(student))
     try:

@@ -80,7 +80,7 @@ class Phases:
             ) from error
 
 
-class Job:
+class CompressionJob:
     """One compression into one folder.
 
     Args:

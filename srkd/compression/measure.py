@@ -18,7 +18,7 @@ from srkd.benchmarks.training import steps_per_second
 from srkd.compression import candidates
 from srkd.compression.candidates import Candidate, Cost, Line, Measured, SearchResult, nothing_fits, search, select
 from srkd.compression.finish import megabytes, store
-from srkd.compression.job import Job, Result, clock
+from srkd.compression.job import CompressionJob, Result, clock
 from srkd.compression.rounds import Plan, check, divide, recipe
 from srkd.data import photos
 from srkd.errors import SrkdError
@@ -77,7 +77,7 @@ class Prepared:
         return text if part > 0.98 else f"{text}, {part:.0%} of the photographs (as many as the time allows)"
 
 
-def prepare(job: Job) -> Prepared:
+def prepare(job: CompressionJob) -> Prepared:
     """Run all measurements; invalid requests are found early.
 
     Raises:
@@ -104,18 +104,18 @@ def _measured(plain: list[Any]) -> Measured:
     return Candidate(**plain[0]), Cost(**plain[1])
 
 
-def share(job: Job, prepared: Prepared, outputs_cached: bool) -> Plan:
+def share(job: CompressionJob, prepared: Prepared, outputs_cached: bool) -> Plan:
     """The plan for the remaining time."""
     left = _left_to_train(job, prepared, outputs_cached)
     return divide(left, len(prepared.candidates), job.request.control, job.settings)
 
 
-def _left_to_train(job: Job, prepared: Prepared, outputs_cached: bool) -> float:
+def _left_to_train(job: CompressionJob, prepared: Prepared, outputs_cached: bool) -> float:
     """Remaining seconds for training: not yet spent and not reserved for other parts."""
     return job.left - closing(job, prepared) - (0.0 if outputs_cached else prepared.teacher_seconds())
 
 
-def closing(job: Job, prepared: Prepared) -> float:
+def closing(job: CompressionJob, prepared: Prepared) -> float:
     """Seconds reserved after training for export, scores (the teacher's, too), final timings and the report."""
     scores = min(job.settings.held_out * prepared.pace, _TEACHER_SCORING * job.request.seconds)
     width, height = job.request.budget.at
@@ -166,7 +166,7 @@ def _open_and_size(model: Model, backend: Backend) -> tuple[Model, float]:
         return backends.wrap(quantised, runtime, precision, known), megabytes(Path(scratch))
 
 
-def _fit(job: Job, meter: SpeedMeter) -> Result:
+def _fit(job: CompressionJob, meter: SpeedMeter) -> Result:
     """Choose the backend that runs a small EDSR fastest, and find the candidates that fit on it."""
     request = job.request
     times, found, smallest = dict[str, float](), SearchResult(), []
@@ -192,7 +192,7 @@ def _fit(job: Job, meter: SpeedMeter) -> Result:
     return {"way": list(backend), "ways": times, "fitting": fitting, "refused": found.rejected}
 
 
-def _lines(job: Job) -> list[Line]:
+def _lines(job: CompressionJob) -> list[Line]:
     (job.work / "pruned").mkdir(exist_ok=True)
     return candidates.lines(job.teacher, job.work / "pruned")
 
@@ -222,7 +222,7 @@ def _say_uncertain(fitting: Sequence[Measured]) -> None:
 
 
 @torch.inference_mode()
-def _time_teacher(job: Job, meter: SpeedMeter) -> Result:
+def _time_teacher(job: CompressionJob, meter: SpeedMeter) -> Result:
     """Seconds of the teacher per LR pixel: one pass after a smaller warm-up pass, or only that if it takes long; on the
     GPU if one is available, as for its cached outputs."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -236,7 +236,7 @@ def _time_teacher(job: Job, meter: SpeedMeter) -> Result:
     return {"seconds per pixel": seconds / side**2}
 
 
-def _cut(job: Job, pace: float) -> Result:
+def _cut(job: CompressionJob, pace: float) -> Result:
     """Write the crops: as many as the teacher can process in its share of the time."""
     request, settings = job.request, job.settings
     for why, count in job.left_out.items():
@@ -271,7 +271,7 @@ def _cut(job: Job, pace: float) -> Result:
     }
 
 
-def _time_candidates(job: Job, prepared: Prepared, meter: SpeedMeter) -> Result:
+def _time_candidates(job: CompressionJob, prepared: Prepared, meter: SpeedMeter) -> Result:
     """Time the training of as many candidates as the time allows, after checking that it allows one.
 
     A candidate that would train for too few steps is replaced by a narrower one, if its line has one. When the meter's
@@ -304,7 +304,7 @@ def _time_candidates(job: Job, prepared: Prepared, meter: SpeedMeter) -> Result:
     return {"candidates": found, "rates": rates}
 
 
-def training_rate(job: Job, candidate: Candidate) -> float:
+def training_rate(job: CompressionJob, candidate: Candidate) -> float:
     """Training steps per second of a control on this machine; cached teacher outputs would add little."""
     keep_freed_memory()
     control = recipe(job, "pace", candidate, 10**6, distilled=False)

@@ -98,7 +98,7 @@ def _curves(runs: Path) -> list[PageSection]:
 def _images(results: Results) -> PageSection:
     rows = [
         {
-            "picture": image["name"],
+            "image": image["name"],
             "model": row["model"],
             "PSNR (dB)": round(image["psnr"], 3),
             "SSIM": round(image["ssim"], 4),
@@ -108,7 +108,7 @@ def _images(results: Results) -> PageSection:
         for scores in row["sets"].values()
         for image in scores["pictures"]
     ]
-    return {"heading": "Every image", "table": {"rows": rows, "columns": ["picture", "model", "PSNR (dB)", "SSIM"]}}
+    return {"heading": "Every image", "table": {"rows": rows, "columns": ["image", "model", "PSNR (dB)", "SSIM"]}}
 
 
 def _protocol(results: Results) -> list[str]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from srkd.compression.candidates import Candidate
 from srkd.compression.finish import open_student
-from srkd.compression.job import Job, Result, clock
+from srkd.compression.job import CompressionJob, Result, clock
 from srkd.compression.request import Settings
 from srkd.data.sets import open_set
 from srkd.errors import SrkdError
@@ -92,7 +92,7 @@ def _rounds(seconds: float, fitting: int, settings: Settings) -> list[Round]:
     return []
 
 
-def choose(job: Job, prepared: Prepared, rounds: Sequence[Round]) -> tuple[Candidate, list[dict[str, Any]]]:
+def choose(job: CompressionJob, prepared: Prepared, rounds: Sequence[Round]) -> tuple[Candidate, list[dict[str, Any]]]:
     """The best candidate on the held-out crops after all rounds, and a row per run: candidate, round, steps, psnr (dB),
     pace (steps/s).
 
@@ -113,7 +113,7 @@ def choose(job: Job, prepared: Prepared, rounds: Sequence[Round]) -> tuple[Candi
     return remaining[0], rows
 
 
-def _run(job: Job, prepared: Prepared, number: int, candidate: Candidate, seconds: float) -> Result:
+def _run(job: CompressionJob, prepared: Prepared, number: int, candidate: Candidate, seconds: float) -> Result:
     name = f"round_{number}_{_slug(candidate.label)}"
     # Saved before training: a resumed run must keep its number of steps.
     steps = job.once(f"{name}_plan", lambda: {"steps": max(1, int(SLACK * seconds * prepared.rates[candidate.label]))})
@@ -130,7 +130,7 @@ def _run(job: Job, prepared: Prepared, number: int, candidate: Candidate, second
     return job.once(name, make, f"round {number}: {candidate.label}, {clock(seconds)}")
 
 
-def _score(job: Job, prepared: Prepared, file: Path) -> float:
+def _score(job: CompressionJob, prepared: Prepared, file: Path) -> float:
     """Mean PSNR in dB on the held-out crops, on the student's backend."""
     student = open_student(file, prepared.backend, job.training)
     _, store = open_set(str(job.held_out), job.request.scale)
@@ -142,7 +142,7 @@ def _slug(label: str) -> str:
     return "".join(c if c.isalnum() else "_" for c in label)
 
 
-def recipe(job: Job, name: str, candidate: Candidate, steps: int, distilled: bool = True) -> dict[str, Any]:
+def recipe(job: CompressionJob, name: str, candidate: Candidate, steps: int, distilled: bool = True) -> dict[str, Any]:
     """The recipe of a candidate: L1 to the ground truth and the wavelet loss to the teacher's output; only L1 for a
     control. Otherwise as for the zoo's students: reparameterised convolutions, Adam, cosine schedule, EMA, fp32 at the
     end.

@@ -26,7 +26,7 @@ class HRImages(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class CropPlan:
     """How patches are made: LR side in pixels, the teacher's scale, the degradations, flips and rotations, the seed."""
 
     lr_size: int
@@ -67,7 +67,7 @@ class DegradedPatches:
         SrkdError: no image is as large as a patch.
     """
 
-    def __init__(self, images: HRImages, plan: Plan, sharpen: bool = False) -> None:
+    def __init__(self, images: HRImages, plan: CropPlan, sharpen: bool = False) -> None:
         self.images, self.plan, self.sharpen = images, plan, sharpen
         sides = np.array([min(images.hr(i).shape[:2]) for i in range(len(images))])
         self.numbers = np.flatnonzero(sides >= plan.lr_size * plan.scale)

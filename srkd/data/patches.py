@@ -20,7 +20,7 @@ from srkd.images.levels import from_levels
 Arrays = dict[str, np.ndarray]
 
 
-class ImagePairs(Protocol):
+class PairedImages(Protocol):
     """HR and LR images, uint8 RGB (H, W, 3); HR sides are the scale times LR's."""
 
     def __len__(self) -> int: ...
@@ -78,7 +78,7 @@ class PatchSource:
         outputs: teachers' outputs for the same images, (H, W, 3) each, by their key in a batch.
     """
 
-    def __init__(self, images: ImagePairs, patches: Patches, outputs: Mapping[str, Outputs] = {}) -> None:
+    def __init__(self, images: PairedImages, patches: Patches, outputs: Mapping[str, Outputs] = {}) -> None:
         if len(images) == 0:
             raise SrkdError("no images to train on")
         self.images, self.patches, self.outputs = images, patches, outputs
@@ -149,7 +149,7 @@ def _take(values: Mapping[str, Any], rows: np.ndarray) -> dict[str, Any]:
     return {key: _take(v, rows) if isinstance(v, Mapping) else v[rows] for key, v in values.items()}
 
 
-def usable(images: ImagePairs, gt_size: int, scale: int, skip_small: bool) -> list[int]:
+def usable(images: PairedImages, gt_size: int, scale: int, skip_small: bool) -> list[int]:
     """Numbers of the images that are at least as large as a patch.
 
     Raises:
@@ -174,7 +174,7 @@ def usable(images: ImagePairs, gt_size: int, scale: int, skip_small: bool) -> li
 class Subset:
     """Some of the images, in the order given."""
 
-    def __init__(self, images: ImagePairs, numbers: Sequence[int]) -> None:
+    def __init__(self, images: PairedImages, numbers: Sequence[int]) -> None:
         self.images, self.numbers = images, list(numbers)
 
     def __len__(self) -> int:

@@ -127,11 +127,8 @@ class ImageStore:
             ) from error
         changed = store.changed_sources() if check else []
         if changed:
-            more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
-            raise SrkdError(
-                f"{printable_path(changed[0])}{more} changed since {printable_path(folder)} was built; run "
-                "prepare_data again"
-            )
+            which = printable_path(changed[0]) + (f" and {len(changed) - 1} more" if len(changed) > 1 else "")
+            raise SrkdError(f"{which} changed since {printable_path(folder)} was built; run prepare_data again")
         return store
 
     def __len__(self) -> int:

@@ -57,7 +57,8 @@ def _entry(name: str) -> list[str]:
         key if p.default is p.empty else f"{key}={p.default!r}" for key, p in losses.options(name).items()
     )
     first, _, rest = losses.describe(name).partition("\n\n")
-    facts = [f"compares {_KINDS[cls.kind].lower()}, {'a list of layers' if cls.layers == 'list' else 'one'} a side"]
+    layers = "a list of layers" if cls.layers == "list" else "one layer"
+    facts = [f"compares {_KINDS[cls.kind].lower()}, {layers} per side"]
     if cls.reference == "target":
         facts.append("compares with the ground truth unless the recipe sets another target")
     if cls.needs:

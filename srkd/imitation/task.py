@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from srkd.data.degraded import DegradedPatches, Plan
+from srkd.data.degraded import CropPlan, DegradedPatches
 from srkd.distill.teachers import CachedTeacher, Teacher
 from srkd.errors import SrkdError
 from srkd.imitation.bank import Bank
@@ -63,7 +63,7 @@ class Task(gan.Task):
     def _bank(self) -> Bank:
         options, train = self.recipe.bank, self.recipe.datasets.train
         degraded = levels(self.recipe, train)
-        plan = Plan(options.lr_size, self.output_teacher.scale, degraded, train.sampling, seed=options.seed)
+        plan = CropPlan(options.lr_size, self.output_teacher.scale, degraded, train.sampling, seed=options.seed)
         folder = None if options.dir is None else Path(options.dir)
         patches = DegradedPatches(self.images, plan)
         return Bank(patches, self.output_teacher, self.images.fingerprint, options.patches, folder, options.max_bytes)

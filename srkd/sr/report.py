@@ -105,7 +105,7 @@ def images(results: Mapping[str, Any], labels: Sequence[str] = ()) -> PageSectio
     names = labels or [row["model"] for row in results["models"]]
     rows = [
         {
-            "picture": image["name"],
+            "image": image["name"],
             "set": name,
             "model": label,
             **{title: round(image[m], digits) for m, (title, digits) in METRICS.items() if m in image},
@@ -115,7 +115,7 @@ def images(results: Mapping[str, Any], labels: Sequence[str] = ()) -> PageSectio
         for name, scores in row["sets"].items()
         for image in scores["pictures"]
     ]
-    columns = ["picture", "set", "model", *(title for title, _ in METRICS.values() if title in rows[0])]
+    columns = ["image", "set", "model", *(title for title, _ in METRICS.values() if title in rows[0])]
     return {"heading": "Every image", "table": {"rows": rows, "columns": columns}}
 
 

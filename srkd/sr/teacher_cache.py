@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from srkd.data.patches import OUTPUT_STEPS, ImagePairs, Patches, PatchSource, to_batch
+from srkd.data.patches import OUTPUT_STEPS, PairedImages, Patches, PatchSource, to_batch
 from srkd.distill.teachers import Teacher
 from srkd.errors import SrkdError
 from srkd.files.atomic import write_json, writing
@@ -93,7 +93,7 @@ class OutputCache:
 
 def build_outputs(
     teacher: Model,
-    images: ImagePairs,
+    images: PairedImages,
     folder: Path,
     self_ensemble: bool = False,
     say: Say = lambda done, name: None,
@@ -139,7 +139,7 @@ def bank_bytes(patches: Patches, count: int, features: Mapping[str, tuple[int, .
 
 def build_bank(
     teacher: Teacher | None,
-    images: ImagePairs,
+    images: PairedImages,
     patches: Patches,
     count: int,
     folder: Path,

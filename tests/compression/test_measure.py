@@ -8,7 +8,7 @@ from clock import Clock
 
 from srkd.compression import candidates, measure
 from srkd.compression.candidates import Candidate
-from srkd.compression.job import Job
+from srkd.compression.job import CompressionJob
 from srkd.compression.measure import CandidateMeter
 from srkd.compression.request import Request, Settings
 from srkd.inference.speed import SpeedMeter
@@ -68,7 +68,7 @@ def test_measuring_takes_no_more_than_its_share_on_a_busy_machine(
     monkeypatch.setattr(registry, "ladders", lambda: wider)
     before, share = clock.now, 0.15
     settings = replace(small, measuring_share=share, candidates=8)
-    prepared = measure.prepare(Job(ask(max_ms=11000.0, seconds=60.0 * minutes), tmp_path, settings))
+    prepared = measure.prepare(CompressionJob(ask(max_ms=11000.0, seconds=60.0 * minutes), tmp_path, settings))
     spent = clock.now - before
     assert spent <= share * 60 * minutes + 30 + 40  # a candidate and a training may be under way when it ends
     assert len(prepared.candidates) >= 3 and len(set(prepared.rates.values())) == len(prepared.rates)

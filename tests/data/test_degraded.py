@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from srkd.data.degradations import Levels
-from srkd.data.degraded import DegradedPatches, Plan
+from srkd.data.degraded import CropPlan, DegradedPatches
 from srkd.errors import SrkdError
 from srkd.images.resize import imresize
 from support import textured
 
-PLAN = Plan(lr_size=8, scale=4, levels=Levels(slight_prob=0.5))
+PLAN = CropPlan(lr_size=8, scale=4, levels=Levels(slight_prob=0.5))
 
 
 class Images:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from srkd.data.degradations import Levels
-from srkd.data.degraded import DegradedPatches, Plan
+from srkd.data.degraded import CropPlan, DegradedPatches
 from srkd.errors import SrkdError
 from srkd.files.atomic import is_partial
 from srkd.imitation.bank import SHARD, Bank
@@ -37,10 +37,10 @@ def teacher(digest: str = "one", upscale: Callable[[np.ndarray], np.ndarray] = n
     return OutputTeacher("doubler", 2, digest, lambda: upscale)
 
 
-PLAN = Plan(8, 2, Levels())
+PLAN = CropPlan(8, 2, Levels())
 
 
-def bank(folder: Path, count: int = 250, plan: Plan = PLAN, **fields: object) -> Bank:
+def bank(folder: Path, count: int = 250, plan: CropPlan = PLAN, **fields: object) -> Bank:
     made = Bank(DegradedPatches(Images(), plan), teacher(), "photos", count, folder)
     return replace(made, **fields)  # type: ignore[arg-type]
 

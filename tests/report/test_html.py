@@ -106,7 +106,7 @@ def test_ids_are_unique_and_contents_lead_somewhere() -> None:
 
 def test_a_long_table_scrolls_by_itself() -> None:
     def page(rows: int) -> str:
-        return html.page("t", [{"table": {"rows": [{"picture": str(n)} for n in range(rows)], "columns": ["picture"]}}])
+        return html.page("t", [{"table": {"rows": [{"image": str(n)} for n in range(rows)], "columns": ["image"]}}])
 
     assert "scroll tall" in page(100) and "scroll tall" not in page(10)
 

@@ -33,7 +33,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of every part, with long names and a long table."""
     rows = [
         {
-            "picture": f"a_image_with_a_long_name_{n:02}",
+            "image": f"an_image_with_a_long_name_{n:02}",
             "set": "Set14",
             "model": "edsr_16x8_x2_cc0",
             "PSNR (dB)": None if n == 7 else 30 + n * 7 % 40 / 10,
@@ -45,7 +45,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = [{"label": f"edsr_16x8_x2_cc0 torch fp32 128x12{n}", "x": [1, 2, 3], "y": [3, 2, 1 + n]} for n in range(14)]
     items = [{"label": label, "note": "30 dB", "png": _png(60 * n)} for n, label in enumerate(["HR", "bicubic", "new"])]
     path = tmp_path_factory.mktemp("page") / "report.html"
-    columns = ["picture", "set", "model", "PSNR (dB)", "SSIM"]
+    columns = ["image", "set", "model", "PSNR (dB)", "SSIM"]
     sections: list[html.PageSection] = [
         {"heading": "Scores", "facts": [{"value": "37.2", "label": "PSNR (dB)"}], "paragraphs": ["Words."]},
         {"heading": "Every image", "table": {"rows": rows, "columns": columns}},

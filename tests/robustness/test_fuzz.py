@@ -59,7 +59,7 @@ Mutate = Callable[[random.Random, Sequence[bytes]], bytes]
 TARGETS: dict[str, tuple[Callable[[Path], None], Callable[[Path], list[bytes]], Mutate, tuple[str, ...]]] = {
     "recipe": (read_recipe, valid.recipes, reworded, ("r.yml",)),
     "study": (read_study, valid.studies, reworded, ("s.yml",)),
-    "picture": (read_any_image, valid.images, mutated, ("p.png", "p.tga")),
+    "image": (read_any_image, valid.images, mutated, ("p.png", "p.tga")),
     "checkpoint": (read_checkpoint, valid.checkpoints, mutated, ("c.safetensors", "c.pth")),
     "state": (read_state, valid.states, mutated, ("000000003.pt",)),
 }

@@ -76,5 +76,5 @@ def test_report_of_a_cohort_shows_all_generators_and_no_discriminator(photos: Pa
         save_weights(Path(models[name]), networks.build(spec).state_dict(), {"network": spec, "scale": 2})
     shown = {section["heading"]: section for section in report.run_sections(recipe, models)}
     assert [row["model"] for row in shown["Scores"]["table"]["rows"]] == ["bicubic", "net_g_0", "net_g_1"]
-    images = {row["picture"] for row in shown["Every image"]["table"]["rows"]}
+    images = {row["image"] for row in shown["Every image"]["table"]["rows"]}
     assert images == {"p1", "p3"}, "the report must use the recipe's validation images"

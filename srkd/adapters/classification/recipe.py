@@ -8,7 +8,7 @@ from srkd.adapters.base import AdapterRecipe
 from srkd.training.recipe import Section
 
 
-class Data(Section):
+class ClassificationData(Section):
     """`data:` images and their augmentation."""
 
     free = frozenset({"root"})  # the fingerprint identifies the content
@@ -22,7 +22,7 @@ class Data(Section):
 class ClassificationRecipe(AdapterRecipe):
     """Top level of the recipe."""
 
-    data: Data
+    data: ClassificationData
     scale_teacher: bool = pydantic.Field(
         False, description="divide the teacher's logits by the temperature that its run fitted on held-out images"
     )

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkd.adapters.ner.recipe import Data
+from srkd.adapters.ner.recipe import NerData
 from srkd.adapters.ner.tags import Sentence, only
 
 
-def seen_types(data: Data) -> list[str]:
+def seen_types(data: NerData) -> list[str]:
     """The types of this and all earlier steps, in the order of `data.steps`."""
     return [kind for types in data.steps[: data.step] for kind in types]
 
 
-def sentences_of(everything: Sequence[Sentence], data: Data, seed: int) -> list[Sentence]:
+def sentences_of(everything: Sequence[Sentence], data: NerData, seed: int) -> list[Sentence]:
     """The training sentences of a step.
 
     Every step has its own share of the sentences (of three steps, the first has sentences 0, 3, 6, ...), in which only

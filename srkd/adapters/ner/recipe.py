@@ -8,7 +8,7 @@ from srkd.adapters.base import AdapterRecipe
 from srkd.training.recipe import Section
 
 
-class Data(Section):
+class NerData(Section):
     """`data:` the sentences, and the types that each step adds."""
 
     format: str = pydantic.Field(description="kmou, klue, conll or modu")
@@ -29,4 +29,4 @@ class Data(Section):
 class NerRecipe(AdapterRecipe):
     """Top level of the recipe."""
 
-    data: Data
+    data: NerData

@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 from srkd.adapters.recommender import splits
 from srkd.adapters.recommender.formats import Lines, Numbers, lines_of, read_pairs, read_table
-from srkd.adapters.recommender.recipe import Data
+from srkd.adapters.recommender.recipe import RecommenderData
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 
@@ -57,7 +57,7 @@ class Interactions:
         return csr_matrix((values, (pairs.users, pairs.items)), (len(self.user_ids), len(self.item_ids)))
 
 
-def read(path: Path, data: Data) -> Interactions:
+def read(path: Path, data: RecommenderData) -> Interactions:
     """Read a data set, see `_read`. The last result is cached, since every run of a study reads the same files."""
     files = [path, *sorted(path.glob("*.txt"))] if path.is_dir() else [path]
     return _read(path, tuple(file.stat().st_mtime_ns for file in files), data.model_dump_json())
@@ -73,7 +73,7 @@ def _read(path: Path, changed: tuple[int, ...], settings: str) -> Interactions:
         SrkdError: unreadable files (see `formats`), no pair left to train or to test on, or too few distinct ratings
             for the bins.
     """
-    data = Data.model_validate_json(settings)
+    data = RecommenderData.model_validate_json(settings)
     if path.is_dir():
         lines, parts = _behaviours(path, data)
     else:
@@ -156,7 +156,7 @@ def _core(lines: Lines, train: Numbers, least: int) -> NDArray[np.bool_]:
         kept &= enough
 
 
-def _behaviours(folder: Path, data: Data) -> tuple[Lines, dict[str, Numbers]]:
+def _behaviours(folder: Path, data: RecommenderData) -> tuple[Lines, dict[str, Numbers]]:
     """Training pairs with the number of their strongest behaviour, and the validation and test pairs of the folder.
 
     A training pair that is also a validation or test pair is removed from training, unless `keep_test_pairs`.

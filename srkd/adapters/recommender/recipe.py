@@ -10,7 +10,7 @@ from srkd.adapters.base import AdapterRecipe, AdapterTrain
 from srkd.training.recipe import Optimiser, Section
 
 
-class Data(Section):
+class RecommenderData(Section):
     """`data:` pairs of user and item, their classes, and their split.
 
     If a pair occurs several times, the latest line counts (by time, or else by position in the file); of several
@@ -63,6 +63,6 @@ class RecommenderTrain(AdapterTrain):
 class RecommenderRecipe(AdapterRecipe):
     """Top level of the recipe."""
 
-    data: Data
+    data: RecommenderData
     train: RecommenderTrain
     top: int = pydantic.Field(10, gt=0, description="length k of the scored recommendation list, as in NDCG@k")

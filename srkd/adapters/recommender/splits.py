@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from srkd.adapters.recommender.formats import Lines, Numbers
-from srkd.adapters.recommender.recipe import Data
+from srkd.adapters.recommender.recipe import RecommenderData
 from srkd.errors import SrkdError
 
 
-def split(lines: Lines, data: Data) -> dict[str, Numbers]:
+def split(lines: Lines, data: RecommenderData) -> dict[str, Numbers]:
     """Indices of the lines of `train`, `validation` and `test`.
 
     Raises:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from srkd.adapters.order import stratified
 from srkd.adapters.text import clusters, formats, hierarchy, newsgroups
 from srkd.adapters.text.formats import Documents
-from srkd.adapters.text.recipe import Data, Tokens
+from srkd.adapters.text.recipe import TextData, Tokens
 from srkd.adapters.text.tokens import KINDS, Ids, Tokeniser
 from srkd.errors import SrkdError
 
@@ -54,7 +54,7 @@ class Corpus:
         return hashlib.sha256("\n".join(self.vocabulary).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def read(root: Path, data: Data) -> Corpus:
+def read(root: Path, data: TextData) -> Corpus:
     """Read the corpus of the recipe's `data:`; recent results are cached in memory for the next run of a study.
 
     The held-out documents and those whose labels are used are deterministic and stratified by class; a smaller share is
@@ -68,7 +68,7 @@ def read(root: Path, data: Data) -> Corpus:
 
 @lru_cache(maxsize=4)
 def _read(root: Path, modified: int, recipe: str) -> Corpus:
-    data = Data.model_validate_json(recipe)
+    data = TextData.model_validate_json(recipe)
     splits = formats.read(root, tuple(data.encodings), frozenset(data.remove))
     train = splits["train"]
     filled = [number for number, text in enumerate(train.texts) if text.strip()]
@@ -113,7 +113,7 @@ def tokeniser(texts: tuple[str, ...], spec: Tokens) -> Tokeniser:
     return KINDS[spec.type](texts, spec.size)
 
 
-def _families(root: Path, data: Data, classes: list[str], train: Documents) -> dict[str, str]:
+def _families(root: Path, data: TextData, classes: list[str], train: Documents) -> dict[str, str]:
     """The family of each class; empty without a hierarchy."""
     if data.hierarchy is not None:
         return hierarchy.read(Path(data.hierarchy), classes)

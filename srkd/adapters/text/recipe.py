@@ -26,7 +26,7 @@ class Tokens(Section):
         return self
 
 
-class Data(Section):
+class TextData(Section):
     """`data:` documents, families of classes, and tokenisation."""
 
     free = frozenset({"root"})  # the fingerprint identifies the content
@@ -51,7 +51,7 @@ class Data(Section):
         return encodings
 
     @pydantic.model_validator(mode="after")
-    def _one(self) -> Data:
+    def _one(self) -> TextData:
         if self.hierarchy is not None and self.clusters is not None:
             raise ValueError("set either hierarchy or clusters, not both")
         return self
@@ -60,4 +60,4 @@ class Data(Section):
 class TextRecipe(AdapterRecipe):
     """Top level of the recipe."""
 
-    data: Data
+    data: TextData

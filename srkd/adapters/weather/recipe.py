@@ -81,7 +81,7 @@ class Barotropic(Twin):
     teacher_viscosity: float = pydantic.Field(1e-6, ge=0, description="the same coefficient in the teacher")
 
 
-class Data(Section):
+class WeatherData(Section):
     """`data:` one of `table`, `lorenz96` and `barotropic`."""
 
     table: Table | None = None
@@ -90,7 +90,7 @@ class Data(Section):
     share: float = pydantic.Field(1.0, gt=0, le=1, description="share of the training examples, sampled by manual_seed")
 
     @pydantic.model_validator(mode="after")
-    def _one(self) -> Data:
+    def _one(self) -> WeatherData:
         if sum(source is not None for source in (self.table, self.lorenz96, self.barotropic)) != 1:
             raise ValueError("set exactly one of table, lorenz96 and barotropic")
         return self
@@ -99,4 +99,4 @@ class Data(Section):
 class WeatherRecipe(AdapterRecipe):
     """Top level of the recipe."""
 
-    data: Data
+    data: WeatherData

@@ -15,7 +15,7 @@ from srkd.adapters.base import AdapterRecipe, AdapterTask, Indices
 from srkd.adapters.data import find
 from srkd.adapters.weather import networks, scores, twins
 from srkd.adapters.weather.examples import Weather
-from srkd.adapters.weather.recipe import Data, WeatherRecipe
+from srkd.adapters.weather.recipe import WeatherData, WeatherRecipe
 from srkd.adapters.weather.stations import examples_of
 from srkd.adapters.weather.teacher import SimulationTeacher
 from srkd.distill.teachers import Teacher
@@ -126,7 +126,7 @@ class Task(AdapterTask):
         return found
 
 
-def _weather(data: Data) -> Weather:
+def _weather(data: WeatherData) -> Weather:
     if data.lorenz96 is not None:
         return twins.lorenz96(data.lorenz96)
     if data.barotropic is not None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 
 from srkd.adapters.ner.continual import relabel, sentences_of
-from srkd.adapters.ner.recipe import Data
+from srkd.adapters.ner.recipe import NerData
 from srkd.adapters.ner.tags import Sentence
 
 ALL = [Sentence([str(n)], [tag]) for n, tag in enumerate(["B-PER", "B-LOC", "B-DAT", "B-PER", "B-LOC", "B-DAT"])]
 
 
-def data(**more: object) -> Data:
-    return Data.model_validate({"format": "kmou", "train": "x", "steps": [["PER"], ["LOC", "DAT"]], **more})
+def data(**more: object) -> NerData:
+    return NerData.model_validate({"format": "kmou", "train": "x", "steps": [["PER"], ["LOC", "DAT"]], **more})
 
 
 def labelled(**more: object) -> dict[str, str]:

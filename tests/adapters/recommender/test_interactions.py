@@ -10,12 +10,12 @@ import pytest
 
 from srkd.adapters.recommender.formats import lines_of
 from srkd.adapters.recommender.interactions import Interactions, Pairs, class_edges, last_of_each_pair, read
-from srkd.adapters.recommender.recipe import Data
+from srkd.adapters.recommender.recipe import RecommenderData
 from srkd.errors import SrkdError
 
 
 def data(path: Path, **options: Any) -> Interactions:
-    return read(path, Data(root=str(path), **options))
+    return read(path, RecommenderData(root=str(path), **options))
 
 
 def named(found: Interactions, pairs: Pairs) -> set[tuple[str, str]]:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from srkd.adapters.text import corpus
-from srkd.adapters.text.recipe import Data
+from srkd.adapters.text.recipe import TextData
 from srkd.errors import SrkdError
 
 
 def read(documents: Path, **options: object) -> corpus.Corpus:
     tokens = {"size": 60, "length": 12}
-    return corpus.read(documents, Data.model_validate({"root": str(documents), "tokens": tokens, **options}))
+    return corpus.read(documents, TextData.model_validate({"root": str(documents), "tokens": tokens, **options}))
 
 
 def test_shares_are_nested_and_stratified(documents: Path) -> None:
