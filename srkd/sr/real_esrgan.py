@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from srkd.data.degradations import sharpened
-from srkd.data.degraded import DegradedPatches, DegradedSource, Plan
+from srkd.data.degraded import CropPlan, DegradedPatches, DegradedSource
 from srkd.data.patches import BatchSource, PatchSource
 from srkd.distill.teachers import CachedTeacher, Teacher
 from srkd.errors import SrkdError
@@ -51,7 +51,7 @@ class Task(gan.Task):
             return SharpenedSource(source) if sharp else source
         side = spec.gt_size // recipe.scale
         degraded, seed = levels(recipe, spec), recipe.manual_seed
-        plan = Plan(side, recipe.scale, degraded, spec.sampling, spec.use_hflip, spec.use_rot, seed)
+        plan = CropPlan(side, recipe.scale, degraded, spec.sampling, spec.use_hflip, spec.use_rot, seed)
         patches = DegradedPatches(self.usable, plan, recipe.sharpens_input)
         return DegradedSource(patches, self.patches.batch, sharp)
 
