@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,3 +155,39 @@ def needs_int8(runtime: str) -> None:
     """Skip if a runtime's int8 is unsound here: OpenVINO with oneDNN capped below AVX-512."""
     if (runtime, "int8") not in backends.available():
         pytest.skip(f"{runtime} has no sound int8 here")
+
+
+def torchvision_weights(path: Path, layers: Sequence[tuple[int, int, int]]) -> Path:
+    """Save random weights of convolutions, (number, output channels, kernel), with the names of torchvision's VGG."""
+    state, rng, width = {}, torch.Generator().manual_seed(0), 3
+    for number, following, side in layers:
+        scale = (2 / (width * side**2)) ** 0.5
+        state[f"features.{number}.weight"] = torch.randn(following, width, side, side, generator=rng) * scale
+        state[f"features.{number}.bias"] = torch.zeros(following)
+        width = following
+    state["classifier.1.weight"] = torch.zeros(2, 2)
+    torch.save(state, path)
+    return path
+
+
+# Kernel, stride, input, expanded and output channels of EfficientNet-Lite0's blocks 0 to 4.
+LITE0_BLOCKS = [(3, 1, 32, 32, 16), (3, 2, 16, 96, 24), (3, 1, 24, 144, 24), (5, 2, 24, 144, 40), (5, 1, 40, 240, 40)]
+
+
+def lite0_weights() -> dict[str, Tensor]:
+    """Random weights up to block 4 with the package's names; BatchNorm keeps the maps near unit variance."""
+    rng, state = torch.Generator().manual_seed(0), {}
+
+    def add(conv: str, norm: str, *shape: int) -> None:
+        state[f"{conv}.weight"] = torch.randn(shape, generator=rng) / (shape[1] * shape[2] * shape[3]) ** 0.5
+        for key, low, high in (("weight", 0.5, 2), ("bias", -1, 1), ("running_mean", -1, 1), ("running_var", 0.5, 2)):
+            state[f"{norm}.{key}"] = torch.rand(shape[0], generator=rng) * (high - low) + low
+
+    add("_conv_stem", "_bn0", 32, 3, 3, 3)
+    for number, (kernel, _, inputs, inner, outputs) in enumerate(LITE0_BLOCKS):
+        block = f"_blocks.{number}."
+        if inner != inputs:
+            add(f"{block}_expand_conv", f"{block}_bn0", inner, inputs, 1, 1)
+        add(f"{block}_depthwise_conv", f"{block}_bn1", inner, 1, kernel, kernel)
+        add(f"{block}_project_conv", f"{block}_bn2", outputs, inner, 1, 1)
+    return state

@@ -23,6 +23,7 @@ from srkd.inference.calibration import evaluation_images
 from srkd.inference.cost import activations, multiply_adds, parameters
 from srkd.inference.model import Model
 from srkd.inference.speed import Size, SpeedMeter, in_subprocess, with_peak_memory
+from srkd.metrics.psnr import PSNR
 from srkd.report import plots, sections
 
 COLUMNS = [
@@ -37,7 +38,7 @@ COLUMNS = [
     "M activations",
     "peak MB",
     "% of peak",
-    "PSNR",
+    PSNR.label,
 ]
 Say = Callable[[str], None]
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -126,7 +127,7 @@ def measure(model: str, backend: tuple[str, str], size: Size, data: str | None, 
         "parameters": parameters(loaded.network),
         "M activations": round(activation_count / 1e6, 1),
         "peak MB": None,
-        "PSNR": None,
+        PSNR.label: None,
     }
     meter = SpeedMeter(seconds)
     if runtime == STOCK[0]:
@@ -143,7 +144,7 @@ def measure(model: str, backend: tuple[str, str], size: Size, data: str | None, 
 def _quality(model: Model, data: str) -> dict[str, Any]:
     images = evaluation_images(data, model.scale)
     psnr = images.psnr(images.predictions(model))
-    return {"PSNR": round(psnr, 3), "protocol": images.protocol.as_dict()}
+    return {PSNR.label: round(psnr, PSNR.digits), "protocol": images.protocol.as_dict()}
 
 
 def peak_flops(precision: str, seconds: float) -> float | None:
@@ -169,7 +170,7 @@ def _fastest(call: Callable[[], Any], seconds: float) -> float:
 
 def write(rows: Sequence[dict[str, Any]], folder: Path) -> None:
     """Write inference.json, inference.md, report.html and, if PSNR was measured, pareto.svg (PSNR against time)."""
-    shown = sections.pareto(rows, COLUMNS[:4], "ms", "PSNR", "One point per row; up and to the left is better.")
+    shown = sections.pareto(rows, COLUMNS[:4], "ms", PSNR.label, "One point per row; up and to the left is better.")
     report.write(folder, "inference", rows, COLUMNS, plots=shown)
     for section in shown:
         write_bytes(folder / "pareto.svg", plots.draw(section["plot"]))

@@ -20,7 +20,7 @@ from srkd.inference.jobs import Job, plan_jobs
 from srkd.inference.model import Model
 from srkd.inference.speed import SpeedMeter
 from srkd.integrations import basicsr
-from srkd.metrics.scores import psnr
+from srkd.metrics.psnr import psnr
 from srkd.training.checkpoint import save_weights
 from srkd.training.malloc import keep_freed_memory
 

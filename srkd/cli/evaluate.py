@@ -1,4 +1,4 @@
-"""PSNR and SSIM of models on data sets, per image and mean; optionally NIQE and LPIPS.
+"""PSNR, SSIM and other metrics of models on data sets, per image and mean.
 
 A model is a zoo name, a checkpoint file, or `bicubic`. A data set is a folder of HR images (LR is generated
 by the protocol), HR:LR folders of pairs, or the name of a manifest. Writes results.json, results.md and report.html.
@@ -7,8 +7,25 @@ by the protocol), HR:LR folders of pairs, or the name of a manifest. Writes resu
 from __future__ import annotations
 
 import argparse
+import textwrap
+from collections.abc import Sequence
+from typing import Any
 
 from srkd.cli.main import add_trust
+
+
+class _ListMetrics(argparse.Action):
+    """Prints the table of metrics and exits, like --help."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:
+        from srkd.metrics import registry
+
+        for name in registry.names():
+            print(f"{name}\n{textwrap.indent(registry.describe(name), '    ')}\n")
+        parser.exit()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,8 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=["psnr", "ssim"],
         metavar="S",
-        help="of psnr, ssim, niqe (needs basicsr), lpips (needs lpips and AlexNet's weights); default psnr ssim",
+        help="names of metrics, see --list-metrics; default psnr ssim",
     )
+    parser.add_argument("--list-metrics", action=_ListMetrics, help="print all metrics and what they need")
     parser.add_argument("--output", metavar="DIR", help="folder for results.json, results.md, report.html")
     parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
     add_trust(parser)

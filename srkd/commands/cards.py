@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from srkd.images.resize import imresize
+from srkd.metrics import published, registry
 from srkd.metrics.evaluation import open_model
-from srkd.metrics.scores import Protocol, score
-from srkd.networks import published
+from srkd.metrics.psnr import PSNR
+from srkd.metrics.scores import Pair, Protocol
 from srkd.report import crops, tables
 
 # The published models in a card's table of scores.
@@ -21,7 +22,8 @@ def card(name: str, recipe: dict[str, Any], metrics: dict[str, Any]) -> str:
     scale = metrics["scale"]
     rows += [_published(label, scale) for label in _COMPARED if published.entry(label).scores(scale)]
     network = {key: value for key, value in recipe["network_g"].items() if key != "type"}
-    stamp = next(iter(metrics["sets"].values()))["protocol"]
+    scores = next(iter(metrics["sets"].values()))
+    titles, stamp = registry.texts(scores), scores["protocol"]
     teacher = metrics["teacher"] or "none"
     return f"""# {name}
 
@@ -35,7 +37,7 @@ def card(name: str, recipe: dict[str, Any], metrics: dict[str, Any]) -> str:
 
 {tables.markdown(rows, ["model", "parameters", *sets])}
 
-PSNR (dB) / SSIM; protocol: {stamp}.
+{" / ".join(titles)}; protocol: {stamp}.
 
 ![A detail of a photograph: ground truth, bicubic, {name}](image.png)
 
@@ -65,8 +67,8 @@ def image(name: str, scale: int) -> bytes:
     hr = whole[: whole.shape[0] // scale * scale, : whole.shape[1] // scale * scale]
     lr = imresize(hr, 1 / scale)
     shown = {"HR": hr} | {model: open_model(model, scale)(lr[None])[0] for model in ("bicubic", name)}
-    protocol = Protocol.default(scale)
-    notes = {m: f"{score(shown[m], hr, protocol, metrics=['psnr'])['psnr']:.2f} dB" for m in ("bicubic", name)}
+    metric, protocol = PSNR(), Protocol.default(scale)
+    notes = {m: metric.caption(metric(Pair(shown[m], hr, protocol))) for m in ("bicubic", name)}
     return crops.sheet(shown, notes=notes)
 
 

@@ -21,6 +21,7 @@ from srkd.inference.loading import file_of
 from srkd.inference.model import Model
 from srkd.inference.speed import SpeedMeter
 from srkd.metrics.evaluation import evaluate, open_model
+from srkd.metrics.registry import texts, titles
 from srkd.networks import zoo
 from srkd.report import crops, html, plots, tables
 from srkd.sr import report
@@ -32,7 +33,7 @@ from srkd.training.run import Run
 _TRAINING = ("coffee.png", "rocket.jpg", "motorcycle_left.png", "hubble_deep_field.jpg", "ihc.png", "retina.jpg")
 _HELD_OUT = ("astronaut.png", "chelsea.png")
 _STUDENT = {"type": "EDSR", "num_feat": 16, "num_block": 8, "img_range": 1.0}
-COLUMNS = ["model", "parameters", "multiply-adds (G)", "file (MB)", "ms at 256x256", "PSNR (dB)", "SSIM"]
+COLUMNS = ["model", "parameters", "multiply-adds (G)", "file (MB)", "ms at 256x256", *titles()]
 
 
 @dataclass(frozen=True)
@@ -154,8 +155,7 @@ def _row(label: str, name: str, result: dict[str, Any]) -> dict[str, Any]:
         "multiply-adds (G)": "-",
         "file (MB)": "-",
         "ms at 256x256": "-",
-        "PSNR (dB)": f"{scores['psnr']:.2f}",
-        "SSIM": f"{scores['ssim']:.4f}",
+        **texts(scores, brief=True),
         "protocol": scores["protocol"]["stamp"],
     }
     if name != "bicubic":

@@ -20,6 +20,8 @@ from srkd.inference.model import Model
 from srkd.inference.speed import SpeedMeter, machine
 from srkd.integrations import external
 from srkd.metrics.evaluation import evaluate
+from srkd.metrics.psnr import PSNR
+from srkd.metrics.registry import DEFAULT, of_scores
 from srkd.networks import zoo
 from srkd.training import checkpoint
 from srkd.training.log import read_metrics
@@ -40,7 +42,7 @@ def listing() -> list[dict[str, Any]]:
         status = "trained" if name in zoo.trained() else "in training" if state.is_file() else "not trained"
         row: dict[str, Any] = {"model": name, "scale": read(zoo.folder(name) / "recipe.yml").get("scale", "-")}
         row |= {"status": status, "parameters": metrics.get("parameters", "-")}
-        row |= {set_: f"{sets[set_]['psnr']:.2f}" if set_ in sets else "-" for set_ in ("Set5", "B100")}
+        row |= {set_: PSNR().text(sets[set_]["psnr"], brief=True) if set_ in sets else "-" for set_ in ("Set5", "B100")}
         rows.append(row)
     for name in zoo.external():
         entry = external.entries()[name]
@@ -116,7 +118,7 @@ def verify(name: str, folders: Sequence[str]) -> dict[str, Any]:
     """Measure a trained model's scores and latency; update metrics.json, the card and its image.
 
     What cannot be measured (`licence`, `notes`, whether it is the `default` for its scale) comes from about.yml next to
-    the recipe.
+    the recipe, which may also list `metrics` other than PSNR and SSIM.
 
     Args:
         folders: HR folders or names of the evaluation sets.
@@ -125,13 +127,14 @@ def verify(name: str, folders: Sequence[str]) -> dict[str, Any]:
         SrkdError: the model is not trained, or its weights differ from those in metrics.json.
     """
     path, _ = zoo.weights(name)
-    results = evaluate(["bicubic", name], folders)
+    about = read(zoo.folder(name) / "about.yml")
+    results = evaluate(["bicubic", name], folders, metrics=about.get("metrics", DEFAULT))
     bicubic, ours = results["models"]
     model = Model.load(name)
     recipe = read(zoo.folder(name) / "recipe.yml")
     lineage = checkpoint.load_weights(path)[1].get("lineage", {})
     metrics: dict[str, Any] = {
-        **read(zoo.folder(name) / "about.yml"),
+        **about,
         "scale": model.scale,
         "sha256": file_sha256(path),
         "parameters": cost.parameters(model.network),
@@ -158,4 +161,5 @@ def _steps(recipe: dict[str, Any], lineage: dict[str, Any]) -> Any:
 
 
 def _without_images(scores: dict[str, Any]) -> dict[str, Any]:
-    return {"psnr": scores["psnr"], "ssim": scores["ssim"], "protocol": scores["protocol"]["stamp"]}
+    measured = {metric.name: scores[metric.name] for metric in of_scores(scores)}
+    return {**measured, "protocol": scores["protocol"]["stamp"]}

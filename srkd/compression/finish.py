@@ -24,6 +24,7 @@ from srkd.inference.loading import file_of
 from srkd.inference.model import Model
 from srkd.inference.speed import in_subprocess, machine, speed_and_memory
 from srkd.metrics.evaluation import measure, open_model
+from srkd.metrics.registry import rounded
 from srkd.sr.report import Details
 from srkd.training.checkpoint import save_weights
 
@@ -155,8 +156,7 @@ def _row(
     return {
         "model": title.get(label, label),
         "runs on": {"bicubic": "-", "teacher": " ".join(EXACT)}.get(label, " ".join(backend)),
-        "PSNR (dB)": round(scores["psnr"], 3),
-        "SSIM": round(scores["ssim"], 4),
+        **rounded(scores),
         "ms": times[like]["ms"] if like in times else None,
         "file (MB)": round(sizes[like], 3) if like in sizes else None,
         "peak memory (MB)": times[like]["peak MB"] if like in times else None,
@@ -171,7 +171,7 @@ def _candidate_row(prepared: Prepared, run: dict[str, Any]) -> dict[str, Any]:
         "candidate": run["candidate"],
         "round": run["round"],
         "steps": run["steps"],
-        "PSNR (dB)": run["psnr"],
+        page.QUALITY: run["psnr"],
         **cost.row(),
         "why": run.get("why", ""),
     }

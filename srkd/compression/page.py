@@ -8,20 +8,23 @@ from typing import Any
 
 from srkd.compression.job import clock
 from srkd.inference.export import COLUMNS as FILE_COLUMNS
+from srkd.metrics.psnr import PSNR
+from srkd.metrics.registry import rounded, titles
 from srkd.report import html, plots, sections, tables
 from srkd.report.html import PageSection
 from srkd.sr.report import Details
 from srkd.training.log import read_metrics
 
-COLUMNS = ["model", "runs on", "PSNR (dB)", "SSIM", "ms", "file (MB)", "peak memory (MB)", "parameters"]
-_TRIED = ["candidate", "round", "steps", "PSNR (dB)", "ms", "MB", "parameters"]
+QUALITY = PSNR().title
+COLUMNS = ["model", "runs on", *titles(), "ms", "file (MB)", "peak memory (MB)", "parameters"]
+_TRIED = ["candidate", "round", "steps", QUALITY, "ms", "MB", "parameters"]
 _REFUSED = ["candidate", "ms", "MB", "parameters", "why"]
 Results = dict[str, Any]
 
 
 def summary(results: Results) -> str:
     """The result in two sentences."""
-    psnr = {row["model"].split()[0]: row["PSNR (dB)"] for row in results["rows"]}
+    psnr = {row["model"].split()[0]: row[QUALITY] for row in results["rows"]}
     missed = results["missed"]
     status = f"OVER its budget: {missed}" if missed else f"within its budget of {results['budget']}"
     differences = [f"{psnr['student'] - psnr[other]:+.2f} dB to {other}" for other in psnr if other != "student"]
@@ -69,7 +72,7 @@ def _pareto(results: Results) -> list[PageSection]:
     last = {row["candidate"]: {**row, "model": row["candidate"]} for row in results["candidates"]}
     ends = [row for row in results["rows"] if row["model"].startswith(("student", "teacher"))]
     caption = "Candidates after their last short run; the student after its full training. Held-out crops."
-    return sections.pareto([*last.values(), *ends], ["model"], "ms", "PSNR (dB)", caption)
+    return sections.pareto([*last.values(), *ends], ["model"], "ms", QUALITY, caption)
 
 
 def _tables(results: Results) -> list[PageSection]:
@@ -100,15 +103,14 @@ def _images(results: Results) -> PageSection:
         {
             "image": image["name"],
             "model": row["model"],
-            "PSNR (dB)": round(image["psnr"], 3),
-            "SSIM": round(image["ssim"], 4),
+            **rounded(image),
             "protocol": scores["protocol"]["stamp"],
         }
         for row in results["pictures"]
         for scores in row["sets"].values()
         for image in scores["pictures"]
     ]
-    return {"heading": "Every image", "table": {"rows": rows, "columns": ["image", "model", "PSNR (dB)", "SSIM"]}}
+    return {"heading": "Every image", "table": {"rows": rows, "columns": ["image", "model", *titles()]}}
 
 
 def _protocol(results: Results) -> list[str]:

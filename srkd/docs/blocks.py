@@ -8,7 +8,7 @@ from typing import Any
 
 from srkd.docs.study_values import written
 from srkd.errors import SrkdError
-from srkd.networks import published
+from srkd.metrics import published
 from srkd.report import tables
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from srkd import resources
-from srkd.docs import commands, losses, recipes, zoo
+from srkd.docs import commands, losses, metrics, recipes, zoo
 from srkd.docs.zoo import Content
 from srkd.studies import results
 
@@ -22,6 +22,7 @@ def pages() -> dict[str, Content]:
     found: dict[str, Content] = {
         "reference/recipes.md": recipes.index(list(tasks)),
         "reference/losses.md": losses.catalogue(),
+        "reference/metrics.md": metrics.catalogue(),
         "reference/commands.md": commands.reference(),
         "reference/exit-codes.md": commands.exit_codes(),
     }

@@ -10,10 +10,14 @@ from typing import Any
 from srkd.commands.cards import card
 from srkd.docs.markdown import cell, code, table
 from srkd.integrations import external
-from srkd.networks import published, zoo
+from srkd.metrics import published
+from srkd.metrics.psnr import PSNR
+from srkd.metrics.registry import DEFAULT, texts, titles
+from srkd.networks import zoo
 from srkd.report import plots
 from srkd.training.recipe import read
 
+_PSNR = PSNR()
 Content = str | bytes
 
 
@@ -49,7 +53,7 @@ def _curve(records: list[dict[str, Any]]) -> bytes | None:
                 line = series.setdefault(label, {"label": label, "x": [], "y": []})
                 line["x"].append(record["step"])
                 line["y"].append(value)
-    return plots.draw(plots.curves(list(series.values()), "step", "PSNR (dB)")) if series else None
+    return plots.draw(plots.curves(list(series.values()), "step", _PSNR.title)) if series else None
 
 
 def _index() -> str:
@@ -59,7 +63,7 @@ def _index() -> str:
     rows = [[f"[{name}]({name}/index.md)", *_row(metrics, sets)] for name, metrics in measured.items()]
     intro = (
         "Models included in srkd, as measured by `srkd zoo verify`: multiply-adds for an output of 1280x720, time on "
-        "the machine named in the model's card, PSNR (dB)/SSIM on Y by the usual protocol."
+        f"the machine named in the model's card, {'/'.join(titles())} on Y by the usual protocol."
     )
     parts = ["# Zoo", intro, table(head, rows)]
     if waiting := [name for name in zoo.names() if name not in measured]:
@@ -69,10 +73,14 @@ def _index() -> str:
 
 
 def _row(metrics: dict[str, Any], sets: list[str]) -> list[str]:
-    scores = [f"{s['psnr']:.2f}/{s['ssim']:.4f}" if (s := metrics["sets"].get(name)) else "-" for name in sets]
+    scores = [_scores(metrics["sets"].get(name)) for name in sets]
     multiply_adds, milliseconds = metrics["multiply_adds_1280x720"] / 1e9, metrics["latency_ms_256x256"]
     cost = [f"x{metrics['scale']}", f"{metrics['parameters']:,}", f"{multiply_adds:.1f}", str(milliseconds)]
     return [*cost, *scores, cell(metrics["teacher"] or "none"), cell(metrics["licence"])]
+
+
+def _scores(found: dict[str, Any] | None) -> str:
+    return "/".join(texts({name: found[name] for name in DEFAULT}, brief=True).values()) if found else "-"
 
 
 def _fetched() -> str:
@@ -80,7 +88,7 @@ def _fetched() -> str:
     rows = []
     for name, entry in sorted(external.entries().items()):
         scores = published.entry(entry.published).scores(entry.scale) if entry.published else {}
-        reported = ", ".join(f"{key} {value['psnr']:.2f}" for key, value in scores.items()) or "-"
+        reported = ", ".join(f"{key} {_PSNR.text(value['psnr'], brief=True)}" for key, value in scores.items()) or "-"
         paper, licence = cell(entry.paper), cell(entry.licence)
         rows.append([code(name), f"x{entry.scale}", f"{entry.parameters:,}", reported, paper, licence])
-    return table(["model", "scale", "parameters", "published PSNR (dB)", "paper", "licence"], rows)
+    return table(["model", "scale", "parameters", f"published {_PSNR.title}", "paper", "licence"], rows)

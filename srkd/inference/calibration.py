@@ -10,7 +10,8 @@ from srkd.data.sets import open_set
 from srkd.errors import SrkdError
 from srkd.inference.backends.engine import Bytes, CannotRunError
 from srkd.inference.model import Model
-from srkd.metrics.scores import Protocol, psnr, score
+from srkd.metrics.psnr import psnr
+from srkd.metrics.scores import Protocol, score
 
 DEFAULT = "scikit_image"  # free photographs of an installed package: no download
 _SIDE = 160

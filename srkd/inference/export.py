@@ -23,8 +23,10 @@ from srkd.inference.graph import graph_of
 from srkd.inference.model import Model
 from srkd.inference.quantise import SENSITIVITY_COLUMNS, Quantised, quantise
 from srkd.inference.speed import SpeedMeter
+from srkd.metrics.psnr import PSNR
 from srkd.report import tables
 
+_PSNR = PSNR()
 Row = dict[str, Any]
 Say = Callable[[str], None]
 COLUMNS = [
@@ -33,7 +35,7 @@ COLUMNS = [
     "precision",
     "largest difference",
     "PSNR to torch (dB)",
-    "PSNR (dB)",
+    _PSNR.title,
     "drop (dB)",
     "ms",
     "MB",
@@ -190,7 +192,7 @@ class _Verifier:
             "precision": precision,
             "largest difference": largest,
             "PSNR to torch (dB)": round(lowest, 2),
-            "PSNR (dB)": round(psnr, 3),
+            _PSNR.title: round(psnr, _PSNR.digits),
             "drop (dB)": round(self._psnr - psnr, 3),
             "ms": ms,
             "MB": size,

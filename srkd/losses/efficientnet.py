@@ -41,7 +41,7 @@ _UNIT_EPS = 1e-6
 SHIFTS = ((0, 0), (0, 1), (1, 0), (1, 1))
 # What a value depends on, for the stamp of a protocol.
 DEFINITION = (
-    "EfficientNet-Lite0, RGB: stem and blocks 0, 2, 4, unit length over channels, squared differences summed over "
+    "RGB, EfficientNet-Lite0's stem and blocks 0, 2, 4, unit length over channels, squared differences summed over "
     f"channels and layers, mean over positions and 4 shifts, input (255x-127)/128, weights sha256 {SHA256[:12]}"
 )
 
@@ -77,7 +77,7 @@ class EfficientNetLite0(nn.Module):
         return super().train(False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        maps = [F.relu6(self.stem((image * 255 - 127) / 128))]
+        maps = [F.relu6(self.stem((image * 255 - 127) / 128), inplace=True)]
         for block in self.blocks:
             maps.append(block(maps[-1]))
         return maps
@@ -106,8 +106,8 @@ class _Block(nn.Module):
         self.skip = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu6(self.expand(x))
-        y = self.project(F.relu6(self.depthwise(y)))
+        y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
+        y = self.project(F.relu6(self.depthwise(y), inplace=True))
         return x + y if self.skip else y
 
 
@@ -115,12 +115,12 @@ class _SameConv(nn.Conv2d):
     """A convolution with TensorFlow's "SAME" padding: with stride 2, an even side is padded at its end only."""
 
     def forward(self, input: Tensor) -> Tensor:
-        pads = []
-        for side in (3, 2):
-            kernel, stride, size = self.kernel_size[side - 2], self.stride[side - 2], input.shape[side]
-            total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-            pads += [total // 2, total - total // 2]
-        return super().forward(F.pad(input, pads))
+        (kernel, _), (stride, _) = self.kernel_size, self.stride
+        totals = [max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in input.shape[2:]]
+        if any(total % 2 for total in totals):
+            input = F.pad(input, (0, totals[1] % 2, 0, totals[0] % 2))
+        padding = [total // 2 for total in totals]
+        return F.conv2d(input, self.weight, self.bias, self.stride, padding, groups=self.groups)
 
 
 def _convolution(

@@ -14,7 +14,8 @@ from srkd.errors import SrkdError
 from srkd.images.resize import imresize
 from srkd.inference.backends.engine import Bytes, Engine
 from srkd.inference.model import Model, NoNetwork
-from srkd.metrics.scores import DEFAULT, METRICS, Protocol, check, score
+from srkd.metrics.registry import DEFAULT, check, texts
+from srkd.metrics.scores import Protocol, score
 from srkd.networks.device import device_named
 
 BICUBIC = "bicubic"
@@ -61,7 +62,7 @@ def evaluate(
     Args:
         scale: required if every model is `bicubic`; otherwise taken from the models, which must agree.
         say: progress callback after each image: the number done and a description.
-        metrics: of `srkd.metrics.scores.METRICS`.
+        metrics: of `srkd.metrics.registry.names()`.
         on_output: called with each output.
 
     Returns:
@@ -202,11 +203,10 @@ def table(results: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
             "model": row["model"],
             "parameters": row["parameters"] or "-",
             "set": name,
-            **{title: f"{scores[m]:.{digits}f}" for m, (title, digits) in METRICS.items() if m in scores},
+            **texts(scores),
             "protocol": scores["protocol"]["stamp"],
         }
         for row in results["models"]
         for name, scores in row["sets"].items()
     ]
-    titles = [title for title, _ in METRICS.values() if any(title in row for row in rows)]
-    return rows, ["model", "parameters", "set", *titles]
+    return rows, [column for column in rows[0] if column != "protocol"]

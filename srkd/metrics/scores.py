@@ -1,4 +1,4 @@
-"""PSNR and SSIM by the standard protocol, the stamp that describes it, and metrics by name.
+"""The standard protocol, the stamp that describes it, and an image's scores under it.
 
 The default protocol: HR cropped to a multiple of the scale, LR by MATLAB's bicubic with antialiasing, output clamped
 and rounded to uint8, Y channel of BT.601 (16 to 235, not rounded), a border of `scale` pixels removed.
@@ -8,20 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
-import cv2
 import numpy as np
 
-from srkd.errors import SrkdError, unknown
+from srkd.errors import SrkdError
 from srkd.images.colour import rgb_to_y
-from srkd.metrics import perception
-
-# By name: title and number of decimals in tables.
-METRICS = {"psnr": ("PSNR (dB)", 3), "ssim": ("SSIM", 4), "niqe": ("NIQE", 3), "lpips": ("LPIPS", 4)}
-DEFAULT = ("psnr", "ssim")
-
-_SSIM_WINDOW, _SSIM_SIGMA = 11, 1.5
+from srkd.metrics import registry
+from srkd.metrics.registry import DEFAULT
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ class Protocol:
         ensemble = ", self-ensemble x8" if self.self_ensemble else ""
         channel = "Y (BT.601)" if self.channel == "Y" else self.channel
         images = "" if self.verified else ", images not verified"
-        own = "".join(f"; {perception.STAMPS[name]}" for name in metrics if name in perception.STAMPS)
+        own = "".join(f"; {stamp}" for name in metrics if (stamp := registry.get(name).stamp))
         return f"x{self.scale}, {low}, uint8 output, {channel}, border {self.crop_border} px{ensemble}{images}{own}"
 
     def as_dict(self, metrics: Sequence[str] = DEFAULT) -> dict[str, Any]:
@@ -81,56 +76,37 @@ def planes(image: np.ndarray, protocol: Protocol, grey: bool = False) -> np.ndar
     return values[border : height - border, border : width - border].astype(np.float64)
 
 
-def psnr(a: np.ndarray, b: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of two arrays in 0..255; infinite when they are equal.
+@dataclass(frozen=True)
+class Pair:
+    """What a metric compares: an output and its ground truth, uint8 RGB (H, W, 3) of one size, under a protocol.
 
-    >>> round(psnr(np.zeros((8, 8, 1)), np.full((8, 8, 1), 2.55)), 3)
-    40.0
+    `grey` as in `planes`.
     """
-    error = np.mean((a - b) ** 2)
-    return float("inf") if error == 0 else float(10 * np.log10(255.0**2 / error))
 
+    output: np.ndarray
+    hr: np.ndarray
+    protocol: Protocol
+    grey: bool = False
 
-def ssim(a: np.ndarray, b: np.ndarray) -> float:
-    """Structural similarity (Wang et al., 2004): 11x11 Gaussian of sigma 1.5 over the valid region, mean over channels.
+    @cached_property
+    def planes(self) -> tuple[np.ndarray, np.ndarray]:
+        """`planes` of both."""
+        return planes(self.output, self.protocol, self.grey), planes(self.hr, self.protocol, self.grey)
 
-    Args:
-        a, b: float64 (H, W, C) in 0..255, at least 11x11.
-    """
-    if min(a.shape[:2]) < _SSIM_WINDOW:
-        raise SrkdError(f"SSIM needs at least 11x11 pixels inside the border, got {a.shape[1]}x{a.shape[0]}")
-    return float(np.mean([_ssim_plane(a[..., c], b[..., c]) for c in range(a.shape[2])]))
+    def inside(self, metric: str, smallest: int) -> tuple[np.ndarray, np.ndarray]:
+        """Both images inside the border, uint8 RGB.
 
-
-def _ssim_plane(a: np.ndarray, b: np.ndarray) -> float:
-    kernel = cv2.getGaussianKernel(_SSIM_WINDOW, _SSIM_SIGMA)
-    margin = _SSIM_WINDOW // 2
-
-    def blur(x: np.ndarray) -> np.ndarray:
-        return cv2.sepFilter2D(x, cv2.CV_64F, kernel, kernel)[margin:-margin, margin:-margin]
-
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    mean_a, mean_b = blur(a), blur(b)
-    variance_a = blur(a * a) - mean_a**2
-    variance_b = blur(b * b) - mean_b**2
-    covariance = blur(a * b) - mean_a * mean_b
-    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
-    structure = (2 * covariance + c2) / (variance_a + variance_b + c2)
-    return float((luminance * structure).mean())
-
-
-def check(metrics: Sequence[str]) -> None:
-    """Check names of metrics and their required packages and files before scoring.
-
-    Raises:
-        SrkdError: an unknown or repeated name, no names, or a missing package or file and how to get it.
-    """
-    if not metrics or len(set(metrics)) < len(metrics):
-        raise SrkdError(f"metrics: list each once, from {', '.join(METRICS)}; got {', '.join(metrics) or 'none'}")
-    for name in metrics:
-        if name not in METRICS:
-            raise unknown("metric", name, METRICS)
-        perception.check(name)
+        Raises:
+            SrkdError: a side is shorter than `smallest` pixels; the message names the metric.
+        """
+        border = self.protocol.crop_border
+        height, width = (side - 2 * border for side in self.output.shape[:2])
+        if min(height, width) < smallest:
+            raise SrkdError(
+                f"{metric} needs at least {smallest}x{smallest} pixels inside the border, got {width}x{height}"
+            )
+        window = (slice(border, border + height), slice(border, border + width))
+        return self.output[window], self.hr[window]
 
 
 def score(
@@ -143,12 +119,5 @@ def score(
     """
     if output.shape != hr.shape:
         raise SrkdError(f"output is {output.shape[1]}x{output.shape[0]}, ground truth {hr.shape[1]}x{hr.shape[0]}")
-    a, b = planes(output, protocol, grey), planes(hr, protocol, grey)
-    border = protocol.crop_border
-    measures = {
-        "psnr": lambda: psnr(a, b),
-        "ssim": lambda: ssim(a, b),
-        "niqe": lambda: perception.niqe(output, border),
-        "lpips": lambda: perception.lpips(output, hr, border),
-    }
-    return {name: measures[name]() for name in metrics}
+    pair = Pair(output, hr, protocol, grey)
+    return {name: registry.get(name)(pair) for name in metrics}

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from srkd.errors import SrkdError
+from srkd.metrics import registry
 from srkd.training.best import BestOptions
 from srkd.training.recipe import Name, Optimiser, Recipe, Section, Train, line
 
@@ -141,17 +142,17 @@ class Metric(Section):
     """One validation metric, with BasicSR's keys."""
 
     ignored = frozenset({"input_order"})
-    type: str = pydantic.Field(description="calculate_psnr, calculate_ssim or calculate_niqe")
+    type: str = pydantic.Field(description="calculate_psnr, calculate_ssim, ...: calculate_ and a metric's name")
     crop_border: int | None = pydantic.Field(None, ge=0, description="pixels; default: the scale")
     test_y_channel: bool = pydantic.Field(True, description="true: on Y of BT.601; false: mean over RGB")
     better: Literal["higher", "lower"] | None = pydantic.Field(
-        None, description="which values are better; default: by type"
+        None, description="which values are better; default: as known of the metric"
     )
 
     @property
     def higher(self) -> bool:
         """Whether higher is better."""
-        return self.better == "higher" if self.better else self.type != "calculate_niqe"
+        return self.better == "higher" if self.better else not registry.of_basicsr(self.type).lower
 
 
 class Validation(BestOptions):

@@ -14,8 +14,8 @@ from srkd.data.store import ImageStore
 from srkd.files.atomic import write_json, write_text
 from srkd.images.resize import imresize
 from srkd.inference.model import Model
+from srkd.metrics import registry
 from srkd.metrics.evaluation import measure, open_model, table
-from srkd.metrics.scores import METRICS
 from srkd.report import crops, html, sections, tables
 from srkd.report.html import PageSection
 from srkd.sr.recipe import SRRecipe
@@ -64,11 +64,11 @@ def evaluation(results: Mapping[str, Any], details: Details) -> list[PageSection
     """Sections for results of `srkd.metrics.evaluation`: summary, quality over size, details, scores of each image."""
     rows, columns = table(results)
     found: list[PageSection] = [{"heading": "Scores", "table": {"rows": rows, "columns": columns}}]
-    quality = columns[3]
+    first = registry.of_scores(next(iter(results["models"][0]["sets"].values())))[0]
     for name in dict.fromkeys(row["set"] for row in rows):
         of_set = [row for row in rows if row["set"] == name]
-        if quality == METRICS["psnr"][0]:
-            found += sections.pareto(of_set, ["model"], "parameters", quality, f"On {name}.")
+        if not first.lower:
+            found += sections.pareto(of_set, ["model"], "parameters", first.title, f"On {name}.")
     return [*found, *details.sections(_notes(results)), images(results)]
 
 
@@ -87,12 +87,13 @@ def write(folder: Path, results: Mapping[str, Any], details: Details) -> None:
 
 
 def _notes(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
-    """The PSNR of each set's first image, by set and model."""
+    """The first metric of each set's first image, by set and model."""
     notes: dict[str, dict[str, str]] = {}
     for row in results["models"]:
         for name, scores in row["sets"].items():
             first = scores["pictures"][0]
-            notes.setdefault(name, {})[row["model"]] = f"{first['psnr']:.2f} dB" if "psnr" in first else ""
+            metric = registry.of_scores(first)[0]
+            notes.setdefault(name, {})[row["model"]] = metric.caption(first[metric.name])
     return notes
 
 
@@ -108,14 +109,14 @@ def images(results: Mapping[str, Any], labels: Sequence[str] = ()) -> PageSectio
             "image": image["name"],
             "set": name,
             "model": label,
-            **{title: round(image[m], digits) for m, (title, digits) in METRICS.items() if m in image},
+            **registry.rounded(image),
             "protocol": scores["protocol"]["stamp"],
         }
         for label, row in zip(names, results["models"], strict=True)
         for name, scores in row["sets"].items()
         for image in scores["pictures"]
     ]
-    columns = ["image", "set", "model", *(title for title, _ in METRICS.values() if title in rows[0])]
+    columns = [column for column in rows[0] if column != "protocol"]
     return {"heading": "Every image", "table": {"rows": rows, "columns": columns}}
 
 

@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
 from srkd.data.store import ImageStore
-from srkd.errors import SrkdError, one_line_errors, unknown
+from srkd.errors import SrkdError, one_line_errors
 from srkd.images.read import ImageData, write_image
 from srkd.inference.model import Model
-from srkd.metrics.scores import Protocol, planes, psnr, ssim
+from srkd.metrics import registry
+from srkd.metrics.scores import Protocol, score
 from srkd.networks.sides import Sides, probe
 from srkd.sr.recipe import Metric, SRRecipe
 from srkd.sr.training_images import validation_images
 from srkd.training.distillation import evaluating
-
-# Arguments: uint8 RGB output and ground truth, the protocol, and whether the image is greyscale.
-Measure = Callable[[np.ndarray, np.ndarray, Protocol, bool], float]
-
-
-def _niqe(output: np.ndarray, hr: np.ndarray, protocol: Protocol, grey: bool) -> float:
-    """BasicSR's NIQE, which needs no ground truth."""
-    from srkd.integrations import basicsr
-
-    return basicsr.niqe(output, protocol.crop_border)
-
-
-def _compared(metric: Callable[[np.ndarray, np.ndarray], float]) -> Measure:
-    return lambda output, hr, protocol, grey: metric(planes(output, protocol, grey), planes(hr, protocol, grey))
-
-
-_METRICS: dict[str, Measure] = {
-    "calculate_psnr": _compared(psnr),
-    "calculate_ssim": _compared(ssim),
-    "calculate_niqe": _niqe,
-}
 
 
 class Validator:
@@ -47,15 +26,14 @@ class Validator:
         active: whether this process computes scores; otherwise there are none.
 
     Raises:
-        SrkdError: an unknown metric, or images that cannot be read.
+        SrkdError: an unknown metric, or one whose package or weights are missing; images that cannot be read.
     """
 
     def __init__(self, recipe: SRRecipe, active: bool) -> None:
         self.scale, self.settings = recipe.scale, recipe.val
         self._sides: Sides | None = None
         for metric in self.settings.metrics.values():
-            if metric.type not in _METRICS:
-                raise unknown("metric", metric.type, _METRICS)
+            registry.of_basicsr(metric.type).check()
         sets = recipe.datasets.validation() if active else []
         self.sets = {spec.name: validation_images(spec, recipe.scale) for spec in sets}
 
@@ -113,7 +91,8 @@ class Validator:
         border = self.scale if spec.crop_border is None else spec.crop_border
         protocol = Protocol(self.scale, border, "Y" if spec.test_y_channel else "RGB")
         with one_line_errors(spec.type):
-            return _METRICS[spec.type](output, hr, protocol, grey)
+            name = registry.of_basicsr(spec.type).name
+            return score(output, hr, protocol, grey, [name])[name]
 
 
 def _most_likely_to_fail(images: ImageStore) -> set[int]:

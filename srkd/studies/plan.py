@@ -39,7 +39,9 @@ class Study(Section):
         list(range(MIN_SEEDS)), min_length=1, description="fewer than five give no verdict"
     )
     sets: list[str] = pydantic.Field([], description="data sets that finished runs are scored on")
-    lower: list[str] = pydantic.Field([], description="metrics for which lower is better")
+    lower: list[str] = pydantic.Field(
+        [], description="metrics for which lower is better; not needed for those of `srkd evaluate`"
+    )
     alpha: float = pydantic.Field(
         0.05, gt=0, lt=1, description="probability of any false verdict, for each set and metric"
     )

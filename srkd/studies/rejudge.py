@@ -10,7 +10,7 @@ from typing import Any
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path, write_json, write_text
 from srkd.studies import results
-from srkd.studies.verdicts import Results, score_tables
+from srkd.studies.verdicts import Results, lower_metrics, score_tables
 from srkd.training import recipe as recipes
 
 COLUMNS = [
@@ -57,7 +57,7 @@ def rejudge(path: Path) -> list[dict[str, Any]]:
     runs: Results = {row["variant"]: {} for table in found["scores"] for row in table["rows"]}
     for run in found["runs"]:
         runs.setdefault(run["variant"], {})[run["seed"]] = run
-    lower = found["lower"] if "lower" in found else _lower(path)
+    lower = lower_metrics(runs, found["lower"] if "lower" in found else _lower(path))
     judged: dict[str, Any] = {}
     for key, value in found.items():
         judged[key] = value

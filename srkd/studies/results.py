@@ -13,7 +13,7 @@ from srkd.report import html, plots, sections, tables
 from srkd.report.html import PageSection
 from srkd.studies.runs import Comparison
 from srkd.studies.statistics import MIN_SEEDS
-from srkd.studies.verdicts import Results, score_tables
+from srkd.studies.verdicts import Results, lower_metrics, score_tables
 from srkd.training.recipe import dump
 
 COLUMNS = [
@@ -48,6 +48,7 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
         name: {seed: run for seed, run in runs.items() if run and run["status"] == "finished"}
         for name, runs in found.items()
     }
+    lower = lower_metrics(finished, study.lower)
     all_runs = [run for runs in finished.values() for run in runs.values()]
     failed = [
         {key: run[key] for key in ("variant", "seed", "error")}
@@ -58,8 +59,8 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
     return {
         "study": study.name,
         "alpha": study.alpha,
-        "lower": study.lower,
-        "scores": score_tables(finished, study.alpha, study.lower),
+        "lower": lower,
+        "scores": score_tables(finished, study.alpha, lower),
         "costs": [_cost(name, runs) for name, runs in finished.items() if runs],
         "terms": [row for name, runs in finished.items() for row in _terms(name, runs)],
         "curves": _curves(finished),
@@ -178,15 +179,15 @@ def text(path: Path, found: Mapping[str, Any]) -> str:
 
 def _page(comparison: Comparison, found: Mapping[str, Any]) -> str:
     """The HTML report: tables, plots, outputs side by side, scores of every item, and the study itself."""
-    shown = [*_tables(found), *_plots(found, comparison.study.lower), *_side_by_side(comparison, found), *_items(found)]
+    shown = [*_tables(found), *_plots(found), *_side_by_side(comparison, found), *_items(found)]
     shown.append({"heading": "Study", "recipe": dump(comparison.study)})
     return html.page(f"Study {found['study']}", shown, _lead(found), "compare")
 
 
-def _plots(found: Mapping[str, Any], lower: Sequence[str]) -> list[PageSection]:
+def _plots(found: Mapping[str, Any]) -> list[PageSection]:
     """The first score against training time, and every validation score over the steps."""
     shown: list[PageSection] = []
-    if found["scores"] and found["scores"][0]["metric"] not in lower:
+    if found["scores"] and found["scores"][0]["metric"] not in found["lower"]:
         first = found["scores"][0]
         seconds = {row["variant"]: row["seconds"] for row in found["costs"]}
         rows = [

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from srkd.metrics.registry import lower_is_better
 from srkd.studies.plan import CONTROL
 from srkd.studies.statistics import Array, compare
 
@@ -42,6 +43,18 @@ def score_tables(runs: Results, alpha: float, lower: Iterable[str] = ()) -> list
         rows = [{**row, "protocol": protocol} for row in _rows(scores, alpha, metric in set(lower))]
         tables.append({"set": name, "metric": metric, "protocol": protocol, "rows": rows})
     return tables
+
+
+def lower_metrics(runs: Results, listed: Iterable[str]) -> list[str]:
+    """The metrics for which lower is better: those listed by the study, and those of the table of metrics."""
+    found = {
+        metric: None
+        for own in runs.values()
+        for run in own.values()
+        for scores in run["scores"].values()
+        for metric in scores["metrics"]
+    }
+    return list(dict.fromkeys([*listed, *filter(lower_is_better, found)]))
 
 
 def _rows(scores: Mapping[str, Scores], alpha: float, lower: bool) -> list[dict[str, Any]]:

@@ -15,6 +15,8 @@ from srkd.cli import main
 from srkd.docs import recipes, site
 from srkd.docs.markdown import cell, code, prose, table
 from srkd.docs.zoo import Content
+from srkd.metrics import registry
+from srkd.metrics.scores import Protocol
 from srkd.networks import zoo
 
 markdown = pytest.importorskip("markdown", reason="MkDocs brings it: pip install 'srkd[docs]'")
@@ -64,6 +66,17 @@ def test_every_loss_is_in_the_catalogue_with_its_options(pages: dict[str, Conten
         call = next(line for line in page.splitlines() if line.startswith(f"`{name}("))
         assert all(option in call for option in losses.options(name))
         assert " ".join(losses.describe(name).replace("`", "").split()) in read
+
+
+def test_every_metric_is_listed_with_its_stamp_and_needs(pages: dict[str, Content]) -> None:
+    page = text(pages, "reference/metrics.md")
+    read = printable_path(page)
+    for name in registry.names():
+        metric = registry.get(name)
+        direction = "lower" if metric.lower else "higher"
+        assert f"| `{name}` | {metric.title} | {direction} | " in page and f"### `{name}`" in page
+        assert metric.stamp in read and metric.needs.replace("`", "") in read
+    assert Protocol.default(2).stamp(["psnr", "efficientnet"]) in read
 
 
 @pytest.mark.parametrize("task", sorted(recipes.tasks_by_name()))

@@ -11,7 +11,7 @@ import pytest
 
 from srkd.errors import SrkdError
 from srkd.integrations import external
-from srkd.networks import published
+from srkd.metrics import published
 
 WEIGHTS = b"not really weights"
 ENTRY = external.External(

@@ -15,7 +15,7 @@ from torch import nn
 from srkd import resources
 from srkd.errors import SrkdError
 from srkd.integrations import basicsr, spandrel
-from srkd.networks import published
+from srkd.metrics import published
 from srkd.training.checkpoint import load_weights
 
 DAT_LIGHT = resources.cache() / "models" / "dat_light_x4.pth"  # the user's own cache, which tests do not see

