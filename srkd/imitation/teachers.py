@@ -71,6 +71,8 @@ def open_teacher(spec: Mapping[str, Any], device: torch.device | str = "cpu") ->
     """
     if set(spec) == {"file"}:
         path = Path(str(spec["file"]))
+        if path.suffix.lower() in (".onnx", ".param") and not path.is_file():
+            raise SrkdError(f"network_g_teacher: {printable_path(path)}: not found")
         if path.suffix.lower() == ".onnx":
             return _of_onnx(path)
         if path.suffix.lower() == ".param":

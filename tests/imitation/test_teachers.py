@@ -1,0 +1,98 @@
+"""Teachers of outputs: known networks, ONNX and ncnn files, and files that are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from srkd.errors import SrkdError
+from srkd.imitation.teachers import open_teacher
+from support import textured
+
+
+class Doubler(nn.Module):
+    """Nearest neighbours, times `gain`."""
+
+    def __init__(self, gain: float = 1.0, scale: int = 2) -> None:
+        super().__init__()
+        self.gain, self.scale = gain, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=float(self.scale), mode="nearest") * self.gain
+
+
+def export(path: Path, network: nn.Module, *inputs: Tensor) -> Path:
+    pytest.importorskip("onnxscript", reason="the extra deploy is not installed")
+    given = inputs or (torch.rand(1, 3, 32, 40),)
+    sizes = {0: "n", 2: "h", 3: "w"}
+    torch.onnx.export(
+        network.eval(), given, str(path), dynamo=False, input_names=["x"], output_names=["y"], dynamic_axes={"x": sizes}
+    )
+    return path
+
+
+def image(height: int = 12, width: int = 15) -> np.ndarray:
+    return np.stack([textured(seed, height, width) for seed in (0, 1)])
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_any_onnx_file_is_a_teacher_and_its_scale_is_measured(tmp_path: Path) -> None:
+    path = export(tmp_path / "three.onnx", Doubler(scale=3))
+    teacher = open_teacher({"file": str(path)})
+    assert (teacher.name, teacher.scale, teacher.runtime) == ("three", 3, "onnxruntime")
+    np.testing.assert_array_equal(teacher(image()), image().repeat(3, 1).repeat(3, 2))
+    assert teacher.digest != open_teacher({"file": str(export(tmp_path / "b.onnx", Doubler(1.01, 3)))}).digest
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_onnx_file_that_is_no_teacher_is_named(tmp_path: Path) -> None:
+    for number, (network, message) in enumerate(
+        (
+            (Doubler(255.0), r"does not return the colours of its input \(off by"),
+            (nn.AvgPool2d(2), r"upscales an RGB image of \(3, 32, 32\) to \(3, 16, 16\)"),
+            (nn.Flatten(2), "upscales an RGB image"),
+        )
+    ):
+        with pytest.raises(SrkdError, match=message):
+            open_teacher({"file": str(export(tmp_path / f"{number}.onnx", network))})
+    (tmp_path / "broken.onnx").write_bytes(b"not a model")
+    with pytest.raises(SrkdError, match=r"broken\.onnx: onnxruntime cannot read it"):
+        open_teacher({"file": str(tmp_path / "broken.onnx")})
+    with pytest.raises(SrkdError, match=r"none\.onnx: not found"):
+        open_teacher({"file": str(tmp_path / "none.onnx")})
+    with pytest.raises(SrkdError, match=r"network_g_teacher: .*no such checkpoint"):
+        open_teacher({"file": str(tmp_path / "none.pth")})
+
+
+def test_a_known_network_gives_the_same_output_as_srkd(teacher_file: Path) -> None:
+    import srkd
+
+    teacher = open_teacher({"file": str(teacher_file)})
+    assert teacher.scale == 4 and teacher.name == "teacher"
+    expected = srkd.load(teacher_file).upscale(image()[0])
+    assert np.abs(teacher(image())[0].astype(int) - expected).max() <= 2  # bf16 where that is fast
+
+
+NEAREST = """7767517
+2 2
+Input data 0 1 data
+Interp up 1 1 data out 0=1 1=2.0 2=2.0
+"""
+
+
+def test_an_ncnn_file_of_an_unknown_network_runs_on_ncnn(tmp_path: Path) -> None:
+    pytest.importorskip("ncnn", reason="the extra ncnn is not installed")
+    (tmp_path / "near.param").write_text(NEAREST)
+    (tmp_path / "near.bin").write_bytes(b"")
+    teacher = open_teacher({"file": str(tmp_path / "near.param")})
+    assert (teacher.name, teacher.scale, teacher.runtime) == ("near", 2, "ncnn")
+    np.testing.assert_array_equal(teacher(image()), image().repeat(2, 1).repeat(2, 2))
+    (tmp_path / "odd.param").write_text(NEAREST.replace("Interp up", "Mystery up"))
+    (tmp_path / "odd.bin").write_bytes(b"")
+    with pytest.raises(SrkdError, match=r"layer up is a Mystery, which srkd cannot convert.*nor does it run on ncnn"):
+        open_teacher({"file": str(tmp_path / "odd.param")})
