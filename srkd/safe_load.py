@@ -190,7 +190,7 @@ class _Allocations(TorchDispatchMode):
     """Charges each tensor to a budget before it is allocated; its size is computed on the `meta` device."""
 
     def __init__(self, budget: _Budget) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.budget = budget
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

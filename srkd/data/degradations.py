@@ -251,7 +251,8 @@ def gaussian_kernel(
     across = (y * math.cos(angle) - x * math.sin(angle)) / sigma_y
     distance = (along**2 + across**2) ** beta
     kernel = 1 / (1 + distance) if plateau else np.exp(-distance / 2)
-    return kernel / kernel.sum()
+    result: np.ndarray = kernel / kernel.sum()
+    return result
 
 
 def sinc_kernel(size: int, cutoff: float) -> np.ndarray:
@@ -261,7 +262,8 @@ def sinc_kernel(size: int, cutoff: float) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         kernel = cutoff * j1(cutoff * radius) / (2 * np.pi * radius)
     kernel[size // 2, size // 2] = cutoff**2 / (4 * np.pi)
-    return kernel / kernel.sum()
+    result: np.ndarray = kernel / kernel.sum()
+    return result
 
 
 def _ringing(size: int, random: Generator) -> np.ndarray:
@@ -272,7 +274,8 @@ def _padded(kernel: np.ndarray, size: int) -> np.ndarray:
     # A kernel larger than `size` is cropped and renormalised.
     cut = max(0, (len(kernel) - size) // 2)
     kernel = kernel[cut : len(kernel) - cut, cut : len(kernel) - cut]
-    return (np.pad(kernel, (size - len(kernel)) // 2) / kernel.sum()).astype(np.float32)
+    result: np.ndarray = (np.pad(kernel, (size - len(kernel)) // 2) / kernel.sum()).astype(np.float32)
+    return result
 
 
 def _resized(pixels: np.ndarray, height: int, width: int, order: Order, random: Generator) -> np.ndarray:

@@ -84,7 +84,8 @@ class DegradedPatches:
         if self.plan.sampling != "area":
             return np.full(len(numbers), 1 / len(numbers))
         areas = [np.prod(np.array(images.hr(i).shape[:2]) - self._windows[i] + 1) for i in numbers]
-        return np.array(areas) / np.sum(areas)
+        result: np.ndarray = np.array(areas) / np.sum(areas)
+        return result
 
     def draw(self, number: int) -> np.ndarray:
         """Patch `number`, degraded: uint8 (n, n, 3)."""

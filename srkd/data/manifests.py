@@ -30,7 +30,8 @@ from srkd.files.digest import file_sha256, parse_sums
 from srkd.files.download import MAX_BYTES, download
 from srkd.files.extract import extract
 from srkd.files.lock import locked
-from srkd.images.read import SUFFIXES, list_images
+from srkd.images.formats import SUFFIXES
+from srkd.images.read import list_images
 
 Role = Literal["train", "validation", "test", "refused"]
 Progress = Callable[[str, int, "int | None"], None]

@@ -105,7 +105,8 @@ class Features:
     def roots(self) -> NDArray[np.float32]:
         """RootSIFT: Euclidean distances between these are Hellinger distances between the descriptors."""
         values = self.descriptors.astype(np.float32)
-        return np.sqrt(values / np.maximum(values.sum(1, keepdims=True), 1))
+        result: NDArray[np.float32] = np.sqrt(values / np.maximum(values.sum(1, keepdims=True), 1))
+        return result
 
 
 def grey(pixels: NDArray[Any], side: int) -> Grey:

@@ -279,7 +279,7 @@ class Objective(nn.Module):
 
     def _norm(self, value: Tensor) -> Tensor:
         """The norm of a value's gradient over the student's parameters, averaged over the distributed processes."""
-        norm = _gradient(value, self._parameters_of_student).norm()
+        norm: Tensor = _gradient(value, self._parameters_of_student).norm()
         if torch.distributed.is_initialized():
             torch.distributed.all_reduce(norm)
             norm /= torch.distributed.get_world_size()

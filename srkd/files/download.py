@@ -208,7 +208,8 @@ def _range(response: Any, partial: _Partial) -> tuple[int, int | None]:
 
 def _version(response: Any) -> str | None:
     etag = response.headers.get("ETag")
-    return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
+    result: str | None = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
+    return result
 
 
 def _receive(response: Any, file: BinaryIO, whole: int | None, max_bytes: int, progress: Progress | None) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, UnidentifiedImageError
 
 from srkd.images.formats import READABLE
 from srkd.images.metadata import Metadata, left_out, resolution, upright_exif, upright_xmp
@@ -79,7 +79,7 @@ def opened(stream: Any, suffix: str = "") -> Image.Image:
         return Image.open(stream, formats=[f for f in tried if f in Image.OPEN])
     except Image.DecompressionBombError as error:
         raise ValueError("declares more pixels than the limit of 150,000,000") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         stream.seek(0)
         raise ValueError(_why_not_identified(stream.read(16))) from error
 

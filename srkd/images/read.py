@@ -68,7 +68,7 @@ class ImageData:
 
     @property
     def is_grey(self) -> bool:
-        return self.pixels.shape[2] < 3
+        return bool(self.pixels.shape[2] < 3)
 
     @property
     def opaque(self) -> bool:

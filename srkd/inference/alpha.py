@@ -76,7 +76,8 @@ def nearest_rows(plane: Pixels, size: tuple[int, int], start: int, stop: int) ->
     (height, width), (tall, wide) = plane.shape[:2], size
     rows = np.minimum(((np.arange(start, stop) + 0.5) * height / tall).astype(int), height - 1)
     columns = np.minimum(((np.arange(wide) + 0.5) * width / wide).astype(int), width - 1)
-    return plane[rows][:, columns]
+    result: Pixels = plane[rows][:, columns]
+    return result
 
 
 def _is_grey(colour: Pixels) -> bool:

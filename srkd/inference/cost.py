@@ -27,7 +27,7 @@ def multiply_adds(network: nn.Module, scale: int, height: int = 720, width: int 
     probe = torch.zeros(1, 3, _PROBE, _PROBE, device=device_of(network))
     with FlopCounterMode(display=False) as counter:
         network(probe)
-    return counter.get_total_flops() / 2 * (height / scale) * (width / scale) / _PROBE**2
+    return float(counter.get_total_flops() / 2 * (height / scale) * (width / scale) / _PROBE**2)
 
 
 @torch.no_grad()

@@ -207,7 +207,7 @@ def _write(converted: Any, runtime: str, path: Path, verifier: _Verifier) -> Row
     def accept(saved: Path) -> bool:
         megabytes = sum(file.stat().st_size for file in saved.parent.iterdir()) / 1e6
         row.update(verifier.row(path.name, backends.open_file(saved), megabytes))
-        return row["kept"] == "yes"
+        return bool(row["kept"] == "yes")
 
     backends.save(converted, runtime, path, accept)
     return row

@@ -41,7 +41,8 @@ class Float32Graph(nn.Module):
         self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network(image)
+        output: Tensor = self.network(image)
+        return output
 
 
 def graph_of(network: nn.Module, uint8: bool = True) -> nn.Module:

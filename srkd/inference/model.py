@@ -225,7 +225,8 @@ class Model:
         try:
             if isinstance(image, (list, tuple)):
                 raise SrkdError("a list within a list; pass arrays, paths or Pillow images")
-            return self.upscale(image, *options)
+            upscaled: Pixels = self.upscale(image, *options)
+            return upscaled
         except SrkdError as error:
             raise SrkdError(f"image {number} of the list: {error}") from error
 

@@ -168,7 +168,8 @@ class _Trace:
         if len(following) == 1 and isinstance(following[0], nn.BatchNorm2d) and isinstance(layer, nn.Conv2d):
             layer = fuse_conv_bn_eval(layer, following[0])
         weight = layer.weight.flatten(1)
-        return (weight if layer.bias is None else torch.cat([weight, layer.bias[:, None]], 1)).norm(dim=1)
+        output: Tensor = (weight if layer.bias is None else torch.cat([weight, layer.bias[:, None]], 1)).norm(dim=1)
+        return output
 
 
 def _best(scores: Tensor, share: float) -> list[int]:

@@ -128,10 +128,10 @@ def _alignment(run: Run, reach: int, scale: int, device: torch.device | str, mul
 def bytes_per_pixel(run: Run, device: torch.device | str = "cpu") -> float:
     """Approximate peak memory of a network in bytes per input pixel."""
     side = _LENGTHS[0]
-    with _LargestStep() as largest:
+    with _LargestStep() as largest:  # type: ignore[no-untyped-call]
         run(torch.full((1, 3, side, side), 0.5, device=device))
     # Besides the tensors of one operation, skip connections and the kernels' own copies take memory.
-    return 1.5 * largest.bytes / side**2
+    return float(1.5 * largest.bytes / side**2)
 
 
 class _LargestStep(TorchDispatchMode):

@@ -84,7 +84,7 @@ def network_of(found: ImageModelDescriptor) -> nn.Module:
 def _plainly_called(found: Any) -> bool:
     # spandrel's `__call__` always disables gradients (inference mode), and most networks do not need it; only an
     # architecture with several outputs or another range defines its own call function.
-    return found._call_fn.__module__ == type(found).__module__
+    return bool(found._call_fn.__module__ == type(found).__module__)
 
 
 class _Called(nn.Module):

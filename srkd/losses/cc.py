@@ -66,7 +66,8 @@ class CorrelationCongruence(Relation):
             raise unprepared(self, "embeddings")
         student, teacher = self.pooled_vectors(student, teacher)
         errors = (self.embed_s(student) - self.embed_t(teacher)).abs()
-        return (errors[:-1] * errors[1:]).sum(1).mean()
+        output: Tensor = (errors[:-1] * errors[1:]).sum(1).mean()
+        return output
 
     def _kernel(self, cosine: Tensor) -> Tensor:
         factors = [(2 * self.gamma) ** p / math.factorial(p) for p in range(self.order + 1)]

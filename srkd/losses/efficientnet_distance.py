@@ -49,7 +49,8 @@ class EfficientNetDistance(Loss):
             self._distance.append(FeatureDistance())
         distance = self._distance[0] = self._distance[0].to(student.device)
         shift = SHIFTS[int(torch.randint(len(SHIFTS), ()))]
-        return distance(student, teacher, [shift]).float().mean()
+        output: Tensor = distance(student, teacher, [shift]).float().mean()
+        return output
 
     @classmethod
     def example(cls, seed: int) -> Example:

@@ -36,7 +36,8 @@ class EntityGroups(nn.Module):
         noise = -torch.empty(logits.shape).exponential_().clamp_min(1e-20).log().to(logits)
         share = ((logits + noise) / temperature).softmax(1)
         hinted = torch.stack([hint(student) for hint in self.hints], 1)
-        return ((hinted * share[:, :, None]).sum(1) - teacher).square().sum()
+        output: Tensor = ((hinted * share[:, :, None]).sum(1) - teacher).square().sum()
+        return output
 
 
 @register("htd")

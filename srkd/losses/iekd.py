@@ -50,7 +50,8 @@ class CorrelationEncoder(nn.Module):
         # Not F.scaled_dot_product_attention, whose kernels lack float64 gradients on some devices.
         weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
         mixed = self.norm1((weights @ v).transpose(1, 2).flatten(2))
-        return self.norm2(mixed + self.mlp(mixed))
+        output: Tensor = self.norm2(mixed + self.mlp(mixed))
+        return output
 
 
 @register("iekd")

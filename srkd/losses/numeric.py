@@ -41,7 +41,8 @@ class _Unit(torch.autograd.Function):
 
 def l2_normalise(vectors: Tensor, *dim: int) -> Tensor:
     """n(v): vectors along `dim` divided by their L2 norm; zero vectors stay zero."""
-    return _Unit.apply(vectors, dim)
+    output: Tensor = _Unit.apply(vectors, dim)  # type: ignore[no-untyped-call]
+    return output
 
 
 def in_memory_order(maps: Tensor) -> Tensor:
@@ -68,7 +69,8 @@ def cosines(vectors: Tensor) -> Tensor:
 
 def mean_square(x: Tensor) -> Tensor:
     """mean x^2 in one pass, without a tensor of squares."""
-    return torch.linalg.vector_norm(x).square() / x.numel()
+    output: Tensor = torch.linalg.vector_norm(x).square() / x.numel()
+    return output
 
 
 class _WithGradient(torch.autograd.Function):
@@ -90,4 +92,7 @@ def with_gradient(value: Tensor, gradients: Mapping[Tensor, Tensor]) -> Tensor:
     For values whose gradient is best computed in the same pass: sums over blocks too large to keep, or long formulas
     over large maps, where allocating the intermediates costs more than the arithmetic.
     """
-    return _WithGradient.apply(value, *gradients.keys(), *gradients.values())
+    output: Tensor = _WithGradient.apply(  # type: ignore[no-untyped-call]
+        value, *gradients.keys(), *gradients.values()
+    )
+    return output

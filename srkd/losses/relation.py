@@ -89,7 +89,8 @@ class Relation(Loss):
         count, (height, width) = len(maps), maps.shape[2:]
         down, across, side = height // self.patch, width // self.patch, self.patch
         windows = maps[:, :, : down * side, : across * side].unflatten(3, (across, side)).unflatten(2, (down, side))
-        return windows.permute(0, 2, 4, 3, 5, 1).reshape(count * down * across, -1)
+        output: Tensor = windows.permute(0, 2, 4, 3, 5, 1).reshape(count * down * across, -1)
+        return output
 
     def _select(self, count: int, device: torch.device) -> Tensor | None:
         return None if count <= self.samples else torch.randperm(count)[: self.samples].to(device)

@@ -46,7 +46,8 @@ class Simulation(Loss):
             raise SrkdError(f"simulation: needs the shape {tuple(student.shape)} of the forecasts, got {shapes}")
         trust = torch.exp(-(teacher - target).abs() / self.tolerance)
         squares = torch.where(mask, trust * torch.where(mask, student - teacher, 0).square(), 0)
-        return squares.sum() / mask.sum().clamp_min(1) * (1 - progress) ** self.fade
+        output: Tensor = squares.sum() / mask.sum().clamp_min(1) * (1 - progress) ** self.fade
+        return output
 
     @classmethod
     def example(cls, seed: int) -> Example:

@@ -66,7 +66,8 @@ class SRVGGNetCompact(SRNetwork):
         y = x
         for layer in self.body:
             y = layer(y)
-        return self.upsampler(y) + F.interpolate(x, scale_factor=self.upscale, mode="nearest")
+        output: Tensor = self.upsampler(y) + F.interpolate(x, scale_factor=self.upscale, mode="nearest")
+        return output
 
     @classmethod
     def recognise(cls, state: State) -> Recognised | None:

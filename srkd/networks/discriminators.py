@@ -55,7 +55,8 @@ class SRGANDiscriminator(_FixedSize):
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, input_size, input_size) in [0, 1] to logits (N, 1); raises SrkdError for another size."""
         self._check(x)
-        return self.head(self.body(x))
+        output: Tensor = self.head(self.body(x))
+        return output
 
 
 @register("VGGStyleDiscriminator")
@@ -94,4 +95,5 @@ class VGGStyleDiscriminator(_FixedSize):
             x = self.get_submodule(f"conv{level}_0")(x)
             x = self.lrelu(self.get_submodule(f"bn{level}_0")(x) if level else x)
             x = self.lrelu(self.get_submodule(f"bn{level}_1")(self.get_submodule(f"conv{level}_1")(x)))
-        return self.linear2(self.lrelu(self.linear1(x.flatten(1))))
+        output: Tensor = self.linear2(self.lrelu(self.linear1(x.flatten(1))))
+        return output

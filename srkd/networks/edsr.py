@@ -75,7 +75,8 @@ class EDSR(ResidualNetwork):
         """(N, 3, H, W) in [0, 1] to (N, 3, upscale H, upscale W), about [0, 1] (not clamped)."""
         x = self.conv_first((x - self.mean) * self.img_range)
         x = self.conv_after_body(self.body(x)) + x
-        return self.conv_last(self.upsample(x)) / self.img_range + self.mean
+        output: Tensor = self.conv_last(self.upsample(x)) / self.img_range + self.mean
+        return output
 
     @classmethod
     def recognise(cls, state: State) -> Recognised | None:
@@ -160,7 +161,8 @@ class FusedEDSR(SubpixelOutput):
     def subpixels(self, x: Tensor, finish: Layer = same) -> Tensor:
         x = self.conv_first(x - self.mean)
         x = self.conv_after_body(self.body(x)) + x
-        return self.tail(self.upsample(x), finish)
+        output: Tensor = self.tail(self.upsample(x), finish)
+        return output
 
 
 class Int8EDSR(EDSR):

@@ -24,4 +24,5 @@ class Luma(nn.Module):
         red, green, blue = rgb.unbind(1)
         luma = (green + _RED * (red - green) + _BLUE * (blue - green)).unsqueeze(1)
         colour = F.interpolate(rgb - luma, scale_factor=float(self.scale), mode="bicubic", align_corners=False)
-        return self.network(luma) + colour
+        output: Tensor = self.network(luma) + colour
+        return output

@@ -49,7 +49,8 @@ class NearestResNet(ResidualNetwork):
     def features(self, x: Tensor) -> Tensor:
         """The input of the last convolution."""
         y = F.relu(self.conv_first(x))
-        return self.conv_after_body(self.body(y)) + y
+        output: Tensor = self.conv_after_body(self.body(y)) + y
+        return output
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] to (N, 3, upscale H, upscale W), about [0, 1] (not clamped)."""

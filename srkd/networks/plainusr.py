@@ -83,7 +83,8 @@ class PlainUSR(SRNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] to (N, 3, upscale H, upscale W), about [0, 1] (not clamped)."""
-        return self.tail(self.features(x))
+        output: Tensor = self.tail(self.features(x))
+        return output
 
     @classmethod
     def recognise(cls, state: State) -> Recognised | None:
@@ -134,7 +135,8 @@ class Block(nn.Module):
         self.body = nn.Sequential(*layers[:-1], *([] if attention is None else [attention]))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.body(x)
+        output: Tensor = self.body(x)
+        return output
 
 
 def _block(num_feat: int, num_conv: int, attn_feat: int, outer: bool) -> Block:
@@ -169,7 +171,8 @@ class ConvAttention(nn.Module):
         self.body = nn.Sequential(nn.Conv2d(num_feat, num_feat, 3, 1, 1), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(x[:, :1]) * self.body(x)
+        output: Tensor = x * torch.sigmoid(x[:, :1]) * self.body(x)
+        return output
 
 
 class SoftPooling(nn.Module):

@@ -30,7 +30,8 @@ class Int8Conv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         with torch.autocast(input.device.type, enabled=False):
-            return self._conv_forward(self.rounded_input(input), rounded_weights(self.weight), self.bias)
+            output: Tensor = self._conv_forward(self.rounded_input(input), rounded_weights(self.weight), self.bias)
+            return output
 
     def rounded_input(self, x: Tensor) -> Tensor:
         """The input rounded to int8 levels; in training its range is updated."""

@@ -50,7 +50,8 @@ class SESR(SRNetwork):
         first = y = self.conv_first(x - 0.5)
         for layer in self.body:
             y = layer(y)
-        return y + first
+        output: Tensor = y + first
+        return output
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] to (N, C, upscale H, upscale W), about [0, 1] (not clamped)."""

@@ -79,7 +79,7 @@ class Padded(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
-        y = self.network(self.sides.pad(x))
+        y: Tensor = self.network(self.sides.pad(x))
         return y[..., : height * self.scale, : width * self.scale]
 
 

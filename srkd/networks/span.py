@@ -62,11 +62,13 @@ class SPAN(SRNetwork):
         for number in range(1, self.num_block + 1):
             y, inner = self.get_submodule(f"block_{number}")(y)
             outputs.append(y)
-        return self.conv_cat(torch.cat([first, self.conv_2(y), outputs[0], inner], 1))
+        output: Tensor = self.conv_cat(torch.cat([first, self.conv_2(y), outputs[0], inner], 1))
+        return output
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] to (N, C, upscale H, upscale W), about [0, 1] (not clamped)."""
-        return self.upsampler(self.features(x))
+        output: Tensor = self.upsampler(self.features(x))
+        return output
 
     @classmethod
     def recognise(cls, state: State) -> Recognised | None:

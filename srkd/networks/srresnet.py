@@ -56,7 +56,8 @@ class MSRResNet(ResidualNetwork):
         if hasattr(self, "upconv2"):
             feature = self.lrelu(self.pixel_shuffle(self.upconv2(feature)))
         residue = self.conv_last(self.lrelu(self.conv_hr(feature)))
-        return residue + F.interpolate(x, scale_factor=self.upscale, mode="bilinear", align_corners=False)
+        output: Tensor = residue + F.interpolate(x, scale_factor=self.upscale, mode="bilinear", align_corners=False)
+        return output
 
     @classmethod
     def recognise(cls, state: State) -> Recognised | None:
@@ -84,7 +85,8 @@ class NormedBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(num_feat)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.bn2(self.conv2(self.prelu(self.bn1(self.conv1(x)))))
+        output: Tensor = x + self.bn2(self.conv2(self.prelu(self.bn1(self.conv1(x)))))
+        return output
 
 
 @register("SRResNet")
@@ -117,7 +119,8 @@ class SRResNet(ResidualNetwork):
         """(N, 3, H, W) in [0, 1] to (N, 3, upscale H, upscale W), about [0, 1] (not clamped)."""
         x = self.prelu(self.conv_first(x))
         x = self.bn_after_body(self.conv_after_body(self.body(x))) + x
-        return self.conv_last(self.upsample(x))
+        output: Tensor = self.conv_last(self.upsample(x))
+        return output
 
     @classmethod
     def recognise(cls, state: State) -> Recognised | None:

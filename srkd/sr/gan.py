@@ -251,7 +251,8 @@ class Task(task.Task):
                 if self.generator_loss.relativistic:
                     with torch.no_grad():
                         real = discriminator(hr)
-                return self.generator_loss(discriminator(output), real)
+                result: Tensor = self.generator_loss(discriminator(output), real)
+                return result
         finally:
             discriminator.requires_grad_(True)
 

@@ -102,4 +102,5 @@ def check_features(networks: Sequence[nn.Module], at: Sequence[str], images: Ten
 def gradient_norm(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     """Norm of the gradient over these parameters; the graph is kept."""
     gradients = torch.autograd.grad(value, list(parameters), retain_graph=True, allow_unused=True)
-    return torch.stack([g.norm() for g in gradients if g is not None]).norm()
+    output: Tensor = torch.stack([g.norm() for g in gradients if g is not None]).norm()
+    return output

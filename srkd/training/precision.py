@@ -35,7 +35,7 @@ def bf16_is_fast(device: str) -> bool:
     A CPU needs AVX512-BF16 or AMX for this.
     """
     if device == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     flags = cpu_flags()
     return "avx512_bf16" in flags or "amx_bf16" in flags
 

@@ -42,7 +42,7 @@ def make_fabric(recipe: Recipe) -> Fabric:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric
-        from lightning_fabric.strategies import DDPStrategy
+        from lightning_fabric.strategies.ddp import DDPStrategy
 
         count = started()
         local = int(os.environ.get("LOCAL_WORLD_SIZE", str(count)))

@@ -295,7 +295,7 @@ def override(data: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     Raises:
         SrkdError: no `=`, or a key below a value that is not a mapping or list.
     """
-    result = merge(data, {})
+    result: dict[str, Any] = merge(data, {})
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or not key:

@@ -62,7 +62,8 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         maps = self.stages(self.stem((x - self.mean) / self.std))
-        return self.head(F.adaptive_avg_pool2d(maps, 1).flatten(1))
+        output: Tensor = self.head(F.adaptive_avg_pool2d(maps, 1).flatten(1))
+        return output
 
     def initialise(self) -> None:
         """He initialisation with fan-out, as in the CIFAR protocol."""
@@ -149,7 +150,8 @@ class PreActBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         active = F.relu(self.bn1(x))
         y = self.conv2(F.relu(self.bn2(self.conv1(active))))
-        return y + (x if self.shortcut is None else self.shortcut(active))
+        output: Tensor = y + (x if self.shortcut is None else self.shortcut(active))
+        return output
 
 
 class WideResNet(Classifier):

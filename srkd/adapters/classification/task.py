@@ -53,7 +53,8 @@ class Task(AdapterTask):
                 raise SrkdError(f"network: {unknown('option', str(key), ['type'])}")
         channels = self.images.train.images.shape[-1]
         network = networks.build(spec.get("type"), channels, len(self.images.classes), self.mean, self.std)
-        return network.to(memory_format=self._layout)  # type: ignore[call-overload]
+        result: nn.Module = network.to(memory_format=self._layout)  # type: ignore[call-overload]
+        return result
 
     @property
     def _layout(self) -> torch.memory_format:

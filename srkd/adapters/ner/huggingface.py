@@ -83,4 +83,5 @@ class HuggingFace(nn.Module):
         seen = torch.arange(packed.shape[1], device=pieces.device) < (lengths + 2)[:, None]
         features = self.encoder(input_ids=packed, attention_mask=seen.long()).last_hidden_state
         starts = place.view(*real.shape, -1)[..., 0] * real
-        return features[rows[:, None], starts]
+        output: Tensor = features[rows[:, None], starts]
+        return output

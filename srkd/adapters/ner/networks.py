@@ -85,7 +85,7 @@ class TokenTransformer(nn.Module):
 
     def forward(self, tokens: Tensor, real: Tensor) -> Tensor:
         embedded = self.embedding(tokens) + _positions(tokens.shape[1], self.features).to(tokens.device)
-        features = self.layers(self.dropout(embedded), src_key_padding_mask=~real)
+        features: Tensor = self.layers(self.dropout(embedded), src_key_padding_mask=~real)
         return features
 
 
@@ -116,7 +116,8 @@ class Tagger(nn.Module):
             return scores
         padded = scores.new_zeros(*real.shape, scores.shape[1])
         padded[real] = scores
-        return self.crf(padded, real)[real]
+        output: Tensor = self.crf(padded, real)[real]
+        return output
 
 
 ENCODERS: dict[str, type[nn.Module]] = {

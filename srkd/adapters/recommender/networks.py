@@ -130,7 +130,8 @@ class CDAE(Recommender):
         shares = F.dropout(self.share[places], self.corruption, self.training)
         summed = F.embedding_bag(self.rated[places], self.encode.weight, offsets, mode="sum", per_sample_weights=shares)
         # Divided by the root of the count: a sum grows with the count, and a mean loses it.
-        return summed / counts.clamp_min(1).sqrt()[:, None] + self.own(users) + self.hidden
+        output: Tensor = summed / counts.clamp_min(1).sqrt()[:, None] + self.own(users) + self.hidden
+        return output
 
 
 _TYPES: dict[Any, Any] = {"MF": MatrixFactorisation, "NeuralCF": NeuralCF, "CDAE": CDAE}

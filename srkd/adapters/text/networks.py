@@ -34,7 +34,8 @@ class TextClassifier(nn.Module):
         self.encoder, self.dropout, self.head = encoder, nn.Dropout(dropout), nn.Linear(encoder.width, classes)
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.head(self.dropout(self.encoder(ids)))
+        output: Tensor = self.head(self.dropout(self.encoder(ids)))
+        return output
 
 
 class Bag(Encoder):
@@ -137,7 +138,8 @@ class Transformer(Encoder):
         padding = ids == PADDING
         x = self.embedding(ids) + self.position.weight[: ids.shape[1]]
         x = self.layers(x, src_key_padding_mask=padding).masked_fill(padding[..., None], 0)
-        return x.sum(1) / (~padding).sum(1, keepdim=True)
+        output: Tensor = x.sum(1) / (~padding).sum(1, keepdim=True)
+        return output
 
 
 def _huggingface(length: int, path: str) -> Encoder:

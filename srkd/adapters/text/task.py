@@ -29,7 +29,8 @@ class TeacherPair(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         self.families(ids)
-        return self.classes(ids)
+        output: Tensor = self.classes(ids)
+        return output
 
 
 class Task(AdapterTask):

@@ -39,16 +39,19 @@ class BarotropicModel:
 
     def spectrum(self, vorticity: Tensor) -> Tensor:
         """The state of a vorticity field (..., size, size), without its mean and the dealiased wavenumbers."""
-        return torch.fft.rfft2(vorticity.double()) * (self.kept & (self.inverse > 0))
+        output: Tensor = torch.fft.rfft2(vorticity.double()) * (self.kept & (self.inverse > 0))
+        return output
 
     def field(self, state: Tensor) -> Tensor:
         """The vorticity (..., size, size) of a state."""
-        return torch.fft.irfft2(state, s=(self.size, self.size))
+        output: Tensor = torch.fft.irfft2(state, s=(self.size, self.size))
+        return output
 
     def velocity(self, state: Tensor) -> Tensor:
         """Velocity components along x (the last axis) and y: (2, ..., size, size)."""
         shape = (2, *[1] * (state.dim() - 2), self.size, self.size // 2 + 1)
-        return torch.fft.irfft2(self._to_velocity.view(shape) * state, s=(self.size, self.size))
+        output: Tensor = torch.fft.irfft2(self._to_velocity.view(shape) * state, s=(self.size, self.size))
+        return output
 
     def tendency(self, state: Tensor) -> Tensor:
         u, v = self.velocity(state)
@@ -56,7 +59,8 @@ class BarotropicModel:
         # u . grad zeta = (d_xx - d_yy) uv + d_xy (v^2 - u^2).
         products = torch.fft.rfft2(torch.stack([u * v, v * v - u * u]))
         shape = (2, *[1] * (state.dim() - 2), self.size, self.size // 2 + 1)
-        return (self._from_products.view(shape) * products).sum(0)
+        output: Tensor = (self._from_products.view(shape) * products).sum(0)
+        return output
 
     def step(self, state: Tensor) -> Tensor:
         return rk4(self.tendency, state, self.dt) * self.damping
@@ -92,4 +96,5 @@ def resample(field: Tensor, size: int) -> Tensor:
     rows = torch.cat([spectrum[..., :half, :], spectrum[..., n - half :, :]], -2)
     rows[..., half] = 0  # the sign of the Nyquist wavenumber is ambiguous on the coarse grid
     rows[..., half, :] = 0
-    return torch.fft.irfft2(rows, s=(size, size)) * (size / n) ** 2
+    output: Tensor = torch.fft.irfft2(rows, s=(size, size)) * (size / n) ** 2
+    return output

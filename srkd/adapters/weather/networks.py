@@ -58,7 +58,8 @@ class Student(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         change = self.body((x - self.mean) / self.std)
-        return x[:, : self.spread.shape[1]] + self.spread * change
+        output: Tensor = x[:, : self.spread.shape[1]] + self.spread * change
+        return output
 
 
 def _statistics(examples: Examples) -> dict[str, Tensor]:

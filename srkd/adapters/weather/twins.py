@@ -106,7 +106,8 @@ def _series(pair: _Pair, section: Twin) -> Tensor:
     path = cache_place("weather") / f"{hashlib.sha256(settings.encode()).hexdigest()[:16]}.pt"
     with contextlib.suppress(OSError, RuntimeError, EOFError, pickle.UnpicklingError):  # missing or damaged
         if trusted(path):
-            return torch.load(path, weights_only=True)
+            output: Tensor = torch.load(path, weights_only=True)
+            return output
     every = steps_of(section.lead, pair.truth.dt, "lead")
     state = advance(pair.truth, pair.states, steps_of(section.spin_up, pair.truth.dt, "spin_up"))
     projected = [pair.project(state)]

@@ -142,7 +142,8 @@ def wrap(native: Any, runtime: str, precision: str, known: Mapping[str, Any]) ->
 
 def _engine(native: Any, runtime: str, precision: str, scale: int) -> Engine:
     with in_one_line(f"{runtime} cannot run this network"):
-        return _ENGINES[runtime](native, precision, scale)
+        engine: Engine = _ENGINES[runtime](native, precision, scale)
+        return engine
 
 
 def open_file(path: Path, precision: str | None = None) -> Model:

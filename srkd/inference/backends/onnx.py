@@ -120,7 +120,7 @@ def quantise(model: Any, images: Sequence[Bytes], keep: Collection[str] = ()) ->
 
 def layer_of(node: Any) -> str:
     """The layer (`srkd.inference.graph.layers`) of a Conv node, by the name of its weights."""
-    return node.input[1].removesuffix(".weight")
+    return str(node.input[1].removesuffix(".weight"))
 
 
 class _Feeds:

@@ -49,7 +49,7 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # from torch's tracing, which OpenVINO uses
-            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # sizes as constants: see `check_sizes`
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]  # sizes as constants: see `check_sizes`
             image = example(uint8, facts.get("multiple", 1), facts.get("minimum", 1))
             model = openvino.convert_model(graph, example_input=image)
         model.reshape([-1, -1, -1, 3] if uint8 else [-1, 3, -1, -1])

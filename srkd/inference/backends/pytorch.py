@@ -26,4 +26,5 @@ class TorchEngine(Engine):
 
     @torch.inference_mode()
     def _run(self, pixels: Bytes) -> Bytes:
-        return self.graph(torch.from_numpy(pixels).to(self.device)).cpu().numpy()
+        output: torch.Tensor = self.graph(torch.from_numpy(pixels).to(self.device))
+        return output.cpu().numpy()
