@@ -108,7 +108,8 @@ class _Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x if self.expand is None else F.relu6(self.expand(x), inplace=True)
         y = self.project(F.relu6(self.depthwise(y), inplace=True))
-        return x + y if self.skip else y
+        output: Tensor = x + y if self.skip else y
+        return output
 
 
 class _SameConv(nn.Conv2d):
