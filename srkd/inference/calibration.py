@@ -21,7 +21,7 @@ _MIN_PSNR = 25.0  # dB; any usable reduced precision exceeds it
 
 
 @dataclass(frozen=True)
-class Pair:
+class ImagePair:
     """LR (h, w, 3) and HR (scale h, scale w, 3), uint8, of an image; `grey` as `srkd.metrics.scores.planes`."""
 
     lr: Bytes
@@ -34,7 +34,7 @@ class ImagePairs:
     """Image pairs with the protocol to score them by."""
 
     name: str
-    pairs: list[Pair]
+    pairs: list[ImagePair]
     protocol: Protocol
 
     @property
@@ -65,7 +65,7 @@ class ImagePairs:
 def evaluation_images(data: str, scale: int) -> ImagePairs:
     """The full images of an evaluation set. Raises SrkdError as `open_set`."""
     name, store = open_set(data, scale)
-    pairs = [Pair(store.lr(i).copy(), store.hr(i), store.is_grey(i)) for i in range(len(store))]
+    pairs = [ImagePair(store.lr(i).copy(), store.hr(i), store.is_grey(i)) for i in range(len(store))]
     return ImagePairs(name, pairs, Protocol.default(scale, lr="matlab_bicubic"))
 
 
@@ -81,11 +81,11 @@ def calibration_images(scale: int, data: str = DEFAULT, count: int | None = None
     return ImagePairs(whole.name, [_middle(pair, scale) for pair in whole.pairs[:count]], whole.protocol)
 
 
-def _middle(pair: Pair, scale: int, largest: int = _SIDE) -> Pair:
+def _middle(pair: ImagePair, scale: int, largest: int = _SIDE) -> ImagePair:
     height, width = (min(side, largest) for side in pair.lr.shape[:2])
     top, left = (pair.lr.shape[0] - height) // 2, (pair.lr.shape[1] - width) // 2
     hr = pair.hr[top * scale : (top + height) * scale, left * scale : (left + width) * scale]
-    return Pair(np.ascontiguousarray(pair.lr[top : top + height, left : left + width]), hr, pair.grey)
+    return ImagePair(np.ascontiguousarray(pair.lr[top : top + height, left : left + width]), hr, pair.grey)
 
 
 def closeness(predictions: list[Bytes], reference: list[Bytes]) -> tuple[float, int]:

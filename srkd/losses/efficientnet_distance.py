@@ -13,7 +13,7 @@ from srkd.losses.registry import register
 
 
 @register("efficientnet_distance")
-class EfficientNetDistance(Loss):
+class EfficientNetLoss(Loss):
     """Mean over the batch of `FeatureDistance`: sum over layers of mean |u(f(s)) - u(f(t))|^2, u of unit length.
 
     f are EfficientNet-Lite0's stem and blocks 0, 2 and 4, whose strides are 2 to 8. Every call draws one of four

@@ -138,7 +138,7 @@ class Datasets(Section):
         return list((self.__pydantic_extra__ or {}).values())
 
 
-class Metric(Section):
+class ValidationMetric(Section):
     """One validation metric, with BasicSR's keys."""
 
     ignored = frozenset({"input_order"})
@@ -165,7 +165,10 @@ class Validation(BestOptions):
     }
     val_freq: int = pydantic.Field(0, ge=0, description="steps between validations; 0: at the end only")
     save_img: bool = pydantic.Field(False, description="save the outputs under visualization/")
-    metrics: dict[str, Metric] = {"psnr": Metric(type="calculate_psnr"), "ssim": Metric(type="calculate_ssim")}
+    metrics: dict[str, ValidationMetric] = {
+        "psnr": ValidationMetric(type="calculate_psnr"),
+        "ssim": ValidationMetric(type="calculate_ssim"),
+    }
 
 
 class PathOptions(Section):

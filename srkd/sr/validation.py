@@ -14,7 +14,7 @@ from srkd.inference.model import Model
 from srkd.metrics import registry
 from srkd.metrics.scores import Protocol, score
 from srkd.networks.sides import Sides, probe
-from srkd.sr.recipe import Metric, SRRecipe
+from srkd.sr.recipe import SRRecipe, ValidationMetric
 from srkd.sr.training_images import validation_images
 from srkd.training.distillation import evaluating
 
@@ -87,7 +87,7 @@ class Validator:
             self._sides = Sides() if found is None else found.sides
         return self._sides
 
-    def _measure(self, spec: Metric, output: np.ndarray, hr: np.ndarray, grey: bool) -> float:
+    def _measure(self, spec: ValidationMetric, output: np.ndarray, hr: np.ndarray, grey: bool) -> float:
         border = self.scale if spec.crop_border is None else spec.crop_border
         protocol = Protocol(self.scale, border, "Y" if spec.test_y_channel else "RGB")
         with one_line_errors(spec.type):

@@ -8,12 +8,12 @@ import torch
 import srkd.losses
 from srkd.errors import SrkdError
 from srkd.losses.efficientnet import SHIFTS, FeatureDistance
-from srkd.losses.efficientnet_distance import EfficientNetDistance, _random_network
+from srkd.losses.efficientnet_distance import EfficientNetLoss, _random_network
 
 
 def test_it_is_the_distance_at_a_random_shift() -> None:
     network = _random_network()
-    loss, distance = EfficientNetDistance(network), FeatureDistance(network)
+    loss, distance = EfficientNetLoss(network), FeatureDistance(network)
     rng = torch.Generator().manual_seed(0)
     a, b = (torch.rand(2, 3, 17, 16, generator=rng) for _ in range(2))
     expected = {round(float(distance(a, b, [shift]).mean()), 6) for shift in SHIFTS}
