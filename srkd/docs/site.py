@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from srkd import resources
-from srkd.docs import commands, losses, metrics, recipes, zoo
+from srkd.docs import commands, degradations, losses, metrics, recipes, zoo
 from srkd.docs.zoo import Content
 from srkd.studies import results
 
@@ -29,7 +29,7 @@ def pages() -> dict[str, Content]:
     for name, task in tasks.items():
         found[f"reference/recipes/{name}.md"] = recipes.reference(name, task)
         found[f"reference/recipes/{name}.schema.json"] = recipes.schema(task)
-    return {**found, **dict(zoo.pages()), **dict(_studies())}
+    return {**found, **dict(degradations.pages()), **dict(zoo.pages()), **dict(_studies())}
 
 
 def _studies() -> Iterator[tuple[str, Content]]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import html
+import io
 import json
 import re
 import subprocess
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Browser
+from PIL import Image
 
 from srkd import losses
 from srkd.cli import main
-from srkd.docs import recipes, site
+from srkd.docs import degradations, recipes, site
 from srkd.docs.markdown import cell, code, prose, table
 from srkd.docs.zoo import Content
 from srkd.metrics import registry
@@ -161,3 +163,11 @@ def test_the_site_from_a_folder_in_a_browser(built: Path, tmp_path: Path) -> Non
         assert not [address for address in browser.requests if not address.startswith(("file:", "data:"))]
     finally:
         browser.close()
+
+
+def test_the_degradations_are_shown_with_the_codes_own_numbers(pages: dict[str, Content]) -> None:
+    page = text(pages, "reference/degradations.md")
+    assert "| `jpeg_range` | 30 to 95 | 30 to 95 | 60 to 98 |" in page
+    assert "| `resize_prob` | 0.2, 0.7, 0.1 | 0.3, 0.4, 0.3 | 0, 0, 1 |" in page
+    image = Image.open(io.BytesIO(degradations.sheet()))
+    assert image.size == (9 * (2 * 64 + 4), 3 * (2 * 64 + 4))
