@@ -60,8 +60,8 @@ def page() -> str:
                 "The tasks `imitation` and `sr.real_esrgan` degrade photographs as Real-ESRGAN does: two passes of "
                 "blur, resizing, noise and JPEG, then a sinc filter. Each patch has its own random degradation, which "
                 "depends on the seed and the patch's number alone.",
-                "Users' photographs are rarely that bad. `datasets.train.clean_prob` is the share of patches that are only "
-                "downscaled by MATLAB's bicubic, and `slight_prob` that of patches with a slight blur, slight noise and one "
+                "Users' photographs are rarely that bad. `datasets.train.clean_prob` is the share of patches that are "
+                "only downscaled by MATLAB's bicubic, and `slight_prob` that of patches with a slight blur, slight noise and one "
                 "JPEG; the rest is degraded strongly. Rows: clean, slight, strong.",
                 "![Examples of three photographs, clean, slightly and strongly degraded](degradations.png)",
                 table(["key", "first pass", "second pass", "slight"], rows),
