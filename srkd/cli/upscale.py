@@ -52,10 +52,9 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from srkd.images.write import check_quality
-    from srkd.inference.files import Options, Outcome, preview, share, upscale_files
-    from srkd.inference.jobs import plan_jobs, unrecognised_files
+    from srkd.inference.files import Options, preview, share, upscale_files
+    from srkd.inference.jobs import Outcome, as_json, line, plan_jobs, summary, unrecognised_files
     from srkd.inference.model import Model
-    from srkd.inference.summary import as_json, line, summary
     from srkd.networks.device import device_named
     from srkd.training.log import Progress
     from srkd.training.malloc import keep_freed_memory

@@ -195,11 +195,6 @@ class Objective(nn.Module):
     def needs_teacher(self) -> bool:
         return any(term.against == "teacher" for term in self.terms)
 
-    @property
-    def needs_output(self) -> bool:
-        """Whether a term compares with the teacher's output."""
-        return any(term.against == "teacher" and not term.teacher_at for term in self.terms)
-
     def _losses(self, term: Term) -> list[Loss]:
         return list(cast("nn.ModuleList", self.modules_of[_key(term)]))  # type: ignore[arg-type]
 

@@ -17,8 +17,7 @@ from srkd.files.atomic import write_json
 from srkd.files.cache import cache_place, trusted
 from srkd.files.digest import file_sha256
 from srkd.inference import backends
-from srkd.inference.backends.engine import Engine
-from srkd.inference.backends.fp32_fallback import Fp32FallbackEngine
+from srkd.inference.backends.engine import Engine, Fp32FallbackEngine
 from srkd.inference.calibration import ImagePairs, calibration_images, check_sizes, closeness
 from srkd.inference.fingerprint import fingerprint
 from srkd.inference.graph import graph_of

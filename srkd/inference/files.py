@@ -14,7 +14,7 @@ from srkd.images.formats import FORMATS, READ_ONLY, check_holds
 from srkd.images.metadata import Metadata, fit_metadata
 from srkd.images.read import ImageData, read_image
 from srkd.images.write import open_writer
-from srkd.inference.jobs import Job
+from srkd.inference.jobs import Job, Outcome
 from srkd.inference.model import Model, check_tile, output_size
 from srkd.inference.pipeline import Steps, overlapped
 
@@ -35,20 +35,6 @@ class Options:
         """Raise SrkdError for values that would fail with every image."""
         check_tile(self.tile)
         output_size(1, 1, 1 if self.outscale is None else self.outscale)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The result of a job: "written", "skipped" (its output exists), "failed", or "planned" in a dry run.
-
-    `size` is (height, width) before and after; `error` is the reason of a failure.
-    """
-
-    job: Job
-    status: str
-    size: tuple[tuple[int, int], tuple[int, int]] | None = None
-    notes: tuple[str, ...] = ()
-    error: str = ""
 
 
 def upscale_files(
@@ -91,18 +77,6 @@ def upscale_files(
     if failures:
         raise PartialFailure(f"{len(failures)} of {len(jobs)} images failed, {written} were written")
     return written
-
-
-def upscale_file(model: Model, job: Job, options: Options) -> list[str]:
-    """Run one job with a few rows of tiles of the result in memory; returns notes on what was changed.
-
-    Raises:
-        SrkdError: an image that cannot be read, or that the format cannot store; an unwritable folder; a full disk.
-    """
-    steps = _steps(model, options)
-    decoded = steps.decode(job)
-    steps.encode(job, decoded, steps.compute(job, decoded))
-    return decoded.notes
 
 
 @dataclass

@@ -1,11 +1,13 @@
-"""Plans which input image is written to which file, and rejects collisions before anything is read or written."""
+"""The jobs of upscaling files: which image is written to which file, planned so that nothing collides, and the summary
+of their outcomes."""
 
 from __future__ import annotations
 
 import glob
+import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from srkd.files.names import check_part
 from srkd.images.formats import FORMATS, READ_ONLY, SUFFIXES, format_named, is_image_name
 from srkd.images.read import list_images, walk
 
+_MOST_FOLDERS = 5
+
 
 @dataclass(frozen=True)
 class Job:
@@ -23,6 +27,20 @@ class Job:
     source: Path
     target: Path
     format: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of a job: "written", "skipped" (its output exists), "failed", or "planned" in a dry run.
+
+    `size` is (height, width) before and after; `error` is the reason of a failure.
+    """
+
+    job: Job
+    status: str
+    size: tuple[tuple[int, int], tuple[int, int]] | None = None
+    notes: tuple[str, ...] = ()
+    error: str = ""
 
 
 def plan_jobs(
@@ -173,3 +191,57 @@ def _absolute(path: Path) -> Path:
 
 def _is_below(path: Path, folder: Path) -> bool:
     return _real(folder) in _real(path).parents
+
+
+def line(outcome: Outcome) -> str:
+    """One line of a dry run."""
+    source, target = printable_path(outcome.job.source), printable_path(outcome.job.target)
+    if outcome.size is None:
+        return f"skip {target}: exists" if outcome.status == "skipped" else outcome.error
+    (height, width), (tall, wide) = outcome.size
+    return f"{source} {width}x{height} -> {target} {wide}x{tall}"
+
+
+def summary(outcomes: Sequence[Outcome], left: Sequence[Path]) -> Iterator[str]:
+    """Lines with the number of images per folder and outcome, and the files left out."""
+    count = Counter(outcome.status for outcome in outcomes)
+    for status, words in (("written", "upscaled"), ("planned", "would be upscaled")):
+        folders = Counter(
+            (o.job.source.parent, o.job.target.parent) for o in outcomes if o.status == status
+        ).most_common()
+        for (source, target), number in folders[:_MOST_FOLDERS]:
+            yield f"{number} {_images(number)} {words} from {printable_path(source)} to {printable_path(target)}"
+        if len(folders) > _MOST_FOLDERS:
+            number = sum(n for _, n in folders[_MOST_FOLDERS:])
+            yield f"{number} {_images(number)} {words} from and to {len(folders) - _MOST_FOLDERS} more folders"
+    if count["skipped"]:
+        yield f"{count['skipped']} {_images(count['skipped'])} skipped: the output exists"
+    if count["failed"]:
+        yield f"{count['failed']} {_images(count['failed'])} failed"
+    if left:
+        kinds = Counter(path.suffix.lower() or "without a suffix" for path in left).most_common()
+        named = ", ".join(f"{number} {kind}" for kind, number in kinds)
+        yield f"{len(left)} {'file' if len(left) == 1 else 'files'} left, not named like an image that is read: {named}"
+
+
+def as_json(outcomes: Sequence[Outcome], left: Sequence[Path]) -> str:
+    """All outcomes as JSON; sizes are [width, height]."""
+
+    def entry(outcome: Outcome) -> dict[str, object]:
+        job, (before, after) = outcome.job, outcome.size or (None, None)
+        return {
+            "source": printable_path(job.source),
+            "target": printable_path(job.target),
+            "format": job.format,
+            "status": outcome.status,
+            "size": before and before[::-1],
+            "upscaled_size": after and after[::-1],
+            "notes": outcome.notes,
+            "error": outcome.error or None,
+        }
+
+    return json.dumps({"images": [entry(o) for o in outcomes], "left": [printable_path(p) for p in left]}, indent=2)
+
+
+def _images(number: int) -> str:
+    return "image" if number == 1 else "images"

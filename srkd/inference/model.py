@@ -19,8 +19,7 @@ from srkd.images.levels import from_levels, to_levels
 from srkd.images.resize import RowResizer
 from srkd.inference import inputs
 from srkd.inference.alpha import LUMA, SplitImage, nearest_rows, split_alpha
-from srkd.inference.receptive_field import ReceptiveField, bytes_per_pixel, measure
-from srkd.inference.tiles import MEMORY, Floats, tile_side, upscale_rows
+from srkd.inference.tiling import MEMORY, Floats, ReceptiveField, bytes_per_pixel, measure, tile_side, upscale_rows
 from srkd.networks.device import device_of
 from srkd.networks.luma import Luma
 from srkd.networks.sides import Sides

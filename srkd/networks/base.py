@@ -57,8 +57,8 @@ class SRNetwork(nn.Module):
     - `trunk`: path of the `nn.Sequential` of residual blocks, from which pruning may remove whole blocks.
     - `recognise`: reads the options of a bare checkpoint from its names and shapes. Pruning uses it too, to describe
       the narrower network.
-    - `fused`: the form for inference. Any submodule may define it: `srkd.inference.fuse` replaces each module by its
-      fused form, inner modules first.
+    - `fused`: the form for inference. Any submodule may define it: `srkd.inference.graph.fuse` replaces each module by
+      its fused form, inner modules first.
     - `simulate_int8`: what to change for quantisation-aware training beyond rounding the convolutions.
     """
 

@@ -15,8 +15,7 @@ import srkd
 from srkd import networks
 from srkd.compression import candidates, flow
 from srkd.compression.request import Request, Settings
-from srkd.inference.fuse import fuse
-from srkd.inference.graph import graph_of, layers
+from srkd.inference.graph import fuse, graph_of, layers
 from srkd.inference.loading import load_model
 from srkd.inference.model import Model
 from srkd.inference.prune import prune

@@ -16,10 +16,9 @@ from srkd.errors import PartialFailure, SrkdError
 from srkd.images.formats import FORMATS
 from srkd.images.metadata import Metadata
 from srkd.images.read import ImageData, image_size, read_image, write_image
-from srkd.inference.files import Options, preview, share, upscale_file, upscale_files
-from srkd.inference.jobs import Job, plan_jobs
+from srkd.inference.files import Options, preview, share, upscale_files
+from srkd.inference.jobs import Job, line, plan_jobs
 from srkd.inference.model import Model
-from srkd.inference.summary import line
 from srkd.networks import build
 
 RNG = np.random.default_rng(0)
@@ -54,7 +53,7 @@ def test_round_trip_through_an_identity(tmp_path: Path, name: str, channels: int
     quality = 100 if name == "webp" else None
     source = Job(tmp_path / f"a.{name}", tmp_path / f"b.{name}", name)
     write_image(source.source, ImageData(pixels, metadata=Metadata(dpi=(300, 300))), quality=quality)
-    assert upscale_file(SAME, source, Options(quality=quality, tile=8)) == []
+    assert do(SAME, [source], quality=quality, tile=8) == ([], 1)
     before, after = read_image(source.source), read_image(source.target)
     assert after.pixels.dtype == dtype
     difference = np.abs(after.pixels.astype(int) - before.pixels)
@@ -70,7 +69,7 @@ def test_orientation_profile_and_exif_survive(tmp_path: Path) -> None:
     Image.fromarray(noise()).save(tmp_path / "a.jpg", exif=exif, icc_profile=icc, quality=95)
     for name, suffix in (("png", "png"), ("jpeg", "jpg"), ("tiff", "tif"), ("webp", "webp")):
         target = tmp_path / f"b.{suffix}"
-        upscale_file(DOUBLE, Job(tmp_path / "a.jpg", target, name), Options(quality=100))
+        assert do(DOUBLE, [Job(tmp_path / "a.jpg", target, name)], quality=100)[1] == 1
         back = read_image(target)
         assert back.pixels.shape == (28, 40, 3)
         assert back.metadata.icc == icc
@@ -186,13 +185,14 @@ def test_large_images_do_not_fill_memory(tmp_path: Path) -> None:
 import resource, sys
 from pathlib import Path
 from torch import nn
-from srkd.inference.files import Options, upscale_file
+from srkd.inference.files import Options, upscale_files
 from srkd.inference.model import Model
 from srkd.inference.jobs import Job
 folder, model = Path(sys.argv[1]), Model(nn.Upsample(scale_factor=4), 4)
 peaks = []
 for name in ("small", "large"):
-    upscale_file(model, Job(folder / f"{name}.png", folder / f"{name}_x4.png", "png"), Options(tile=256))
+    jobs = [Job(folder / f"{name}.png", folder / f"{name}_x4.png", "png")]
+    assert upscale_files(model, jobs, Options(tile=256), print, lambda n: None) == 1
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 print(peaks[1] - peaks[0])
 """
@@ -221,9 +221,9 @@ def test_lossless_webp_stays_lossless(tmp_path: Path) -> None:
     pixels = noise()
     write_image(tmp_path / "a.webp", ImageData(pixels), quality=100)
     job = Job(tmp_path / "a.webp", tmp_path / "b.webp", "webp")
-    upscale_file(SAME, job, Options())
+    assert do(SAME, [job]) == ([], 1)
     np.testing.assert_array_equal(read_image(job.target).pixels, pixels)
-    upscale_file(SAME, job, Options(quality=50))
+    assert do(SAME, [job], quality=50) == ([], 1)
     assert not np.array_equal(read_image(job.target).pixels, pixels)
 
 

@@ -3,9 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from srkd.inference.files import Outcome
-from srkd.inference.jobs import Job
-from srkd.inference.summary import as_json, line, summary
+from srkd.inference.jobs import Job, Outcome, as_json, line, summary
 
 
 def job(name: str, folder: str = "in") -> Job:

@@ -13,7 +13,7 @@ from torch import nn
 from srkd import networks
 from srkd.errors import SrkdError
 from srkd.inference.cost import multiply_adds, parameters
-from srkd.inference.fuse import fuse
+from srkd.inference.graph import fuse
 from srkd.inference.loading import load_model
 from srkd.inference.model import Model
 from srkd.inference.prune import prune

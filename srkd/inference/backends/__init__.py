@@ -121,7 +121,7 @@ def converted(graph: nn.Module, runtime: str, precision: str, known: Mapping[str
     if precision == "int8":
         facts[_BITS] = 7 if int8_saturates() else 8
     if runtime == "onnxruntime" and isolated.is_needed(graph):
-        return isolated.convert(graph, runtime, facts)
+        return isolated.convert(graph, facts)
     return _MODULES[runtime].convert(graph, facts)
 
 

@@ -1,13 +1,15 @@
-"""The interface of every runtime: a function from images to upscaled images, both uint8."""
+"""The interface of every runtime: a function from images to upscaled images, both uint8; and its fallback to fp32."""
 
 from __future__ import annotations
 
 import importlib
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ from srkd.images.levels import from_levels, to_levels
 
 Bytes = NDArray[np.uint8]
 
+_BLOCK = 16
+_DARK, _FAR = 8, 64  # levels, of means over blocks
 MOST_NUMBERS = 1 << 28  # elements of a tensor of fixed size in an untrusted model file
 
 
@@ -53,6 +57,62 @@ class Engine(ABC):
         """As `__call__`; the engine does not write to the result later."""
 
 
+class Fp32FallbackEngine(Engine):
+    """An engine that is replaced permanently by the fp32 engine if it raises CannotRunError or its output is invalid.
+
+    The output of an fp32 engine is not checked.
+
+    Args:
+        exact: creates the fp32 engine when it is first needed.
+        say: called once, with one line, on a fallback.
+    """
+
+    def __init__(self, engine: Engine, exact: Callable[[], Engine], say: Callable[[str], None]) -> None:
+        super().__init__(engine.precision, engine.scale)
+        self.runtime, self._engine, self._make_exact, self._say = engine.runtime, engine, exact, say
+        self._trusted = engine.precision == "fp32"
+
+    def _run(self, pixels: Bytes) -> Bytes:
+        try:
+            prediction = self._engine(pixels)
+        except CannotRunError as error:
+            exact = self._make_exact()
+            right = exact(pixels)
+            self._replace(exact, str(error))
+            return right
+        if self._trusted or not is_invalid(pixels, prediction):
+            return prediction
+        exact = self._make_exact()
+        right = exact(pixels)
+        self._trusted = True
+        if is_invalid(pixels, right):  # the network itself does this, not the precision
+            return prediction
+        self._replace(exact, f"{self._engine} gave NaN or black for an image with this network")
+        return right
+
+    def _replace(self, exact: Engine, why: str) -> None:
+        self._say(f"{why}: falling back to {exact}")
+        self._engine, self.runtime, self.precision, self._trusted = exact, exact.runtime, exact.precision, True
+
+
+def is_invalid(pixels: Bytes, prediction: Bytes) -> bool:
+    """Whether any block of about 16 x 16 pixels is black in the output but not dark in the input, or far off in colour.
+
+    Upscaling preserves local means. NaN becomes 0 or 255 when converted to uint8, and spreads over a block at least.
+    """
+    for before, after in zip(pixels, prediction, strict=True):
+        small, large = _means(before, before.shape), _means(after, before.shape)
+        if (((large == 0) & (small > _DARK)) | (np.abs(large - small) > _FAR)).any():
+            return True
+    return False
+
+
+def _means(image: Bytes, shape: tuple[int, ...]) -> NDArray[np.int16]:
+    """Means of (H, W, 3) over a grid of 16 x 16 blocks of an image of `shape`, which may be smaller."""
+    grid = (-(-shape[1] // _BLOCK), -(-shape[0] // _BLOCK))
+    return cv2.resize(image, grid, interpolation=cv2.INTER_AREA).astype(np.int16)
+
+
 @contextmanager
 def in_one_line(what: str) -> Iterator[None]:
     """Turn any exception of a runtime in the block into one line that starts with `what`.
@@ -73,6 +133,14 @@ def reason(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     informative = [line for line in lines if not line.startswith(("Exception from", "While executing", "File "))]
     return (informative or lines or [type(error).__name__])[0][:200].rstrip(":")
+
+
+def lacking(error: BaseException) -> str:
+    """The operators that an exporter's error names, as "it lacks ..."; without any, the error's `reason`."""
+    names = sorted(
+        set(re.findall(r"(?:aten[.:]+|(?:prim|torchvision)::)\w+(?:\.\w+)?", f"{error} {error.__cause__ or ''}"))
+    )
+    return f"it lacks {', '.join(names)}" if names else reason(error)
 
 
 def as_floats(pixels: Bytes) -> NDArray[np.float32]:

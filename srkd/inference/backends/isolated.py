@@ -1,4 +1,4 @@
-"""Conversion in a subprocess, `python -m srkd.inference.backends.isolated`, so that a crash does not end srkd.
+"""Conversion to ONNX in a subprocess, `python -m srkd.inference.backends.isolated`, so that a crash does not end srkd.
 
 torch's exporter crashes with some networks (spandrel's SPAN: a segmentation fault). srkd's own networks are converted
 in the same process, which is some seconds faster.
@@ -6,7 +6,6 @@ in the same process, which is some seconds faster.
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import subprocess
@@ -20,12 +19,11 @@ import torch
 from torch import nn
 
 from srkd.errors import SrkdError
+from srkd.inference.backends import onnx
 from srkd.inference.backends.engine import CannotRunError
 from srkd.trust import environment
 
 _OWN = ("srkd", "torch")
-_MODULES = {"onnxruntime": "srkd.inference.backends.onnx", "openvino": "srkd.inference.backends.openvino"}
-_SUFFIXES = {"onnxruntime": ".onnx", "openvino": ".xml"}
 
 
 def is_needed(graph: nn.Module) -> bool:
@@ -33,26 +31,25 @@ def is_needed(graph: nn.Module) -> bool:
     return any(type(module).__module__.split(".")[0] not in _OWN for module in graph.modules())
 
 
-def convert(graph: nn.Module, runtime: str, facts: Mapping[str, Any]) -> Any:
-    """As the `convert` of a runtime's module, in a subprocess; in this process if the graph cannot be pickled.
+def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
+    """As `onnx.convert`, in a subprocess; in this process if the graph cannot be pickled.
 
     Raises:
-        CannotRunError: as `convert`; or the exporter crashed.
+        CannotRunError: as `onnx.convert`; or the exporter crashed.
     """
-    module = importlib.import_module(_MODULES[runtime])
     with tempfile.TemporaryDirectory() as folder:
-        request, result, message = (Path(folder) / name for name in ("graph.pt", f"model{_SUFFIXES[runtime]}", "error"))
+        request, result, message = (Path(folder) / name for name in ("graph.pt", "model.onnx", "error"))
         try:
-            torch.save((graph, runtime, dict(facts)), request)
+            torch.save((graph, dict(facts)), request)
         except Exception:  # local classes and lambdas cannot be pickled
-            return module.convert(graph, facts)
+            return onnx.convert(graph, facts)
         code = _run_subprocess(request, result, message)
         if result.is_file() and code == 0:
-            return module.load(result)[0]
+            return onnx.load(result)[0]
         if message.is_file():
             raise CannotRunError(message.read_text(encoding="utf-8"))
         ended = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        raise CannotRunError(f"{runtime} cannot take this network: the exporter's process {ended}; use another runtime")
+        raise CannotRunError(f"ONNX cannot represent this network: the exporter's process {ended}; use another runtime")
 
 
 def _run_subprocess(*paths: Path) -> int:
@@ -70,10 +67,9 @@ def _main(request: Path, result: Path, message: Path) -> None:
     except (ImportError, RuntimeError):
         pass
     # Safe to unpickle: written by the parent process into its own temporary folder.
-    graph, runtime, facts = torch.load(request, weights_only=False)
-    module = importlib.import_module(_MODULES[runtime])
+    graph, facts = torch.load(request, weights_only=False)
     try:
-        module.save(module.convert(graph, facts), result)
+        onnx.save(onnx.convert(graph, facts), result)
     except SrkdError as error:
         message.write_text(str(error), encoding="utf-8")
 

@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import math
-import re
 import tempfile
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from srkd.inference.backends.engine import (
     Engine,
     as_bytes,
     as_floats,
+    lacking,
     reason,
     require,
 )
@@ -59,7 +59,7 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
                 verbose=False,
             )
     except Exception as error:  # torch's exporter raises any exception of its steps
-        raise CannotRunError(f"ONNX cannot represent this network: {_lacking(error)}; use torch or OpenVINO") from error
+        raise CannotRunError(f"ONNX cannot represent this network: {lacking(error)}; use torch or OpenVINO") from error
     assert program is not None
     model = program.model_proto
     del model.graph.value_info[:]  # torch's intermediate shapes are wrong for images of one pixel
@@ -79,12 +79,6 @@ def _quietly() -> Iterator[None]:
             yield
     finally:
         logging.disable(level)
-
-
-def _lacking(error: BaseException) -> str:
-    text = f"{error} {error.__cause__ or ''}"
-    names = sorted(set(re.findall(r"aten[.:]+\w+(?:\.\w+)?", text)))
-    return f"it lacks {', '.join(names)}" if names else reason(error)
 
 
 def quantise(model: Any, images: Sequence[Bytes], keep: Collection[str] = ()) -> Any:

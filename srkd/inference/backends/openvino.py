@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import math
-import re
 import warnings
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
@@ -25,7 +24,7 @@ from srkd.inference.backends.engine import (
     Engine,
     as_bytes,
     as_floats,
-    reason,
+    lacking,
     require,
 )
 from srkd.inference.graph import Uint8Graph, example
@@ -56,15 +55,10 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
         model.input(0).get_tensor().set_names({"pixels" if uint8 else "picture"})
         model.output(0).get_tensor().set_names({"upscaled"})
     except Exception as error:  # OpenVINO raises many exception classes, not all of them public
-        why = _lacking(error)
+        why = lacking(error)
         raise CannotRunError(f"OpenVINO cannot represent this network: {why}; use torch or ONNX Runtime") from error
     model.set_rt_info(json.dumps(dict(facts)), _KEY)
     return model
-
-
-def _lacking(error: Exception) -> str:
-    names = sorted(set(re.findall(r"(?:aten|prim|torchvision)::\w+", str(error))))
-    return f"it lacks {', '.join(names)}" if names else reason(error)
 
 
 def quantise(model: Any, images: Sequence[Bytes], keep: Collection[str] = ()) -> Any:

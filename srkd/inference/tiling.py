@@ -1,19 +1,32 @@
-"""Receptive field, shift alignment and memory of a network, measured by running it: the parameters of tiling."""
+"""Tiled inference, from top to bottom, and the measurements of a network that it depends on.
+
+Exact tiles have a halo as wide as the network's receptive field and keep only pixels that no tile border influences:
+the result equals that of the whole image. If the receptive field is too large for that, tiles overlap and are blended.
+Receptive field, shift alignment and memory are measured by running the network.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from srkd.networks.sides import padded_side
 
+Pixels = NDArray[Any]
+Floats = NDArray[np.float32]
+Network = Callable[[Pixels], Pixels]
 Run = Callable[[Tensor], Tensor]
 
+MEMORY = 500 * 2**20
+_LARGEST, _SMALLEST = 2048, 32
+_OVERLAP = 32
 _LENGTHS = (48, 96, 192)
 _THICK = 16
 _SHIFTS = (1, 2, 4, 8, 16)
@@ -150,3 +163,105 @@ def _tensors(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
     return [t for item in value for t in _tensors(item)] if isinstance(value, (list, tuple)) else []
+
+
+@dataclass(frozen=True)
+class Span:
+    """A tile along one dimension: the network gets [low, high), and [start, stop) of the result is kept."""
+
+    start: int
+    stop: int
+    low: int
+    high: int
+
+
+def tile_side(field: ReceptiveField, bytes_per_pixel: float) -> int:
+    """The side of tiles in input pixels for about 500 MB of memory.
+
+    At least twice the halo, so that the halo does not dominate the computation.
+    """
+    margin = _OVERLAP if field.halo is None else field.halo
+    side = int((MEMORY / bytes_per_pixel) ** 0.5) - 2 * margin
+    return min(max(side, 2 * margin, _SMALLEST), _LARGEST)
+
+
+def spans(length: int, tile: int, field: ReceptiveField) -> list[Span]:
+    """Divide a side into tiles of about equal size, starting at multiples of `field.align`."""
+    count = -(-length // tile)
+    step = -(-length // count)
+    step = -(-step // field.align) * field.align
+    margin = min(_OVERLAP, step // 2) if field.halo is None else field.halo
+    margin = -(-margin // field.align) * field.align
+    # The last exact tile must be at least `minimum`, or the network would pad it differently from the whole image.
+    last = max(0, (length - field.minimum) // field.align * field.align) if field.exact else length
+    return [
+        Span(s, min(s + step, length), min(last, max(0, s - margin)), min(min(s + step, length) + margin, length))
+        for s in range(0, length, step)
+    ]
+
+
+def upscale_rows(pixels: Pixels, network: Network, scale: int, field: ReceptiveField, tile: int) -> Iterator[Pixels]:
+    """Yield the upscaled image in blocks of rows, from top to bottom.
+
+    Args:
+        pixels: (H, W, C), any dtype that `network` takes.
+        network: (h, w, C) to (scale h, scale w, C), in any dtype if the tiles are exact, else in float32.
+        tile: side of the tiles in input pixels; at least the image's sides for no tiling.
+    """
+    down, across = (spans(length, tile, field) for length in pixels.shape[:2])
+    if field.exact or len(down) == len(across) == 1:
+        return _exact(pixels, network, scale, down, across)
+    return _blended(pixels, network, scale, down, across)
+
+
+def _exact(pixels: Pixels, network: Network, scale: int, down: list[Span], across: list[Span]) -> Iterator[Pixels]:
+    _, width, channels = pixels.shape
+    for rows in down:
+        if len(across) == 1:
+            yield _core(network(pixels[rows.low : rows.high]), scale, rows, across[0])
+            continue
+        strip: Pixels | None = None
+        for columns in across:
+            result = network(pixels[rows.low : rows.high, columns.low : columns.high])
+            if strip is None:
+                strip = np.empty((scale * (rows.stop - rows.start), scale * width, channels), result.dtype)
+            strip[:, scale * columns.start : scale * columns.stop] = _core(result, scale, rows, columns)
+        assert strip is not None
+        yield strip
+
+
+def _core(result: Pixels, scale: int, rows: Span, columns: Span) -> Pixels:
+    top, left = scale * (rows.start - rows.low), scale * (columns.start - columns.low)
+    return result[top : top + scale * (rows.stop - rows.start), left : left + scale * (columns.stop - columns.start)]
+
+
+def _blended(pixels: Pixels, network: Network, scale: int, down: list[Span], across: list[Span]) -> Iterator[Floats]:
+    _, width, channels = pixels.shape
+    kept = np.zeros((0, scale * width, channels), np.float32)
+    for i, rows in enumerate(down):
+        band = np.zeros((scale * (rows.high - rows.low), scale * width, channels), np.float32)
+        band[: len(kept)] = kept
+        vertical = weights(down, i, scale)
+        for j, columns in enumerate(across):
+            result = network(pixels[rows.low : rows.high, columns.low : columns.high])
+            weight = vertical[:, None] * weights(across, j, scale)
+            band[:, scale * columns.low : scale * columns.high] += weight[..., None] * result
+        done = scale * (down[i + 1].low - rows.low) if i + 1 < len(down) else len(band)
+        yield band[:done]
+        kept = band[done:].copy()
+
+
+def weights(along: list[Span], i: int, scale: int) -> Floats:
+    """Blending weights of the output rows or columns of span i: ramps where it overlaps its neighbours, else 1.
+
+    The ramps of two neighbours sum to 1; no weight is 0, and there are no ramps at the image border.
+    """
+    span = along[i]
+    result = np.ones(scale * (span.high - span.low), np.float32)
+    if i > 0:
+        overlap = scale * (along[i - 1].high - span.low)
+        result[:overlap] = (np.arange(overlap, dtype=np.float32) + 0.5) / overlap
+    if i + 1 < len(along):
+        overlap = scale * (span.high - along[i + 1].low)
+        result[-overlap:] = (np.arange(overlap, dtype=np.float32)[::-1] + 0.5) / overlap
+    return result

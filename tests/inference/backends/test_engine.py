@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from srkd.inference.backends.engine import Bytes, CannotRunError, Engine
-from srkd.inference.backends.fp32_fallback import Fp32FallbackEngine, is_invalid
+from srkd.inference.backends.engine import Bytes, CannotRunError, Engine, Fp32FallbackEngine, is_invalid
 from srkd.inference.calibration import check_sizes
 from srkd.inference.model import Model
 from support import textured

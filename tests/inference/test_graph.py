@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import srkd
-from srkd.inference.fuse import fuse
+from srkd.inference.graph import fuse
 from srkd.networks import build
 from support import textured
 
