@@ -13,6 +13,7 @@ from torch import Tensor
 from srkd.data.degraded import CropPlan, DegradedPatches
 from srkd.distill.teachers import CachedTeacher, Teacher
 from srkd.errors import SrkdError
+from srkd.files.atomic import printable_path
 from srkd.imitation.bank import Bank
 from srkd.imitation.held_out import HeldOut
 from srkd.imitation.recipe import ImitationRecipe
@@ -75,6 +76,8 @@ class Task(gan.Task):
             for found in sets.values():
                 with Progress(f"held-out set {found.spec.name}", len(found.images), quiet=found.complete) as progress:
                     found.build(progress.update, self.deadline)
+                where = printable_path(found.folder)
+                self.notices.append(f"held-out set {found.spec.name}: inputs and the teacher's outputs are in {where}")
         self.fabric.barrier()
         self.validator = Validator(with_held_out(self.recipe, sets), self.fabric.is_global_zero)
 
