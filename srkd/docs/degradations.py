@@ -61,8 +61,8 @@ def page() -> str:
                 "blur, resizing, noise and JPEG, then a sinc filter. Each patch has its own random degradation, which "
                 "depends on the seed and the patch's number alone.",
                 "Users' photographs are rarely that bad. `datasets.train.clean_prob` is the share of patches that are "
-                "only downscaled by MATLAB's bicubic, and `slight_prob` that of patches with a slight blur, slight noise "
-                "and one JPEG; the rest is degraded strongly. Rows: clean, slight, strong.",
+                "only downscaled by MATLAB's bicubic, and `slight_prob` that of patches with a slight blur, slight "
+                "noise and one JPEG; the rest is degraded strongly. Rows: clean, slight, strong.",
                 "![Examples of three photographs, clean, slightly and strongly degraded](degradations.png)",
                 table(["key", "first pass", "second pass", "slight"], rows),
                 "Keys of the second pass end in 2 in a recipe, and its `blur_prob2` is `second_blur_prob`: the names of "
