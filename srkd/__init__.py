@@ -139,6 +139,8 @@ def compress(
     precision: str | None = None,
     control: bool = True,
     seed: int = 0,
+    imitate: bool = False,
+    like: str | None = None,
 ) -> Compressed:
     """Train a student of `teacher` that meets a budget, like the command `srkd compress`; see its --help.
 
@@ -152,6 +154,8 @@ def compress(
         time: total time, such as 10m.
         runtime, precision: the inference backend of the student; None selects the fastest on this machine.
         control: whether the student is also trained without the teacher, for comparison.
+        imitate: whether the student learns the teacher's outputs for degraded images, for teachers such as Real-ESRGAN.
+        like: a folder of JPEG files for which the student imitates its teacher.
 
     Returns:
         `.student` (a model), `.rows`, `.results`, `.within_budget`, `.folder`.
@@ -166,7 +170,7 @@ def compress(
 
     folders = [data] if isinstance(data, str) else list(data)
     budget = Budget(max_ms, max_mb, size_named(at))
-    request = Request(teacher, folders, scale, budget, seconds(time), runtime, precision, control, seed)
+    request = Request(teacher, folders, scale, budget, seconds(time), runtime, precision, control, seed, imitate, like)
     return flow.compress(request, Path(out))
 
 

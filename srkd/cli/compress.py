@@ -3,6 +3,9 @@
 All files go to one folder; after an interruption, the same command resumes. Some of your photographs are held out to
 choose between students; none may belong to an evaluation set. Without --target-runtime the fastest installed runtime is
 used, and int8 only if nothing else meets the budget. --max-mb limits the checkpoint; with int8, the exported file.
+
+With --imitate the student learns what the teacher makes of degraded images: of all kinds, or with --like of the kind in
+a folder of JPEGs. It is judged by its distance to the teacher.
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-o", "--output", required=True, metavar="DIR", help="output folder")
     add("--target-runtime", metavar="R", help="torch, openvino or onnxruntime (default: the fastest)")
     add("--precision", metavar="P", help="fp32, bf16 or int8 (default: the fastest except int8)")
+    add("--imitate", action="store_true", help="learn the teacher's outputs for degraded images (Real-ESRGAN)")
+    add("--like", metavar="FOLDER", help="imitate for JPEGs like these: compression, noise and blur are measured")
     add("--no-control", action="store_true", help="do not also train the student without the teacher")
     add("--seed", type=int, default=0, help="random seed of weights, crops and batches (default: %(default)s)")
     add("--dry-run", action="store_true", help="measure and show the plan with its times; keep no files")
@@ -57,13 +62,15 @@ def run(args: argparse.Namespace) -> int:
         args.precision,
         not args.no_control,
         args.seed,
+        args.imitate,
+        args.like,
     )
     show = tables.as_json if args.json else tables.text
     if args.dry_run:
         print(show(flow.dry_run(request), flow.PLAN_COLUMNS))
         return 0
     done = flow.compress(request, Path(args.output))
-    print(show(done.rows, page.COLUMNS))
+    print(show(done.rows, page.columns(done.rows)))
     if not args.json:
         print(f"\n{page.summary(done.results)}\n{done.folder / 'report.html'}: the report")
     if not done.within_budget:

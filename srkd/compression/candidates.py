@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import nn
 from srkd import networks
 from srkd.compression.request import Budget
 from srkd.errors import SrkdError
+from srkd.imitation.teachers import OutputTeacher
 from srkd.inference.cost import parameters
 from srkd.inference.model import Model
 from srkd.inference.prune import prune
@@ -27,6 +28,7 @@ from srkd.training.checkpoint import save_weights
 # Safety margins, as factors: timings vary by some per cent between measurements, file sizes with their metadata.
 _MARGIN_MS, _MARGIN_MB = 0.9, 0.98
 MARGIN_ESTIMATED = 0.75  # of milliseconds that were estimated from those of another candidate
+_LR_IMITATING = 1e-3  # at that of the others such a student may collapse to its skip
 _PRUNED = ((0.25, 0.5, 1.0), (0.25, 0.5, 1.0))  # kept shares of inner channels (along a line) and of blocks
 _LR, _WIDEST_AT_LR, _LR_PRUNED = 2e-3, 32, 2e-4
 
@@ -49,13 +51,15 @@ class Candidate:
 Line = list[Candidate]
 
 
-def lines(teacher: Model, folder: Path) -> list[Line]:
-    """All candidates by family and depth, and pruned teachers if the teacher can be pruned.
+def lines(teacher: Model | OutputTeacher, folder: Path) -> list[Line]:
+    """All candidates by family and depth, and pruned teachers if the teacher can be pruned and is not imitated.
 
     Args:
         folder: where the pruned teachers' weights are saved.
     """
-    return [*_families(), *_pruned(teacher, folder)]
+    if isinstance(teacher, OutputTeacher):
+        return [[replace(each, lr=min(each.lr, _LR_IMITATING)) for each in line] for line in _families(True)]
+    return [*_families(False), *_pruned(teacher, folder)]
 
 
 def narrower(candidate: Candidate, lines: Sequence[Line], share: float, scale: int) -> Candidate:
@@ -66,12 +70,13 @@ def narrower(candidate: Candidate, lines: Sequence[Line], share: float, scale: i
     return smaller[-1] if smaller else line[0]
 
 
-def _families() -> list[Line]:
+def _families(imitating: bool) -> list[Line]:
     return [
         [_candidate(ladder, spec) for spec in line]
         for kind, ladder in registry.ladders()
         if ladder.offered
         for line in ladder.lines(kind)
+        if imitating or not ladder.imitates
     ]
 
 
@@ -237,8 +242,8 @@ def nothing_fits(smallest: Sequence[tuple[Candidate, Cost, str]], budget: Budget
 
 def _round_up(value: float) -> str:
     """`value` rounded up to two digits."""
-    text = f"{value:.2g}"
-    return text if float(text) >= value else f"{1.05 * value:.2g}"
+    near = float(f"{value:.2g}")
+    return f"{near if near >= value else float(f'{1.05 * value:.2g}'):g}"
 
 
 def select(fitting: Sequence[Measured], count: int) -> list[Measured]:

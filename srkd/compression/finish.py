@@ -13,26 +13,32 @@ from torch import Tensor
 from srkd.compression import page
 from srkd.compression.candidates import Candidate, violation
 from srkd.compression.job import CompressionJob, Result
+from srkd.data.like import like
 from srkd.data.sets import open_set
 from srkd.errors import SrkdError
 from srkd.files.atomic import write_json, write_text
+from srkd.imitation.teachers import open_teacher
 from srkd.inference import backends
 from srkd.inference.autotune import EXACT, Backend
 from srkd.inference.calibration import calibration_images
 from srkd.inference.export import TARGETS, ExportOptions, Row, export
 from srkd.inference.loading import file_of
 from srkd.inference.model import Model
-from srkd.inference.speed import in_subprocess, machine, speed_and_memory
+from srkd.inference.speed import SpeedMeter, in_subprocess, machine, noise, speed_and_memory, with_peak_memory
+from srkd.metrics import registry
 from srkd.metrics.evaluation import measure, open_model
-from srkd.metrics.registry import rounded
+from srkd.metrics.registry import rounded, titles
 from srkd.sr.report import Details
 from srkd.training.checkpoint import save_weights
+from srkd.training.processes import say
 
 if TYPE_CHECKING:
     from srkd.compression.measure import Prepared
 
 _TIMING_FACTOR = 5  # the final timings take this many times as long as those of candidates
+_PERCEPTUAL = "efficientnet"  # a metric
 _CALIBRATION = 24  # images at most
+_SMALL = 16  # side of an image on which a runtime starts
 
 
 @dataclass(frozen=True)
@@ -87,11 +93,15 @@ def finish(job: CompressionJob, prepared: Prepared, trained: TrainedStudent) -> 
     scores = _scores(job, trained, file, backend, details)
     at, seconds = job.request.budget.at, _TIMING_FACTOR * job.settings.timing
     times = {
-        "teacher": in_subprocess(speed_and_memory, job.teacher_name, EXACT, at, seconds),
+        "teacher": in_subprocess(teacher_speed, job.teacher_spec, at, seconds)
+        if job.request.imitate
+        else in_subprocess(speed_and_memory, job.teacher_name, EXACT, at, seconds),
         "student": in_subprocess(speed_and_memory, str(file), backend, at, seconds),
     }
     sizes = {"teacher": file_of(job.teacher_name).stat().st_size / 1e6, "student": _size(file)}
     missed = failure or violation(times["student"]["ms"], sizes["student"], job.request.budget)
+    stamp = {"protocol": next(iter(scores["student"]["sets"].values()))["protocol"]["stamp"]}
+    labels = ["bicubic", "teacher", *(["control"] if "control" in scores else []), "student"]
     results = {
         "scale": job.request.scale,
         "budget": str(job.request.budget),
@@ -100,8 +110,8 @@ def finish(job: CompressionJob, prepared: Prepared, trained: TrainedStudent) -> 
         "runtime": " ".join(backend),
         "missed": missed,
         "faster": round(times["teacher"]["ms"] / times["student"]["ms"], 1),
-        "rows": [_row(job, trained, score, backend, times, sizes) for score in scores],
-        "pictures": scores,
+        "rows": [_row(job, trained, label, scores.get(label), backend, times, sizes) | stamp for label in labels],
+        "pictures": list(scores.values()),
         "candidates": [_candidate_row(prepared, run) for run in trained.runs],
         "fitting": [{"candidate": c.label, **asdict(cost)} for c, cost in prepared.candidates],
         "refused": prepared.rejected,
@@ -115,6 +125,7 @@ def finish(job: CompressionJob, prepared: Prepared, trained: TrainedStudent) -> 
         "seconds given": job.request.seconds,
         "machine": machine(),
         "request": job.request.identity(),
+        **({"like": str(like(job.request.like))} if job.request.like else {}),
     }
     write_json(job.out / "results.json", results)
     write_text(job.out / "report.html", page.report(results, details, job.work / "runs"))
@@ -132,36 +143,64 @@ def _delivered(job: CompressionJob, prepared: Prepared) -> tuple[Path, Backend, 
 
 def _scores(
     job: CompressionJob, trained: TrainedStudent, file: Path, backend: Backend, details: Details
-) -> list[dict[str, Any]]:
-    """PSNR and SSIM on the held-out crops: {"model", "parameters", "sets"} of each model; the student's delivered file
-    is the one scored."""
+) -> dict[str, Result]:
+    """PSNR and SSIM on the held-out crops: {"model", "parameters", "sets"} by label; the student's delivered file is
+    the one scored. A teacher that is imitated is itself what the others are compared with."""
     scale = job.request.scale
-    opened = [open_model("bicubic", scale), replace(open_model(job.teacher_name, scale), name="teacher")]
+    opened = [open_model("bicubic", scale)]
+    if not job.request.imitate:
+        opened.append(replace(open_model(job.teacher_name, scale), name="teacher"))
     if "control" in trained.checkpoints:
         control = open_student(Path(trained.checkpoints["control"]["file"]), backend, job.training)
         opened.append(replace(control, name="control"))
     opened.append(replace(open_delivered(file, backend), name="student"))
-    _, store = open_set(str(job.held_out), scale)
-    found: list[dict[str, Any]] = measure(opened, [("held-out crops", store)], scale, on_output=details)["models"]
+    _, store = open_set(job.judged, scale)
+    sets = [("held-out crops", store)]
+    found = measure(opened, sets, scale, metrics=_metrics(job), on_output=details)["models"]
+    return {row["model"]: row for row in found}
+
+
+def _metrics(job: CompressionJob) -> list[str]:
+    """The default metrics, and for an imitation a perceptual distance, if its weights can be had."""
+    found = [*registry.DEFAULT]
+    if job.request.imitate:
+        try:
+            registry.get(_PERCEPTUAL).check()
+            found.append(_PERCEPTUAL)
+        except SrkdError as error:
+            say(f"notice: without the perceptual distance: {error}")
     return found
 
 
+def teacher_speed(spec: dict[str, str], at: tuple[int, int], seconds: float) -> dict[str, Any]:
+    """{"ms", "peak MB", "runtime"} of a teacher that is imitated, on the fastest runtime for it."""
+    teacher = open_teacher(spec)
+    teacher(noise(_SMALL, _SMALL))  # starts its runtime
+    return with_peak_memory(lambda: SpeedMeter(seconds).model(teacher, at)) | {"runtime": teacher.runtime}
+
+
 def _row(
-    job: CompressionJob, trained: TrainedStudent, score: dict[str, Any], backend: Backend, times: Any, sizes: Any
-) -> dict[str, Any]:
-    (scores,) = score["sets"].values()
-    label = score["model"]
-    like = "student" if label == "control" else label  # the same network
+    job: CompressionJob,
+    trained: TrainedStudent,
+    label: str,
+    score: Result | None,
+    backend: Backend,
+    times: Any,
+    sizes: Any,
+) -> Result:
+    """A row of `page.columns`; without scores for a teacher that is imitated."""
+    same = "student" if label == "control" else label  # the same network
     title = {"teacher": f"teacher ({job.teacher.name})", "student": f"student ({trained.candidate.label})"}
+    scores = next(iter(score["sets"].values())) if score else {}
+    runtime = {"bicubic": "-", "teacher": times["teacher"].get("runtime", " ".join(EXACT))}
     return {
         "model": title.get(label, label),
-        "runs on": {"bicubic": "-", "teacher": " ".join(EXACT)}.get(label, " ".join(backend)),
-        **rounded(scores),
-        "ms": times[like]["ms"] if like in times else None,
-        "file (MB)": round(sizes[like], 3) if like in sizes else None,
-        "peak memory (MB)": times[like]["peak MB"] if like in times else None,
-        "parameters": score["parameters"] or None,
-        "protocol": scores["protocol"]["stamp"],
+        "runs on": runtime.get(label, " ".join(backend)),
+        **(rounded(scores) if score else dict.fromkeys(titles())),
+        "ms": times[same]["ms"] if same in times else None,
+        "file (MB)": round(sizes[same], 3) if same in sizes else None,
+        "peak memory (MB)": times[same]["peak MB"] if same in times else None,
+        "parameters": score["parameters"] or None if score else None,
     }
 
 
@@ -209,8 +248,10 @@ def _count(training: Path) -> int:
     return min(len(list(training.glob("*.png"))), _CALIBRATION)
 
 
-def deliver(student: Path, backend: Backend, training: Path, held_out: Path, say: Callable[[str], None]) -> list[Row]:
-    """Export a student next to its checkpoint and verify each file on the held-out crops.
+def deliver(
+    student: Path, backend: Backend, training: Path, held_out: str | Path, say: Callable[[str], None]
+) -> list[Row]:
+    """Export a student next to its checkpoint and verify each file on the held-out set, as `open_set` takes it.
 
     fp32 is exported for every installed runtime. int8 takes long and is exported for one runtime only: that of
     `backend`, or else the first that supports int8.

@@ -16,15 +16,23 @@ from srkd.compression.measure import Prepared, closing, prepare, share
 from srkd.compression.request import Request, Settings
 from srkd.compression.rounds import SLACK, Round, choose, recipe, train
 from srkd.errors import SrkdError
+from srkd.files.atomic import printable_path
 from srkd.files.lock import locked
 from srkd.files.owned import claim
+from srkd.imitation.bank import SHARD
+from srkd.imitation.task import Task as Imitation
+from srkd.imitation.task import held_out
+from srkd.imitation.teachers import OutputTeacher
 from srkd.inference.autotune import Backend
 from srkd.training.checkpoint import load_weights
+from srkd.training.log import Progress
 from srkd.training.processes import say
 from srkd.training.run import Run
+from srkd.training.task import OutOfTimeError
 
 PLAN_COLUMNS = ["part", "what", "time"]
 _FULL = Settings()
+_LATE, _STARTING = 1.5, 30.0  # times the planned time, and seconds, after which no more outputs are imitated
 
 
 def compress(request: Request, out: Path, settings: Settings = _FULL) -> Compressed:
@@ -42,11 +50,12 @@ def compress(request: Request, out: Path, settings: Settings = _FULL) -> Compres
     with locked(out / "work"):
         job = CompressionJob(request, out, settings)
         prepared = prepare(job)
-        job.once(
+        outputs = job.once(
             "answers",
             lambda: _cache_outputs(job, prepared),
             f"outputs of {job.teacher.name} for {prepared.describe_crops()}",
         )
+        _check_teacher(job, outputs)
         planned = job.once("rounds", lambda: asdict(share(job, prepared, outputs_cached=True)))
         candidate, runs = choose(job, prepared, [Round(**each) for each in planned["rounds"]])
         planned = job.once("final_plan", lambda: _final_plan(job, prepared, candidate, runs))
@@ -95,8 +104,43 @@ def _cache_outputs(job: CompressionJob, prepared: Prepared) -> Result:
     say(f"  about {clock(prepared.teacher_seconds())}")
     began = time.monotonic()
     candidate, _ = prepared.candidates[0]
-    Run(recipe(job, "answers", candidate, 1), job.work).set_up()
-    return {"seconds": round(time.monotonic() - began, 1)}
+    data = recipe(job, "answers", candidate, 1)
+    made: Result = {}
+    if job.request.imitate:
+        data["datasets"]["val"] = {"name": "held-out", "dataroot_gt": str(job.held_out)}
+        made = _build_bank(Run(data, job.work), began + _LATE * prepared.teacher_seconds() + _STARTING)
+    else:
+        Run(data, job.work).set_up()
+    return {"seconds": round(time.monotonic() - began, 1), **made}
+
+
+def _build_bank(run: Run, deadline: float) -> Result:
+    """Compute the outputs that are imitated, until the deadline (on `time.monotonic()`'s clock)."""
+    (task,) = run.dry_run()
+    assert isinstance(task, Imitation)
+    bank, sets = task.bank, held_out(task.recipe, task.output_teacher)
+    with Progress("teacher's outputs", bank.count) as progress:
+        try:
+            bank.build(progress.update, deadline)
+        except OutOfTimeError as late:
+            say(f"notice: {late}")
+    patches = min(bank.missing() or [bank.count // SHARD]) * SHARD
+    if not patches:
+        raise SrkdError(f"--time is too short: {bank.teacher.name} is too slow for {SHARD} patches; give more time")
+    for each in sets.values():
+        with Progress("held-out images", len(each.images)) as progress:
+            each.build(progress.update)
+    folder = sets["val"].folder
+    return {"patches": patches, "held out": f"{folder / 'hr'}:{folder / 'lr'}", "teacher": task.output_teacher.digest}
+
+
+def _check_teacher(job: CompressionJob, outputs: Result) -> None:
+    """Raise SrkdError if the outputs are another teacher's, whose file was replaced since."""
+    if isinstance(job.teacher, OutputTeacher) and outputs["teacher"] != job.teacher.digest:
+        raise SrkdError(
+            f"{printable_path(job.work / 'answers')}: outputs of another teacher than {job.teacher.name} is now; "
+            "restore its file, or choose another --output"
+        )
 
 
 def _final_plan(job: CompressionJob, prepared: Prepared, candidate: Candidate, runs: list[dict[str, Any]]) -> Result:
@@ -123,7 +167,7 @@ def _export(job: CompressionJob, backend: Backend, student: Path) -> Result:
     path = job.out / "student.safetensors"
     finish.store(path, *load_weights(student))
     try:
-        return {"rows": finish.deliver(path, backend, job.training, job.held_out, say)}
+        return {"rows": finish.deliver(path, backend, job.training, job.judged, say)}
     except SrkdError as error:  # the checkpoint remains usable
         say(f"notice: not exported: {error}")
         return {"rows": [], "why": str(error)}

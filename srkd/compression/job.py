@@ -10,9 +10,13 @@ from typing import Any
 
 from srkd.compression.request import Request, Settings
 from srkd.data import photos
+from srkd.data.like import like
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path, write_json
+from srkd.imitation.teachers import OutputTeacher, open_teacher
 from srkd.inference.loading import load_model
+from srkd.inference.model import Model
+from srkd.networks import zoo
 from srkd.training.processes import say
 
 Result = dict[str, Any]
@@ -96,9 +100,34 @@ class CompressionJob:
         self.request, self.out, self.settings, self.dry_run = request, out, settings, dry_run
         self.work = out / "work"
         self.training, self.held_out = self.work / "pictures" / "training", self.work / "pictures" / "held-out"
-        self.photos, self.left_out = photos.find(request.data, self.patch)
-        self.teacher = load_model(request.teacher, request.scale)
+        self.teacher: Model | OutputTeacher = self._teacher()
+        self.photos, self.left_out = photos.find(request.data, self.smallest)
+        if request.like is not None:
+            say(f"{request.like}: {like(request.like)}")
         self.phases = Phases(self.work, request.identity())
+
+    def _teacher(self) -> Model | OutputTeacher:
+        if not self.request.imitate:
+            return load_model(self.request.teacher, self.request.scale)
+        teacher = open_teacher(self.teacher_spec)
+        if teacher.scale % self.request.scale:
+            raise SrkdError(
+                f"{teacher.name} is a network for x{teacher.scale}, which is not a multiple of x{self.request.scale}"
+            )
+        return teacher
+
+    @property
+    def teacher_spec(self) -> dict[str, str]:
+        """The teacher as a recipe names it."""
+        if self.request.teacher == "auto":
+            return {"zoo": zoo.default_model(self.request.scale)}
+        return {"file" if Path(self.request.teacher).is_file() else "zoo": self.request.teacher}
+
+    @property
+    def judged(self) -> str:
+        """The held-out set as `open_set` takes it: crops of photographs, or if the teacher is imitated its outputs for
+        degraded ones."""
+        return str((self.phases.done("answers") or {}).get("held out", self.held_out))
 
     @property
     def patch(self) -> int:
@@ -106,8 +135,18 @@ class CompressionJob:
         return self.settings.patch * self.request.scale
 
     @property
+    def bank_side(self) -> int:
+        """Side in LR pixels of the patches whose outputs are imitated: batches are cut from them."""
+        return self.settings.patch + self.settings.bank_margin
+
+    @property
+    def smallest(self) -> int:
+        """Shortest side of a photograph that can be used, in pixels."""
+        return self.bank_side * self.teacher.scale if self.request.imitate else self.patch
+
+    @property
     def teacher_name(self) -> str:
-        return self.teacher.name if self.request.teacher == "auto" else self.request.teacher
+        return next(iter(self.teacher_spec.values()))
 
     @property
     def left(self) -> float:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from srkd.benchmarks.training import steps_per_second
@@ -19,9 +20,13 @@ from srkd.compression import candidates
 from srkd.compression.candidates import Candidate, Cost, Line, Measured, SearchResult, nothing_fits, search, select
 from srkd.compression.finish import megabytes, store
 from srkd.compression.job import CompressionJob, Result, clock
-from srkd.compression.rounds import Plan, check, divide, recipe
+from srkd.compression.rounds import Plan, check, divide, enlarging
 from srkd.data import photos
+from srkd.data.like import middle
+from srkd.data.sets import open_set
 from srkd.errors import SrkdError
+from srkd.imitation.bank import SHARD
+from srkd.imitation.teachers import OutputTeacher
 from srkd.inference import backends
 from srkd.inference.autotune import Backend
 from srkd.inference.cost import multiply_adds, parameters
@@ -29,6 +34,8 @@ from srkd.inference.graph import graph_of
 from srkd.inference.model import Model
 from srkd.inference.speed import Size, SpeedMeter, noise
 from srkd.machine import busy, cores, load_average
+from srkd.metrics.evaluation import open_model
+from srkd.metrics.scores import Protocol, score
 from srkd.training.log import Progress
 from srkd.training.malloc import keep_freed_memory
 from srkd.training.processes import say
@@ -38,6 +45,7 @@ _PROBE = 96  # side of the input for timing the teacher, in LR pixels
 _SLOW = 5.0  # seconds of a teacher's warm-up at half that side that make a full pass unnecessary
 _DRY_RUN_CROPS = 8  # crops, enough to time the training of candidates
 _PASSES = 3  # of a slow teacher in its final timing
+_CROP_PIXELS = 400 * 512**2  # of all crops from which degraded patches are cut
 _TEACHER_SCORING = 0.05  # maximum share of the time for scoring the teacher
 _WARM_UP = 3  # steps before the training of a candidate is timed
 _UNCERTAIN = 0.15  # a spread of the measured times that is worth a notice
@@ -68,10 +76,12 @@ class Prepared:
 
     def teacher_seconds(self) -> float:
         """Seconds to compute the teacher's outputs."""
-        return float(self.crops["pixels"]) * self.pace
+        return float(self.crops["bank pixels" if "patches" in self.crops else "pixels"]) * self.pace
 
     def describe_crops(self) -> str:
-        """Number, size and coverage of the crops as text."""
+        """Number, size and coverage of the crops, or of the degraded patches, as text."""
+        if "patches" in self.crops:
+            return f"{self.crops['patches']:,} degraded patches"
         text = f"{self.crops['crops']} crops of at most {self.crops['side']} pixels"
         part = self.crops["pixels"] / self.crops["all pixels"]
         return text if part > 0.98 else f"{text}, {part:.0%} of the photographs (as many as the time allows)"
@@ -86,8 +96,16 @@ def prepare(job: CompressionJob) -> Prepared:
     meter = SpeedMeter(job.settings.timing, job.settings.measuring_share * job.request.seconds - job.phases.spent)
     found = job.once("fit", lambda: _fit(job, meter), "measuring what fits")
     pace = job.once("teacher", lambda: _time_teacher(job, meter), "timing the teacher")["seconds per pixel"]
-    pace /= job.request.scale**2
+    pace /= job.teacher.scale**2
     crops = job.once("pictures", lambda: _cut(job, pace), "cutting the photographs")
+    if not job.request.imitate:
+        clean = job.once("clean", lambda: _compare_with_bicubic(job))
+        if clean["teacher"] < clean["bicubic"]:
+            say(
+                f"notice: on clean images the output of {job.teacher.name} is further from the truth than bicubic's "
+                f"({clean['teacher']:.1f} against {clean['bicubic']:.1f} dB), as of a network that restores degraded "
+                "images: if it does, use --imitate"
+            )
     fitting = [_measured(each) for each in found["fitting"]]
     prepared = Prepared(tuple(found["way"]), fitting, {}, found["refused"], found["ways"], crops, pace)
     timed = job.once("rates", lambda: _time_candidates(job, prepared, meter), "timing the students' training")
@@ -119,7 +137,7 @@ def closing(job: CompressionJob, prepared: Prepared) -> float:
     """Seconds reserved after training for export, scores (the teacher's, too), final timings and the report."""
     scores = min(job.settings.held_out * prepared.pace, _TEACHER_SCORING * job.request.seconds)
     width, height = job.request.budget.at
-    timing = _PASSES * width * height * job.request.scale**2 * prepared.pace
+    timing = _PASSES * width * height * job.teacher.scale**2 * prepared.pace
     return job.settings.closing + job.settings.closing_share * job.request.seconds + scores + timing
 
 
@@ -221,42 +239,50 @@ def _say_uncertain(fitting: Sequence[Measured]) -> None:
         say(f"notice: measured times varied by up to {spread:.0%}; the student may turn out faster or slower")
 
 
-@torch.inference_mode()
 def _time_teacher(job: CompressionJob, meter: SpeedMeter) -> Result:
     """Seconds of the teacher per LR pixel: one pass after a smaller warm-up pass, or only that if it takes long; on the
     GPU if one is available, as for its cached outputs."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    job.teacher.network.to(device)
-    for side in (_PROBE // 2, _PROBE):
-        x = torch.rand(1, 3, side, side, device=device)
-        seconds = meter.once(lambda x=x: job.teacher.run(x).cpu())  # type: ignore[misc]
-        if seconds > _SLOW:
-            break
-    job.teacher.network.cpu()
+
+    @torch.inference_mode()
+    def run(side: int) -> None:
+        if isinstance(job.teacher, OutputTeacher):
+            job.teacher(noise(side, side))
+        else:
+            job.teacher.network.to(device)
+            job.teacher.run(torch.rand(1, 3, side, side, device=device)).cpu()
+
+    side = _PROBE // 2
+    seconds = meter.once(lambda: run(side))
+    if seconds < _SLOW:
+        side = _PROBE
+        seconds = meter.once(lambda: run(side))
+    if not isinstance(job.teacher, OutputTeacher):
+        job.teacher.network.cpu()
     return {"seconds per pixel": seconds / side**2}
 
 
 def _cut(job: CompressionJob, pace: float) -> Result:
-    """Write the crops: as many as the teacher can process in its share of the time."""
+    """Write crops: as many as the teacher can process in its share of the time, or if it is imitated all, from which it
+    gets as many patches."""
     request, settings = job.request, job.settings
     for why, count in job.left_out.items():
         if count:
             say(f"notice: {count} photographs {why} are left out")
     for_training, held = photos.split(job.photos)
-    pixels, (side, small_side) = settings.teacher_share * request.seconds / pace, settings.crop
     all_pixels = sum(photo.size[0] * photo.size[1] for photo in for_training)
-    if pixels < min(all_pixels, settings.few * side**2):
-        side = small_side
-    chosen = photos.crops(for_training, side, pixels, job.patch, request.seed)
+    side, few = settings.crop[0], settings.few * settings.crop[0] ** 2
+    bank = _patches(job, pace) if request.imitate else {}
+    pixels = float(max(few, _CROP_PIXELS)) if request.imitate else settings.teacher_share * request.seconds / pace
+    if pixels < min(all_pixels, few):
+        side = settings.crop[1]
+    chosen = photos.crops(for_training, side, pixels, job.smallest, request.seed)
     if not chosen:
-        raise SrkdError(
-            f"--time is too short: {job.teacher.name} takes {clock(pace * side**2)} for a crop of {side}x{side} "
-            f"pixels, and its share of --time is {clock(settings.teacher_share * request.seconds)}; give more time"
-        )
+        raise _too_slow(job, pace * side**2, f"a crop of {side}x{side}", settings.teacher_share)
     held_out_pixels = max(min(settings.held_out, _TEACHER_SCORING * request.seconds / pace), side**2)
     for crops, folder in (
         (chosen[: _DRY_RUN_CROPS if job.dry_run else None], job.training),
-        (photos.crops(held, side, held_out_pixels, job.patch, request.seed), job.held_out),
+        (photos.crops(held, side, held_out_pixels, job.smallest, request.seed), job.held_out),
     ):
         with Progress(f"crops, {folder.name}", len({photo for photo, _ in crops})) as progress:
             photos.write(crops, folder, progress.update)
@@ -268,7 +294,36 @@ def _cut(job: CompressionJob, pace: float) -> Result:
         "pixels": sum(box[2] * box[3] for _, box in chosen),
         "all pixels": all_pixels,
         "held out": [photo.path.name for photo in held],
+        **bank,
     }
+
+
+def _patches(job: CompressionJob, pace: float) -> Result:
+    """How many patches the teacher can process in its share of the time, in whole files of a bank."""
+    pixels, share = (job.bank_side * job.teacher.scale) ** 2, job.settings.bank_share
+    count = min(int(share * job.request.seconds / (pace * pixels)), job.settings.patches) // SHARD * SHARD
+    if not count:
+        raise _too_slow(job, SHARD * pace * pixels, f"{SHARD} patches of {job.bank_side}x{job.bank_side}", share)
+    return {"patches": count, "bank pixels": count * pixels}
+
+
+def _too_slow(job: CompressionJob, seconds: float, what: str, share: float) -> SrkdError:
+    return SrkdError(
+        f"--time is too short: {job.teacher.name} takes {clock(seconds)} for {what} pixels, and its share of --time is "
+        f"{clock(share * job.request.seconds)}; give more time"
+    )
+
+
+def _compare_with_bicubic(job: CompressionJob) -> Result:
+    """PSNR (dB) of the teacher and of bicubic on a clean held-out crop, to notice a teacher of degraded images."""
+    _, store = open_set(str(job.held_out), job.request.scale)
+    low, high = middle(store.lr(0), _PROBE), middle(store.hr(0), _PROBE * job.request.scale)
+    protocol = Protocol.default(job.request.scale)
+    found = {}
+    for name in ("bicubic", job.teacher_name):
+        output = open_model(name, job.request.scale).upscale(np.ascontiguousarray(low))
+        found["bicubic" if name == "bicubic" else "teacher"] = score(output, high, protocol, metrics=["psnr"])["psnr"]
+    return found
 
 
 def _time_candidates(job: CompressionJob, prepared: Prepared, meter: SpeedMeter) -> Result:
@@ -307,6 +362,6 @@ def _time_candidates(job: CompressionJob, prepared: Prepared, meter: SpeedMeter)
 def training_rate(job: CompressionJob, candidate: Candidate) -> float:
     """Training steps per second of a control on this machine; cached teacher outputs would add little."""
     keep_freed_memory()
-    control = recipe(job, "pace", candidate, 10**6, distilled=False)
+    control = enlarging(job, "pace", candidate, 10**6, distilled=False)
     (task,) = Run(control, job.work, quiet=True).dry_run()
     return steps_per_second(task, job.settings.timing, _WARM_UP)

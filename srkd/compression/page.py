@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,17 @@ from srkd.sr.report import Details
 from srkd.training.log import read_metrics
 
 QUALITY = PSNR().title
-COLUMNS = ["model", "runs on", *titles(), "ms", "file (MB)", "peak memory (MB)", "parameters"]
+_COST = ["ms", "file (MB)", "peak memory (MB)", "parameters"]
+COLUMNS = ["model", "runs on", *titles(), *_COST]
 _TRIED = ["candidate", "round", "steps", QUALITY, "ms", "MB", "parameters"]
 _REFUSED = ["candidate", "ms", "MB", "parameters", "why"]
 Results = dict[str, Any]
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """`COLUMNS`, and those of further metrics that some row has."""
+    more = [title for row in rows for title in row if title not in (*COLUMNS, "protocol")]
+    return ["model", "runs on", *titles(), *dict.fromkeys(more), *_COST]
 
 
 def summary(results: Results) -> str:
@@ -27,11 +35,18 @@ def summary(results: Results) -> str:
     psnr = {row["model"].split()[0]: row[QUALITY] for row in results["rows"]}
     missed = results["missed"]
     status = f"OVER its budget: {missed}" if missed else f"within its budget of {results['budget']}"
-    differences = [f"{psnr['student'] - psnr[other]:+.2f} dB to {other}" for other in psnr if other != "student"]
+    others = [name for name in psnr if name != "student" and psnr[name] is not None]
+    differences = [f"{psnr['student'] - psnr[other]:+.2f} dB to {other}" for other in others]
+    if _imitates(results):
+        differences[0] = f"{psnr['student']:.2f} dB to the teacher's outputs, {differences[0]}"
     return (
         f"The student {results['student']} is {status} on {results['runtime']}, {results['faster']:,.0f} times faster "
         f"than its teacher. On held-out photographs: {', '.join(differences)}."
     )
+
+
+def _imitates(results: Results) -> bool:
+    return bool(results.get("request", {}).get("imitate"))
 
 
 def report(results: Results, details: Details, runs: Path) -> str:
@@ -41,12 +56,12 @@ def report(results: Results, details: Details, runs: Path) -> str:
         {
             "heading": "Result",
             "paragraphs": [summary(results)],
-            "table": {"rows": results["rows"], "columns": COLUMNS, "caption": _how_measured(results)},
+            "table": {"rows": results["rows"], "columns": columns(results["rows"]), "caption": _how_measured(results)},
         },
         *_pareto(results),
         *details.sections(),
         *_tables(results),
-        *_curves(runs),
+        *_curves(runs, _imitates(results)),
         _images(results),
         {"heading": "How it was made", "paragraphs": _protocol(results)},
         {"heading": "How to use it", "paragraphs": [f"{what}: {how}" for what, how in _use(results)]},
@@ -57,8 +72,9 @@ def report(results: Results, details: Details, runs: Path) -> str:
 
 def _how_measured(results: Results) -> str:
     width, height = results["request"]["budget"]["at"]
+    to = "All scores are to the teacher's outputs. " if _imitates(results) else ""
     return (
-        f"Times (input {width}x{height}, batch 1) and memory were each measured in a separate process on "
+        f"{to}Times (input {width}x{height}, batch 1) and memory were each measured in a separate process on "
         f"{results['machine']}."
     )
 
@@ -88,13 +104,14 @@ def _tables(results: Results) -> list[PageSection]:
     return shown
 
 
-def _curves(runs: Path) -> list[PageSection]:
+def _curves(runs: Path, imitates: bool) -> list[PageSection]:
     series = []
     for name in ("control", "student"):
         records = [r for r in read_metrics(runs / name / "metrics.jsonl") if "l_L1Loss" in r]
         if records:
             series.append({"label": name, "x": [r["step"] for r in records], "y": [r["l_L1Loss"] for r in records]})
-    plot = plots.curves(series, "step", "L1 to the ground truth", log=True)
+    target = "L1 to the teacher, of the control to the ground truth" if imitates else "L1 to the ground truth"
+    plot = plots.curves(series, "step", target, log=True)
     return [{"heading": "Training", "plot": {**plot, "caption": "Same seed, batches and steps."}}] if series else []
 
 
@@ -128,6 +145,7 @@ def _protocol(results: Results) -> list[str]:
         f"the scores above, which are therefore slightly optimistic: {', '.join(crops['held out'])}.",
         f"Timed with a small EDSR, in ms: {', '.join(f'{name} {ms:g}' for name, ms in results['runtimes'].items())}.",
         f"The teacher's outputs for {results['said']} were computed once and used for all candidates.",
+        *([f"The photographs were degraded like those of the user: {results['like']}."] if "like" in results else []),
         f"{choice} The student was then trained for {results['steps']:,} steps, seed {request['seed']}."
         f"{control if request['control'] else ''}",
         f"It took {clock(results['seconds'])} of {clock(results['seconds given'])} requested.",
@@ -157,7 +175,7 @@ def card(results: Results) -> str:
 
 ## Scores
 
-{tables.markdown(results["rows"], COLUMNS)}
+{tables.markdown(results["rows"], columns(results["rows"]))}
 
 {_wrapped(_how_measured(results))}
 

@@ -13,6 +13,7 @@ from srkd.inference.autotune import Backend, BackendSpec
 from srkd.version import __version__
 
 SCALES = (2, 3, 4)
+_NEWER = ("imitate", "like")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ class Request:
         seconds: total time, from reading the images to the report.
         runtime, precision: target of the student; None selects by measurement.
         control: whether to train the chosen student without the teacher, too.
+        imitate: whether the student learns the teacher's outputs on degraded images, and is judged by its distance to
+            them: for teachers such as Real-ESRGAN, which restore more than they enlarge.
+        like: a folder of JPEG files of the kind that the student is for; implies `imitate`. None: degradations of all
+            kinds.
 
     Raises:
         SrkdError: invalid scale or time, unknown runtime, or a runtime that is not installed.
@@ -59,8 +64,12 @@ class Request:
     precision: str | None = None
     control: bool = True
     seed: int = 0
+    imitate: bool = False
+    like: str | None = None
 
     def __post_init__(self) -> None:
+        if self.like is not None:
+            object.__setattr__(self, "imitate", True)
         if self.scale not in SCALES:
             raise SrkdError(f"students are made for x2, x3 and x4, not x{self.scale}")
         if not self.seconds > 0:
@@ -87,7 +96,10 @@ class Request:
         def absolute(name: str) -> str:
             return str(Path(name).absolute()) if Path(name).exists() else name
 
-        plain = {key: value for key, value in asdict(self).items() if key != "seconds"}
+        # Options that are not used are left out, so that a folder of an earlier version can be resumed.
+        plain = {key: value for key, value in asdict(self).items() if key != "seconds" and (value or key not in _NEWER)}
+        if self.like is not None:
+            plain["like"] = absolute(self.like)
         plain["budget"]["at"] = list(self.budget.at)
         plain |= {"teacher": absolute(self.teacher), "data": [absolute(name) for name in self.data]}
         return {**plain, "srkd": __version__}
@@ -104,7 +116,8 @@ class Settings:
             crops of the larger.
         few: see `crop`.
         held_out: number of pixels in the held-out crops.
-        teacher_share: share of the total time for the teacher's outputs.
+        teacher_share: share of the total time for the teacher's outputs; `bank_share` if they are imitated, for at most
+            `patches` patches, whose sides are `bank_margin` LR pixels longer than those of training patches.
         halving_share: share of the remaining time for the rounds of successive halving.
         halving_share_with_control: the same if a control is trained, which takes as long as the student.
         candidates: maximum number of candidates to train.
@@ -123,6 +136,9 @@ class Settings:
     few: int = 64
     held_out: int = 8 * 512**2
     teacher_share: float = 0.2
+    bank_share: float = 0.35
+    patches: int = 20_000
+    bank_margin: int = 16
     halving_share: float = 0.35
     halving_share_with_control: float = 0.28
     candidates: int = 8

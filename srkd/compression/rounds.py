@@ -133,7 +133,7 @@ def _run(job: CompressionJob, prepared: Prepared, number: int, candidate: Candid
 def _score(job: CompressionJob, prepared: Prepared, file: Path) -> float:
     """Mean PSNR in dB on the held-out crops, on the student's backend."""
     student = open_student(file, prepared.backend, job.training)
-    _, store = open_set(str(job.held_out), job.request.scale)
+    _, store = open_set(job.judged, job.request.scale)
     (row,) = measure([student], [("held-out", store)], job.request.scale, metrics=["psnr"])["models"]
     return float(row["sets"]["held-out"]["psnr"])
 
@@ -143,9 +143,32 @@ def _slug(label: str) -> str:
 
 
 def recipe(job: CompressionJob, name: str, candidate: Candidate, steps: int, distilled: bool = True) -> dict[str, Any]:
-    """The recipe of a candidate: L1 to the ground truth and the wavelet loss to the teacher's output; only L1 for a
-    control. Otherwise as for the zoo's students: reparameterised convolutions, Adam, cosine schedule, EMA, fp32 at the
-    end.
+    """The recipe of a candidate, or of a control: `enlarging` or `imitating`, as requested."""
+    return (imitating if job.request.imitate else enlarging)(job, name, candidate, steps, distilled)
+
+
+def imitating(
+    job: CompressionJob, name: str, candidate: Candidate, steps: int, distilled: bool = True
+) -> dict[str, Any]:
+    """L1 and the wavelet loss to the teacher's outputs on degraded patches, as for the zoo's students of Real-ESRGAN; a
+    control learns the ground truth of the same patches by L1."""
+    data = enlarging(job, name, candidate, steps, distilled=False)
+    losses: list[dict[str, Any]] = [{"type": "L1Loss", "target": "gt"}]
+    if distilled:
+        losses = [{"type": "L1Loss"}, {"type": "wavelet", "weight": 0.5}]
+    data["datasets"]["train"]["like"] = job.request.like
+    data["train"] |= {"losses": losses, "reparameterise": False}
+    made = job.phases.done("answers") or job.phases.done("pictures") or {}
+    bank = {"patches": made["patches"], "lr_size": job.bank_side, "dir": str(job.work / "answers"), "max_bytes": 1e12}
+    del data["cache"]
+    return data | {"task": "imitation", "network_g_teacher": job.teacher_spec, "bank": bank}
+
+
+def enlarging(
+    job: CompressionJob, name: str, candidate: Candidate, steps: int, distilled: bool = True
+) -> dict[str, Any]:
+    """L1 to the ground truth and the wavelet loss to the teacher's output; only L1 for a control. Otherwise as for the
+    zoo's students: reparameterised convolutions, Adam, cosine schedule, EMA, fp32 at the end.
 
     Of the 24 methods in models/studies/kd_x2 the wavelet loss helped most.
     """
@@ -153,7 +176,6 @@ def recipe(job: CompressionJob, name: str, candidate: Candidate, steps: int, dis
     losses: list[dict[str, Any]] = [{"type": "L1Loss", "target": "gt", "weight": 1.0}]
     if distilled:
         losses.append({"type": "wavelet", "balance": {"share": 1}})
-    kind = "file" if Path(job.teacher_name).is_file() else "zoo"
     train = {
         "dataroot_gt": str(job.training),
         "gt_size": job.patch,
@@ -166,7 +188,7 @@ def recipe(job: CompressionJob, name: str, candidate: Candidate, steps: int, dis
         "scale": request.scale,
         "manual_seed": request.seed,
         "network_g": candidate.spec,
-        "network_g_teacher": {kind: job.teacher_name} if distilled else None,
+        "network_g_teacher": job.teacher_spec if distilled else None,
         "datasets": {"train": train},
         "path": {"pretrain_network_g": candidate.start},
         "cache": {"kind": "outputs" if distilled else "live", "dir": str(job.work / "answers"), "max_bytes": 1e12},

@@ -129,7 +129,7 @@ class Levels:
         """Degrade an image by a random level and downscale it; arguments, result and errors as `degrade`."""
         kind = random.random()
         if kind < self.clean_prob:
-            _check_size(image, scale)
+            check_size(image, scale)
             return imresize(np.ascontiguousarray(image), 1 / scale)
         if kind < self.clean_prob + self.slight_prob:
             return degrade_once(image, scale, random, self.slight)
@@ -149,7 +149,7 @@ def degrade(image: np.ndarray, scale: int, random: Generator, options: Degradati
     Raises:
         SrkdError: the image is smaller than `scale`.
     """
-    _check_size(image, scale)
+    check_size(image, scale)
     height, width = image.shape[0] // scale, image.shape[1] // scale
     first, second = options.first, options.second
     kernels = [blur_kernel(order, random) for order in (first, second)]
@@ -181,7 +181,7 @@ def degrade_once(image: np.ndarray, scale: int, random: Generator, order: Order 
 
     Arguments, result and errors as `degrade`; `order.resize_prob` has no effect.
     """
-    _check_size(image, scale)
+    check_size(image, scale)
     kernel = blur_kernel(order, random)
     pixels = image.astype(np.float32) / 255
     if random.random() < order.blur_prob:
@@ -195,7 +195,8 @@ def degrade_once(image: np.ndarray, scale: int, random: Generator, order: Order 
     return np.rint(pixels * 255).astype(np.uint8)
 
 
-def _check_size(image: np.ndarray, scale: int) -> None:
+def check_size(image: np.ndarray, scale: int) -> None:
+    """Raise SrkdError if an image is too small to be downscaled by `scale`."""
     if min(image.shape[:2]) < scale:
         raise SrkdError(f"an image of {image.shape[1]}x{image.shape[0]} is too small to downscale by {scale}")
 

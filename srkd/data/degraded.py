@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from srkd.data.degradations import Levels, sharpened
+from srkd.data.like import Like
 from srkd.data.patches import codes, generator, turned
 from srkd.errors import SrkdError
 
@@ -31,7 +32,7 @@ class CropPlan:
 
     lr_size: int
     scale: int
-    levels: Levels
+    levels: Levels | Like
     sampling: str = "picture"
     hflip: bool = True
     rot: bool = False
@@ -73,10 +74,8 @@ class DegradedPatches:
         self.numbers = np.flatnonzero(sides >= plan.lr_size * plan.scale)
         if not len(self.numbers):
             raise SrkdError(f"no image is as large as a patch of {plan.lr_size * plan.scale} pixels")
-        for which, order in (("resize_range", plan.levels.strong.first), ("resize_range2", plan.levels.strong.second)):
-            side = plan.lr_size * (plan.scale if which == "resize_range" else 1)
-            if side * order.resize_range[0] < 1:
-                raise SrkdError(f"{which}: {order.resize_range[0]} shrinks {side} pixels to nothing; raise it")
+        if isinstance(plan.levels, Levels):
+            _check_resizing(plan, plan.levels)
         self._windows = np.minimum(sides // plan.scale, plan.lr_size + _MARGIN) * plan.scale
         self._edges = np.cumsum(self._weights(images, self.numbers))
 
@@ -138,3 +137,10 @@ class DegradedSource:
         if self.sharp:
             drawn["sharp"] = [self.patches.hr(n, sharpen=True) for n in numbers]
         return {**{side: np.stack(images) for side, images in drawn.items()}, "index": np.array(numbers)}
+
+
+def _check_resizing(plan: CropPlan, levels: Levels) -> None:
+    for which, order in (("resize_range", levels.strong.first), ("resize_range2", levels.strong.second)):
+        side = plan.lr_size * (plan.scale if which == "resize_range" else 1)
+        if side * order.resize_range[0] < 1:
+            raise SrkdError(f"{which}: {order.resize_range[0]} shrinks {side} pixels to nothing; raise it")

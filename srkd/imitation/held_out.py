@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from srkd.data.degradations import Levels
+from srkd.data.like import Like
 from srkd.data.patches import generator
 from srkd.data.store import ImageStore
 from srkd.files.cache import cache_place, own_place
@@ -42,7 +43,7 @@ class HeldOut:
         spec: ImitationValSet,
         teacher: OutputTeacher,
         scale: int,
-        levels: Levels,
+        levels: Levels | Like,
         seed: int = 0,
         parent: Path | None = None,
     ) -> None:

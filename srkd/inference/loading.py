@@ -69,9 +69,8 @@ def file_of(name: str) -> Path:
     Raises:
         SrkdError: no such model, or not trained yet.
     """
-    if is_path(name):
-        return Path(name)
-    return zoo.fetch(name) if name in zoo.external() else zoo.weights(name)[0]
+    path = Path(name) if is_path(name) else zoo.fetch(name) if name in zoo.external() else zoo.weights(name)[0]
+    return path.with_suffix(".bin") if path.suffix.lower() == ".param" else path
 
 
 def _from_file(path: Path) -> Model:

@@ -121,8 +121,12 @@ class SpeedMeter:
 
         return self.time(forward)
 
-    def model(self, model: Model, at: Size = (256, 256)) -> Speed:
-        """The speed of a model for one uint8 image of size `at` (width, height)."""
+    def model(self, model: Callable[[Any], object], at: Size = (256, 256)) -> Speed:
+        """The speed of a model, or another function of uint8 (1, height, width, 3), for one image.
+
+        Args:
+            at: its (width, height).
+        """
         image = noise(*at)
         return self.time(lambda: model(image))
 

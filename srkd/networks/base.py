@@ -28,6 +28,7 @@ class Ladder:
         widths, depths: their values in ascending order.
         options: other options of all sizes.
         offered: whether `srkd compress` tries them; if not, only `srkd benchmark ladders` measures them.
+        imitates: whether they are only for students that imitate a teacher of degraded images.
     """
 
     family: str
@@ -37,6 +38,7 @@ class Ladder:
     depths: Sequence[int] = (4, 8, 16)
     options: Mapping[str, Any] = field(default_factory=dict)
     offered: bool = True
+    imitates: bool = False
 
     def lines(self, kind: str) -> list[list[dict[str, Any]]]:
         """The specs of the network registered as `kind`: for each depth a list from narrow to wide."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkd.networks.base import Recognised, State, shuffle_factor
+from srkd.networks.base import Ladder, Recognised, State, shuffle_factor
 from srkd.networks.blocks import ResidualBlock, ResidualNetwork, TrunkOptions
 from srkd.networks.registry import register
 from srkd.networks.tail import Layer, SubpixelOutput, cells_first, convolution, kernel_of, same
@@ -33,6 +33,7 @@ class NearestResNet(ResidualNetwork):
     """
 
     Options = _Options
+    ladder = Ladder("Nearest", depths=(3, 6, 12), imitates=True)
 
     def __init__(self, **trunk: Any) -> None:
         super().__init__()

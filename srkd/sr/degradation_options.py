@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import pydantic
 
 from srkd.data.degradations import Degradation, Levels, Order
+from srkd.data.like import Like, like
 from srkd.errors import SrkdError
 from srkd.sr.recipe import TrainSet
 from srkd.training.recipe import Section
@@ -30,6 +31,11 @@ class DegradedTrainSet(TrainSet):
     A window of 16 LR pixels more than a patch is degraded, and the patch cut from it.
     """
 
+    like: str | None = pydantic.Field(
+        None,
+        description="folder of JPEG files whose compression, noise and blur are measured and imitated, instead of all "
+        "options below",
+    )
     clean_prob: float = pydantic.Field(0.0, description="share of images that are only downscaled (MATLAB's bicubic)")
     slight_prob: float = pydantic.Field(
         0.0, description="share of images with a slight blur, slight noise and one JPEG of quality 60 to 98"
@@ -88,12 +94,15 @@ class DegradationOptions(Section):
     jpeg_range2: Pair = _default(_SECOND.jpeg_range, "JPEG qualities, second pass")
 
 
-def levels(options: DegradationOptions, train: DegradedTrainSet) -> Levels:
-    """The degradations of a recipe.
+def levels(options: DegradationOptions, train: DegradedTrainSet) -> Levels | Like:
+    """The degradations of a recipe: those of the images in `like`, or by the other options.
 
     Raises:
-        SrkdError: an unknown kernel, probabilities that do not sum to 1, a range that is empty or not sensible.
+        SrkdError: an unknown kernel, probabilities that do not sum to 1, a range that is empty or not sensible; as
+            `srkd.data.like.like`.
     """
+    if train.like is not None:
+        return like(train.like)
     given = {**options.model_dump(), **train.model_dump()}
     first = _order(given, "")
     second = _order({**given, "blur_prob2": options.second_blur_prob}, "2")

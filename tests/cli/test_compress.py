@@ -60,7 +60,8 @@ def arguments(*more: str) -> list[str]:
 def test_the_command_and_the_function_make_the_same_request(
     asked: list[Request], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(arguments("--no-control", "--seed", "3", "--target-runtime", "torch", "--precision", "fp32")) == 0
+    more = ["--no-control", "--seed", "3", "--target-runtime", "torch", "--precision", "fp32", "--like", "mine"]
+    assert main(arguments(*more)) == 0
     assert "within its budget of 15 ms" in capsys.readouterr().out
     result = srkd.compress(
         "t.pth",
@@ -73,8 +74,10 @@ def test_the_command_and_the_function_make_the_same_request(
         seed=3,
         runtime="torch",
         precision="fp32",
+        like="mine",
     )
     assert asked[0] == asked[1] and asked[0].seconds == 600 and asked[0].budget.at == (64, 48)
+    assert asked[0].imitate and asked[0].like == "mine"
     assert result.rows == ROWS and result.folder == Path("out")
 
 

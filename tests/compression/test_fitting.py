@@ -74,6 +74,11 @@ def test_if_nothing_fits_the_error_names_the_nearest_budget_that_can_be_met() ->
     assert candidates.search([line("A", 1)], cost_of, Budget(1.2, 1.0)).fitting
 
 
+@pytest.mark.parametrize(("value", "expected"), [(103.2, "110"), (0.0123, "0.013"), (1.2, "1.2"), (1234.0, "1300")])
+def test_the_budget_that_can_be_met_is_a_plain_number(value: float, expected: str) -> None:
+    assert candidates._round_up(value) == expected
+
+
 def test_families_take_turns_largest_first() -> None:
     measured = [(c, cost_of(c)) for c in [*line("A", 2), *line("B", 1)]]
     assert [c.label for c, _ in candidates.select(measured, 4)] == ["A 8x2", "B 8x1", "A 7x2", "B 7x1"]
