@@ -19,8 +19,8 @@ from srkd.cli.main import main
 from srkd.errors import SrkdError
 from srkd.files import atomic, cache, names
 from srkd.images.read import ImageData, write_image
+from srkd.inference import loading
 from srkd.machine import cores, load_average, peak_mb
-from srkd.networks import loading
 from srkd.terminal import escaping, tell
 from support import textured
 
@@ -194,13 +194,10 @@ def test_a_command_on_a_console_of_windows(tmp_path: Path) -> None:
     command = ["upscale", str(tmp_path / "写真"), "-o", str(tmp_path / "大"), "--runtime", "torch"]
     code = "import sys; from srkd.cli.main import main; sys.stdout.reconfigure(newline='\\r\\n'); sys.exit(main())"
     environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
-    for more in ([], ["--json"]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *command, *more], env=environment, capture_output=True, check=False
-        )
-        assert done.returncode == 2 and b"Traceback" not in done.stderr, done.stderr
-        assert rb"\u58ca\u308c\u305f.png" in done.stderr
-        if more:
-            assert b"\r\n" in done.stdout and rb"\u7a7a.png" in done.stdout
-            json.loads(done.stdout)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *command, "--json"], env=environment, capture_output=True, check=False
+    )
+    assert done.returncode == 2 and b"Traceback" not in done.stderr, done.stderr
+    assert rb"\u58ca\u308c\u305f.png" in done.stderr
+    assert b"\r\n" in done.stdout and rb"\u7a7a.png" in done.stdout and json.loads(done.stdout)
     assert (tmp_path / "大" / "空.png").is_file()
