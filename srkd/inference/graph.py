@@ -66,7 +66,8 @@ def fuse(network: nn.Module) -> nn.Module:
 def _fused(module: nn.Module) -> nn.Module:
     for name, child in module.named_children():
         setattr(module, name, _fused(child))
-    return module.fused() if hasattr(module, "fused") else module  # type: ignore[operator]
+    fused = getattr(type(module), "fused", None)
+    return fused(module) if callable(fused) else module
 
 
 def _fold_batch_norms(network: nn.Module) -> None:
