@@ -65,8 +65,9 @@ def page() -> str:
                 "noise and one JPEG; the rest is degraded strongly. Rows: clean, slight, strong.",
                 "![Examples of three photographs, clean, slightly and strongly degraded](degradations.png)",
                 table(["key", "first pass", "second pass", "slight"], rows),
-                "Keys of the second pass end in 2 in a recipe, and its `blur_prob2` is `second_blur_prob`: the names of "
-                "Real-ESRGAN's option files, which work unchanged. In a slight degradation `resize_prob` has no effect.",
+                "Keys of the second pass end in 2 in a recipe, and its `blur_prob2` is `second_blur_prob`: the names "
+                "of Real-ESRGAN's option files, which work unchanged. In a slight degradation `resize_prob` has no "
+                "effect.",
             ]
         )
         + "\n"

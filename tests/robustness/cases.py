@@ -17,6 +17,7 @@ from srkd import resources
 from srkd.cli.main import main
 from srkd.data.store import ImageStore
 from srkd.images.read import ImageData, write_image
+from srkd.inference.speed import Speed, SpeedMeter
 from srkd.training.checkpoint import load_weights
 from srkd.training.log import read_metrics
 from support import textured
@@ -156,7 +157,7 @@ def _export(teacher: Path) -> Case:
 
 def _without_timing(arguments: tuple[str, ...]) -> int | None:
     """The command without measuring the latency of each file, which takes seconds and is not among the results."""
-    with mock.patch("srkd.inference.export.median_ms", lambda function, seconds: 1.0):
+    with mock.patch.object(SpeedMeter, "model", lambda meter, model: Speed((1.0,))):
         return main(arguments)
 
 
