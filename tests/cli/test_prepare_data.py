@@ -51,7 +51,7 @@ def test_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "words"),
     [
         ([], "needs a folder or a data set"),
-        (["Set55"], 'unknown data set "Set55" (did you mean "Set5"?)'),
+        (["Set55"], 'Set55: no such folder, and no data set of that name (did you mean "Set5"?)'),
         (["{tmp}", "--lr", "{tmp}"], "--lr needs --scale"),
         (["{tmp}"], "no images"),
         (["Set5", "--source", "{tmp}"], "Set5/test: no images in"),

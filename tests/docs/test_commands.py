@@ -45,6 +45,16 @@ LINES: dict[str, list[str] | str] = {
     "srkd compress teacher.pth --data photos/ --max-ms 30 --at 256x256 --max-mb 0.5 --time 60m -o out/": (
         f"{HOURS}: tests/cli/test_compress.py"
     ),
+    "srkd compress realesrgan_x4plus --imitate --data photos/ --scale 4 --max-ms 100 --time 8h -o out/": (
+        f"{HOURS}: tests/compression/test_imitation.py"
+    ),
+    "srkd compress realesrgan_x4plus --like my_old_camera/ --data photos/ --scale 4 --max-ms 100 --time 8h -o out/": (
+        f"{HOURS}: tests/compression/test_imitation.py"
+    ),
+    "srkd train -opt models/realesrgan_s_x4/recipe.yml --dry-run": (
+        "needs the teacher and the photographs, which are downloads: tests/imitation/test_task.py"
+    ),
+    "srkd train -opt models/realesrgan_s_x4/recipe.yml --auto_resume": "hours: tests/imitation/test_task.py",
     "srkd train -opt recipe.yml --set train.total_iter=1000 --auto_resume": ["--set", "train.total_iter=2"],
     "srkd train -opt alone.yml --dry-run": [],
     "srkd train -opt alone.yml": [],
