@@ -173,7 +173,6 @@ def test_mistakes_have_line_numbers_and_other_tools_keys_a_hint(tmp_path: Path) 
     ("where", "key", "ours"),
     [
         ("datasets.train", "accum_iter", "train.accumulate"),
-        ("datasets.train", "meta_info", "meta_info_file"),
         ("train", "accum_iter", "train.accumulate"),
         ("train", "gan_opt", "task: sr.gan"),
         ("network_d", "", "task: sr.gan"),
