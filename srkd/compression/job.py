@@ -28,13 +28,14 @@ class Phases:
     Args:
         folder: where request.json, a JSON file per phase, and time.json are saved.
         identity: the request as plain data.
+        began: when this process began, on `time.monotonic()`'s clock; now if None.
 
     Raises:
         SrkdError: the folder was started with another request (the message names the differences), or has an invalid
             JSON file.
     """
 
-    def __init__(self, folder: Path, identity: Result) -> None:
+    def __init__(self, folder: Path, identity: Result, began: float | None = None) -> None:
         self.folder = folder
         saved = self._read("request")
         if saved is not None and saved != identity:
@@ -47,7 +48,7 @@ class Phases:
         if saved is None:
             write_json(self._path("request"), identity)
         self._before = float((self._read("time") or {"seconds": 0.0})["seconds"])
-        self._began = time.monotonic()
+        self._began = time.monotonic() if began is None else began
 
     @property
     def spent(self) -> float:
@@ -97,6 +98,7 @@ class CompressionJob:
     """
 
     def __init__(self, request: Request, out: Path, settings: Settings, dry_run: bool = False) -> None:
+        began = time.monotonic()  # opening a large teacher takes its share of the time, too
         self.request, self.out, self.settings, self.dry_run = request, out, settings, dry_run
         self.work = out / "work"
         self.training, self.held_out = self.work / "pictures" / "training", self.work / "pictures" / "held-out"
@@ -104,7 +106,7 @@ class CompressionJob:
         self.photos, self.left_out = photos.find(request.data, self.smallest)
         if request.like is not None:
             say(f"{request.like}: {like(request.like)}")
-        self.phases = Phases(self.work, request.identity())
+        self.phases = Phases(self.work, request.identity(), began)
 
     def _teacher(self) -> Model | OutputTeacher:
         if not self.request.imitate:

@@ -1,9 +1,14 @@
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from srkd.compression import job
 from srkd.compression.job import Phases
+from srkd.compression.request import Request, Settings
 from srkd.errors import SrkdError
+from srkd.inference.model import Model
 
 
 def test_a_phase_runs_once_across_processes(tmp_path: Path) -> None:
@@ -23,8 +28,7 @@ def test_a_failed_phase_saves_only_its_time(tmp_path: Path) -> None:
     def fail() -> dict[str, int]:
         raise KeyboardInterrupt
 
-    phases = Phases(tmp_path, {})
-    phases._before = 100.0
+    phases = Phases(tmp_path, {}, time.monotonic() - 100)
     with pytest.raises(KeyboardInterrupt):
         phases.once("one", fail)
     assert phases.done("one") is None
@@ -42,3 +46,16 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "one.json").write_text("{")
     with pytest.raises(SrkdError, match=r"one\.json: cannot be read; remove it"):
         phases.done("one")
+
+
+def test_the_time_counts_from_before_the_teacher_is_opened(
+    ask: Callable[..., Request], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, load_model = time.monotonic, job.load_model
+
+    def slow(name: str, scale: int) -> Model:
+        monkeypatch.setattr(time, "monotonic", lambda: real() + 100)
+        return load_model(name, scale)
+
+    monkeypatch.setattr(job, "load_model", slow)
+    assert job.CompressionJob(ask(), tmp_path / "out", Settings(patch=8)).phases.spent >= 100
