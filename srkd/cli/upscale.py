@@ -8,6 +8,7 @@ image that fails is named at the end (exit code 2), and the others are still pro
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srkd.cli.main import add_trust
@@ -15,22 +16,29 @@ from srkd.terminal import tell
 
 if TYPE_CHECKING:
     from srkd.inference.backends.engine import Engine
+    from srkd.inference.jobs import Job
     from srkd.inference.model import Model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("inputs", nargs="+", metavar="INPUT", help="an image, a folder, or a glob (in quotes)")
-    add("-o", "--output", required=True, metavar="OUT", help="folder to write to, or the file for a single image")
+    add(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="folder to write to, or the file for a single image (default: beside the input, as photo_x2.jpg or the "
+        "folder photos_x2; nothing is overwritten)",
+    )
     add("-m", "--model", default="auto", help="zoo name or checkpoint (default: the zoo's for the scale)")
-    add("-s", "--scale", type=int, help="scale: selects the default model, and must match a named one")
+    add("-s", "--scale", type=int, help="scale (default: 2): selects the default model, must match a named one")
     add("--outscale", type=float, metavar="F", help="final scale; bicubic resizing after the network")
     add("-t", "--tile", type=int, metavar="N", help="tile side in input pixels, 0 for no tiles (default: by memory)")
     add("--self-ensemble", action="store_true", help="average over 8 flips and rotations: slower, slightly better")
     add("-r", "--recursive", action="store_true", help="include sub-folders, and keep them in the output")
     add("--format", metavar="F", help="png, jpeg, webp, tiff or bmp (default: as the input is named; png for others)")
     add("--quality", type=int, metavar="Q", help="1 to 100, for jpeg and webp (default: 95; webp at 100 is lossless)")
-    add("--suffix", default="", metavar="S", help="suffix of output names, before the extension, e.g. _x2")
+    add("--suffix", metavar="S", help="suffix of output names, before the extension (default: _x2 etc. without -o)")
     add("--skip-existing", action="store_true", help="skip images whose output exists")
     add("--dry-run", action="store_true", help="read every image and print what would be done; write nothing")
     add("--json", action="store_true", help="print the result of each image as JSON")
@@ -49,27 +57,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from srkd.images.write import check_quality
-    from srkd.inference.files import Options, preview, share, upscale_files
-    from srkd.inference.jobs import Outcome, as_json, line, plan_jobs, summary, unrecognised_files
-    from srkd.inference.model import Model
-    from srkd.networks.device import device_named
+    from srkd.inference.files import Options, preview, upscale_files
+    from srkd.inference.jobs import Outcome, as_json, line, summary, unrecognised_files
     from srkd.training.log import Progress
     from srkd.training.malloc import keep_freed_memory
 
     check_quality(args.quality, args.format)
-    output = Path(args.output)
-    jobs = share(plan_jobs(args.inputs, output, args.format, args.suffix, args.recursive))
-    left = unrecognised_files(args.inputs, output, args.recursive)
+    jobs = _jobs_in_output(args)
+    left = unrecognised_files(args.inputs, None if args.output is None else Path(args.output), args.recursive)
     keep_freed_memory()
-    model = Model.load(args.model, args.scale, device_named(args.device))
-    options = Options(args.tile, args.self_ensemble, args.outscale, args.quality, args.skip_existing)
+    model, outscale = _model(args)
+    options = Options(args.tile, args.self_ensemble, outscale, args.quality, args.skip_existing)
+    factor = model.scale if outscale is None else outscale
+    jobs = _jobs_beside(args, factor) if jobs is None else jobs
     outcomes: list[Outcome] = []
     try:
         if args.dry_run:
-            for outcome in preview(jobs, args.outscale or model.scale, options):
+            for outcome in preview(jobs, factor, options):
                 outcomes.append(outcome)
                 (tell if args.json else print)(line(outcome))
                 for note in outcome.notes:
@@ -79,11 +84,51 @@ def run(args: argparse.Namespace) -> int:
             with Progress("upscaling", len(jobs)) as progress:
                 upscale_files(model, jobs, options, tell, progress.update, outcomes)
     finally:
-        for text in summary(outcomes, left):
+        for text in summary(outcomes, left, _described(model, factor)):
             tell(text)
         if args.json:
             print(as_json(outcomes, left))
     return 0
+
+
+def _jobs_in_output(args: argparse.Namespace) -> list[Job] | None:
+    """The jobs with their results in --output; None without it, after a check that the inputs exist."""
+    from srkd.inference.beside import check_inputs
+    from srkd.inference.files import share
+    from srkd.inference.jobs import plan_jobs
+
+    if args.output is None:
+        check_inputs(args.inputs)
+        return None
+    return share(plan_jobs(args.inputs, Path(args.output), args.format, args.suffix or "", args.recursive))
+
+
+def _jobs_beside(args: argparse.Namespace, factor: float) -> list[Job]:
+    from srkd.inference.beside import plan_beside
+
+    suffix = args.suffix or f"_x{factor:g}"
+    return plan_beside(args.inputs, suffix, args.format, args.recursive, reuse=args.skip_existing)
+
+
+def _model(args: argparse.Namespace) -> tuple[Model, float | None]:
+    """The model and the final scale, if it is not the model's: a scale without a default model takes a larger one's."""
+    from srkd.inference.model import Model
+    from srkd.networks.device import device_named
+    from srkd.networks.zoo import default_or_larger
+
+    device = device_named(args.device)
+    if args.model != "auto":
+        return Model.load(args.model, args.scale, device), args.outscale
+    name, scale = default_or_larger(args.scale or 2)
+    reduced = args.scale if args.scale not in (None, scale) else None
+    return Model.load(name, scale, device), reduced if args.outscale is None else args.outscale
+
+
+def _described(model: Model, factor: float) -> str:
+    """The model with its scale and licence, in one line."""
+    resized = "" if factor == model.scale else f" resized to x{factor:g}"
+    licence = " ".join(str(model.meta.get("licence") or "").split())
+    return f"{model.name or 'the model'} x{model.scale}{resized}" + (f" (licence: {licence})" if licence else "")
 
 
 def _engine(args: argparse.Namespace, model: Model) -> Engine | None:

@@ -222,7 +222,8 @@ def _models() -> Iterator[Finding]:
     trained = zoo.trained()
     for scale in (2, 3, 4):
         try:
-            yield Finding(f"model for x{scale}", zoo.default_model(scale))
+            name, found = zoo.default_or_larger(scale)
+            yield Finding(f"model for x{scale}", name if found == scale else f"{name}, resized to x{scale}")
         except SrkdError:
             yield Finding(f"model for x{scale}", "no default", "note", "name one with --model: srkd zoo list")
     if not trained:

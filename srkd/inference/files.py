@@ -64,7 +64,8 @@ def upscale_files(
     results = overlapped(todo, steps)
     for number, (job, result) in enumerate(results, 1):
         if isinstance(result, Decoded):
-            outcomes.append(Outcome(job, "written", _sizes(model, result, options), tuple(result.notes)))
+            sizes, backend = _sizes(model, result, options), model.backend_of(result.pixels, options.self_ensemble)
+            outcomes.append(Outcome(job, "written", sizes, tuple(result.notes), backend=" ".join(backend)))
             for note in result.notes:
                 say(f"{printable_path(job.source)}: {note}")
         else:

@@ -33,7 +33,8 @@ class Job:
 class Outcome:
     """The result of a job: "written", "skipped" (its output exists), "failed", or "planned" in a dry run.
 
-    `size` is (height, width) before and after; `error` is the reason of a failure.
+    `size` is (height, width) before and after; `error` is the reason of a failure; `backend` is the runtime and
+    precision that the image was upscaled with.
     """
 
     job: Job
@@ -41,6 +42,7 @@ class Outcome:
     size: tuple[tuple[int, int], tuple[int, int]] | None = None
     notes: tuple[str, ...] = ()
     error: str = ""
+    backend: str = ""
 
 
 def plan_jobs(
@@ -67,21 +69,21 @@ def plan_jobs(
     if is_image_name(output) and not output.is_dir():
         jobs = [Job(_only(found, output), output, _format_of(output, format))]
     else:
-        jobs = _disambiguate([_job(source, output / folder, format, suffix) for source, folder in found])
+        jobs = _disambiguate([job_in(output / folder, source, format, suffix) for source, folder in found])
     _check_collisions(jobs)
     return jobs
 
 
-def unrecognised_files(inputs: Sequence[str], output: Path, recursive: bool = False) -> list[Path]:
-    """The files of folders and globs without a readable image suffix; hidden files are left out."""
+def unrecognised_files(inputs: Sequence[str], output: Path | None, recursive: bool = False) -> list[Path]:
+    """The files of folders and globs without a readable image suffix; hidden files and `output` are left out."""
     found: dict[Path, Path] = {}
     for name in inputs:
         named = os.path.lexists(name)  # an input named explicitly is used whatever its suffix
         for match in [Path(name)] if named else _matches(name):
             files = walk(match, recursive) if match.is_dir() else () if named else (match,)
             for path in files:
-                if path.suffix.lower() not in SUFFIXES and not _is_below(path, output):
-                    found.setdefault(_absolute(path), path)
+                if path.suffix.lower() not in SUFFIXES and not (output and _is_below(path, output)):
+                    found.setdefault(absolute(path), path)
     return [found[key] for key in sorted(found)]
 
 
@@ -105,22 +107,22 @@ def _format_of(output: Path, asked: str | None) -> str:
 def _sources(inputs: Sequence[str], output: Path, recursive: bool) -> list[tuple[Path, Path]]:
     """(file, folder below the output), without duplicates."""
     found: dict[Path, tuple[Path, Path]] = {}
-    for path in (path for name in inputs for path in _expanded(name)):
+    for path in (path for name in inputs for path in expanded(name)):
         if not path.is_dir():
-            found.setdefault(_absolute(path), (path, Path()))
+            found.setdefault(absolute(path), (path, Path()))
             continue
         if _real(path) == _real(output):
             raise SrkdError(f"{printable_path(output)} is an input folder; choose another output folder")
         for image in list_images(path, recursive):
             if not (_is_below(output, path) and _is_below(image, output)):
-                found.setdefault(_absolute(image), (image, image.parent.relative_to(path)))
+                found.setdefault(absolute(image), (image, image.parent.relative_to(path)))
     if not found:
         raise SrkdError(f"every image found is in the output folder {printable_path(output)}")
     return [found[key] for key in sorted(found)]
 
 
-def _expanded(name: str) -> list[Path]:
-    """The path itself if it exists, else its matches as a glob."""
+def expanded(name: str) -> list[Path]:
+    """The path itself if it exists, else its matches as a glob. Raises SrkdError if there are none."""
     path = Path(name)
     if os.path.lexists(path):
         return [path]
@@ -136,7 +138,9 @@ def _matches(name: str) -> list[Path]:
     return [Path(match) for match in sorted(glob.glob(name, recursive=True))]
 
 
-def _job(source: Path, folder: Path, format: str | None, suffix: str) -> Job:
+def job_in(folder: Path, source: Path, format: str | None, suffix: str) -> Job:
+    """The job of one image with its result in `folder`, named and encoded as `plan_jobs` describes."""
+    format = format_named(format).name if format is not None else None
     is_named = source.suffix.lower() in SUFFIXES
     extension = source.suffix if is_named else ""
     known = FORMATS[format or next((f.name for f in FORMATS.values() if extension.lower() in f.suffixes), "png")]
@@ -147,11 +151,11 @@ def _job(source: Path, folder: Path, format: str | None, suffix: str) -> Job:
 
 def _disambiguate(jobs: Sequence[Job]) -> list[Job]:
     """Name the target of a.gif a.gif.png if an a.png is an input too: only read-only formats change their extension."""
-    by_target = Counter(_absolute(job.target) for job in jobs)
+    by_target = Counter(absolute(job.target) for job in jobs)
     result = []
     for job in jobs:
         own = job.source.suffix.lower()
-        if by_target[_absolute(job.target)] > 1 and any(own in f.suffixes for f in READ_ONLY.values()):
+        if by_target[absolute(job.target)] > 1 and any(own in f.suffixes for f in READ_ONLY.values()):
             job = replace(job, target=job.target.with_name(f"{job.target.stem}{job.source.suffix}{job.target.suffix}"))
         result.append(job)
     return result
@@ -163,9 +167,9 @@ def _default_suffix(format: str) -> str:
 
 def _check_collisions(jobs: Sequence[Job]) -> None:
     targets: dict[Path, Job] = {}
-    sources = {_absolute(job.source) for job in jobs}
+    sources = {absolute(job.source) for job in jobs}
     for job in jobs:
-        target = _absolute(job.target)
+        target = absolute(job.target)
         if target in sources:
             raise SrkdError(
                 f"{printable_path(job.target)} is an input and would be overwritten; choose another output or a "
@@ -184,7 +188,7 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def _absolute(path: Path) -> Path:
+def absolute(path: Path) -> Path:
     """The path with links resolved in its folders but not in the last part."""
     return _real(path.parent) / path.name
 
@@ -194,7 +198,7 @@ def _is_below(path: Path, folder: Path) -> bool:
 
 
 def line(outcome: Outcome) -> str:
-    """One line of a dry run."""
+    """One line with an image, its result and their sizes, or why there is none."""
     source, target = printable_path(outcome.job.source), printable_path(outcome.job.target)
     if outcome.size is None:
         return f"skip {target}: exists" if outcome.status == "skipped" else outcome.error
@@ -202,8 +206,23 @@ def line(outcome: Outcome) -> str:
     return f"{source} {width}x{height} -> {target} {wide}x{tall}"
 
 
-def summary(outcomes: Sequence[Outcome], left: Sequence[Path]) -> Iterator[str]:
-    """Lines with the number of images per folder and outcome, and the files left out."""
+def summary(outcomes: Sequence[Outcome], left: Sequence[Path], model: str = "") -> Iterator[str]:
+    """Lines with the number of images per folder and outcome, and the files left out; a single image is named.
+
+    With `model`, a description of the network, one line states it and the backends that were used.
+    """
+    by = ", ".join(filter(None, [model, *sorted({o.backend for o in outcomes if o.backend})]))
+    if len(outcomes) == 1 and outcomes[0].status == "written":
+        yield f"{line(outcomes[0])} by {by}" if model else line(outcomes[0])
+        yield from _left(left)
+        return
+    yield from _counts(outcomes)
+    yield from _left(left)
+    if model and any(outcome.status == "written" for outcome in outcomes):
+        yield f"upscaled by {by}"
+
+
+def _counts(outcomes: Sequence[Outcome]) -> Iterator[str]:
     count = Counter(outcome.status for outcome in outcomes)
     for status, words in (("written", "upscaled"), ("planned", "would be upscaled")):
         folders = Counter(
@@ -218,6 +237,9 @@ def summary(outcomes: Sequence[Outcome], left: Sequence[Path]) -> Iterator[str]:
         yield f"{count['skipped']} {_images(count['skipped'])} skipped: the output exists"
     if count["failed"]:
         yield f"{count['failed']} {_images(count['failed'])} failed"
+
+
+def _left(left: Sequence[Path]) -> Iterator[str]:
     if left:
         kinds = Counter(path.suffix.lower() or "without a suffix" for path in left).most_common()
         named = ", ".join(f"{number} {kind}" for kind, number in kinds)

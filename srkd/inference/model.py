@@ -107,6 +107,10 @@ class Model:
         """The runtime and precision that 8-bit images are upscaled with."""
         return ("torch", "fp32") if self.engine is None else (self.engine.runtime, self.engine.precision)
 
+    def backend_of(self, pixels: Pixels, self_ensemble: bool = False) -> tuple[str, str]:
+        """The runtime and precision that an image is upscaled with."""
+        return self.backend if self._uses_engine(pixels, self_ensemble) else ("torch", "fp32")
+
     @property
     def colour(self) -> str:
         """What the network upscales: `RGB`, or `luma` with chroma resized by bicubic interpolation."""

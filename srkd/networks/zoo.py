@@ -65,6 +65,23 @@ def default_model(scale: int) -> str:
     raise SrkdError(f"the zoo has no default model for x{scale} yet; name one with --model: {trained() + external()}")
 
 
+def default_or_larger(scale: int) -> tuple[str, int]:
+    """(the default model, its scale) for this scale, or else for the next larger one, whose output is to be reduced.
+
+    Raises:
+        SrkdError: no default for this or a larger scale, or a scale below 2; the scales with defaults are listed.
+    """
+    defaults = {metrics(name)["scale"]: name for name in trained() if metrics(name).get("default")}
+    larger = sorted(known for known in defaults if known >= scale > 1)
+    if larger:
+        return defaults[larger[0]], larger[0]
+    known = ", ".join(f"x{known}" for known in sorted(defaults))
+    raise SrkdError(
+        f"no default model for x{scale}: they exist for {known}; add --outscale {scale} to one of these scales, "
+        "or name a model with --model"
+    )
+
+
 def external() -> list[str]:
     """Names of third-party checkpoints that srkd can fetch."""
     from srkd.integrations import external as entries

@@ -170,3 +170,79 @@ def test_two_processes_share_a_folder(tmp_path: Path, checkpoint: Path) -> None:
     assert [child.returncode for child in children] == [0, 0]
     assert "3/3" in output[0] and "2/2" in output[1]
     assert len(os.listdir(tmp_path / "out")) == 5
+
+
+def without_output(arguments: list[str], checkpoint: Path | str) -> int:
+    return main(["upscale", *arguments, "-m", str(checkpoint), "--runtime", "torch", "--precision", "fp32"])
+
+
+def test_without_output_the_result_is_beside_the_image(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images(tmp_path, 1)
+    photo, before = tmp_path / "00.png", (tmp_path / "00.png").read_bytes()
+    for name in ("00_x2.png", "00_x2_2.png", "00_x2_3.png"):
+        assert without_output([str(photo)], checkpoint) == 0
+        assert f"{photo} 12x12 -> {tmp_path / name} 24x24 by tiny x2, torch fp32\n" in capsys.readouterr().err
+    assert sorted(os.listdir(tmp_path)) == ["00.png", "00_x2.png", "00_x2_2.png", "00_x2_3.png"]
+    assert photo.read_bytes() == before
+    assert without_output([str(photo), "--outscale", "1.5", "--format", "webp"], checkpoint) == 0
+    assert read_image(tmp_path / "00_x1.5.webp").pixels.shape == (18, 18, 3)
+    assert "by tiny x2 resized to x1.5, torch fp32" in capsys.readouterr().err
+
+
+def test_without_output_a_folder_becomes_a_folder_beside_it(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    images(tmp_path / "in", 2)
+    images(tmp_path / "in" / "sub", 1)
+    monkeypatch.chdir(tmp_path / "in")
+    assert without_output([".", "-r", "--suffix", "_big"], checkpoint) == 0
+    assert sorted(p.name for p in (tmp_path / "in_big").rglob("*.png")) == ["00.png", "00.png", "01.png"]
+    assert "upscaled by tiny x2, torch fp32\n" in capsys.readouterr().err
+    assert without_output([str(tmp_path / "in")], checkpoint) == 0
+    assert without_output([str(tmp_path / "in")], checkpoint) == 0
+    assert sorted(os.listdir(tmp_path)) == ["in", "in_big", "in_x2", "in_x2_2"]
+
+
+def test_without_output_what_exists_is_skipped(tmp_path: Path, checkpoint: Path) -> None:
+    images(tmp_path, 2)
+    for _ in range(2):
+        assert without_output([str(tmp_path / "*.png"), "--skip-existing"], checkpoint) == 0
+        assert sorted(os.listdir(tmp_path)) == ["00.png", "00_x2.png", "01.png", "01_x2.png"]
+
+
+def test_a_missing_image_is_reported_before_the_model_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["upscale", str(tmp_path / "none.png"), "-m", "no_such"]) == 1
+    assert capsys.readouterr().err == f"srkd: {tmp_path / 'none.png'}: no such file or folder\n"
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [
+        (2, "by edsr_16x8_x2_cc0 x2 (licence: CC0 1.0, as the photographs it was trained on), torch fp32"),
+        (3, "by edsr_16x8_x4 x4 resized to x3 (licence: research use, as the training images), torch fp32"),
+        (4, "by edsr_16x8_x4 x4 (licence: research use, as the training images), torch fp32"),
+    ],
+)
+def test_every_scale_has_a_default_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], scale: int, words: str
+) -> None:
+    images(tmp_path, 1)
+    assert without_output([str(tmp_path / "00.png"), "--scale", str(scale)], "auto") == 0
+    assert words in capsys.readouterr().err
+    assert read_image(tmp_path / f"00_x{scale}.png").pixels.shape[0] == 12 * scale
+
+
+@pytest.mark.parametrize("scale", ["1", "5"])
+def test_a_scale_without_a_model_says_what_can_be_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], scale: str
+) -> None:
+    images(tmp_path, 1)
+    assert main(["upscale", str(tmp_path / "00.png"), "-s", scale]) == 1
+    error = capsys.readouterr().err
+    assert f"no default model for x{scale}: they exist for x2, x4; add --outscale {scale}" in error
+    assert error.count("\n") == 1 and os.listdir(tmp_path) == ["00.png"]

@@ -37,7 +37,8 @@ LINES: dict[str, list[str] | str] = {
     "srkd zoo list": [],
     "srkd train --list-losses": [],
     "srkd upscale photos/ -o large/": [],
-    "srkd upscale photos/ -o large/ --scale 2": [],
+    "srkd upscale photos/ -o large/ --scale 4": [],
+    "srkd upscale photo.jpg": [],
     "srkd upscale photos/ -o large/ --dry-run": [],
     "srkd upscale x.png -o o -m dat_light_x2": [],
     "srkd upscale held_out/chelsea.png -o large.png": [],
@@ -130,6 +131,7 @@ def folder(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     for name in ("photos", "held_out", "training"):
         shutil.copytree(photos, tmp_path / name)
     shutil.copy(photos / "p0.png", "x.png")
+    shutil.copy(photos / "p0.png", "photo.jpg")  # recognised by content
     shutil.copy(photos / "p0.png", "held_out/chelsea.png")
     for name in ("teacher.safetensors", "teacher.pth"):
         shutil.copy(zoo.weights("edsr_16x8_x2_cc0")[0], name)

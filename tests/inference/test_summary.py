@@ -26,7 +26,16 @@ def test_lines_say_what_went_where() -> None:
         "1 image failed",
         "3 files left, not named like an image that is read: 2 .heic, 1 without a suffix",
     ]
-    assert list(summary([], [])) == []
+    assert list(summary([], [], "net x2")) == []
+
+
+def test_the_model_and_its_backends_are_named() -> None:
+    first = Outcome(job("a.png"), "written", SIZE, backend="openvino bf16")
+    assert list(summary([first], [], "net x2")) == ["in/a.png 4x3 -> out/in/a.png 8x6 by net x2, openvino bf16"]
+    second = Outcome(job("b.png"), "written", SIZE, backend="torch fp32")
+    assert list(summary([second, first], [], "net x2"))[-1] == "upscaled by net x2, openvino bf16, torch fp32"
+    failed = Outcome(job("f.png"), "failed", error="in/f.png: bad")
+    assert list(summary([failed], [], "net x2")) == ["1 image failed"]
 
 
 def test_json_holds_everything() -> None:
