@@ -36,8 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("-t", "--tile", type=int, metavar="N", help="tile side in input pixels, 0 for no tiles (default: by memory)")
     add("--self-ensemble", action="store_true", help="average over 8 flips and rotations: slower, slightly better")
     add("-r", "--recursive", action="store_true", help="include sub-folders, and keep them in the output")
-    add("--format", metavar="F", help="png, jpeg, webp, tiff or bmp (default: as the input is named; png for others)")
-    add("--quality", type=int, metavar="Q", help="1 to 100, for jpeg and webp (default: 95; webp at 100 is lossless)")
+    add(
+        "--format",
+        metavar="F",
+        help="png, jpeg, webp, avif, tiff or bmp (default: as the input; png for others)",
+    )
+    add(
+        "--quality",
+        type=int,
+        metavar="Q",
+        help="1 to 100 for jpeg, webp, avif (default: 95; webp at 100 is lossless)",
+    )
     add("--suffix", metavar="S", help="suffix of output names, before the extension (default: _x2 etc. without -o)")
     add("--skip-existing", action="store_true", help="skip images whose output exists")
     add("--dry-run", action="store_true", help="read every image and print what would be done; write nothing")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from srkd.images import jxl
 from srkd.images.formats import READABLE
 from srkd.images.metadata import Metadata, left_out, resolution, upright_exif, upright_xmp
 
@@ -27,8 +28,14 @@ Pixels = NDArray[Any]
 for _plugin in ("Avif", "Bmp", "Gif", "Jpeg", "Jpeg2K", "Png", "Ppm", "Tga", "Tiff", "WebP"):
     with suppress(ImportError):  # Pillow before 11.3 has no AVIF
         import_module(f"PIL.{_plugin}ImagePlugin")
+with suppress(ImportError):  # the extra `formats`
+    import_module("pillow_jxl")
+with suppress(ImportError):
+    import_module("pillow_heif").register_heif_opener()
 
 NAMES = {pillow: known.name for known in READABLE.values() for pillow in known.pillow}
+_PACKAGES = {"JXL": ("JPEG XL", "pillow-jxl-plugin"), "HEIF": ("HEIC", "pillow-heif")}
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _NO_MAGIC = ("TGA",)  # recognised by its suffix only
 # Pillow's modes: L grey, P palette, A alpha, a premultiplied alpha, X padding.
 _MODES = {mode: mode for mode in ("L", "LA", "RGB", "RGBA")}
@@ -87,11 +94,29 @@ def opened(stream: Any, suffix: str = "") -> Image.Image:
 def _why_not_identified(head: bytes) -> str:
     if not head:
         return "the file is empty"
+    needed = "JXL" if jxl.is_jxl(head) else "HEIF" if is_heif(head) else None
+    if needed and needed not in Image.OPEN:
+        name, package = _PACKAGES[needed]
+        return f"{name} needs the package {package}: pip install 'srkd[formats]'"
     if head.startswith((b"\x89PNG", b"\xff\xd8", b"BM", b"RIFF", b"GIF8")):
         return "an image whose header is truncated or corrupt"
     if head.startswith((b"II", b"MM")):
         return "a TIFF file of a kind that cannot be read; convert it to 8 or 16-bit grey or RGB"
     return f"not an image that can be read ({', '.join(READABLE)})"
+
+
+def is_heif(head: bytes) -> bool:
+    """Whether a file is HEIC or HEIF, by the brand in its first 12 bytes."""
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS
+
+
+def heif(data: bytes, image: Image.Image) -> tuple[Pixels, str | None]:
+    """(uint8 or uint16 (H, W, C), a note on conversions); `image` is the file as Pillow opened it."""
+    depth = int(image.info.get("bit_depth") or 8)
+    if depth <= 8:
+        return samples(image)
+    deep = np.asarray(import_module("pillow_heif").open_heif(data, convert_hdr_to_8bit=False))
+    return _full_range(deep.reshape(*deep.shape[:2], -1) >> (16 - depth), (1 << depth) - 1), None
 
 
 def samples(image: Image.Image) -> tuple[Pixels, str | None]:
@@ -195,6 +220,12 @@ def is_lossless_webp(data: bytes) -> bool:
             return bool(kind == b"VP8L")
         at += 8 + length + length % 2
     return False
+
+
+def is_lossless_avif(data: bytes) -> bool:
+    """Whether the colours are stored as RGB (matrix coefficients 0 of ITU-T H.273), as only lossless encoding does."""
+    at = data.find(b"colrnclx")
+    return at >= 0 and data[at + 12 : at + 14] == b"\0\0"
 
 
 def is_deep_avif(data: bytes) -> bool:

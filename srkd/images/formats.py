@@ -37,20 +37,22 @@ _WRITTEN = (
     Format("jpeg", _JPEG_SUFFIXES, ("JPEG", "MPO"), lossy=True, max_side=65500, kept=_JPEG_KEEPS),
     Format("webp", (".webp",), ("WEBP",), alpha=True, lossy=True, max_side=16383, kept=frozenset({ICC, EXIF, XMP})),
     Format("bmp", (".bmp", ".dib"), ("BMP", "DIB"), alpha=True, kept=frozenset({DPI})),
+    Format("avif", (".avif",), ("AVIF",), alpha=True, lossy=True, max_side=65536, kept=frozenset({ICC, EXIF, XMP})),
 )
 _READ = (
     Format("gif", (".gif",), ("GIF",)),
-    Format("avif", (".avif",), ("AVIF",)),
     Format("jpeg2000", (".jp2", ".j2k", ".jpx", ".jpf", ".j2c"), ("JPEG2000",)),
     Format("ppm", (".ppm", ".pgm", ".pbm", ".pnm"), ("PPM",)),
     Format("tga", (".tga",), ("TGA",)),
+    Format("heic", (".heic", ".heif", ".hif"), ("HEIF",)),
+    Format("jxl", (".jxl",), ("JXL",)),
 )
 FORMATS = {known.name: known for known in _WRITTEN}
 READ_ONLY = {known.name: known for known in _READ}  # results are saved as PNG
 READABLE = FORMATS | READ_ONLY
 SUFFIXES = tuple(suffix for known in READABLE.values() for suffix in known.suffixes)
 # Suffixes of images that are not read; a path with one of them is a file, not a folder.
-_OTHER_IMAGES = (".heic", ".heif", ".jxl", ".psd", ".svg", ".ico", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw")
+_OTHER_IMAGES = (".psd", ".svg", ".ico", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw")
 
 
 def format_named(name: str) -> Format:

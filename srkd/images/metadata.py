@@ -115,6 +115,6 @@ def _coloured(metadata: Metadata, format: Format, grey: bool) -> tuple[Metadata,
             profile = icc.of_png(chunks.get(b"gAMA"), chunks.get(b"cHRM"), chunks.get(b"cICP"), grey)
         except (ValueError, struct.error) as error:
             lost.append(str(error) if isinstance(error, ValueError) else "colour space")
-    if profile is not None and profile[16:20] == b"GRAY" and format.name == "webp":
-        profile, lost = None, [*lost, "grey colour profile"]  # WebP stores grey images as RGB
+    if profile is not None and profile[16:20] == b"GRAY" and format.name in ("webp", "avif"):
+        profile, lost = None, [*lost, "grey colour profile"]  # they store grey images as RGB
     return replace(metadata, icc=profile, png_colour={}), lost

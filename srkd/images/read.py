@@ -29,7 +29,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
-from srkd.images import bmp, decoders, jpeg, png, tiffreader
+from srkd.images import bmp, decoders, jpeg, jxl, png, tiffreader
 from srkd.images.formats import SUFFIXES, format_named
 from srkd.images.metadata import Metadata, resolution, upright_exif, upright_xmp
 from srkd.images.write import open_writer
@@ -120,10 +120,14 @@ def image_size(path: Path | str) -> tuple[int, int]:
             (height, width), (orientation, *_) = (parsed.height, parsed.width), png.metadata_of(parsed)
         elif bmp.has_bit_fields(head := file.read(64)):
             (height, width), orientation = bmp.size(head), 1
+        elif jxl.is_jxl(head):
+            known = jxl.header(head + file.read(_HEADER_FIRST))
+            height, width, orientation = known.height, known.width, 1
         else:
             file.seek(0)
             with decoders.opened(file, Path(path).suffix) as image:
                 (width, height), (orientation, *_) = image.size, upright_exif(image.info.get("exif"))
+                orientation = 1 if image.format == "HEIF" else orientation
         _check_size(height, width)
     return (width, height) if orientation >= 5 else (height, width)
 
@@ -283,16 +287,25 @@ def _read_bit_fields(data: bytes) -> ImageData:
 
 
 def _read_other(data: bytes, suffix: str) -> ImageData:
+    if jxl.is_jxl(data):  # its decoder takes any size and drops depth
+        known = jxl.header(data)
+        _check_size(known.height, known.width)
+        if known.bits > 8:
+            raise ValueError(f"{known.bits}-bit samples of JPEG XL cannot be read; convert it to PNG or TIFF")
     with decoders.opened(io.BytesIO(data), suffix) as image:
         name = decoders.NAMES[image.format or ""]
         _check_size(image.height, image.width)
         if getattr(image, "n_frames", 1) > 1:
             raise ValueError("an animation; give its frames as single images")
         orientation, metadata, notes = decoders.metadata_of(image)
+        if name in ("heic", "jxl"):  # their decoders return upright images, whatever EXIF states
+            orientation = 1
         if name == "ppm" and decoders.is_deep_netpbm(data):
             pixels, note = decoders.deep_netpbm(data), None
         elif name == "jpeg2000":
             pixels, note = decoders.jpeg2000(data, image)
+        elif name == "heic":
+            pixels, note = decoders.heif(data, image)
         else:
             pixels, note = decoders.samples(image)
     if name == "bmp":
@@ -303,7 +316,8 @@ def _read_other(data: bytes, suffix: str) -> ImageData:
     if name == "avif" and decoders.is_deep_avif(data):
         notes += ("more than 8 bits rounded to 8",)
     found = _finished(pixels, orientation, name, metadata, notes, note)
-    return replace(found, lossless=name == "webp" and decoders.is_lossless_webp(data))
+    lossless = {"webp": decoders.is_lossless_webp, "avif": decoders.is_lossless_avif}.get(name)
+    return replace(found, lossless=lossless is not None and lossless(data))
 
 
 def _finished(

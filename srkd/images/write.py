@@ -29,7 +29,7 @@ def check_quality(quality: int | None, format: str | None = None) -> None:
     if quality is not None and not 1 <= quality <= 100:
         raise SrkdError(f"quality must be from 1 to 100, got {quality}")
     if quality is not None and format is not None and not format_named(format).lossy:
-        raise SrkdError(f"{format} is lossless and has no quality; choose jpeg or webp")
+        raise SrkdError(f"{format} is lossless and has no quality; choose jpeg, webp or avif")
 
 
 class RowWriter(Protocol):
@@ -54,8 +54,8 @@ def open_writer(
 ) -> Iterator[RowWriter]:
     """Yield a writer of the rows of an image of `shape` (H, W, C); the file appears when the block ends without error.
 
-    16 bits are rounded to 8 for formats of 8 bits. `quality` (1 to 100, default 95) applies to JPEG and WebP; WebP is
-    lossless at 100; JPEG has full colour resolution from 90.
+    16 bits are rounded to 8 for formats of 8 bits. `quality` (1 to 100, default 95) applies to JPEG, WebP and AVIF;
+    WebP is lossless at 100; JPEG and AVIF have full colour resolution from 90.
 
     Raises:
         SrkdError: the format cannot store the image, an invalid quality, a folder that cannot be written, a full disk.
@@ -111,7 +111,7 @@ class _Checked:
 
 
 class _WholeWriter:
-    """Collects the rows, those of large images in an unnamed file, and encodes them by Pillow: JPEG, WebP, BMP."""
+    """Collects the rows, those of large images in an unnamed file, and encodes them by Pillow."""
 
     def __init__(
         self, chosen: Format, streams: _Streams, shape: tuple[int, int, int], quality: int, metadata: Metadata
@@ -133,7 +133,9 @@ class _WholeWriter:
             return
         image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
         del pixels
-        {"jpeg": self._save_jpeg, "webp": self._save_webp, "bmp": self._save_bmp}[self._format.name](image)
+        {"jpeg": self._save_jpeg, "webp": self._save_webp, "bmp": self._save_bmp, "avif": self._save_avif}[
+            self._format.name
+        ](image)
 
     def _save_jpeg(self, image: Image.Image) -> None:
         known = _present(**jpeg.save_options(self._metadata, image.height, image.width))
@@ -144,6 +146,16 @@ class _WholeWriter:
         exif, xmp = (part(image.height, image.width) for part in (self._metadata.exif_for, self._metadata.xmp_for))
         known = _present(icc_profile=self._metadata.icc, exif=exif, xmp=xmp)
         image.save(self._stream, "WEBP", quality=self._quality, lossless=self._quality == 100, exact=True, **known)
+
+    def _save_avif(self, image: Image.Image) -> None:
+        if "AVIF" not in Image.SAVE:
+            raise SrkdError(
+                "AVIF is written by Pillow from 11.3 on: pip install 'pillow>=11.3', or choose another format"
+            )
+        exif, xmp = (part(image.height, image.width) for part in (self._metadata.exif_for, self._metadata.xmp_for))
+        known = _present(icc_profile=self._metadata.icc, exif=exif, xmp=xmp)
+        subsampling = "4:4:4" if self._quality >= 90 else "4:2:0"
+        image.save(self._stream, "AVIF", quality=self._quality, subsampling=subsampling, **known)
 
     def _save_bmp(self, image: Image.Image) -> None:
         image.save(self._stream, "BMP", **_present(dpi=self._metadata.dpi))

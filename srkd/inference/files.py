@@ -102,6 +102,8 @@ def _decode(job: Job, options: Options) -> Decoded:
     if lost:
         notes.append(f"{job.format} cannot store its {', '.join(lost)}")
     lossless = image.lossless and image.format == job.format and options.quality is None
+    if lossless and job.format == "avif":
+        notes.append("avif is not written losslessly: saved with quality 100; choose png for exact pixels")
     return Decoded(pixels, metadata, 100 if lossless else options.quality, notes)
 
 

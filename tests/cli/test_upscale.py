@@ -83,7 +83,7 @@ def test_one_bad_image_of_three(tmp_path: Path, checkpoint: Path, capsys: pytest
         (["{in}", "--quality", "200"], "quality must be from 1 to 100"),
         (["{in}", "--quality", "80", "--format", "png"], "png is lossless"),
         (["{in}", "--format", "gif"], "gif can be read but not written"),
-        (["{in}", "--format", "heic"], 'unknown image format "heic"'),
+        (["{in}", "--format", "psd"], 'unknown image format "psd"'),
         (["{in}", "--tile", "-1"], "tile must be 0"),
         (["{in}", "--outscale", "0"], "outscale must be a positive number"),
         (["{in}", "--device", "abacus"], 'device "abacus" is not available'),
@@ -105,7 +105,7 @@ def test_mistakes_are_one_line(
 
 def test_json_and_the_summary(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images(tmp_path / "in", 2)
-    (tmp_path / "in" / "x.heic").write_bytes(b"x")
+    (tmp_path / "in" / "x.psd").write_bytes(b"x")
     whole = (tmp_path / "in" / "01.png").read_bytes()
     (tmp_path / "in" / "01.png").write_bytes(whole[:-60])  # its header is whole
     arguments = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(checkpoint)]
@@ -116,7 +116,7 @@ def test_json_and_the_summary(tmp_path: Path, checkpoint: Path, capsys: pytest.C
     output = capsys.readouterr()
     report = json.loads(output.out)
     assert [image["status"] for image in report["images"]] == ["written", "failed"]
-    assert [Path(path).name for path in report["left"]] == ["x.heic"]
+    assert [Path(path).name for path in report["left"]] == ["x.psd"]
     assert f"1 image upscaled from {tmp_path / 'in'} to {tmp_path / 'out'}\n1 image failed\n1 file left" in output.err
 
 

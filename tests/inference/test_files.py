@@ -57,7 +57,7 @@ def test_round_trip_through_an_identity(tmp_path: Path, name: str, channels: int
     before, after = read_image(source.source), read_image(source.target)
     assert after.pixels.dtype == dtype
     difference = np.abs(after.pixels.astype(int) - before.pixels)
-    assert difference.mean() < 3 if name == "jpeg" else difference.max() == 0
+    assert difference.mean() < 3 if name in ("jpeg", "avif") else difference.max() == 0
     assert after.metadata == before.metadata
 
 

@@ -112,11 +112,11 @@ def test_a_suffix_stays_in_the_output_folder(suffix: str, tmp_path: Path) -> Non
 
 
 def test_formats_that_are_only_read_become_png(tmp_path: Path) -> None:
-    touch(*(tmp_path / "in" / name for name in ("a.gif", "a.png", "b.AVIF", "c.jfif", "d.ppm")))
+    touch(*(tmp_path / "in" / name for name in ("a.gif", "a.png", "b.AVIF", "c.jfif", "d.ppm", "e.heic", "f.jxl")))
     out = tmp_path / "out"
     jobs = plan_jobs([str(tmp_path / "in")], out)
-    assert targets(jobs, out) == ["a.gif.png", "a.png", "b.png", "c.jfif", "d.png"]
-    assert [job.format for job in jobs] == ["png", "png", "png", "jpeg", "png"]
+    assert targets(jobs, out) == ["a.gif.png", "a.png", "b.AVIF", "c.jfif", "d.png", "e.png", "f.png"]
+    assert [job.format for job in jobs] == ["png", "png", "avif", "jpeg", "png", "png", "png"]
     assert targets(plan_jobs([str(tmp_path / "in" / "a.gif")], out), out) == ["a.png"]
 
 
@@ -136,7 +136,8 @@ def test_a_file_as_output_with_its_format(tmp_path: Path, name: str, format: str
     [
         ("two.png", None, "named like a file, but there are 2 images"),
         ("x.gif", None, "gif can be read but not written"),
-        ("x.heic", None, 'unknown image format ".heic"'),
+        ("x.heic", None, "heic can be read but not written"),
+        ("x.psd", None, 'unknown image format ".psd"'),
         ("x.png", "jpg", "named like png, but the requested format is"),
     ],
 )
@@ -152,12 +153,12 @@ def test_outputs_that_are_no_folder_and_no_file_to_be_had(
 
 def test_files_that_are_left_are_known(tmp_path: Path) -> None:
     folder = tmp_path / "in"
-    touch(*(folder / name for name in ("a.png", "b.heic", ".hidden", "sub/c.txt", "out/d.txt")))
-    assert unrecognised_files([str(folder)], folder / "out") == [folder / "b.heic"]
+    touch(*(folder / name for name in ("a.png", "b.psd", ".hidden", "sub/c.txt", "out/d.txt")))
+    assert unrecognised_files([str(folder)], folder / "out") == [folder / "b.psd"]
     assert unrecognised_files([str(folder)], folder / "out", recursive=True) == [
-        folder / "b.heic",
+        folder / "b.psd",
         folder / "sub/c.txt",
     ]
-    in_glob = [folder / name for name in ("b.heic", "out/d.txt", "sub/c.txt")]
+    in_glob = [folder / name for name in ("b.psd", "out/d.txt", "sub/c.txt")]
     assert unrecognised_files([str(folder / "*")], tmp_path / "out") == in_glob
-    assert unrecognised_files([str(folder / "a.png"), str(folder / "b.heic")], folder / "out") == []
+    assert unrecognised_files([str(folder / "a.png"), str(folder / "b.psd")], folder / "out") == []

@@ -1,0 +1,166 @@
+"""Formats of optional packages (JPEG XL, HEIC), and AVIF."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from srkd.errors import SrkdError
+from srkd.images import decoders, jxl
+from srkd.images.metadata import Metadata
+from srkd.images.read import ImageData, image_size, read_image, write_image
+from support import textured
+
+SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[274] = 6
+    return exif
+
+
+def encoded(pixels: np.ndarray, format: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def needs_jxl() -> None:
+    pytest.importorskip("pillow_jxl")
+
+
+@pytest.fixture
+def needs_heif() -> None:
+    pytest.importorskip("pillow_heif")
+
+
+@pytest.mark.parametrize("use_container", [False, True])
+@pytest.mark.parametrize("size", [(20, 24), (16, 16), (64, 96), (600, 800), (3, 300)])
+def test_jpeg_xl(tmp_path: Path, size: tuple[int, int], use_container: bool, needs_jxl: None) -> None:
+    pixels = textured(0, *size)
+    for stored in (pixels, pixels[..., 0], np.dstack([pixels, pixels[..., :1]])):
+        data = encoded(stored, "JXL", lossless=True, use_container=use_container)
+        assert jxl.header(data) == jxl.Header(*size, 8)
+        (tmp_path / "a.jxl").write_bytes(data)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.jxl").pixels, stored.reshape(*size, -1))
+        assert image_size(tmp_path / "a.jxl") == size
+
+
+def test_jpeg_xl_ignores_the_orientation_of_exif(tmp_path: Path, needs_jxl: None) -> None:
+    pixels = textured(0, 20, 30)
+    (tmp_path / "a.jxl").write_bytes(encoded(pixels, "JXL", lossless=True, exif=turned().tobytes()))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jxl").pixels, pixels)
+
+
+class Bits:
+    """The header of a JPEG XL codestream, field by field: (value, number of bits)."""
+
+    def __init__(self, *fields: tuple[int, int]) -> None:
+        value, at = 0, 0
+        for number, count in fields:
+            value |= number << at
+            at += count
+        self.data = b"\xff\x0a" + value.to_bytes(40, "little")
+
+
+SIDE = ((0, 1), (3, 2))  # not in eights; 30 bits follow
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ([*SIDE, (99_999, 30), (1, 3), (1, 1)], "declares 100000x100000 pixels"),
+        ([*SIDE, (9, 30), (1, 3), (0, 1), (0, 1), (0, 1), (2, 2)], "12-bit samples of JPEG XL"),
+        ([*SIDE, (9, 30), (1, 3), (0, 1), (0, 1), (1, 1)], "floating-point samples"),
+        ([*SIDE, (9, 30), (1, 3), (0, 1), (1, 1), (0, 3), (0, 1), (0, 1), (1, 1)], "an animation"),
+    ],
+)
+def test_jpeg_xl_is_judged_by_its_header(tmp_path: Path, fields: list[tuple[int, int]], message: str) -> None:
+    (tmp_path / "a.jxl").write_bytes(Bits(*fields).data)
+    with pytest.raises(SrkdError, match=message) as error:
+        read_image(tmp_path / "a.jxl")
+    assert "\n" not in str(error.value)
+
+
+def test_jpeg_xl_turned_upright_by_its_header() -> None:
+    fields = [*SIDE, (9, 30), (7, 3), (0, 1), (1, 1), (5, 3), (0, 1), (0, 1), (0, 1), (0, 1), (0, 2)]
+    assert jxl.header(Bits(*fields).data) == jxl.Header(20, 10, 8)
+
+
+def test_truncated_jpeg_xl_raises(tmp_path: Path, needs_jxl: None) -> None:
+    data = encoded(textured(0, 64, 64), "JXL", lossless=True)
+    for length in (len(data) // 2, 13, 4, 2):
+        (tmp_path / "a.jxl").write_bytes(data[:length])
+        with pytest.raises(SrkdError, match="truncated or corrupt"):
+            read_image(tmp_path / "a.jxl")
+
+
+def test_heic(tmp_path: Path, needs_heif: None) -> None:
+    pixels = textured(0, 20, 30)
+    exact: dict[str, Any] = {"quality": -1, "chroma": 444, "matrix_coefficients": 0}
+    read_image_of = tmp_path / "a.heic"
+    for stored in (pixels, np.dstack([pixels, pixels[..., :1]])):
+        read_image_of.write_bytes(encoded(stored, "HEIF", icc_profile=SRGB, **exact))
+        image = read_image(read_image_of)
+        np.testing.assert_array_equal(image.pixels, stored)
+        assert image.metadata.icc == SRGB and image_size(read_image_of) == (20, 30)
+    read_image_of.write_bytes(encoded(pixels, "HEIF", exif=turned().tobytes(), **exact))
+    assert read_image(read_image_of).pixels.shape == (30, 20, 3) and image_size(read_image_of) == (30, 20)
+    np.testing.assert_array_equal(read_image(read_image_of).pixels, np.rot90(pixels, -1))
+
+
+def test_heic_of_10_bits_keeps_them(tmp_path: Path, needs_heif: None) -> None:
+    import pillow_heif
+
+    deep = (np.arange(20 * 24 * 3, dtype=np.uint32) * 1023 // (20 * 24 * 3 - 1)).astype(np.uint16).reshape(20, 24, 3)
+    stored = pillow_heif.from_bytes("RGB;16", (24, 20), (deep << 6).tobytes())
+    stored.save(tmp_path / "a.heic", quality=-1, chroma=444, matrix_coefficients=0)
+    expected = (deep.astype(np.uint32) * 65535 + 511) // 1023
+    np.testing.assert_array_equal(read_image(tmp_path / "a.heic").pixels, expected)
+
+
+@pytest.mark.parametrize(
+    ("format", "head", "package"),
+    [
+        ("JXL", Bits(*SIDE, (9, 30), (1, 3), (1, 1)).data, "JPEG XL needs the package pillow-jxl-plugin"),
+        ("HEIF", b"\0\0\0\x1cftypheic\0\0\0\0mif1heic", "HEIC needs the package pillow-heif"),
+    ],
+)
+def test_a_missing_package_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, head: bytes, package: str
+) -> None:
+    monkeypatch.delitem(Image.OPEN, format, raising=False)
+    (tmp_path / "a").write_bytes(head + bytes(99))
+    with pytest.raises(SrkdError, match=rf"{package}: pip install 'srkd\[formats\]'$"):
+        read_image(tmp_path / "a")
+
+
+@pytest.mark.skipif("AVIF" not in Image.SAVE, reason="this Pillow does not write AVIF")
+def test_avif(tmp_path: Path) -> None:
+    pixels = textured(0, 40, 60)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + bytes(6)
+    for stored in (pixels, pixels[..., :1], np.dstack([pixels, pixels[..., :1]])):
+        write_image(tmp_path / "a.avif", ImageData(stored, metadata=Metadata(icc=SRGB, exif=exif)), quality=100)
+        image = read_image(tmp_path / "a.avif")
+        assert not image.lossless and image.metadata.icc == SRGB and image.metadata.exif is not None
+        colour = np.broadcast_to(stored, pixels.shape) if stored.shape[2] == 1 else stored
+        assert np.abs(image.pixels.astype(int) - colour).max() <= 4
+    sizes = []
+    for quality in (30, 95):
+        write_image(tmp_path / "b.avif", ImageData(pixels), quality=quality)
+        sizes.append((tmp_path / "b.avif").stat().st_size)
+    assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize(("matrix", "lossless"), [(0, True), (1, False)])
+def test_lossless_avif_is_recognised(matrix: int, lossless: bool) -> None:
+    box = b"\0\0\0\x13colrnclx" + bytes([0, 1, 0, 13, 0, matrix, 128])
+    assert decoders.is_lossless_avif(b"\0\0\0\x1cftypavif" + box) is lossless
+    assert not decoders.is_lossless_avif(b"\0\0\0\x1cftypavif")
