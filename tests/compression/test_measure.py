@@ -1,8 +1,10 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from clock import Clock
 
@@ -11,6 +13,7 @@ from srkd.compression.candidates import Candidate
 from srkd.compression.job import CompressionJob
 from srkd.compression.measure import CandidateMeter
 from srkd.compression.request import Request, Settings
+from srkd.imitation.teachers import OutputTeacher
 from srkd.inference.speed import SpeedMeter
 from srkd.networks import registry
 
@@ -75,3 +78,20 @@ def test_measuring_takes_no_more_than_its_share_on_a_busy_machine(
     if minutes == 15:
         assert any(cost.estimated for _, cost in prepared.candidates)
         assert "candidates are estimated from others" in capsys.readouterr().err
+
+
+def test_starting_the_teachers_runtime_is_not_part_of_its_speed() -> None:
+    clock = Clock()
+
+    def start() -> Callable[[np.ndarray], np.ndarray]:
+        clock.now += 60
+
+        def upscale(pixels: np.ndarray) -> np.ndarray:
+            clock.now += 1e-4 * pixels.shape[1] * pixels.shape[2]
+            return pixels.repeat(2, 1).repeat(2, 2)
+
+        return upscale
+
+    job = SimpleNamespace(teacher=OutputTeacher("teacher", 2, "digest", start))
+    timed = measure._time_teacher(cast(CompressionJob, job), SpeedMeter(clock=clock))
+    assert timed["seconds per pixel"] == pytest.approx(1e-4)
