@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--outscale", type=float, metavar="F", help="final scale; bicubic resizing after the network")
     add("-t", "--tile", type=int, metavar="N", help="tile side in input pixels, 0 for no tiles (default: by memory)")
     add("--self-ensemble", action="store_true", help="average over 8 flips and rotations: slower, slightly better")
+    add("--wrap", action="store_true", help="for textures: borders meet, so that the tiled result has no seam")
     add("-r", "--recursive", action="store_true", help="include sub-folders, and keep them in the output")
     add(
         "--format",
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     left = unrecognised_files(args.inputs, None if args.output is None else Path(args.output), args.recursive)
     keep_freed_memory()
     model, outscale = _model(args)
-    options = Options(args.tile, args.self_ensemble, outscale, args.quality, args.skip_existing)
+    options = Options(args.tile, args.self_ensemble, outscale, args.quality, args.skip_existing, args.wrap)
     factor = model.scale if outscale is None else outscale
     jobs = _jobs_beside(args, factor) if jobs is None else jobs
     outcomes: list[Outcome] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -17,19 +18,22 @@ from srkd.images.write import open_writer
 from srkd.inference.jobs import Job, Outcome
 from srkd.inference.model import Model, check_tile, output_size
 from srkd.inference.pipeline import Steps, overlapped
+from srkd.inference.wrap import upscale_wrapped
 
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Options:
-    """How images are upscaled and written; `tile`, `self_ensemble` and `outscale` as in `Model.upscale`."""
+    """How images are upscaled and written; `tile`, `self_ensemble` and `outscale` as in `Model.upscale`; with `wrap`
+    opposite borders meet."""
 
     tile: int | None = None
     self_ensemble: bool = False
     outscale: float | None = None
     quality: int | None = None
     skip_existing: bool = False
+    wrap: bool = False
 
     def __post_init__(self) -> None:
         """Raise SrkdError for values that would fail with every image."""
@@ -116,7 +120,8 @@ def _steps(model: Model, options: Options) -> Steps[Job, Decoded]:
         side = model.tile_side(pixels.shape[0], pixels.shape[1], options.tile)
         if side < max(pixels.shape[:2]) and not model.receptive_field.exact:
             decoded.notes.append(f"blended from tiles of {side}: the receptive field is too large for exact ones")
-        return model.upscale_rows(pixels, options.tile, options.self_ensemble, options.outscale)
+        upscale = partial(upscale_wrapped, model) if options.wrap else model.upscale_rows
+        return upscale(pixels, options.tile, options.self_ensemble, options.outscale)
 
     def encode(job: Job, decoded: Decoded, rows: Iterator[np.ndarray]) -> None:
         pixels = decoded.pixels

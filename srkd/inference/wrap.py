@@ -1,0 +1,45 @@
+"""Seamless upscaling of textures: borders are padded from the opposite side, so that the tiled result has no seam."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from srkd.errors import SrkdError
+from srkd.inference.model import Model, Pixels
+
+_BLENDED = 32  # margin in input pixels for networks without a finite receptive field
+_BICUBIC = 8  # added for the resizing after the network
+
+
+def upscale_wrapped(
+    model: Model, pixels: Pixels, tile: int | None = None, self_ensemble: bool = False, outscale: float | None = None
+) -> Iterator[Pixels]:
+    """As `Model.upscale_rows`, for an image (H, W, C) whose opposite borders meet.
+
+    Raises:
+        SrkdError: sides that are not whole numbers after scaling.
+    """
+    factor = float(model.scale if outscale is None else outscale)
+    tall, wide, _ = model.output_shape(pixels, outscale)
+    margin = _margin(model, factor)
+    sides = (*pixels.shape[:2], margin)
+    if any(not (side * factor).is_integer() for side in sides):
+        raise SrkdError(f"{sides[1]}x{sides[0]} times {factor:g} is not a whole size, so no tile of it is seamless")
+    padded = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="wrap")
+    skipped, start = int(margin * factor), 0
+    for rows in model.upscale_rows(padded, tile, self_ensemble, outscale):
+        kept = rows[max(0, skipped - start) : max(0, skipped + tall - start)]
+        start += len(rows)
+        if len(kept):
+            yield kept[:, skipped : skipped + wide]
+
+
+def _margin(model: Model, factor: float) -> int:
+    """Input pixels beyond which no border influences a pixel, a whole number after scaling if a small one is."""
+    field = model.receptive_field
+    least = (_BLENDED if field.halo is None else field.halo) + (0 if factor == model.scale else _BICUBIC)
+    margin = -(-least // field.align) * field.align
+    whole = (margin + more * field.align for more in range(20))
+    return next((side for side in whole if (side * factor).is_integer()), margin)
