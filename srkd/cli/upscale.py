@@ -1,8 +1,9 @@
-"""Upscale images: files, folders and globs.
+"""Upscale images: files, folders and globs; and video clips.
 
 Bit depth, transparency, orientation, colour profile and metadata are kept. Large images are processed in tiles; for
 convolutional networks the result is identical to that without tiles. Under torchrun the processes share the images. An
-image that fails is named at the end (exit code 2), and the others are still processed.
+image that fails is named at the end (exit code 2), and the others are still processed. Of a video, time stamps, colour
+and the other streams are kept; a run that was killed is continued by the same command.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("inputs", nargs="+", metavar="INPUT", help="an image, a folder, or a glob (in quotes)")
+    add("inputs", nargs="+", metavar="INPUT", help="an image, a folder, a glob (in quotes), or a video")
     add(
         "-o",
         "--output",
         metavar="OUT",
-        help="folder to write to, or the file for a single image (default: beside the input, as photo_x2.jpg or the "
+        help="folder to write to, or the file for a single input (default of images: beside the input, as photo_x2.jpg or the "
         "folder photos_x2; nothing is overwritten)",
     )
     add("-m", "--model", default="auto", help="zoo name or checkpoint (default: the zoo's for the scale)")
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--quality",
         type=int,
         metavar="Q",
-        help="1 to 100 for jpeg, webp, avif (default: 95; webp at 100 is lossless)",
+        help="1 to 100 for jpeg, webp, avif, video (default: 95, video 68; webp and video at 100 are lossless)",
     )
     add("--suffix", metavar="S", help="suffix of output names, before the extension (default: _x2 etc. without -o)")
     add("--skip-existing", action="store_true", help="skip images whose output exists")
@@ -72,7 +73,10 @@ def run(args: argparse.Namespace) -> int:
     from srkd.inference.jobs import Outcome, as_json, line, summary, unrecognised_files
     from srkd.training.log import Progress
     from srkd.training.malloc import keep_freed_memory
+    from srkd.video.job import is_clip
 
+    if any(map(is_clip, args.inputs)):
+        return _run_video(args)
     check_quality(args.quality, args.format)
     jobs = _jobs_in_output(args)
     left = unrecognised_files(args.inputs, None if args.output is None else Path(args.output), args.recursive)
@@ -98,6 +102,40 @@ def run(args: argparse.Namespace) -> int:
             tell(text)
         if args.json:
             print(as_json(outcomes, left))
+    return 0
+
+
+def _run_video(args: argparse.Namespace) -> int:
+    from srkd.errors import SrkdError
+    from srkd.images.write import check_quality
+    from srkd.inference.files import Options, share
+    from srkd.inference.jobs import Outcome, as_json, line
+    from srkd.training.malloc import keep_freed_memory
+    from srkd.video.job import plan_clips, preview_clips, upscale_clips
+
+    if args.format or args.recursive:
+        raise SrkdError("--format and --recursive are for images; a video is written as its output is named")
+    if args.output is None:
+        raise SrkdError("name the output of a video, as in -o clip_x2.mp4")
+    check_quality(args.quality, None)
+    jobs = share(plan_clips(args.inputs, Path(args.output), args.suffix or ""))
+    keep_freed_memory()
+    model, outscale = _model(args)
+    options = Options(args.tile, args.self_ensemble, outscale, args.quality, args.skip_existing)
+    outcomes: list[Outcome] = []
+    try:
+        if args.dry_run:
+            for outcome in preview_clips(jobs, outscale or model.scale, options):
+                outcomes.append(outcome)
+                (tell if args.json else print)(line(outcome))
+                for note in outcome.notes:
+                    tell(f"{outcome.job.source}: {note}")
+        else:
+            model.engine = _engine(args, model)
+            upscale_clips(model, jobs, options, tell, outcomes)
+    finally:
+        if args.json:
+            print(as_json(outcomes, []))
     return 0
 
 

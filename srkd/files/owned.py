@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import is_partial, printable_path, write_text, writing
+from srkd.files.lock import NAME
 
 MARKER = ".srkd"
 _MEANING = "written by srkd, which may replace the files listed here and leaves all others alone"
@@ -45,6 +47,23 @@ def reset_folder(folder: Path, names: Sequence[str]) -> Path:
     return folder
 
 
+def remove_owned(folder: Path) -> None:
+    """Remove the files that srkd wrote to a folder, and the folder itself if nothing else is in it.
+
+    Raises:
+        SrkdError: a file cannot be removed.
+    """
+    with writing(folder):
+        for name in _listed(folder):
+            (folder / name).unlink(missing_ok=True)
+        if _first(folder, ()) is not None:
+            return
+        for name in (MARKER, NAME):
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # an unfinished file of another process
+            folder.rmdir()
+
+
 def _mark(folder: Path, names: Sequence[str]) -> None:
     # Plain ASCII: the names of files need not be valid UTF-8.
     write_text(folder / MARKER, json.dumps({"meaning": _MEANING, "files": list(names)}, indent=1) + "\n")
@@ -65,4 +84,4 @@ def _first(folder: Path, known: Iterable[str]) -> str | None:
         return None
     with writing(folder):
         names = sorted(path.name for path in folder.iterdir() if not is_partial(path))
-    return next((name for name in names if name not in {*known, MARKER, ".lock"}), None)
+    return next((name for name in names if name not in {*known, MARKER, NAME}), None)

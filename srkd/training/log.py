@@ -72,7 +72,7 @@ def _drop_after(path: Path, step: int) -> None:
 
 
 class Progress:
-    """A progress bar with remaining time on a terminal; otherwise plain lines.
+    """A progress bar with rate and remaining time on a terminal; otherwise plain lines.
 
         with Progress("training", total) as progress:
             progress.update(done, "loss 0.012")
@@ -110,13 +110,16 @@ class Progress:
         first_at_end = done == self.total > self.done
         self.done, self._text = done, text or self._text
         if self._bar is not None:
-            self._bar.update(self._row, completed=done, text=printable(self._text))
+            self._bar.update(self._row, completed=done, text=printable(f"{self._rate():.1f}/s {self._text}"))
         elif not self.quiet and (time.monotonic() - self._printed > self.interval or first_at_end):
             self._printed = time.monotonic()
             tell(self._line())
 
+    def _rate(self) -> float:
+        return (self.done - self._first) / max(time.monotonic() - self._started, 1e-9)
+
     def _line(self) -> str:
-        rate = (self.done - self._first) / max(time.monotonic() - self._started, 1e-9)
+        rate = self._rate()
         left = f", {_clock((self.total - self.done) / rate)} left" if rate and self.done < self.total else ""
         return f"{self.title}: {self.done}/{self.total} ({rate:.1f}/s{left}) {self._text}".rstrip()
 

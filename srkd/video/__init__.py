@@ -1,0 +1,1 @@
+"""Upscaling of video clips, by PyAV: read, write, and the resumable job in segments."""
