@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="OUT",
-        help="folder to write to, or the file for a single input (default of images: beside the input, as photo_x2.jpg or the "
-        "folder photos_x2; nothing is overwritten)",
+        help="folder to write to, or the file for a single input (default, not for videos: beside the input, as "
+        "photo_x2.jpg or the folder photos_x2; nothing is overwritten)",
     )
     add("-m", "--model", default="auto", help="zoo name or checkpoint (default: the zoo's for the scale)")
     add("-s", "--scale", type=int, help="scale (default: 2): selects the default model, must match a named one")

@@ -41,6 +41,9 @@ LINES: dict[str, list[str] | str] = {
     "srkd upscale photo.jpg": [],
     "srkd upscale photos/ -o large/ --dry-run": [],
     "srkd upscale x.png -o o -m dat_light_x2": [],
+    "pip install .[video]": "an installation, which downloads",
+    "srkd upscale clip.mp4 -o clip_x2.mp4": "a video, by an extra: tests/video/test_video.py",
+    "srkd upscale a.mp4 b.mkv -o large/ --suffix _x2": "videos, by an extra: tests/video/test_video.py",
     "srkd upscale held_out/chelsea.png -o large.png": [],
     "srkd upscale held_out -o large -m experiments/distilled/models/net_g_latest.safetensors --format png": [],
     "srkd compress teacher.pth --data photos/ --max-ms 30 --at 256x256 --max-mb 0.5 --time 60m -o out/": (
