@@ -1,4 +1,4 @@
-"""Export a trained network to ONNX and OpenVINO, in fp32 and int8; every file is run and compared before it is kept.
+"""Export a trained network to ONNX, OpenVINO and ncnn; every file is run and compared before it is kept.
 
 A file whose output differs from torch, or that loses more than --max-drop on the evaluation set, is not kept (exit code
 2); the table gives the reason. The metadata of the files has scale, colour, halo, licence and lineage.
@@ -16,9 +16,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="zoo name or checkpoint")
     add("-o", "--output", required=True, metavar="DIR", help="folder for the files, export.md and export.json")
-    add("--to", default="onnx,openvino", metavar="T,...", help="onnx, openvino or both (default: %(default)s)")
-    add("--precision", default="fp32", metavar="P,...", help="fp32, int8 or both (default: %(default)s)")
-    add("--uint8", action="store_true", help="uint8 NHWC in and out, scaling and clamp inside (default: float32 NCHW)")
+    add("--to", default="onnx,openvino", metavar="T,...", help="onnx, openvino, ncnn (default: %(default)s)")
+    add(
+        "--precision",
+        default="fp32",
+        metavar="P,...",
+        help="fp32, int8 (onnx, openvino), fp16 (ncnn: stored weights) (default: %(default)s)",
+    )
+    add(
+        "--uint8",
+        action="store_true",
+        help="uint8 NHWC in and out, scaling and clamp inside (default, and for ncnn: float32)",
+    )
     add(
         "--data",
         default="BSDS500/validation",

@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder to write to, or the file for a single input (default, not for videos: beside the input, as "
         "photo_x2.jpg or the folder photos_x2; nothing is overwritten)",
     )
-    add("-m", "--model", default="auto", help="zoo name or checkpoint (default: the zoo's for the scale)")
+    add(
+        "-m", "--model", default="auto", help="zoo name, checkpoint or exported file (default: the zoo's for the scale)"
+    )
     add("-s", "--scale", type=int, help="scale (default: 2): selects the default model, must match a named one")
     add("--outscale", type=float, metavar="F", help="final scale; bicubic resizing after the network")
     add("-t", "--tile", type=int, metavar="N", help="tile side in input pixels, 0 for no tiles (default: by memory)")
@@ -56,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--runtime",
         metavar="R",
-        help="torch, openvino, onnxruntime, or auto: measures, once per model and machine, "
+        help="torch, openvino, onnxruntime, ncnn, or auto: measures, once per model and machine, "
         "the fastest with sufficient quality (default: an earlier measurement, else torch)",
     )
     add("--precision", metavar="P", help="fp32, bf16, int8 or auto, for 8-bit images; others use torch fp32")
@@ -180,8 +182,13 @@ def _described(model: Model, factor: float) -> str:
 
 
 def _engine(args: argparse.Namespace, model: Model) -> Engine | None:
+    from srkd.errors import SrkdError
     from srkd.inference.autotune import BackendSpec, cached_engine, engine_for
 
+    if model.engine is not None:  # an exported file
+        if args.runtime or args.precision:
+            raise SrkdError(f"{args.model}: an exported file has its runtime: leave out --runtime and --precision")
+        return model.engine
     if args.runtime is None and args.precision is None:
         return cached_engine(model, tell)
     runtime, precision = (None if name in (None, "auto") else name for name in (args.runtime, args.precision))

@@ -253,8 +253,8 @@ def deliver(
 ) -> list[Row]:
     """Export a student next to its checkpoint and verify each file on the held-out set, as `open_set` takes it.
 
-    fp32 is exported for every installed runtime. int8 takes long and is exported for one runtime only: that of
-    `backend`, or else the first that supports int8.
+    fp32 is exported for ONNX Runtime and OpenVINO if installed. int8 takes long and is exported for one runtime only:
+    that of `backend`, or else the first that supports int8.
 
     Returns:
         Rows of `srkd.inference.export.COLUMNS`, the student in torch first.
@@ -265,7 +265,7 @@ def deliver(
     int8_runtimes = [
         runtime for runtime, precision in sorted(backends.available(), key=backend.__ne__) if precision == "int8"
     ]
-    targets = {target: runtime for target, runtime in TARGETS.items() if backends.installed(runtime)}
+    targets = {target: TARGETS[target] for target in ExportOptions.targets if backends.installed(TARGETS[target])}
     rows: list[Row] = []
     for names, precision in (
         (list(targets), "fp32"),

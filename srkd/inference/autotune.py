@@ -104,11 +104,14 @@ def candidates(runtime: str | None = None, precision: str | None = None, device:
     """The backends to choose among on this machine, int8 last, with the named runtime and precision (None: any).
 
     ONNX Runtime is among them only if it is named or OpenVINO, which was faster wherever both were measured, is not
-    installed.
+    installed; ncnn only if it is named.
     """
-    spare = runtime is None and backends.installed("openvino")
-    found = [backend for backend in backends.available(device) if not (spare and backend[0] == "onnxruntime")]
-    return [b for b in found if runtime in (None, b[0]) and precision in (None, b[1])]
+    spare = ["ncnn", "onnxruntime"] if backends.installed("openvino") else ["ncnn"]
+    return [
+        backend
+        for backend in backends.available(device)
+        if (backend[0] == runtime or (runtime is None and backend[0] not in spare)) and precision in (None, backend[1])
+    ]
 
 
 def _rejected(backend: Backend, why: str, **more: bool) -> Row:

@@ -1,4 +1,4 @@
-"""Export of a trained network to ONNX and OpenVINO; each file is run and compared with torch before it is kept."""
+"""Export of a trained network to ONNX, OpenVINO and ncnn; each file is compared with torch before it is kept."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import write_text
 from srkd.inference import backends
+from srkd.inference.backends import ncnn
 from srkd.inference.calibration import (
     DEFAULT,
     FP32_DIFFERENCE,
@@ -41,8 +42,10 @@ COLUMNS = [
     "MB",
     "kept",
 ]
-TARGETS = {"onnx": "onnxruntime", "openvino": "openvino"}  # target: the runtime that runs it
-PRECISIONS = ("fp32", "int8")
+TARGETS = {"onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn"}  # target: the runtime that runs it
+PRECISIONS = ("fp32", "fp16", "int8")
+_MIN_FP16 = 45.0  # dB from torch fp32
+_NCNN_FOLDER = "models"  # the name that Upscayl requires; apart, because an .xml has a .bin too
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,9 @@ class ExportOptions:
 
     Args:
         targets: keys of `TARGETS`.
-        precisions: of `PRECISIONS`.
-        uint8: input and output are uint8 NHWC, with scaling and clamp in the graph; else float32 NCHW in [0, 1].
+        precisions: of `PRECISIONS`; each applies to the targets that have it (fp16: ncnn's stored weights).
+        uint8: input and output are uint8 NHWC, with scaling and clamp in the graph; else float32 NCHW in [0, 1], which
+            ncnn always has.
         data: the evaluation set; the default is for model selection, not for reporting.
         calibration: the image set for int8 calibration.
         calibration_count: how many of its images are used (None: all).
@@ -74,8 +78,18 @@ class ExportOptions:
             for name in names:
                 if name not in known:
                     raise unknown(f"{kind} of an export", name, known)
+        for target in self.targets:
+            if not self.precisions_of(target):
+                backends.check(TARGETS[target], self.precisions[0])
+        for precision in self.precisions:
+            if not any(precision in self.precisions_of(target) for target in self.targets):
+                backends.check(TARGETS[self.targets[0]], precision)
         if not self.max_drop > 0:
             raise SrkdError(f"max_drop must be above 0 dB, got {self.max_drop:g}")
+
+    def precisions_of(self, target: str) -> list[str]:
+        """The requested precisions that a target has."""
+        return [precision for precision in self.precisions if precision in backends.PRECISIONS[TARGETS[target]]]
 
 
 @dataclass
@@ -103,6 +117,9 @@ class Exported:
 def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda line: None) -> Exported:
     """Write `<model>.onnx`, `<model>.xml` with its .bin, and the same with `_int8`, plus export.md and export.json.
 
+    ncnn's files are `models/<model>.param`, .bin and .param.json, and the same with `_fp16`; see `ncnn.file_stem` for
+    the name.
+
     A file is kept only after it has been read back, run on every image of the evaluation set and accepted. The row of
     a file that was rejected, or could not be exported because a runtime lacks an operator (named), states the reason.
     Each file carries name, scale, colour, halo, licence and lineage in its metadata.
@@ -120,23 +137,32 @@ def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda
     known = model.facts(model.receptive_field.halo)
     result = Exported([verifier.reference], {})
     graph = graph_of(model.network, options.uint8)
-    for runtime in (TARGETS[target] for target in options.targets):
-        for precision in options.precisions:
-            name = f"{model.name}{'' if precision == 'fp32' else f'_{precision}'}{backends.SUFFIXES[runtime]}"
+    for target in options.targets:
+        runtime = TARGETS[target]
+        for precision in options.precisions_of(target):
+            name = _file_name(model, runtime, precision)
             say(f"{name}: writing and comparing")
             try:
-                if precision == "fp32":
+                if precision != "int8":
                     converted = backends.converted(graph, runtime, precision, known)
                 else:
                     assert calibration is not None
                     found = quantise(graph, runtime, known, calibration, options.max_drop, say)
                     _add_sensitivity(found, name, verifier, result)
                     converted = found.converted
-                result.rows.append(_write(converted, runtime, folder / name, verifier))
+                result.rows.append(_write(converted, runtime, folder, name, verifier))
             except backends.CannotRunError as error:
                 result.rows.append(_failed_row(name, runtime, precision, error, verifier))
     _write_table(result, folder)
     return result
+
+
+def _file_name(model: Model, runtime: str, precision: str) -> str:
+    """The name of a file, relative to the folder of the export."""
+    suffix = f"{'' if precision == 'fp32' else f'_{precision}'}{backends.SUFFIXES[runtime]}"
+    if runtime == "ncnn":
+        return f"{_NCNN_FOLDER}/{ncnn.file_stem(model.name, model.scale)}{suffix}"
+    return f"{model.name}{suffix}"
 
 
 def _failed_row(name: str, runtime: str, precision: str, error: SrkdError, verifier: _Verifier) -> Row:
@@ -182,6 +208,8 @@ class _Verifier:
         kept = "yes"
         if precision == "fp32" and largest > FP32_DIFFERENCE:
             kept = f"no: differs by {largest} levels"
+        elif precision == "fp16" and lowest < _MIN_FP16:
+            kept = f"no: {lowest:.1f} dB from torch, less than {_MIN_FP16:g}"
         elif self._psnr - psnr > self._max_drop:
             kept = f"no: loses {self._psnr - psnr:.3f} dB, more than {self._max_drop:g}"
         size = None if megabytes is None else round(megabytes, 2)
@@ -201,15 +229,15 @@ class _Verifier:
         }
 
 
-def _write(converted: Any, runtime: str, path: Path, verifier: _Verifier) -> Row:
+def _write(converted: Any, runtime: str, folder: Path, name: str, verifier: _Verifier) -> Row:
     row: Row = {}
 
     def accept(saved: Path) -> bool:
         megabytes = sum(file.stat().st_size for file in saved.parent.iterdir()) / 1e6
-        row.update(verifier.row(path.name, backends.open_file(saved), megabytes))
+        row.update(verifier.row(name, backends.open_file(saved), megabytes))
         return bool(row["kept"] == "yes")
 
-    backends.save(converted, runtime, path, accept)
+    backends.save(converted, runtime, folder / name, accept)
     return row
 
 

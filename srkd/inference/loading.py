@@ -28,8 +28,9 @@ def load_model(name: str | Path, scale: int | None = None) -> Model:
 
     Args:
         name: a zoo name (`srkd zoo list`), which takes precedence over a file of that name, a .safetensors of srkd, or
-            a .pth/.safetensors of BasicSR, EDSR-PyTorch, traiNNer or anything spandrel detects; a file is given
-            as a Path, or by a name with a suffix or a slash. `auto` is the zoo's default for `scale`.
+            a .pth/.safetensors of BasicSR, EDSR-PyTorch, traiNNer or anything spandrel detects, ncnn's .param of
+            Real-ESRGAN, or a file that `srkd export` wrote (.onnx, .xml, .param); a file is given as a Path, or by a
+            name with a suffix or a slash. `auto` is the zoo's default for `scale`.
         scale: the required scale; None accepts the network's own.
 
     Raises:
@@ -37,6 +38,8 @@ def load_model(name: str | Path, scale: int | None = None) -> Model:
             `srkd.safe_load`, or another scale than the required or the recorded one.
     """
     is_file, name = isinstance(name, Path) or is_path(name), str(name)
+    if is_file and (exported := _exported(Path(name))) is not None:
+        return _of_scale(exported, name, scale)
     if name == "auto":
         name = zoo.default_model(scale or 2)
     if is_file:
@@ -48,10 +51,29 @@ def load_model(name: str | Path, scale: int | None = None) -> Model:
         path, meta = zoo.weights(name)
         loaded = _from_file(path)
         loaded.name, loaded.meta = name, {**loaded.meta, **meta}
+    check_output(_of_scale(loaded, name, scale).network, loaded.scale, loaded.sides, name)
+    return loaded
+
+
+def _of_scale(loaded: Model, name: str, scale: int | None) -> Model:
     if scale is not None and loaded.scale != scale:
         raise SrkdError(f"{name} is a network for x{loaded.scale}, not x{scale}")
-    check_output(loaded.network, loaded.scale, loaded.sides, name)
     return loaded
+
+
+def _exported(path: Path) -> Model | None:
+    """The model of a file that `srkd export` wrote, which is only an engine; None for any other kind of file."""
+    from srkd.inference import backends
+    from srkd.inference.backends import ncnn
+
+    suffix = path.suffix.lower()
+    if (
+        not path.is_file()
+        or suffix not in backends.SUFFIXES.values()
+        or (suffix == ".param" and not ncnn.is_export(path))
+    ):
+        return None
+    return backends.open_file(path)
 
 
 def is_path(name: str) -> bool:

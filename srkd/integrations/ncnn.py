@@ -77,6 +77,18 @@ def _layer(path: Path, number: int, line: str) -> Layer:
         raise SrkdError(f"{path}, line {number}: not a layer: {line.strip()[:60]!r}") from None
 
 
+def write_layers(layers: Sequence[Layer]) -> str:
+    """The text of a `.param` file."""
+    blobs = sum(len(layer.outputs) for layer in layers)
+    return "\n".join([_MAGIC, f"{len(layers)} {blobs}", *map(_line, layers)]) + "\n"
+
+
+def _line(layer: Layer) -> str:
+    values = [f"{key}={value}" for key, value in layer.values.items()]
+    sizes = [str(len(layer.inputs)), str(len(layer.outputs))]
+    return " ".join([layer.kind, layer.name, *sizes, *layer.inputs, *layer.outputs, *values])
+
+
 def state_dict(param: Path, weights: Path) -> dict[str, Tensor]:
     """The float32 weights of RRDBNet or SRVGGNetCompact, under BasicSR's names.
 
@@ -186,8 +198,9 @@ class NcnnNetwork:
             SrkdError: the network fails on this input.
         """
         extractor = self.net.create_extractor()
-        array = np.ascontiguousarray(image, np.float32)  # ncnn's Mat does not own its memory
-        extractor.input(self.input, self._ncnn.Mat(array))
+        array = np.ascontiguousarray(image, np.float32)
+        # A Mat of an array does not own its memory: layers that work in place would change the array, and crash.
+        extractor.input(self.input, self._ncnn.Mat(array).clone())
         failed, output = extractor.extract(self.output)
         if failed:
             raise SrkdError(f"ncnn cannot run the network on an input of {image.shape}")

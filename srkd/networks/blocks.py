@@ -23,7 +23,7 @@ class ResidualBlock(nn.Module):
         self, num_feat: int, res_scale: float = 1.0, small_init: bool = False, num_mid: int | None = None
     ) -> None:
         super().__init__()
-        self.res_scale = res_scale
+        self.res_scale: float = res_scale
         self.conv1 = nn.Conv2d(num_feat, num_mid or num_feat, 3, 1, 1)
         self.conv2 = nn.Conv2d(num_mid or num_feat, num_feat, 3, 1, 1)
         self.relu = nn.ReLU(inplace=True)
@@ -39,7 +39,7 @@ class ResidualBlock(nn.Module):
         self.conv2.weight.mul_(self.res_scale)
         assert self.conv2.bias is not None
         self.conv2.bias.mul_(self.res_scale)
-        self.res_scale = 1.0
+        self.res_scale = 1  # an integer: pnnx exports 1.0 as a multiplication
         return self
 
 

@@ -79,6 +79,9 @@ LINES: dict[str, list[str] | str] = {
     "srkd evaluate --model bicubic teacher.safetensors experiments/my_student/models/net_g_latest.safetensors "
     "--data held_out --output scores": [],
     "srkd export edsr_16x8_x2_cc0 -o files/ --precision fp32,int8": ["--precision", "fp32", "--to", "openvino"],
+    "srkd export edsr_16x8_x2_cc0 -o files/ --to onnx,openvino,ncnn": (
+        "runtimes in turn: tests/inference/test_export.py, tests/inference/backends/test_ncnn.py"
+    ),
     "srkd prune edsr_16x8_x2_cc0 --keep 0.5 -o half.safetensors": [],
     "srkd prepare_data Set5 BSDS500/train --scale 2": [],
     "srkd benchmark training --data folder/of/images": "two minutes of timing: tests/benchmarks/test_training.py",

@@ -167,3 +167,15 @@ def _resized(text: str) -> str:
     magic, counts, *lines = text.replace("nearest output", "nearest added").splitlines()
     layers, blobs = map(int, counts.split())
     return "\n".join([magic, f"{layers + 1} {blobs + 1}", *lines, "Interp half 1 1 added output 0=3 1=0.5 2=0.5"])
+
+
+@pytest.mark.skipif(not find_spec("ncnn"), reason="needs ncnn")
+def test_a_layer_that_works_in_place_does_not_change_the_image(tmp_path: Path) -> None:
+    param, weights = tmp_path / "net.param", tmp_path / "net.bin"
+    lines = ["Input input 0 1 data", "Split split 1 2 data a b", "BinaryOp less 1 1 a c 0=1 1=1 2=0.5"]
+    param.write_text("\n".join(["7767517", "4 5", *lines, "BinaryOp add 2 1 b c output 0=0"]) + "\n")
+    weights.write_bytes(b"")
+    image = np.random.default_rng(0).random((3, 6, 5), np.float32)
+    before = image.copy()
+    np.testing.assert_allclose(ncnn.NcnnNetwork(param, weights, threads=1)(image), 2 * before - 0.5, atol=1e-6)
+    np.testing.assert_array_equal(image, before)

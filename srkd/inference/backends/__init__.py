@@ -5,6 +5,7 @@
 | torch | fp32, bf16 (CPU or GPU) | nothing |
 | openvino | fp32, bf16, int8 | the extra `deploy` |
 | onnxruntime | fp32, int8 | the extra `deploy` |
+| ncnn | fp32, fp16 (storage) | the extra `ncnn` |
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import nn
 
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import printable_path, scratch
-from srkd.inference.backends import isolated, onnx, openvino, pytorch
+from srkd.inference.backends import isolated, ncnn, onnx, openvino, pytorch
 from srkd.inference.backends.engine import Bytes, CannotRunError, Engine, in_one_line, require
 from srkd.inference.graph import graph_of
 from srkd.inference.model import Model
@@ -31,10 +32,20 @@ PRECISIONS: dict[str, Sequence[str]] = {
     "torch": tuple(pytorch.PRECISIONS),
     "openvino": openvino.PRECISIONS,
     "onnxruntime": onnx.PRECISIONS,
+    "ncnn": ncnn.PRECISIONS,
 }
-_PACKAGES = {"torch": ["torch"], "openvino": ["openvino"], "onnxruntime": ["onnx", "onnxruntime", "onnxscript"]}
-_MODULES: dict[str, ModuleType] = {"openvino": openvino, "onnxruntime": onnx}
-_ENGINES: dict[str, Any] = {"openvino": openvino.OpenVinoEngine, "onnxruntime": onnx.OnnxEngine}
+_PACKAGES = {
+    "torch": ["torch"],
+    "openvino": ["openvino"],
+    "onnxruntime": ["onnx", "onnxruntime", "onnxscript"],
+    "ncnn": ["ncnn", "pnnx"],
+}
+_MODULES: dict[str, ModuleType] = {"openvino": openvino, "onnxruntime": onnx, "ncnn": ncnn}
+_ENGINES: dict[str, Any] = {
+    "openvino": openvino.OpenVinoEngine,
+    "onnxruntime": onnx.OnnxEngine,
+    "ncnn": ncnn.NcnnEngine,
+}
 __all__ = [
     "CannotRunError",
     "Engine",
@@ -51,13 +62,16 @@ __all__ = [
     "wrap",
 ]
 _BITS = "weight_bits"
-SUFFIXES = {"openvino": ".xml", "onnxruntime": ".onnx"}
+SUFFIXES = {"openvino": ".xml", "onnxruntime": ".onnx", "ncnn": ".param"}
 
 
 def available(device: str = "cpu") -> list[tuple[str, str]]:
-    """The (runtime, precision) pairs available on this machine; on a GPU only torch."""
+    """The (runtime, precision) pairs available on this machine; on a GPU only torch.
+
+    Not ncnn's fp16, which saves space in a file and is computed in fp32.
+    """
     runtimes = [name for name in PRECISIONS if installed(name)] if device == "cpu" else ["torch"]
-    found = [(runtime, precision) for runtime in runtimes for precision in PRECISIONS[runtime]]
+    found = [(runtime, precision) for runtime in runtimes for precision in PRECISIONS[runtime] if precision != "fp16"]
     has_int8 = importlib.util.find_spec("nncf") and openvino.int8_is_sound()
     return [backend for backend in found if backend != ("openvino", "int8") or has_int8]
 
@@ -73,7 +87,7 @@ def check(runtime: str, precision: str) -> None:
         raise unknown("runtime", runtime, PRECISIONS)
     if precision not in PRECISIONS[runtime]:
         having = [name for name, known in PRECISIONS.items() if precision in known]
-        instead = f"; {' and '.join(having)} have it" if having else ""
+        instead = f"; {' and '.join(having)} {'have' if having[1:] else 'has'} it" if having else ""
         raise SrkdError(f"{runtime} has {', '.join(PRECISIONS[runtime])}, not {precision}{instead}")
 
 
@@ -147,7 +161,7 @@ def _engine(native: Any, runtime: str, precision: str, scale: int) -> Engine:
 
 
 def open_file(path: Path, precision: str | None = None) -> Model:
-    """The model of an exported file (.onnx or .xml), by default in the precision that it was exported in.
+    """The model of an exported file (.onnx, .xml or .param), by default in the precision that it was exported in.
 
     Raises:
         SrkdError: a file that srkd did not export, or an incomplete one; a missing package; int8 that was exported for
@@ -155,7 +169,7 @@ def open_file(path: Path, precision: str | None = None) -> Model:
     """
     runtime = next((name for name, suffix in SUFFIXES.items() if suffix == path.suffix), None)
     if runtime is None:
-        raise SrkdError(f"{path}: an exported network is .onnx or .xml")
+        raise SrkdError(f"{path}: an exported network is .onnx, .xml or .param")
     if not path.is_file():
         raise SrkdError(f"{path}: no such file")
     native, known = _MODULES[runtime].load(path)
@@ -167,7 +181,7 @@ def open_file(path: Path, precision: str | None = None) -> Model:
 
 
 def save(native: Any, runtime: str, path: Path, accept: Callable[[Path], bool] = lambda saved: True) -> None:
-    """Write the result of `converted` or `quantised`: .onnx, or .xml with a .bin beside it.
+    """Write the result of `converted` or `quantised`: .onnx, or .xml or .param with the files beside it.
 
     The files are written to a temporary folder and moved to `path` if `accept`, called with the temporary path, returns
     True.
@@ -180,5 +194,7 @@ def save(native: Any, runtime: str, path: Path, accept: Callable[[Path], bool] =
             raise SrkdError(f"cannot write {printable_path(path)}: {message}; is the disk full?") from error
         if accept(place / path.name):
             path.unlink(missing_ok=True)  # never an old .xml beside a new .bin
-            for file in sorted(place.iterdir()):  # the .bin first, because the .xml needs it
+            for file in sorted(
+                place.iterdir(), key=lambda file: file.name == path.name
+            ):  # last, as it needs the others
                 os.replace(file, path.with_name(file.name))

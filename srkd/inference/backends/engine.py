@@ -21,6 +21,7 @@ Bytes = NDArray[np.uint8]
 
 _BLOCK = 16
 _DARK, _FAR = 8, 64  # levels, of means over blocks
+_EXTRAS = {"pnnx": "ncnn", "ncnn": "ncnn"}  # package: the extra that installs it, if not `deploy`
 MOST_NUMBERS = 1 << 28  # elements of a tensor of fixed size in an untrusted model file
 
 
@@ -154,8 +155,8 @@ def as_bytes(floats: NDArray[np.float32]) -> Bytes:
 
 
 def require(package: str) -> Any:
-    """Import a package of the extra `deploy`. Raises SrkdError with the command that installs it."""
+    """Import a package of the extra `deploy` or `ncnn`. Raises SrkdError with the command that installs it."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise SrkdError(f"{package} is not installed: pip install 'srkd[deploy]'") from error
+        raise SrkdError(f"{package} is not installed: pip install 'srkd[{_EXTRAS.get(package, 'deploy')}]'") from error
