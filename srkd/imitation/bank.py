@@ -24,6 +24,7 @@ from srkd.files.atomic import atomic_path, printable_path, write_json
 from srkd.files.cache import cache_place, own_place, trusted_inside
 from srkd.files.lock import locked
 from srkd.imitation.teachers import OutputTeacher
+from srkd.inference.speed import SpeedMeter
 from srkd.sr.teacher_cache import key
 from srkd.training.task import OutOfTimeError
 
@@ -127,9 +128,7 @@ class Bank:
 
     def _seconds_per_patch(self) -> float:
         self.rows(0, 1)  # the runtime's start
-        start = time.perf_counter()
-        self.rows(1, 2)
-        return time.perf_counter() - start
+        return SpeedMeter().once(lambda: self.rows(1, 2))
 
     def rows(self, start: int, end: int) -> np.ndarray:
         """Patches `start` to `end`, computed."""

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from srkd.networks.base import Ladder, Recognised, State, shuffle_factor
 from srkd.networks.blocks import ResidualBlock, ResidualNetwork, TrunkOptions
 from srkd.networks.registry import register
-from srkd.networks.tail import Layer, SubpixelOutput, cells_first, convolution, kernel_of, same
+from srkd.networks.tail import ShuffleLast
 
 
 @dataclass(frozen=True)
@@ -73,17 +73,6 @@ class NearestResNet(ResidualNetwork):
         return {**common, "num_out_ch": common["num_in_ch"], "upscale": upscale}, dict(state)
 
     def fused(self) -> nn.Module:
-        return FusedNearestResNet(self)
-
-
-class FusedNearestResNet(SubpixelOutput):
-    """NearestResNet whose pixel shuffle comes last, after the input was added to every pixel of a cell."""
-
-    def __init__(self, network: NearestResNet) -> None:
-        super().__init__(network.upscale)
-        self.network = network
-        self.conv_last = convolution(cells_first(kernel_of(network.conv_last), self.factor))
-        del network.conv_last
-
-    def subpixels(self, x: Tensor, finish: Layer = same) -> Tensor:
-        return finish(self.conv_last(self.network.features(x)) + x.repeat(1, self.factor**2, 1, 1))
+        last = self.conv_last
+        del self.conv_last
+        return ShuffleLast(self, last, self.upscale, adds_input=True)

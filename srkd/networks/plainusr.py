@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from srkd.networks.base import Ladder, Recognised, SRNetwork, State, last_number, shuffle_factor
 from srkd.networks.registry import register
-from srkd.networks.tail import Layer, SubpixelOutput, cells_first, convolution, kernel_of, same
+from srkd.networks.tail import ShuffleLast
 
 
 @register("PlainUSR")
@@ -106,22 +106,10 @@ class PlainUSR(SRNetwork):
         return {**sizes, "num_conv": num_conv, "upscale": upscale}, dict(state)
 
     def fused(self) -> nn.Module:
-        return FusedPlainUSR(self)
-
-
-class FusedPlainUSR(SubpixelOutput):
-    """PlainUSR whose pixel shuffle is done on the output's levels."""
-
-    def __init__(self, network: PlainUSR) -> None:
-        shuffle, last = network.tail[1], network.tail[0]
+        last, shuffle = self.tail
         assert isinstance(shuffle, nn.PixelShuffle) and isinstance(last, nn.Conv2d)
-        super().__init__(shuffle.upscale_factor)
-        self.network = network
-        self.conv_last = convolution(cells_first(kernel_of(last), self.factor))
-        del network.tail
-
-    def subpixels(self, x: Tensor, finish: Layer = same) -> Tensor:
-        return finish(self.conv_last(self.network.features(x)))
+        del self.tail
+        return ShuffleLast(self, last, shuffle.upscale_factor)
 
 
 class Block(nn.Module):

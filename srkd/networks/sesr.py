@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from srkd.networks.base import Ladder, Recognised, SRNetwork, State, last_number, shuffle_factor
 from srkd.networks.registry import register
-from srkd.networks.tail import Layer, SubpixelOutput, cells_first, convolution, kernel_of, same
+from srkd.networks.tail import ShuffleLast
 
 
 @register("SESR")
@@ -73,17 +73,6 @@ class SESR(SRNetwork):
         return {**channels, "num_feat": num_feat, "num_block": num_block, "upscale": upscale}, dict(state)
 
     def fused(self) -> nn.Module:
-        return FusedSESR(self)
-
-
-class FusedSESR(SubpixelOutput):
-    """SESR whose pixel shuffle comes last, after the input was added to every pixel of a cell."""
-
-    def __init__(self, network: SESR) -> None:
-        super().__init__(network.upscale)
-        self.network = network
-        self.conv_last = convolution(cells_first(kernel_of(network.conv_last), self.factor))
-        del network.conv_last
-
-    def subpixels(self, x: Tensor, finish: Layer = same) -> Tensor:
-        return finish(self.conv_last(self.network.features(x)) + x.repeat(1, self.factor**2, 1, 1))
+        last = self.conv_last
+        del self.conv_last
+        return ShuffleLast(self, last, self.upscale, adds_input=True)

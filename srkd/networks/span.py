@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from srkd.networks.base import Ladder, Recognised, SRNetwork, State, last_number, shuffle_factor
 from srkd.networks.edsr import DIV2K_MEAN
 from srkd.networks.registry import register
-from srkd.networks.tail import Layer, SubpixelOutput, cells_first, convolution, kernel_of, same
+from srkd.networks.tail import ShuffleLast
 
 
 @register("SPAN")
@@ -84,24 +84,12 @@ class SPAN(SRNetwork):
         return {"num_in_ch": num_in_ch, "num_out_ch": num_in_ch, **sizes, "upscale": upscale}, dict(state)
 
     def fused(self) -> nn.Module:
-        return FusedSPAN(self)
-
-
-class FusedSPAN(SubpixelOutput):
-    """SPAN with img_range folded into the first convolution; the pixel shuffle is done on the output's levels."""
-
-    def __init__(self, network: SPAN) -> None:
-        shuffle, last = network.upsampler[1], network.upsampler[0]
+        last, shuffle = self.upsampler
         assert isinstance(shuffle, nn.PixelShuffle) and isinstance(last, nn.Conv2d)
-        super().__init__(shuffle.upscale_factor)
-        network.conv_1.weight.mul_(network.img_range)
-        network.img_range = 1.0
-        self.network = network
-        self.conv_last = convolution(cells_first(kernel_of(last), self.factor))
-        del network.upsampler
-
-    def subpixels(self, x: Tensor, finish: Layer = same) -> Tensor:
-        return finish(self.conv_last(self.network.features(x)))
+        self.conv_1.weight.mul_(self.img_range)
+        self.img_range = 1.0
+        del self.upsampler
+        return ShuffleLast(self, last, shuffle.upscale_factor)
 
 
 class SPAB(nn.Module):

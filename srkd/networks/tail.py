@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,27 @@ class SubpixelOutput(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return to_pixels(self.subpixels(x), self.factor)
+
+
+class ShuffleLast(SubpixelOutput):
+    """A network that ended in `last` and a pixel shuffle, with the shuffle done on the output's levels.
+
+    Args:
+        network: its method `features` returns the input of `last`.
+        factor: the factor of the shuffle.
+        adds_input: whether the input, enlarged by nearest neighbours, is added to the output: here to every pixel of a
+            cell.
+    """
+
+    def __init__(self, network: nn.Module, last: nn.Conv2d, factor: int, adds_input: bool = False) -> None:
+        super().__init__(factor)
+        self.network: Any = network
+        self.conv_last = convolution(cells_first(kernel_of(last), factor))
+        self.adds_input = adds_input
+
+    def subpixels(self, x: Tensor, finish: Layer = same) -> Tensor:
+        y = self.conv_last(self.network.features(x))
+        return finish(y + x.repeat(1, self.factor**2, 1, 1) if self.adds_input else y)
 
 
 class Tail(nn.Module):
