@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from srkd.errors import SrkdError
-from srkd.files.owned import MARKER, claim, reset_folder
+from srkd.files.owned import MARKER, claim, remove_owned, reset_folder
 
 
 def test_a_folder_of_the_user_is_not_claimed(tmp_path: Path) -> None:
@@ -44,3 +44,14 @@ def test_a_marker_names_only_files_beside_it(text: str, tmp_path: Path) -> None:
     (tmp_path / "own" / MARKER).write_text(text)
     reset_folder(tmp_path / "own", [])
     assert (tmp_path / "mine.png").exists()
+
+
+def test_remove_owned_leaves_what_srkd_did_not_write(tmp_path: Path) -> None:
+    folder = reset_folder(tmp_path / "work", ["a.bin", "b.bin"])
+    for name in ("a.bin", "mine.txt"):
+        (folder / name).write_text(name)
+    remove_owned(folder)
+    assert not (folder / "a.bin").exists() and (folder / "mine.txt").read_text() == "mine.txt"
+    (folder / "mine.txt").unlink()
+    remove_owned(folder)
+    assert not folder.exists()
