@@ -35,7 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-m", "--model", default="auto", help="zoo name, checkpoint or exported file (default: the zoo's for the scale)"
     )
     add("-s", "--scale", type=int, help="scale (default: 2): selects the default model, must match a named one")
-    add("--outscale", type=float, metavar="F", help="final scale; bicubic resizing after the network")
+    add(
+        "--outscale",
+        type=float,
+        metavar="F",
+        help="final scale, by bicubic resizing after the network; alone, it selects the default model of the next larger "
+        "scale",
+    )
     add("-t", "--tile", type=int, metavar="N", help="tile side in input pixels, 0 for no tiles (default: by memory)")
     add("--self-ensemble", action="store_true", help="average over 8 flips and rotations: slower, slightly better")
     add("--wrap", action="store_true", help="for textures: borders meet, so that the tiled result has no seam")
@@ -162,16 +168,20 @@ def _jobs_beside(args: argparse.Namespace, factor: float) -> list[Job]:
 
 def _model(args: argparse.Namespace) -> tuple[Model, float | None]:
     """The model and the final scale, if it is not the model's: a scale without a default model takes a larger one's."""
-    from srkd.inference.model import Model
+    from srkd.inference.model import Model, output_size
     from srkd.networks.device import device_named
-    from srkd.networks.zoo import default_or_larger
+    from srkd.networks.zoo import default_for_factor, default_or_larger
 
     device = device_named(args.device)
     if args.model != "auto":
         return Model.load(args.model, args.scale, device), args.outscale
-    name, scale = default_or_larger(args.scale or 2)
-    reduced = args.scale if args.scale not in (None, scale) else None
-    return Model.load(name, scale, device), reduced if args.outscale is None else args.outscale
+    if args.outscale is not None and args.scale is None:
+        output_size(1, 1, args.outscale)
+        name, scale = default_for_factor(args.outscale)
+    else:
+        name, scale = default_or_larger(args.scale or 2)
+    factor = args.scale if args.outscale is None else args.outscale
+    return Model.load(name, scale, device), None if factor in (None, scale) else factor
 
 
 def _described(model: Model, factor: float) -> str:

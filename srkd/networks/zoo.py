@@ -82,6 +82,18 @@ def default_or_larger(scale: int) -> tuple[str, int]:
     )
 
 
+def default_for_factor(factor: float) -> tuple[str, int]:
+    """(the default model, its scale) whose output is resized to `factor` with the least loss: the smallest scale that
+    reaches it, or else the largest scale.
+
+    Raises:
+        SrkdError: no default of any scale.
+    """
+    scales = [metrics(name)["scale"] for name in trained() if metrics(name).get("default")]
+    reaching = [scale for scale in scales if scale >= factor]
+    return default_or_larger(min(reaching) if reaching else max(scales, default=2))
+
+
 def external() -> list[str]:
     """Names of third-party checkpoints that srkd can fetch."""
     from srkd.integrations import external as entries

@@ -237,6 +237,25 @@ def test_every_scale_has_a_default_model(
     assert read_image(tmp_path / f"00_x{scale}.png").pixels.shape[0] == 12 * scale
 
 
+@pytest.mark.parametrize(
+    ("factor", "words"),
+    [
+        ("1.5", "by edsr_16x8_x2_cc0 x2 resized to x1.5 ("),
+        ("2", "by edsr_16x8_x2_cc0 x2 ("),
+        ("2.5", "by edsr_16x8_x4 x4 resized to x2.5 ("),
+        ("4", "by edsr_16x8_x4 x4 ("),
+        ("5", "by edsr_16x8_x4 x4 resized to x5 ("),
+    ],
+)
+def test_a_final_scale_alone_chooses_the_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], factor: str, words: str
+) -> None:
+    images(tmp_path, 1)
+    assert without_output([str(tmp_path / "00.png"), "--outscale", factor], "auto") == 0
+    assert words in capsys.readouterr().err
+    assert read_image(tmp_path / f"00_x{factor}.png").pixels.shape[0] == round(12 * float(factor))
+
+
 @pytest.mark.parametrize("scale", ["1", "5"])
 def test_a_scale_without_a_model_says_what_can_be_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], scale: str
