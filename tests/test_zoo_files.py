@@ -21,7 +21,7 @@ def test_recipe_and_facts(name: str) -> None:
     recipe, ignored = validate(tasks.find(data.get("task", "sr")).recipe_type, data)
     assert recipe.name == name and not ignored
     about = read(zoo.folder(name) / "about.yml")
-    assert set(about) - {"metrics"} == {"default", "licence", "notes"}
+    assert set(about) - {"metrics", "compared"} == {"default", "licence", "notes"}
 
 
 @pytest.mark.parametrize("name", zoo.trained())

@@ -1,5 +1,6 @@
 """Measure srkd on this machine: `training` and `upscale` against BasicSR, the cost of each loss (`losses`), and
-`inference` over models, runtimes, precisions and sizes, and the sizes that networks offer (`ladders`)."""
+`inference` over models, runtimes, precisions and sizes, the sizes that networks offer (`ladders`), and models side by
+side on one degraded photograph (`photograph`)."""
 
 from __future__ import annotations
 
@@ -23,6 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         actions.add_parser("upscale", help="upscale a folder of images, files to files, with srkd and BasicSR")
     )
     _add_inference(actions.add_parser("inference", help="models x runtimes x precisions x sizes"))
+    _add_photograph(actions.add_parser("photograph", help="one photograph through several models, with their seconds"))
     _add_ladders(actions.add_parser("ladders", help="milliseconds of the sizes that networks declare, untrained"))
 
 
@@ -76,8 +78,21 @@ def _add_ladders(parser: argparse.ArgumentParser) -> None:
     _add_output(parser)
 
 
+def _add_photograph(parser: argparse.ArgumentParser) -> None:
+    add_trust(parser)
+    add = parser.add_argument
+    add("-m", "--model", nargs="+", required=True, metavar="M", help="models of one scale; the last is the reference")
+    add("--image", metavar="FILE", help="the photograph (default: a freely licensed one at JPEG quality 50)")
+    add("--side", type=int, default=1000, metavar="N", help="side of the timed photograph (default: %(default)s)")
+    add("--rounds", type=int, default=3, help="timings of each model (default: %(default)s)")
+    add("--runtime", default="openvino", metavar="R", help="runtime of every model (default: %(default)s)")
+    add("--precision", default="bf16", metavar="P", help="precision of every model (default: %(default)s)")
+    _add_output(parser)
+
+
 def run(args: argparse.Namespace) -> int:
-    return {"upscale": _upscale, "inference": _inference, "ladders": _ladders}.get(args.action, _training)(args)
+    actions = {"upscale": _upscale, "inference": _inference, "ladders": _ladders, "photograph": _photograph}
+    return actions.get(args.action, _training)(args)
 
 
 def _upscale(args: argparse.Namespace) -> int:
@@ -112,6 +127,26 @@ def _inference(args: argparse.Namespace) -> int:
     rows = benchmark.inference(args.model, selection, sizes, args.data, args.seconds, tell)
     if args.output:
         benchmark.write(rows, Path(args.output))
+    print(tables.as_json(rows, benchmark.COLUMNS) if args.json else tables.text(rows, benchmark.COLUMNS))
+    return 0
+
+
+def _photograph(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from srkd.benchmarks import photograph as benchmark
+    from srkd.benchmarks.report import write
+    from srkd.files.atomic import write_bytes
+    from srkd.images.read import read_rgb
+    from srkd.inference.autotune import BackendSpec
+    from srkd.report import tables
+
+    photograph = benchmark.sample() if args.image is None else read_rgb(Path(args.image))
+    backend = BackendSpec(args.runtime, args.precision)
+    rows, outputs = benchmark.measure(args.model, photograph, args.side, args.rounds, backend, tell)
+    if args.output:
+        write(Path(args.output), "photograph", rows, benchmark.COLUMNS)
+        write_bytes(Path(args.output) / "photograph.png", benchmark.sheet(photograph, outputs, rows))
     print(tables.as_json(rows, benchmark.COLUMNS) if args.json else tables.text(rows, benchmark.COLUMNS))
     return 0
 

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override the recipe")
     verify = actions.add_parser("verify", help="measure trained models, update metrics.json and cards")
     verify.add_argument("names", nargs="+", metavar="name", help="the models")
-    verify.add_argument("--data", nargs="+", required=True, metavar="D", help="HR folders of the evaluation sets")
+    verify.add_argument("--data", nargs="+", default=[], metavar="D", help="HR folders of the evaluation sets")
     for parser_ in (list_, verify):
         parser_.add_argument("--json", action="store_true", help="print JSON instead of a table")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from srkd.commands import imitation_cards
 from srkd.images.resize import imresize
 from srkd.metrics import published, registry
 from srkd.metrics.evaluation import open_model
@@ -17,6 +18,8 @@ _COMPARED = ["bicubic", "SRCNN", "FSRCNN", "VDSR", "ETDS-M", "SRResNet", "EDSR-b
 
 def card(name: str, recipe: dict[str, Any], metrics: dict[str, Any]) -> str:
     """The model card as Markdown."""
+    if imitation_cards.is_imitation(recipe):
+        return imitation_cards.card(name, recipe, metrics)
     sets = list(metrics["sets"])
     rows = [_row(name, metrics["sets"], metrics["parameters"]), _row("bicubic (measured)", metrics["bicubic"])]
     scale = metrics["scale"]

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from srkd.commands import imitation_cards
 from srkd.commands.cards import card, image
+from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path, write_bytes, write_json, write_text
 from srkd.files.digest import file_sha256
 from srkd.inference import cost
@@ -121,17 +123,19 @@ def verify(name: str, folders: Sequence[str]) -> dict[str, Any]:
     the recipe, which may also list `metrics` other than PSNR and SSIM.
 
     Args:
-        folders: HR folders or names of the evaluation sets.
+        folders: HR folders or names of the evaluation sets; for an imitation, folders of photographs, which are inputs
+            as they are, besides its own held-out set.
 
     Raises:
-        SrkdError: the model is not trained, or its weights differ from those in metrics.json.
+        SrkdError: the model is not trained, or its weights differ from those in metrics.json; no evaluation set.
     """
     path, _ = zoo.weights(name)
-    about = read(zoo.folder(name) / "about.yml")
-    results = evaluate(["bicubic", name], folders, metrics=about.get("metrics", DEFAULT))
-    bicubic, ours = results["models"]
+    about, recipe = (read(zoo.folder(name) / file) for file in ("about.yml", "recipe.yml"))
+    imitation = imitation_cards.is_imitation(recipe)
+    if not folders and not imitation:
+        raise SrkdError(f"{name}: --data must list HR folders or evaluation sets")
     model = Model.load(name)
-    recipe = read(zoo.folder(name) / "recipe.yml")
+    scores = imitation_cards.scores(model, recipe, about, folders) if imitation else _scores(name, about, folders)
     lineage = checkpoint.load_weights(path)[1].get("lineage", {})
     metrics: dict[str, Any] = {
         **about,
@@ -145,13 +149,20 @@ def verify(name: str, folders: Sequence[str]) -> dict[str, Any]:
         "steps": _steps(recipe, lineage),
         "teacher": lineage.get("teacher"),
         "command": f"tools/zoo.py train {name}",
-        "sets": {key: _without_images(value) for key, value in ours["sets"].items()},
-        "bicubic": {key: _without_images(value) for key, value in bicubic["sets"].items()},
+        **scores,
     }
     write_json(zoo.folder(name) / "metrics.json", metrics)
-    write_bytes(zoo.folder(name) / "image.png", image(name, model.scale))
+    drawn = imitation_cards.image(model, recipe) if imitation else image(name, model.scale)
+    write_bytes(zoo.folder(name) / "image.png", drawn)
     write_text(zoo.folder(name) / "README.md", card(name, recipe, metrics))
     return metrics
+
+
+def _scores(name: str, about: dict[str, Any], folders: Sequence[str]) -> dict[str, Any]:
+    """Scores of a model and of bicubic by the standard protocol."""
+    bicubic, ours = evaluate(["bicubic", name], folders, metrics=about.get("metrics", DEFAULT))["models"]
+    rows = {"sets": ours, "bicubic": bicubic}
+    return {key: {set_: _without_images(value) for set_, value in row["sets"].items()} for key, row in rows.items()}
 
 
 def _steps(recipe: dict[str, Any], lineage: dict[str, Any]) -> Any:

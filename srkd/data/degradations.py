@@ -208,10 +208,13 @@ def blur(pixels: np.ndarray, kernel: np.ndarray) -> np.ndarray:
 
 def jpeg(pixels: np.ndarray, quality: float) -> np.ndarray:
     """Compress float32 (H, W, 3) in [0, 1] as JPEG of this quality (1 to 100) and decode it."""
-    levels = np.rint(pixels * 255).astype(np.uint8)
-    _, encoded = cv2.imencode(".jpg", levels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
-    decoded = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
-    return decoded[..., ::-1].astype(np.float32) / 255
+    return compressed(np.rint(pixels * 255).astype(np.uint8), quality).astype(np.float32) / 255
+
+
+def compressed(image: np.ndarray, quality: float) -> np.ndarray:
+    """An image, uint8 RGB (H, W, 3), after JPEG compression of this quality (1 to 100)."""
+    _, encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, round(quality)])
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))[..., ::-1])
 
 
 def blur_kernel(order: Order, random: Generator) -> np.ndarray:

@@ -16,7 +16,7 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 from srkd.imitation.bank import Bank
 from srkd.imitation.held_out import HeldOut
-from srkd.imitation.recipe import ImitationRecipe
+from srkd.imitation.recipe import ImitationRecipe, ImitationValSet
 from srkd.imitation.source import ImitationSource
 from srkd.imitation.teachers import OutputTeacher, open_teacher
 from srkd.report.html import PageSection
@@ -49,12 +49,8 @@ class Task(gan.Task):
 
     @cached_property
     def output_teacher(self) -> OutputTeacher:
-        """The recipe's teacher.
-
-        Raises:
-            SrkdError: it has none, or its scale is not a multiple of the recipe's.
-        """
-        return _open(self.recipe)
+        """The recipe's teacher."""
+        return recipe_teacher(self.recipe)
 
     def read_images(self) -> None:
         self.open_images(self.output_teacher.scale)
@@ -124,10 +120,15 @@ class Task(gan.Task):
     @classmethod
     def report_sections(cls, recipe: Any, result: Mapping[str, Any]) -> list[PageSection]:
         """The student and bicubic on the held-out sets, compared with the teacher's outputs."""
-        return super().report_sections(with_held_out(recipe, held_out(recipe, _open(recipe))), result)
+        return super().report_sections(with_held_out(recipe, held_out(recipe, recipe_teacher(recipe))), result)
 
 
-def _open(recipe: ImitationRecipe) -> OutputTeacher:
+def recipe_teacher(recipe: ImitationRecipe) -> OutputTeacher:
+    """The teacher of a recipe.
+
+    Raises:
+        SrkdError: it has none or several, or the teacher's scale is not a multiple of the recipe's.
+    """
     spec = recipe.network_g_teacher
     if not isinstance(spec, Mapping):
         raise SrkdError("an imitation needs one network_g_teacher: {zoo: name} or {file: path}")
@@ -140,13 +141,15 @@ def _open(recipe: ImitationRecipe) -> OutputTeacher:
     return teacher
 
 
-def held_out(recipe: ImitationRecipe, teacher: OutputTeacher) -> dict[str, HeldOut]:
-    """The held-out sets of a recipe by their key."""
+def held_out(
+    recipe: ImitationRecipe, teacher: OutputTeacher, specs: Mapping[str, ImitationValSet] | None = None
+) -> dict[str, HeldOut]:
+    """The held-out sets of a recipe by their key, or others degraded in the same way."""
     parent = None if recipe.bank.dir is None else Path(recipe.bank.dir)
     degraded, seed = levels(recipe, recipe.datasets.train), recipe.bank.seed
     return {
         name: HeldOut(spec, teacher, recipe.scale, degraded, seed, parent)
-        for name, spec in recipe.datasets.held_out().items()
+        for name, spec in (recipe.datasets.held_out() if specs is None else specs).items()
     }
 
 
