@@ -26,7 +26,17 @@ _FLAGS = [
     "--no-first-run",
     "--remote-debugging-pipe",
 ]
-_KEYS = {"Tab": 9, "Enter": 13, " ": 32, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
+_KEYS = {
+    "End": 35,
+    "Home": 36,
+    "Tab": 9,
+    "Enter": 13,
+    " ": 32,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+}
 
 
 class Browser:
@@ -69,13 +79,13 @@ class Browser:
         os.close(self._commands)
         os.close(self._predictions)
 
-    def open(self, page: Path, width: int = 1280, height: int = 900) -> None:
-        """Load a file in a window of that size, on a telephone's terms where it is narrow."""
+    def open(self, page: Path | str, width: int = 1280, height: int = 900) -> None:
+        """Load a file or an address in a window of that size, on a telephone's terms where it is narrow."""
         self.call(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         self._events.clear()
-        self.call("Page.navigate", url=page.as_uri())
+        self.call("Page.navigate", url=page if isinstance(page, str) else page.as_uri())
         while "Page.loadEventFired" not in self._events:
             self._receive()
 
@@ -96,6 +106,19 @@ class Browser:
             event = {"key": name, "code": name, "windowsVirtualKeyCode": code, "modifiers": 8 if held else 0}
             self.call("Input.dispatchKeyEvent", type="keyDown", **event, **({"text": text} if text else {}))
             self.call("Input.dispatchKeyEvent", type="keyUp", **event)
+
+    def choose(self, selector: str, *files: Path) -> None:
+        """Choose files in an `<input type=file>`, as its dialogue would."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
+
+    def wait_for(self, condition: str, patience: float = 60.0) -> None:
+        """Wait until a JavaScript expression is true."""
+        deadline = time.monotonic() + patience
+        while not self.run(f"Boolean({condition})"):
+            assert time.monotonic() < deadline, f"not within {patience:g} s: {condition}"
+            time.sleep(0.05)
 
     def settle(self, milliseconds: int = 50) -> None:
         """Wait until the page has been drawn; longer for animations."""

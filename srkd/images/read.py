@@ -107,29 +107,46 @@ def to_rgb(image: ImageData, path: Path | str) -> Pixels:
     return np.ascontiguousarray(np.broadcast_to(image.colour, (*image.pixels.shape[:2], 3)))
 
 
-def image_size(path: Path | str) -> tuple[int, int]:
-    """(height, width) of an image as `read_image` returns it, from the header. Raises SrkdError as `read_image`."""
+@dataclass(frozen=True)
+class ImageHeader:
+    """What the header of an image file states: its size as `read_image` returns it, and its format."""
+
+    height: int
+    width: int
+    format: str
+
+
+def image_header(path: Path | str) -> ImageHeader:
+    """Read the header of an image; the pixels are not decoded. Raises SrkdError as `read_image`."""
     with _srkd_errors(path), _check_kind(path).open("rb") as file, _decoding():
         head = file.read(8)
         file.seek(0)
         if tiffreader.is_tiff(head):
             header = tiffreader.tiff_header(Path(path))
-            height, width, orientation = header.height, header.width, header.orientation
+            height, width, orientation, name = header.height, header.width, header.orientation, "tiff"
         elif head == png.SIGNATURE:
             parsed = png.parse(file, headers_only=True)
             (height, width), (orientation, *_) = (parsed.height, parsed.width), png.metadata_of(parsed)
+            name = "png"
         elif bmp.has_bit_fields(head := file.read(64)):
-            (height, width), orientation = bmp.size(head), 1
+            (height, width), orientation, name = bmp.size(head), 1, "bmp"
         elif jxl.is_jxl(head):
             known = jxl.header(head + file.read(_HEADER_FIRST))
-            height, width, orientation = known.height, known.width, 1
+            height, width, orientation, name = known.height, known.width, 1, "jxl"
         else:
             file.seek(0)
             with decoders.opened(file, Path(path).suffix) as image:
                 (width, height), (orientation, *_) = image.size, upright_exif(image.info.get("exif"))
                 orientation = 1 if image.format == "HEIF" else orientation
+                name = decoders.NAMES[image.format or ""]
         _check_size(height, width)
-    return (width, height) if orientation >= 5 else (height, width)
+    return ImageHeader(width, height, name) if orientation >= 5 else ImageHeader(height, width, name)
+
+
+def image_size(path: Path | str) -> tuple[int, int]:
+    """(height, width) of an image as `read_image` returns it, from the header. Raises SrkdError as `read_image`."""
+    header = image_header(path)
+    return header.height, header.width
 
 
 def write_image(path: Path | str, image: ImageData, format: str | None = None, quality: int | None = None) -> None:

@@ -100,6 +100,15 @@ def cached_engine(model: Model, say: Say = lambda line: None) -> Engine | None:
     return engine_for(model, BackendSpec(), say) if known else None
 
 
+def measured_before(model: Model) -> Row | None:
+    """The measurement of the backend that `cached_engine` chooses: {"runtime", "precision", "ms", "side", ...}, where
+    `ms` is the time of a square image of `side` pixels; None if not all backends were measured on this machine."""
+    tuner = Autotuner(model, BackendSpec().max_drop, lambda line: None)
+    rows = [tuner.earlier(backend) for backend in candidates(device=model.device.type)]
+    good = [row for row in rows if row is not None and row["good"]]
+    return min(good, key=lambda row: row["ms"]) if good and None not in rows else None
+
+
 def candidates(runtime: str | None = None, precision: str | None = None, device: str = "cpu") -> list[Backend]:
     """The backends to choose among on this machine, int8 last, with the named runtime and precision (None: any).
 
@@ -145,6 +154,10 @@ class Autotuner:
         """Whether a backend was measured; with `among_others`, also if only as slower than another one."""
         row = self._rows.get(self._name(backend))
         return row is not None and (among_others or not row.get("left"))
+
+    def earlier(self, backend: Backend) -> Row | None:
+        """The measurement of a backend by this or an earlier process, if any."""
+        return self._rows.get(self._name(backend))
 
     def measured(self, backend: Backend, named: bool, to_beat: float | None) -> Row:
         """The measurement of a backend, now or before; a failure is recorded as not good, or raised if `named`.

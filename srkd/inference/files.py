@@ -133,6 +133,38 @@ def _steps(model: Model, options: Options) -> Steps[Job, Decoded]:
     return Steps(decode, compute, encode)
 
 
+def upscale_observed(
+    model: Model,
+    job: Job,
+    options: Options,
+    decoded: Callable[[np.ndarray], None],
+    progress: Callable[[float], None],
+) -> Outcome:
+    """Run one job in this thread.
+
+    `decoded` receives the pixels (H, W, C) that were read, and `progress` after each row of tiles the share of the
+    output that was computed. Whatever they raise ends the job, as an error does, without leaving a file.
+
+    Raises:
+        SrkdError: the image cannot be read or upscaled, or the result cannot be written.
+    """
+    steps = _steps(model, options)
+    image = steps.decode(job)
+    decoded(image.pixels)
+    sizes = _sizes(model, image, options)
+
+    def rows() -> Iterator[np.ndarray]:
+        done = 0
+        for block in steps.compute(job, image):
+            yield block
+            done += len(block)
+            progress(done / sizes[1][0])
+
+    steps.encode(job, image, rows())
+    backend = " ".join(model.backend_of(image.pixels, options.self_ensemble))
+    return Outcome(job, "written", sizes, tuple(image.notes), backend=backend)
+
+
 def _sizes(model: Model, decoded: Decoded, options: Options) -> tuple[tuple[int, int], tuple[int, int]]:
     height, width = decoded.pixels.shape[:2]
     tall, wide, _ = model.output_shape(decoded.pixels, options.outscale)

@@ -23,6 +23,8 @@ from srkd.networks import zoo
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 HOURS = "trains and measures for the whole --time; only its dry run is tested"
+SERVES = "runs until it is interrupted: tests/serve/test_server.py, tests/serve/test_watch.py"
+REQUEST = "a request to a running server: tests/serve/test_app.py"
 
 # Arguments added to a line to shorten it, or a text: the reason why the line is not run.
 LINES: dict[str, list[str] | str] = {
@@ -44,6 +46,12 @@ LINES: dict[str, list[str] | str] = {
     "pip install .[video]": "an installation, which downloads",
     "srkd upscale clip.mp4 -o clip_x2.mp4": "a video, by an extra: tests/video/test_video.py",
     "srkd upscale a.mp4 b.mkv -o large/ --suffix _x2": "videos, by an extra: tests/video/test_video.py",
+    "pip install .[serve]": "an installation, which downloads",
+    "srkd serve": SERVES,
+    "srkd serve --watch scans/ -o large/": SERVES,
+    "srkd serve --host 0.0.0.0": SERVES,
+    "curl --data-binary @photo.jpg http://127.0.0.1:8642/api/upscale -o photo_x2.jpg": REQUEST,
+    "curl -F image=@a.png -F image=@b.png -F format=webp http://127.0.0.1:8642/api/jobs": REQUEST,
     "srkd upscale held_out/chelsea.png -o large.png": [],
     "srkd upscale held_out -o large -m experiments/distilled/models/net_g_latest.safetensors --format png": [],
     "srkd compress teacher.pth --data photos/ --max-ms 30 --at 256x256 --max-mb 0.5 --time 60m -o out/": (
