@@ -39,8 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--outscale",
         type=float,
         metavar="F",
-        help="final scale, by bicubic resizing after the network; alone, it selects the default model of the next larger "
-        "scale",
+        help="final scale, by bicubic resizing; alone, it selects the default model of the next larger scale",
     )
     add("-t", "--tile", type=int, metavar="N", help="tile side in input pixels, 0 for no tiles (default: by memory)")
     add("--self-ensemble", action="store_true", help="average over 8 flips and rotations: slower, slightly better")
@@ -49,13 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--format",
         metavar="F",
-        help="png, jpeg, webp, avif, tiff or bmp (default: as the input; png for others)",
+        help="png, jpeg, webp, avif, tiff, bmp, jxl, heic, jp2, pgm, ppm, pam (default: as the input; png for others)",
     )
     add(
         "--quality",
         type=int,
         metavar="Q",
-        help="1 to 100 for jpeg, webp, avif, video (default: 95, video 68; webp and video at 100 are lossless)",
+        help="1 to 100 for lossy formats and video (default: 95, video 68); lossless at 100, except jpeg and avif",
     )
     add("--suffix", metavar="S", help="suffix of output names, before the extension (default: _x2 etc. without -o)")
     add("--skip-existing", action="store_true", help="skip images whose output exists")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from srkd.docs.formats import formats_table
 from srkd.docs.study_values import written
 from srkd.errors import SrkdError
 from srkd.metrics import published
@@ -124,4 +125,5 @@ BLOCKS: dict[str, Callable[[Sources, Sequence[str]], str]] = {
     "scores": scores,
     "study": study,
     "grid": grid,
+    "formats": formats_table,
 }

@@ -1,12 +1,11 @@
 """Decoders of other packages, and what they leave out: Pillow decodes 8 bits, OpenCV more.
 
-Pillow drops the profile, XMP and depth of JPEG 2000 (ITU-T T.800, A.5.1 and I.5.3.3) and the depth of PGM and PPM.
+Pillow drops the depth of JPEG 2000 (ITU-T T.800, A.5.1).
 """
 
 from __future__ import annotations
 
 import io
-import re
 import struct
 import zlib
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
+from srkd.errors import SrkdError
 from srkd.images import jxl
 from srkd.images.formats import READABLE
 from srkd.images.metadata import Metadata, left_out, resolution, upright_exif, upright_xmp
@@ -43,10 +43,7 @@ _MODES |= {"1": "L", "La": "LA", "P": "RGB", "PA": "RGBA", "RGBX": "RGB", "RGBa"
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 _INFLATE_STEP = 1 << 20
 
-_GAP = rb"(?:\s|#[^\n]*\n)+"
-_NETPBM = re.compile(rb"P([56])" + (_GAP + rb"(\d{1,10})") * 3 + rb"\s")
-_SIZ, _COLOUR_BOX, _RESTRICTED_ICC = b"\xff\x4f\xff\x51", b"colr", b"\2"
-_XMP_BOX = b"uuid" + bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # XMP Specification Part 3, 1.1.4
+_SIZ = b"\xff\x4f\xff\x51"
 
 
 def inflated_length(parts: Iterable[bytes], most: int) -> int:
@@ -91,18 +88,33 @@ def opened(stream: Any, suffix: str = "") -> Image.Image:
         raise ValueError(_why_not_identified(stream.read(16))) from error
 
 
+def name_of(image: Image.Image) -> str:
+    """The name, as in `formats.READABLE`, of the format of an opened file; Netpbm files other than bitmaps excepted."""
+    return "pbm" if image.format == "PPM" else NAMES[image.format or ""]
+
+
 def _why_not_identified(head: bytes) -> str:
     if not head:
         return "the file is empty"
     needed = "JXL" if jxl.is_jxl(head) else "HEIF" if is_heif(head) else None
     if needed and needed not in Image.OPEN:
-        name, package = _PACKAGES[needed]
-        return f"{name} needs the package {package}: pip install 'srkd[formats]'"
+        return _needs(needed)
     if head.startswith((b"\x89PNG", b"\xff\xd8", b"BM", b"RIFF", b"GIF8")):
         return "an image whose header is truncated or corrupt"
     if head.startswith((b"II", b"MM")):
         return "a TIFF file of a kind that cannot be read; convert it to 8 or 16-bit grey or RGB"
     return f"not an image that can be read ({', '.join(READABLE)})"
+
+
+def require(format: str) -> None:
+    """Raise SrkdError if Pillow cannot write a format of an optional package, "JXL" or "HEIF"."""
+    if format not in Image.SAVE:
+        raise SrkdError(_needs(format))
+
+
+def _needs(format: str) -> str:
+    name, package = _PACKAGES[format]
+    return f"{name} needs the package {package}: pip install 'srkd[formats]'"
 
 
 def is_heif(head: bytes) -> bool:
@@ -150,6 +162,29 @@ def _from_cmyk(image: Image.Image) -> tuple[Image.Image, str]:
     return image.convert("RGB"), "converted from CMYK to sRGB without a profile: colours are approximate"
 
 
+def is_srgb(profile: bytes) -> bool:
+    """Whether a profile is named sRGB, or as libjxl names the grey one of its transfer curve."""
+    try:
+        name = ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(io.BytesIO(profile)))
+        return "sRGB" in name or name.strip() == "Gra_D65_Rel_SRG"
+    except (ImageCms.PyCMSError, OSError):
+        return False
+
+
+def to_srgb(pixels: Pixels, profile: bytes) -> Pixels | None:
+    """uint8 (H, W, C) converted to sRGB; None if the profile is corrupt or of other channels."""
+    alpha = pixels.shape[2] in (2, 4)
+    colour = np.ascontiguousarray(pixels[..., :-1] if alpha else pixels)
+    image = Image.fromarray(colour[..., 0] if colour.shape[2] == 1 else colour)
+    try:
+        source, target = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
+        converted = ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return None
+    rgb = np.asarray(converted)[..., : colour.shape[2]]
+    return np.concatenate([rgb, pixels[..., -1:]], axis=2) if alpha else rgb
+
+
 def metadata_of(image: Image.Image) -> tuple[int, Metadata, tuple[str, ...]]:
     """(EXIF orientation, metadata, notes) of an image opened with Pillow."""
     info = image.info
@@ -158,26 +193,6 @@ def metadata_of(image: Image.Image) -> tuple[int, Metadata, tuple[str, ...]]:
     comment = info.get("comment") if image.format == "GIF" else None  # in other formats the name of a program
     metadata = Metadata(info.get("icc_profile"), block, packet, resolution(info.get("dpi")), comment=comment)
     return orientation, metadata, notes + left_out(lost)
-
-
-def is_deep_netpbm(data: bytes) -> bool:
-    """Whether a file is binary PGM or PPM with samples of two bytes."""
-    header = _NETPBM.match(data[:1024])
-    return header is not None and 255 < int(header[4]) < 65536
-
-
-def deep_netpbm(data: bytes) -> Pixels:
-    """uint16 (H, W, 1 or 3), scaled to the full range. Raises ValueError if the file is truncated or out of range."""
-    header = _NETPBM.match(data[:1024])
-    assert header is not None
-    width, height, most = (int(header[i]) for i in (2, 3, 4))
-    count = width * height * (1 if header[1] == b"5" else 3)
-    if not count or len(data) - header.end() < 2 * count:
-        raise ValueError("truncated or corrupt (it ends before the image does)")
-    pixels = np.frombuffer(data, ">u2", count, header.end()).reshape(height, width, -1)
-    if int(pixels.max()) > most:
-        raise ValueError(f"samples above their largest value {most}")
-    return _full_range(pixels, most)
 
 
 def jpeg2000(data: bytes, image: Image.Image) -> tuple[Pixels, str | None]:
@@ -198,19 +213,6 @@ def _full_range(pixels: Pixels, most: int) -> Pixels:
     return ((pixels.astype(np.uint32) * 65535 + most // 2) // most).astype(np.uint16)
 
 
-def jpeg2000_metadata(data: bytes) -> tuple[bytes | None, bytes | None]:
-    """(the colour profile, unless the colour space is given by number; the XMP packet)."""
-    return _box(data, _COLOUR_BOX, _RESTRICTED_ICC, 7), _box(data, _XMP_BOX, b"", len(_XMP_BOX))
-
-
-def _box(data: bytes, name: bytes, first: bytes, skipped: int) -> bytes | None:
-    """The content after `skipped` bytes of a box (length, name, ...) whose content starts with `first`."""
-    at = data.find(name)
-    if at < 4 or not data.startswith(first, at + len(name)):
-        return None
-    return data[at + skipped : at - 4 + int.from_bytes(data[at - 4 : at], "big")] or None
-
-
 def is_lossless_webp(data: bytes) -> bool:
     """Whether a WebP file's image is encoded losslessly (RFC 9649, section 2.7)."""
     at = 12
@@ -222,8 +224,8 @@ def is_lossless_webp(data: bytes) -> bool:
     return False
 
 
-def is_lossless_avif(data: bytes) -> bool:
-    """Whether the colours are stored as RGB (matrix coefficients 0 of ITU-T H.273), as only lossless encoding does."""
+def is_rgb_in_isobmff(data: bytes) -> bool:
+    """Whether AVIF or HEIC stores RGB (matrix coefficients 0 of ITU-T H.273), as only lossless encoding does."""
     at = data.find(b"colrnclx")
     return at >= 0 and data[at + 12 : at + 14] == b"\0\0"
 

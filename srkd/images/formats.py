@@ -14,43 +14,76 @@ IPTC, COMMENT, TEXT, GEO = "IPTC", "comment", "text", "georeference"
 
 @dataclass(frozen=True)
 class Format:
-    """The capabilities of a file format; `pillow` are Pillow's names for it, `kept` the metadata that are written."""
+    """The capabilities of a file format; `pillow` are Pillow's names for it, `kept` the metadata that are written.
+
+    `bits` is the largest depth that is written; a `lossy` format that is `exact` is lossless at quality 100. Files
+    with a suffix of `reads` are read too, and written under the first of `suffixes`. `only_srgb`: it is written without
+    a colour profile, so colours are converted to sRGB.
+    """
 
     name: str
     suffixes: tuple[str, ...]
-    pillow: tuple[str, ...]
-    deep: bool = False  # 16 bits
+    pillow: tuple[str, ...] = ()
+    bits: int = 8
     alpha: bool = False
+    colour: bool = True
     lossy: bool = False
+    exact: bool = False
     max_side: int = 2**31 - 1
     streams: bool = False
     kept: frozenset[str] = frozenset()
+    reads: tuple[str, ...] = ()
+    only_srgb: bool = False
+
+    @property
+    def deep(self) -> bool:
+        """Whether more than 8 bits are written."""
+        return self.bits > 8
 
 
 _PNG_KEEPS = frozenset({ICC, EXIF, XMP, DPI, TEXT, COMMENT})
 _TIFF_KEEPS = frozenset({ICC, EXIF, XMP, DPI, IPTC, GEO})
 _JPEG_KEEPS = frozenset({ICC, EXIF, XMP, DPI, IPTC, COMMENT})
+_USUAL = frozenset({ICC, EXIF, XMP})
 _JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg")
+_JP2_READS = (".j2k", ".jpx", ".jpf", ".j2c")
+_HEIC_READS = (".heif", ".hif")
 _WRITTEN = (
-    Format("png", (".png", ".apng"), ("PNG",), deep=True, alpha=True, streams=True, kept=_PNG_KEEPS),
-    Format("tiff", (".tif", ".tiff"), ("TIFF",), deep=True, alpha=True, streams=True, kept=_TIFF_KEEPS),
+    Format("png", (".png", ".apng"), ("PNG",), bits=16, alpha=True, streams=True, kept=_PNG_KEEPS),
+    Format("tiff", (".tif", ".tiff"), ("TIFF",), bits=16, alpha=True, streams=True, kept=_TIFF_KEEPS),
     Format("jpeg", _JPEG_SUFFIXES, ("JPEG", "MPO"), lossy=True, max_side=65500, kept=_JPEG_KEEPS),
-    Format("webp", (".webp",), ("WEBP",), alpha=True, lossy=True, max_side=16383, kept=frozenset({ICC, EXIF, XMP})),
+    Format("webp", (".webp",), ("WEBP",), alpha=True, lossy=True, exact=True, max_side=16383, kept=_USUAL),
     Format("bmp", (".bmp", ".dib"), ("BMP", "DIB"), alpha=True, kept=frozenset({DPI})),
-    Format("avif", (".avif",), ("AVIF",), alpha=True, lossy=True, max_side=65536, kept=frozenset({ICC, EXIF, XMP})),
+    Format("avif", (".avif",), ("AVIF",), alpha=True, lossy=True, max_side=65536, kept=_USUAL),
+    Format("jxl", (".jxl",), ("JXL",), alpha=True, lossy=True, exact=True, kept=frozenset({EXIF, XMP}), only_srgb=True),
+    Format(
+        "heic",
+        (".heic",),
+        ("HEIF",),
+        12,
+        alpha=True,
+        lossy=True,
+        exact=True,
+        max_side=16384,
+        kept=_USUAL,
+        reads=_HEIC_READS,
+    ),
+    Format(
+        "jp2", (".jp2",), ("JPEG2000",), 16, alpha=True, lossy=True, exact=True, kept=_USUAL | {DPI}, reads=_JP2_READS
+    ),
+    Format("pgm", (".pgm",), bits=16, colour=False, streams=True),
+    Format("ppm", (".ppm", ".pnm"), ("PPM",), bits=16, streams=True),
+    Format("pam", (".pam",), bits=16, alpha=True, streams=True),
 )
 _READ = (
     Format("gif", (".gif",), ("GIF",)),
-    Format("jpeg2000", (".jp2", ".j2k", ".jpx", ".jpf", ".j2c"), ("JPEG2000",)),
-    Format("ppm", (".ppm", ".pgm", ".pbm", ".pnm"), ("PPM",)),
+    Format("pbm", (".pbm",)),
     Format("tga", (".tga",), ("TGA",)),
-    Format("heic", (".heic", ".heif", ".hif"), ("HEIF",)),
-    Format("jxl", (".jxl",), ("JXL",)),
 )
 FORMATS = {known.name: known for known in _WRITTEN}
 READ_ONLY = {known.name: known for known in _READ}  # results are saved as PNG
 READABLE = FORMATS | READ_ONLY
-SUFFIXES = tuple(suffix for known in READABLE.values() for suffix in known.suffixes)
+SUFFIXES = tuple(suffix for known in READABLE.values() for suffix in known.suffixes + known.reads)
 # Suffixes of images that are not read; a path with one of them is a file, not a folder.
 _OTHER_IMAGES = (".psd", ".svg", ".ico", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw")
 
@@ -67,7 +100,14 @@ def format_named(name: str) -> Format:
             if known.name in FORMATS:
                 return known
             raise SrkdError(f"{known.name} can be read but not written; choose {', '.join(FORMATS)}")
+        if suffix in known.reads:
+            raise SrkdError(f"{known.name} is written as {known.suffixes[0]}, not {suffix}; name it so")
     raise unknown("image format", name, FORMATS)
+
+
+def format_of_suffix(suffix: str) -> Format | None:
+    """The writable format of files with this suffix, in any case; None if there is none."""
+    return next((known for known in FORMATS.values() if suffix.lower() in known.suffixes + known.reads), None)
 
 
 def is_image_name(path: Path) -> bool:
@@ -82,6 +122,8 @@ def check_holds(path: Path | str, shape: tuple[int, int, int], format: Format) -
         raise SrkdError(
             f"{printable_path(path)}: {format.name} does not support transparency; choose png, tiff or webp"
         )
+    if channels >= 3 and not format.colour:
+        raise SrkdError(f"{printable_path(path)}: {format.name} stores grey images only; choose ppm or png")
     if max(height, width) > format.max_side:
         raise SrkdError(
             f"{printable_path(path)}: {width}x{height} exceeds the largest side of {format.name}, {format.max_side}"

@@ -9,15 +9,18 @@ _CONTAINER = b"\0\0\0\x0cJXL \r\n\x87\n"
 _RATIOS = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 _SIDES = ((9, 1), (13, 1), (18, 1), (30, 1))
 _DEPTHS = ((0, 8), (0, 10), (0, 12), (6, 1))
+_EXTRA_CHANNELS = ((0, 0), (0, 1), (4, 2), (12, 1))
 
 
 @dataclass(frozen=True)
 class Header:
-    """Sides in pixels, of the image turned upright as decoders return it, and bits per sample."""
+    """Sides in pixels, of the image turned upright as decoders return it, and bits per sample; `lossless` unless the
+    colours were converted to XYB or, of alpha in an unusual format, it is not known."""
 
     height: int
     width: int
     bits: int
+    lossless: bool = False
 
 
 def is_jxl(head: bytes) -> bool:
@@ -42,7 +45,16 @@ def header(data: bytes) -> Header:
     if bits.read(1):
         raise ValueError("floating-point samples; convert it to 8 or 16 bits")
     depth = bits.one_of(_DEPTHS)
-    return Header(width, height, depth) if orientation >= 5 else Header(height, width, depth)
+    lossless = not _uses_xyb(bits)
+    return Header(*((width, height) if orientation >= 5 else (height, width)), depth, lossless)
+
+
+def _uses_xyb(bits: _Bits) -> bool:
+    bits.read(1)  # whether 16 bits suffice for buffers
+    for _ in range(bits.one_of(_EXTRA_CHANNELS)):
+        if not bits.read(1):  # not alpha of 8 bits
+            return True
+    return bool(bits.read(1))
 
 
 def _codestream(data: bytes) -> bytes:

@@ -29,9 +29,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
-from srkd.images import bmp, decoders, jpeg, jxl, png, tiffreader
+from srkd.images import bmp, decoders, jpeg, jpeg2000, jxl, netpbm, png, tiffreader
 from srkd.images.formats import SUFFIXES, format_named
-from srkd.images.metadata import Metadata, resolution, upright_exif, upright_xmp
+from srkd.images.metadata import Metadata, left_out, resolution, upright_exif, upright_xmp
 from srkd.images.write import open_writer
 
 Pixels = NDArray[Any]
@@ -133,12 +133,17 @@ def image_header(path: Path | str) -> ImageHeader:
         elif jxl.is_jxl(head):
             known = jxl.header(head + file.read(_HEADER_FIRST))
             height, width, orientation, name = known.height, known.width, 1, "jxl"
+        elif netpbm.is_netpbm(head):
+            described = netpbm.header(head + file.read(netpbm.HEADER_BYTES))
+            height, width, orientation, name = described.height, described.width, 1, described.name
         else:
             file.seek(0)
             with decoders.opened(file, Path(path).suffix) as image:
-                (width, height), (orientation, *_) = image.size, upright_exif(image.info.get("exif"))
-                orientation = 1 if image.format == "HEIF" else orientation
-                name = decoders.NAMES[image.format or ""]
+                (width, height), exif, name = image.size, image.info.get("exif"), decoders.name_of(image)
+            if name == "jp2":
+                file.seek(0)
+                exif = jpeg2000.metadata_of(file)[1]
+            orientation = 1 if name == "heic" else upright_exif(exif)[0]
         _check_size(height, width)
     return ImageHeader(width, height, name) if orientation >= 5 else ImageHeader(height, width, name)
 
@@ -258,6 +263,10 @@ def _read(data: bytes, suffix: str) -> ImageData:
             return _read_jpeg(data)
         if bmp.has_bit_fields(data):
             return _read_bit_fields(data)
+        if netpbm.is_netpbm(data):
+            return _read_netpbm(data)
+        if jpeg2000.is_jpeg2000(data):
+            return _read_jpeg2000(data)
         return _read_other(data, suffix)
 
 
@@ -303,6 +312,25 @@ def _read_bit_fields(data: bytes) -> ImageData:
     return _finished(bmp.decoded(data), 1, "bmp", metadata, ())
 
 
+def _read_netpbm(data: bytes) -> ImageData:
+    header = netpbm.header(data)
+    _check_size(header.height, header.width)
+    return _finished(netpbm.decoded(data, header), 1, header.name, Metadata(), ())
+
+
+def _read_jpeg2000(data: bytes) -> ImageData:
+    with decoders.opened(io.BytesIO(data)) as image:
+        _check_size(image.height, image.width)
+        _, metadata, _ = decoders.metadata_of(image)
+        icc, exif, xmp = jpeg2000.metadata_of(io.BytesIO(data))
+        orientation, block, notes = upright_exif(exif)
+        packet, lost = upright_xmp(xmp)
+        pixels, note = decoders.jpeg2000(data, image)
+    metadata = replace(metadata, icc=icc, exif=block, xmp=packet)
+    found = _finished(pixels, orientation, "jp2", metadata, notes + left_out(lost), note)
+    return replace(found, lossless=jpeg2000.is_lossless(data))
+
+
 def _read_other(data: bytes, suffix: str) -> ImageData:
     if jxl.is_jxl(data):  # its decoder takes any size and drops depth
         known = jxl.header(data)
@@ -310,31 +338,29 @@ def _read_other(data: bytes, suffix: str) -> ImageData:
         if known.bits > 8:
             raise ValueError(f"{known.bits}-bit samples of JPEG XL cannot be read; convert it to PNG or TIFF")
     with decoders.opened(io.BytesIO(data), suffix) as image:
-        name = decoders.NAMES[image.format or ""]
+        name = decoders.name_of(image)
         _check_size(image.height, image.width)
         if getattr(image, "n_frames", 1) > 1:
             raise ValueError("an animation; give its frames as single images")
         orientation, metadata, notes = decoders.metadata_of(image)
         if name in ("heic", "jxl"):  # their decoders return upright images, whatever EXIF states
             orientation = 1
-        if name == "ppm" and decoders.is_deep_netpbm(data):
-            pixels, note = decoders.deep_netpbm(data), None
-        elif name == "jpeg2000":
-            pixels, note = decoders.jpeg2000(data, image)
-        elif name == "heic":
-            pixels, note = decoders.heif(data, image)
-        else:
-            pixels, note = decoders.samples(image)
+        pixels, note = decoders.heif(data, image) if name == "heic" else decoders.samples(image)
     if name == "bmp":
         metadata = replace(metadata, icc=bmp.profile(data))
-    if name == "jpeg2000":
-        profile, xmp = decoders.jpeg2000_metadata(data)
-        metadata = replace(metadata, icc=profile, xmp=upright_xmp(xmp)[0])
     if name == "avif" and decoders.is_deep_avif(data):
         notes += ("more than 8 bits rounded to 8",)
     found = _finished(pixels, orientation, name, metadata, notes, note)
-    lossless = {"webp": decoders.is_lossless_webp, "avif": decoders.is_lossless_avif}.get(name)
-    return replace(found, lossless=lossless is not None and lossless(data))
+    return replace(found, lossless=_is_lossless(name, data))
+
+
+def _is_lossless(name: str, data: bytes) -> bool:
+    """Whether a file of a format with lossless and lossy encoding is encoded losslessly."""
+    if name == "webp":
+        return decoders.is_lossless_webp(data)
+    if name == "jxl":
+        return jxl.header(data).lossless
+    return name in ("avif", "heic") and decoders.is_rgb_in_isobmff(data)
 
 
 def _finished(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol
 
@@ -14,14 +15,16 @@ from PIL import Image
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path, printable_path
-from srkd.images import bmp, jpeg
-from srkd.images.formats import Format, check_holds, format_named
+from srkd.images import bmp, decoders, jpeg, jpeg2000
+from srkd.images.formats import FORMATS, Format, check_holds, format_named
 from srkd.images.metadata import Metadata, fit_metadata
+from srkd.images.netpbm import NetpbmWriter
 from srkd.images.png import PngWriter
 from srkd.images.tiff import TiffWriter
 
 DEFAULT_QUALITY = 95
 _IN_MEMORY = 64 * 2**20
+_JXL_EFFORT, _LOSSLESS_JXL_EFFORT = 7, 4  # beyond 4, lossless files shrink by a few per cent in several times the time
 
 
 def check_quality(quality: int | None, format: str | None = None) -> None:
@@ -29,7 +32,8 @@ def check_quality(quality: int | None, format: str | None = None) -> None:
     if quality is not None and not 1 <= quality <= 100:
         raise SrkdError(f"quality must be from 1 to 100, got {quality}")
     if quality is not None and format is not None and not format_named(format).lossy:
-        raise SrkdError(f"{format} is lossless and has no quality; choose jpeg, webp or avif")
+        lossy = ", ".join(known.name for known in FORMATS.values() if known.lossy)
+        raise SrkdError(f"{format} is lossless and has no quality; choose {lossy}")
 
 
 class RowWriter(Protocol):
@@ -54,8 +58,8 @@ def open_writer(
 ) -> Iterator[RowWriter]:
     """Yield a writer of the rows of an image of `shape` (H, W, C); the file appears when the block ends without error.
 
-    16 bits are rounded to 8 for formats of 8 bits. `quality` (1 to 100, default 95) applies to JPEG, WebP and AVIF;
-    WebP is lossless at 100; JPEG and AVIF have full colour resolution from 90.
+    16 bits are rounded to what the format stores. `quality` (1 to 100, default 95) applies to lossy formats; WebP,
+    JPEG XL, HEIC and JPEG 2000 are lossless at 100; JPEG, AVIF and HEIC have full colour resolution from 90.
 
     Raises:
         SrkdError: the format cannot store the image, an invalid quality, a folder that cannot be written, a full disk.
@@ -89,7 +93,9 @@ def _writer(
         return PngWriter(streams[0], *shape, dtype, meta)
     if chosen.name == "tiff":
         return TiffWriter(streams[0], *shape, dtype, meta)
-    return _WholeWriter(chosen, streams, shape, quality, meta)
+    if chosen.name in ("pgm", "ppm", "pam"):
+        return NetpbmWriter(streams[0], shape, dtype, chosen.name)
+    return _WholeWriter(chosen, streams, (shape, dtype), quality, meta)
 
 
 class _Checked:
@@ -114,9 +120,14 @@ class _WholeWriter:
     """Collects the rows, those of large images in an unnamed file, and encodes them by Pillow."""
 
     def __init__(
-        self, chosen: Format, streams: _Streams, shape: tuple[int, int, int], quality: int, metadata: Metadata
+        self,
+        chosen: Format,
+        streams: _Streams,
+        layout: tuple[tuple[int, int, int], np.dtype[Any]],
+        quality: int,
+        metadata: Metadata,
     ) -> None:
-        self._format, self._shape = chosen, shape
+        self._format, (self._shape, self._dtype) = chosen, layout
         self._stream, self._rows = streams
         self._quality, self._metadata = quality, metadata
 
@@ -124,18 +135,27 @@ class _WholeWriter:
         self._rows.write(np.ascontiguousarray(rows).data)
 
     def finish(self) -> None:
-        channels = self._shape[2]
         self._rows.seek(0)
-        pixels = np.frombuffer(self._rows.read(), np.uint8).reshape(self._shape)
-        if self._format.name == "bmp" and channels in (2, 4):
-            rgba = pixels if channels == 4 else pixels[..., [0, 0, 0, 1]]
+        pixels = np.frombuffer(self._rows.read(), self._dtype).reshape(self._shape)
+        if self._format.name == "bmp" and self._shape[2] in (2, 4):
+            rgba = pixels if self._shape[2] == 4 else pixels[..., [0, 0, 0, 1]]
             bmp.write_with_alpha(self._stream, rgba, self._metadata.dpi)
-            return
-        image = Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
-        del pixels
-        {"jpeg": self._save_jpeg, "webp": self._save_webp, "bmp": self._save_bmp, "avif": self._save_avif}[
-            self._format.name
-        ](image)
+        elif self._format.name == "jp2":
+            self._stream.write(jpeg2000.encoded(pixels, self._quality, self._metadata))
+        elif pixels.dtype == np.uint16:
+            self._save_deep_heic(pixels)
+        else:
+            self._save(Image.fromarray(pixels[..., 0] if self._shape[2] == 1 else pixels))
+
+    def _save(self, image: Image.Image) -> None:
+        {
+            "jpeg": self._save_jpeg,
+            "webp": self._save_webp,
+            "bmp": self._save_bmp,
+            "avif": self._save_avif,
+            "jxl": self._save_jxl,
+            "heic": self._save_heic,
+        }[self._format.name](image)
 
     def _save_jpeg(self, image: Image.Image) -> None:
         known = _present(**jpeg.save_options(self._metadata, image.height, image.width))
@@ -143,8 +163,7 @@ class _WholeWriter:
         image.save(self._stream, "JPEG", quality=self._quality, subsampling=subsampling, **known)
 
     def _save_webp(self, image: Image.Image) -> None:
-        exif, xmp = (part(image.height, image.width) for part in (self._metadata.exif_for, self._metadata.xmp_for))
-        known = _present(icc_profile=self._metadata.icc, exif=exif, xmp=xmp)
+        known = self._usual(image.height, image.width)
         image.save(self._stream, "WEBP", quality=self._quality, lossless=self._quality == 100, exact=True, **known)
 
     def _save_avif(self, image: Image.Image) -> None:
@@ -152,10 +171,39 @@ class _WholeWriter:
             raise SrkdError(
                 "AVIF is written by Pillow from 11.3 on: pip install 'pillow>=11.3', or choose another format"
             )
-        exif, xmp = (part(image.height, image.width) for part in (self._metadata.exif_for, self._metadata.xmp_for))
-        known = _present(icc_profile=self._metadata.icc, exif=exif, xmp=xmp)
+        known = self._usual(image.height, image.width)
         subsampling = "4:4:4" if self._quality >= 90 else "4:2:0"
         image.save(self._stream, "AVIF", quality=self._quality, subsampling=subsampling, **known)
+
+    def _save_jxl(self, image: Image.Image) -> None:
+        decoders.require("JXL")
+        known = self._usual(image.height, image.width)
+        lossless = self._quality == 100
+        effort = _LOSSLESS_JXL_EFFORT if lossless else _JXL_EFFORT
+        image.save(self._stream, "JXL", quality=self._quality, lossless=lossless, effort=effort, **known)
+
+    def _save_heic(self, image: Image.Image) -> None:
+        decoders.require("HEIF")
+        image.save(self._stream, "HEIF", **self._heic_options(), **self._usual(image.height, image.width))
+
+    def _save_deep_heic(self, pixels: NDArray[np.uint16]) -> None:
+        """12 bits, in the upper ones of 16."""
+        decoders.require("HEIF")
+        height, width, channels = pixels.shape
+        twelve = (((pixels.astype(np.uint32) * 4095 + 32767) // 65535) << 4).astype("<u2")
+        mode = {1: "L;16", 2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}[channels]
+        image = import_module("pillow_heif").from_bytes(mode, (width, height), twelve.tobytes())
+        image.save(self._stream, bit_depth=12, **self._heic_options(), **self._usual(height, width))
+
+    def _heic_options(self) -> dict[str, Any]:
+        if self._quality == 100:
+            return {"quality": -1, "chroma": 444, "matrix_coefficients": 0}
+        return {"quality": self._quality, "chroma": 444 if self._quality >= 90 else 420}
+
+    def _usual(self, height: int, width: int) -> dict[str, Any]:
+        """Pillow's names for profile, EXIF and XMP of an image of this size."""
+        known = self._metadata
+        return _present(icc_profile=known.icc, exif=known.exif_for(height, width), xmp=known.xmp_for(height, width))
 
     def _save_bmp(self, image: Image.Image) -> None:
         image.save(self._stream, "BMP", **_present(dpi=self._metadata.dpi))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
 from srkd.errors import PartialFailure, SrkdError
 from srkd.files.atomic import printable_path
+from srkd.images import decoders
 from srkd.images.formats import FORMATS, READ_ONLY, check_holds
 from srkd.images.metadata import Metadata, fit_metadata
 from srkd.images.read import ImageData, read_image
-from srkd.images.write import open_writer
+from srkd.images.write import open_writer, to_depth
 from srkd.inference.jobs import Job, Outcome
 from srkd.inference.model import Model, check_tile, output_size
 from srkd.inference.pipeline import Steps, overlapped
@@ -100,15 +101,31 @@ def _decode(job: Job, options: Options) -> Decoded:
     pixels, notes, format = _storable_pixels(image, job), list(image.notes), FORMATS[job.format]
     if image.format in READ_ONLY:
         notes.append(f"{image.format} can be read but not written: saved as {job.format}")
-    if pixels.dtype == np.uint16 and not format.deep:
-        notes.append(f"16 bits rounded to the 8 of {job.format}")
-    metadata, lost = fit_metadata(image.metadata, format, pixels.shape[2] < 3)
+    if pixels.dtype == np.uint16 and format.bits < 16 and image.format != job.format:
+        notes.append(f"16 bits rounded to the {format.bits} of {job.format}")
+    metadata = image.metadata
+    if format.only_srgb and metadata.icc:
+        pixels, metadata, note = _in_srgb(pixels, metadata, job)
+        notes += note
+    metadata, lost = fit_metadata(metadata, format, pixels.shape[2] < 3)
     if lost:
         notes.append(f"{job.format} cannot store its {', '.join(lost)}")
     lossless = image.lossless and image.format == job.format and options.quality is None
-    if lossless and job.format == "avif":
-        notes.append("avif is not written losslessly: saved with quality 100; choose png for exact pixels")
+    if lossless and not format.exact:
+        notes.append(f"{job.format} is not written losslessly: saved with quality 100; choose png for exact pixels")
     return Decoded(pixels, metadata, 100 if lossless else options.quality, notes)
+
+
+def _in_srgb(pixels: np.ndarray, metadata: Metadata, job: Job) -> tuple[np.ndarray, Metadata, list[str]]:
+    """Pixels of 8 bits in sRGB, metadata without a profile, and notes."""
+    assert metadata.icc is not None
+    without = replace(metadata, icc=None)
+    if decoders.is_srgb(metadata.icc):
+        return pixels, without, []
+    converted = decoders.to_srgb(to_depth(pixels, deep=False), metadata.icc)
+    if converted is None:
+        return pixels, metadata, []
+    return converted, without, [f"colours converted to sRGB: {job.format} is written without a colour profile"]
 
 
 def _steps(model: Model, options: Options) -> Steps[Job, Decoded]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 from srkd.files.names import check_part
-from srkd.images.formats import FORMATS, READ_ONLY, SUFFIXES, format_named, is_image_name
+from srkd.images.formats import FORMATS, READ_ONLY, SUFFIXES, format_named, format_of_suffix, is_image_name
 from srkd.images.read import list_images, walk
 
 _MOST_FOLDERS = 5
@@ -143,26 +143,23 @@ def job_in(folder: Path, source: Path, format: str | None, suffix: str) -> Job:
     format = format_named(format).name if format is not None else None
     is_named = source.suffix.lower() in SUFFIXES
     extension = source.suffix if is_named else ""
-    known = FORMATS[format or next((f.name for f in FORMATS.values() if extension.lower() in f.suffixes), "png")]
-    extension = extension if extension.lower() in known.suffixes else _default_suffix(known.name)
+    known = FORMATS[format] if format else format_of_suffix(extension) or FORMATS["png"]
+    extension = extension if extension.lower() in known.suffixes else known.suffixes[0]
     stem = source.stem if is_named else source.name
     return Job(source, folder / f"{stem}{suffix}{extension}", known.name)
 
 
 def _disambiguate(jobs: Sequence[Job]) -> list[Job]:
-    """Name the target of a.gif a.gif.png if an a.png is an input too: only read-only formats change their extension."""
+    """Name the target of a.gif a.gif.png if an a.png is an input too: others keep their suffix."""
+    replaced = {suffix for known in READ_ONLY.values() for suffix in known.suffixes}
+    replaced |= {suffix for known in FORMATS.values() for suffix in known.reads}
     by_target = Counter(absolute(job.target) for job in jobs)
     result = []
     for job in jobs:
-        own = job.source.suffix.lower()
-        if by_target[absolute(job.target)] > 1 and any(own in f.suffixes for f in READ_ONLY.values()):
+        if by_target[absolute(job.target)] > 1 and job.source.suffix.lower() in replaced:
             job = replace(job, target=job.target.with_name(f"{job.target.stem}{job.source.suffix}{job.target.suffix}"))
         result.append(job)
     return result
-
-
-def _default_suffix(format: str) -> str:
-    return {"tiff": ".tif", "jpeg": ".jpg"}.get(format, f".{format}")
 
 
 def _check_collisions(jobs: Sequence[Job]) -> None:

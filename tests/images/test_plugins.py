@@ -1,4 +1,4 @@
-"""Formats of optional packages (JPEG XL, HEIC), and AVIF."""
+"""Formats of optional packages (JPEG XL, HEIC), AVIF and JPEG 2000: what is kept, and lossless files."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_jpeg_xl(tmp_path: Path, size: tuple[int, int], use_container: bool, nee
     pixels = textured(0, *size)
     for stored in (pixels, pixels[..., 0], np.dstack([pixels, pixels[..., :1]])):
         data = encoded(stored, "JXL", lossless=True, use_container=use_container)
-        assert jxl.header(data) == jxl.Header(*size, 8)
+        assert jxl.header(data) == jxl.Header(*size, 8, lossless=True)
         (tmp_path / "a.jxl").write_bytes(data)
         np.testing.assert_array_equal(read_image(tmp_path / "a.jxl").pixels, stored.reshape(*size, -1))
         assert image_size(tmp_path / "a.jxl") == size
@@ -91,6 +91,7 @@ def test_jpeg_xl_is_judged_by_its_header(tmp_path: Path, fields: list[tuple[int,
 
 def test_jpeg_xl_turned_upright_by_its_header() -> None:
     fields = [*SIDE, (9, 30), (7, 3), (0, 1), (1, 1), (5, 3), (0, 1), (0, 1), (0, 1), (0, 1), (0, 2)]
+    fields += [(1, 1), (0, 2), (1, 1)]  # no extra channels, XYB
     assert jxl.header(Bits(*fields).data) == jxl.Header(20, 10, 8)
 
 
@@ -162,5 +163,78 @@ def test_avif(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("matrix", "lossless"), [(0, True), (1, False)])
 def test_lossless_avif_is_recognised(matrix: int, lossless: bool) -> None:
     box = b"\0\0\0\x13colrnclx" + bytes([0, 1, 0, 13, 0, matrix, 128])
-    assert decoders.is_lossless_avif(b"\0\0\0\x1cftypavif" + box) is lossless
-    assert not decoders.is_lossless_avif(b"\0\0\0\x1cftypavif")
+    assert decoders.is_rgb_in_isobmff(b"\0\0\0\x1cftypavif" + box) is lossless
+    assert not decoders.is_rgb_in_isobmff(b"\0\0\0\x1cftypavif")
+
+
+WRITTEN = ["jxl", "heic", "jp2"]
+COLOURS = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGBA"}
+
+
+@pytest.fixture(params=WRITTEN)
+def name(request: pytest.FixtureRequest) -> str:
+    if request.param != "jp2":
+        pytest.importorskip({"jxl": "pillow_jxl", "heic": "pillow_heif"}[request.param])
+    return str(request.param)
+
+
+@pytest.mark.parametrize("channels", COLOURS, ids=COLOURS.values())
+def test_quality_100_is_lossless_and_recognised_as_such(tmp_path: Path, name: str, channels: int) -> None:
+    stored = np.dstack([textured(0, 19, 30), textured(1, 19, 30)])[..., :channels]
+    exif, xmp = b"Exif\0\0II*\0\x08\0\0\0" + bytes(6), b"<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
+    path = tmp_path / f"a.{name}"
+    write_image(path, ImageData(stored, metadata=Metadata(exif=exif, xmp=xmp)), quality=100)
+    image = read_image(path)
+    expected = stored[..., [0, 0, 0, 1]] if (name, channels) == ("heic", 2) else stored
+    np.testing.assert_array_equal(image.pixels, expected)
+    assert image.format == name and image.lossless and image.metadata.exif is not None
+    assert image.metadata.xmp == (xmp if name != "jxl" else None)  # its plug-in does not read XMP
+    sizes = []
+    for quality in (30, 95):
+        write_image(path, ImageData(stored), quality=quality)
+        lossy = read_image(path)
+        assert not lossy.lossless and np.abs(lossy.pixels.astype(int) - expected).mean() < 20
+        sizes.append(path.stat().st_size)
+    assert sizes[0] < sizes[1]
+
+
+@pytest.mark.parametrize("channels", COLOURS, ids=COLOURS.values())
+def test_jpeg_2000_keeps_16_bits(tmp_path: Path, channels: int) -> None:
+    deep = np.dstack([textured(n, 19, 30).astype(np.uint16) * 256 + n for n in (0, 1)])[..., :channels]
+    metadata = Metadata(icc=SRGB if channels > 2 else None, dpi=(300, 72))
+    write_image(tmp_path / "a.jp2", ImageData(deep, metadata=metadata))
+    image = read_image(tmp_path / "a.jp2")
+    np.testing.assert_array_equal(image.pixels, deep[..., [0, 0, 0, 1]] if channels == 2 else deep)
+    assert image.lossless and image.metadata.icc == metadata.icc
+    assert image.metadata.dpi == pytest.approx((300, 72), abs=0.01)
+
+
+def test_heic_is_written_with_12_bits(tmp_path: Path, needs_heif: None) -> None:
+    twelve = (np.arange(20 * 24 * 4, dtype=np.uint32) * 4095 // (20 * 24 * 4 - 1)).reshape(20, 24, 4)
+    deep = ((twelve * 65535 + 2047) // 4095).astype(np.uint16)
+    for channels in (1, 3, 4):
+        write_image(tmp_path / "a.heic", ImageData(deep[..., :channels], metadata=Metadata(icc=SRGB)), quality=100)
+        image = read_image(tmp_path / "a.heic")
+        np.testing.assert_array_equal(image.pixels, deep[..., :channels])
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 8])
+def test_the_orientation_of_jpeg_2000_is_applied(tmp_path: Path, orientation: int) -> None:
+    from srkd.images import jpeg2000
+
+    exif, pixels = Image.Exif(), textured(0, 20, 30)
+    exif[274] = orientation
+    (tmp_path / "a.jp2").write_bytes(jpeg2000.encoded(pixels, 100, Metadata(exif=exif.tobytes())))
+    expected = np.rot90(pixels, {1: 0, 6: -1, 8: 1}[orientation])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.jp2").pixels, expected)
+    assert image_size(tmp_path / "a.jp2") == expected.shape[:2]
+
+
+@pytest.mark.parametrize("name", ["JXL", "HEIF"])
+def test_a_package_that_is_missing_for_writing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delitem(Image.SAVE, name, raising=False)
+    with pytest.raises(SrkdError, match=r"needs the package .*: pip install 'srkd\[formats\]'$"):
+        write_image(tmp_path / {"JXL": "a.jxl", "HEIF": "a.heic"}[name], ImageData(textured(0, 8, 8)))
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -9,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 from torch import nn
 
 from srkd.errors import PartialFailure, SrkdError
 from srkd.images.formats import FORMATS
+from srkd.images.icc import of_png
 from srkd.images.metadata import Metadata
 from srkd.images.read import ImageData, image_size, read_image, write_image
 from srkd.inference.files import Options, preview, share, upscale_files
@@ -43,14 +45,15 @@ HELD = [
     for f in FORMATS.values()
     for channels in (1, 2, 3, 4)
     for dtype in (np.uint8, np.uint16)
-    if (f.alpha or channels in (1, 3)) and (f.deep or dtype == np.uint8)
+    if (f.alpha or channels in (1, 3)) and (f.colour or channels < 3) and (f.deep or dtype == np.uint8)
 ]
 
 
 @pytest.mark.parametrize(("name", "channels", "dtype"), HELD)
 def test_round_trip_through_an_identity(tmp_path: Path, name: str, channels: int, dtype: type) -> None:
     pixels = noise(channels, dtype)
-    quality = 100 if name == "webp" else None
+    pytest.importorskip({"jxl": "pillow_jxl", "heic": "pillow_heif"}.get(name, "PIL"))
+    quality = 100 if name in ("webp", "jxl", "heic", "jp2") else None
     source = Job(tmp_path / f"a.{name}", tmp_path / f"b.{name}", name)
     write_image(source.source, ImageData(pixels, metadata=Metadata(dpi=(300, 300))), quality=quality)
     assert do(SAME, [source], quality=quality, tile=8) == ([], 1)
@@ -238,3 +241,28 @@ def test_an_error_of_any_kind_is_one_image_and_not_the_batch(tmp_path: Path) -> 
         write_image(tmp_path / f"{name}.png", ImageData(noise(width=width)))
     said, _ = do(Model(Odd(), 1), plan_jobs([str(tmp_path)], tmp_path / "out"), tile=0)
     assert said == [f"failed: {tmp_path / 'a.png'}: KeyError: '14'", "1 of 2 images failed, 1 were written"]
+
+
+def test_jpeg_xl_is_written_in_srgb(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_jxl")
+    pixels = noise()
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    primaries = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+    wide = of_png(struct.pack(">I", 45455), primaries, None, False)
+    job = Job(tmp_path / "a.png", tmp_path / "a.jxl", "jxl")
+    for profile, notes in ((srgb, []), (wide, ["colours converted to sRGB: jxl is written without a colour profile"])):
+        write_image(job.source, ImageData(pixels, metadata=Metadata(icc=profile)))
+        assert do(SAME, [job], quality=100) == ([f"{job.source}: {note}" for note in notes], 1)
+        same = np.array_equal(read_image(job.target).pixels, pixels)
+        assert same is (profile is srgb)
+
+
+def test_notes_name_the_bits_that_are_kept(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    write_image(tmp_path / "a.png", ImageData(noise(3, np.uint16)))
+    for name, notes in (("heic", ["16 bits rounded to the 12 of heic"]), ("jp2", [])):
+        job = Job(tmp_path / "a.png", tmp_path / f"a.{name}", name)
+        assert do(SAME, [job]) == ([f"{job.source}: {note}" for note in notes], 1)
+        again = Job(job.target, tmp_path / f"b.{name}", name)
+        assert do(SAME, [again]) == ([], 1)
+        assert read_image(again.target).pixels.dtype == np.uint16

@@ -112,11 +112,12 @@ def test_a_suffix_stays_in_the_output_folder(suffix: str, tmp_path: Path) -> Non
 
 
 def test_formats_that_are_only_read_become_png(tmp_path: Path) -> None:
-    touch(*(tmp_path / "in" / name for name in ("a.gif", "a.png", "b.AVIF", "c.jfif", "d.ppm", "e.heic", "f.jxl")))
+    names = ("a.gif", "a.png", "b.AVIF", "c.jfif", "d.tga", "e.HIF", "f.j2k", "g.pbm")
+    touch(*(tmp_path / "in" / name for name in names))
     out = tmp_path / "out"
     jobs = plan_jobs([str(tmp_path / "in")], out)
-    assert targets(jobs, out) == ["a.gif.png", "a.png", "b.AVIF", "c.jfif", "d.png", "e.png", "f.png"]
-    assert [job.format for job in jobs] == ["png", "png", "avif", "jpeg", "png", "png", "png"]
+    assert targets(jobs, out) == ["a.gif.png", "a.png", "b.AVIF", "c.jfif", "d.png", "e.heic", "f.jp2", "g.png"]
+    assert [job.format for job in jobs] == ["png", "png", "avif", "jpeg", "png", "heic", "jp2", "png"]
     assert targets(plan_jobs([str(tmp_path / "in" / "a.gif")], out), out) == ["a.png"]
 
 
@@ -136,7 +137,7 @@ def test_a_file_as_output_with_its_format(tmp_path: Path, name: str, format: str
     [
         ("two.png", None, "named like a file, but there are 2 images"),
         ("x.gif", None, "gif can be read but not written"),
-        ("x.heic", None, "heic can be read but not written"),
+        ("x.j2k", None, "jp2 is written as .jp2, not .j2k; name it so"),
         ("x.psd", None, 'unknown image format ".psd"'),
         ("x.png", "jpg", "named like png, but the requested format is"),
     ],
