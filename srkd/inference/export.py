@@ -22,6 +22,7 @@ from srkd.inference.calibration import (
 )
 from srkd.inference.graph import graph_of
 from srkd.inference.model import Model
+from srkd.inference.proof import pairs_of, proof_of, replay
 from srkd.inference.quantise import SENSITIVITY_COLUMNS, Quantised, quantise
 from srkd.inference.speed import SpeedMeter
 from srkd.metrics.psnr import PSNR
@@ -122,7 +123,8 @@ def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda
 
     A file is kept only after it has been read back, run on every image of the evaluation set and accepted. The row of
     a file that was rejected, or could not be exported because a runtime lacks an operator (named), states the reason.
-    Each file carries name, scale, colour, halo, licence and lineage in its metadata.
+    Each file carries name, scale, colour, halo, licence and lineage in its metadata, and its proof
+    (`srkd.inference.proof`), which `srkd verify` replays.
 
     Raises:
         SrkdError: a runtime's package is missing, too few calibration images, as `evaluation_images`, or the folder
@@ -150,7 +152,9 @@ def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda
                     found = quantise(graph, runtime, known, calibration, options.max_drop, say)
                     _add_sensitivity(found, name, verifier, result)
                     converted = found.converted
-                result.rows.append(_write(converted, runtime, folder, name, verifier))
+                proof = proof_of(verifier.pairs, backends.wrap(converted, runtime, precision, known))
+                proved = backends.proved(converted, runtime, proof)
+                result.rows.append(_write(proved, runtime, folder, name, verifier))
             except backends.CannotRunError as error:
                 result.rows.append(_failed_row(name, runtime, precision, error, verifier))
     _write_table(result, folder)
@@ -189,6 +193,7 @@ class _Verifier:
         self._torch = backends.open_engine(model, "torch", "fp32")
         self._exact = self._images.predictions(self._torch)
         self._psnr = self._images.psnr(self._exact)
+        self.pairs = pairs_of(self._torch)
         megabytes = sum(p.numel() * p.element_size() for p in model.network.parameters()) / 1e6
         self.reference = self._row(model.name, self._torch, self._exact, megabytes)
 
@@ -234,7 +239,11 @@ def _write(converted: Any, runtime: str, folder: Path, name: str, verifier: _Ver
 
     def accept(saved: Path) -> bool:
         megabytes = sum(file.stat().st_size for file in saved.parent.iterdir()) / 1e6
-        row.update(verifier.row(name, backends.open_file(saved), megabytes))
+        opened = backends.open_file(saved)
+        row.update(verifier.row(name, opened, megabytes))
+        replayed = replay(opened, opened.meta[backends.PROOF], name)
+        if row["kept"] == "yes" and not replayed.accepted:
+            row["kept"] = f"no: differs by {replayed.largest} levels on its LR/SR pairs"
         return bool(row["kept"] == "yes")
 
     backends.save(converted, runtime, folder / name, accept)

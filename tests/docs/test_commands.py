@@ -87,6 +87,10 @@ LINES: dict[str, list[str] | str] = {
     "srkd evaluate --model bicubic teacher.safetensors experiments/my_student/models/net_g_latest.safetensors "
     "--data held_out --output scores": [],
     "srkd export edsr_16x8_x2_cc0 -o files/ --precision fp32,int8": ["--precision", "fp32", "--to", "openvino"],
+    "srkd verify files/edsr_16x8_x2_cc0.onnx": "of a file that the line before skips: tests/inference/test_verify.py",
+    "srkd verify files/edsr_16x8_x2_cc0.onnx files/edsr_16x8_x2_cc0.xml": (
+        "of files that the line before skips: tests/inference/test_verify.py"
+    ),
     "srkd export edsr_16x8_x2_cc0 -o files/ --to onnx,openvino,ncnn": (
         "runtimes in turn: tests/inference/test_export.py, tests/inference/backends/test_ncnn.py"
     ),

@@ -111,5 +111,5 @@ def test_what_a_runtime_cannot_take_is_refused_in_the_table(photos: Path, tmp_pa
     fixed = Model(FixedSize().eval(), 2, "fixed")
     result = export(fixed, tmp_path / "out", ExportOptions(["openvino"], data=str(photos), seconds=0))
     (row,) = result.rejected
-    assert row["file"] == "fixed.xml" and re.match(r"no: openvino fp32 .*at 51x37", row["kept"])
+    assert row["file"] == "fixed.xml" and re.match(r"no: openvino fp32 .*at 24x20", row["kept"])
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["export.json", "export.md"]

@@ -22,7 +22,7 @@ from torch import nn
 
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import printable_path, scratch
-from srkd.inference.backends import isolated, ncnn, onnx, openvino, pytorch
+from srkd.inference.backends import isolated, ncnn, onnx, openvino, pytorch, seal
 from srkd.inference.backends.engine import Bytes, CannotRunError, Engine, in_one_line, require
 from srkd.inference.graph import graph_of
 from srkd.inference.model import Model
@@ -56,13 +56,18 @@ __all__ = [
     "installed",
     "open_engine",
     "open_file",
+    "proved",
     "quantised",
+    "readers",
     "save",
     "torch_engine",
     "wrap",
 ]
 _BITS = "weight_bits"
 SUFFIXES = {"openvino": ".xml", "onnxruntime": ".onnx", "ncnn": ".param"}
+_BESIDE = {"openvino": (".bin",)}  # files whose digests the seal has; ncnn's have theirs in any case
+_READERS = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",), ".param": ("ncnn",)}  # the file's own first
+PROOF, _SEALS = "proof", "seals"  # keys of the facts
 
 
 def available(device: str = "cpu") -> list[tuple[str, str]]:
@@ -160,24 +165,60 @@ def _engine(native: Any, runtime: str, precision: str, scale: int) -> Engine:
         return engine
 
 
-def open_file(path: Path, precision: str | None = None) -> Model:
+def proved(native: Any, runtime: str, proof: Mapping[str, Any]) -> Any:
+    """The result of `converted` or `quantised` with a proof (`srkd.inference.proof`) in its metadata.
+
+    `save` then seals the file: `open_file` rejects it if any byte was changed.
+    """
+    module = _MODULES[runtime]
+    seals = {_SEALS: seal.opened(_BESIDE.get(runtime, ()))}
+    return module.describe(native, {**module.facts_of(native), PROOF: dict(proof), **seals})
+
+
+def readers(path: Path) -> Sequence[str]:
+    """The runtimes that open an exported file, its own first. Raises SrkdError for a file of another suffix."""
+    if path.suffix not in _READERS:
+        raise SrkdError(f"{printable_path(path)}: an exported network is {' or '.join(_READERS)}")
+    return _READERS[path.suffix]
+
+
+def open_file(path: Path, precision: str | None = None, runtime: str | None = None) -> Model:
     """The model of an exported file (.onnx, .xml or .param), by default in the precision that it was exported in.
 
+    Args:
+        runtime: one of `readers`; by default the one that the file was exported for.
+
     Raises:
-        SrkdError: a file that srkd did not export, or an incomplete one; a missing package; int8 that was exported for
-            other processors.
+        SrkdError: a file that srkd did not export, or that was changed or is incomplete; a missing package; int8 that
+            was exported for other processors.
     """
-    runtime = next((name for name, suffix in SUFFIXES.items() if suffix == path.suffix), None)
-    if runtime is None:
-        raise SrkdError(f"{path}: an exported network is .onnx, .xml or .param")
+    own = readers(path)[0]
     if not path.is_file():
         raise SrkdError(f"{path}: no such file")
-    native, known = _MODULES[runtime].load(path)
+    native, known = _loaded(path, own)
     if known["precision"] == "int8" and known.get(_BITS, 8) == 8 and int8_saturates():
         raise SrkdError(
             f"{printable_path(path)}: its int8 sums overflow on this processor, which lacks VNNI: export it here"
         )
-    return wrap(native, runtime, precision or known["precision"], known)
+    if runtime in (None, own):
+        return wrap(native, own, precision or known["precision"], known)
+    with in_one_line(f"{runtime} cannot open {path.name}"):
+        return wrap(openvino.read(path), "openvino", precision or known["precision"], known)
+
+
+def _loaded(path: Path, runtime: str) -> tuple[Any, dict[str, Any]]:
+    """The contents of an exported file and its facts. Raises SrkdError as `open_file`."""
+    described = _described(path, runtime)
+    sealed = described.is_file() and seal.check(described)
+    native, known = _MODULES[runtime].load(path)
+    if _SEALS in known and not sealed:
+        raise SrkdError(f"{printable_path(described)}: changed or incomplete: its digest is damaged")
+    return native, known
+
+
+def _described(path: Path, runtime: str) -> Path:
+    """The file that has the metadata of an exported one."""
+    return ncnn.described(path) if runtime == "ncnn" else path
 
 
 def save(native: Any, runtime: str, path: Path, accept: Callable[[Path], bool] = lambda saved: True) -> None:
@@ -192,6 +233,7 @@ def save(native: Any, runtime: str, path: Path, accept: Callable[[Path], bool] =
         except Exception as error:  # each runtime's writer raises its native exceptions, few of which state the reason
             message = (str(error).splitlines() or [type(error).__name__])[-1]
             raise SrkdError(f"cannot write {printable_path(path)}: {message}; is the disk full?") from error
+        seal.close(_described(place / path.name, runtime))
         if accept(place / path.name):
             path.unlink(missing_ok=True)  # never an old .xml beside a new .bin
             for file in sorted(

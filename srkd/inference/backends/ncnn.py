@@ -181,13 +181,24 @@ class NcnnEngine(Engine):
         return as_bytes(np.stack([self._network(image) for image in as_floats(pixels)]))
 
 
-def _facts_file(path: Path) -> Path:
+def described(path: Path) -> Path:
+    """The file beside a `.param` that holds srkd's facts."""
     return path.with_name(f"{path.name}.json")
 
 
 def is_export(path: Path) -> bool:
     """Whether srkd's facts are beside a `.param` file."""
-    return _facts_file(path).is_file()
+    return described(path).is_file()
+
+
+def describe(native: NcnnFiles, facts: Mapping[str, Any]) -> NcnnFiles:
+    """The network with these facts."""
+    return replace(native, facts=dict(facts))
+
+
+def facts_of(native: NcnnFiles) -> dict[str, Any]:
+    """The facts of a network."""
+    return native.facts
 
 
 def _digests(param: bytes, weights: bytes) -> dict[str, str]:
@@ -199,8 +210,8 @@ def save(native: NcnnFiles, path: Path) -> None:
     param = native.param.encode()
     path.write_bytes(param)
     path.with_suffix(".bin").write_bytes(native.weights)
-    described = {"facts": native.facts, "sha256": _digests(param, native.weights)}
-    _facts_file(path).write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    content = {"facts": native.facts, "sha256": _digests(param, native.weights)}
+    described(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
 def load(path: Path) -> tuple[NcnnFiles, dict[str, Any]]:
@@ -210,15 +221,18 @@ def load(path: Path) -> tuple[NcnnFiles, dict[str, Any]]:
         SrkdError: any other file; a `.param` or `.bin` that was changed or is incomplete.
     """
     require("ncnn")
+    for beside in (described(path), path.with_suffix(".bin")):
+        if not beside.is_file():
+            raise SrkdError(f"{beside}: not found; srkd opens {path.name} only with it")
     try:
-        described = json.loads(_facts_file(path).read_bytes())
-        facts, expected = dict(described["facts"]), described["sha256"]
+        content = json.loads(described(path).read_bytes())
+        facts, expected = dict(content["facts"]), content["sha256"]
         param, weights = path.read_bytes(), path.with_suffix(".bin").read_bytes()
         int(facts["scale"]), str(facts["precision"])
     except Exception as error:
-        raise SrkdError(f"{path}: not an ncnn network exported by srkd, or without its .bin and .param.json") from error
+        raise SrkdError(f"{described(path)}: not written by srkd export, or incomplete") from error
     found = _digests(param, weights)
     for part, file in (("param", path), ("bin", path.with_suffix(".bin"))):
         if found[part] != expected.get(part):
-            raise SrkdError(f"{file}: changed or incomplete: its digest is not that in {_facts_file(path).name}")
+            raise SrkdError(f"{file}: changed or incomplete: its digest is not that in {described(path).name}")
     return NcnnFiles(param.decode(), weights, facts), facts

@@ -63,9 +63,20 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
     assert program is not None
     model = program.model_proto
     del model.graph.value_info[:]  # torch's intermediate shapes are wrong for images of one pixel
+    return describe(model, facts)
+
+
+def describe(model: Any, facts: Mapping[str, Any]) -> Any:
+    """The model with these facts as its only metadata."""
+    del model.metadata_props[:]
     entry = model.metadata_props.add()
     entry.key, entry.value = _KEY, json.dumps(dict(facts))
     return model
+
+
+def facts_of(model: Any) -> dict[str, Any]:
+    """The facts of a model. Raises an exception of any class if it has none."""
+    return dict(json.loads({entry.key: entry.value for entry in model.metadata_props}[_KEY]))
 
 
 @contextlib.contextmanager
@@ -189,6 +200,6 @@ def load(path: Path) -> tuple[Any, dict[str, Any]]:
         if _has_weights_elsewhere(model):
             raise ValueError("weights in another file")
         _check_constants(model)
-        return model, json.loads({entry.key: entry.value for entry in model.metadata_props}[_KEY])
+        return model, facts_of(model)
     except Exception as error:
         raise SrkdError(f"{path}: not an ONNX model exported by srkd, or incomplete") from error

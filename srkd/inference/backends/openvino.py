@@ -57,8 +57,18 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
     except Exception as error:  # OpenVINO raises many exception classes, not all of them public
         why = lacking(error)
         raise CannotRunError(f"OpenVINO cannot represent this network: {why}; use torch or ONNX Runtime") from error
+    return describe(model, facts)
+
+
+def describe(model: Any, facts: Mapping[str, Any]) -> Any:
+    """The model with these facts in its metadata."""
     model.set_rt_info(json.dumps(dict(facts)), _KEY)
     return model
+
+
+def facts_of(model: Any) -> dict[str, Any]:
+    """The facts of a model. Raises an exception of any class if it has none."""
+    return dict(json.loads(model.get_rt_info(_KEY).astype(str)))
 
 
 def quantise(model: Any, images: Sequence[Bytes], keep: Collection[str] = ()) -> Any:
@@ -172,12 +182,17 @@ def _check_constants(model: Any) -> None:
                 raise ValueError(f"{operator.get_friendly_name()} has shape {shape}")
 
 
+def read(path: Path) -> Any:
+    """A model in any format that OpenVINO reads, such as .xml and .onnx. Raises an exception of any class."""
+    model = require("openvino").Core().read_model(path)
+    _check_constants(model)
+    return model
+
+
 def load(path: Path) -> tuple[Any, dict[str, Any]]:
     """An OpenVINO model that srkd wrote, and its facts. Raises SrkdError for any other file."""
-    openvino = require("openvino")
     try:
-        model = openvino.Core().read_model(path)
-        _check_constants(model)
-        return model, json.loads(model.get_rt_info(_KEY).astype(str))
+        model = read(path)
+        return model, facts_of(model)
     except Exception as error:
         raise SrkdError(f"{path}: not an OpenVINO model exported by srkd, or incomplete") from error

@@ -1,0 +1,7 @@
+"""`srkd verify`: exported files against the LR/SR pairs that they carry."""
+
+import sys
+
+from srkd.cli.main import main
+
+raise SystemExit(main(["verify", *sys.argv[1:]]))
