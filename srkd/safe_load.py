@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
+from srkd.operators import OperatorMode
 
 MAX_FILE = 8 << 30  # bytes of a checkpoint
 _SLACK = 64 << 20  # bytes allowed regardless of the file's size
@@ -186,11 +186,11 @@ class _Budget:
         raise self.exceeded
 
 
-class _Allocations(TorchDispatchMode):
+class _Allocations(OperatorMode):
     """Charges each tensor to a budget before it is allocated; its size is computed on the `meta` device."""
 
     def __init__(self, budget: _Budget) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.budget = budget
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

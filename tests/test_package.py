@@ -11,12 +11,19 @@ from pathlib import Path
 
 import pytest
 
+from srkd.images.read import ImageData, write_image
+from support import textured
+
 ROOT = Path(__file__).parent.parent
 
 
-def python(code: str, **environment: str) -> str:
+def python(code: str, *arguments: str, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
@@ -32,6 +39,18 @@ print({name.partition(".")[0] for name in set(sys.modules) - found} - set(sys.st
 """
     seconds, packages = python(code).splitlines()
     assert float(seconds) < 0.1 and packages == "{'srkd'}"
+
+
+def test_upscaling_an_image_does_not_import_the_compiler_of_torch(tmp_path: Path) -> None:
+    """It would take a second or more of each `srkd upscale`, and compile nothing."""
+    write_image(tmp_path / "small.png", ImageData(textured(0, 12, 14)))
+    code = """
+import sys
+from srkd.cli.main import main
+assert main(["upscale", sys.argv[1], "-m", "edsr_16x8_x2_cc0", "--runtime", "torch", "--precision", "fp32"]) == 0
+print("torch._dynamo" in sys.modules)
+"""
+    assert python(code, str(tmp_path / "small.png")).splitlines()[-1] == "False"
 
 
 def test_every_public_name_is_found_on_first_use() -> None:

@@ -139,13 +139,15 @@ def _photograph(args: argparse.Namespace) -> int:
     from srkd.files.atomic import write_bytes
     from srkd.images.read import read_rgb
     from srkd.inference.autotune import BackendSpec
+    from srkd.inference.speed import machine
     from srkd.report import tables
 
     photograph = benchmark.sample() if args.image is None else read_rgb(Path(args.image))
     backend = BackendSpec(args.runtime, args.precision)
     rows, outputs = benchmark.measure(args.model, photograph, args.side, args.rounds, backend, tell)
     if args.output:
-        write(Path(args.output), "photograph", rows, benchmark.COLUMNS)
+        result = {"machine": machine(), "side": args.side, "rows": rows}
+        write(Path(args.output), "photograph", rows, benchmark.COLUMNS, result=result)
         write_bytes(Path(args.output) / "photograph.png", benchmark.sheet(photograph, outputs, rows))
     print(tables.as_json(rows, benchmark.COLUMNS) if args.json else tables.text(rows, benchmark.COLUMNS))
     return 0

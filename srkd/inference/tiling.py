@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from srkd.networks.sides import padded_side
+from srkd.operators import OperatorMode
 
 Pixels = NDArray[Any]
 Floats = NDArray[np.float32]
@@ -141,13 +141,13 @@ def _alignment(run: Run, reach: int, scale: int, device: torch.device | str, mul
 def bytes_per_pixel(run: Run, device: torch.device | str = "cpu") -> float:
     """Approximate peak memory of a network in bytes per input pixel."""
     side = _LENGTHS[0]
-    with _LargestStep() as largest:  # type: ignore[no-untyped-call]
+    with _LargestStep() as largest:
         run(torch.full((1, 3, side, side), 0.5, device=device))
     # Besides the tensors of one operation, skip connections and the kernels' own copies take memory.
     return float(1.5 * largest.bytes / side**2)
 
 
-class _LargestStep(TorchDispatchMode):
+class _LargestStep(OperatorMode):
     """Records the largest number of bytes that one operation reads and writes."""
 
     bytes = 0
