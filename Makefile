@@ -40,7 +40,7 @@ docs: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[adapters,deploy,dev,docs,fast,formats,ncnn,report,serve,teachers,video]'
+	$(BIN)/pip install --quiet --editable '.[adapters,cluster,deploy,dev,docs,fast,formats,ncnn,report,serve,teachers,video]'
 	touch $@
 
 clean:

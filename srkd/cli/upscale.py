@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("inputs", nargs="+", metavar="INPUT", help="an image, a folder, a glob (in quotes), or a video")
+    add(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="an image, a folder or a glob (in quotes), local or by URL (s3://...); or a video",
+    )
     add(
         "-o",
         "--output",
@@ -75,6 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from srkd.files.remote import place
     from srkd.images.write import check_quality
     from srkd.inference.files import Options, preview, upscale_files
     from srkd.inference.jobs import Outcome, as_json, line, summary, unrecognised_files
@@ -86,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
         return _run_video(args)
     check_quality(args.quality, args.format)
     jobs = _jobs_in_output(args)
-    left = unrecognised_files(args.inputs, None if args.output is None else Path(args.output), args.recursive)
+    left = unrecognised_files(args.inputs, None if args.output is None else place(args.output), args.recursive)
     keep_freed_memory()
     model, outscale = _model(args)
     options = Options(args.tile, args.self_ensemble, outscale, args.quality, args.skip_existing, args.wrap)
@@ -114,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_video(args: argparse.Namespace) -> int:
     from srkd.errors import SrkdError
+    from srkd.files.remote import is_url
     from srkd.images.write import check_quality
     from srkd.inference.files import Options, share
     from srkd.inference.jobs import Outcome, as_json, line
@@ -124,6 +131,8 @@ def _run_video(args: argparse.Namespace) -> int:
         raise SrkdError("--format and --recursive are for images; a video is written as its output is named")
     if args.output is None:
         raise SrkdError("name the output of a video, as in -o clip_x2.mp4")
+    if url := next(filter(is_url, [*args.inputs, args.output]), None):
+        raise SrkdError(f"{url}: videos are read and written as local files; copy it first")
     check_quality(args.quality, None)
     jobs = share(plan_clips(args.inputs, Path(args.output), args.suffix or ""))
     keep_freed_memory()
@@ -148,6 +157,7 @@ def _run_video(args: argparse.Namespace) -> int:
 
 def _jobs_in_output(args: argparse.Namespace) -> list[Job] | None:
     """The jobs with their results in --output; None without it, after a check that the inputs exist."""
+    from srkd.files.remote import place
     from srkd.inference.beside import check_inputs
     from srkd.inference.files import share
     from srkd.inference.jobs import plan_jobs
@@ -155,7 +165,7 @@ def _jobs_in_output(args: argparse.Namespace) -> list[Job] | None:
     if args.output is None:
         check_inputs(args.inputs)
         return None
-    return share(plan_jobs(args.inputs, Path(args.output), args.format, args.suffix or "", args.recursive))
+    return share(plan_jobs(args.inputs, place(args.output), args.format, args.suffix or "", args.recursive))
 
 
 def _jobs_beside(args: argparse.Namespace, factor: float) -> list[Job]:

@@ -30,7 +30,8 @@ from srkd.files.digest import file_sha256, parse_sums
 from srkd.files.download import MAX_BYTES, download
 from srkd.files.extract import extract
 from srkd.files.lock import locked
-from srkd.images.formats import SUFFIXES
+from srkd.files.remote import fetched_folder, is_url
+from srkd.images.formats import SUFFIXES, is_readable_name
 from srkd.images.read import list_images
 
 Role = Literal["train", "validation", "test", "refused"]
@@ -327,9 +328,13 @@ class PreparedPart:
 def images_of(root: str, recursive: bool = False) -> list[Path]:
     """The image files of a folder, or of a data set by its manifest's name (`Set5`, `BSDS500/train`).
 
+    A folder by URL is copied to the cache first.
+
     Raises:
         SrkdError: neither; a folder without images; an LMDB; a data set that cannot be downloaded.
     """
+    if is_url(root):
+        root = str(fetched_folder(root, is_readable_name, recursive))
     if root.endswith(".lmdb") or (Path(root) / "data.mdb").is_file():
         raise SrkdError(
             f"{printable_path(root)}: srkd reads image files, not LMDB: give the folder of images that the LMDB was "

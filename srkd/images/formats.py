@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import printable_path
+from srkd.files.remote import Url
 
 ICC, EXIF, XMP, DPI = "colour profile", "EXIF", "XMP", "resolution"
 IPTC, COMMENT, TEXT, GEO = "IPTC", "comment", "text", "georeference"
@@ -110,7 +111,12 @@ def format_of_suffix(suffix: str) -> Format | None:
     return next((known for known in FORMATS.values() if suffix.lower() in known.suffixes + known.reads), None)
 
 
-def is_image_name(path: Path) -> bool:
+def is_readable_name(name: str) -> bool:
+    """Whether a file name has the suffix of an image that can be read."""
+    return PurePosixPath(name).suffix.lower() in SUFFIXES
+
+
+def is_image_name(path: Path | Url) -> bool:
     """Whether a name has the suffix of an image, also of formats that are not read."""
     return path.suffix.lower() in SUFFIXES + _OTHER_IMAGES
 

@@ -28,7 +28,9 @@ from numpy.typing import NDArray
 from PIL.JpegImagePlugin import JpegImageFile
 
 from srkd.errors import SrkdError
+from srkd.files import remote
 from srkd.files.atomic import printable_path
+from srkd.files.remote import Url
 from srkd.images import bmp, decoders, jpeg, jpeg2000, jxl, netpbm, png, tiffreader
 from srkd.images.formats import SUFFIXES, format_named
 from srkd.images.metadata import Metadata, left_out, resolution, upright_exif, upright_xmp
@@ -77,12 +79,15 @@ class ImageData:
 
 
 def read_image(path: Path | str) -> ImageData:
-    """Read an image with its depth, alpha and metadata, upright.
+    """Read an image with its depth, alpha and metadata, upright, from a path or a URL.
 
     Raises:
         SrkdError: the file cannot be read; one line with its name and the reason.
     """
+    data = remote.read(path, MAX_BYTES) if isinstance(path, str) and remote.is_url(path) else None
     with _srkd_errors(path):
+        if data is not None:
+            return _read(data, Url(path).suffix)
         return _read(_whole(_check_kind(path)), Path(path).suffix)
 
 

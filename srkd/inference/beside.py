@@ -10,12 +10,15 @@ from pathlib import Path
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 from srkd.files.names import check_part
+from srkd.files.remote import Place, is_url
 from srkd.inference.jobs import Job, absolute, expanded, job_in, plan_jobs
 
 
 def check_inputs(inputs: Sequence[str]) -> None:
-    """Raise SrkdError for an input that does not exist or match; nothing is read."""
+    """Raise SrkdError for a URL, or an input that does not exist or match; nothing is read."""
     for name in inputs:
+        if is_url(name):
+            raise SrkdError(f"{printable_path(name)}: name the output of a URL with -o")
         expanded(name)
 
 
@@ -40,7 +43,7 @@ def plan_beside(
         raise SrkdError("several processes need the name of one output folder: give it with -o")
     check_part(suffix, "the suffix")
     names = _Names(reuse)
-    jobs: dict[Path, Job] = {}
+    jobs: dict[Place, Job] = {}
     for path in (path for name in inputs for path in expanded(name)):
         if path.is_dir():
             target = names.free(_beside(path, suffix), is_folder=True)
@@ -74,9 +77,9 @@ class _Names:
 
     def __init__(self, reuse: bool) -> None:
         self._reuse = reuse
-        self._chosen: set[Path] = set()
+        self._chosen: set[Place] = set()
 
-    def free(self, path: Path, is_folder: bool = False) -> Path:
+    def free(self, path: Place, is_folder: bool = False) -> Place:
         """The path, or the first of its numbered names that is free."""
         stem, extension = (path.name, "") if is_folder else (path.stem, path.suffix)
         for number in count(1):

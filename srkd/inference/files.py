@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
 from srkd.errors import PartialFailure, SrkdError
 from srkd.files.atomic import printable_path
+from srkd.files.remote import existing, local_target
 from srkd.images import decoders
 from srkd.images.formats import FORMATS, READ_ONLY, check_holds
 from srkd.images.metadata import Metadata, fit_metadata
@@ -22,6 +24,7 @@ from srkd.inference.pipeline import Steps, overlapped
 from srkd.inference.wrap import upscale_wrapped
 
 Say = Callable[[str], None]
+J = TypeVar("J", bound=Job)
 
 
 @dataclass(frozen=True)
@@ -61,8 +64,9 @@ def upscale_files(
     outcomes = [] if outcomes is None else outcomes
     todo: list[Job] = []
     skipped: list[Job] = []
+    present = existing(job.target for job in jobs) if options.skip_existing else set()
     for job in jobs:
-        (skipped if options.skip_existing and job.target.exists() else todo).append(job)
+        (skipped if job.target in present else todo).append(job)
     outcomes += [Outcome(job, "skipped") for job in skipped]
     done(len(skipped))
     steps = _steps(model, options)
@@ -143,7 +147,10 @@ def _steps(model: Model, options: Options) -> Steps[Job, Decoded]:
     def encode(job: Job, decoded: Decoded, rows: Iterator[np.ndarray]) -> None:
         pixels = decoded.pixels
         shape = model.output_shape(pixels, options.outscale)
-        with open_writer(job.target, shape, pixels.dtype, job.format, decoded.quality, decoded.metadata) as writer:
+        with (
+            local_target(job.target) as path,
+            open_writer(path, shape, pixels.dtype, job.format, decoded.quality, decoded.metadata) as writer,
+        ):
             for block in rows:
                 writer.write(block)
 
@@ -202,8 +209,9 @@ def _reason(job: Job, error: Exception) -> str:
 
 def preview(jobs: Sequence[Job], scale: float, options: Options) -> Iterator[Outcome]:
     """The outcomes of a dry run of `upscale_files`. Images are decoded in full, because only that finds damage."""
+    present = existing(job.target for job in jobs) if options.skip_existing else set()
     for job in jobs:
-        if options.skip_existing and job.target.exists():
+        if job.target in present:
             yield Outcome(job, "skipped")
             continue
         step = "read"
@@ -218,7 +226,7 @@ def preview(jobs: Sequence[Job], scale: float, options: Options) -> Iterator[Out
             yield Outcome(job, "failed", error=f"cannot be {step}: {_reason(job, error)}")
 
 
-def share(jobs: Sequence[Job]) -> list[Job]:
+def share(jobs: Sequence[J]) -> list[J]:
     """This process's part of the jobs under torchrun (RANK and WORLD_SIZE); all of them without it."""
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     return list(jobs[rank::world])

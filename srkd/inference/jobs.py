@@ -9,12 +9,21 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 from srkd.files.names import check_part
-from srkd.images.formats import FORMATS, READ_ONLY, SUFFIXES, format_named, format_of_suffix, is_image_name
+from srkd.files.remote import Place, Url, is_url, list_files
+from srkd.images.formats import (
+    FORMATS,
+    READ_ONLY,
+    SUFFIXES,
+    format_named,
+    format_of_suffix,
+    is_image_name,
+    is_readable_name,
+)
 from srkd.images.read import list_images, walk
 
 _MOST_FOLDERS = 5
@@ -24,9 +33,17 @@ _MOST_FOLDERS = 5
 class Job:
     """One image: read `source`, write `target` in `format`."""
 
+    source: Place
+    target: Place
+    format: str
+
+
+@dataclass(frozen=True)
+class LocalJob(Job):
+    """A job whose files are local."""
+
     source: Path
     target: Path
-    format: str
 
 
 @dataclass(frozen=True)
@@ -46,9 +63,9 @@ class Outcome:
 
 
 def plan_jobs(
-    inputs: Sequence[str], output: Path, format: str | None = None, suffix: str = "", recursive: bool = False
+    inputs: Sequence[str], output: Place, format: str | None = None, suffix: str = "", recursive: bool = False
 ) -> list[Job]:
-    """The jobs for files, folders and globs, sorted, identical in every process.
+    """The jobs for files, folders and globs, local or by URL, sorted, identical in every process.
 
     `output` is a folder, created if missing, unless it has an image suffix: then it is the file for the only input.
     Targets are named after their sources, with `suffix` before the extension, in `format` or else the format of the
@@ -74,10 +91,10 @@ def plan_jobs(
     return jobs
 
 
-def unrecognised_files(inputs: Sequence[str], output: Path | None, recursive: bool = False) -> list[Path]:
-    """The files of folders and globs without a readable image suffix; hidden files and `output` are left out."""
-    found: dict[Path, Path] = {}
-    for name in inputs:
+def unrecognised_files(inputs: Sequence[str], output: Place | None, recursive: bool = False) -> list[Path]:
+    """The files of local folders and globs without a readable image suffix; hidden files and `output` are left out."""
+    found: dict[Place, Path] = {}
+    for name in (name for name in inputs if not is_url(name)):
         named = os.path.lexists(name)  # an input named explicitly is used whatever its suffix
         for match in [Path(name)] if named else _matches(name):
             files = walk(match, recursive) if match.is_dir() else () if named else (match,)
@@ -87,7 +104,7 @@ def unrecognised_files(inputs: Sequence[str], output: Path | None, recursive: bo
     return [found[key] for key in sorted(found)]
 
 
-def _only(found: Sequence[tuple[Path, Path]], output: Path) -> Path:
+def _only(found: Sequence[tuple[Place, PurePath]], output: Place) -> Place:
     if len(found) != 1:
         raise SrkdError(
             f"{printable_path(output)} is named like a file, but there are {len(found)} images; name a folder"
@@ -95,7 +112,7 @@ def _only(found: Sequence[tuple[Path, Path]], output: Path) -> Path:
     return found[0][0]
 
 
-def _format_of(output: Path, asked: str | None) -> str:
+def _format_of(output: Place, asked: str | None) -> str:
     named = format_named(output.suffix).name
     if asked not in (None, named):
         raise SrkdError(
@@ -104,21 +121,25 @@ def _format_of(output: Path, asked: str | None) -> str:
     return named
 
 
-def _sources(inputs: Sequence[str], output: Path, recursive: bool) -> list[tuple[Path, Path]]:
+def _sources(inputs: Sequence[str], output: Place, recursive: bool) -> list[tuple[Place, PurePath]]:
     """(file, folder below the output), without duplicates."""
-    found: dict[Path, tuple[Path, Path]] = {}
-    for path in (path for name in inputs for path in expanded(name)):
+    found: dict[Place, tuple[Place, PurePath]] = {}
+    for name in filter(is_url, inputs):
+        for url, folder in list_files(name, is_readable_name, recursive):
+            if not (_is_below(url, output) and _is_below(output, Url(name))):
+                found.setdefault(url, (url, folder))
+    for path in (path for name in inputs if not is_url(name) for path in expanded(name)):
         if not path.is_dir():
             found.setdefault(absolute(path), (path, Path()))
             continue
-        if _real(path) == _real(output):
+        if not isinstance(output, Url) and _real(path) == _real(output):
             raise SrkdError(f"{printable_path(output)} is an input folder; choose another output folder")
         for image in list_images(path, recursive):
             if not (_is_below(output, path) and _is_below(image, output)):
                 found.setdefault(absolute(image), (image, image.parent.relative_to(path)))
     if not found:
         raise SrkdError(f"every image found is in the output folder {printable_path(output)}")
-    return [found[key] for key in sorted(found)]
+    return [found[key] for key in sorted(found, key=lambda key: (isinstance(key, Url), key))]
 
 
 def expanded(name: str) -> list[Path]:
@@ -138,7 +159,7 @@ def _matches(name: str) -> list[Path]:
     return [Path(match) for match in sorted(glob.glob(name, recursive=True))]
 
 
-def job_in(folder: Path, source: Path, format: str | None, suffix: str) -> Job:
+def job_in(folder: Place, source: Place, format: str | None, suffix: str) -> Job:
     """The job of one image with its result in `folder`, named and encoded as `plan_jobs` describes."""
     format = format_named(format).name if format is not None else None
     is_named = source.suffix.lower() in SUFFIXES
@@ -163,7 +184,7 @@ def _disambiguate(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _check_collisions(jobs: Sequence[Job]) -> None:
-    targets: dict[Path, Job] = {}
+    targets: dict[Place, Job] = {}
     sources = {absolute(job.source) for job in jobs}
     for job in jobs:
         target = absolute(job.target)
@@ -185,12 +206,14 @@ def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def absolute(path: Path) -> Path:
-    """The path with links resolved in its folders but not in the last part."""
-    return _real(path.parent) / path.name
+def absolute(path: Place) -> Place:
+    """The path with links resolved in its folders but not in the last part; a URL unchanged."""
+    return path if isinstance(path, Url) else _real(path.parent) / path.name
 
 
-def _is_below(path: Path, folder: Path) -> bool:
+def _is_below(path: Place, folder: Place) -> bool:
+    if isinstance(path, Url) or isinstance(folder, Url):
+        return isinstance(path, Url) and isinstance(folder, Url) and path.startswith(f"{folder.rstrip('/')}/")
     return _real(folder) in _real(path).parents
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from srkd import networks, trust
 from srkd.errors import SrkdError, unknown
+from srkd.files.remote import Url, fetched, is_url
 from srkd.inference.model import Model
 from srkd.networks import checkpoint_formats, zoo
 from srkd.networks.base import SRNetwork
@@ -30,7 +31,7 @@ def load_model(name: str | Path, scale: int | None = None) -> Model:
         name: a zoo name (`srkd zoo list`), which takes precedence over a file of that name, a .safetensors of srkd, or
             a .pth/.safetensors of BasicSR, EDSR-PyTorch, traiNNer or anything spandrel detects, ncnn's .param of
             Real-ESRGAN, or a file that `srkd export` wrote (.onnx, .xml, .param); a file is given as a Path, or by a
-            name with a suffix or a slash. `auto` is the zoo's default for `scale`.
+            name with a suffix or a slash, or a URL. `auto` is the zoo's default for `scale`.
         scale: the required scale; None accepts the network's own.
 
     Raises:
@@ -38,6 +39,8 @@ def load_model(name: str | Path, scale: int | None = None) -> Model:
             `srkd.safe_load`, or another scale than the required or the recorded one.
     """
     is_file, name = isinstance(name, Path) or is_path(name), str(name)
+    if is_url(name):
+        name = str(local_file(name))
     if is_file and (exported := _exported(Path(name))) is not None:
         return _of_scale(exported, name, scale)
     if name == "auto":
@@ -85,13 +88,20 @@ def is_path(name: str) -> bool:
     return has_separator or (Path(name).suffix != "" and name not in zoo.names() and name not in zoo.external())
 
 
+def local_file(name: str) -> Path:
+    """The path of a checkpoint's file; one by URL is copied to the cache, with the weights beside a description."""
+    if not is_url(name):
+        return Path(name)
+    return fetched(name, [".bin"] if Url(name).suffix.lower() in (".param", ".xml") else [])
+
+
 def file_of(name: str) -> Path:
     """The file of a model's weights, by path or zoo name; downloaded on first use.
 
     Raises:
         SrkdError: no such model, or not trained yet.
     """
-    path = Path(name) if is_path(name) else zoo.fetch(name) if name in zoo.external() else zoo.weights(name)[0]
+    path = local_file(name) if is_path(name) else zoo.fetch(name) if name in zoo.external() else zoo.weights(name)[0]
     return path.with_suffix(".bin") if path.suffix.lower() == ".param" else path
 
 
@@ -225,7 +235,7 @@ def read_weights(name: str, scale: int | None, key: str | None = None) -> dict[s
     Raises:
         SrkdError: as `load_model`, or weights for another scale.
     """
-    path = Path(name) if is_path(name) else zoo.weights(name)[0]
+    path = local_file(name) if is_path(name) else zoo.weights(name)[0]
     state, meta = load_weights(path, key)
     found = next(
         (known for known in map(checkpoint_formats.recognise, weight_files.candidates(state)) if known is not None),

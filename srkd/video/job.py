@@ -19,7 +19,7 @@ from srkd.files.names import check_part
 from srkd.files.owned import claim, remove_owned, reset_folder
 from srkd.inference.files import Options
 from srkd.inference.fingerprint import fingerprint
-from srkd.inference.jobs import Job, Outcome
+from srkd.inference.jobs import LocalJob, Outcome
 from srkd.inference.model import Model, output_size
 from srkd.training.log import Progress
 from srkd.video.overlap import overlapped
@@ -69,7 +69,7 @@ class Upscaled:
         return f"{width}x{height}, {self.frames} frames, {rate:.1f} frames/s, network {share:.0%} of the time"
 
 
-def plan_clips(inputs: Sequence[str], output: Path, suffix: str = "") -> list[Job]:
+def plan_clips(inputs: Sequence[str], output: Path, suffix: str = "") -> list[LocalJob]:
     """The jobs for clips: `output` is the file for one, or a folder.
 
     Raises:
@@ -93,7 +93,9 @@ def plan_clips(inputs: Sequence[str], output: Path, suffix: str = "") -> list[Jo
             raise SrkdError(f"{printable_path(target)} would overwrite an input; choose another output")
         if targets.count(target) > 1:
             raise SrkdError(f"several inputs would be written to {printable_path(target)}; rename one")
-    return [Job(source, target, target.suffix[1:].lower()) for source, target in zip(sources, targets, strict=True)]
+    return [
+        LocalJob(source, target, target.suffix[1:].lower()) for source, target in zip(sources, targets, strict=True)
+    ]
 
 
 def is_clip(name: str) -> bool:
@@ -117,13 +119,13 @@ def split(clip: Clip, seconds: float = SEGMENT_SECONDS) -> list[Segment]:
     ]
 
 
-def plan_clip(job: Job, scale: float, options: Options) -> tuple[Clip, VideoEncoding]:
+def plan_clip(job: LocalJob, scale: float, options: Options) -> tuple[Clip, VideoEncoding]:
     """A clip and the encoding of its upscaled frames. Raises SrkdError as `probe` and `encoding_for`."""
     clip = probe(job.source)
     return clip, encoding_for(clip, job.target, output_size(clip.height, clip.width, scale), options.quality)
 
 
-def preview_clips(jobs: Sequence[Job], scale: float, options: Options) -> Iterator[Outcome]:
+def preview_clips(jobs: Sequence[LocalJob], scale: float, options: Options) -> Iterator[Outcome]:
     """The outcomes of a dry run of `upscale_clips`; of each clip only the first frame is decoded."""
     for job in jobs:
         if options.skip_existing and job.target.exists():
@@ -137,7 +139,7 @@ def preview_clips(jobs: Sequence[Job], scale: float, options: Options) -> Iterat
             yield Outcome(job, "failed", error=str(error))
 
 
-def upscale_clips(model: Model, jobs: Sequence[Job], options: Options, say: Say, outcomes: list[Outcome]) -> None:
+def upscale_clips(model: Model, jobs: Sequence[LocalJob], options: Options, say: Say, outcomes: list[Outcome]) -> None:
     """Upscale clips one after the other; `outcomes` receives the result of each, also if this raises.
 
     Raises:
@@ -170,7 +172,7 @@ def upscale_clips(model: Model, jobs: Sequence[Job], options: Options, say: Say,
 
 
 @contextmanager
-def _one_line(job: Job) -> Iterator[None]:
+def _one_line(job: LocalJob) -> Iterator[None]:
     """Convert an error of FFmpeg that is left, such as a full disk, to an SrkdError."""
     try:
         yield
@@ -179,7 +181,7 @@ def _one_line(job: Job) -> Iterator[None]:
         raise SrkdError(f"{printable_path(job.source)} -> {target}: {error.strerror or error}") from error
 
 
-def upscale_clip(model: Model, job: Job, options: Options, seconds: float = SEGMENT_SECONDS) -> Upscaled:
+def upscale_clip(model: Model, job: LocalJob, options: Options, seconds: float = SEGMENT_SECONDS) -> Upscaled:
     """Upscale a clip; a run that was killed goes on where it stopped.
 
     Args:
@@ -224,7 +226,7 @@ def _settings(model: Model, clip: Clip, encoding: VideoEncoding, options: Option
 
 
 @contextmanager
-def _work_folder(job: Job, settings: str, segments: Sequence[Segment]) -> Iterator[Path]:
+def _work_folder(job: LocalJob, settings: str, segments: Sequence[Segment]) -> Iterator[Path]:
     """The locked work folder beside a job's target, without segments of other settings."""
     folder = job.target.with_name(job.target.name + ".parts")
     claim(folder)

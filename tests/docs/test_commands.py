@@ -43,6 +43,10 @@ LINES: dict[str, list[str] | str] = {
     "srkd upscale photo.jpg": [],
     "srkd upscale photos/ -o large/ --dry-run": [],
     "srkd upscale x.png -o o -m dat_light_x2": [],
+    "pip install .[cluster]": "an installation, which downloads",
+    "srkd upscale s3://bucket/in -o s3://bucket/out --skip-existing": (
+        "needs an object store: tests/cluster/test_object_storage.py"
+    ),
     "pip install .[video]": "an installation, which downloads",
     "srkd upscale clip.mp4 -o clip_x2.mp4": "a video, by an extra: tests/video/test_video.py",
     "srkd upscale a.mp4 b.mkv -o large/ --suffix _x2": "videos, by an extra: tests/video/test_video.py",

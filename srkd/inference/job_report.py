@@ -1,0 +1,51 @@
+"""A file with a row for each image: JSON lines, or CSV if it is so named."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+
+from srkd.errors import SrkdError
+from srkd.files.atomic import printable_path, write_text
+from srkd.files.remote import Url, place, write
+from srkd.inference.jobs import Outcome, as_row
+
+_SUFFIXES = (".jsonl", ".json", ".csv")
+
+
+def check_report(name: str | None) -> None:
+    """Raise SrkdError unless a report has a suffix that is written."""
+    if name is not None and place(name).suffix.lower() not in _SUFFIXES:
+        raise SrkdError(f"{printable_path(name)}: a report is named .jsonl or .csv")
+
+
+def write_report(name: str, outcomes: Sequence[Outcome]) -> None:
+    """Write a row for each outcome, all or nothing, to a file or URL.
+
+    Raises:
+        SrkdError: it cannot be written.
+    """
+    rows = [{**as_row(outcome), "backend": outcome.backend or None} for outcome in outcomes]
+    target = place(name)
+    text = _csv(rows) if target.suffix.lower() == ".csv" else "".join(json.dumps(row) + "\n" for row in rows)
+    if isinstance(target, Url):
+        write(target, text.encode())
+    else:
+        write_text(target, text)
+
+
+def _csv(rows: Sequence[dict[str, object]]) -> str:
+    stream = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+    return stream.getvalue()
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, tuple):
+        return "; ".join(map(str, value)) if value and isinstance(value[0], str) else "x".join(map(str, value))
+    return "" if value is None else value

@@ -1,0 +1,151 @@
+"""Files and folders by URL, in memory; tests/cluster/test_object_storage.py has a real server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from srkd.errors import SrkdError
+from srkd.files import remote
+from srkd.files.remote import Url, existing, fetched, fetched_folder, is_url, list_files, local_target, place
+
+
+@pytest.fixture(autouse=True)
+def memory() -> Iterator[MemoryFileSystem]:
+    """An empty memory:// file system."""
+    system = fsspec.filesystem("memory")
+    system.store.clear()
+    yield system
+    system.store.clear()
+
+
+def is_png(name: str) -> bool:
+    return name.endswith(".png")
+
+
+def test_what_is_a_url(tmp_path: Path) -> None:
+    assert [is_url(name) for name in ("s3://b/k", "memory://x", "C:\\x", "a/b.png", "c://x", "://", "a:b")] == [
+        True,
+        True,
+        *[False] * 5,
+    ]
+    assert not is_url(tmp_path) and isinstance(place("a.png"), Path) and isinstance(place("gs://b/a.png"), Url)
+
+
+def test_parts_of_a_url() -> None:
+    photo = Url("s3://bucket/in/") / PurePosixPath("x/a.tar.png")
+    assert (photo, photo.name, photo.stem, photo.suffix) == (
+        "s3://bucket/in/x/a.tar.png",
+        "a.tar.png",
+        "a.tar",
+        ".png",
+    )
+    assert photo.with_name("b.png") == photo.parent / "b.png" == "s3://bucket/in/x/b.png"
+    assert photo / PurePosixPath() == photo
+    assert Url("https://host/a.png?key=b/c.gif").suffix == ".png"
+
+
+def test_files_of_folders_globs_and_single_names(memory: MemoryFileSystem) -> None:
+    names = ("a.png", "b.PNG", "c.txt", ".hidden.png", "x/d.png", ".y/e.png", "x/../../f.png")
+    for name in names:
+        memory.store[f"/in/{name}"] = memory.open("/tmp", "wb")
+    found = list_files("memory://in/", lambda name: is_png(name.lower()))
+    assert found == [("memory://in/a.png", PurePosixPath()), ("memory://in/b.PNG", PurePosixPath())]
+    below = list_files("memory://in", is_png, recursive=True)
+    assert below == [("memory://in/a.png", PurePosixPath()), ("memory://in/x/d.png", PurePosixPath("x"))]
+    assert [url for url, _ in list_files("memory://in/*.png", is_png)][-1] == "memory://in/a.png"
+    assert list_files("memory://in/c.txt", is_png) == [("memory://in/c.txt", PurePosixPath())]
+    for missing in ("memory://none", "memory://in/*.gif"):
+        with pytest.raises(SrkdError, match=missing.replace("*", r"\*")):
+            list_files(missing, is_png)
+
+
+def test_a_file_is_whole_or_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    target = Url("memory://out/a.png")
+    with pytest.raises(KeyboardInterrupt), local_target(target) as path:
+        path.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert not target.exists()
+    with pytest.raises(SrkdError, match="memory://out/a.png: the disk is full"), local_target(target) as path:
+        raise SrkdError(f"{path}: the disk is full")
+    with local_target(target) as path:
+        path.write_bytes(b"whole")
+    assert remote.read(target) == b"whole"
+    with local_target(tmp_path / "b.png") as path:
+        assert path == tmp_path / "b.png"
+
+
+def test_a_file_system_that_shows_unfinished_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There the file gets its final name when it is complete, and a failed one is removed."""
+    url = f"file://{tmp_path.as_posix()}/new/a.png"
+    remote.write(url, b"x")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"]
+    system = fsspec.filesystem("file")
+    monkeypatch.setattr(type(system), "mv", lambda *_, **__: (_ for _ in ()).throw(OSError("the server is gone")))
+    with pytest.raises(SrkdError, match=r"a\.png: the server is gone"):
+        remote.write(url, b"y")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.png"] and remote.read(url) == b"x"
+
+
+@pytest.mark.parametrize("count", [2, 60])
+def test_existing_files(tmp_path: Path, count: int) -> None:
+    (tmp_path / "a.png").touch()
+    remote.write("memory://out/1.png", b"x")
+    targets = [tmp_path / "a.png", tmp_path / "b.png", *(Url(f"memory://out/{n}.png") for n in range(count))]
+    assert existing(targets) == {tmp_path / "a.png", "memory://out/1.png"}
+    assert existing([Url(f"memory://none/{n}.png") for n in range(count)]) == set()
+
+
+def test_copies_are_made_once_for_each_version() -> None:
+    remote.write("memory://models/a.xml", b"<one/>")
+    remote.write("memory://models/a.bin", b"1")
+    first = fetched("memory://models/a.xml", [".bin"])
+    assert first.read_bytes() == b"<one/>" and first.with_suffix(".bin").read_bytes() == b"1"
+    os.utime(first, (0, 0))
+    assert fetched("memory://models/a.xml", [".bin"]).stat().st_mtime == 0
+    remote.write("memory://models/a.bin", b"two")
+    second = fetched("memory://models/a.xml", [".bin"])
+    assert second != first and second.with_suffix(".bin").read_bytes() == b"two"
+    with pytest.raises(SrkdError, match="memory://models/b.xml: no such file"):
+        fetched("memory://models/b.xml")
+
+
+def test_a_folder_is_copied_whole_or_not_at_all(memory: MemoryFileSystem, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.png", "x/b.png", "c.txt"):
+        remote.write(f"memory://set/HR/{name}", name.encode())
+    with monkeypatch.context() as patched:
+        get = MemoryFileSystem.get_file
+        calls = iter([True, False])
+
+        def fails_at_the_second(self: MemoryFileSystem, *args: str, **options: object) -> None:
+            if not next(calls):
+                raise FileNotFoundError(args[0])  # deleted while the folder is read
+            get(self, *args, **options)
+
+        patched.setattr(MemoryFileSystem, "get_file", fails_at_the_second)
+        with pytest.raises(SrkdError, match="memory://set/HR: no such file"):
+            fetched_folder("memory://set/HR", is_png, recursive=True)
+    folder = fetched_folder("memory://set/HR", is_png, recursive=True)
+    assert folder.name == "HR"
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*")) == ["a.png", "x/b.png"]
+    assert fetched_folder("memory://set/HR", is_png, recursive=True) == folder
+    assert fetched_folder("memory://set/HR", is_png) != folder
+    with pytest.raises(SrkdError, match="no images"):
+        fetched_folder("memory://set/none", is_png)
+
+
+def test_invalid_urls() -> None:
+    with pytest.raises(SrkdError, match="nothing://x: .*rotocol"):
+        remote.read("nothing://x")
+    with pytest.raises(SrkdError, match="https is only read"):
+        remote.write("https://host/a.png", b"")
+    with pytest.raises(SrkdError, match="use https"):
+        remote.read("http://host/a.png")
+    remote.write("memory://a.png", b"12345")
+    with pytest.raises(SrkdError, match="5 bytes, more than the limit of 4"):
+        remote.read("memory://a.png", 4)
