@@ -30,8 +30,8 @@ from srkd.files.digest import file_sha256, parse_sums
 from srkd.files.download import MAX_BYTES, download
 from srkd.files.extract import extract
 from srkd.files.lock import locked
-from srkd.files.remote import fetched_folder, is_url
-from srkd.images.formats import SUFFIXES, is_readable_name
+from srkd.files.remote import is_url
+from srkd.images.formats import SUFFIXES
 from srkd.images.read import list_images
 
 Role = Literal["train", "validation", "test", "refused"]
@@ -326,21 +326,17 @@ class PreparedPart:
 
 
 def images_of(root: str, recursive: bool = False) -> list[Path]:
-    """The image files of a folder, or of a data set by its manifest's name (`Set5`, `BSDS500/train`).
-
-    A folder by URL is copied to the cache first.
+    """The image files of a folder, local or by URL, or of a data set by its manifest's name (`Set5`, `BSDS500/train`).
 
     Raises:
         SrkdError: neither; a folder without images; an LMDB; a data set that cannot be downloaded.
     """
-    if is_url(root):
-        root = str(fetched_folder(root, is_readable_name, recursive))
     if root.endswith(".lmdb") or (Path(root) / "data.mdb").is_file():
         raise SrkdError(
             f"{printable_path(root)}: srkd reads image files, not LMDB: give the folder of images that the LMDB was "
             "made from (decoded images are kept in srkd's own cache, which is as fast)"
         )
-    if Path(root).is_dir():
+    if is_url(root) or Path(root).is_dir():
         return list_images(root, recursive)
     if root.partition("/")[0] not in names():
         raise SrkdError(f"{printable_path(root)}: no such folder, and no data set of that name{nearest(root, names())}")

@@ -32,7 +32,7 @@ from srkd.files import remote
 from srkd.files.atomic import printable_path
 from srkd.files.remote import Url
 from srkd.images import bmp, decoders, jpeg, jpeg2000, jxl, netpbm, png, tiffreader
-from srkd.images.formats import SUFFIXES, format_named
+from srkd.images.formats import SUFFIXES, format_named, is_readable_name
 from srkd.images.metadata import Metadata, left_out, resolution, upright_exif, upright_xmp
 from srkd.images.write import open_writer
 
@@ -174,11 +174,14 @@ def write_image(path: Path | str, image: ImageData, format: str | None = None, q
 def list_images(folder: Path | str, recursive: bool = False) -> list[Path]:
     """The images of a folder by suffix (`SUFFIXES`), sorted, without hidden files (unfinished ones are hidden).
 
-    With `recursive`, sub-folders too, except links to folders, which could form a loop.
+    With `recursive`, sub-folders too, except links to folders, which could form a loop. A folder by URL is copied to
+    the cache first.
 
     Raises:
         SrkdError: the folder or an image in it is not found.
     """
+    if isinstance(folder, str) and remote.is_url(folder):
+        folder = remote.fetched_folder(folder, is_readable_name, recursive)
     folder = Path(folder)
     if not folder.is_dir():
         raise SrkdError(f"{printable_path(folder)}: {'not a folder' if folder.exists() else 'no such folder'}")

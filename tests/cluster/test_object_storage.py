@@ -74,7 +74,7 @@ def test_a_bucket_without_permission(s3: Any, photos: Path, tmp_path: Path, caps
         outcomes: list[Any] = []
         upscale_files(srkd.load("edsr_16x8_x2_cc0"), jobs, Options(), print, lambda _: None, outcomes)
     assert "s3://closed/out/p0.png: no permission" in outcomes[0].error
-    with pytest.raises(SrkdError, match="s3://closed/a.png: no permission"):
+    with pytest.raises(SrkdError, match=r"s3://closed/a.png: no permission"):
         remote.read("s3://closed/a.png")
     assert main(["upscale", "s3://no-such-bucket/in", "-o", str(tmp_path)]) == 1
     assert "s3://no-such-bucket/in: no such" in capsys.readouterr().err
@@ -95,7 +95,7 @@ def test_a_listing_that_changes_while_it_is_read(s3: Any, photos: Path, tmp_path
 
 def test_no_server(monkeypatch: pytest.MonkeyPatch, s3: Any, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(SrkdError, match="s3://photos/in: .*127.0.0.1:9"):
+    with pytest.raises(SrkdError, match=r"s3://photos/in: .*127.0.0.1:9"):
         plan_jobs(["s3://photos/in"], tmp_path / "out")
 
 

@@ -71,7 +71,7 @@ def test_a_file_is_whole_or_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path:
         path.write_bytes(b"half")
         raise KeyboardInterrupt
     assert not target.exists()
-    with pytest.raises(SrkdError, match="memory://out/a.png: the disk is full"), local_target(target) as path:
+    with pytest.raises(SrkdError, match=r"memory://out/a.png: the disk is full"), local_target(target) as path:
         raise SrkdError(f"{path}: the disk is full")
     with local_target(target) as path:
         path.write_bytes(b"whole")
@@ -111,7 +111,7 @@ def test_copies_are_made_once_for_each_version() -> None:
     remote.write("memory://models/a.bin", b"two")
     second = fetched("memory://models/a.xml", [".bin"])
     assert second != first and second.with_suffix(".bin").read_bytes() == b"two"
-    with pytest.raises(SrkdError, match="memory://models/b.xml: no such file"):
+    with pytest.raises(SrkdError, match=r"memory://models/b.xml: no such file"):
         fetched("memory://models/b.xml")
 
 
@@ -128,7 +128,7 @@ def test_a_folder_is_copied_whole_or_not_at_all(memory: MemoryFileSystem, monkey
             get(self, *args, **options)
 
         patched.setattr(MemoryFileSystem, "get_file", fails_at_the_second)
-        with pytest.raises(SrkdError, match="memory://set/HR: no such file"):
+        with pytest.raises(SrkdError, match=r"memory://set/HR: no such file"):
             fetched_folder("memory://set/HR", is_png, recursive=True)
     folder = fetched_folder("memory://set/HR", is_png, recursive=True)
     assert folder.name == "HR"
@@ -140,7 +140,7 @@ def test_a_folder_is_copied_whole_or_not_at_all(memory: MemoryFileSystem, monkey
 
 
 def test_invalid_urls() -> None:
-    with pytest.raises(SrkdError, match="nothing://x: .*rotocol"):
+    with pytest.raises(SrkdError, match=r"nothing://x: .*rotocol"):
         remote.read("nothing://x")
     with pytest.raises(SrkdError, match="https is only read"):
         remote.write("https://host/a.png", b"")
