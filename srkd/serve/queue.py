@@ -138,7 +138,7 @@ class ImageQueue:
         self.limits.check_result(*size, choice.scale)
         job = job_in(self.folder, path.with_name(f"{path.stem}.{source_format}"), format, "_result")
         return QueuedImage(
-            name, choice.name, choice.scale, path, size, source_format, job.target, job.format, quality=quality
+            name, choice.name, choice.scale, path, size, source_format, Path(job.target), job.format, quality=quality
         )
 
     @property

@@ -91,7 +91,15 @@ class FolderWatch:
             size = header.height, header.width
             self.queue.limits.check_result(*size, choice.scale)
             image = QueuedImage(
-                path.name, choice.name, choice.scale, path, size, header.format, job.target, job.format, owned=False
+                path.name,
+                choice.name,
+                choice.scale,
+                path,
+                size,
+                header.format,
+                Path(job.target),
+                job.format,
+                owned=False,
             )
             self.queue.add(image)
         except FullError:
