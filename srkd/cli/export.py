@@ -1,4 +1,4 @@
-"""Export a trained network to ONNX, OpenVINO and ncnn; every file is run and compared before it is kept.
+"""Export a trained network to ONNX, OpenVINO, ncnn and the browser; every file is run and compared before it is kept.
 
 A file whose output differs from torch, or that loses more than --max-drop on the evaluation set, is not kept (exit code
 2); the table gives the reason. The metadata of the files has scale, colour, halo, licence and lineage.
@@ -16,7 +16,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="zoo name or checkpoint")
     add("-o", "--output", required=True, metavar="DIR", help="folder for the files, export.md and export.json")
-    add("--to", default="onnx,openvino", metavar="T,...", help="onnx, openvino, ncnn (default: %(default)s)")
+    add(
+        "--to",
+        default="onnx,openvino",
+        metavar="T,...",
+        help="onnx, openvino, ncnn, browser (a page) (default: %(default)s)",
+    )
     add(
         "--precision",
         default="fp32",

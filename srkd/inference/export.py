@@ -11,6 +11,7 @@ from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import write_text
 from srkd.inference import backends
 from srkd.inference.backends import ncnn
+from srkd.inference.browser import folder as browser
 from srkd.inference.calibration import (
     DEFAULT,
     FP32_DIFFERENCE,
@@ -43,7 +44,12 @@ COLUMNS = [
     "MB",
     "kept",
 ]
-TARGETS = {"onnx": "onnxruntime", "openvino": "openvino", "ncnn": "ncnn"}  # target: the runtime that runs it
+TARGETS = {
+    "onnx": "onnxruntime",
+    "openvino": "openvino",
+    "ncnn": "ncnn",
+    "browser": "onnxruntime",
+}  # target: the runtime that runs it
 PRECISIONS = ("fp32", "fp16", "int8")
 _MIN_FP16 = 45.0  # dB from torch fp32
 _NCNN_FOLDER = "models"  # the name that Upscayl requires; apart, because an .xml has a .bin too
@@ -57,7 +63,7 @@ class ExportOptions:
         targets: keys of `TARGETS`.
         precisions: of `PRECISIONS`; each applies to the targets that have it (fp16: ncnn's stored weights).
         uint8: input and output are uint8 NHWC, with scaling and clamp in the graph; else float32 NCHW in [0, 1], which
-            ncnn always has.
+            ncnn and the browser's page always have.
         data: the evaluation set; the default is for model selection, not for reporting.
         calibration: the image set for int8 calibration.
         calibration_count: how many of its images are used (None: all).
@@ -82,6 +88,7 @@ class ExportOptions:
         for target in self.targets:
             if not self.precisions_of(target):
                 backends.check(TARGETS[target], self.precisions[0])
+                raise SrkdError(f"{target} has fp32, not {self.precisions[0]}")
         for precision in self.precisions:
             if not any(precision in self.precisions_of(target) for target in self.targets):
                 backends.check(TARGETS[self.targets[0]], precision)
@@ -90,7 +97,8 @@ class ExportOptions:
 
     def precisions_of(self, target: str) -> list[str]:
         """The requested precisions that a target has."""
-        return [precision for precision in self.precisions if precision in backends.PRECISIONS[TARGETS[target]]]
+        known = ("fp32",) if target == "browser" else backends.PRECISIONS[TARGETS[target]]
+        return [precision for precision in self.precisions if precision in known]
 
 
 @dataclass
@@ -110,6 +118,10 @@ class Exported:
         """The rows of files that were not written because they failed the verification."""
         return [row for row in self.files if row["kept"] != "yes"]
 
+    def kept(self, file: str) -> bool:
+        """Whether a file was written."""
+        return any(row["file"] == file and row["kept"] == "yes" for row in self.rows)
+
     def text(self) -> str:
         sensitivity = (f"{name}\n{tables.text(rows, SENSITIVITY_COLUMNS)}" for name, rows in self.sensitivity.items())
         return "\n\n".join([tables.text(self.rows, COLUMNS), *sensitivity])
@@ -118,6 +130,7 @@ class Exported:
 def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda line: None) -> Exported:
     """Write `<model>.onnx`, `<model>.xml` with its .bin, and the same with `_int8`, plus export.md and export.json.
 
+    The browser's are in `browser`: a page with the network and the runtime (`srkd.inference.browser`).
     ncnn's files are `models/<model>.param`, .bin and .param.json, and the same with `_fp16`; see `ncnn.file_stem` for
     the name.
 
@@ -135,14 +148,15 @@ def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda
     calibration = None
     if "int8" in options.precisions:
         calibration = calibration_images(model.scale, options.calibration, options.calibration_count)
+    page = browser.begin(model, folder / browser.FOLDER) if "browser" in options.targets else []
     verifier = _Verifier(model, options)
     known = model.facts(model.receptive_field.halo)
     result = Exported([verifier.reference], {})
-    graph = graph_of(model.network, options.uint8)
     for target in options.targets:
         runtime = TARGETS[target]
+        graph = graph_of(model.network, options.uint8 and target != "browser")
         for precision in options.precisions_of(target):
-            name = _file_name(model, runtime, precision)
+            name = _file_name(model, target, precision)
             say(f"{name}: writing and comparing")
             try:
                 if precision != "int8":
@@ -157,12 +171,17 @@ def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda
                 result.rows.append(_write(proved, runtime, folder, name, verifier))
             except backends.CannotRunError as error:
                 result.rows.append(_failed_row(name, runtime, precision, error, verifier))
+    if page and result.kept(f"{browser.FOLDER}/{browser.MODEL}"):
+        browser.finish(model, folder / browser.FOLDER, page, known)
     _write_table(result, folder)
     return result
 
 
-def _file_name(model: Model, runtime: str, precision: str) -> str:
+def _file_name(model: Model, target: str, precision: str) -> str:
     """The name of a file, relative to the folder of the export."""
+    if target == "browser":
+        return f"{browser.FOLDER}/{browser.MODEL}"
+    runtime = TARGETS[target]
     suffix = f"{'' if precision == 'fp32' else f'_{precision}'}{backends.SUFFIXES[runtime]}"
     if runtime == "ncnn":
         return f"{_NCNN_FOLDER}/{ncnn.file_stem(model.name, model.scale)}{suffix}"

@@ -33,10 +33,10 @@ _FILES = {
     "page.css": (STATIC, "text/css"),
     "api.css": (STATIC, "text/css"),
     "page.js": (STATIC, "text/javascript"),
-    "icon.svg": (STATIC, "image/svg+xml"),
     "openapi.json": (STATIC, "application/json"),
     "base.css": (web.FOLDER, "text/css"),
     "compare.js": (web.FOLDER, "text/javascript"),
+    "icon.svg": (web.FOLDER, "image/svg+xml"),
     "divider.svg": (web.FOLDER, "image/svg+xml"),
 }
 _STILL_THERE = 0.5  # seconds between two checks that a client still waits

@@ -98,6 +98,8 @@ LINES: dict[str, list[str] | str] = {
     "srkd export edsr_16x8_x2_cc0 -o files/ --to onnx,openvino,ncnn": (
         "runtimes in turn: tests/inference/test_export.py, tests/inference/backends/test_ncnn.py"
     ),
+    "srkd export edsr_16x8_x2_cc0 -o files/ --to browser": "fetches from npm: tests/inference/test_browser.py",
+    "python -m http.server --directory files/browser": "runs until it is interrupted: tests/inference/test_browser.py",
     "srkd prune edsr_16x8_x2_cc0 --keep 0.5 -o half.safetensors": [],
     "srkd prepare_data Set5 BSDS500/train --scale 2": [],
     "srkd benchmark training --data folder/of/images": "two minutes of timing: tests/benchmarks/test_training.py",
