@@ -15,6 +15,16 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def threads() -> int:
+    """The number of threads of an inference engine: torch's setting where torch is used, else OMP_NUM_THREADS or
+    `cores`."""
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "get_num_threads"):
+        return int(torch.get_num_threads())
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    return int(named) if named.isdecimal() and int(named) else cores()
+
+
 def load_average() -> float | None:
     """The mean number of processes that ran or waited to run in the last minute; None on Windows, which counts none."""
     if sys.platform == "win32":

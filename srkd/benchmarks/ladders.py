@@ -14,8 +14,8 @@ import torch
 from srkd import networks
 from srkd.errors import SrkdError, unknown
 from srkd.inference import backends
+from srkd.inference.checkpoints import build_or_load
 from srkd.inference.cost import multiply_adds, parameters
-from srkd.inference.loading import build_or_load
 from srkd.inference.speed import Size, SpeedMeter, in_subprocess, noise
 from srkd.networks import registry
 

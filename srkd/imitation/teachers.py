@@ -20,7 +20,8 @@ from srkd.files.atomic import printable_path
 from srkd.files.digest import file_sha256
 from srkd.inference import backends
 from srkd.inference.backends.engine import as_bytes, as_floats, in_one_line, require
-from srkd.inference.loading import build_or_load, load_model
+from srkd.inference.checkpoints import build_or_load
+from srkd.inference.loading import load_model
 from srkd.inference.model import Model
 from srkd.safe_load import check_file
 from srkd.sr.teacher_cache import network_hash

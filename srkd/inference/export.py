@@ -150,7 +150,7 @@ def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda
         calibration = calibration_images(model.scale, options.calibration, options.calibration_count)
     page = browser.begin(model, folder / browser.FOLDER) if "browser" in options.targets else []
     verifier = _Verifier(model, options)
-    known = model.facts(model.receptive_field.halo)
+    known = model.facts(tiling=True)
     result = Exported([verifier.reference], {})
     for target in options.targets:
         runtime = TARGETS[target]

@@ -30,7 +30,8 @@ class Uint8Graph(nn.Module):
         dtype = next((p.dtype for p in self.network.parameters()), torch.float32)
         x = from_levels(pixels.permute(0, 3, 1, 2)).to(dtype)
         if not isinstance(self.network, SubpixelOutput):
-            return to_levels(self.network(x)).permute(0, 2, 3, 1)
+            output: Tensor = self.network(x)
+            return to_levels(output).permute(0, 2, 3, 1)
         factor = self.network.factor
         cells = self.network.subpixels(x, to_levels).permute(0, 2, 3, 1)
         n, height, width, _ = cells.shape

@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from srkd.errors import SrkdError
 from srkd.images.levels import from_levels, to_levels
 from srkd.images.resize import RowResizer
 from srkd.inference import inputs
 from srkd.inference.alpha import LUMA, SplitImage, nearest_rows, split_alpha
-from srkd.inference.tiling import MEMORY, Floats, ReceptiveField, bytes_per_pixel, measure, tile_side, upscale_rows
-from srkd.networks.device import device_of
-from srkd.networks.luma import Luma
+from srkd.inference.no_network import NoNetwork
+from srkd.inference.tiling import MEMORY, Floats, ReceptiveField, tile_side, upscale_rows
+from srkd.inference.views import eight_views
 from srkd.networks.sides import Sides
 from srkd.trust import trusting
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
     from srkd.inference.backends.engine import Engine
 
 Pixels = NDArray[Any]
-_NATIVE_BELOW = 20480
+NOT_FINITE = (
+    "the network's output contains NaN or infinity: its weights overflow on this image (or the image itself is not "
+    "finite); use another checkpoint"
+)
 _EXPORTED = ("licence", "lineage", "network", "teacher")  # of the checkpoint's metadata, in exported files
 
 
@@ -39,8 +43,10 @@ class Model:
 
     `network` is in eval mode, (N, 3, H, W) RGB in [0, 1] to `scale` times the size, not clamped, for input sides as
     `sides` requires; other sizes are padded. `engine`, if set, runs 8-bit images instead of the network; 16-bit and
-    float images, and self-ensembles, use the network, which an exported file does not have. `meta` is the checkpoint's
-    description, or what was inferred from its weights.
+    float images, and self-ensembles, use the network. An exported file has none: its engine runs them too, if it takes
+    floats. `meta` is the checkpoint's description, or what was inferred from its weights.
+
+    torch is imported only to run a network, so that exported files need no torch.
     """
 
     network: nn.Module
@@ -70,8 +76,11 @@ class Model:
 
         with trusting(trust_code):
             loaded = load_model(name, scale)
-        loaded.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        loaded.network.to(device)
+        if loaded.has_network:
+            import torch
+
+            loaded.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            loaded.network.to(device)
         return loaded
 
     @classmethod
@@ -79,18 +88,28 @@ class Model:
         """A model that is only an engine, such as an exported file; `facts` as `Model.facts` returns them."""
         name, sides = str(facts.get("name", "")), {key: facts[key] for key in vars(Sides()) if key in facts}
         meta = {key: value for key, value in facts.items() if key not in ("name", "scale", *sides)}
-        return cls(NoNetwork(name), int(facts["scale"]), name, meta, engine, Sides(**sides))
+        network = cast("nn.Module", NoNetwork(name))
+        return cls(network, int(facts["scale"]), name, meta, engine, Sides(**sides))
 
-    def facts(self, halo: int | None = None) -> dict[str, Any]:
+    @property
+    def has_network(self) -> bool:
+        """Whether the model is more than an engine: an exported file is only that."""
+        return not isinstance(self.network, NoNetwork)
+
+    def facts(self, tiling: bool = False) -> dict[str, Any]:
         """The metadata of an exported file, as plain data.
 
         Args:
-            halo: radius of the receptive field in input pixels; None if unbounded or not known.
+            tiling: include what tiles depend on, which is measured: `halo` (None if unbounded or, without `tiling`, not
+                known), `align` and `bytes_per_pixel`.
         """
         kept = {key: self.meta[key] for key in _EXPORTED if self.meta.get(key) is not None}
         sides = {"multiple": self.sides.multiple, "minimum": self.sides.minimum}
         sides |= {"square": True} if self.sides.square else {}
-        counted = {"colour": "RGB", "halo": halo, "parameters": self.parameters}
+        counted: dict[str, Any] = {"colour": "RGB", "halo": None, "parameters": self.parameters}
+        if tiling:
+            field = self.receptive_field
+            counted |= {"halo": field.halo, "align": field.align, "bytes_per_pixel": round(self.bytes_per_pixel)}
         return {"name": self.name, "scale": self.scale, **sides, **counted, **kept}
 
     def __repr__(self) -> str:
@@ -100,7 +119,8 @@ class Model:
 
     @property
     def _runs_on(self) -> str:
-        return " ".join(self.backend) + ("" if self.device.type == "cpu" else f" on {self.device}")
+        place = "" if not self.has_network or self.device.type == "cpu" else f" on {self.device}"
+        return " ".join(self.backend) + place
 
     @property
     def backend(self) -> tuple[str, str]:
@@ -109,11 +129,16 @@ class Model:
 
     def backend_of(self, pixels: Pixels, self_ensemble: bool = False) -> tuple[str, str]:
         """The runtime and precision that an image is upscaled with."""
-        return self.backend if self._uses_engine(pixels, self_ensemble) else ("torch", "fp32")
+        uses_engine = self._uses_engine(pixels, self_ensemble) or not self.has_network
+        return self.backend if uses_engine else ("torch", "fp32")
 
     @property
     def colour(self) -> str:
         """What the network upscales: `RGB`, or `luma` with chroma resized by bicubic interpolation."""
+        if not self.has_network:
+            return str(self.meta.get("colour", "RGB"))
+        from srkd.networks.luma import Luma
+
         return "luma" if isinstance(self.network, Luma) else "RGB"
 
     @property
@@ -124,20 +149,45 @@ class Model:
 
     @cached_property
     def receptive_field(self) -> ReceptiveField:
-        """The network's receptive field, measured when first needed: only tiling uses it."""
+        """The network's receptive field, measured when first needed, or from the metadata of an exported file: only
+        tiling uses it.
+
+        Raises:
+            SrkdError: the metadata of an exported file do not state it.
+        """
+        if not self.has_network:
+            return ReceptiveField(self._stated("halo"), self._stated("align"), self.sides.minimum)
+        from srkd.inference.receptive_field import measure
+
         field = measure(self.run, self.scale, self.device, self.sides.multiple)
         return replace(field, minimum=self.sides.minimum)
 
     @cached_property
     def bytes_per_pixel(self) -> float:
-        """Approximate memory in bytes that the network needs per input pixel, measured when first needed."""
+        """Approximate memory in bytes that the network needs per input pixel, from where `receptive_field` is."""
+        if not self.has_network:
+            return float(self._stated("bytes_per_pixel"))
+        from srkd.inference.receptive_field import bytes_per_pixel
+
         return bytes_per_pixel(self.run, self.device)
+
+    def _stated(self, fact: str) -> Any:
+        """What an exported file states about its tiles. Raises SrkdError if it states nothing."""
+        if not self.tiles:
+            raise SrkdError(f"{self.name} is an exported file that does not state how to tile it: export it again")
+        return self.meta[fact]
+
+    @property
+    def tiles(self) -> bool:
+        """Whether images can be divided into tiles: not if an exported file does not state how."""
+        return self.has_network or "align" in self.meta
 
     @property
     def device(self) -> torch.device:
+        from srkd.networks.device import device_of
+
         return device_of(self.network)
 
-    @torch.inference_mode()
     def run(self, x: Tensor, self_ensemble: bool = False) -> Tensor:
         """The network on float32 RGB in [0, 1] (N, 3, H, W) of any size, to (N, 3, scale H, scale W), not clamped.
 
@@ -147,22 +197,9 @@ class Model:
         Raises:
             SrkdError: the network returns anything else.
         """
-        x = x.contiguous(memory_format=torch.channels_last)
-        if self_ensemble:
-            return torch.stack([undo(self._padded(view)) for view, undo in eight_views(x)]).mean(0)
-        return self._padded(x)
+        from srkd.inference import forward
 
-    def _padded(self, x: Tensor) -> Tensor:
-        height, width = (side * self.scale for side in x.shape[-2:])
-        output = self.network(self.sides.pad(x))
-        if not isinstance(output, Tensor):
-            raise SrkdError(f"{type(self.network).__name__} returns a {type(output).__name__}, not one tensor")
-        output = output[..., :height, :width]
-        if output.shape != (len(x), 3, height, width):
-            raise SrkdError(
-                f"the network returns {tuple(output.shape)} for {tuple(x.shape)} at x{self.scale}: is that its scale?"
-            )
-        return output
+        return forward.run(self, x, self_ensemble)
 
     def __call__(self, pixels: Pixels, self_ensemble: bool = False) -> Pixels:
         """Upscale whole images without tiles: (N, H, W, 3 or 1), RGB or grey, of uint8, uint16 or float32 in [0, 1], to
@@ -174,7 +211,7 @@ class Model:
         """
         if self._uses_engine(pixels, self_ensemble):
             return self._through_engine(pixels)
-        return _quantised(self._through_network(pixels, self_ensemble), pixels.dtype)
+        return to_levels(self._through_network(pixels, self_ensemble), pixels.dtype)
 
     @overload
     def upscale(
@@ -266,7 +303,7 @@ class Model:
         whole = max(height, width)
         if tile is not None:
             return tile or whole
-        if isinstance(self.network, NoNetwork):
+        if not self.tiles:
             return whole
         fits = height * width * self.bytes_per_pixel <= MEMORY
         return whole if fits else min(whole, tile_side(self.receptive_field, self.bytes_per_pixel))
@@ -283,7 +320,7 @@ class Model:
         if size != natural:
             resizer = RowResizer(natural, size)
             rows = (resizer.push(block) for block in rows)
-        return (_quantised(block, plane.dtype) for block in rows)
+        return (to_levels(block, plane.dtype) for block in rows)
 
     def _uses_engine(self, pixels: Pixels, self_ensemble: bool) -> bool:
         return self.engine is not None and pixels.dtype == np.uint8 and not self_ensemble
@@ -291,7 +328,7 @@ class Model:
     def _floats(self, pixels: Pixels, self_ensemble: bool) -> Floats:
         """As `__call__`, to float32 in [0, 1]."""
         if self._uses_engine(pixels, self_ensemble):
-            return from_levels(torch.from_numpy(self._through_engine(pixels))).numpy()
+            return from_levels(self._through_engine(pixels))
         return self._through_network(pixels, self_ensemble)
 
     def _through_engine(self, pixels: Pixels) -> Pixels:
@@ -301,54 +338,29 @@ class Model:
         output = self.engine(np.require(rgb, requirements=["C", "W"]))[:, : height * self.scale, : width * self.scale]
         return output if channels == 3 else np.rint(output @ LUMA[:, None]).astype(np.uint8)
 
-    @torch.inference_mode()
     def _through_network(self, pixels: Pixels, self_ensemble: bool) -> Floats:
+        if not self.has_network:
+            return self._through_float_engine(pixels, self_ensemble)
+        from srkd.inference import forward
+
+        return forward.floats(self, pixels, self_ensemble)
+
+    def _through_float_engine(self, pixels: Pixels, self_ensemble: bool) -> Floats:
+        """As `forward.floats`, by the engine of an exported file."""
         count, height, width, channels = pixels.shape
-        x = torch.from_numpy(np.array(pixels, order="C")).to(self.device)  # a copy: networks may write to their input
-        # Below this size torch uses another convolution kernel, which rounds differently, unless the batch is 2.
-        batch = 2 if count == 1 and 3 * height * width <= _NATIVE_BELOW else count
-        x = from_levels(x.permute(0, 3, 1, 2)).expand(batch, 3, -1, -1)
-        y = self.run(x, self_ensemble)[:count].float()
-        require_finite(y)
-        y = y.clamp_(0, 1)
-        if channels == 1:
-            y = (y * torch.from_numpy(LUMA).to(y.device)[:, None, None]).sum(1, keepdim=True)
-        return y.permute(0, 2, 3, 1).cpu().numpy()
+        rgb = np.broadcast_to(from_levels(pixels), (count, height, width, 3)).transpose(0, 3, 1, 2)
+        views = eight_views(rgb) if self_ensemble else [(rgb, lambda y: y)]
+        outputs = [undo(self._floats_of_engine(view)) for view, undo in views]
+        output = np.mean(outputs, 0) if self_ensemble else outputs[0]
+        if not np.isfinite(output.sum()):
+            raise SrkdError(NOT_FINITE)
+        output = np.clip(output, 0, 1).transpose(0, 2, 3, 1)
+        return output if channels == 3 else output @ LUMA[:, None]
 
-
-class NoNetwork(nn.Module):
-    """Stands for the network of a model that is only an engine; running it raises SrkdError."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-
-    def forward(self, x: Tensor) -> Tensor:
-        raise SrkdError(
-            f"{self.name} is an exported file without its network: it upscales 8-bit images without tiles; load the "
-            "checkpoint for 16-bit and float images, tiles and self-ensembles"
-        )
-
-
-def eight_views(x: Tensor) -> Iterator[tuple[Tensor, Callable[[Tensor], Tensor]]]:
-    """Each flip and rotation of (N, C, H, W), with the function that undoes it."""
-    for flips in ([], [-1], [-2], [-2, -1]):
-        yield x.flip(flips), lambda y, flips=flips: y.flip(flips)  # type: ignore[misc]
-        yield x.flip(flips).transpose(-2, -1), lambda y, flips=flips: y.transpose(-2, -1).flip(flips)  # type: ignore[misc]
-
-
-def require_finite(output: Tensor) -> None:
-    """Check a network's output (any shape) for NaN and infinity, which would become black or white pixels.
-
-    Raises:
-        SrkdError: it contains NaN or infinity.
-    """
-    # A sum is one pass without a temporary, and not finite if any of its terms is not.
-    if not torch.isfinite(output.detach().sum(dtype=torch.float32)):
-        raise SrkdError(
-            "the network's output contains NaN or infinity: its weights overflow on this image (or the image itself "
-            "is not finite); use another checkpoint"
-        )
+    def _floats_of_engine(self, x: Floats) -> Floats:
+        assert self.engine is not None
+        height, width = (side * self.scale for side in x.shape[-2:])
+        return self.engine.floats(np.ascontiguousarray(self.sides.pad(x)))[..., :height, :width]
 
 
 def check_tile(tile: int | None) -> None:
@@ -366,11 +378,6 @@ def output_size(height: int, width: int, factor: float) -> tuple[int, int]:
     if not 0 < factor < math.inf:
         raise SrkdError(f"outscale must be a positive number, got {factor}")
     return max(1, round(height * factor)), max(1, round(width * factor))
-
-
-def _quantised(rows: Floats, dtype: np.dtype[Any]) -> Pixels:
-    """[0, 1] to the levels of `dtype`."""
-    return to_levels(torch.from_numpy(rows), torch.from_numpy(np.empty(0, dtype)).dtype).numpy()
 
 
 def _with_nearest_hidden(

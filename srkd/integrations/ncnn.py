@@ -11,13 +11,14 @@ import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from srkd.errors import SrkdError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MAGIC = "7767517"
 _FLOAT16, _FLOAT32 = 0x01306B47, 0
@@ -126,6 +127,8 @@ def _names(param: Path, layers: Sequence[Layer]) -> list[str]:
 
 
 def _tensors(path: Path, layers: Sequence[Layer]) -> Iterator[dict[str, Tensor]]:
+    import torch
+
     data, at = path.read_bytes(), 0
 
     def take(count: int, dtype: str) -> np.ndarray:

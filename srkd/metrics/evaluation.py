@@ -13,7 +13,7 @@ from srkd.data.store import ImageStore
 from srkd.errors import SrkdError
 from srkd.images.resize import imresize
 from srkd.inference.backends.engine import Bytes, Engine
-from srkd.inference.model import Model, NoNetwork
+from srkd.inference.model import Model
 from srkd.metrics.registry import DEFAULT, check, texts
 from srkd.metrics.scores import Protocol, score
 from srkd.networks.device import device_named
@@ -158,7 +158,7 @@ def _image(
     self_ensemble: bool,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     try:
-        output = model(store.lr(number)[None], self_ensemble and not isinstance(model.network, NoNetwork))[0]
+        output = model(store.lr(number)[None], self_ensemble and model.has_network)[0]
         scores = score(output, store.hr(number), protocol, store.is_grey(number), metrics)
         return output, {"name": store.name(number), **scores}
     except SrkdError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from srkd.errors import SrkdError, unknown
 from srkd.inference.autotune import cached_engine, measured_before
-from srkd.inference.model import Model, NoNetwork
+from srkd.inference.model import Model
 from srkd.networks import zoo
 
 _FOR_COMPARISON = "_control"  # ends the names of models that show what distillation gains
@@ -117,7 +117,7 @@ class ModelChoices:
         self._looked_up.add(name)
         with suppress(SrkdError):  # reported when it is used
             model = self._loaded.get(name) or Model.load(name)
-            row = measured_before(model) if not isinstance(model.network, NoNetwork) else None
+            row = measured_before(model) if model.has_network else None
             if row is not None:
                 ms = 1e6 * row["ms"] / row["side"] ** 2
                 self._choices[name].earlier = ms, f"{row['runtime']} {row['precision']}"

@@ -19,7 +19,6 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 from srkd.inference.files import Options, upscale_observed
 from srkd.inference.jobs import Job, job_in
-from srkd.inference.model import NoNetwork
 from srkd.serve.choices import ModelChoices
 from srkd.serve.limits import Limits
 
@@ -249,7 +248,7 @@ class ImageQueue:
 
     def _upscale(self, image: QueuedImage) -> None:
         model = self.choices.opened(image.model)
-        whole = isinstance(model.network, NoNetwork) or not model.receptive_field.exact
+        whole = not model.tiles or not model.receptive_field.exact
 
         def decoded(pixels: np.ndarray) -> None:
             image.size = pixels.shape[0], pixels.shape[1]

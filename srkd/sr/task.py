@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from srkd.data import patches
 from srkd.distill.teachers import Prediction, Teacher
 from srkd.errors import SrkdError, check_all, unknown
-from srkd.inference.loading import build_or_load, read_weights
+from srkd.inference.checkpoints import build_or_load, read_weights
 from srkd.networks.quantisation_aware import imitate_int8, without_ranges
 from srkd.networks.reparameterise import folded, widen
 from srkd.report.html import PageSection

@@ -17,7 +17,8 @@ from srkd.distill.teachers import CachedTeacher, LiveTeacher, MeanOfTeachers, Te
 from srkd.errors import SrkdError
 from srkd.files.cache import cache_place, own_place
 from srkd.files.lock import locked
-from srkd.inference.model import Model, eight_views
+from srkd.inference.model import Model
+from srkd.inference.views import eight_views
 from srkd.networks.device import device_of
 from srkd.sr import teacher_cache
 from srkd.sr.recipe import Cache

@@ -13,7 +13,8 @@ from srkd.images.read import ImageData, write_image
 from srkd.inference.model import Model
 from srkd.metrics import registry
 from srkd.metrics.scores import Protocol, score
-from srkd.networks.sides import Sides, probe
+from srkd.networks.probe import probe
+from srkd.networks.sides import Sides
 from srkd.sr.recipe import SRRecipe, ValidationMetric
 from srkd.sr.training_images import validation_images
 from srkd.training.distillation import evaluating

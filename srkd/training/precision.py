@@ -8,8 +8,6 @@ import re
 from functools import cache
 from pathlib import Path
 
-import torch
-
 # CPU features excluded by each value of ONEDNN_MAX_CPU_ISA, see
 # https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html
 _AMX = r"\bamx_\w+"
@@ -35,6 +33,8 @@ def bf16_is_fast(device: str) -> bool:
     A CPU needs AVX512-BF16 or AMX for this.
     """
     if device == "cuda":
+        import torch
+
         return bool(torch.cuda.is_bf16_supported())
     flags = cpu_flags()
     return "avx512_bf16" in flags or "amx_bf16" in flags

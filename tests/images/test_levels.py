@@ -24,3 +24,17 @@ def test_values_are_clamped_and_rounded_half_to_even() -> None:
 def test_channels_last_is_kept() -> None:
     pixels = torch.zeros(1, 5, 7, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
     assert from_levels(pixels).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("name", ["uint8", "uint16", "float32"])
+def test_arrays_and_tensors_are_converted_alike(name: str) -> None:
+    dtype = np.dtype(name)
+    top = 1 if dtype.kind == "f" else np.iinfo(dtype).max
+    levels = (np.linspace(0, 1, 99) if dtype.kind == "f" else np.arange(top + 1)).astype(dtype)
+    np.testing.assert_array_equal(from_levels(levels), from_levels(torch.from_numpy(levels)).numpy())
+    values = np.random.default_rng(0).uniform(-0.2, 1.2, 10_000).astype(np.float32)
+    values[:2] = -0.5, 2
+    kept = values.copy()
+    converted = to_levels(values, dtype)
+    assert converted.dtype == dtype and (values == kept).all()
+    np.testing.assert_array_equal(converted, to_levels(torch.from_numpy(values), getattr(torch, name)).numpy())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from srkd.errors import SrkdError
 from srkd.images.read import ImageData, write_image
 from srkd.images.resize import RowResizer, imresize
 from srkd.inference import backends
-from srkd.inference.model import Model, eight_views, output_size
+from srkd.inference.model import Model, output_size
+from srkd.inference.views import eight_views
 from srkd.metrics.evaluation import open_model
 from srkd.networks import build
 from srkd.networks.sides import Sides
@@ -95,9 +97,14 @@ def test_a_model_of_an_exported_file_upscales_8_bits_and_names_what_it_lacks() -
     image = textured(0, 20, 31)
     np.testing.assert_array_equal(file.upscale(image), image.repeat(2, 0).repeat(2, 1))
     assert (file.scale, file.parameters, file.backend) == (2, whole.parameters, ("torch", "fp32"))
-    for arguments in ({"image": image / 255}, {"image": image, "self_ensemble": True}, {"image": image, "tile": 8}):
-        with pytest.raises(SrkdError, match=r"tiny is an exported file without its network.*; load the checkpoint for"):
+    for arguments in ({"image": image / 255}, {"image": image, "self_ensemble": True}):
+        with pytest.raises(SrkdError, match=r"takes 8-bit images only.*, or load the checkpoint"):
             file.upscale(**arguments)
+    with pytest.raises(SrkdError, match="tiny is an exported file that does not state how to tile it: export it again"):
+        file.upscale(image, tile=8)
+    with pytest.raises(SrkdError, match="tiny is an exported file without its network: load the checkpoint"):
+        file.network.eval()
+    assert "RGB" in repr(file) and copy.deepcopy(file.network)
 
 
 def test_an_output_of_another_size_is_an_error() -> None:

@@ -8,7 +8,8 @@ from torch.nn import functional as F
 
 from srkd.errors import SrkdError
 from srkd.inference.model import Model
-from srkd.inference.tiling import ReceptiveField, bytes_per_pixel, measure, spans, tile_side, upscale_rows, weights
+from srkd.inference.receptive_field import bytes_per_pixel, measure
+from srkd.inference.tiling import ReceptiveField, spans, tile_side, upscale_rows, weights
 from srkd.networks import build
 from srkd.networks.sides import Sides
 

@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from srkd import networks
 from srkd.errors import SrkdError
-from srkd.inference.loading import load_model, read_weights
+from srkd.inference.checkpoints import read_weights
+from srkd.inference.loading import load_model
 from srkd.inference.model import Model
 from srkd.networks import checkpoint_formats
 from srkd.networks.luma import Luma
-from srkd.networks.sides import Padded, Sides, probe
+from srkd.networks.probe import Padded, probe
+from srkd.networks.sides import Sides
 from srkd.training.checkpoint import save_weights
 from support import textured
 

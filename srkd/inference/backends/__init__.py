@@ -16,17 +16,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import printable_path, scratch
 from srkd.inference.backends import isolated, ncnn, onnx, openvino, pytorch, seal
 from srkd.inference.backends.engine import Bytes, CannotRunError, Engine, in_one_line, require
-from srkd.inference.graph import graph_of
 from srkd.inference.model import Model
 from srkd.training.precision import int8_saturates
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PRECISIONS: dict[str, Sequence[str]] = {
     "torch": tuple(pytorch.PRECISIONS),
@@ -120,6 +120,8 @@ def open_engine(
         return replace(model, engine=torch_engine(model, precision))
     if precision == "int8" and not calibration:
         raise SrkdError(f"{runtime} int8 needs calibration images, and none were given")
+    from srkd.inference.graph import graph_of
+
     native = converted(graph_of(model.network), runtime, precision, model.facts())
     if precision == "int8":
         native = quantised(native, runtime, calibration, keep)

@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
@@ -19,6 +17,7 @@ from srkd.images.levels import from_levels, to_levels
 
 Bytes = NDArray[np.uint8]
 
+_FOR_FLOATS = ("fp32", "fp16")  # precisions that are exact enough for more than 8 bits
 _BLOCK = 16
 _DARK, _FAR = 8, 64  # levels, of means over blocks
 _EXTRAS = {"pnnx": "ncnn", "ncnn": "ncnn"}  # package: the extra that installs it, if not `deploy`
@@ -52,6 +51,27 @@ class Engine(ABC):
         if result.shape != (len(pixels), height * self.scale, width * self.scale, 3):
             raise CannotRunError(f"{self} cannot run this network at {width}x{height}: it outputs {result.shape[1:]}")
         return result
+
+    def floats(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """float32 (N, 3, H, W) in [0, 1], contiguous, to (N, 3, scale H, scale W), not clamped.
+
+        Raises:
+            CannotRunError: as `__call__`, or the network was exported for 8-bit images only, or in int8 or bf16.
+        """
+        if self.precision not in _FOR_FLOATS:
+            raise CannotRunError(f"this network was exported in {self.precision} for 8-bit images: load the checkpoint")
+        height, width = x.shape[-2:]
+        with in_one_line(f"{self} cannot run this network at {width}x{height}"):
+            result = self._run_floats(x)
+        if result.shape != (len(x), 3, height * self.scale, width * self.scale):
+            raise CannotRunError(f"{self} cannot run this network at {width}x{height}: it outputs {result.shape[1:]}")
+        return result
+
+    def _run_floats(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        raise CannotRunError(
+            f"this {self.runtime} network takes 8-bit images only, and no self-ensemble: export it without --uint8, or "
+            "load the checkpoint"
+        )
 
     @abstractmethod
     def _run(self, pixels: Bytes) -> Bytes:
@@ -111,6 +131,8 @@ def is_invalid(pixels: Bytes, prediction: Bytes) -> bool:
 def _means(image: Bytes, shape: tuple[int, ...]) -> NDArray[np.int16]:
     """Means of (H, W, 3) over a grid of 16 x 16 blocks of an image of `shape`, which may be smaller."""
     grid = (-(-shape[1] // _BLOCK), -(-shape[0] // _BLOCK))
+    import cv2
+
     return cv2.resize(image, grid, interpolation=cv2.INTER_AREA).astype(np.int16)
 
 
@@ -146,12 +168,12 @@ def lacking(error: BaseException) -> str:
 
 def as_floats(pixels: Bytes) -> NDArray[np.float32]:
     """uint8 (N, H, W, 3) to float32 (N, 3, H, W) in [0, 1]."""
-    return from_levels(torch.from_numpy(pixels).permute(0, 3, 1, 2)).contiguous().numpy()
+    return from_levels(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
 
 def as_bytes(floats: NDArray[np.float32]) -> Bytes:
     """float32 (N, 3, H, W) to uint8 (N, H, W, 3)."""
-    return to_levels(torch.from_numpy(floats).permute(0, 2, 3, 1)).contiguous().numpy()
+    return np.ascontiguousarray(to_levels(floats).transpose(0, 2, 3, 1))
 
 
 def require(package: str) -> Any:

@@ -13,15 +13,15 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from srkd.errors import SrkdError
 from srkd.inference.backends import onnx
 from srkd.inference.backends.engine import CannotRunError
 from srkd.trust import environment
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _OWN = ("srkd", "torch")
 
@@ -37,6 +37,8 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
     Raises:
         CannotRunError: as `onnx.convert`; or the exporter crashed.
     """
+    import torch
+
     with tempfile.TemporaryDirectory() as folder:
         request, result, message = (Path(folder) / name for name in ("graph.pt", "model.onnx", "error"))
         try:
@@ -60,6 +62,8 @@ def _run_subprocess(*paths: Path) -> int:
 
 
 def _main(request: Path, result: Path, message: Path) -> None:
+    import torch
+
     try:
         from srkd.integrations.torchvision_compat import import_torchvision
 

@@ -11,10 +11,10 @@ import tempfile
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
+import numpy as np
+from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
 from srkd.inference.backends.engine import (
@@ -28,8 +28,11 @@ from srkd.inference.backends.engine import (
     reason,
     require,
 )
-from srkd.inference.graph import Uint8Graph, example
+from srkd.machine import threads
 from srkd.training.precision import int8_saturates
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PRECISIONS = ("fp32", "int8")
 _KEY = "srkd"
@@ -41,6 +44,10 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
     Raises:
         SrkdError: onnx or onnxscript is not installed, or ONNX lacks an operator of this network, which is named.
     """
+    import torch
+
+    from srkd.inference.graph import Uint8Graph, example
+
     require("onnx"), require("onnxscript")
     uint8 = isinstance(graph, Uint8Graph)
     dynamic = torch.export.Dim.DYNAMIC
@@ -149,7 +156,7 @@ class OnnxEngine(Engine):
         super().__init__(precision, scale)
         runtime = require("onnxruntime")
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = threads()
         options.log_severity_level = 4  # errors are raised; do not log them too
         content = model.SerializeToString() if not isinstance(model, bytes) else model
         try:
@@ -158,10 +165,17 @@ class OnnxEngine(Engine):
             raise CannotRunError(f"ONNX Runtime cannot run this network: {reason(error)}") from error
         self._input = self._session.get_inputs()[0]
 
+        self._uint8 = "uint8" in self._input.type
+
     def _run(self, pixels: Bytes) -> Bytes:
-        uint8 = "uint8" in self._input.type
-        result = self._session.run(None, {self._input.name: pixels if uint8 else as_floats(pixels)})[0]
-        return result if uint8 else as_bytes(result)
+        return self._outputs(pixels) if self._uint8 else as_bytes(self._outputs(as_floats(pixels)))
+
+    def _run_floats(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return super()._run_floats(x) if self._uint8 else self._outputs(x)
+
+    def _outputs(self, x: NDArray[Any]) -> NDArray[Any]:
+        result: NDArray[Any] = self._session.run(None, {self._input.name: x})[0]
+        return result
 
 
 def _has_weights_elsewhere(message: Any) -> bool:

@@ -11,10 +11,10 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
+import numpy as np
+from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
 from srkd.inference.backends.engine import (
@@ -27,8 +27,11 @@ from srkd.inference.backends.engine import (
     lacking,
     require,
 )
-from srkd.inference.graph import Uint8Graph, example
+from srkd.machine import threads
 from srkd.training.precision import bf16_is_fast, cpu_flags, int8_saturates
+
+if TYPE_CHECKING:
+    from torch import nn
 
 PRECISIONS = ("fp32", "bf16", "int8")
 _SHAPES = 4
@@ -43,6 +46,10 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> Any:
     Raises:
         SrkdError: OpenVINO is not installed, or lacks an operator of this network, which is named.
     """
+    import torch
+
+    from srkd.inference.graph import Uint8Graph, example
+
     openvino = require("openvino")
     uint8 = isinstance(graph, Uint8Graph)
     try:
@@ -139,7 +146,7 @@ class OpenVinoEngine(Engine):
         self._options = {
             "INFERENCE_PRECISION_HINT": "bf16" if reduced else "f32",
             "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": threads(),
         }
         self._each_size = precision == "int8" and "amx_int8" in cpu_flags()
         self._any_size = self._request(model)
@@ -150,9 +157,14 @@ class OpenVinoEngine(Engine):
         return self._core.compile_model(model, "CPU", self._options).create_infer_request()
 
     def _run(self, pixels: Bytes) -> Bytes:
-        x = pixels if self._uint8 else as_floats(pixels)
-        result = self._for(x.shape).infer({0: x}, share_inputs=True)[0]
-        return result if self._uint8 else as_bytes(result)
+        return self._outputs(pixels) if self._uint8 else as_bytes(self._outputs(as_floats(pixels)))
+
+    def _run_floats(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return super()._run_floats(x) if self._uint8 else self._outputs(x).copy()
+
+    def _outputs(self, x: NDArray[Any]) -> NDArray[Any]:
+        result: NDArray[Any] = self._for(x.shape).infer({0: x}, share_inputs=True)[0]
+        return result
 
     def _for(self, shape: tuple[int, ...]) -> Any:
         if shape not in self._seen and not self._each_size:

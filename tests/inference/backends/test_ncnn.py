@@ -19,7 +19,7 @@ from srkd.cli.main import main
 from srkd.errors import SrkdError
 from srkd.images.read import ImageData, read_image, write_image
 from srkd.inference import backends
-from srkd.inference.backends import ncnn
+from srkd.inference.backends import ncnn, ncnn_conversion
 from srkd.inference.export import ExportOptions, export
 from srkd.inference.graph import graph_of
 from srkd.inference.model import Model
@@ -45,7 +45,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not find_spec("ncnn") or not find_spec("pnnx"):
         pytest.skip("the extra ncnn is not installed: needs ncnn and pnnx")
     model, path = model_of(EDSR), tmp_path_factory.mktemp("ncnn") / "models" / "tiny-x2.param"
-    backends.save(backends.converted(graph_of(model.network), "ncnn", "fp32", model.facts(7)), "ncnn", path)
+    backends.save(backends.converted(graph_of(model.network), "ncnn", "fp32", model.facts(tiling=True)), "ncnn", path)
     return path
 
 
@@ -75,11 +75,11 @@ def test_programs_find_their_blobs_and_only_layers_of_2022(exported: Path) -> No
     assert layers[-1].values == {0: "2", 1: "1"}
     assert not [layer.name for layer in layers if layer.kind == "BinaryOp" and layer.values.get(2) == "1.0"]
     tile = Layer("Tile", "t", ("x",), ("y",), {-23302: "3,4,1,1"})
-    split, concat = ncnn._without_tile(tile)
+    split, concat = ncnn_conversion._without_tile(tile)
     assert split.kind == "Split" and split.inputs == ("x",) and len(split.outputs) == 4
     assert concat.kind == "Concat" and concat.inputs == split.outputs and concat.outputs == ("y",)
     rows = Layer("Tile", "t", ("x",), ("y",), {-23302: "3,1,2,1"})
-    assert ncnn._without_tile(rows) == [rows]
+    assert ncnn_conversion._without_tile(rows) == [rows]
 
 
 @pytest.mark.parametrize(

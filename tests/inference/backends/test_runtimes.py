@@ -97,6 +97,38 @@ def test_int8_stays_close_and_kept_layers_bring_it_closer(tiny: Model, runtime: 
     assert 35 < whole < most_kept - 1
 
 
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+def test_an_exported_file_for_floats_does_what_the_network_does(tiny: Model, tmp_path: Path, runtime: str) -> None:
+    path = tmp_path / f"tiny{backends.SUFFIXES[runtime]}"
+    graph = graph_of(tiny.network, uint8=False)
+    backends.save(backends.converted(graph, runtime, "fp32", tiny.facts(tiling=True)), runtime, path)
+    opened = backends.open_file(path)
+    assert opened.receptive_field == tiny.receptive_field and opened.tile_side(9000, 9000) == tiny.tile_side(9000, 9000)
+    image = textured(0, 45, 38)
+    assert opened.backend_of(image, True) == (runtime, "fp32")
+    deep = image.astype(np.uint16) * 257
+    for pixels, options in (
+        (image, {"tile": 16}),
+        (image, {"self_ensemble": True}),
+        (image[..., :1], {"outscale": 1.5}),
+        (deep, {"tile": 16, "self_ensemble": True}),
+        (deep / np.float32(65535), {}),
+    ):
+        expected = tiny.upscale(pixels, **options)
+        np.testing.assert_allclose(
+            opened.upscale(pixels, **options).astype(float), expected, atol=1 if expected.dtype.kind == "u" else 1e-5
+        )
+    with pytest.raises(SrkdError, match="NaN or infinity"):
+        opened._through_network(np.full((1, 8, 8, 3), np.nan, np.float32), False)
+
+
+def test_an_int8_file_takes_8_bits_only(tiny: Model) -> None:
+    engine_of_int8 = backends.torch_engine(tiny, "fp32")
+    engine_of_int8.precision = "int8"
+    with pytest.raises(SrkdError, match="exported in int8 for 8-bit images: load the checkpoint"):
+        Model.of_engine(engine_of_int8, tiny.facts()).upscale(textured(0, 9, 9).astype(np.uint16))
+
+
 @pytest.mark.isa
 @pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_int8_made_for_processors_with_vnni_is_refused_on_others(
@@ -184,12 +216,16 @@ def test_mistakes_are_named(tiny: Model, monkeypatch: pytest.MonkeyPatch, tmp_pa
     [("openvino", ".xml", True), ("openvino", ".xml", False), ("onnxruntime", ".onnx", False)],
 )
 def test_a_saved_file_says_what_it_is(tiny: Model, tmp_path: Path, runtime: str, suffix: str, uint8: bool) -> None:
-    known = tiny.facts(halo=5)
+    known = tiny.facts(tiling=True)
     own = backends.converted(graph_of(tiny.network, uint8), runtime, "fp32", known)
     backends.save(own, runtime, tmp_path / f"net{suffix}")
     opened = backends.open_file(tmp_path / f"net{suffix}")
     assert opened.backend == (runtime, "fp32") and opened.meta["licence"] == "CC0 1.0"
-    assert opened.meta["halo"] == 5 and opened.meta["colour"] == "RGB" and opened.meta["network"] == SPEC
+    assert (
+        opened.meta["halo"] == tiny.receptive_field.halo
+        and opened.meta["colour"] == "RGB"
+        and opened.meta["network"] == SPEC
+    )
     assert (opened.name, opened.scale, opened.parameters) == ("tiny", 2, tiny.parameters)
     image = textured(3, 12, 15)[None]
     expected = engine.as_bytes(backends.open_engine(tiny, "torch", "fp32")(image).transpose(0, 3, 1, 2) / 255)
