@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from srkd import edition
 from srkd.errors import SrkdError, unknown
 from srkd.interruption import handling
 from srkd.terminal import escaping, tell
@@ -122,10 +123,12 @@ def _dispatch(arguments: Sequence[str]) -> int:
     if arguments[0] == "--version":
         import srkd
 
-        print(f"srkd {srkd.__version__}")
+        print(f"{edition.name()} {srkd.__version__}")
         return 0
     name = arguments[0].replace("-", "_")
     if name not in commands():
+        if edition.is_light():
+            raise edition.needs_full(f'the command "{arguments[0]}"')
         raise unknown("command", arguments[0], commands())
     return _run(name, arguments[1:])
 
@@ -133,7 +136,9 @@ def _dispatch(arguments: Sequence[str]) -> int:
 def _run(name: str, arguments: Sequence[str]) -> int:
     module = importlib.import_module(f"srkd.cli.{name}")
     parser = argparse.ArgumentParser(
-        prog=f"srkd {name}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog=f"{edition.name()} {name}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -190,9 +195,12 @@ def stopped(number: int) -> int:
 
 
 def _overview() -> str:
-    lines = ["usage: srkd <command> [arguments]", ""]
+    program = edition.name()
+    lines = [f"usage: {program} <command> [arguments]", ""]
     for name in commands():
         first = (importlib.import_module(f"srkd.cli.{name}").__doc__ or "").strip().splitlines()
         lines.append(f"  {name:<14} {first[0] if first else ''}")
     codes = [f"  {code:<4} {meaning}" for code, meaning in EXIT_CODES.items()]
-    return "\n".join([*lines, "", "srkd <command> --help for details; srkd --version", "", "exit codes:", *codes])
+    return "\n".join(
+        [*lines, "", f"{program} <command> --help for details; {program} --version", "", "exit codes:", *codes]
+    )

@@ -12,10 +12,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from srkd import edition
 from srkd.cli.main import add_trust
 from srkd.terminal import tell
 
 if TYPE_CHECKING:
+    import torch
+
     from srkd.inference.backends.engine import Engine
     from srkd.inference.jobs import Job
     from srkd.inference.model import Model
@@ -178,10 +181,9 @@ def _jobs_beside(args: argparse.Namespace, factor: float) -> list[Job]:
 def _model(args: argparse.Namespace) -> tuple[Model, float | None]:
     """The model and the final scale, if it is not the model's: a scale without a default model takes a larger one's."""
     from srkd.inference.model import Model, output_size
-    from srkd.networks.device import device_named
     from srkd.networks.zoo import default_for_factor, default_or_larger
 
-    device = device_named(args.device)
+    device = _device(args.device)
     if args.model != "auto":
         return Model.load(args.model, args.scale, device), args.outscale
     if args.outscale is not None and args.scale is None:
@@ -193,6 +195,17 @@ def _model(args: argparse.Namespace) -> tuple[Model, float | None]:
     return Model.load(name, scale, device), None if factor in (None, scale) else factor
 
 
+def _device(name: str) -> torch.device | None:
+    """The device with this name; None for srkd-upscale's only one, the CPU."""
+    if not edition.is_light():
+        from srkd.networks.device import device_named
+
+        return device_named(name)
+    if name not in ("auto", "cpu"):
+        raise edition.needs_full(f'device "{name}"')
+    return None
+
+
 def _described(model: Model, factor: float) -> str:
     """The model with its scale and licence, in one line."""
     resized = "" if factor == model.scale else f" resized to x{factor:g}"
@@ -202,12 +215,18 @@ def _described(model: Model, factor: float) -> str:
 
 def _engine(args: argparse.Namespace, model: Model) -> Engine | None:
     from srkd.errors import SrkdError
-    from srkd.inference.autotune import BackendSpec, cached_engine, engine_for
 
+    if edition.is_light() and model.engine is not None:
+        for asked, has in ((args.runtime, model.engine.runtime), (args.precision, model.engine.precision)):
+            if asked not in (None, "auto", has):
+                raise edition.needs_full(f'"{asked}" instead of {model.engine}')
+        return model.engine
     if model.engine is not None:  # an exported file
         if args.runtime or args.precision:
             raise SrkdError(f"{args.model}: an exported file has its runtime: leave out --runtime and --precision")
         return model.engine
+    from srkd.inference.autotune import BackendSpec, cached_engine, engine_for
+
     if args.runtime is None and args.precision is None:
         return cached_engine(model, tell)
     runtime, precision = (None if name in (None, "auto") else name for name in (args.runtime, args.precision))

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import platform
 import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from srkd import networks
-from srkd.data import manifests
+from srkd import edition
 from srkd.errors import SrkdError
 from srkd.files.cache import configured_cache
-from srkd.inference.speed import SpeedMeter, machine
-from srkd.machine import busy, cores, load_average
+from srkd.machine import busy, cores, load_average, threads
 from srkd.networks import zoo
 from srkd.training.precision import bf16_is_fast, cpu_flags
 from srkd.version import __version__
+
+if TYPE_CHECKING:
+    import torch
 
 COLUMNS = ["check", "found", "state", "what to do"]
 _FEATURES = {
@@ -53,7 +54,7 @@ class Finding:
 def examine() -> list[Finding]:
     """Run all checks in order. A check that raises is reported as a problem; the others still run."""
     findings: list[Finding] = []
-    for check in (_python, _packages, _basicsr, _processor, _memory, _gpu, _folders, _data, _models, _speed):
+    for check in _checks():
         try:
             findings += check()
         except Exception as error:
@@ -69,24 +70,44 @@ def examine() -> list[Finding]:
     return findings
 
 
+def _checks() -> list[Callable[[], Iterator[Finding]]]:
+    """The checks of this package: srkd-upscale has neither torch nor data sets."""
+    if edition.is_light():
+        return [_edition, _python, _packages, _processor, _memory, _folders, _models, _first_image]
+    return [_edition, _python, _packages, _basicsr, _processor, _memory, _gpu, _folders, _data, _models, _speed]
+
+
 def healthy(findings: list[Finding]) -> bool:
     """Whether there are no problems; notes are allowed."""
     return not any(finding.state == "problem" for finding in findings)
 
 
+def _edition() -> Iterator[Finding]:
+    """Which of the two packages runs, and whether the other one is installed too."""
+    own = edition.name()
+    contents = "upscaling without torch" if edition.is_light() else "the full package"
+    yield Finding(own, f"{__version__}, {contents}")
+    other = edition.FULL if edition.is_light() else edition.LIGHT
+    try:
+        version = importlib.metadata.version(other)
+    except importlib.metadata.PackageNotFoundError:
+        return
+    yield Finding(other, f"{version} is installed too, with files of its own")
+
+
 def _python() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     known = (3, 10) <= sys.version_info[:2] <= (3, 12)
-    yield Finding("srkd", __version__)
     yield Finding("Python", version) if known else Finding("Python", version, "note", "srkd is tested on 3.10 to 3.12")
 
 
 def _packages() -> Iterator[Finding]:
     """The requirements in setup.cfg, and each extra."""
     try:
-        required = importlib.metadata.requires("srkd") or []
+        required = importlib.metadata.requires(edition.name()) or []
     except importlib.metadata.PackageNotFoundError:
-        yield Finding("packages", "srkd is not installed", "problem", "pip install --editable . in the checkout")
+        found, advice = f"{edition.name()} is not installed", "pip install --editable . in the checkout"
+        yield Finding("packages", found, "problem", advice)
         return
     extras: dict[str, list[str]] = {}
     for line in required:
@@ -96,7 +117,9 @@ def _packages() -> Iterator[Finding]:
     for extra, lines in extras.items():
         missing = [finding.check for finding in map(_package, lines) if finding.state != "ok"]
         if missing:
-            yield Finding(f"extra {extra}", f"missing: {', '.join(missing)}", "note", f"pip install 'srkd[{extra}]'")
+            yield Finding(
+                f"extra {extra}", f"missing: {', '.join(missing)}", "note", f"pip install '{edition.name()}[{extra}]'"
+            )
         else:
             yield Finding(f"extra {extra}", "installed")
 
@@ -130,16 +153,16 @@ def _basicsr() -> Iterator[Finding]:
 
 
 def _processor() -> Iterator[Finding]:
-    yield Finding("processor", machine())
+    yield Finding("processor", _machine())
     found = [name for name, flag in _FEATURES.items() if re.search(rf"\b({flag})\b", cpu_flags())]
-    slow = not bf16_is_fast("cpu")
+    slow = not edition.is_light() and not bf16_is_fast("cpu")
     advice = "nothing: bfloat16 is not faster here, so precision: auto trains in fp32" if slow else ""
     yield Finding("vector units", ", ".join(found) or "none known", "note" if slow else "ok", advice)
-    available, threads, load = cores(), torch.get_num_threads(), load_average()
-    if threads < available:
-        yield Finding("threads", f"{threads} of {available} cores", "note", "unset OMP_NUM_THREADS, or set it higher")
+    available, used, load = cores(), threads(), load_average()
+    if used < available:
+        yield Finding("threads", f"{used} of {available} cores", "note", "unset OMP_NUM_THREADS, or set it higher")
     else:
-        yield Finding("threads", f"{threads} of {available} cores")
+        yield Finding("threads", f"{used} of {available} cores")
     if load is None:
         return
     yield Finding(
@@ -148,6 +171,15 @@ def _processor() -> Iterator[Finding]:
         "note" if busy() else "ok",
         "stop other programs before timing anything" if busy() else "",
     )
+
+
+def _machine() -> str:
+    if not edition.is_light():
+        from srkd.inference.speed import machine
+
+        return machine()
+    found = re.search(r"model name\s*:\s*(.+)", cpu_flags())
+    return f"{found[1] if found else platform.machine()}, {threads()} threads"
 
 
 def _memory() -> Iterator[Finding]:
@@ -166,6 +198,8 @@ def _memory() -> Iterator[Finding]:
 
 
 def _gpu() -> Iterator[Finding]:
+    import torch
+
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             about = torch.cuda.get_device_properties(number)
@@ -198,6 +232,8 @@ def _folders() -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
+    from srkd.data import manifests
+
     mirror = os.environ.get("SRKD_DATA")
     if mirror and not Path(mirror).is_dir():
         yield Finding(
@@ -227,11 +263,32 @@ def _models() -> Iterator[Finding]:
         except SrkdError:
             yield Finding(f"model for x{scale}", "no default", "note", "name one with --model: srkd zoo list")
     if not trained:
-        yield Finding("zoo", "no trained models", "problem", "install srkd again: its weights are missing")
+        yield Finding("zoo", "no trained models", "problem", f"install {edition.name()} again: its weights are missing")
+
+
+def _first_image() -> Iterator[Finding]:
+    """Open the default model, which compares it with its digest, and time it on one image."""
+    import numpy as np
+
+    from srkd.inference.model import Model
+
+    started = time.perf_counter()
+    model = Model.load("auto")
+    opened = time.perf_counter()
+    for _ in range(2):  # the first run of a size prepares it
+        started_image = time.perf_counter()
+        model(np.zeros((1, 256, 256, 3), np.uint8))
+    ms = [round(1000 * seconds) for seconds in (opened - started, time.perf_counter() - started_image)]
+    yield Finding("256x256 to 512x512", f"{ms[1]} ms with {model.name} in {model.engine}, opened in {ms[0]} ms")
 
 
 def _speed() -> Iterator[Finding]:
     """Time the studies' student (50 thousand parameters) for about a second in each mode."""
+    import torch
+
+    from srkd import networks
+    from srkd.inference.speed import SpeedMeter
+
     network = networks.build(_STUDENT).eval()
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     meter = SpeedMeter(1.0)
@@ -251,6 +308,8 @@ def _speed() -> Iterator[Finding]:
 
 
 def _step(network: torch.nn.Module, patches: torch.Tensor, half: bool) -> Callable[[], None]:
+    import torch
+
     def step() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             loss = network(patches).float().abs().mean()

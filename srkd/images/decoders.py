@@ -66,7 +66,10 @@ def opencv(data: bytes) -> Pixels:
     Raises:
         ValueError: OpenCV cannot decode it.
     """
-    import cv2
+    try:
+        import cv2
+    except ImportError:
+        raise ValueError("samples of this kind need OpenCV: pip install opencv-python-headless") from None
 
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # the error below is enough
     pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

@@ -139,15 +139,44 @@ def decoded(png: Png) -> Pixels:
     """uint8 or uint16 (H, W, C), C as in `ImageData`, as stored. Raises ValueError for a stream that ends early."""
     transparent = png.content(b"tRNS") if png.colour in (0, 2) else None
     kept = [(kind, data) for kind, data in png.pixels if kind != b"tRNS" or png.colour == 3]
-    file = SIGNATURE + b"".join(chunk(*c) for c in kept if c[0] != b"IEND") + chunk(b"IEND", b"")
     if png.depth == 16:
         _check_stream(png)
-        pixels = decoders.opencv(file)
-        pixels = pixels[..., [0, 3]] if png.colour == 4 else pixels  # OpenCV expands grey to RGBA
+        pixels = _deep_by_pillow(kept, png)
     else:
-        pixels = _by_pillow(file, png)
+        pixels = _by_pillow(_file(kept), png)
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     return pixels if transparent is None else _keyed(pixels, transparent, png.depth)
+
+
+def _file(chunks: list[tuple[bytes, bytes]]) -> bytes:
+    return SIGNATURE + b"".join(chunk(*c) for c in chunks if c[0] != b"IEND") + chunk(b"IEND", b"")
+
+
+def _deep_by_pillow(chunks: list[tuple[bytes, bytes]], png: Png) -> Pixels:
+    """Samples of 16 bits (H, W, C), which Pillow would reduce to 8.
+
+    One or two samples are decoded as twice as many of 8 bits: their rows have the same bytes and the same filters.
+    Three and four are decoded twice, to their high and to their low bytes.
+    """
+    channels = _CHANNELS[png.colour]
+    if channels <= 2:
+        colour = {1: 4, 2: 6}[channels]  # of two, and of four samples
+        header = struct.pack(">IIBBBBB", png.width, png.height, 8, colour, 0, 0, png.interlaced)
+        bytewise = _decoded_by_pillow(_file([(b"IHDR", header), *chunks[1:]]), None)
+        return np.ascontiguousarray(bytewise).view(">u2").astype(np.uint16)
+    mode = "RGB" if channels == 3 else "RGBA"
+    high, low = (_decoded_by_pillow(_file(chunks), f"{mode};16{order}") for order in "BL")
+    return high.astype(np.uint16) << 8 | low
+
+
+def _decoded_by_pillow(file: bytes, raw_mode: str | None) -> Pixels:
+    """The bytes that Pillow decodes, with its unpacking of samples replaced by `raw_mode`."""
+    with Image.open(io.BytesIO(file), formats=["PNG"]) as image:
+        if raw_mode is not None:
+            tiles: Any = [(*tile[:3], raw_mode) for tile in image.tile]  # plain tuples before Pillow 11
+            image.tile = tiles
+        image.load()
+        return np.asarray(image)
 
 
 def _by_pillow(file: bytes, png: Png) -> Pixels:

@@ -9,6 +9,7 @@ and put back.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ Pixels = NDArray[Any]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _FAINT = 8 / 255  # alpha up to here is invisible on any background
 _SAMPLE = 16
+_ROWS = 256  # that are filled at a time
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,41 @@ def _is_grey(colour: Pixels) -> bool:
 
 
 def _filled(colour: Pixels, hidden: NDArray[np.bool_]) -> Pixels:
-    """`colour` with hidden pixels set to the colour of the nearest visible one."""
-    import cv2
+    """`colour` with hidden pixels set to the colour of the nearest visible one, by steps along rows and columns.
 
-    if not hidden.any():
-        return colour
-    _, label = cv2.distanceTransformWithLabels(hidden.astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
-    colour_of = np.zeros((int(label.max()) + 1, colour.shape[2]), colour.dtype)
-    colour_of[label[~hidden]] = colour[~hidden]
+    The distance separates: the nearest visible pixel of each column comes first, then the best column in each row, both
+    by running minima in either direction.
+    """
     filled = colour.copy()
-    filled[hidden] = colour_of[label[hidden]]
+    in_rows: NDArray[np.bool_] = hidden.max(1)
+    if not in_rows.any() or hidden.all():
+        return filled
+    height, width = hidden.shape
+    row, column = np.arange(height, dtype=np.int32)[:, None], np.arange(width, dtype=np.int32)
+    far, bits = height + width, int(width).bit_length()
+    number = np.int32 if (2 * far + width).bit_length() + bits < 32 else np.int64
+    above = _running(np.maximum, np.where(hidden, -far, row))
+    below = _running(np.minimum, np.where(hidden, far + height, row)[::-1])[::-1]
+    for top in range(0, height, _ROWS):
+        rows = slice(top, top + _ROWS)
+        if not in_rows[rows].any():
+            continue
+        to_above, to_below = row[rows] - above[rows], below[rows] - row[rows]
+        distance = np.minimum(to_above, to_below).astype(number)
+        # A running minimum of distance and column in one number; `width` keeps the number positive.
+        left = np.minimum.accumulate((distance - column + width << bits) + column, 1)
+        right = np.minimum.accumulate(((distance + column << bits) + column)[:, ::-1], 1)[:, ::-1]
+        is_left = (left >> bits) - width + column <= (right >> bits) - column
+        chosen = hidden[rows]
+        best = np.where(is_left, left, right)[chosen] & (1 << bits) - 1
+        at = np.nonzero(chosen)[0]
+        source = np.where(to_above[at, best] <= to_below[at, best], above[rows][at, best], below[rows][at, best])
+        filled[rows][chosen] = colour[source, best]
     return filled
+
+
+def _running(best: np.ufunc, values: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The running minimum or maximum of each column, from the top; row by row, because `accumulate` jumps in memory."""
+    for before, row in pairwise(values):
+        best(before, row, out=row)
+    return values

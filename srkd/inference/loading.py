@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from srkd import edition
 from srkd.errors import SrkdError
 from srkd.files.remote import Url, fetched, is_url
 from srkd.inference.model import Model
@@ -32,10 +33,28 @@ def load_model(name: str | Path, scale: int | None = None) -> Model:
         return _of_scale(exported, name, scale)
     if name == "auto":
         name = zoo.default_model(scale or 2)
+    if edition.is_light():
+        if is_file and Path(name).exists():
+            raise edition.needs_full(f"{name}: a checkpoint")
+        if is_file:
+            raise SrkdError(
+                f"{name}: no such file, and no zoo model of that name; the zoo has {', '.join(zoo.names())}"
+            )
+        return _of_scale(_of_zoo(name), name, scale)
     from srkd.inference import checkpoints
 
     loaded = checkpoints.from_file(Path(name)) if is_file else checkpoints.from_zoo(name)
     return checkpoints.checked(_of_scale(loaded, name, scale), name)
+
+
+def _of_zoo(name: str) -> Model:
+    """A zoo model from its exported file, after a comparison with its digest."""
+    from srkd.inference import backends
+
+    path, digest = zoo.exported(name)
+    model = backends.open_own(path, digest)
+    model.name, model.meta = name, {**model.meta, **zoo.metrics(name)}
+    return model
 
 
 def _of_scale(loaded: Model, name: str, scale: int | None) -> Model:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from srkd import resources
+from srkd import edition, resources
 from srkd.errors import SrkdError, unknown
 from srkd.files.digest import file_sha256
 
@@ -19,7 +19,8 @@ def names() -> list[str]:
 
 def trained() -> list[str]:
     """Names of the zoo's models that have weights."""
-    return [name for name in names() if (folder(name) / "weights.safetensors").is_file()]
+    listed = edition.exported()
+    return [name for name in names() if name in listed or (folder(name) / "weights.safetensors").is_file()]
 
 
 def folder(name: str) -> Path:
@@ -29,7 +30,8 @@ def folder(name: str) -> Path:
         SrkdError: no such model; the nearest is suggested.
     """
     if name not in names():
-        raise unknown("zoo model", name, [*names(), *external()])
+        error = unknown("zoo model", name, [*names(), *external()])
+        raise edition.needs_full(f"{error}; another model") if edition.is_light() else error
     return resources.folder("models") / name
 
 
@@ -51,6 +53,19 @@ def weights(name: str) -> tuple[Path, dict[str, Any]]:
     if "sha256" in known and file_sha256(path) != known["sha256"]:
         raise SrkdError(f"{path}: does not match metrics.json (sha256 differs); reinstall srkd")
     return path, known
+
+
+def exported(name: str) -> tuple[Path, str]:
+    """The exported file of a model, which only the package srkd-upscale has, and its SHA-256.
+
+    Raises:
+        SrkdError: no such model in this package.
+    """
+    folder(name)
+    if name not in edition.exported():
+        raise edition.needs_full(f"the zoo's {name}")
+    known = edition.exported()[name]
+    return folder(name) / known["file"], known["sha256"]
 
 
 def default_model(scale: int) -> str:
@@ -95,7 +110,9 @@ def default_for_factor(factor: float) -> tuple[str, int]:
 
 
 def external() -> list[str]:
-    """Names of third-party checkpoints that srkd can fetch."""
+    """Names of third-party checkpoints that srkd can fetch; srkd-upscale fetches none."""
+    if edition.is_light():
+        return []
     from srkd.integrations import external as entries
 
     return sorted(entries.entries())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 import time
@@ -87,7 +88,7 @@ class Progress:
         self._text = ""
 
     def __enter__(self) -> Progress:
-        if sys.stderr.isatty() and not self.quiet:
+        if sys.stderr.isatty() and not self.quiet and importlib.util.find_spec("rich"):
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar

@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from srkd import edition
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import printable_path, scratch
 from srkd.inference.backends import isolated, ncnn, onnx, openvino, pytorch, seal
@@ -56,6 +58,7 @@ __all__ = [
     "installed",
     "open_engine",
     "open_file",
+    "open_own",
     "proved",
     "quantised",
     "readers",
@@ -221,6 +224,24 @@ def _loaded(path: Path, runtime: str) -> tuple[Any, dict[str, Any]]:
 def _described(path: Path, runtime: str) -> Path:
     """The file that has the metadata of an exported one."""
     return ncnn.described(path) if runtime == "ncnn" else path
+
+
+def open_own(path: Path, digest: str) -> Model:
+    """The model of an .onnx file that came with this package. It is compared with its SHA-256 instead of checked, which
+    would need the package onnx.
+
+    Raises:
+        SrkdError: the file is missing or was changed; ONNX Runtime is not installed.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SrkdError(f"{printable_path(path)}: {error.strerror}; install {edition.name()} again") from error
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise SrkdError(f"{printable_path(path)}: changed or incomplete (SHA-256); install {edition.name()} again")
+    with in_one_line(f"{printable_path(path)} cannot be opened"):
+        session, known = onnx.opened(content)
+        return wrap(session, "onnxruntime", known["precision"], known)
 
 
 def save(native: Any, runtime: str, path: Path, accept: Callable[[Path], bool] = lambda saved: True) -> None:

@@ -147,24 +147,37 @@ class _Feeds:
         return next(self._feeds, None)
 
 
+def _session(content: bytes) -> Any:
+    runtime = require("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads()
+    options.log_severity_level = 4  # errors are raised; do not log them too
+    return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def opened(content: bytes) -> tuple[Any, dict[str, Any]]:
+    """A session of a file that srkd wrote and its facts, without the package onnx and the checks of `load`. Raises an
+    exception of any class."""
+    session = _session(content)
+    return session, json.loads(session.get_modelmeta().custom_metadata_map[_KEY])
+
+
 class OnnxEngine(Engine):
-    """An ONNX model on ONNX Runtime's CPU provider."""
+    """An ONNX model, its bytes, or a session of it, on ONNX Runtime's CPU provider."""
 
     runtime = "onnxruntime"
 
     def __init__(self, model: Any, precision: str, scale: int) -> None:
         super().__init__(precision, scale)
-        runtime = require("onnxruntime")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = threads()
-        options.log_severity_level = 4  # errors are raised; do not log them too
-        content = model.SerializeToString() if not isinstance(model, bytes) else model
+        if hasattr(model, "SerializeToString"):
+            model = model.SerializeToString()
         try:
-            self._session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self._session = _session(model) if isinstance(model, bytes) else model
+        except SrkdError:
+            raise
         except Exception as error:
             raise CannotRunError(f"ONNX Runtime cannot run this network: {reason(error)}") from error
         self._input = self._session.get_inputs()[0]
-
         self._uint8 = "uint8" in self._input.type
 
     def _run(self, pixels: Bytes) -> Bytes:
