@@ -33,7 +33,9 @@ def _row(known: Format) -> list[str]:
     if known.name in formats.READ_ONLY:
         return [known.name, suffixes, "as PNG", "-", "-", "what PNG can store"]
     lossless = "always" if not known.lossy else "at quality 100, or if the input was" if known.exact else "never"
+    lossless = "up to 256 colours a frame" if known.palette else lossless
     bits = "8 bits" if known.bits == 8 else f"8 and {known.bits} bits"
+    bits += ", animations" if known.animated else ""
     return [
         known.name,
         suffixes,

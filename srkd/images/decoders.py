@@ -223,7 +223,7 @@ def is_lossless_webp(data: bytes) -> bool:
         kind, length = struct.unpack_from("<4sI", data, at)
         if kind in (b"VP8L", b"VP8 "):
             return bool(kind == b"VP8L")
-        at += 8 + length + length % 2
+        at += 8 + (16 if kind == b"ANMF" else length + length % 2)  # a frame contains chunks
     return False
 
 

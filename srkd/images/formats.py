@@ -19,7 +19,7 @@ class Format:
 
     `bits` is the largest depth that is written; a `lossy` format that is `exact` is lossless at quality 100. Files
     with a suffix of `reads` are read too, and written under the first of `suffixes`. `only_srgb`: it is written without
-    a colour profile, so colours are converted to sRGB.
+    a colour profile, so colours are converted to sRGB. `palette`: an image has at most 256 colours.
     """
 
     name: str
@@ -35,6 +35,8 @@ class Format:
     kept: frozenset[str] = frozenset()
     reads: tuple[str, ...] = ()
     only_srgb: bool = False
+    animated: bool = False
+    palette: bool = False
 
     @property
     def deep(self) -> bool:
@@ -45,15 +47,16 @@ class Format:
 _PNG_KEEPS = frozenset({ICC, EXIF, XMP, DPI, TEXT, COMMENT})
 _TIFF_KEEPS = frozenset({ICC, EXIF, XMP, DPI, IPTC, GEO})
 _JPEG_KEEPS = frozenset({ICC, EXIF, XMP, DPI, IPTC, COMMENT})
+_GIF_KEEPS = frozenset({COMMENT})
 _USUAL = frozenset({ICC, EXIF, XMP})
 _JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg")
 _JP2_READS = (".j2k", ".jpx", ".jpf", ".j2c")
 _HEIC_READS = (".heif", ".hif")
 _WRITTEN = (
-    Format("png", (".png", ".apng"), ("PNG",), bits=16, alpha=True, streams=True, kept=_PNG_KEEPS),
+    Format("png", (".png", ".apng"), ("PNG",), bits=16, alpha=True, streams=True, kept=_PNG_KEEPS, animated=True),
     Format("tiff", (".tif", ".tiff"), ("TIFF",), bits=16, alpha=True, streams=True, kept=_TIFF_KEEPS),
     Format("jpeg", _JPEG_SUFFIXES, ("JPEG", "MPO"), lossy=True, max_side=65500, kept=_JPEG_KEEPS),
-    Format("webp", (".webp",), ("WEBP",), alpha=True, lossy=True, exact=True, max_side=16383, kept=_USUAL),
+    Format("webp", (".webp",), ("WEBP",), 8, True, lossy=True, exact=True, max_side=16383, kept=_USUAL, animated=True),
     Format("bmp", (".bmp", ".dib"), ("BMP", "DIB"), alpha=True, kept=frozenset({DPI})),
     Format("avif", (".avif",), ("AVIF",), alpha=True, lossy=True, max_side=65536, kept=_USUAL),
     Format("jxl", (".jxl",), ("JXL",), alpha=True, lossy=True, exact=True, kept=frozenset({EXIF, XMP}), only_srgb=True),
@@ -72,12 +75,12 @@ _WRITTEN = (
     Format(
         "jp2", (".jp2",), ("JPEG2000",), 16, alpha=True, lossy=True, exact=True, kept=_USUAL | {DPI}, reads=_JP2_READS
     ),
+    Format("gif", (".gif",), ("GIF",), 8, True, max_side=65535, kept=_GIF_KEEPS, animated=True, palette=True),
     Format("pgm", (".pgm",), bits=16, colour=False, streams=True),
     Format("ppm", (".ppm", ".pnm"), ("PPM",), bits=16, streams=True),
     Format("pam", (".pam",), bits=16, alpha=True, streams=True),
 )
 _READ = (
-    Format("gif", (".gif",), ("GIF",)),
     Format("pbm", (".pbm",)),
     Format("tga", (".tga",), ("TGA",)),
 )

@@ -85,10 +85,10 @@ def read_image(path: Path | str) -> ImageData:
         SrkdError: the file cannot be read; one line with its name and the reason.
     """
     data = remote.read(path, MAX_BYTES) if isinstance(path, str) and remote.is_url(path) else None
-    with _srkd_errors(path):
+    with srkd_errors(path):
         if data is not None:
             return _read(data, Url(path).suffix)
-        return _read(_whole(_check_kind(path)), Path(path).suffix)
+        return _read(_whole(check_kind(path)), Path(path).suffix)
 
 
 def read_rgb(path: Path | str) -> Pixels:
@@ -123,7 +123,7 @@ class ImageHeader:
 
 def image_header(path: Path | str) -> ImageHeader:
     """Read the header of an image; the pixels are not decoded. Raises SrkdError as `read_image`."""
-    with _srkd_errors(path), _check_kind(path).open("rb") as file, _decoding():
+    with srkd_errors(path), check_kind(path).open("rb") as file, decoding():
         head = file.read(8)
         file.seek(0)
         if tiffreader.is_tiff(head):
@@ -208,7 +208,7 @@ def walk(folder: Path, recursive: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def _srkd_errors(path: Path | str) -> Iterator[None]:
+def srkd_errors(path: Path | str) -> Iterator[None]:
     """Raise errors as SrkdError with the file's name; hide Pillow's warnings, which the checks here cover."""
     try:
         with warnings.catch_warnings():
@@ -224,7 +224,7 @@ def _srkd_errors(path: Path | str) -> Iterator[None]:
 
 
 @contextmanager
-def _decoding() -> Iterator[None]:
+def decoding() -> Iterator[None]:
     """Raise whatever a decoder raises for corrupt data as ValueError."""
     try:
         yield
@@ -236,7 +236,7 @@ def _decoding() -> Iterator[None]:
         raise ValueError(f"truncated or corrupt ({type(error).__name__}: {error})") from error
 
 
-def _check_kind(path: Path | str) -> Path:
+def check_kind(path: Path | str) -> Path:
     """The path. Raises ValueError for a pipe or a device, which may never end."""
     path = Path(path)
     if path.exists() and not path.is_file() and not path.is_dir():
@@ -262,7 +262,7 @@ def _check_size(height: int, width: int) -> None:
 
 
 def _read(data: bytes, suffix: str) -> ImageData:
-    with _decoding():
+    with decoding():
         if tiffreader.is_tiff(data):
             return _read_tiff(data)
         if data.startswith(png.SIGNATURE):
@@ -376,11 +376,11 @@ def _finished(
 ) -> ImageData:
     if note:  # the profile no longer describes the colours
         metadata, notes = replace(metadata, icc=None), (*notes, note)
-    pixels = np.ascontiguousarray(_upright(pixels, orientation))
+    pixels = np.ascontiguousarray(upright(pixels, orientation))
     return ImageData(pixels, name, replace(metadata, size=pixels.shape[:2]), notes)
 
 
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
+def upright(pixels: Pixels, orientation: int) -> Pixels:
     """Undo EXIF orientation (1-8; Exif 3.0, tag 274): transpose, then flips."""
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Protocol
@@ -17,6 +18,7 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path, printable_path
 from srkd.images import bmp, decoders, jpeg, jpeg2000
 from srkd.images.formats import FORMATS, Format, check_holds, format_named
+from srkd.images.gif import GifWriter
 from srkd.images.metadata import Metadata, fit_metadata
 from srkd.images.netpbm import NetpbmWriter
 from srkd.images.png import PngWriter
@@ -33,7 +35,7 @@ def check_quality(quality: int | None, format: str | None = None) -> None:
         raise SrkdError(f"quality must be from 1 to 100, got {quality}")
     if quality is not None and format is not None and not format_named(format).lossy:
         lossy = ", ".join(known.name for known in FORMATS.values() if known.lossy)
-        raise SrkdError(f"{format} is lossless and has no quality; choose {lossy}")
+        raise SrkdError(f"{format} has no quality; choose {lossy}")
 
 
 class RowWriter(Protocol):
@@ -155,6 +157,7 @@ class _WholeWriter:
             "avif": self._save_avif,
             "jxl": self._save_jxl,
             "heic": self._save_heic,
+            "gif": self._save_gif,
         }[self._format.name](image)
 
     def _save_jpeg(self, image: Image.Image) -> None:
@@ -204,6 +207,12 @@ class _WholeWriter:
         """Pillow's names for profile, EXIF and XMP of an image of this size."""
         known = self._metadata
         return _present(icc_profile=known.icc, exif=known.exif_for(height, width), xmp=known.xmp_for(height, width))
+
+    def _save_gif(self, image: Image.Image) -> None:
+        pixels = np.asarray(image.convert("RGBA"))
+        writer = GifWriter(self._stream, (*pixels.shape[:2], 4), ([Fraction(0)], 1), self._metadata)
+        writer.write(pixels)
+        writer.finish()
 
     def _save_bmp(self, image: Image.Image) -> None:
         image.save(self._stream, "BMP", **_present(dpi=self._metadata.dpi))

@@ -14,6 +14,7 @@ from srkd.errors import PartialFailure, SrkdError
 from srkd.files.atomic import printable_path
 from srkd.files.remote import existing, local_target
 from srkd.images import decoders
+from srkd.images.animation import Animation, is_animation, open_animation, open_animation_writer
 from srkd.images.formats import FORMATS, READ_ONLY, check_holds
 from srkd.images.metadata import Metadata, fit_metadata
 from srkd.images.read import ImageData, read_image
@@ -91,20 +92,29 @@ def upscale_files(
 
 @dataclass
 class Decoded:
-    """An image that was read: pixels (H, W, C), how to write it, and notes for the user."""
+    """An image that was read: pixels (H, W, C), how to write it, and notes for the user.
+
+    `pixels` of an animation are those of its first frame.
+    """
 
     pixels: np.ndarray
     metadata: Metadata
     quality: int | None
     notes: list[str]
+    animation: Animation | None = None
 
 
 def _decode(job: Job, options: Options) -> Decoded:
     """Read an image and note what its output format cannot store."""
+    animation = open_animation(job.source)
+    if animation is not None:
+        return _decode_animation(animation, job, options)
     image = read_image(job.source)
     pixels, notes, format = _storable_pixels(image, job), list(image.notes), FORMATS[job.format]
     if image.format in READ_ONLY:
         notes.append(f"{image.format} can be read but not written: saved as {job.format}")
+    if image.format != job.format and "gif" in (image.format, job.format):
+        notes.append(f"gif has at most 256 colours: saved as {job.format}")
     if pixels.dtype == np.uint16 and format.bits < 16 and image.format != job.format:
         notes.append(f"16 bits rounded to the {format.bits} of {job.format}")
     metadata = image.metadata
@@ -118,6 +128,22 @@ def _decode(job: Job, options: Options) -> Decoded:
     if lossless and not format.exact:
         notes.append(f"{job.format} is not written losslessly: saved with quality 100; choose png for exact pixels")
     return Decoded(pixels, metadata, 100 if lossless else options.quality, notes)
+
+
+def _decode_animation(animation: Animation, job: Job, options: Options) -> Decoded:
+    format, notes = FORMATS[job.format], list(animation.notes)
+    if not format.animated:
+        several = ", ".join(known.name for known in FORMATS.values() if known.animated)
+        raise SrkdError(
+            f"{printable_path(job.source)}: an animation of {len(animation.durations)} frames, and {job.format} stores "
+            f"one image; choose {several}"
+        )
+    metadata, lost = fit_metadata(animation.metadata, format, grey=False)
+    if lost:
+        notes.append(f"{job.format} cannot store its {', '.join(lost)}")
+    lossless = animation.lossless and format.exact and options.quality is None
+    first = next(animation.frames())
+    return Decoded(first, metadata, 100 if lossless else options.quality, notes, animation)
 
 
 def _in_srgb(pixels: np.ndarray, metadata: Metadata, job: Job) -> tuple[np.ndarray, Metadata, list[str]]:
@@ -141,12 +167,16 @@ def _steps(model: Model, options: Options) -> Steps[Job, Decoded]:
         side = model.tile_side(pixels.shape[0], pixels.shape[1], options.tile)
         if side < max(pixels.shape[:2]) and not model.receptive_field.exact:
             decoded.notes.append(f"blended from tiles of {side}: the receptive field is too large for exact ones")
-        upscale = partial(upscale_wrapped, model) if options.wrap else model.upscale_rows
-        return upscale(pixels, options.tile, options.self_ensemble, options.outscale)
+        if decoded.animation is not None:
+            return _upscaled_frames(model, decoded.animation, options)
+        return _upscaled(model, pixels, options)
 
     def encode(job: Job, decoded: Decoded, rows: Iterator[np.ndarray]) -> None:
         pixels = decoded.pixels
         shape = model.output_shape(pixels, options.outscale)
+        if decoded.animation is not None:
+            _write_frames(job, shape, decoded, rows)
+            return
         with (
             local_target(job.target) as path,
             open_writer(path, shape, pixels.dtype, job.format, decoded.quality, decoded.metadata) as writer,
@@ -155,6 +185,33 @@ def _steps(model: Model, options: Options) -> Steps[Job, Decoded]:
                 writer.write(block)
 
     return Steps(decode, compute, encode)
+
+
+def _upscaled(model: Model, pixels: np.ndarray, options: Options) -> Iterator[np.ndarray]:
+    upscale = partial(upscale_wrapped, model) if options.wrap else model.upscale_rows
+    return upscale(pixels, options.tile, options.self_ensemble, options.outscale)
+
+
+def _upscaled_frames(model: Model, animation: Animation, options: Options) -> Iterator[np.ndarray]:
+    """Whole frames; one that equals its predecessor is computed once."""
+    before: np.ndarray = np.empty(0)
+    result: np.ndarray = np.empty(0)
+    for frame in animation.frames():
+        if not np.array_equal(frame, before):
+            result = np.concatenate(list(_upscaled(model, frame, options)))
+        yield result
+        before = frame
+
+
+def _write_frames(job: Job, shape: tuple[int, int, int], decoded: Decoded, frames: Iterator[np.ndarray]) -> None:
+    assert decoded.animation is not None
+    timing = decoded.animation.durations, decoded.animation.plays
+    with (
+        local_target(job.target) as path,
+        open_animation_writer(path, shape, timing, job.format, decoded.quality, decoded.metadata) as writer,
+    ):
+        for frame in frames:
+            writer.write(frame)
 
 
 def upscale_observed(
@@ -172,6 +229,8 @@ def upscale_observed(
     Raises:
         SrkdError: the image cannot be read or upscaled, or the result cannot be written.
     """
+    if is_animation(job.source):
+        raise SrkdError(f"{printable_path(job.source)}: an animation; upscale it by the command srkd upscale")
     steps = _steps(model, options)
     image = steps.decode(job)
     decoded(image.pixels)

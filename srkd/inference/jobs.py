@@ -15,10 +15,12 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 from srkd.files.names import check_part
 from srkd.files.remote import Place, Url, is_url, list_files
+from srkd.images.animation import is_animation
 from srkd.images.formats import (
     FORMATS,
     READ_ONLY,
     SUFFIXES,
+    Format,
     format_named,
     format_of_suffix,
     is_image_name,
@@ -164,20 +166,27 @@ def job_in(folder: Place, source: Place, format: str | None, suffix: str) -> Job
     format = format_named(format).name if format is not None else None
     is_named = source.suffix.lower() in SUFFIXES
     extension = source.suffix if is_named else ""
-    known = FORMATS[format] if format else format_of_suffix(extension) or FORMATS["png"]
+    known = FORMATS[format] if format else _format_for(source, extension)
     extension = extension if extension.lower() in known.suffixes else known.suffixes[0]
     stem = source.stem if is_named else source.name
     return Job(source, folder / f"{stem}{suffix}{extension}", known.name)
 
 
+def _format_for(source: Place, extension: str) -> Format:
+    """The format for the result of a file: its own if that is written, for a GIF only if it is animated; else PNG."""
+    known = format_of_suffix(extension) or FORMATS["png"]
+    return FORMATS["png"] if known.palette and not is_animation(source) else known
+
+
 def _disambiguate(jobs: Sequence[Job]) -> list[Job]:
     """Name the target of a.gif a.gif.png if an a.png is an input too: others keep their suffix."""
     replaced = {suffix for known in READ_ONLY.values() for suffix in known.suffixes}
-    replaced |= {suffix for known in FORMATS.values() for suffix in known.reads}
+    replaced |= {suffix for known in FORMATS.values() for suffix in known.reads} | set(FORMATS["gif"].suffixes)
     by_target = Counter(absolute(job.target) for job in jobs)
     result = []
     for job in jobs:
-        if by_target[absolute(job.target)] > 1 and job.source.suffix.lower() in replaced:
+        is_replaced = job.source.suffix.lower() in replaced and job.source.suffix != job.target.suffix
+        if by_target[absolute(job.target)] > 1 and is_replaced:
             job = replace(job, target=job.target.with_name(f"{job.target.stem}{job.source.suffix}{job.target.suffix}"))
         result.append(job)
     return result

@@ -81,8 +81,8 @@ def test_one_bad_image_of_three(tmp_path: Path, checkpoint: Path, capsys: pytest
     [
         (["missing.png"], "missing.png: no such file or folder"),
         (["{in}", "--quality", "200"], "quality must be from 1 to 100"),
-        (["{in}", "--quality", "80", "--format", "png"], "png is lossless"),
-        (["{in}", "--format", "gif"], "gif can be read but not written"),
+        (["{in}", "--quality", "80", "--format", "png"], "png has no quality"),
+        (["{in}", "--format", "tga"], "tga can be read but not written"),
         (["{in}", "--format", "psd"], 'unknown image format "psd"'),
         (["{in}", "--tile", "-1"], "tile must be 0"),
         (["{in}", "--outscale", "0"], "outscale must be a positive number"),

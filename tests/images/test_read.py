@@ -26,7 +26,7 @@ LOSSLESS = [
     for f in FORMATS.values()
     for channels in (1, 2, 3, 4)
     for dtype in (np.uint8, np.uint16)
-    if not f.lossy and (f.alpha or channels in (1, 3)) and (f.deep or dtype == np.uint8)
+    if not f.lossy and not f.palette and (f.alpha or channels in (1, 3)) and (f.deep or dtype == np.uint8)
     if (f.name, channels) not in (("bmp", 2), ("ppm", 1))  # they store them as RGBA and RGB
     if f.colour or channels < 3
 ]

@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image, ImageCms
 from torch import nn
 
 from srkd.errors import PartialFailure, SrkdError
+from srkd.images.animation import open_animation, open_animation_writer
 from srkd.images.formats import FORMATS
 from srkd.images.icc import of_png
 from srkd.images.metadata import Metadata
@@ -46,6 +48,7 @@ HELD = [
     for channels in (1, 2, 3, 4)
     for dtype in (np.uint8, np.uint16)
     if (f.alpha or channels in (1, 3)) and (f.colour or channels < 3) and (f.deep or dtype == np.uint8)
+    if not f.palette
 ]
 
 
@@ -216,7 +219,7 @@ def test_what_a_format_cannot_hold_is_said_in_one_line(tmp_path: Path) -> None:
     assert written == 2
     assert said == [
         f"{tmp_path / 'a.jpg'}: bmp cannot store its EXIF, comment",
-        f"{tmp_path / 'b.gif'}: gif can be read but not written: saved as bmp",
+        f"{tmp_path / 'b.gif'}: gif has at most 256 colours: saved as bmp",
     ]
 
 
@@ -266,3 +269,64 @@ def test_notes_name_the_bits_that_are_kept(tmp_path: Path) -> None:
         again = Job(job.target, tmp_path / f"b.{name}", name)
         assert do(SAME, [again]) == ([], 1)
         assert read_image(again.target).pixels.dtype == np.uint16
+
+
+def animated(path: Path, count: int = 3) -> Path:
+    """Frames of few colours, the second as the first."""
+    frames = [np.full((8, 10, 3), 20 * max(1, n), np.uint8) for n in range(count)]
+    frames[-1][2:5, 3:6] = 7
+    timing = [Fraction(n + 1, 10) for n in range(count)], 2
+    with open_animation_writer(path, (8, 10, 3), timing, path.suffix[1:], 100) as writer:
+        for frame in frames:
+            writer.write(frame)
+    return path
+
+
+@pytest.mark.parametrize(("source", "target"), [("gif", "gif"), ("gif", "png"), ("png", "webp"), ("webp", "gif")])
+def test_animations_are_upscaled_frame_by_frame(
+    tmp_path: Path, source: str, target: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, upscale = [], Model.upscale_rows
+    monkeypatch.setattr(Model, "upscale_rows", lambda *given: (calls.append(1), upscale(*given))[1])
+    job = Job(animated(tmp_path / f"a.{source}"), tmp_path / f"b.{target}", target)
+    assert do(DOUBLE, [job], quality=100 if target == "webp" else None) == ([], 1)
+    before, after = open_animation(job.source), open_animation(job.target)
+    assert before is not None and after is not None and len(calls) == 2  # equal frames are computed once
+    assert (after.durations, after.plays, after.format) == (before.durations, 2, target)
+    for small, large in zip(before.frames(), after.frames(), strict=True):
+        np.testing.assert_array_equal(large, DOUBLE.upscale(small))
+
+
+def test_animations_that_cannot_be_stored(tmp_path: Path) -> None:
+    source = animated(tmp_path / "a.gif")
+    texts, written = do(DOUBLE, [Job(source, tmp_path / "b.jpg", "jpeg")])
+    assert written == -1 and texts[0] == (
+        f"failed: {source}: an animation of 3 frames, and jpeg stores one image; choose png, webp, gif"
+    )
+    assert [o.status for o in preview([Job(source, tmp_path / "b.gif", "gif")], 2, Options())] == ["planned"]
+    assert os.listdir(tmp_path) == ["a.gif"]
+
+
+def test_an_interrupted_animation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, seen = animated(tmp_path / "a.gif", 9), []
+
+    def interrupted(*given: object) -> object:
+        seen.append(1)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return iter([np.zeros((16, 20, 3), np.uint8)])
+
+    monkeypatch.setattr(Model, "upscale_rows", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        do(DOUBLE, [Job(source, tmp_path / "b.gif", "gif")])
+    assert os.listdir(tmp_path) == ["a.gif"]
+
+
+def test_a_gif_stays_a_gif_if_it_moves(tmp_path: Path) -> None:
+    Image.fromarray(noise()).save(tmp_path / "still.gif")
+    animated(tmp_path / "moves.gif")
+    jobs = plan_jobs([str(tmp_path / "*.gif")], tmp_path / "out")
+    assert [(job.target.name, job.format) for job in jobs] == [("moves.gif", "gif"), ("still.png", "png")]
+    (again,) = plan_jobs([str(tmp_path / "still.gif")], tmp_path / "x.gif")
+    texts, written = do(SAME, [again])
+    assert written == 1 and not texts and read_image(again.target).pixels.shape[:2] == (20, 14)

@@ -136,7 +136,7 @@ def test_a_file_as_output_with_its_format(tmp_path: Path, name: str, format: str
     ("output", "format", "words"),
     [
         ("two.png", None, "named like a file, but there are 2 images"),
-        ("x.gif", None, "gif can be read but not written"),
+        ("x.tga", None, "tga can be read but not written"),
         ("x.j2k", None, "jp2 is written as .jp2, not .j2k; name it so"),
         ("x.psd", None, 'unknown image format ".psd"'),
         ("x.png", "jpg", "named like png, but the requested format is"),
