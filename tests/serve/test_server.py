@@ -70,7 +70,7 @@ def test_a_second_server_on_one_output_folder_is_one_line(tmp_path: Path) -> Non
         (["--watch", "file", "-o", "out"], "--watch file: not a folder"),
         (["--watch", "in", "-o", "in"], "--output in is the watched folder"),
         (["--watch", "in", "-o", "file"], "--output file: not a folder"),
-        (["--watch", "in", "-o", "out", "--format", "gif"], "gif can be read but not written"),
+        (["--watch", "in", "-o", "out", "--format", "tga"], "tga can be read but not written"),
         (["--token", "short"], "--token: at least 8 printable ASCII characters"),
         (["--max-megapixels", "0"], "the limit of megapixels must be above 0"),
         (["--max-images", "-1"], "the limit of images must be above 0"),
