@@ -116,12 +116,12 @@ function draw() {
 
 function newRow(key) {
   const row = document.createElement("li");
-  row.innerHTML = `<button type="button" class="open"><img class="thumb" alt="">
+  row.innerHTML = `<button type="button" class="open"><span class="thumb"><img alt="" hidden></span>
     <span><span class="name"></span><span class="state small soft numbers"></span>
     <span class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100"><i></i></span></span></button>
     <span class="actions"></span>`;
   const part = (selector) => row.querySelector(selector);
-  row.parts = {open: part(".open"), thumb: part(".thumb"), name: part(".name"), state: part(".state"), bar: part(".bar"),
+  row.parts = {open: part(".open"), thumb: part(".thumb img"), name: part(".name"), state: part(".state"), bar: part(".bar"),
                fill: part(".bar i"), actions: part(".actions")};
   rows.set(key, row);
   return row;
@@ -192,6 +192,7 @@ function drawJob(row, job) {
   const {thumb} = row.parts;
   if (!thumb.getAttribute("src") && (job.state === "done" || job.progress > 0)) {
     thumb.src = `api/jobs/${job.id}/thumbnail`;
+    thumb.hidden = false;
   }
   const does = (method, path = "") => async () => {
     try { await call(`api/jobs/${job.id}${path}`, method); } catch (error) { warn(error.message); }
@@ -246,7 +247,7 @@ const reason = (error, name) => {  // the name stands above it
 };
 const percent = (share) => `${Math.round(100 * share)} %`;
 const size = ([width, height]) => `${width}\u00d7${height}`;
-const seconds = (value) => value === null ? "" : value < 60 ? `${value.toFixed(value < 10 ? 1 : 0)} s` : `${Math.round(value / 60)} min`;
+const seconds = (value) => value === null ? "" : value < 60 ? `${value.toFixed(value < 10 ? 1 : 0)}\u00a0s` : `${Math.round(value / 60)}\u00a0min`;
 const ordinal = (n) => n === 1 ? "next" : `${n}${{1: "st", 2: "nd", 3: "rd"}[n % 100 > 10 && n % 100 < 14 ? 0 : n % 10] ?? "th"}`;
 
 function time(model) {
