@@ -15,7 +15,13 @@ from srkd.terminal import tell
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", metavar="MODEL", help="zoo name or checkpoint")
-    add("-o", "--output", required=True, metavar="DIR", help="folder for the files, export.md and export.json")
+    add(
+        "-o",
+        "--output",
+        required=True,
+        metavar="DIR",
+        help="folder for the files, export.md, export.json and the OpenModelDB entry",
+    )
     add(
         "--to",
         default="onnx,openvino",
@@ -43,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--calibration-count", type=int, metavar="N", help="the first N of them (default: all)")
     add("--json", action="store_true", help="print JSON instead of the table")
     add("--max-drop", type=float, default=0.1, metavar="DB", help="dB that int8 may lose (default: %(default)s)")
+    add("--author", default="", metavar="A", help="author in the OpenModelDB entry (default: the card's)")
     add_trust(parser)
 
 
@@ -56,7 +63,14 @@ def run(args: argparse.Namespace) -> int:
 
     targets, precisions = args.to.split(","), args.precision.split(",")
     options = ExportOptions(
-        targets, precisions, args.uint8, args.data, args.calibration, args.calibration_count, args.max_drop
+        targets,
+        precisions,
+        args.uint8,
+        args.data,
+        args.calibration,
+        args.calibration_count,
+        args.max_drop,
+        author=args.author,
     )
     result = export(Model.load(args.model), Path(args.output), options, tell)
     print(tables.as_json(result.rows, COLUMNS) if args.json else result.text())

@@ -9,7 +9,7 @@ from typing import Any
 
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import write_text
-from srkd.inference import backends
+from srkd.inference import backends, openmodeldb
 from srkd.inference.backends import ncnn
 from srkd.inference.browser import folder as browser
 from srkd.inference.calibration import (
@@ -69,6 +69,7 @@ class ExportOptions:
         calibration_count: how many of its images are used (None: all).
         max_drop: dB of PSNR that int8 may lose on the evaluation set; a file that loses more is rejected.
         seconds: how long to measure the latency of each file.
+        author: for the entry of OpenModelDB; empty: the card's, or "unknown".
     """
 
     targets: Sequence[str] = ("onnx", "openvino")
@@ -79,6 +80,7 @@ class ExportOptions:
     calibration_count: int | None = None
     max_drop: float = 0.1
     seconds: float = 1.0
+    author: str = ""
 
     def __post_init__(self) -> None:
         for kind, names, known in (("target", self.targets, TARGETS), ("precision", self.precisions, PRECISIONS)):
@@ -128,7 +130,8 @@ class Exported:
 
 
 def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda line: None) -> Exported:
-    """Write `<model>.onnx`, `<model>.xml` with its .bin, and the same with `_int8`, plus export.md and export.json.
+    """Write `<model>.onnx`, `<model>.xml` with its .bin, and the same with `_int8`, plus export.md and export.json, and
+    an entry of OpenModelDB (`srkd.inference.openmodeldb`).
 
     The browser's are in `browser`: a page with the network and the runtime (`srkd.inference.browser`).
     ncnn's files are `models/<model>.param`, .bin and .param.json, and the same with `_fp16`; see `ncnn.file_stem` for
@@ -174,6 +177,9 @@ def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda
     if page and result.kept(f"{browser.FOLDER}/{browser.MODEL}"):
         browser.finish(model, folder / browser.FOLDER, page, known)
     _write_table(result, folder)
+    kept = [file for row in result.files if row["kept"] == "yes" for file in backends.files_of(folder / row["file"])]
+    if kept:
+        openmodeldb.write(model, kept, folder, options.author)
     return result
 
 

@@ -66,6 +66,24 @@ class ShuffleLast(SubpixelOutput):
         return finish(y + x.repeat(1, self.factor**2, 1, 1) if self.adds_input else y)
 
 
+class ChosenChannels(nn.Module):
+    """(N, C, H, W) to (N, len(places), H, W): the channels at `places`, in any order and any number of times."""
+
+    places: Tensor
+
+    def __init__(self, places: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("places", places, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, self.places]
+
+    def as_convolution(self) -> nn.Conv2d:
+        """The 1x1 convolution with ones and zeros that is equal to it, for runtimes without indexing."""
+        weight = functional.one_hot(self.places).float()[:, :, None, None]
+        return convolution((weight, weight.new_zeros(len(weight))))
+
+
 class Tail(nn.Module):
     """Two 3x3 convolutions as one of 5x5: with 16 channels and x2 a third of the multiply-adds. See `joined`.
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from srkd.networks.base import Ladder, Recognised, SRNetwork, State, last_number, shuffle_factor
 from srkd.networks.blocks import ResidualBlock
 from srkd.networks.registry import register
-from srkd.networks.tail import Layer, SubpixelOutput, cells_first, convolution, kernel_of, same
+from srkd.networks.tail import ChosenChannels, Layer, SubpixelOutput, cells_first, convolution, kernel_of, same
 
 
 @register("UnshuffleSR")
@@ -78,8 +78,6 @@ class UnshuffleSR(SRNetwork):
 class FusedUnshuffleSR(SubpixelOutput):
     """UnshuffleSR whose pixel shuffle comes last: the input, already unshuffled, is added before it."""
 
-    places: Tensor
-
     def __init__(self, network: UnshuffleSR) -> None:
         super().__init__(network.upscale * network.multiple)
         self.unshuffle = nn.PixelUnshuffle(network.multiple)
@@ -89,8 +87,8 @@ class FusedUnshuffleSR(SubpixelOutput):
         cell = torch.arange(self.factor) // scale  # row or column of the input pixel for each of the output's
         inside = (cell[:, None] * side + cell).flatten()[:, None]
         colours = torch.arange(self.conv_first.in_channels // side**2) * side**2
-        self.register_buffer("places", (inside + colours).flatten(), persistent=False)
+        self.enlarged = ChosenChannels((inside + colours).flatten())
 
     def subpixels(self, x: Tensor, finish: Layer = same) -> Tensor:
         pixels = self.unshuffle(x)
-        return finish(self.conv_last(self.body(self.conv_first(pixels))) + pixels[:, self.places])
+        return finish(self.conv_last(self.body(self.conv_first(pixels))) + self.enlarged(pixels))

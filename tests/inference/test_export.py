@@ -32,7 +32,14 @@ def test_files_are_compared_and_say_what_they_are(checkpoint: Path, photos: Path
     model = Model.load(checkpoint)
     result = export(model, out, ExportOptions(uint8=True, data=str(photos), seconds=0))
     assert [row["file"] for row in result.rows] == ["tiny", "tiny.onnx", "tiny.xml"] and not result.rejected
-    assert sorted(p.name for p in out.iterdir()) == ["export.json", "export.md", "tiny.bin", "tiny.onnx", "tiny.xml"]
+    assert sorted(p.name for p in out.iterdir()) == [
+        "2x-tiny.json",
+        "export.json",
+        "export.md",
+        "tiny.bin",
+        "tiny.onnx",
+        "tiny.xml",
+    ]
     assert len(json.loads((out / "export.json").read_text())["rows"]) == 3
     for row in result.rows[1:]:
         assert row["largest difference"] <= 1 and abs(row["drop (dB)"]) < 0.01 and row["ms"] > 0

@@ -55,6 +55,7 @@ __all__ = [
     "check",
     "check_installed",
     "converted",
+    "files_of",
     "installed",
     "open_engine",
     "open_file",
@@ -242,6 +243,12 @@ def open_own(path: Path, digest: str) -> Model:
     with in_one_line(f"{printable_path(path)} cannot be opened"):
         session, known = onnx.opened(content)
         return wrap(session, "onnxruntime", known["precision"], known)
+
+
+def files_of(path: Path) -> list[Path]:
+    """An exported file and those that belong to it."""
+    beside = [path.with_suffix(".bin"), _described(path, readers(path)[0])] if path.suffix in (".xml", ".param") else []
+    return [path, *(file for file in dict.fromkeys(beside) if file != path)]
 
 
 def save(native: Any, runtime: str, path: Path, accept: Callable[[Path], bool] = lambda saved: True) -> None:

@@ -21,8 +21,8 @@ from srkd.inference.backends.ncnn import INPUT, OUTPUT, NcnnFiles
 from srkd.inference.graph import example
 from srkd.integrations.ncnn import Layer, read_layers, write_layers
 from srkd.networks.sides import padded_side
+from srkd.networks.tail import ChosenChannels, SubpixelOutput, Tail, same
 from srkd.networks.tail import Layer as TensorFunction
-from srkd.networks.tail import SubpixelOutput, Tail, same
 
 _FACTOR, _MODE, _REPEATS = 0, 1, -23302  # numbers of layers' parameters
 _CELLS_FIRST = "1"  # PixelShuffle's mode for channels ordered (i, j, c)
@@ -50,10 +50,15 @@ class _TwoConvolutions(nn.Module):
         return finish(self.edge(x))
 
 
-def _without_tails(network: nn.Module) -> nn.Module:
-    for name, child in network.named_children():
-        setattr(network, name, _TwoConvolutions(child) if isinstance(child, Tail) else _without_tails(child))
-    return network
+def _representable(module: nn.Module) -> nn.Module:
+    """A network, changed in place, without modules that need slices or indexing."""
+    if isinstance(module, Tail):
+        return _TwoConvolutions(module)
+    if isinstance(module, ChosenChannels):
+        return module.as_convolution()
+    for name, child in module.named_children():
+        setattr(module, name, _representable(child))
+    return module
 
 
 def convert(graph: nn.Module, facts: Mapping[str, Any]) -> NcnnFiles:
@@ -65,7 +70,7 @@ def convert(graph: nn.Module, facts: Mapping[str, Any]) -> NcnnFiles:
         SrkdError: pnnx or ncnn is not installed, or ncnn lacks a layer of this network, which is named.
     """
     pnnx, ncnn = require("pnnx"), require("ncnn")
-    network = _without_tails(copy.deepcopy(graph).network)  # type: ignore[arg-type]
+    network = _representable(copy.deepcopy(graph).network)  # type: ignore[arg-type]
     subpixels = isinstance(network, SubpixelOutput)
     network = _ShuffledLast(network) if isinstance(network, SubpixelOutput) else network
     image = example(False, facts.get("multiple", 1), facts.get("minimum", 1))

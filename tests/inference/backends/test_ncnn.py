@@ -25,6 +25,7 @@ from srkd.inference.graph import graph_of
 from srkd.inference.model import Model
 from srkd.integrations.ncnn import Layer, read_layers
 from srkd.networks import build
+from srkd.networks.sides import Sides
 from support import textured
 
 needs_ncnn = pytest.mark.skipif(
@@ -32,11 +33,14 @@ needs_ncnn = pytest.mark.skipif(
 )
 EDSR = {"type": "EDSR", "num_feat": 8, "num_block": 1, "upscale": 2, "img_range": 1.0}
 SESR = {"type": "SESR", "num_feat": 8, "num_block": 1, "upscale": 3}  # works in place on its input, and repeats it
+UNSHUFFLE = {"type": "UnshuffleSR", "num_feat": 8, "num_block": 1, "upscale": 2}  # Reorg, and even sides
 
 
 def model_of(spec: dict[str, Any], name: str = "tiny") -> Model:
     torch.manual_seed(0)
-    return Model(build(spec).eval(), spec["upscale"], name, meta={"network": spec, "licence": "CC0 1.0"})
+    network = build(spec).eval()
+    sides = Sides(network.multiple)  # type: ignore[arg-type]
+    return Model(network, spec["upscale"], name, {"network": spec, "licence": "CC0 1.0"}, sides=sides)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +60,7 @@ def copied(path: Path, folder: Path) -> Path:
 
 
 @needs_ncnn
-@pytest.mark.parametrize("spec", [EDSR, SESR], ids=["EDSR", "SESR"])
+@pytest.mark.parametrize("spec", [EDSR, SESR, UNSHUFFLE], ids=lambda spec: spec["type"])
 def test_its_output_is_that_of_the_network_at_any_size(spec: dict[str, Any]) -> None:
     model = model_of(spec)
     opened = backends.open_engine(model, "ncnn", "fp32")
