@@ -7,7 +7,7 @@ export PIP_CONSTRAINT = $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT = $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-capped soak lint docs clean
+.PHONY: demo test test-capped soak lint docs wheels check-wheel clean
 demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py $(if $(DATA),--data "$(DATA)") $(ARGS)
 
@@ -37,6 +37,14 @@ lint: $(VENV)/.installed
 docs: $(VENV)/.installed
 	$(BIN)/python tools/figures.py --check
 	$(BIN)/mkdocs build --strict
+
+# The wheels of srkd and of srkd-upscale, in dist/. The second exports every model of the zoo and compares it with torch.
+wheels: $(VENV)/.installed
+	$(BIN)/python tools/build_wheels.py $(ARGS)
+
+# Builds srkd-upscale with one model, installs it into an environment of its own, and compares its pixels and its size.
+check-wheel: $(VENV)/.installed
+	$(BIN)/python tools/check_wheel.py $(ARGS)
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

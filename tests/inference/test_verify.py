@@ -40,8 +40,8 @@ def student() -> Model:
 def exported(folder: Path, runtime: str) -> None:
     """Write the file of the student for a runtime."""
     model = student()
-    native = backends.converted(graph_of(model.network), runtime, "fp32", model.facts(7))
-    proof = proof_of(pairs_of(model), backends.wrap(native, runtime, "fp32", model.facts(7)))
+    native = backends.converted(graph_of(model.network), runtime, "fp32", model.facts(tiling=True))
+    proof = proof_of(pairs_of(model), backends.wrap(native, runtime, "fp32", model.facts(tiling=True)))
     backends.save(backends.proved(native, runtime, proof), runtime, folder / NAMES[runtime])
 
 
