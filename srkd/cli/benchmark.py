@@ -1,6 +1,6 @@
-"""Measure srkd on this machine: `training` and `upscale` against BasicSR, the cost of each loss (`losses`), and
-`inference` over models, runtimes, precisions and sizes, the sizes that networks offer (`ladders`), and models side by
-side on one degraded photograph (`photograph`)."""
+"""Measure srkd on this machine: `training` and `upscale` against BasicSR, the cost of each loss (`losses`), a clip
+against the network alone (`video`), `inference` over models, runtimes, precisions and sizes, the sizes that networks
+offer (`ladders`), and models side by side on one degraded photograph (`photograph`)."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_upscale(
         actions.add_parser("upscale", help="upscale a folder of images, files to files, with srkd and BasicSR")
     )
+    _add_video(actions.add_parser("video", help="a generated clip, file to file, against the network alone"))
     _add_inference(actions.add_parser("inference", help="models x runtimes x precisions x sizes"))
     _add_photograph(actions.add_parser("photograph", help="one photograph through several models, with their seconds"))
     _add_ladders(actions.add_parser("ladders", help="milliseconds of the sizes that networks declare, untrained"))
@@ -44,6 +45,17 @@ def _add_upscale(parser: argparse.ArgumentParser) -> None:
     add("--runtime", metavar="R", help="torch, openvino or onnxruntime (default: the fastest with sufficient quality)")
     add("--precision", metavar="P", help="fp32, bf16 or int8 (default: likewise)")
     add("--rounds", type=int, default=3, help="number of alternating timings of both (default: %(default)s)")
+    _add_output(parser)
+
+
+def _add_video(parser: argparse.ArgumentParser) -> None:
+    add_trust(parser)
+    add = parser.add_argument
+    add("-m", "--model", default="auto", help="zoo name or checkpoint (default: the zoo's for x2)")
+    add("--size", default="1280x720", metavar="WxH", help="size of the clip (default: %(default)s)")
+    add("--frames", type=int, default=75, help="number of frames (default: %(default)s)")
+    add("--runtime", metavar="R", help="runtime (default: an earlier measurement, else torch)")
+    add("--precision", metavar="P", help="precision (default: likewise)")
     _add_output(parser)
 
 
@@ -91,7 +103,13 @@ def _add_photograph(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    actions = {"upscale": _upscale, "inference": _inference, "ladders": _ladders, "photograph": _photograph}
+    actions = {
+        "upscale": _upscale,
+        "video": _video,
+        "inference": _inference,
+        "ladders": _ladders,
+        "photograph": _photograph,
+    }
     return actions.get(args.action, _training)(args)
 
 
@@ -150,6 +168,26 @@ def _photograph(args: argparse.Namespace) -> int:
         write(Path(args.output), "photograph", rows, benchmark.COLUMNS, result=result)
         write_bytes(Path(args.output) / "photograph.png", benchmark.sheet(photograph, outputs, rows))
     print(tables.as_json(rows, benchmark.COLUMNS) if args.json else tables.text(rows, benchmark.COLUMNS))
+    return 0
+
+
+def _video(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from srkd.benchmarks import video as benchmark
+    from srkd.benchmarks.report import write
+    from srkd.report import tables
+    from srkd.values import size_named
+
+    result = benchmark.video(args.model, size_named(args.size), args.frames, (args.runtime, args.precision), tell)
+    closing = [
+        f"{result['model']}, {result['backend']}: the network takes {result['network share (%)']} % of the time",
+        "it waited {decoding} s for decoding and {encoding} s for encoding".format(**result["waits (s)"]),
+    ]
+    if args.output:
+        write(Path(args.output), "video", result["rows"], benchmark.COLUMNS, result=result, remarks=closing)
+    table = "\n".join([tables.text(result["rows"], benchmark.COLUMNS), "", *closing])
+    print(tables.results_json(result) if args.json else table)
     return 0
 
 

@@ -22,7 +22,7 @@ from srkd.inference.fingerprint import fingerprint
 from srkd.inference.jobs import LocalJob, Outcome
 from srkd.inference.model import Model, output_size
 from srkd.training.log import Progress
-from srkd.video.overlap import overlapped
+from srkd.video.overlap import Waits, overlapped
 from srkd.video.read import SUFFIXES, Clip, Pixels, decode, probe, pyav, to_rgb
 from srkd.video.write import VideoEncoding, check_target, concatenate, encoding_for, write_segment
 
@@ -54,12 +54,13 @@ class Segment:
 @dataclass
 class Upscaled:
     """What was done: `failures` names damaged segments, `frames` were upscaled in this run, in `seconds`, of which the
-    network took `network_seconds`."""
+    network took `network_seconds` and waited `waits`."""
 
     size: tuple[tuple[int, int], tuple[int, int]]
     frames: int = 0
     seconds: float = 0.0
     network_seconds: float = 0.0
+    waits: Waits = field(default_factory=Waits)
     notes: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
@@ -272,7 +273,7 @@ class _Run:
 
     def upscale(self, todo: Sequence[Segment]) -> None:
         started = time.monotonic()
-        overlapped(lambda: self._read(todo), self._compute, lambda items: self._write(todo, items))
+        self.done.waits = overlapped(lambda: self._read(todo), self._compute, lambda items: self._write(todo, items))
         self.done.seconds = time.monotonic() - started
 
     def _read(self, todo: Sequence[Segment]) -> Iterator[_Frame | _End]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from srkd.inference.pipeline import Interrupted
@@ -19,10 +21,22 @@ _POLL_SECONDS = 0.05  # between two checks that the other side is still running
 _END = object()
 
 
+@dataclass(frozen=True)
+class Waits:
+    """Seconds that the network waited for decoded frames, and for room for its results."""
+
+    decoding: float = 0.0
+    encoding: float = 0.0
+
+
 class Channel(Generic[T]):
-    """A bounded queue between two threads. After `close` both sides raise Interrupted."""
+    """A bounded queue between two threads. After `close` both sides raise Interrupted.
+
+    `seconds_full` and `seconds_empty` are the times that the sender and the receiver have waited.
+    """
 
     def __init__(self) -> None:
+        self.seconds_full = self.seconds_empty = 0.0
         self._queue: queue.Queue[Any] = queue.Queue(_WAITING)
         self._closed = threading.Event()
 
@@ -38,34 +52,43 @@ class Channel(Generic[T]):
         self._put(_END)
 
     def _put(self, item: Any) -> None:
+        started = time.monotonic()
         while not self._closed.is_set():
             with shielded():
                 try:
-                    return self._queue.put(item, timeout=_POLL_SECONDS)
+                    self._queue.put(item, timeout=_POLL_SECONDS)
                 except queue.Full:
                     continue
+            self.seconds_full += time.monotonic() - started
+            return
         raise Interrupted
 
     def __iter__(self) -> Iterator[T]:
+        started = time.monotonic()
         while not self._closed.is_set():
             with shielded():
                 try:
                     item = self._queue.get(timeout=_POLL_SECONDS)
                 except queue.Empty:
                     continue
+            self.seconds_empty += time.monotonic() - started
             if item is _END:
                 return
             yield item
+            started = time.monotonic()
         raise Interrupted
 
 
 def overlapped(
     read: Callable[[], Iterator[T]], compute: Callable[[T], U], write: Callable[[Iterator[U]], None]
-) -> None:
+) -> Waits:
     """Run `write(compute(item) for item in read())`, with `read` and `write` in threads of their own.
 
     If one of the three raises, or an interruption arrives, the others stop; then `write` finds its input to raise
     Interrupted, and must not take what it got for complete. The first error is raised.
+
+    Returns:
+        How long `compute` waited for the other two.
     """
     items: Channel[T] = Channel()
     results: Channel[U] = Channel()
@@ -95,21 +118,24 @@ def overlapped(
             results.end()
             for thread in threads:
                 result(thread)
+            return Waits(items.seconds_empty, results.seconds_full)
         except Interrupted:
             items.close()
             results.close()
-            _raise_cause(threads)
+            raise _cause(threads) from None
         except BaseException:
             items.close()
             results.close()
             raise
 
 
-def _raise_cause(threads: list[Future[None]]) -> None:
-    """Raise the error of the thread that stopped first; Interrupted is only its consequence in the others."""
+def _cause(threads: list[Future[None]]) -> BaseException:
+    """The error of the thread that stopped first; Interrupted is only its consequence in the others."""
     for thread in threads:
         try:
             result(thread)
         except Interrupted:
             continue
-    raise Interrupted
+        except BaseException as error:
+            return error
+    return Interrupted()

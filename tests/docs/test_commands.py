@@ -102,6 +102,7 @@ LINES: dict[str, list[str] | str] = {
     "python -m http.server --directory files/browser": "runs until it is interrupted: tests/inference/test_browser.py",
     "srkd prune edsr_16x8_x2_cc0 --keep 0.5 -o half.safetensors": [],
     "srkd prepare_data Set5 BSDS500/train --scale 2": [],
+    "srkd benchmark video -o DIR": "minutes of timing: tests/benchmarks/test_video.py",
     "srkd benchmark training --data folder/of/images": "two minutes of timing: tests/benchmarks/test_training.py",
     "srkd benchmark inference -m teacher.safetensors experiments/my_student/models/net_g_latest.safetensors "
     "--size 256x256 --data held_out -o speed": "every runtime in turn: tests/benchmarks/test_inference.py",
