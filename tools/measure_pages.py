@@ -6,11 +6,11 @@ The first needs Linux, the second npm and Chromium.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import http.client
 import http.server
 import json
-import os
 import re
 import subprocess
 import sys
@@ -36,8 +36,7 @@ from srkd.machine import load_average
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "docs" / "measured" / "pages.json"
 MODEL = "edsr_16x8_x2_cc0"
-UPLOADS, SIDE = 50, 1024  # images at a time, and their side in pixels
-PAGE_SIDE = 512
+UPLOADS = 50  # images at a time
 
 
 def peak(process: int, name: str) -> float:
@@ -61,13 +60,13 @@ def serving() -> Iterator[tuple[int, int]]:
             child.terminate()
 
 
-def serve(folder: Path) -> dict[str, Any]:
+def serve(folder: Path, side: int) -> dict[str, Any]:
     """Send `UPLOADS` different images at a time; every result must be the pixels of `Model.upscale`."""
     from support import textured
 
     paths = [folder / f"{number}.png" for number in range(UPLOADS)]
     for number, path in enumerate(paths):
-        write_image(path, ImageData(textured(number, SIDE, SIDE)))
+        write_image(path, ImageData(textured(number, side, side)))
 
     def upscaled(path: Path) -> Path:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=3600)
@@ -91,23 +90,23 @@ def serve(folder: Path) -> dict[str, Any]:
         int(np.abs(read_image(result).pixels.astype(int) - model.upscale(path)).max() > 1)
         for path, result in zip(paths, results, strict=True)
     )
-    known = {"uploads": UPLOADS, "side": SIDE, "lost": UPLOADS - len(results), "different": different}
+    known = {"uploads": UPLOADS, "side": side, "lost": UPLOADS - len(results), "different": different}
     memory = {"MB with one image done": round(idle), "peak MB": round(most)}
     return {
         **known,
         **memory,
         "seconds": round(seconds, 1),
-        "s per megapixel": round(seconds / UPLOADS / SIDE**2 * 1e6, 2),
+        "s per megapixel": round(seconds / UPLOADS / side**2 * 1e6, 2),
     }
 
 
-def page(folder: Path) -> list[dict[str, Any]]:
+def page(folder: Path, side: int) -> list[dict[str, Any]]:
     """Seconds for a megapixel of input in the exported page, with one thread and with several."""
     from browser import Browser
 
     from support import textured
 
-    write_image(folder / "photo.png", ImageData(textured(0, PAGE_SIDE, PAGE_SIDE)))
+    write_image(folder / "photo.png", ImageData(textured(0, side, side)))
     (folder / "photos").mkdir()
     write_image(folder / "photos" / "a.png", ImageData(textured(1, 96, 96)))
     if srkd(["export", MODEL, "-o", str(folder / "files"), "--to", "browser", "--data", str(folder / "photos")]):
@@ -127,7 +126,7 @@ def page(folder: Path) -> list[dict[str, Any]]:
                 browser.wait_for(f"{status}.startsWith('Done')", 600)
                 times.append(float(re.findall(r"([\d.]+) s", str(browser.run(status)))[0]))
             browser.close()
-        rows.append({"computed by": backend, "s per megapixel": round(sorted(times)[1] / PAGE_SIDE**2 * 1e6, 1)})
+        rows.append({"computed by": backend, "s per megapixel": round(sorted(times)[1] / side**2 * 1e6, 1)})
     return rows
 
 
@@ -150,22 +149,25 @@ def _served(folder: Path, isolated: bool) -> Iterator[str]:
         server.shutdown()
 
 
-def main(wanted: list[str]) -> None:
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", nargs="*", choices=[[], "serve", "browser"], help="one of the two (default: both)")
+    parser.add_argument("--side", type=int, default=1024, help="of the images, in pixels (default: %(default)s)")
+    args = parser.parse_args()
     found: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
     for name, measure in (("serve", serve), ("browser", page)):
-        if wanted and name not in wanted:
+        if args.what and name not in args.what:
             continue
+        load = load_average()
         with tempfile.TemporaryDirectory() as folder:
-            load = load_average()
-            rows = measure(Path(folder))
+            result = measure(Path(folder), args.side)
         busy = load is not None and load > 1
         note = f"{machine()}{f', busy with other programs (load {load:.0f})' if busy else ''}"
-        found[name] = {"machine": note, "result": rows}
+        found[name] = {"machine": note, "result": result}
         print(json.dumps(found[name], indent=1))
-    write_json(RESULT, found)
+        write_json(RESULT, found)
 
 
 if __name__ == "__main__":
     sys.path.insert(0, str(ROOT / "tests"))
-    os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))
-    main(sys.argv[1:])
+    main()

@@ -22,8 +22,8 @@ from srkd.images.formats import FORMATS
 from srkd.serve.access import Access, Guard, error_response
 from srkd.serve.api_page import api_page
 from srkd.serve.archive import zipped
-from srkd.serve.preview import preview
-from srkd.serve.queue import ACTIVE, FullError, ImageQueue, QueuedImage
+from srkd.serve.preview import media_type, preview
+from srkd.serve.queue import ACTIVE, FullError, ImageQueue, NoSuchJobError, QueuedImage
 from srkd.serve.uploads import receive
 from srkd.version import __version__
 
@@ -68,7 +68,7 @@ def build(queue: ImageQueue, access: Access, watching: str = "") -> Starlette:
         Route("/api/jobs/{id}/thumbnail", handlers.thumbnail),
         Route("/api/results.zip", handlers.archive),
     ]
-    errors: dict[Any, Any] = {HTTPException: _as_json, KeyError: _not_found}
+    errors: dict[Any, Any] = {HTTPException: _as_json, NoSuchJobError: _not_found}
     return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)], exception_handlers=errors)
 
 
@@ -80,7 +80,7 @@ async def _as_json(request: Request, error: Exception) -> Response:
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
-    return error_response(404, "no such job: it was removed, or the server was started again")
+    return error_response(404, str(error))
 
 
 class Handlers:
@@ -125,7 +125,7 @@ class Handlers:
             raise
         cleanup = BackgroundTask(self._remove, images)
         return FileResponse(
-            image.target, media_type=f"image/{image.format}", filename=image.result_name, background=cleanup
+            image.target, media_type=media_type(image.format), filename=image.result_name, background=cleanup
         )
 
     async def jobs(self, request: Request) -> Response:
@@ -150,7 +150,7 @@ class Handlers:
         for image in images:
             try:
                 self._queue.remove(image.id)
-            except KeyError:  # removed by another request
+            except NoSuchJobError:  # removed by another request
                 continue
 
     async def remove_finished(self, request: Request) -> Response:
@@ -169,7 +169,7 @@ class Handlers:
 
     async def result(self, request: Request) -> Response:
         image = self._done(request)
-        return FileResponse(image.target, media_type=f"image/{image.format}", filename=image.result_name)
+        return FileResponse(image.target, media_type=media_type(image.format), filename=image.result_name)
 
     async def before(self, request: Request) -> Response:
         image = self._image(request)

@@ -10,7 +10,13 @@ from srkd.images.read import read_image, write_image
 from srkd.images.write import to_depth
 
 _SHOWN = ("png", "jpeg", "webp", "avif", "bmp", "gif")
+_TYPES = {name: f"image/x-portable-{name}" for name in ("pbm", "pgm", "ppm", "pam")} | {"tga": "image/x-tga"}
 _one_at_a_time = threading.Lock()
+
+
+def media_type(format: str) -> str:
+    """The media type of an image format."""
+    return _TYPES.get(format, f"image/{format}")
 
 
 def preview(path: Path, format: str, converted: Path) -> tuple[Path, str]:
@@ -20,7 +26,7 @@ def preview(path: Path, format: str, converted: Path) -> tuple[Path, str]:
         SrkdError: the image cannot be read.
     """
     if format in _SHOWN:
-        return path, f"image/{format}"
+        return path, media_type(format)
     with _one_at_a_time:  # a decoded image is in memory
         if not converted.is_file():
             image = read_image(path)

@@ -17,6 +17,7 @@ import numpy as np
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
+from srkd.images.formats import READABLE
 from srkd.inference.files import Options, upscale_observed
 from srkd.inference.jobs import Job, job_in
 from srkd.serve.choices import ModelChoices
@@ -31,6 +32,13 @@ Say = Callable[[str], None]
 
 class FullError(SrkdError):
     """The queue has no room for another image."""
+
+
+class NoSuchJobError(SrkdError):
+    """No image of the queue has this id."""
+
+    def __init__(self) -> None:
+        super().__init__("no such job: it was removed, or the server was started again")
 
 
 class _Stopped(Exception):
@@ -116,13 +124,19 @@ class ImageQueue:
 
     def close(self) -> None:
         """Cancel everything and wait until the current tile is computed, at most 10 seconds."""
+        self.cancel_all()
         with self._changed:
             self._open = False
-            for image in self._images.values():
-                self._cancel(image)
             self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(_LEAVE)
+
+    def cancel_all(self) -> None:
+        """Cancel every image; those who wait for one no longer do."""
+        with self._changed:
+            for image in self._images.values():
+                self._cancel(image)
+                self._wake(image)
 
     def upload_of(
         self, path: Path, name: str, size: tuple[int, int], source_format: str, model: str, format: str | None,
@@ -135,7 +149,9 @@ class ImageQueue:
         """
         choice = self.choices[model]
         self.limits.check_result(*size, choice.scale)
-        job = job_in(self.folder, path.with_name(f"{path.stem}.{source_format}"), format, "_result")
+        known = READABLE[source_format].suffixes
+        suffix = Path(name).suffix if Path(name).suffix.lower() in known else known[0]
+        job = job_in(self.folder, path.with_name(path.stem + suffix), format, "_result")
         return QueuedImage(
             name, choice.name, choice.scale, path, size, source_format, Path(job.target), job.format, quality=quality
         )
@@ -163,8 +179,10 @@ class ImageQueue:
             self._changed.notify_all()
 
     def __getitem__(self, id: str) -> QueuedImage:
-        """The image with that id. Raises KeyError."""
+        """The image with that id. Raises NoSuchJobError."""
         with self._changed:
+            if id not in self._images:
+                raise NoSuchJobError
             return self._images[id]
 
     def __iter__(self) -> Iterator[QueuedImage]:
@@ -173,9 +191,9 @@ class ImageQueue:
             return iter(list(self._images.values()))
 
     def cancel(self, id: str) -> QueuedImage:
-        """Cancel an image that waits or is upscaled; others stay as they are. Raises KeyError."""
+        """Cancel an image that waits or is upscaled; others stay as they are. Raises NoSuchJobError."""
         with self._changed:
-            image = self._images[id]
+            image = self[id]
             self._cancel(image)
             return image
 
@@ -185,9 +203,10 @@ class ImageQueue:
             self._finish(image, "cancelled")
 
     def remove(self, id: str) -> None:
-        """Remove an image with its files, if the server owns them; cancel it before. Raises KeyError."""
+        """Remove an image with its files, if the server owns them; cancel it before. Raises NoSuchJobError."""
         with self._changed:
-            image = self._images.pop(id)
+            image = self[id]
+            del self._images[id]
             image.removed = True
             self._cancel(image)
             if image.state not in ACTIVE:
@@ -205,6 +224,9 @@ class ImageQueue:
 
     def _finish(self, image: QueuedImage, state: str, error: str = "") -> None:
         image.state, image.error = state, error
+        self._wake(image)
+
+    def _wake(self, image: QueuedImage) -> None:
         if not image.finished.done():
             image.finished.set_result(None)
 

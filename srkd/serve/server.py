@@ -136,7 +136,19 @@ def runner(ready: Ready) -> uvicorn.Server:
         proxy_headers=False,
         timeout_graceful_shutdown=_GRACE,
     )
-    return uvicorn.Server(config)
+    return _Server(config, ready.queue)
+
+
+class _Server(uvicorn.Server):
+    """A server that, when it stops, first cancels what its clients wait for."""
+
+    def __init__(self, config: uvicorn.Config, queue: ImageQueue) -> None:
+        super().__init__(config)
+        self._queue = queue
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._queue.cancel_all()
+        await super().shutdown(sockets)
 
 
 def _lock(stack: ExitStack, output: Path) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import cv2
 import numpy as np
@@ -233,6 +234,29 @@ def test_removing_a_running_image_removes_its_files(server: Live, png: bytes, he
     assert server.call("DELETE", f"/api/jobs/{job['id']}").status == 204
     assert server.call("GET", "/api/jobs").json == {"jobs": []}
     held.go.set()  # the fixture checks the files
+
+
+def test_who_waits_when_the_server_stops_is_told(server: Live, png: bytes, held: Held) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(server.call, "POST", "/api/upscale", png)
+        assert held.started.wait(60)
+        server.ready.queue.cancel_all()
+        response = waiting.result(60)
+    assert response.status == 503 and response.error == "cancelled"
+
+
+def test_results_are_named_like_their_images(server: Live, png: bytes) -> None:
+    jpeg = bytes(cv2.imencode(".jpg", textured(0, 8, 8))[1])
+    for name, body, result in [
+        ("a.JPG", jpeg, "a_x2.JPG"),
+        ("a.png", jpeg, "a_x2.jpg"),
+        ("a", png, "a_x2.png"),
+        ("a.b", png, "a_x2.png"),
+        ("\u5199\u771f.png", png, "\u5199\u771f_x2.png"),
+    ]:
+        (job,) = server.call("POST", f"/api/jobs?name={quote(name)}", body).json["jobs"]
+        assert job["result_name"] == result
+        server.ended(job["id"])
 
 
 def test_a_client_that_leaves_cancels_its_image(server: Live, png: bytes, held: Held) -> None:
