@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from srkd.errors import SrkdError
 from srkd.images.read import ImageData, image_size, read_image, write_image
@@ -161,3 +162,24 @@ def test_a_description_of_few_bytes_and_a_large_network(network: dict[str, Any],
     save_weights(tmp_path / "x.safetensors", {"w": torch.zeros(1)}, {"network": network, "scale": 2})
     with pytest.raises(SrkdError, match=r"far larger than its weights|out of range for a network option"):
         load_model(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("name", ["heic", "avif", "jp2", "gif", "pam"])
+@pytest.mark.parametrize("side", [60_000, 15_000])
+def test_a_small_image_that_declares_a_large_one(name: str, side: int, tmp_path: Path) -> None:
+    if {"heic": "HEIF", "avif": "AVIF"}.get(name, "JPEG2000") not in Image.SAVE:
+        pytest.skip(f"{name} is not written here")
+    path = tmp_path / f"x.{name}"
+    write_image(path, ImageData(textured(0, 64, 64)))
+    size, data = struct.pack(">II", side, side), path.read_bytes()
+    old = struct.pack(">II", 64, 64)
+    changed = {
+        "gif": lambda: data.replace(struct.pack("<HH", 64, 64), struct.pack("<HH", side, side)),
+        "pam": lambda: data.replace(b"WIDTH 64\nHEIGHT 64", b"WIDTH %d\nHEIGHT %d" % (side, side)),
+    }.get(name, lambda: data.replace(old, size))()
+    assert changed != data
+    path.write_bytes(changed)
+    for look in (read_image, image_size):
+        with pytest.raises(SrkdError, match=r"limit of 150,000,000|not an image that can be read") as error:
+            look(path)
+        assert "\n" not in str(error.value)

@@ -19,12 +19,15 @@ from robustness import valid
 from robustness.mutations import mutated, reworded
 from robustness.victims import run
 from srkd.errors import SrkdError
+from srkd.images.animation import open_animation
 from srkd.images.read import image_size, read_image
 from srkd.inference.loading import load_model
 from srkd.studies import plan
 from srkd.training.checkpoint import load_state
 from srkd.training.recipe import override, read
 from srkd.training.run import Run
+from srkd.video.job import split
+from srkd.video.read import decode, probe, to_rgb
 
 PATIENCE = 10  # CPU seconds per input
 MEMORY = 4 << 30  # bytes, in total
@@ -45,6 +48,27 @@ def read_any_image(path: Path) -> None:
     assert image_size(path) == image.pixels.shape[:2]
 
 
+def read_any_animation(path: Path) -> None:
+    found = open_animation(path)
+    if found is None:
+        read_any_image(path)
+        return
+    shapes = {frame.shape for frame in found.frames()}
+    assert shapes == {(found.height, found.width, found.channels)}
+
+
+def read_clip(path: Path) -> None:
+    """Read a clip as `srkd upscale` does, segment by segment, up to 100 frames."""
+    clip = probe(path)
+    left = 100
+    for segment in split(clip, 0.1):
+        for frame, _ in decode(clip, segment.start, segment.stop):
+            assert to_rgb(frame, clip).shape == (clip.height, clip.width, 3)
+            left -= 1
+            if not left:
+                return
+
+
 def read_checkpoint(path: Path) -> None:
     network = load_model(path)
     assert network.scale >= 1
@@ -60,6 +84,9 @@ TARGETS: dict[str, tuple[Callable[[Path], None], Callable[[Path], list[bytes]], 
     "recipe": (read_recipe, valid.recipes, reworded, ("r.yml",)),
     "study": (read_study, valid.studies, reworded, ("s.yml",)),
     "image": (read_any_image, valid.images, mutated, ("p.png", "p.tga")),
+    "modern image": (read_any_image, valid.modern_images, mutated, ("p.jp2",)),
+    "animation": (read_any_animation, valid.animations, mutated, ("p.gif",)),
+    "clip": (read_clip, valid.clips, mutated, ("v.mkv",)),
     "checkpoint": (read_checkpoint, valid.checkpoints, mutated, ("c.safetensors", "c.pth")),
     "state": (read_state, valid.states, mutated, ("000000003.pt",)),
 }
@@ -92,6 +119,8 @@ def fuzz(target: str, seeds: list[bytes], count: int, seed: int) -> int:
 def test_readers_read_or_refuse(
     target: str, tmp_path: Path, rounds: Callable[[int, int], int], tell: Callable[[str], None]
 ) -> None:
+    if target == "clip":
+        pytest.importorskip("av", reason="the extra video is not installed")
     (tmp_path / "seeds").mkdir()
     (tmp_path / "work").mkdir()
     seeds = TARGETS[target][1](tmp_path / "seeds")

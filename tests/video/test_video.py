@@ -24,6 +24,7 @@ from srkd.inference.jobs import Job
 from srkd.inference.model import Model
 from srkd.networks import build
 from srkd.training.checkpoint import save_weights
+from srkd.training.log import Progress
 from srkd.video import read
 from srkd.video.job import plan_clips, split, upscale_clip
 from srkd.video.overlap import overlapped
@@ -376,3 +377,40 @@ def test_the_first_error_ends_all_three_steps(where: str) -> None:
     with pytest.raises(ValueError, match=where):
         overlapped(lambda: (fail("read", n) for n in range(100)), lambda n: fail("compute", n), write)
     assert not complete
+
+
+def test_subtitles_are_copied(tmp_path: Path, model: Model) -> None:
+    """Text and times as they were, in Matroska; in MP4, which does not store SubRip, a note."""
+    made, lines = clip(tmp_path / "plain.mkv"), [(0, 120, b"First line"), (160, 200, "Zeile zwei, 둘".encode())]
+    subtitles = tmp_path / "a.srt"
+    clock = "00:00:00,{:03d} --> 00:00:00,{:03d}"
+    subtitles.write_bytes(
+        b"\n".join(
+            f"{number}\n{clock.format(start, stop)}\n".encode() + text + b"\n"
+            for number, (start, stop, text) in enumerate(lines, 1)
+        )
+    )
+    with av.open(str(made)) as video, av.open(str(subtitles)) as text, av.open(str(tmp_path / "a.mkv"), "w") as target:
+        streams = {s: target.add_stream_from_template(s) for s in (video.streams.video[0], text.streams.subtitles[0])}
+        for container in (video, text):
+            for packet in container.demux():
+                if packet.size:
+                    packet.stream = streams[packet.stream]
+                    target.mux(packet)
+    done = upscale_clip(model, job(tmp_path / "a.mkv", "b.mkv"), Options(), SEGMENT)
+    copied = packets(tmp_path / "b.mkv", "subtitles")
+    assert copied == packets(tmp_path / "a.mkv", "subtitles") and not done.notes
+    assert [(time, data) for time, data in copied] == [(Fraction(start, 1000), text) for start, _, text in lines]
+    done = upscale_clip(model, job(tmp_path / "a.mkv", "b.mp4"), Options(), SEGMENT)
+    assert done.notes == ["mp4 does not store its subtitle stream 1 (srt)"]
+
+
+def test_progress_shows_frames_per_second_and_the_time_left(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Progress, "_rate", lambda self: 4.0)
+    made = clip(tmp_path / "a.mkv", count=12)
+    assert main(["upscale", str(made), "-o", str(tmp_path / "b.mkv"), "-m", str(checkpoint)]) == 0
+    error = capsys.readouterr().err
+    assert "a.mkv, frames: 1/12 (4.0/s, 0:03 left)" in error and "a.mkv, frames: 12/12 (4.0/s)" in error
+    assert "frames/s, network" in error
