@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,7 +69,7 @@ def windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files as Windows has them: without owners, and without descriptors of folders."""
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_DIRECTORY", "geteuid", "sched_getaffinity", "getloadavg"):
         monkeypatch.delattr(os, name)
-    system = SimpleNamespace(platform="win32", stderr=sys.stderr, executable=sys.executable)
+    system = SimpleNamespace(platform="win32", stderr=sys.stderr, executable=sys.executable, modules=sys.modules)
     for module in ("files.cache", "files.lock", "machine"):
         monkeypatch.setattr(f"srkd.{module}.sys", system)
     monkeypatch.setattr(atomic, "_DELETED_WHEN_CLOSED", os.O_CLOEXEC)  # which changes nothing
@@ -161,6 +161,33 @@ def test_folders_that_windows_forbids(windows: None, name: str) -> None:
     with pytest.raises(SrkdError, match="Windows"):
         names.check_name(name, "the name")
     assert names.check_name("console x2", "the name") == "console x2"
+
+
+@pytest.mark.parametrize(
+    "name", ["CON.png", "nul", r"C:\photos\aux.jpg", r"com1\a.png", "ab:c.png", r"C:\x \a.png", "a?"]
+)
+def test_outputs_that_windows_forbids(windows: None, name: str) -> None:
+    with pytest.raises(SrkdError, match="Windows does not allow a file or folder named"):
+        names.check_output(PureWindowsPath(name))
+
+
+@pytest.mark.parametrize(
+    "name", [r"C:\photos\a.png", r"..\console.png", r"\\server\share\a.png", "C:a.png", r".\x\nullable"]
+)
+def test_outputs_that_windows_allows(windows: None, name: str) -> None:
+    names.check_output(PureWindowsPath(name))
+
+
+def test_nothing_is_upscaled_into_a_device_of_windows(
+    windows: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_image(tmp_path / "a.png", ImageData(textured(0, 8, 8)))
+    for output in ("nul.png", "con"):
+        assert main(["upscale", str(tmp_path / "a.png"), "-o", str(tmp_path / output), "--dry-run"]) == 1
+        assert f'Windows does not allow a file or folder named "{output}"' in capsys.readouterr().err
+    with pytest.raises(SrkdError, match=r'named "aux\.txt"'):
+        atomic.write_text(tmp_path / "aux.txt", "lost")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
 
 
 def test_both_separators_of_windows_make_a_path(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,9 +95,12 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
     is killed, the next process that writes into the folder removes the leftover.
 
     Raises:
-        SrkdError: the folder cannot be written to, or the disk is full.
+        SrkdError: the folder cannot be written to, or the disk is full; on Windows, a name that it does not allow.
     """
+    from srkd.files.names import check_output  # which imports this module
+
     final = Path(final)
+    check_output(final)
     with _unfinished(final.parent, final.suffix, final) as temporary:
         try:
             yield temporary

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import PurePath
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
@@ -52,3 +53,19 @@ def check_name(text: str, what: str) -> str:
     if _WINDOWS and (_DEVICE.fullmatch(text) or text[-1] in ". "):
         raise SrkdError(f'{what} "{text}" becomes a folder, which Windows does not allow to have this name')
     return text
+
+
+def check_output(path: PurePath) -> None:
+    """Check the path of a file that will be written.
+
+    Raises:
+        SrkdError: on Windows, a part that is the name of a device, which would swallow what is written (`nul.png`), that
+            has a character Windows forbids (`a:b` would be a hidden stream of the file `a`), or that it would shorten.
+    """
+    if not _WINDOWS:
+        return
+    for part in path.parts[bool(path.anchor) :]:
+        if part in (".", ".."):
+            continue
+        if _DEVICE.fullmatch(part) or _FORBIDDEN_ON_WINDOWS.search(part) or part[-1] in ". ":
+            raise SrkdError(f'{printable_path(str(path))}: Windows does not allow a file or folder named "{part}"')

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
-from srkd.files.names import check_part
+from srkd.files.names import check_output, check_part
 from srkd.files.remote import Place, Url, is_url, list_files
 from srkd.images.animation import is_animation
 from srkd.images.formats import (
@@ -80,7 +80,7 @@ def plan_jobs(
         SrkdError: a suffix that cannot be part of a file name, an input that does not exist or match, a folder without
             images, two inputs with the same target, a target that is an input, an output folder that is an input
             folder, one output file for several inputs, an output file of a format that cannot be written or is not
-            `format`.
+            `format`, a name that Windows does not allow there.
     """
     check_part(suffix, "the suffix")
     format = format_named(format).name if format is not None else None
@@ -90,6 +90,9 @@ def plan_jobs(
     else:
         jobs = _disambiguate([job_in(output / folder, source, format, suffix) for source, folder in found])
     _check_collisions(jobs)
+    for job in jobs:
+        if isinstance(job.target, Path):
+            check_output(job.target)
     return jobs
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path, printable_path, writing
+from srkd.files.names import check_output
 from srkd.video.read import Clip, Colour, Pixels, from_rgb, opened, pyav
 
 WRITTEN = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
@@ -31,7 +32,8 @@ class VideoEncoding:
 
 
 def check_target(target: Path) -> None:
-    """Raise SrkdError for a name without a suffix of a container that is written."""
+    """Raise SrkdError for a name without a suffix of a container that is written, or that Windows does not allow."""
+    check_output(target)
     if target.suffix.lower() not in WRITTEN:
         raise SrkdError(f"{printable_path(target)}: video is written as {', '.join(WRITTEN)}; name the output so")
 

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 HOURS = "trains and measures for the whole --time; only its dry run is tested"
 SERVES = "runs until it is interrupted: tests/serve/test_server.py, tests/serve/test_watch.py"
+WHEEL = "of the other package: tests/test_upscale_wheel.py, and make check-wheel in an environment of its own"
 REQUEST = "a request to a running server: tests/serve/test_app.py"
 
 # Arguments added to a line to shorten it, or a text: the reason why the line is not run.
@@ -41,6 +42,14 @@ LINES: dict[str, list[str] | str] = {
     "srkd upscale photos/ -o large/": [],
     "srkd upscale photos/ -o large/ --scale 4": [],
     "srkd upscale photo.jpg": [],
+    "make wheels": "builds both wheels, for which it exports every model: make check-wheel",
+    "pip install dist/srkd_upscale-*.whl": WHEEL,
+    "srkd-upscale photo.jpg": WHEEL,
+    "srkd-upscale doctor": WHEEL,
+    "uvx --from dist/srkd_upscale-*.whl srkd-upscale photo.jpg": WHEEL,
+    "pipx run --spec dist/srkd_upscale-*.whl srkd-upscale photo.jpg": WHEEL,
+    "docker build -f Containerfile -t srkd-upscale .": "needs a daemon: tests/test_container.py reads the file",
+    "docker run --rm --user $(id -u):$(id -g) -v $PWD:/images srkd-upscale photo.jpg": "needs a daemon",
     "srkd upscale photos/ -o large/ --dry-run": [],
     "srkd upscale x.png -o o -m dat_light_x2": [],
     "pip install .[cluster]": "an installation, which downloads",
