@@ -94,8 +94,8 @@ def main() -> None:
     if size > MOST_MB or difference > 1:
         raise SystemExit(f"limits: {MOST_MB} MB, 1 level")
     if args.output:
-        times = {"seconds": light[0], "processor seconds": light[1], "times faster": full[1] / light[1]}
-        measured = {"machine": machine(), "MB": size, **times, "largest difference": difference}
+        times = {"processor seconds": round(light[1], 2), "times faster": round(full[1] / light[1], 2)}
+        measured = {"machine": machine(), "MB": round(size, 2), **times, "largest difference": difference}
         write_json(args.output, measured)
 
 

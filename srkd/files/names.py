@@ -59,8 +59,8 @@ def check_output(path: PurePath) -> None:
     """Check the path of a file that will be written.
 
     Raises:
-        SrkdError: on Windows, a part that is the name of a device, which would swallow what is written (`nul.png`), that
-            has a character Windows forbids (`a:b` would be a hidden stream of the file `a`), or that it would shorten.
+        SrkdError: on Windows, a part that is the name of a device, which would swallow what is written (`nul.png`),
+            that has a forbidden character (`ab:c` would be a hidden stream of the file `ab`), or that Windows shortens.
     """
     if not _WINDOWS:
         return
