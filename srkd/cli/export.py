@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         default="onnx,openvino",
         metavar="T,...",
-        help="onnx, openvino, ncnn, browser (a page) (default: %(default)s)",
+        help="onnx, openvino, ncnn, litert, browser (a page) (default: %(default)s)",
     )
     add(
         "--precision",
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--uint8",
         action="store_true",
-        help="uint8 NHWC in and out, scaling and clamp inside (default, and for ncnn: float32)",
+        help="uint8 NHWC in and out, scaling and clamp inside (default, and for ncnn and litert: float32)",
     )
     add(
         "--data",

@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--runtime",
         metavar="R",
-        help="torch, openvino, onnxruntime, ncnn, or auto: measures, once per model and machine, "
+        help="torch, openvino, onnxruntime, ncnn, litert, or auto: measures, once per model and machine, "
         "the fastest with sufficient quality (default: an earlier measurement, else torch)",
     )
     add("--precision", metavar="P", help="fp32, bf16, int8 or auto, for 8-bit images; others use torch fp32")

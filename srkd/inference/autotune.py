@@ -113,9 +113,9 @@ def candidates(runtime: str | None = None, precision: str | None = None, device:
     """The backends to choose among on this machine, int8 last, with the named runtime and precision (None: any).
 
     ONNX Runtime is among them only if it is named or OpenVINO, which was faster wherever both were measured, is not
-    installed; ncnn only if it is named.
+    installed; ncnn and litert only if they are named.
     """
-    spare = ["ncnn", "onnxruntime"] if backends.installed("openvino") else ["ncnn"]
+    spare = ["ncnn", "litert", *(["onnxruntime"] if backends.installed("openvino") else [])]
     return [
         backend
         for backend in backends.available(device)

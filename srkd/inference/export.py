@@ -1,4 +1,4 @@
-"""Export of a trained network to ONNX, OpenVINO and ncnn; each file is compared with torch before it is kept."""
+"""Export of a trained network to other runtimes; each file is compared with torch before it is kept."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ TARGETS = {
     "onnx": "onnxruntime",
     "openvino": "openvino",
     "ncnn": "ncnn",
+    "litert": "litert",
     "browser": "onnxruntime",
 }  # target: the runtime that runs it
 PRECISIONS = ("fp32", "fp16", "int8")

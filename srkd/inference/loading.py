@@ -18,8 +18,8 @@ def load_model(name: str | Path, scale: int | None = None) -> Model:
     Args:
         name: a zoo name (`srkd zoo list`), which takes precedence over a file of that name, a .safetensors of srkd, or
             a .pth/.safetensors of BasicSR, EDSR-PyTorch, traiNNer or anything spandrel detects, ncnn's .param of
-            Real-ESRGAN, or a file that `srkd export` wrote (.onnx, .xml, .param); a file is given as a Path, or by a
-            name with a suffix or a slash, or a URL. `auto` is the zoo's default for `scale`.
+            Real-ESRGAN, or a file that `srkd export` wrote (.onnx, .xml, .param, .tflite); a file is given as a
+            Path, or by a name with a suffix or a slash, or a URL. `auto` is the zoo's default for `scale`.
         scale: the required scale; None accepts the network's own.
 
     Raises:

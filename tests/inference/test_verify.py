@@ -29,7 +29,7 @@ from srkd.networks import build
 from srkd.training.checkpoint import save_weights
 
 SPEC = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2, "img_range": 1.0}
-NAMES = {"onnxruntime": "net.onnx", "openvino": "net.xml", "ncnn": "net-x2.param"}
+NAMES = {"onnxruntime": "net.onnx", "openvino": "net.xml", "ncnn": "net-x2.param", "litert": "net.tflite"}
 
 
 def student() -> Model:
@@ -96,7 +96,7 @@ def described(path: Path) -> Path:
 def test_a_changed_byte_is_refused_by_verify_and_when_it_is_opened(
     path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    beside = [path.with_suffix(".bin")] if path.suffix != ".onnx" else []
+    beside = [path.with_suffix(".bin")] if path.suffix not in (".onnx", ".tflite") else []
     for file in {path, described(path), *beside}:
         content = file.read_bytes()
         for at in (len(content) // 3, len(content) - 2):
@@ -121,7 +121,7 @@ def test_a_seal_that_was_removed_is_missed(path: Path) -> None:
 
 
 def test_another_networks_file_or_sidecar_is_found(path: Path, tmp_path: Path) -> None:
-    if path.suffix == ".onnx":
+    if path.suffix in (".onnx", ".tflite"):
         pytest.skip("a single file")
     other = tmp_path / "other"
     shutil.copytree(path.parent, other, ignore=shutil.ignore_patterns("other"))
@@ -156,7 +156,7 @@ def test_a_file_without_pairs_or_of_another_kind_says_so(path: Path, capsys: pyt
     assert main(["verify", str(path)]) == 1
     assert capsys.readouterr().err == f"srkd: {path}: carries no LR/SR pairs to verify it by; export it again\n"
     assert main(["verify", "net.safetensors"]) == 1
-    assert "net.safetensors: an exported network is .onnx or .xml or .param" in capsys.readouterr().err
+    assert "net.safetensors: an exported network is .onnx or .xml or .param or .tflite" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

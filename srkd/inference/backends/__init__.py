@@ -6,6 +6,7 @@
 | openvino | fp32, bf16, int8 | the extra `deploy` |
 | onnxruntime | fp32, int8 | the extra `deploy` |
 | ncnn | fp32, fp16 (storage) | the extra `ncnn` |
+| litert | fp32 | the extra `litert` |
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from srkd import edition
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import printable_path, scratch
-from srkd.inference.backends import isolated, ncnn, onnx, openvino, pytorch, seal
+from srkd.inference.backends import isolated, litert, ncnn, onnx, openvino, pytorch, seal
 from srkd.inference.backends.engine import Bytes, CannotRunError, Engine, in_one_line, require
 from srkd.inference.model import Model
 from srkd.training.precision import int8_saturates
@@ -35,18 +36,21 @@ PRECISIONS: dict[str, Sequence[str]] = {
     "openvino": openvino.PRECISIONS,
     "onnxruntime": onnx.PRECISIONS,
     "ncnn": ncnn.PRECISIONS,
+    "litert": litert.PRECISIONS,
 }
 _PACKAGES = {
     "torch": ["torch"],
     "openvino": ["openvino"],
     "onnxruntime": ["onnx", "onnxruntime", "onnxscript"],
     "ncnn": ["ncnn", "pnnx"],
+    "litert": ["ai_edge_litert", "flatbuffers", "ncnn", "pnnx"],
 }
-_MODULES: dict[str, ModuleType] = {"openvino": openvino, "onnxruntime": onnx, "ncnn": ncnn}
+_MODULES: dict[str, ModuleType] = {"openvino": openvino, "onnxruntime": onnx, "ncnn": ncnn, "litert": litert}
 _ENGINES: dict[str, Any] = {
     "openvino": openvino.OpenVinoEngine,
     "onnxruntime": onnx.OnnxEngine,
     "ncnn": ncnn.NcnnEngine,
+    "litert": litert.LiteRtEngine,
 }
 __all__ = [
     "CannotRunError",
@@ -68,9 +72,14 @@ __all__ = [
     "wrap",
 ]
 _BITS = "weight_bits"
-SUFFIXES = {"openvino": ".xml", "onnxruntime": ".onnx", "ncnn": ".param"}
+SUFFIXES = {"openvino": ".xml", "onnxruntime": ".onnx", "ncnn": ".param", "litert": ".tflite"}
 _BESIDE = {"openvino": (".bin",)}  # files whose digests the seal has; ncnn's have theirs in any case
-_READERS = {".onnx": ("onnxruntime", "openvino"), ".xml": ("openvino",), ".param": ("ncnn",)}  # the file's own first
+_READERS = {  # the file's own first
+    ".onnx": ("onnxruntime", "openvino"),
+    ".xml": ("openvino",),
+    ".param": ("ncnn",),
+    ".tflite": ("litert",),
+}
 PROOF, _SEALS = "proof", "seals"  # keys of the facts
 
 
@@ -189,7 +198,7 @@ def readers(path: Path) -> Sequence[str]:
 
 
 def open_file(path: Path, precision: str | None = None, runtime: str | None = None) -> Model:
-    """The model of an exported file (.onnx, .xml or .param), by default in the precision that it was exported in.
+    """The model of an exported file (.onnx, .xml, .param, .tflite), by default in the precision it was exported in.
 
     Args:
         runtime: one of `readers`; by default the one that the file was exported for.

@@ -20,7 +20,8 @@ Bytes = NDArray[np.uint8]
 _FOR_FLOATS = ("fp32", "fp16")  # precisions that are exact enough for more than 8 bits
 _BLOCK = 16
 _DARK, _FAR = 8, 64  # levels, of means over blocks
-_EXTRAS = {"pnnx": "ncnn", "ncnn": "ncnn"}  # package: the extra that installs it, if not `deploy`
+# The extra that installs a package, if not `deploy`.
+_EXTRAS = {"pnnx": "ncnn", "ncnn": "ncnn", "ai_edge_litert": "litert", "flatbuffers": "litert"}
 MOST_NUMBERS = 1 << 28  # elements of a tensor of fixed size in an untrusted model file
 
 
@@ -177,8 +178,9 @@ def as_bytes(floats: NDArray[np.float32]) -> Bytes:
 
 
 def require(package: str) -> Any:
-    """Import a package of the extra `deploy` or `ncnn`. Raises SrkdError with the command that installs it."""
+    """Import a module of an extra's package. Raises SrkdError with the command that installs it."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise SrkdError(f"{package} is not installed: pip install 'srkd[{_EXTRAS.get(package, 'deploy')}]'") from error
+        extra = _EXTRAS.get(package.split(".")[0], "deploy")
+        raise SrkdError(f"{package} is not installed: pip install 'srkd[{extra}]'") from error
