@@ -1,7 +1,10 @@
 """The installed package: import time, public names, contents of the wheel, the example; sizes and names of its code."""
 
 import ast
+import configparser
+import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -9,9 +12,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from srkd.images.read import ImageData, write_image
+from srkd.images.read import ImageData, read_image, write_image
 from support import textured
 
 ROOT = Path(__file__).parent.parent
@@ -73,6 +77,29 @@ networks.build({"type": "EDSR", "num_feat": 4, "num_block": 1}, 2)
 from srkd.training.run import Run
 """
     python(code)
+
+
+def test_upscaling_needs_no_extra(tmp_path: Path) -> None:
+    """`pip install srkd` upscales with torch alone: no package of an extra is imported."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    listed = "\n".join(parser["options.extras_require"].values())
+    extras = {re.split(r"[>=<;\[ ]", line)[0].lower() for line in listed.splitlines() if line}
+    modules = {
+        module
+        for module, names in importlib.metadata.packages_distributions().items()
+        if extras & {name.lower() for name in names}
+    }
+    assert modules >= {"pytest", "mypy"}
+    write_image(tmp_path / "a.png", ImageData(np.zeros((9, 8, 3), np.uint8)))
+    code = f"""
+import sys
+sys.modules.update(dict.fromkeys({sorted(modules)!r}))
+from srkd.cli.main import main
+raise SystemExit(main(["upscale", {str(tmp_path / "a.png")!r}, "-o", {str(tmp_path / "b.png")!r}]))
+"""
+    python(code, SRKD_CACHE=str(tmp_path / "cache"))
+    assert read_image(tmp_path / "b.png").pixels.shape == (18, 16, 3)
 
 
 def test_the_example_of_losses_in_ones_own_loop_learns() -> None:
