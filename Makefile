@@ -7,7 +7,7 @@ export PIP_CONSTRAINT = $(CURDIR)/constraints.txt
 export PIP_BUILD_CONSTRAINT = $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test test-capped soak lint docs wheels check-wheel clean
+.PHONY: demo test test-capped test-cluster soak lint docs wheels check-wheel clean
 demo: $(VENV)/.installed
 	$(BIN)/python tools/demo.py $(if $(DATA),--data "$(DATA)") $(ARGS)
 
@@ -19,6 +19,10 @@ test: $(VENV)/.installed
 # OpenVINO: int8 is off there.)
 test-capped: $(VENV)/.installed
 	ONEDNN_MAX_CPU_ISA=AVX512_CORE $(BIN)/python tests/run_folders.py -m isa
+
+# Ray clusters of two nodes on this machine, one of which is killed. Minutes.
+test-cluster: $(VENV)/.installed
+	SRKD_CLUSTER=1 $(BIN)/python -m pytest tests/cluster --timeout 1800 $(ARGS)
 
 # The long forms of tests/robustness (10,000 fuzzed inputs a reader, 2,000 mixed images, hundreds of kills), and then
 # the whole suite over and over. Hours.

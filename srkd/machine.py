@@ -25,6 +25,21 @@ def threads() -> int:
     return int(named) if named.isdecimal() and int(named) else cores()
 
 
+def adopt_slurm_step() -> None:
+    """Under `srun` with several tasks, set the variables by which torchrun tells a process its place among them.
+
+    Not in a batch script itself, which is one process whatever the job has asked for: only a step has
+    SLURM_STEP_NUM_TASKS.
+    """
+    environ = os.environ
+    count, nodes = (environ.get(f"SLURM_STEP_NUM_{what}", "1") for what in ("TASKS", "NODES"))
+    if "RANK" in environ or not (count.isdecimal() and nodes.isdecimal()) or int(count) < 2:
+        return
+    environ["RANK"], environ["WORLD_SIZE"] = environ["SLURM_PROCID"], count
+    environ["LOCAL_RANK"] = environ["SLURM_LOCALID"]
+    environ["LOCAL_WORLD_SIZE"] = str(max(1, int(count) // max(1, int(nodes))))
+
+
 def load_average() -> float | None:
     """The mean number of processes that ran or waited to run in the last minute; None on Windows, which counts none."""
     if sys.platform == "win32":

@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_video(actions.add_parser("video", help="a generated clip, file to file, against the network alone"))
     _add_inference(actions.add_parser("inference", help="models x runtimes x precisions x sizes"))
     _add_photograph(actions.add_parser("photograph", help="one photograph through several models, with their seconds"))
+    _add_cluster(
+        actions.add_parser("cluster", help="--on ray against local processes, and from it the speed of larger clusters")
+    )
     _add_ladders(actions.add_parser("ladders", help="milliseconds of the sizes that networks declare, untrained"))
 
 
@@ -102,6 +105,17 @@ def _add_photograph(parser: argparse.ArgumentParser) -> None:
     _add_output(parser)
 
 
+def _add_cluster(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--data", required=True, metavar="D", help="data set or folder of images, which are centre-cropped")
+    add("-m", "--model", default="edsr_16x8_x2_cc0", help="zoo name or checkpoint (default: %(default)s)")
+    add("--count", type=int, default=200, help="number of images (default: %(default)s)")
+    add("--size", default="1020x680", metavar="WxH", help="size of the crops (default: %(default)s)")
+    add("--workers", type=int, default=2, help="processes of each way (default: %(default)s)")
+    add("--rounds", type=int, default=3, help="number of alternating timings of both (default: %(default)s)")
+    _add_output(parser)
+
+
 def run(args: argparse.Namespace) -> int:
     actions = {
         "upscale": _upscale,
@@ -109,6 +123,7 @@ def run(args: argparse.Namespace) -> int:
         "inference": _inference,
         "ladders": _ladders,
         "photograph": _photograph,
+        "cluster": _cluster,
     }
     return actions.get(args.action, _training)(args)
 
@@ -188,6 +203,32 @@ def _video(args: argparse.Namespace) -> int:
         write(Path(args.output), "video", result["rows"], benchmark.COLUMNS, result=result, remarks=closing)
     table = "\n".join([tables.text(result["rows"], benchmark.COLUMNS), "", *closing])
     print(tables.results_json(result) if args.json else table)
+    return 0
+
+
+def _cluster(args: argparse.Namespace) -> int:
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from srkd.benchmarks.report import write
+    from srkd.cluster import benchmark
+    from srkd.inference.speed import machine
+    from srkd.report import tables
+    from srkd.values import size_named
+
+    size = size_named(args.size)
+    found = benchmark.measure(args.model, args.data, args.count, size, args.workers, args.rounds, tell)
+    rows = benchmark.scaling(benchmark.Measured(**found["measured"]), benchmark.Assumed())
+    closing = (
+        f"{args.count} images of {args.size} by {args.workers} workers: local {found['local']:.1f} s, "
+        f"Ray {found['ray']:.1f} s ({found['overhead']:+.1%}; Ray itself starts in {found['cluster_start']:.1f} s)"
+    )
+    found |= {"count": args.count, "size": args.size, "assumed": asdict(benchmark.Assumed()), "rows": rows}
+    if args.output:
+        result = {"machine": machine(), **found}
+        write(Path(args.output), "cluster", rows, benchmark.COLUMNS, result=result, remarks=[closing])
+    table = f"{tables.text(rows, benchmark.COLUMNS)}\n\n{closing}"
+    print(tables.results_json(found) if args.json else table)
     return 0
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 
+from srkd.cli.main import add_on
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", metavar="STUDY", help="the study, a YAML file; with --judge: its results")
@@ -22,10 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--judge", action="store_true", help="compute the verdicts of existing results again; nothing is trained"
     )
+    add_on(parser, "as many as the local command has")
 
 
 def run(args: argparse.Namespace) -> int:
-    from srkd.cli.main import stopped
+    from srkd.cli.main import executor_for, stopped
     from srkd.report import tables
     from srkd.studies import plan, results
     from srkd.studies.runs import Comparison
@@ -44,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         say(f"{args.study}: {len(study.runs())} runs checked, nothing was trained or written")
         return 0
-    done = study.train(part, budget)
+    with executor_for(args) as executor:
+        done = study.train(part, budget, executor=executor)
     found = results.write(study)
     print(tables.results_json(found) if args.json else results.text(study.folder, found))
     if not done:

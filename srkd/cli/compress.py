@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 
-from srkd.cli.main import add_trust
+from srkd.cli.main import add_on, add_trust
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,12 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, default=0, help="random seed of weights, crops and batches (default: %(default)s)")
     add("--dry-run", action="store_true", help="measure and show the plan with its times; keep no files")
     add("--json", action="store_true", help="print JSON instead of the table")
+    add_on(parser, "as many as the local command has")
     add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from srkd.cli.main import executor_for
     from srkd.compression import flow, page
     from srkd.compression.request import Budget, Request
     from srkd.errors import PartialFailure
@@ -69,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         print(show(flow.dry_run(request), flow.PLAN_COLUMNS))
         return 0
-    done = flow.compress(request, Path(args.output))
+    with executor_for(args) as executor:
+        done = flow.compress(request, Path(args.output), executor=executor)
     print(show(done.rows, page.columns(done.rows)))
     if not args.json:
         print(f"\n{page.summary(done.results)}\n{done.folder / 'report.html'}: the report")

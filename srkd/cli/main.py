@@ -16,12 +16,17 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from srkd import edition
 from srkd.errors import SrkdError, unknown
 from srkd.interruption import handling
+from srkd.machine import adopt_slurm_step
 from srkd.terminal import escaping, tell
 from srkd.trust import trusting
+
+if TYPE_CHECKING:
+    from srkd.executor import Executor
 
 EXIT_CODES = {
     0: "done, or stopped by its --budget with the state saved",
@@ -65,6 +70,7 @@ def _open_closed_streams() -> None:
 
 def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
+    adopt_slurm_step()
     debug = "--debug" in arguments
     signals: list[int] = []
     try:
@@ -154,6 +160,37 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let the checkpoint name a network class outside srkd (package.module:Class), whose code then runs",
     )
+
+
+def add_on(parser: argparse.ArgumentParser, threads: str) -> None:
+    """Add --on and what a task requests, for commands that run on a cluster; `threads` describes the default."""
+    parser.add_argument(
+        "--on",
+        default="local",
+        metavar="WHERE",
+        help="local, ray (the cluster in $RAY_ADDRESS, else one on this machine) or ray://host[:port] (default: local)",
+    )
+    parser.add_argument("--worker-cpus", type=int, metavar="N", help=f"CPUs and threads of a task (default: {threads})")
+    parser.add_argument("--worker-gpus", type=float, metavar="N", help="GPUs of a task (default: 1 if there are any)")
+
+
+@contextmanager
+def executor_for(args: argparse.Namespace) -> Iterator[Executor | None]:
+    """Yield the executor that --on names; None for this process.
+
+    Raises:
+        SrkdError: as `srkd.cluster.connection.connected` and `Cluster.request`.
+    """
+    if args.on == "local":
+        yield None
+        return
+    import torch
+
+    from srkd.cluster.connection import connected, parse_on
+    from srkd.cluster.executor import RayExecutor
+
+    with connected(parse_on(args.on)) as cluster:
+        yield RayExecutor(cluster.request(args.worker_cpus or torch.get_num_threads(), args.worker_gpus))
 
 
 @contextmanager

@@ -9,18 +9,21 @@ and the other streams are kept; a run that was killed is continued by the same c
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from srkd import edition
-from srkd.cli.main import add_trust
+from srkd.cli.main import add_on, add_trust
 from srkd.terminal import tell
 
 if TYPE_CHECKING:
     import torch
 
     from srkd.inference.backends.engine import Engine
-    from srkd.inference.jobs import Job
+    from srkd.inference.files import Options
+    from srkd.inference.jobs import Job, Outcome
     from srkd.inference.model import Model
 
 
@@ -79,21 +82,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-drop", type=float, default=0.1, metavar="DB", help="dB that bf16 or int8 may lose (default: %(default)s)"
     )
     add("--device", default="auto", metavar="D", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    add("--report", metavar="FILE", help="write a row for each image, as JSON lines, or as CSV if so named")
+    add_on(parser, "1")
     add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from srkd.files.remote import place
     from srkd.images.write import check_quality
-    from srkd.inference.files import Options, preview, upscale_files
-    from srkd.inference.jobs import Outcome, as_json, line, summary, unrecognised_files
-    from srkd.training.log import Progress
+    from srkd.inference.files import Options, preview
+    from srkd.inference.job_report import check_report, write_report
+    from srkd.inference.jobs import as_json, line, summary, unrecognised_files
     from srkd.training.malloc import keep_freed_memory
     from srkd.video.job import is_clip
 
     if any(map(is_clip, args.inputs)):
         return _run_video(args)
     check_quality(args.quality, args.format)
+    check_report(args.report)
     jobs = _jobs_in_output(args)
     left = unrecognised_files(args.inputs, None if args.output is None else place(args.output), args.recursive)
     keep_freed_memory()
@@ -110,10 +116,10 @@ def run(args: argparse.Namespace) -> int:
                 for note in outcome.notes:
                     tell(f"{outcome.job.source}: {note}")
         else:
-            model.engine = _engine(args, model)
-            with Progress("upscaling", len(jobs)) as progress:
-                upscale_files(model, jobs, options, tell, progress.update, outcomes)
+            _upscale(args, model, jobs, options, outcomes)
     finally:
+        if args.report:
+            write_report(args.report, outcomes)
         for text in summary(outcomes, left, _described(model, factor)):
             tell(text)
         if args.json:
@@ -121,15 +127,52 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _upscale(
+    args: argparse.Namespace, model: Model, jobs: Sequence[Job], options: Options, outcomes: list[Outcome]
+) -> None:
+    """Upscale the images in this process, or on the cluster that --on names."""
+    from srkd.inference.files import upscale_files
+    from srkd.training.log import Progress
+
+    if args.on == "local":
+        model.engine = _engine(args, model)
+        with Progress("upscaling", len(jobs)) as progress:
+            upscale_files(model, jobs, options, tell, progress.update, outcomes)
+        return
+    if edition.is_light():
+        raise edition.needs_full("--on")
+    from srkd.cluster.connection import connected, parse_on
+    from srkd.cluster.upscale import upscale_on
+
+    with connected(parse_on(args.on)) as cluster, Progress("upscaling", len(jobs)) as progress:
+        request = cluster.request(args.worker_cpus or 1, args.worker_gpus)
+        if model.engine is None and not request["num_gpus"]:  # all workers use the backend of this machine
+            model.engine = _engine(args, model)
+            args.runtime, args.precision = model.backend
+        opening = partial(_open_in_worker, argparse.Namespace(**vars(args)))
+        upscale_on(request, cluster.slots(request), opening, jobs, options, tell, progress.update, outcomes)
+
+
+def _open_in_worker(args: argparse.Namespace) -> Model:
+    from srkd.trust import trusting
+
+    with trusting(args.trust_code):
+        model, _ = _model(args)
+        model.engine = _engine(args, model)
+        return model
+
+
 def _run_video(args: argparse.Namespace) -> int:
     from srkd.errors import SrkdError
     from srkd.files.remote import is_url
     from srkd.images.write import check_quality
     from srkd.inference.files import Options, share
-    from srkd.inference.jobs import Outcome, as_json, line
+    from srkd.inference.jobs import as_json, line
     from srkd.training.malloc import keep_freed_memory
     from srkd.video.job import plan_clips, preview_clips, upscale_clips
 
+    if args.on != "local" or args.report:
+        raise SrkdError("--on and --report are for images; several processes share videos by torchrun")
     if args.format or args.recursive:
         raise SrkdError("--format and --recursive are for images; a video is written as its output is named")
     if args.output is None:

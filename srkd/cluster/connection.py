@@ -21,17 +21,18 @@ from srkd.version import __version__
 _CLIENT_PORT = 10001
 _CONNECT_SECONDS, _NODE_SECONDS = 5.0, 120.0
 _OBJECT_STORE = 512 << 20  # bytes, of a cluster that is started on this machine: what travels is small
+_STARTS = 3
 _EXTRA = ("ray", "pandas", "pyarrow", "s3fs")
 
 
-def parse_on(text: str) -> str | None:
-    """The address of `--on`: None for `local`; "" for `ray`, the cluster in $RAY_ADDRESS or else one on this machine.
+def parse_on(text: str) -> str:
+    """The address of `--on`; "" for `ray` without $RAY_ADDRESS, which starts a cluster on this machine.
 
     Raises:
-        SrkdError: anything but local, ray or ray://host[:port].
+        SrkdError: anything but ray or ray://host[:port] (`local` is no cluster).
     """
-    if text in ("local", "ray"):
-        return None if text == "local" else os.environ.get("RAY_ADDRESS", "")
+    if text == "ray":
+        return os.environ.get("RAY_ADDRESS", "")
     match = re.fullmatch(r"ray://([\w.-]+|\[[0-9a-fA-F:]+\])(?::(\d{1,5}))?", text)
     if match is None:
         raise SrkdError(f"--on {text}: expected local, ray or ray://host[:port]")
@@ -82,29 +83,36 @@ def connected(address: str) -> Iterator[Cluster]:
         options["include_dashboard"] = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        started_before = ray.is_initialized()
-        try:
-            if not started_before:
-                ray.init(**options)
-        except Exception as error:  # Ray raises plain ones, as for a machine too busy to start in time
-            place = f"no Ray cluster at {address}" if address else "Ray cannot be started on this machine"
-            raise SrkdError(f"{place}: {_first_line(error)}") from error
+        _start(ray, options, 1 if address else _STARTS)
         try:
             yield check_nodes()
         finally:
-            if not started_before:
-                ray.shutdown()
+            ray.shutdown()
+
+
+def _start(ray: Any, options: dict[str, Any], tries: int) -> None:
+    """Start or connect Ray; on a busy machine its processes may miss their own deadlines of seconds."""
+    for left in reversed(range(tries)):
+        try:
+            ray.init(**options)
+            return
+        except Exception as error:  # Ray raises plain ones
+            ray.shutdown()
+            if not left:
+                address = options["address"]
+                place = "Ray cannot be started here" if address == "local" else f"no Ray cluster at {address}"
+                raise SrkdError(f"{place}: {_first_line(error)}") from error
 
 
 def _import_ray() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy machine takes longer than its 60
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # of its C++ part, on standard error
+    os.environ.setdefault("RAY_worker_niceness", "0")  # as a local command; Ray's own is 15
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # a behaviour to come, of which it warns
     try:
         import ray
     except ImportError as error:
         raise SrkdError(f"--on ray needs Ray ({error}): pip install 'srkd[cluster]'") from error
+    logging.getLogger("ray").setLevel(logging.ERROR)
     return ray
 
 

@@ -8,6 +8,7 @@ written the same.
 
 from __future__ import annotations
 
+import logging
 import pickle
 import secrets
 from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +86,7 @@ def _stream(
     from ray.data import TaskPoolStrategy
 
     size = max(1, min(len(jobs) // (workers * _BATCHES_PER_WORKER), _LARGEST_BATCH))
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     _quiet(ray.data.DataContext.get_current())
     rows = [{"number": number, "job": pickle.dumps(job)} for number, job in enumerate(jobs)]
     batches: Any = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // size))

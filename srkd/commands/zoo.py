@@ -15,6 +15,7 @@ from typing import Any
 from srkd.commands import imitation_cards
 from srkd.commands.cards import card, image
 from srkd.errors import SrkdError
+from srkd.executor import Executor, FolderTask, LocalExecutor
 from srkd.files.atomic import atomic_path, write_bytes, write_json, write_text
 from srkd.files.digest import file_sha256
 from srkd.inference import cost
@@ -54,26 +55,61 @@ def listing() -> list[dict[str, Any]]:
 
 
 def train(name: str, settings: Sequence[str] = (), budget: float | None = None) -> dict[str, Any]:
-    """Train the next slice of a zoo model, continuing the last one, possibly from another machine (except for recipes
+    """`train_all` for one model, here."""
+    (result,) = train_all([name], settings, budget)
+    return result
+
+
+def train_all(
+    names: Sequence[str],
+    settings: Sequence[str] = (),
+    budget: float | None = None,
+    executor: Executor | None = None,
+) -> list[dict[str, Any]]:
+    """Train the next slice of zoo models, continuing the last one, possibly from another machine (except for recipes
     with stages).
 
     Args:
-        settings: `key=value` overrides of the recipe, e.g. the image folders.
-        budget: seconds; None trains to the end.
+        settings: `key=value` overrides of the recipes, e.g. the image folders.
+        budget: seconds for each; None trains to the end.
+        executor: where they are trained at the same time; None: here, one after another.
 
     Returns:
-        As `Run.train`.
+        As `Run.train`, for each model; those after one that a signal stopped are missing.
 
     Raises:
         SrkdError: unknown model; recipe or data differ from those of the previous slice.
     """
-    folder = zoo.folder(name)
-    data = override(read(folder / "recipe.yml"), [f"name={name}", *settings])
-    _restore_state(folder / "state.pt", RUNS / name)
-    run = Run(data, RUNS, resume=True, budget=budget)
-    result = run.train()
+    recipes = [override(read(zoo.folder(name) / "recipe.yml"), [f"name={name}", *settings]) for name in names]
+    for name in names:
+        _restore_state(zoo.folder(name) / "state.pt", RUNS / name)
+    tasks = [FolderTask(data, RUNS / name) for data, name in zip(recipes, names, strict=True)]
+    results, errors = [], []
+    for number, result in (executor or LocalExecutor()).map(train_run, tasks, budget):
+        if isinstance(result, SrkdError):
+            errors.append(f"{names[number]}: {result}" if len(names) > 1 else str(result))
+            continue
+        _keep(names[number], recipes[number], result)
+        results.append(result)
+        if result["signal"]:
+            break
+    if errors:
+        raise SrkdError("; ".join(errors))
+    return results
+
+
+def train_run(data: dict[str, Any], folder: Path, budget: float | None) -> dict[str, Any]:
+    """Train a recipe in its run's folder (`srkd.executor.Work`); the models' paths are relative to it."""
+    result = Run(data, folder.parent, resume=True, budget=budget).train()
+    models = {key: Path(path).relative_to(folder).as_posix() for key, path in result["models"].items()}
+    return {**result, "models": models}
+
+
+def _keep(name: str, data: dict[str, Any], result: dict[str, Any]) -> None:
+    """Copy a run's weights or its state to the model's folder."""
+    folder, run = zoo.folder(name), Run(data, RUNS, resume=True)
     if result["finished"]:
-        _finish(name, Path(result["models"]["net_g"]), [folder for _, folder in run.stages])
+        _finish(name, RUNS / name / result["models"]["net_g"], [folder for _, folder in run.stages])
     elif not result["models"]:
         say("training has not started; the next slice continues to prepare it")
     elif len(run.stages) > 1:
@@ -82,7 +118,6 @@ def train(name: str, settings: Sequence[str] = (), budget: float | None = None) 
     else:
         _copy(_newest_state(RUNS / name), folder / "state.pt")
         say(f"{folder / 'state.pt'}: the state at step {result['step']} of {result['total']}")
-    return result
 
 
 def _newest_state(run: Path) -> Path:

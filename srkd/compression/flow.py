@@ -16,6 +16,7 @@ from srkd.compression.measure import Prepared, closing, prepare, share
 from srkd.compression.request import Request, Settings
 from srkd.compression.rounds import SLACK, Round, choose, recipe, train
 from srkd.errors import SrkdError
+from srkd.executor import Executor
 from srkd.files.atomic import printable_path
 from srkd.files.lock import locked
 from srkd.files.owned import claim
@@ -35,12 +36,13 @@ _FULL = Settings()
 _LATE, _STARTING = 1.5, 30.0  # times the planned time, and seconds, after which no more outputs are imitated
 
 
-def compress(request: Request, out: Path, settings: Settings = _FULL) -> Compressed:
+def compress(request: Request, out: Path, settings: Settings = _FULL, executor: Executor | None = None) -> Compressed:
     """Train a student that meets the budget; resumes an earlier call for the same folder that was stopped.
 
     Args:
         out: output folder: the student in every format, README.md (model card), report.html, results.json and `work/`,
             which may be deleted afterwards.
+        executor: where the candidates of a round are trained at the same time; None: here, one after another.
 
     Raises:
         SrkdError: as `photos.find`, `load_model`, `candidates.nothing_fits` and `rounds.check`; or the folder was
@@ -48,7 +50,8 @@ def compress(request: Request, out: Path, settings: Settings = _FULL) -> Compres
     """
     claim(out)
     with locked(out / "work"):
-        job = CompressionJob(request, out, settings)
+        job = CompressionJob(request, out, settings, executor=executor)
+        job.executor.require(job.work)
         prepared = prepare(job)
         outputs = job.once(
             "answers",

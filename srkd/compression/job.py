@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from srkd.compression.request import Request, Settings
 from srkd.data import photos
 from srkd.data.like import like
 from srkd.errors import SrkdError
+from srkd.executor import Executor, LocalExecutor
 from srkd.files.atomic import printable_path, write_json
 from srkd.imitation.teachers import OutputTeacher, open_teacher
 from srkd.inference.loading import load_model
@@ -64,12 +66,18 @@ class Phases:
         found = self._read(name)
         if found is not None:
             return found
-        try:
+        with self.timed():
             result = make()
             write_json(self._path(name), result)
+        return result
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Save the time spent when the block ends, however it does."""
+        try:
+            yield
         finally:
             write_json(self._path("time"), {"seconds": round(self.spent, 1)})
-        return result
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.json"
@@ -91,13 +99,22 @@ class CompressionJob:
     Args:
         out: output folder; intermediate files go to `out/work`.
         dry_run: write only a few crops.
+        executor: where the candidates of a round are trained; None: here, one after another.
 
     Raises:
         SrkdError: as `photos.find`, `load_model` and `Phases`; before anything is written if photographs or teacher
             are invalid.
     """
 
-    def __init__(self, request: Request, out: Path, settings: Settings, dry_run: bool = False) -> None:
+    def __init__(
+        self,
+        request: Request,
+        out: Path,
+        settings: Settings,
+        dry_run: bool = False,
+        executor: Executor | None = None,
+    ) -> None:
+        self.executor = executor or LocalExecutor()
         began = time.monotonic()  # opening a large teacher takes its share of the time, too
         self.request, self.out, self.settings, self.dry_run = request, out, settings, dry_run
         self.work = out / "work"

@@ -21,6 +21,7 @@ from srkd.compression.job import CompressionJob, Result, clock
 from srkd.compression.request import Settings
 from srkd.data.sets import open_set
 from srkd.errors import SrkdError
+from srkd.executor import FolderTask
 from srkd.metrics.evaluation import measure
 from srkd.training.log import read_metrics
 from srkd.training.processes import say
@@ -28,6 +29,7 @@ from srkd.training.run import Run
 
 if TYPE_CHECKING:
     from srkd.compression.measure import Prepared
+    from srkd.inference.autotune import Backend
 
 SLACK = 0.93  # share of the time left for training steps; the rest is for starting, saving and scoring a run
 
@@ -102,8 +104,8 @@ def choose(job: CompressionJob, prepared: Prepared, rounds: Sequence[Round]) -> 
     remaining, rows = [candidate for candidate, _ in prepared.candidates], list[dict[str, Any]]()
     for number, each in enumerate(rounds, 1):
         ran = [
-            {"candidate": c.label, "round": number, **_run(job, prepared, number, c, each.seconds)}
-            for c in remaining[: each.candidates]
+            {"candidate": candidate.label, "round": number, **result}
+            for candidate, result in _train_round(job, prepared, number, remaining[: each.candidates], each.seconds)
         ]
         rows += ran
         scores = {row["candidate"]: row["psnr"] for row in ran if row["psnr"] is not None}
@@ -113,28 +115,70 @@ def choose(job: CompressionJob, prepared: Prepared, rounds: Sequence[Round]) -> 
     return remaining[0], rows
 
 
-def _run(job: CompressionJob, prepared: Prepared, number: int, candidate: Candidate, seconds: float) -> Result:
-    name = f"round_{number}_{_slug(candidate.label)}"
-    # Saved before training: a resumed run must keep its number of steps.
-    steps = job.once(f"{name}_plan", lambda: {"steps": max(1, int(SLACK * seconds * prepared.rates[candidate.label]))})
+@dataclass(frozen=True)
+class Trial:
+    """What the run of a candidate depends on: its recipe, and how it is scored."""
 
-    def make() -> Result:
-        try:
-            file = train(recipe(job, name, candidate, steps["steps"]), job.work / "runs")
-        except SrkdError as error:  # a diverged run drops out
-            return {"psnr": None, **steps, "why": str(error)}
-        score = round(_score(job, prepared, file), 3)
-        say(f"  {candidate.label}: {score:.2f} dB on the held-out crops")
-        return {"psnr": score, **steps, "pace": pace(job.work / "runs" / name)}
-
-    return job.once(name, make, f"round {number}: {candidate.label}, {clock(seconds)}")
+    data: dict[str, Any]
+    title: str
+    backend: Backend
+    training: Path
+    judged: str
 
 
-def _score(job: CompressionJob, prepared: Prepared, file: Path) -> float:
+def _train_round(
+    job: CompressionJob, prepared: Prepared, number: int, candidates: Sequence[Candidate], seconds: float
+) -> list[tuple[Candidate, Result]]:
+    """The result of each candidate's run; those not finished are trained by the job's executor."""
+    trials: dict[str, Trial] = {}
+    for candidate in candidates:
+        name = f"round_{number}_{_slug(candidate.label)}"
+        # Saved before training: a resumed run must keep its number of steps.
+        planned = {"steps": max(1, int(SLACK * seconds * prepared.rates[candidate.label]))}
+        steps = job.once(f"{name}_plan", lambda planned=planned: planned)["steps"]  # type: ignore[misc]
+        title = f"round {number}: {candidate.label}, {clock(seconds)}"
+        data = recipe(job, name, candidate, steps)
+        trials[name] = Trial(data, title, prepared.backend, job.training, job.judged)
+    left = [name for name in trials if job.phases.done(name) is None]
+    tasks = [FolderTask(trials[name], job.work / "runs" / name) for name in left]
+    if tasks:
+        say(f"round {number}: {len(tasks)} candidates ({clock(job.left)} left)" if job.left > 0 else "the time is up")
+    with job.phases.timed():
+        for at, result in job.executor.map(train_trial, tasks):
+            _save(job, left[at], trials[left[at]], result)
+    return [(c, job.phases.done(n) or {}) for c, n in zip(candidates, trials, strict=True)]
+
+
+def _save(job: CompressionJob, name: str, trial: Trial, result: Result | SrkdError) -> None:
+    """Save the result of a candidate; one that diverged or was lost drops out."""
+    steps = {"steps": trial.data["train"]["total_iter"]}
+    if isinstance(result, SrkdError):
+        job.phases.once(name, lambda: {"psnr": None, **steps, "why": str(result)})
+        return
+    job.phases.once(name, lambda: {"psnr": result["psnr"], **steps, "pace": result["pace"]})
+    say(f"  {trial.title}: {result['psnr']:.2f} dB on the held-out crops")
+
+
+def train_trial(trial: Trial, folder: Path, budget: float | None) -> Result:
+    """Train and score a candidate in its run's folder (`srkd.executor.Work`).
+
+    Returns:
+        {"finished": True, "psnr": dB on the held-out crops, "pace"}, or {"finished": False} if the budget ended before.
+
+    Raises:
+        KeyboardInterrupt, SystemExit, SrkdError: as `train`.
+    """
+    file = train(trial.data, folder.parent, budget)
+    if file is None:
+        return {"finished": False}
+    return {"finished": True, "psnr": round(_score(trial, file), 3), "pace": pace(folder)}
+
+
+def _score(trial: Trial, file: Path) -> float:
     """Mean PSNR in dB on the held-out crops, on the student's backend."""
-    student = open_student(file, prepared.backend, job.training)
-    _, store = open_set(job.judged, job.request.scale)
-    (row,) = measure([student], [("held-out", store)], job.request.scale, metrics=["psnr"])["models"]
+    student, scale = open_student(file, trial.backend, trial.training), int(trial.data["scale"])
+    _, store = open_set(trial.judged, scale)
+    (row,) = measure([student], [("held-out", store)], scale, metrics=["psnr"])["models"]
     return float(row["sets"]["held-out"]["psnr"])
 
 
@@ -210,15 +254,20 @@ def pace(run: Path) -> float:
     return float(statistics.median(logged))
 
 
-def train(data: dict[str, Any], root: Path) -> Path:
-    """Train to the end, resuming a stopped run of the same name; returns the checkpoint.
+def train(data: dict[str, Any], root: Path, budget: float | None = None) -> Path | None:
+    """Train to the end, resuming a stopped run of the same name.
+
+    Returns:
+        The checkpoint, or None if the budget of seconds ended before.
 
     Raises:
         KeyboardInterrupt, SystemExit: stopped by a signal, state saved.
         SrkdError: as `Run`; training diverged.
     """
-    result = Run(data, root, resume=True).train()
+    result = Run(data, root, resume=True, budget=budget).train()
     if not result["finished"]:
+        if not result["signal"]:
+            return None
         if result["signal"] == signal.SIGINT:
             raise KeyboardInterrupt
         raise SystemExit(128 + result["signal"])

@@ -278,23 +278,24 @@ def _left(left: Sequence[Path]) -> Iterator[str]:
         yield f"{len(left)} {'file' if len(left) == 1 else 'files'} left, not named like an image that is read: {named}"
 
 
+def as_row(outcome: Outcome) -> dict[str, object]:
+    """An outcome as plain data; sizes are [width, height]."""
+    job, (before, after) = outcome.job, outcome.size or (None, None)
+    return {
+        "source": printable_path(job.source),
+        "target": printable_path(job.target),
+        "format": job.format,
+        "status": outcome.status,
+        "size": before and before[::-1],
+        "upscaled_size": after and after[::-1],
+        "notes": outcome.notes,
+        "error": outcome.error or None,
+    }
+
+
 def as_json(outcomes: Sequence[Outcome], left: Sequence[Path]) -> str:
-    """All outcomes as JSON; sizes are [width, height]."""
-
-    def entry(outcome: Outcome) -> dict[str, object]:
-        job, (before, after) = outcome.job, outcome.size or (None, None)
-        return {
-            "source": printable_path(job.source),
-            "target": printable_path(job.target),
-            "format": job.format,
-            "status": outcome.status,
-            "size": before and before[::-1],
-            "upscaled_size": after and after[::-1],
-            "notes": outcome.notes,
-            "error": outcome.error or None,
-        }
-
-    return json.dumps({"images": [entry(o) for o in outcomes], "left": [printable_path(p) for p in left]}, indent=2)
+    """All outcomes as JSON."""
+    return json.dumps({"images": [as_row(o) for o in outcomes], "left": [printable_path(p) for p in left]}, indent=2)
 
 
 def _images(number: int) -> str:

@@ -10,11 +10,13 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from srkd.errors import SrkdError
+from srkd.executor import Executor, FolderTask
 from srkd.files.atomic import write_json
 from srkd.files.lock import locked
 from srkd.studies.plan import CONTROL, Study, Variant, recipe_of, task_of
@@ -127,7 +129,13 @@ class Comparison:
     def _result_path(self, variant: str, seed: int) -> Path:
         return self.folder / variant / f"seed_{seed}.json"
 
-    def train(self, shard: tuple[int, int] = (1, 1), budget: float | None = None, quiet: bool = False) -> bool:
+    def train(
+        self,
+        shard: tuple[int, int] = (1, 1),
+        budget: float | None = None,
+        quiet: bool = False,
+        executor: Executor | None = None,
+    ) -> bool:
         """Train and score all unfinished runs of a shard. Call `check` first.
 
         Several processes may do this at once: each skips runs that another process is working on, and waits for them at
@@ -135,12 +143,15 @@ class Comparison:
 
         Args:
             budget: total seconds; an interrupted run resumes in the next call.
+            executor: where the runs are trained at the same time; None: here, one after another.
 
         Returns:
             True if all runs were tried, False if the budget or a signal stopped it.
         """
         deadline = None if budget is None else time.monotonic() + budget
         runs = self.runs(shard)
+        if executor is not None:
+            return self._train_on(executor, runs, budget, quiet)
         locked_runs = self._take(runs, deadline, quiet, wait=False)
         if locked_runs and deadline is None:
             locked_runs = self._take(locked_runs, None, quiet, wait=True)
@@ -157,7 +168,7 @@ class Comparison:
                 continue
             if left is not None and left <= 0:
                 return None
-            with locked(self.folder / variant.name / f"seed_{seed}", wait) as free:
+            with locked(self._run_folder(variant, seed), wait) as free:
                 if not free:
                     say(
                         f"run {number} of {len(runs)}: {variant.name}, seed {seed}: another process has it",
@@ -170,42 +181,93 @@ class Comparison:
                         return None
         return locked_runs
 
+    def _train_on(self, executor: Executor, runs: list[tuple[Variant, int]], budget: float | None, quiet: bool) -> bool:
+        """Train the runs by an executor, except those locked by another process on this machine."""
+        with ExitStack() as locks:
+            mine = [
+                run
+                for run in runs
+                if not self._is_finished(*run) and locks.enter_context(locked(self._run_folder(*run), wait=False))
+            ]
+            tasks = [FolderTask(self._spec(variant, seed), self._run_folder(variant, seed)) for variant, seed in mine]
+            for task in tasks:
+                write_json(self._path_of(task.argument), {**task.argument.record, "status": "begun"})
+            stopped = False
+            for number, result in executor.map(train_and_score, tasks, budget):
+                spec, (variant, seed) = tasks[number].argument, mine[number]
+                if isinstance(result, SrkdError):
+                    result = {"finished": True, **spec.record, "status": "failed", "error": str(result)}
+                stopped = stopped or not self._record(spec, result, quiet)
+                say(f"{variant.name}, seed {seed}: {result.get('status', 'stopped')}", quiet)
+        return not stopped
+
+    def _run_folder(self, variant: Variant, seed: int) -> Path:
+        return self.folder / variant.name / f"seed_{seed}"
+
     def _is_finished(self, variant: Variant, seed: int) -> bool:
         before = self.result(variant.name, seed)
         return before is not None and before["status"] == "finished" and before["sets"] == self.study.sets
 
     def _run(self, variant: Variant, seed: int, budget: float | None, quiet: bool) -> bool:
         """Train and score one run; errors are recorded, so that the others continue. Returns False if stopped."""
-        path = self._result_path(variant.name, seed)
-        record = {
-            "variant": variant.name,
-            "seed": seed,
-            "settings": self.checked[variant.name].settings,
-            "sets": self.study.sets,
-        }
-        write_json(path, {**record, "status": "begun"})
-        try:
-            data = merge(recipe_of(self.study, variant, seed), self.shared)
-            run = Run(data, self.folder / variant.name, resume=True, budget=budget, quiet=quiet)
-            trained = run.train()
-            if not trained["finished"]:
-                self.signal = trained["signal"]
-                return False
-            scores = self.task_type.item_scores(trained, self.study.sets)
-            logs = [read_metrics(folder / "metrics.jsonl") for _, folder in run.stages]
-        except Exception as error:
-            message = str(error) if isinstance(error, SrkdError) else f"{type(error).__name__}: {error}"
-            say(f"{variant.name}, seed {seed} failed: {message}", quiet)
-            write_json(path, {**record, "status": "failed", "error": message})
-            return True
-        measured = {
-            "seconds": round(sum(map(_seconds, logs)), 3),
-            "extra_parameters": self.checked[variant.name].extra_parameters,
-            "terms": _terms(logs[-1], _task_terms(variant)),
-            "curves": _curves(logs[-1]),
-        }
-        write_json(path, {**record, "status": "finished", **measured, "scores": scores})
+        spec = self._spec(variant, seed)
+        write_json(self._path_of(spec), {**spec.record, "status": "begun"})
+        return self._record(spec, train_and_score(spec, self._run_folder(variant, seed), budget, quiet), quiet)
+
+    def _spec(self, variant: Variant, seed: int) -> RunSpec:
+        checked = self.checked[variant.name]
+        record = {"variant": variant.name, "seed": seed, "settings": checked.settings, "sets": self.study.sets}
+        data = merge(recipe_of(self.study, variant, seed), self.shared)
+        return RunSpec(data, record, checked.extra_parameters, _task_terms(variant))
+
+    def _path_of(self, spec: RunSpec) -> Path:
+        return self._result_path(spec.record["variant"], spec.record["seed"])
+
+    def _record(self, spec: RunSpec, result: dict[str, Any], quiet: bool) -> bool:
+        """Save the result of a run; returns False if it stopped before its end."""
+        if not result.pop("finished"):
+            self.signal = result["signal"]
+            return False
+        if result["status"] == "failed":
+            say(f"{spec.record['variant']}, seed {spec.record['seed']} failed: {result['error']}", quiet)
+        write_json(self._path_of(spec), result)
         return True
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """What a run of a study depends on, as plain data: its recipe, the fields of its record, and what is measured."""
+
+    data: dict[str, Any]
+    record: dict[str, Any]
+    extra_parameters: int
+    task_terms: list[str]
+
+
+def train_and_score(spec: RunSpec, folder: Path, budget: float | None, quiet: bool = True) -> dict[str, Any]:
+    """Train and score one run in its folder (`srkd.executor.Work`).
+
+    Returns:
+        The record with `finished`: True, and `status`: "finished" or "failed"; or {"finished": False, "signal"} if the
+        budget or a signal stopped it.
+    """
+    try:
+        run = Run(spec.data, folder.parent, resume=True, budget=budget, quiet=quiet)
+        trained = run.train()
+        if not trained["finished"]:
+            return {"finished": False, "signal": trained["signal"]}
+        scores = run.task_type.item_scores(trained, spec.record["sets"])
+        logs = [read_metrics(each / "metrics.jsonl") for _, each in run.stages]
+    except Exception as error:
+        message = str(error) if isinstance(error, SrkdError) else f"{type(error).__name__}: {error}"
+        return {"finished": True, **spec.record, "status": "failed", "error": message}
+    measured = {
+        "seconds": round(sum(map(_seconds, logs)), 3),
+        "extra_parameters": spec.extra_parameters,
+        "terms": _terms(logs[-1], spec.task_terms),
+        "curves": _curves(logs[-1]),
+    }
+    return {"finished": True, **spec.record, "status": "finished", **measured, "scores": scores}
 
 
 def _task_terms(variant: Variant) -> list[str]:

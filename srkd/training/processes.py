@@ -42,6 +42,7 @@ def make_fabric(recipe: Recipe) -> Fabric:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric
+        from lightning_fabric.plugins.environments.lightning import LightningEnvironment
         from lightning_fabric.strategies.ddp import DDPStrategy
 
         count = started()
@@ -55,6 +56,8 @@ def make_fabric(recipe: Recipe) -> Fabric:
             strategy=DDPStrategy(forward_sync_buffers=False, find_unused_parameters=recipe.find_unused_parameters)
             if count > 1
             else "auto",
+            # A single process in a batch script of SLURM is not one of the job's tasks.
+            plugins=[] if count > 1 else [LightningEnvironment()],
         )
         fabric.launch()
     return fabric

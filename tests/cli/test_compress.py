@@ -29,7 +29,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Request]:
     """The requests that the command line makes; none is run."""
     found: list[Request] = []
 
-    def compress(request: Request, out: Path) -> Compressed:
+    def compress(request: Request, out: Path, executor: None = None) -> Compressed:
         found.append(request)
         return Compressed(out, RESULTS)
 
@@ -92,7 +92,7 @@ def test_a_student_over_its_budget_gives_exit_code_2(
     asked: list[Request], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     beyond: dict[str, Any] = {**RESULTS, "missed": "17 ms of 15"}
-    monkeypatch.setattr(flow, "compress", lambda request, out: Compressed(out, beyond))
+    monkeypatch.setattr(flow, "compress", lambda request, out, executor=None: Compressed(out, beyond))
     assert main(arguments()) == 2
     shown = capsys.readouterr()
     assert "OVER its budget: 17 ms of 15" in shown.out and "17 ms of 15" in shown.err

@@ -1,9 +1,10 @@
-"""An object store on this machine: moto's server, which speaks S3 on the loopback interface."""
+"""A small study, and an object store on this machine: moto's server, which speaks S3 on the loopback interface."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,3 +48,10 @@ def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         client.delete_bucket(Bucket=bucket)
     client.close()
     fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+@pytest.fixture
+def study(recipe: dict[str, Any], photos: Path) -> dict[str, Any]:
+    variants = [{"name": "l2", "losses": [{"type": "MSELoss"}]}]
+    recipe["train"]["losses"] = [{"type": "L1Loss"}]
+    return {"name": "tiny", "base": recipe, "seeds": [0, 1], "sets": [str(photos)], "variants": variants}

@@ -68,13 +68,13 @@ def test_the_better_half_continues_and_the_best_becomes_the_student(
     """EDSR 6x1 always scores best; SRResNet diverges and drops out."""
     train = rounds.train
 
-    def diverging(data: dict[str, Any], root: Path) -> Path:
+    def diverging(data: dict[str, Any], root: Path, budget: float | None = None) -> Path | None:
         if "SRResNet" in data["name"]:
             raise SrkdError("training diverged")
         return train(data, root)
 
     monkeypatch.setattr(rounds, "train", diverging)
-    monkeypatch.setattr(rounds, "_score", lambda job, prepared, file: 40.0 if "EDSR_6x1" in str(file) else 20.0)
+    monkeypatch.setattr(rounds, "_score", lambda trial, file: 40.0 if "EDSR_6x1" in str(file) else 20.0)
     done = flow.compress(ask(control=False), tmp_path / "out", small)
     runs = done.results["candidates"]
     assert done.results["student"] == "EDSR 6x1"

@@ -27,6 +27,8 @@ SERVES = "runs until it is interrupted: tests/serve/test_server.py, tests/serve/
 WHEEL = "of the other package: tests/test_upscale_wheel.py, and make check-wheel in an environment of its own"
 REQUEST = "a request to a running server: tests/serve/test_app.py"
 
+RAY = "starts a cluster: tests/cluster/test_ray.py, tests/cluster/test_executor.py"
+
 # Arguments added to a line to shorten it, or a text: the reason why the line is not run.
 LINES: dict[str, list[str] | str] = {
     "make demo": "the demonstration: tests/commands/test_demo.py runs a small one",
@@ -53,6 +55,14 @@ LINES: dict[str, list[str] | str] = {
     "srkd upscale photos/ -o large/ --dry-run": [],
     "srkd upscale x.png -o o -m dat_light_x2": [],
     "pip install .[cluster]": "an installation, which downloads",
+    "srkd upscale s3://bucket/in -o s3://bucket/out --on ray --skip-existing --report report.jsonl": RAY,
+    "srkd compare study.yml --on ray": RAY,
+    "srkd zoo train edsr_16x8_x2 edsr_16x8_x4 --on ray": RAY,
+    "srkd compress teacher.pth --data photos/ --max-ms 30 --time 60m -o out/ --on ray": RAY,
+    "srkd benchmark cluster --data photos/ -o speed/": "minutes of timing: tests/cluster/test_benchmark.py",
+    "torchrun --nproc_per_node 2 tools/train.py -opt recipe.yml --auto_resume": (
+        "two processes: tests/robustness/test_distributed.py, tests/cluster/test_ray.py"
+    ),
     "srkd upscale s3://bucket/in -o s3://bucket/out --skip-existing": (
         "needs an object store: tests/cluster/test_object_storage.py"
     ),

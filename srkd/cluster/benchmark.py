@@ -1,0 +1,196 @@
+"""`--on ray` against local processes on the same images, and from what was measured the speed of larger clusters.
+
+The speeds of larger clusters are computed, not measured. A job of N images on n nodes takes the time to list them, to
+start the engines, and N divided by the least of these rates: what the workers compute, what the driver dispatches, what
+the object store reads and writes, and what the nodes' networks carry.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from srkd.benchmarks.upscale import cut
+from srkd.cluster.connection import connected
+from srkd.cluster.upscale import upscale_on
+from srkd.errors import SrkdError
+from srkd.inference.files import Options, upscale_files
+from srkd.inference.jobs import Outcome, plan_jobs
+from srkd.inference.model import Model
+from srkd.training.malloc import keep_freed_memory
+
+COLUMNS = ["nodes", "images/s", "efficiency", "limit", "hours for all"]
+NODES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What cannot be measured here: a cluster's nodes, and an object store (Amazon's S3 states 1,000 names a page of a
+    listing, and 3,500 writes and 5,500 reads a second for each prefix)."""
+
+    images: int = 10_000_000
+    workers_per_node: int = 16
+    names_per_page: int = 1000
+    seconds_per_page: float = 0.1
+    writes_per_second: float = 3500.0
+    reads_per_second: float = 5500.0
+    gigabits_per_node: float = 10.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """On this machine: of one worker, of starting it, and of the driver."""
+
+    images_per_second: float
+    start_seconds: float
+    driver_seconds_per_image: float
+    planning_seconds_per_image: float
+    bytes_per_image: int
+
+
+def scaling(measured: Measured, assumed: Assumed, nodes: Sequence[int] = NODES) -> list[dict[str, Any]]:
+    """A row of `COLUMNS` for each number of nodes.
+
+    `efficiency` is the speed divided by that of as many times one worker; `limit` is what takes most of the time.
+    """
+    count = assumed.images
+    rows = []
+    for number in nodes:
+        workers = number * assumed.workers_per_node
+        rates = {
+            "computing": workers * measured.images_per_second,
+            "the driver's dispatch": 1 / measured.driver_seconds_per_image,
+            "small files written": assumed.writes_per_second,
+            "small files read": assumed.reads_per_second,
+            "network": number * assumed.gigabits_per_node * 1e9 / 8 / measured.bytes_per_image,
+        }
+        slowest = min(rates, key=lambda name: rates[name])
+        pages = count / assumed.names_per_page * assumed.seconds_per_page
+        times = {
+            slowest: count / rates[slowest],
+            "listing": pages + count * measured.planning_seconds_per_image,
+            "engine start": measured.start_seconds,
+        }
+        total = sum(times.values())
+        row = (
+            number,
+            round(count / total, 1),
+            round(count / total / rates["computing"], 3),
+            max(times, key=lambda name: times[name]),
+            round(total / 3600, 2),
+        )
+        rows.append(dict(zip(COLUMNS, row, strict=True)))
+    return rows
+
+
+def measure(
+    model: str, data: str, count: int, size: tuple[int, int], workers: int, rounds: int, say: Say
+) -> dict[str, Any]:
+    """Time both ways alternately, from the start of their processes to the last file.
+
+    The start of Ray itself is not part of it, as for a cluster that runs already, and is reported.
+
+    Returns:
+        {"local", "ray": medians in seconds, "overhead": of Ray relative to local processes, "cluster_start": seconds,
+        "measured": the inputs of `scaling`}.
+
+    Raises:
+        SrkdError: too few images of that size; a way failed.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        files = cut(data, root / "in", count, size)
+        times: dict[str, list[float]] = {"local": [], "ray": []}
+        began = time.monotonic()
+        with connected("") as cluster:
+            started = time.monotonic() - began
+            request = cluster.request(1, 0)
+            driver = list[float]()
+            for number in range(rounds):
+                times["local"].append(_local(model, root / "in", root / f"local_{number}", workers))
+                cpu = time.process_time()
+                times["ray"].append(_ray(request, workers, model, root / "in", root / f"ray_{number}"))
+                driver.append((time.process_time() - cpu) / count)
+                latest = {way: seconds[-1] for way, seconds in times.items()}
+                say(f"round {number + 1} of {rounds}: local {latest['local']:.1f} s, Ray {latest['ray']:.1f} s")
+                _check_equal(root / f"local_{number}", root / f"ray_{number}")
+        seconds = {way: statistics.median(values) for way, values in times.items()}
+        rate, start = _one_worker(model, files, root / "one")
+        written = sum(path.stat().st_size for path in (root / "local_0").iterdir())
+        read = sum(path.stat().st_size for path in files)
+        planning = _planning_seconds(root / "many")
+        measured = Measured(rate, start, statistics.median(driver), planning, (written + read) // count)
+    overhead = seconds["ray"] / seconds["local"] - 1
+    return {**seconds, "overhead": overhead, "cluster_start": started, "measured": asdict(measured)}
+
+
+def _local(model: str, source: Path, target: Path, workers: int) -> float:
+    """Seconds of the local command in as many processes, started as torchrun starts them."""
+    line = [sys.executable, "-m", "srkd", "upscale", str(source), "-o", str(target), "-m", model]
+    line += ["--runtime", "torch", "--precision", "fp32"]
+    began = time.monotonic()
+    processes = []
+    for rank in range(workers):
+        place = {"RANK": str(rank), "WORLD_SIZE": str(workers), "OMP_NUM_THREADS": "1"}
+        quiet = subprocess.DEVNULL
+        processes.append(subprocess.Popen(line, env={**os.environ, **place}, stdout=quiet, stderr=quiet))
+    if any([process.wait() for process in processes]):
+        raise SrkdError(f"the local command failed: {' '.join(line)}")
+    return time.monotonic() - began
+
+
+def _ray(request: dict[str, Any], workers: int, model: str, source: Path, target: Path) -> float:
+    began = time.monotonic()
+    jobs, outcomes = plan_jobs([str(source)], target), list[Outcome]()
+    upscale_on(request, workers, partial(_open, model), jobs, Options(), print, lambda _: None, outcomes)
+    return time.monotonic() - began
+
+
+def _open(model: str) -> Model:
+    return Model.load(model)
+
+
+def _check_equal(one: Path, other: Path) -> None:
+    names = sorted(path.name for path in one.iterdir())
+    if names != sorted(path.name for path in other.iterdir()):
+        raise SrkdError("Ray wrote other files than the local command")
+    for name in names:
+        if (one / name).read_bytes() != (other / name).read_bytes():
+            raise SrkdError(f"{name}: Ray wrote another image than the local command")
+
+
+def _one_worker(model: str, files: Sequence[Path], target: Path) -> tuple[float, float]:
+    """(images per second of one worker in this process, seconds of a process that opens the engine)."""
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", f"import srkd; srkd.load({model!r})"], check=True)
+    start = time.monotonic() - began
+    keep_freed_memory()
+    opened, jobs = Model.load(model), plan_jobs([str(path) for path in files], target)
+    few = jobs[:20]
+    upscale_files(opened, few[:1], Options(), print, lambda _: None)
+    began = time.monotonic()
+    upscale_files(opened, few, Options(), print, lambda _: None)
+    return len(few) / (time.monotonic() - began), start
+
+
+def _planning_seconds(folder: Path, count: int = 5000) -> float:
+    """Seconds of the driver to plan the job of one image, its listing included."""
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number}.png").touch()
+    began = time.monotonic()
+    plan_jobs([str(folder)], folder.with_name("out"))
+    seconds = time.monotonic() - began
+    shutil.rmtree(folder)
+    return seconds / count

@@ -1,0 +1,157 @@
+"""Ray itself: one machine in the suite; with SRKD_CLUSTER=1 (`make test-cluster`) two nodes, one of which is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster_runs import ends_if_one, outcome, trained
+from srkd.cli.main import main
+from srkd.cluster import connection
+from srkd.cluster.executor import RayExecutor
+from srkd.errors import SrkdError
+from srkd.images.read import ImageData, write_image
+from srkd.studies import results
+from support import textured
+
+pytest.importorskip("ray.data", reason="the extra cluster is not installed")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(1800)]
+two_nodes = pytest.mark.skipif("SRKD_CLUSTER" not in os.environ, reason="minutes: make test-cluster")
+TORCH = ["--runtime", "torch", "--precision", "fp32"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """24 images and a damaged one."""
+    for number in range(24):
+        write_image(tmp_path / "in" / f"p{number:02d}.png", ImageData(textured(number, 40, 50)))
+    (tmp_path / "in" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return tmp_path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_on_this_machine(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(connection, "cores", lambda: 1)
+    line = ["upscale", str(photos), *TORCH]
+    assert main([*line, "-o", str(tmp_path / "local")]) == 0
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "p1.png").write_bytes(b"present")
+    report = tmp_path / "report.jsonl"
+    on_ray = [*line, "-o", str(tmp_path / "ray"), "--on", "ray", "--report", str(report)]
+    assert main([*on_ray, "--skip-existing"]) == 0
+    assert contents(tmp_path / "ray") == {**contents(tmp_path / "local"), "p1.png": b"present"}
+    rows = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
+    assert sorted(row["status"] for row in rows) == ["skipped", "written", "written", "written"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes of one CPU on this machine; the driver runs on the first."""
+    connection._import_ray()
+    from ray.cluster_utils import Cluster
+
+    made = Cluster()
+    started(lambda: made.add_node(num_cpus=1, object_store_memory=100 << 20, include_dashboard=False))
+    os.environ["RAY_ADDRESS"] = made.address
+    yield made
+    del os.environ["RAY_ADDRESS"]
+    made.shutdown()
+
+
+def second_node(cluster: Any, **options: Any) -> Any:
+    return started(lambda: cluster.add_node(num_cpus=1, object_store_memory=100 << 20, **options))
+
+
+def started(start: Callable[[], Any]) -> Any:
+    """A node; on a busy machine Ray's processes may miss their own deadlines of seconds."""
+    for left in reversed(range(6)):
+        try:
+            return start()
+        except Exception:
+            if not left:
+                raise
+
+
+def killed_when(cluster: Any, node: Any, condition: Callable[[], bool]) -> threading.Thread:
+    """A thread that kills a node as soon as the condition holds."""
+
+    def wait() -> None:
+        while not condition():
+            time.sleep(0.02)
+        cluster.remove_node(node, allow_graceful=False)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+@two_nodes
+def test_a_node_dies_in_the_middle_of_a_folder(cluster: Any, folder: Path) -> None:
+    line = ["upscale", str(folder / "in"), *TORCH]
+    assert main([*line, "-o", str(folder / "local")]) == 2
+    out, report = folder / "out", folder / "report.jsonl"
+    node = second_node(cluster)
+    killer = killed_when(cluster, node, lambda: out.is_dir() and len(list(out.glob("*.png"))) >= 4)
+    assert main([*line, "-o", str(out), "--on", "ray", "--report", str(report)]) == 2
+    killer.join()
+    rows = [json.loads(text) for text in report.read_text(encoding="utf-8").splitlines()]
+    assert sorted(Path(row["source"]).name for row in rows) == sorted(path.name for path in (folder / "in").iterdir())
+    assert [Path(row["source"]).name for row in rows if row["status"] == "failed"] == ["broken.png"]
+    assert contents(out) == contents(folder / "local")  # nothing lost, nothing half-written
+
+
+@two_nodes
+def test_a_node_dies_in_the_middle_of_a_study(cluster: Any, study: dict[str, Any], tmp_path: Path) -> None:
+    study["base"]["train"]["total_iter"] = 60
+    local = trained(study, tmp_path / "local")
+    node, root = second_node(cluster), tmp_path / "remote" / "out"
+
+    def one_is_finished() -> bool:
+        found = [path.read_text(encoding="utf-8") for path in root.rglob("seed_*.json")]
+        return any('"finished"' in text for text in found)
+
+    killer = killed_when(cluster, node, one_is_finished)
+    with connection.connected(cluster.address) as nodes:
+        assert nodes.cpus == (1, 1)
+        remote = trained(study, tmp_path / "remote", RayExecutor(nodes.request(1, 0)))
+    killer.join()
+    assert outcome(remote) == outcome(local)
+    assert results.write(remote)["scores"] == results.write(local)["scores"]
+
+
+@two_nodes
+def test_a_node_with_another_torch_or_without_srkd(cluster: Any, tmp_path: Path) -> None:
+    info = tmp_path / "other" / "torch-9.9.9.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 9.9.9\n", encoding="utf-8")
+    (tmp_path / "none" / "srkd").mkdir(parents=True)
+    (tmp_path / "none" / "srkd" / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'srkd'\")\n")
+    for folder, message in (("other", r"torch 9\.9\.9, this machine torch"), ("none", "srkd is not installed there")):
+        node = second_node(cluster, env_vars={"PYTHONPATH": str(tmp_path / folder)})
+        with pytest.raises(SrkdError, match=message), connection.connected(cluster.address):
+            pass
+        cluster.remove_node(node, allow_graceful=False)
+
+
+@two_nodes
+def test_a_task_whose_worker_keeps_dying_is_lost_and_the_others_are_not(cluster: Any, tmp_path: Path) -> None:
+    from srkd.executor import FolderTask
+
+    tasks = [FolderTask(argument, tmp_path / f"run_{argument}") for argument in (1, 0)]
+    with connection.connected(cluster.address) as nodes:
+        found = dict(RayExecutor(nodes.request(1, 0)).map(ends_if_one, tasks))
+        with pytest.raises(SrkdError, match="no node of the cluster has 99 CPUs"):
+            nodes.request(99, 0)
+    assert isinstance(found[0], SrkdError) and "lost 4 times" in str(found[0])
+    assert found[1] == {"finished": True} and (tmp_path / "run_0" / "file").read_text(encoding="utf-8") == "whole"
