@@ -32,6 +32,9 @@ REQUIRED = {"numpy", "PIL", "onnxruntime", "tifffile", "filelock", "platformdirs
 
 # Modules behind torch, checkpoints, other runtimes and data sets, which srkd-upscale never comes to.
 FULL_ONLY = {
+    "srkd.cluster.connection",
+    "srkd.cluster.executor",
+    "srkd.cluster.upscale",
     "srkd.compression.flow",
     "srkd.compression.request",
     "srkd.data.manifests",
