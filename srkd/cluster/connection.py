@@ -165,19 +165,21 @@ def check_nodes() -> Cluster:
     """
     import ray
 
-    nodes = alive_nodes()
-    if not nodes:
-        raise SrkdError("the Ray cluster has no node that is alive")
-    own, asked = versions(), [on_node(node, versions) for node in nodes]
-    for node, reference in zip(nodes, asked, strict=True):
-        where = f"node {name_of(node)}"
+    own, nodes = versions(), []
+    for node, reference in [(node, on_node(node, versions)) for node in alive_nodes()]:
         try:
             found = ray.get(reference, timeout=_NODE_SECONDS)
+        except ray.exceptions.TaskUnschedulableError:  # it died, which Ray notices only after seconds
+            continue
         except Exception as error:  # also errors of importing srkd there, which Ray raises as RuntimeError
-            raise SrkdError(f"{where}: {_missing(error)}") from error
+            raise SrkdError(f"node {name_of(node)}: {_missing(error)}") from error
         if found != own:
             there, here = (_difference(*pair) for pair in ((found, own), (own, found)))
-            raise SrkdError(f"{where} has {there}, this machine {here}; install the same srkd[cluster] on all nodes")
+            where = f"node {name_of(node)} has {there}, this machine {here}"
+            raise SrkdError(f"{where}; install the same srkd[cluster] on all nodes")
+        nodes.append(node)
+    if not nodes:
+        raise SrkdError("the Ray cluster has no node that is alive")
     resources = [node.get("Resources", {}) for node in nodes]
     return Cluster(tuple(int(r.get("CPU", 0)) for r in resources), tuple(int(r.get("GPU", 0)) for r in resources))
 

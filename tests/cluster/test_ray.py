@@ -61,11 +61,14 @@ def cluster() -> Iterator[Any]:
     connection._import_ray()
     from ray.cluster_utils import Cluster
 
+    before = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = f"{Path(__file__).parents[1]}{os.pathsep}{before}"  # for workers: cluster_runs
     made = Cluster()
     started(lambda: made.add_node(num_cpus=1, object_store_memory=100 << 20, include_dashboard=False))
     os.environ["RAY_ADDRESS"] = made.address
     yield made
     del os.environ["RAY_ADDRESS"]
+    os.environ["PYTHONPATH"] = before
     made.shutdown()
 
 
