@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import yaml
 from srkd.cli import main as cli
 from srkd.machine import adopt_slurm_step
 from srkd.sr.recipe import SRRecipe
+from srkd.training.checkpoint import load_weights
 from srkd.training.processes import is_leader, make_fabric, started
 
 FOLDER = Path(__file__).parents[2] / "examples" / "cluster"
@@ -151,3 +154,36 @@ def test_a_batch_script_itself_is_one_process(slurm: pytest.MonkeyPatch, recipe:
     assert started() == 1 and is_leader()
     fabric = make_fabric(SRRecipe.model_validate({**recipe, "num_gpu": 0}))
     assert fabric.world_size == 1
+
+
+@pytest.mark.skipif("SRKD_CLUSTER" not in os.environ, reason="four trainings: make test-cluster")
+@pytest.mark.timeout(1800)
+def test_two_processes_by_torchrun_and_as_slurm_starts_them(
+    slurm: pytest.MonkeyPatch, recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    """Both train the same weights."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    recipe["datasets"]["train"]["batch_size_per_gpu"] = 2
+    weights = []
+    for way in ("torchrun", "slurm"):
+        folder = tmp_path / way
+        folder.mkdir()
+        (folder / "r.yml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+        plain = {key: value for key, value in os.environ.items() if not key.startswith("SLURM")}
+        plain["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{plain['PATH']}"
+        if way == "torchrun":
+            started = [subprocess.Popen([FOLDER / "torchrun.sh", "r.yml"], cwd=folder, env={**plain, "PORT": port})]
+        else:
+            one_node = {"SLURM_JOB_ID": "4321", "SLURM_NNODES": "1", "SLURM_NODELIST": "localhost", "SLURM_NODEID": "0"}
+            counts = {f"SLURM_{name}": "2" for name in ("NTASKS", "NTASKS_PER_NODE", "STEP_NUM_TASKS")}
+            common = {**plain, **one_node, **counts, "SLURM_STEP_NUM_NODES": "1", "MASTER_PORT": port}
+            line = [sys.executable, "-m", "srkd", "train", "-opt", "r.yml"]
+            started = [
+                subprocess.Popen(line, cwd=folder, env={**common, "SLURM_PROCID": rank, "SLURM_LOCALID": rank})
+                for rank in ("0", "1")
+            ]
+        assert [process.wait() for process in started] == [0] * len(started)
+        weights.append(load_weights(folder / "experiments/tiny/models/net_g_latest.safetensors")[0])
+    assert all((weights[0][key] == weights[1][key]).all() for key in weights[0])

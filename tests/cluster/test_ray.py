@@ -24,6 +24,7 @@ from support import textured
 pytest.importorskip("ray.data", reason="the extra cluster is not installed")
 pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.timeout(1800)]
 two_nodes = pytest.mark.skipif("SRKD_CLUSTER" not in os.environ, reason="minutes: make test-cluster")
+CLIENT_PORT = 23579
 TORCH = ["--runtime", "torch", "--precision", "fp32"]
 
 
@@ -64,7 +65,8 @@ def cluster() -> Iterator[Any]:
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = f"{Path(__file__).parents[1]}{os.pathsep}{before}"  # for workers: cluster_runs
     made = Cluster()
-    started(lambda: made.add_node(num_cpus=1, object_store_memory=100 << 20, include_dashboard=False))
+    head = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
+    started(lambda: made.add_node(**head, ray_client_server_port=CLIENT_PORT))
     os.environ["RAY_ADDRESS"] = made.address
     yield made
     del os.environ["RAY_ADDRESS"]
@@ -158,3 +160,16 @@ def test_a_task_whose_worker_keeps_dying_is_lost_and_the_others_are_not(cluster:
             nodes.request(99, 0)
     assert isinstance(found[0], SrkdError) and "lost 4 times" in str(found[0])
     assert found[1] == {"finished": True} and (tmp_path / "run_0" / "file").read_text(encoding="utf-8") == "whole"
+
+
+@two_nodes
+def test_from_outside_by_rays_client(cluster: Any, study: dict[str, Any], folder: Path) -> None:
+    on, line = f"ray://127.0.0.1:{CLIENT_PORT}", ["upscale", str(folder / "in"), *TORCH]
+    assert main([*line, "-o", str(folder / "local")]) == 2
+    assert main([*line, "-o", str(folder / "out"), "--on", on]) == 2
+    assert contents(folder / "out") == contents(folder / "local")
+    study["seeds"] = [0]
+    local = trained(study, folder / "study_local")
+    with connection.connected(connection.parse_on(on)) as nodes:
+        remote = trained(study, folder / "study_remote", RayExecutor(nodes.request(1, 0)))
+    assert outcome(remote) == outcome(local)

@@ -61,7 +61,7 @@ LINES: dict[str, list[str] | str] = {
     "srkd compress teacher.pth --data photos/ --max-ms 30 --time 60m -o out/ --on ray": RAY,
     "srkd benchmark cluster --data photos/ -o speed/": "minutes of timing: tests/cluster/test_benchmark.py",
     "torchrun --nproc_per_node 2 tools/train.py -opt recipe.yml --auto_resume": (
-        "two processes: tests/robustness/test_distributed.py, tests/cluster/test_ray.py"
+        "two processes: tests/robustness/test_distributed.py, tests/cluster/test_examples.py"
     ),
     "srkd upscale s3://bucket/in -o s3://bucket/out --skip-existing": (
         "needs an object store: tests/cluster/test_object_storage.py"
