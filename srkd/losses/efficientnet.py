@@ -39,6 +39,7 @@ _BATCH_NORM_EPS = 1e-3
 _LAYERS = (0, 1, 3, 5)  # of the network's output: stem, blocks 0, 2 and 4
 _UNIT_EPS = 1e-6
 SHIFTS = ((0, 0), (0, 1), (1, 0), (1, 1))
+STRIDE = 8  # of the last map: the number of different shifts along one side
 # What a value depends on, for the stamp of a protocol.
 DEFINITION = (
     "RGB, EfficientNet-Lite0's stem and blocks 0, 2, 4, unit length over channels, squared differences summed over "
@@ -71,7 +72,7 @@ class EfficientNetLite0(nn.Module):
             raise SrkdError(f"these are not EfficientNet-Lite0's weights: no {error.args[0]}") from error
         except ValueError as error:
             raise SrkdError(f"these are not EfficientNet-Lite0's weights: {error}") from error
-        self.requires_grad_(False).eval()
+        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
     def train(self, mode: bool = True) -> EfficientNetLite0:
         return super().train(False)
@@ -157,7 +158,8 @@ class FeatureDistance(nn.Module):
     f are the maps of the stem and of blocks 0, 2 and 4. They have strides of 2 to 8, so that one pass responds
     differently to the same fine pattern depending on its position on that grid: used as a loss, it lets a network draw
     a grid of period 2. The result is therefore the mean over windows of (H-1) x (W-1) pixels, shifted by 0 or 1 pixel
-    down and right. The unit length is f / sqrt(|f|^2 + 1e-6), whose gradient is finite.
+    down and right; with other shifts, over windows that fit into the image at each of them. The unit length is
+    f / sqrt(|f|^2 + 1e-6), whose gradient is finite.
 
     Differentiable in both images. Cost: eight passes of the network up to block 4, two for one shift.
 
@@ -174,9 +176,10 @@ class FeatureDistance(nn.Module):
 
         Args:
             a, b: RGB (N, 3, H, W) in [0, 1], at least 2x2.
-            shifts: offsets (down, right) of the windows, each 0 or 1; a training step may use a random one.
+            shifts: offsets (down, right) of the windows in pixels; a training step may use a random one.
         """
-        height, width = (side - 1 for side in a.shape[2:])
+        reach = max(offset for shift in shifts for offset in shift)
+        height, width = (side - reach for side in a.shape[2:])
         windows = [(..., slice(y, y + height), slice(x, x + width)) for y, x in shifts]
         return torch.stack([self._distance(a[window], b[window]) for window in windows]).mean(0)
 

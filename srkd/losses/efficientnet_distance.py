@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from srkd.losses.base import Example, Loss, shapes_of
-from srkd.losses.efficientnet import SHIFTS, EfficientNetLite0, FeatureDistance
+from srkd.losses.efficientnet import STRIDE, EfficientNetLite0, FeatureDistance
 from srkd.losses.registry import register
 
 
@@ -16,9 +16,9 @@ from srkd.losses.registry import register
 class EfficientNetLoss(Loss):
     """Mean over the batch of `FeatureDistance`: sum over layers of mean |u(f(s)) - u(f(t))|^2, u of unit length.
 
-    f are EfficientNet-Lite0's stem and blocks 0, 2 and 4, whose strides are 2 to 8. Every call draws one of four
-    shifts by 0 or 1 pixel: without them a network draws a grid of period 2 into grass and sky, which features of a
-    single shift do not see.
+    f are EfficientNet-Lite0's stem and blocks 0, 2 and 4, whose strides are 2 to 8. Every call draws a
+    shift of 0 to 7 pixels down and right: features of a single shift do not see a grid of period 2. They still reward
+    one, above all in grass and sky, since it has the texture that a network cannot predict: add the loss `grid`.
 
     Shapes: images (N, 3, H, W) in [0, 1], sides of at least 2. Default weight: SR 0.03 beside L1, classification none.
     Cost: two passes of the first five blocks, one with backward. The weights (18 MB) are fetched on first use.
@@ -48,8 +48,9 @@ class EfficientNetLoss(Loss):
         if not self._distance:
             self._distance.append(FeatureDistance())
         distance = self._distance[0] = self._distance[0].to(student.device)
-        shift = SHIFTS[int(torch.randint(len(SHIFTS), ()))]
-        output: Tensor = distance(student, teacher, [shift]).float().mean()
+        reach = min(STRIDE, *student.shape[2:])
+        down, right = torch.randint(reach, (2,)).tolist()
+        output: Tensor = distance(student, teacher, [(down, right)]).float().mean()
         return output
 
     @classmethod
