@@ -143,10 +143,13 @@ def test_a_node_with_another_torch_or_without_srkd(cluster: Any, tmp_path: Path)
     (tmp_path / "none" / "srkd").mkdir(parents=True)
     (tmp_path / "none" / "srkd" / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'srkd'\")\n")
     for folder, message in (("other", r"torch 9\.9\.9, this machine torch"), ("none", "srkd is not installed there")):
-        node = second_node(cluster, env_vars={"PYTHONPATH": str(tmp_path / folder)})
-        with pytest.raises(SrkdError, match=message), connection.connected(cluster.address):
-            pass
-        cluster.remove_node(node, allow_graceful=False)
+        path = os.pathsep.join([str(tmp_path / folder), os.environ["PYTHONPATH"]])
+        node = second_node(cluster, env_vars={"PYTHONPATH": path})
+        try:
+            with pytest.raises(SrkdError, match=message), connection.connected(cluster.address):
+                pass
+        finally:
+            cluster.remove_node(node, allow_graceful=False)
 
 
 @two_nodes
