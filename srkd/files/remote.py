@@ -22,7 +22,6 @@ from typing import Any
 from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path, printable_path, scratch
 from srkd.files.cache import cache_place
-from srkd.files.download import check_address
 from srkd.files.names import check_part
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -103,6 +102,8 @@ def _open(url: str) -> tuple[Any, str]:
 
     scheme = url.partition("://")[0]
     if scheme in _READ_ONLY:
+        from srkd.files.download import check_address  # with Python's HTTP client, 20 ms of every start
+
         check_address(url, None)
     options: dict[str, Any] = {"use_listings_cache": False}
     if scheme in ("s3", "s3a"):
