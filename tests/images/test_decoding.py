@@ -116,6 +116,22 @@ def test_interlaced_pngs_are_complete_or_raise(tmp_path: Path) -> None:
     rejected(tmp_path / "a.png", png(25, 21, 8, 0, raw[:-26], interlaced=True))
 
 
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("colour", "channels"), [(0, 1), (4, 2), (2, 3), (6, 4)])
+def test_all_16_bits_of_every_png_are_read(tmp_path: Path, colour: int, channels: int, interlaced: bool) -> None:
+    rng = np.random.default_rng(colour)
+    sizes = [(3, 4), (3, 3), (3, 7), (6, 6), (5, 13), (11, 12), (10, 25)] if interlaced else [(21, 25)]
+    rows = [columns for count, columns in sizes for _ in range(count)]
+    raw = b"".join(bytes([rng.integers(5)]) + rng.bytes(2 * channels * columns) for columns in rows)  # all filters
+    data = png(25, 21, 16, colour, raw, interlaced=interlaced)
+    (tmp_path / "a.png").write_bytes(data)
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED).reshape(21, 25, -1)
+    order = {1: [0], 2: [0, 3], 3: [2, 1, 0], 4: [2, 1, 0, 3]}[channels]  # OpenCV expands grey with alpha
+    found = read_image(tmp_path / "a.png").pixels
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, expected[..., order])
+
+
 def test_corrupt_chunks_of_pngs_besides_their_pixels(tmp_path: Path) -> None:
     raw = b"\0\x07\x08\x09"
     whole = png(1, 1, 8, 2, raw, (b"tEXt", b"Title\0x"))

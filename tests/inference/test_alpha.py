@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from srkd.inference.alpha import nearest_rows, split_alpha
+from srkd.inference.alpha import _filled, nearest_rows, split_alpha
 from srkd.inference.model import Model
 from support import textured
 
@@ -65,6 +65,25 @@ def test_colours_that_are_all_but_transparent_neither_bleed_nor_go() -> None:
     result = Model(nn.Upsample(scale_factor=2, mode="bilinear"), 2).upscale(image)
     np.testing.assert_array_equal(np.unique(result[result[..., 3] > 8][:, :3], axis=0), [[200, 60, 30]])
     np.testing.assert_array_equal(result[30, 15], (1, 2, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("shape", "share"),
+    [((1, 1), 1), ((1, 9), 0.6), ((9, 1), 0.6), ((7, 11), 0.9), ((40, 37), 0.97), ((300, 41), 0.999)],
+)
+def test_hidden_pixels_take_the_colour_of_a_nearest_visible_one(shape: tuple[int, int], share: float) -> None:
+    hidden = RNG.random(shape) < share
+    index = np.arange(hidden.size).reshape(*shape, 1)
+    filled = _filled(index, hidden)[..., 0]
+    if hidden.all():
+        np.testing.assert_array_equal(filled, index[..., 0])
+        return
+    rows, columns = np.indices(shape)
+    seen = np.argwhere(~hidden)
+    nearest = (np.abs(rows[..., None] - seen[:, 0]) + np.abs(columns[..., None] - seen[:, 1])).min(-1)
+    at = np.divmod(filled, shape[1])
+    assert not hidden[at].any()
+    np.testing.assert_array_equal(np.abs(at[0] - rows) + np.abs(at[1] - columns), nearest)
 
 
 def test_nearest_rows_in_blocks_equal_the_whole() -> None:
