@@ -20,11 +20,12 @@ from srkd.files.atomic import atomic_path
 from srkd.images import apng, decoders, gif, png, webp
 from srkd.images.formats import FORMATS, check_holds
 from srkd.images.metadata import Metadata
-from srkd.images.read import MAX_BYTES, MAX_PIXELS, check_kind, decoding, srkd_errors, upright
+from srkd.images.read import MAX_BYTES, check_kind, decoding, srkd_errors, upright
 from srkd.images.write import DEFAULT_QUALITY
 
 Pixels = NDArray[np.uint8]
 
+MAX_FRAME_PIXELS = 32_000_000
 MAX_TOTAL_PIXELS = 10_000_000_000  # of all frames together
 
 
@@ -82,7 +83,7 @@ def open_animation(path: Path | str) -> Animation | None:
     """An animation, or None for a single image or another file; all frames are decoded once, one at a time.
 
     Raises:
-        SrkdError: it is damaged, or has more than `MAX_TOTAL_PIXELS` in all frames.
+        SrkdError: it is damaged, or has more than `MAX_FRAME_PIXELS` or, in all frames, `MAX_TOTAL_PIXELS`.
     """
     path = Path(path)
     try:
@@ -122,8 +123,10 @@ def open_animation(path: Path | str) -> Animation | None:
 
 def _check_total(source: Source, count: int) -> None:
     size = source.height * source.width
-    if size > MAX_PIXELS:
-        raise ValueError(f"declares {source.width}x{source.height} pixels, more than the limit of {MAX_PIXELS:,}")
+    if size > MAX_FRAME_PIXELS:
+        raise ValueError(
+            f"declares {source.width}x{source.height} pixels, and the limit of animations is {MAX_FRAME_PIXELS:,}"
+        )
     if size * count > MAX_TOTAL_PIXELS:
         raise ValueError(
             f"an animation of {count:,} or more frames of {source.width}x{source.height}, more than the limit of "

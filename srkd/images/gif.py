@@ -24,7 +24,7 @@ from srkd.images.metadata import Metadata
 Pixels = NDArray[np.uint8]
 
 _TRUNCATED = "truncated or corrupt (it ends before the animation does)"
-_MOST_PIXELS = 150_000_000  # of a frame
+_MOST_PIXELS = 32_000_000  # of a frame
 _ANY_PALETTE = b"\1\2\3\4\5\6"  # of files that are decoded to indices
 _KEEP, _TO_BACKGROUND, _TO_PREVIOUS = 1, 2, 3
 _COLOURS, _TRANSPARENT = 256, 255

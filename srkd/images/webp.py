@@ -49,18 +49,40 @@ class WebpFile:
 
 
 def open_file(path: Path) -> WebpFile:
-    with Image.open(path, formats=["WEBP"]) as image:
-        return WebpFile(path, image.height, image.width, int(image.info.get("loop", 1)))
+    """The header of an animated file. Raises ValueError if it is corrupt."""
+    plays = 1
+    with path.open("rb") as file:
+        head = file.read(30)
+        for kind, length in _chunk_heads(file):
+            if kind == b"ANIM" and length >= 6:
+                plays = int.from_bytes(file.read(6)[4:], "little")
+                break
+    if len(head) < 30:
+        raise ValueError("truncated or corrupt (its header)")
+    width, height = (1 + int.from_bytes(head[at : at + 3], "little") for at in (24, 27))
+    return WebpFile(path, height, width, plays)
 
 
 def count(path: Path) -> int:
-    """The number of frames."""
+    """The number of frames, from the headers of the chunks; 1 without animation."""
     with path.open("rb") as file:
-        head = file.read(21)
-    if head[12:16] != b"VP8X" or not head[20:21] or not head[20] & _ANIMATED:
-        return 1
-    with Image.open(path, formats=["WEBP"]) as image:
-        return int(getattr(image, "n_frames", 1))
+        head = file.read(30)
+        if head[12:16] != b"VP8X" or len(head) < 30 or not head[20] & _ANIMATED:
+            return 1
+        return sum(kind == b"ANMF" for kind, _ in _chunk_heads(file))
+
+
+def _chunk_heads(file: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """(type, length) of each chunk of a file, whose content follows at the file's position."""
+    at = 12
+    while True:
+        file.seek(at)
+        head = file.read(8)
+        if len(head) < 8:
+            return
+        kind, length = struct.unpack("<4sI", head)
+        yield kind, length
+        at += 8 + length + length % 2
 
 
 class WebpWriter:
