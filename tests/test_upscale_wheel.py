@@ -39,6 +39,7 @@ FULL_ONLY = {
     "srkd.compression.request",
     "srkd.data.manifests",
     "srkd.inference.autotune",
+    "srkd.inference.backends.litert_conversion",
     "srkd.inference.backends.ncnn_conversion",
     "srkd.inference.checkpoints",
     "srkd.inference.forward",
@@ -227,6 +228,7 @@ def test_what_needs_the_full_package_is_named(sources: Path, tmp_path: Path) -> 
     given = [tmp_path / "a.png", "-o", tmp_path / "out"]
     wanted = {
         ("--device", "cuda"): 'device "cuda"',
+        ("--on", "ray"): "--on",
         ("--runtime", "openvino"): '"openvino" instead of onnxruntime fp32',
         ("--precision", "int8"): '"int8" instead of onnxruntime fp32',
         ("-m", str(tmp_path / "net.pth")): "net.pth: a checkpoint",
