@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import socket
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from srkd.machine import cores
 from srkd.version import __version__
 
 _CLIENT_PORT = 10001
-_CONNECT_SECONDS, _NODE_SECONDS = 5.0, 120.0
+_CONNECT_SECONDS, _SYNC_SECONDS, _NODE_SECONDS = 5.0, 60.0, 120.0
 _OBJECT_STORE = 512 << 20  # bytes, of a cluster that is started on this machine: what travels is small
 _STARTS = 3
 _EXTRA = ("ray", "pandas", "pyarrow", "s3fs")
@@ -168,8 +169,8 @@ def check_nodes() -> Cluster:
     own, nodes = versions(), []
     for node, reference in [(node, on_node(node, versions)) for node in alive_nodes()]:
         try:
-            found = ray.get(reference, timeout=_NODE_SECONDS)
-        except ray.exceptions.TaskUnschedulableError:  # it died, which Ray notices only after seconds
+            found = _answer(node, reference)
+        except ray.exceptions.TaskUnschedulableError:
             continue
         except Exception as error:  # also errors of importing srkd there, which Ray raises as RuntimeError
             raise SrkdError(f"node {name_of(node)}: {_missing(error)}") from error
@@ -182,6 +183,27 @@ def check_nodes() -> Cluster:
         raise SrkdError("the Ray cluster has no node that is alive")
     resources = [node.get("Resources", {}) for node in nodes]
     return Cluster(tuple(int(r.get("CPU", 0)) for r in resources), tuple(int(r.get("GPU", 0)) for r in resources))
+
+
+def _answer(node: dict[str, Any], reference: Any) -> dict[str, str]:
+    """The versions of a node.
+
+    Raises:
+        TaskUnschedulableError: it is dead. Ray notices that only after seconds, and that a node is new likewise.
+    """
+    import ray
+
+    deadline = time.monotonic() + _SYNC_SECONDS
+    while True:
+        try:
+            found: dict[str, str] = ray.get(reference, timeout=_NODE_SECONDS)
+            return found
+        except ray.exceptions.TaskUnschedulableError:
+            alive = node["NodeID"] in {each["NodeID"] for each in alive_nodes()}
+            if not alive or time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+            reference = on_node(node, versions)
 
 
 def _difference(one: dict[str, str], other: dict[str, str]) -> str:

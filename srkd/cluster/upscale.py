@@ -84,7 +84,12 @@ def _stream(
     """(number of the job, outcome), each once, as batches end."""
     import ray.data
     from ray.data import TaskPoolStrategy
+    from ray.util import client
 
+    if client.ray.is_connected():  # Ray Data runs only inside a cluster
+        whole = ray.remote(num_cpus=0, max_retries=0)(_whole_stream)
+        yield from ray.get(whole.remote(request, workers, open_model, jobs, options))
+        return
     size = max(1, min(len(jobs) // (workers * _BATCHES_PER_WORKER), _LARGEST_BATCH))
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     _quiet(ray.data.DataContext.get_current())
@@ -106,6 +111,11 @@ def _stream(
     )
     for row in results.iter_rows():
         yield int(row["number"]), pickle.loads(row["outcome"])
+
+
+def _whole_stream(*arguments: Any) -> list[tuple[int, Outcome]]:
+    """In a task of a cluster whose driver is outside: `_stream`, once all batches have ended."""
+    return list(_stream(*arguments))
 
 
 def _quiet(context: Any) -> None:
