@@ -169,7 +169,7 @@ def check_nodes() -> Cluster:
     own, nodes = versions(), []
     for node, reference in [(node, on_node(node, versions)) for node in alive_nodes()]:
         try:
-            found = _answer(node, reference)
+            found = _versions_of(node, reference)
         except ray.exceptions.TaskUnschedulableError:
             continue
         except Exception as error:  # also errors of importing srkd there, which Ray raises as RuntimeError
@@ -185,7 +185,7 @@ def check_nodes() -> Cluster:
     return Cluster(tuple(int(r.get("CPU", 0)) for r in resources), tuple(int(r.get("GPU", 0)) for r in resources))
 
 
-def _answer(node: dict[str, Any], reference: Any) -> dict[str, str]:
+def _versions_of(node: dict[str, Any], reference: Any) -> dict[str, str]:
     """The versions of a node.
 
     Raises:

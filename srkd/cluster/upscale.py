@@ -86,7 +86,7 @@ def _stream(
     from ray.data import TaskPoolStrategy
     from ray.util import client
 
-    if client.ray.is_connected():  # Ray Data runs only inside a cluster
+    if client.ray.is_connected():  # type: ignore[no-untyped-call]  # Ray Data runs only inside a cluster
         whole = ray.remote(num_cpus=0, max_retries=0)(_whole_stream)
         yield from ray.get(whole.remote(request, workers, open_model, jobs, options))
         return
