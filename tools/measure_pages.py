@@ -1,7 +1,7 @@
 """Measure `srkd serve` with 50 uploads at a time, and the exported page in Chromium: `docs/measured/pages.json`.
 
-Run it on a machine that does nothing else: python tools/measure_pages.py; "serve" or "browser" measures one of the two.
-The first needs Linux, the second npm and Chromium.
+Run it on a machine that does nothing else: python tools/measure_pages.py; or "serve", "largest", "browser" for a part.
+The first two need Linux, the last npm and Chromium.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import functools
 import http.client
 import http.server
 import json
+import multiprocessing
 import re
 import subprocess
 import sys
@@ -18,20 +19,24 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from srkd.cli.main import main as srkd
 from srkd.errors import SrkdError
 from srkd.files.atomic import write_json
 from srkd.images.read import ImageData, read_image, write_image
+from srkd.inference.files import Options, upscale_observed
+from srkd.inference.jobs import Job
 from srkd.inference.model import Model
 from srkd.inference.speed import machine
-from srkd.machine import load_average
+from srkd.machine import load_average, peak_mb
+from srkd.serve.limits import Limits
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "docs" / "measured" / "pages.json"
@@ -100,6 +105,26 @@ def serve(folder: Path, side: int) -> dict[str, Any]:
     }
 
 
+def largest(folder: Path, _: int) -> dict[str, Any]:
+    """The peak memory of writing a result at the server's limit of megapixels, whatever the network."""
+    side = int((Limits().megapixels * 1e6) ** 0.5) // 2
+    y, x = np.mgrid[:side, :side]
+    write_image(folder / "large.png", ImageData(np.stack([x % 251, y % 241, (x + y) % 239], -1).astype(np.uint8)))
+    found: dict[str, Any] = {"megapixels": Limits().megapixels}
+    for format in ("jpeg", "tiff"):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            found[f"{format} GB"] = round(pool.submit(_peak_of, folder, format).result() / 1000, 1)
+    return found
+
+
+def _peak_of(folder: Path, format: str) -> float:
+    """The peak memory in MB of this process after it doubled the image."""
+    job = Job(folder / "large.png", folder / f"result.{format}", format)
+    model = Model(nn.Upsample(scale_factor=2), 2)
+    upscale_observed(model, job, Options(tile=512), lambda pixels: None, lambda share: None)
+    return peak_mb()
+
+
 def page(folder: Path, side: int) -> list[dict[str, Any]]:
     """Seconds for a megapixel of input in the exported page, with one thread and with several."""
     from browser import Browser
@@ -151,11 +176,13 @@ def _served(folder: Path, isolated: bool) -> Iterator[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="*", choices=[[], "serve", "browser"], help="one of the two (default: both)")
+    parser.add_argument(
+        "what", nargs="*", choices=[[], "serve", "largest", "browser"], help="some of the three (default: all)"
+    )
     parser.add_argument("--side", type=int, default=1024, help="of the images, in pixels (default: %(default)s)")
     args = parser.parse_args()
     found: dict[str, Any] = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else {}
-    for name, measure in (("serve", serve), ("browser", page)):
+    for name, measure in (("serve", serve), ("largest", largest), ("browser", page)):
         if args.what and name not in args.what:
             continue
         load = load_average()

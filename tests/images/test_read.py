@@ -16,7 +16,17 @@ from srkd.errors import SrkdError
 from srkd.images import formats
 from srkd.images.formats import FORMATS
 from srkd.images.metadata import Metadata
-from srkd.images.read import MAX_PIXELS, ImageData, image_size, list_images, read_image, read_rgb, write_image
+from srkd.images.read import (
+    MAX_PIXELS,
+    ImageData,
+    ImageHeader,
+    image_header,
+    image_size,
+    list_images,
+    read_image,
+    read_rgb,
+    write_image,
+)
 from srkd.images.write import open_writer
 
 RNG = np.random.default_rng(0)
@@ -128,6 +138,7 @@ def test_orientation_is_applied_once(tmp_path: Path, name: str, orientation: int
     image = read_image(path)
     np.testing.assert_array_equal(image.pixels, expected)
     assert image_size(path) == expected.shape[:2]
+    assert image_header(path) == ImageHeader(*expected.shape[:2], image.format)
     write_image(tmp_path / "b.png", image)
     np.testing.assert_array_equal(read_image(tmp_path / "b.png").pixels, expected)
 

@@ -10,10 +10,11 @@ import pytest
 
 from srkd.cli.main import main
 from srkd.errors import SrkdError
+from srkd.files.atomic import write_json
 from srkd.files.cache import cache_folder
 from srkd.images.read import ImageData, read_image, write_image
 from srkd.inference import autotune, backends
-from srkd.inference.autotune import BackendSpec, cached_engine, engine_for
+from srkd.inference.autotune import Autotuner, BackendSpec, cached_engine, engine_for, measured_before
 from srkd.inference.backends.engine import Bytes
 from srkd.inference.backends.pytorch import TorchEngine
 from srkd.inference.calibration import calibration_images
@@ -220,3 +221,19 @@ def test_all_backends_are_timed_at_one_side_whatever_the_load(model: Model, monk
     monkeypatch.setattr(autotune, "_CALIBRATION_SECONDS", 1e9)
     tuner = autotune.Autotuner(model, 0.1, lambda line: None)
     assert tuner._side == 64 and {row["side"] for row in tuner._rows.values()} == {64}
+
+
+def test_an_earlier_measurement_is_that_of_the_fastest_good_backend(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backends_here = [("torch", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")]
+    monkeypatch.setattr(autotune, "candidates", lambda device="cpu": backends_here)
+    assert measured_before(model) is None
+    rows = {
+        f"{runtime}-{precision}": {"runtime": runtime, "precision": precision, "ms": ms, "side": 256, "good": good}
+        for (runtime, precision), ms, good in zip(backends_here, (30.0, 20.0, 10.0), (True, True, False), strict=True)
+    }
+    write_json(Autotuner(model, BackendSpec().max_drop, print)._folder / "measured.json", rows)
+    assert measured_before(model) == rows["openvino-fp32"]
+    monkeypatch.setattr(autotune, "candidates", lambda device="cpu": [*backends_here, ("openvino", "int8")])
+    assert measured_before(model) is None, "not all were measured"

@@ -53,7 +53,7 @@ def folder(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out, photos = tmp_path_factory.mktemp("out"), tmp_path_factory.mktemp("photos")
     write_image(photos / "a.png", ImageData(textured(0, 48, 60)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writing, "_TILE", 32)
+        patch.setattr(writing, "_LARGEST", 32)
         patch.setenv("SRKD_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         if shutil.which("npm") is None:
             pytest.skip("npm, which fetches onnxruntime-web, is not installed")

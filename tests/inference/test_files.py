@@ -20,7 +20,7 @@ from srkd.images.formats import FORMATS
 from srkd.images.icc import of_png
 from srkd.images.metadata import Metadata
 from srkd.images.read import ImageData, image_size, read_image, write_image
-from srkd.inference.files import Options, preview, share, upscale_files
+from srkd.inference.files import Options, preview, share, upscale_files, upscale_observed
 from srkd.inference.jobs import Job, line, plan_jobs
 from srkd.inference.model import Model
 from srkd.networks import build
@@ -149,6 +149,27 @@ def test_an_error_of_the_network_spoils_one_image_only(tmp_path: Path) -> None:
     said, _ = do(Model(Choosy(), 1), plan_jobs([str(tmp_path)], tmp_path / "out"), tile=0)
     assert said[0] == f"failed: {tmp_path / 'a.png'}: RuntimeError: cannot do 14 columns"
     assert os.listdir(tmp_path / "out") == ["b.png"]
+
+
+def test_one_image_with_progress_that_may_stop_it(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.png", ImageData(noise(height=40)))
+    shares: list[float] = []
+    sizes: list[tuple[int, ...]] = []
+    job = Job(tmp_path / "a.png", tmp_path / "b.png", "png")
+    outcome = upscale_observed(DOUBLE, job, Options(tile=10), lambda pixels: sizes.append(pixels.shape), shares.append)
+    assert (outcome.status, outcome.size, outcome.backend) == ("written", ((40, 14), (80, 28)), "torch fp32")
+    assert sizes == [(40, 14, 3)] and shares == [0.25, 0.5, 0.75, 1.0]
+    do(DOUBLE, [Job(tmp_path / "a.png", tmp_path / "c.png", "png")])
+    np.testing.assert_array_equal(read_image(tmp_path / "b.png").pixels, read_image(tmp_path / "c.png").pixels)
+
+    def stop(share: float) -> None:
+        raise KeyError("stopped")
+
+    with pytest.raises(KeyError):
+        upscale_observed(
+            DOUBLE, Job(job.source, tmp_path / "d.png", "png"), Options(tile=10), lambda pixels: None, stop
+        )
+    assert sorted(os.listdir(tmp_path)) == ["a.png", "b.png", "c.png"]
 
 
 def test_skipping_and_preview(tmp_path: Path) -> None:

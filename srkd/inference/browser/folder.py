@@ -19,7 +19,15 @@ _STATIC = Path(__file__).parent / "static"
 _PAGE = [_STATIC / name for name in ("index.html", "app.css", "app.js", "worker.js")]
 _SHARED = [web.FOLDER / name for name in ("base.css", "compare.js", "divider.svg", "icon.svg")]
 _FACTS = "model.json"
-_TILE = 256  # pixels of a tile's side without its halo: memory of about 100 MB for 16 channels
+_MEMORY = 150 * 2**20  # bytes for a tile: browsers of phones have little
+_SMALLEST, _LARGEST = 64, 512  # pixels of a tile's side without its halo
+
+
+def tile_side(model: Model) -> int:
+    """The side of the page's tiles in pixels, without the halo."""
+    halo = model.receptive_field.halo or 0
+    side = int((_MEMORY / model.bytes_per_pixel) ** 0.5) - 2 * halo
+    return min(max(side, _SMALLEST), _LARGEST)
 
 
 def begin(model: Model, folder: Path) -> list[Path]:
@@ -44,7 +52,7 @@ def finish(model: Model, folder: Path, files: Sequence[Path], facts: Mapping[str
     """Write everything but the network, which is in the folder already."""
     for file in files:
         write_bytes(folder / file.name, file.read_bytes())
-    tiles = {"align": model.receptive_field.align, "tile": _TILE}
+    tiles = {"align": model.receptive_field.align, "tile": tile_side(model)}
     sides = {"multiple": model.sides.multiple, "minimum": model.sides.minimum, "square": model.sides.square}
     known = {key: facts.get(key) for key in ("name", "scale", "halo", "parameters", "licence")}
     about = {"srkd": __version__, "runtime": runtime.PACKAGE, "runtime_licence": runtime.LICENCE}
