@@ -43,6 +43,8 @@ _OTHER_FORMATS = {
     b"%PDF": "a PDF document",
     b"\x89HDF": "an HDF5 file (Keras)",
     b"GGUF": "a GGUF file",
+    b"ptrt": "a TensorRT engine",
+    b"ftrt": "a TensorRT engine",
     b"\x93NUMPY": "a NumPy array",
     b"7767517": "an ncnn .param file",
     b"\x1f\x8b": "a gzip archive: unpack it first",
@@ -83,6 +85,8 @@ def _other_format(head: bytes) -> str | None:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith((b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")):
         return "an HTML page, probably a failed download: download the file itself"
+    if head[4:8] == b"TFL3":
+        return "a LiteRT (TensorFlow Lite) model, whose suffix is .tflite"
     for magic, what in _OTHER_FORMATS.items():
         if head.startswith(magic):
             return what

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -20,7 +22,7 @@ import srkd
 from srkd.cli.main import main
 from srkd.errors import SrkdError
 from srkd.inference import backends
-from srkd.inference.backends import seal
+from srkd.inference.backends import litert, seal
 from srkd.inference.graph import graph_of
 from srkd.inference.model import Model
 from srkd.inference.proof import Tolerance, example_images, pairs_of, proof_of, replay
@@ -209,3 +211,29 @@ def test_a_missing_sidecar_is_named(files: Path, tmp_path: Path) -> None:
         shutil.copy(files / f"net-x2{suffix}", tmp_path)
     with pytest.raises(SrkdError, match=r"net-x2\.param\.json: not found"):
         verify(tmp_path / "net-x2.param")
+
+
+def test_files_of_other_tools_are_named(path: Path, tmp_path: Path) -> None:
+    """Their facts are missing; ncnn's are in a file of their own, whose absence is named above."""
+    if path.suffix == ".onnx":
+        onnx = importlib.import_module("onnx")
+        model = onnx.load(path)
+        del model.metadata_props[:]
+        model.producer_name, model.producer_version = "keras2onnx\x1b", "1.9"
+        onnx.save(model, path)
+        by = r"keras2onnx\\x1b 1\.9"
+    elif path.suffix == ".xml":
+        path.write_bytes(re.sub(b"<srkd[^>]*>", b"", path.read_bytes()))
+        by = r"another program with OpenVINO 20"
+    elif path.suffix == ".tflite":
+        model = litert.schema().ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+        model.buffers[model.metadata[0].buffer].data, model.metadata = None, None
+        model.description = "MLIR Converted."
+        path.write_bytes(litert.packed(model))
+        by = r"another converter \(MLIR Converted\.\)"
+    else:
+        return
+    with pytest.raises(SrkdError, match=rf"{path.name}: not an? \w+ model exported by srkd but by {by}"):
+        srkd.load(path)
+    with pytest.raises(SrkdError, match="exported by srkd but by"):
+        verify(path)

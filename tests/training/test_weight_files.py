@@ -150,6 +150,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12
         (b"404: Not Found", 'text that starts with "404: Not Found"'),
         (b'{"message": "API rate limit exceeded"}', "text that starts with"),
         (b"\x89PNG\r\n\x1a\n" + bytes(100), "a PNG image"),
+        (b"\x1c\0\0\0TFL3" + bytes(100), "a LiteRT (TensorFlow Lite) model"),
         (b"\x1f\x8b\x08" + bytes(100), "a gzip archive: unpack it first"),
     ],
 )

@@ -7,6 +7,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
 from srkd.images.levels import from_levels, to_levels
+from srkd.terminal import printable
 
 Bytes = NDArray[np.uint8]
 
@@ -175,6 +177,14 @@ def as_floats(pixels: Bytes) -> NDArray[np.float32]:
 def as_bytes(floats: NDArray[np.float32]) -> Bytes:
     """float32 (N, 3, H, W) to uint8 (N, H, W, 3)."""
     return np.ascontiguousarray(to_levels(floats).transpose(0, 2, 3, 1))
+
+
+def not_exported(path: Path, kind: str, writer: str = "") -> SrkdError:
+    """The error for a file that srkd did not export; `writer` is the tool that wrote it, if known."""
+    by = printable(writer).strip()[:80]
+    return SrkdError(
+        f"{path}: not {kind} exported by srkd" + (f" but by {by}: export its checkpoint" if by else ", or incomplete")
+    )
 
 
 def require(package: str) -> Any:

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from srkd.errors import SrkdError
-from srkd.inference.backends.engine import Bytes, Engine, as_bytes, as_floats, require
+from srkd.inference.backends.engine import Bytes, Engine, as_bytes, as_floats, not_exported, require
 from srkd.machine import threads
 
 if TYPE_CHECKING:
@@ -112,17 +111,19 @@ def save(native: LiteRtFile, path: Path) -> None:
 
 def load(path: Path) -> tuple[LiteRtFile, dict[str, Any]]:
     """A LiteRT model that srkd wrote, and its facts. Raises SrkdError for any other file."""
-    classes = schema()
+    classes, writer = schema(), ""
     try:
         content = path.read_bytes()
         model = classes.Model.GetRootAs(content)
         known = {getattr(classes.BuiltinOperator, name) for name in _OPERATORS}
         codes = {model.OperatorCodes(number).BuiltinCode() for number in range(model.OperatorCodesLength())}
+        entries = [model.Metadata(number) for number in range(model.MetadataLength())]
+        if content[4:8] == _IDENTIFIER and _KEY.encode() not in [entry.Name() for entry in entries]:
+            writer = f"another converter ({(model.Description() or b'not named').decode()})"
         if content[4:8] != _IDENTIFIER or not codes <= known or model.SubgraphsLength() != 1:
             raise ValueError("operators that srkd does not write")
-        entries = [model.Metadata(number) for number in range(model.MetadataLength())]
         (number,) = [entry.Buffer() for entry in entries if entry.Name() == _KEY.encode()]
         facts = dict(json.loads(model.Buffers(number).DataAsNumpy().tobytes()))
         return LiteRtFile(content, facts), facts
     except Exception as error:
-        raise SrkdError(f"{path}: not a LiteRT model exported by srkd, or incomplete") from error
+        raise not_exported(path, "a LiteRT model", writer) from error

@@ -25,6 +25,7 @@ from srkd.inference.backends.engine import (
     as_bytes,
     as_floats,
     lacking,
+    not_exported,
     reason,
     require,
 )
@@ -221,12 +222,14 @@ def load(path: Path) -> tuple[Any, dict[str, Any]]:
 
     External weight files are rejected: srkd writes none, and the path could be that of any file.
     """
-    onnx = require("onnx")
+    onnx, writer = require("onnx"), ""
     try:
         model = onnx.load(path, load_external_data=False)
+        if model.graph.node and _KEY not in [entry.key for entry in model.metadata_props]:
+            writer = f"{model.producer_name or 'another program'} {model.producer_version}"
         if _has_weights_elsewhere(model):
             raise ValueError("weights in another file")
         _check_constants(model)
         return model, facts_of(model)
     except Exception as error:
-        raise SrkdError(f"{path}: not an ONNX model exported by srkd, or incomplete") from error
+        raise not_exported(path, "an ONNX model", writer) from error

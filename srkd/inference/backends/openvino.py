@@ -25,6 +25,7 @@ from srkd.inference.backends.engine import (
     as_bytes,
     as_floats,
     lacking,
+    not_exported,
     require,
 )
 from srkd.machine import threads
@@ -203,8 +204,13 @@ def read(path: Path) -> Any:
 
 def load(path: Path) -> tuple[Any, dict[str, Any]]:
     """An OpenVINO model that srkd wrote, and its facts. Raises SrkdError for any other file."""
+    require("openvino")
+    writer = ""
     try:
         model = read(path)
+        if not model.has_rt_info(_KEY):
+            version = model.get_rt_info("Runtime_version").astype(str) if model.has_rt_info("Runtime_version") else ""
+            writer = f"another program with OpenVINO {version}"
         return model, facts_of(model)
     except Exception as error:
-        raise SrkdError(f"{path}: not an OpenVINO model exported by srkd, or incomplete") from error
+        raise not_exported(path, "an OpenVINO model", writer) from error
