@@ -13,7 +13,7 @@ _EXTRA_CHANNELS = ((0, 0), (0, 1), (4, 2), (12, 1))
 
 
 @dataclass(frozen=True)
-class Header:
+class JxlHeader:
     """Sides in pixels, of the image turned upright as decoders return it, and bits per sample; `lossless` unless the
     colours were converted to XYB or, of alpha in an unusual format, it is not known."""
 
@@ -27,12 +27,12 @@ def is_jxl(head: bytes) -> bool:
     return head.startswith((_CODESTREAM, _CONTAINER))
 
 
-def header(data: bytes) -> Header:
+def header(data: bytes) -> JxlHeader:
     """The header. Raises ValueError if it is truncated, or of an animation or floating-point samples."""
     bits = _Bits(_codestream(data)[len(_CODESTREAM) :])
     height, width = _size(bits)
     if bits.read(1):  # all values are the defaults
-        return Header(height, width, 8)
+        return JxlHeader(height, width, 8)
     orientation = 1
     if bits.read(1):
         orientation = 1 + bits.read(3)
@@ -46,7 +46,7 @@ def header(data: bytes) -> Header:
         raise ValueError("floating-point samples; convert it to 8 or 16 bits")
     depth = bits.one_of(_DEPTHS)
     lossless = not _uses_xyb(bits)
-    return Header(*((width, height) if orientation >= 5 else (height, width)), depth, lossless)
+    return JxlHeader(*((width, height) if orientation >= 5 else (height, width)), depth, lossless)
 
 
 def _uses_xyb(bits: _Bits) -> bool:

@@ -23,7 +23,7 @@ _COMMENT = re.compile(rb"#[^\n]*")
 
 
 @dataclass(frozen=True)
-class Header:
+class NetpbmHeader:
     """Sides, channels, the value of white, whether samples are written as text, and where they start."""
 
     height: int
@@ -40,7 +40,7 @@ def is_netpbm(head: bytes) -> bool:
     return head[:2] in (b"P2", b"P3", b"P5", b"P6") or head[:3] == b"P7\n"
 
 
-def header(data: bytes) -> Header:
+def header(data: bytes) -> NetpbmHeader:
     """The header of a file's start. Raises ValueError if it is truncated, or of samples that are not supported."""
     if data.startswith(b"P7\n"):
         return _pam_header(data[:HEADER_BYTES])
@@ -52,7 +52,7 @@ def header(data: bytes) -> Header:
     return _checked(height, width, channels, most, found[1] in b"23", found.end(), "pgm" if channels == 1 else "ppm")
 
 
-def _pam_header(data: bytes) -> Header:
+def _pam_header(data: bytes) -> NetpbmHeader:
     found = _PAM.match(data)
     if found is None:
         raise ValueError("an image whose header is truncated or corrupt")
@@ -67,13 +67,13 @@ def _pam_header(data: bytes) -> Header:
     return _checked(height, width, depth, most, False, found.end(), "pam")
 
 
-def _checked(height: int, width: int, channels: int, most: int, plain: bool, start: int, name: str) -> Header:
+def _checked(height: int, width: int, channels: int, most: int, plain: bool, start: int, name: str) -> NetpbmHeader:
     if height <= 0 or width <= 0 or not 0 < most < 65536:
         raise ValueError("an image whose header is corrupt")
-    return Header(height, width, channels, most, plain, start, name)
+    return NetpbmHeader(height, width, channels, most, plain, start, name)
 
 
-def decoded(data: bytes, known: Header) -> Pixels:
+def decoded(data: bytes, known: NetpbmHeader) -> Pixels:
     """uint8 (H, W, C), or uint16 for samples of two bytes, scaled to the full range.
 
     Raises:
@@ -92,13 +92,13 @@ def decoded(data: bytes, known: Header) -> Pixels:
     return samples.astype(dtype, copy=False).reshape(known.height, known.width, known.channels)
 
 
-def _binary(data: bytes, known: Header, count: int) -> Pixels:
+def _binary(data: bytes, known: NetpbmHeader, count: int) -> Pixels:
     dtype = np.dtype(np.uint8) if known.most < 256 else np.dtype(">u2")
     available = min(count, (len(data) - known.start) // dtype.itemsize)
     return np.frombuffer(data, dtype, available, known.start)
 
 
-def _plain(data: bytes, known: Header, count: int) -> Pixels:
+def _plain(data: bytes, known: NetpbmHeader, count: int) -> Pixels:
     text = data[known.start :]
     text = _COMMENT.sub(b"", text) if b"#" in text else text
     if re.search(rb"[^\d\s]", text):

@@ -72,7 +72,8 @@ class EfficientNetLite0(nn.Module):
             raise SrkdError(f"these are not EfficientNet-Lite0's weights: no {error.args[0]}") from error
         except ValueError as error:
             raise SrkdError(f"these are not EfficientNet-Lite0's weights: {error}") from error
-        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+        self.requires_grad_(False).eval()
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def train(self, mode: bool = True) -> EfficientNetLite0:
         return super().train(False)

@@ -47,7 +47,7 @@ def test_jpeg_xl(tmp_path: Path, size: tuple[int, int], use_container: bool, nee
     pixels = textured(0, *size)
     for stored in (pixels, pixels[..., 0], np.dstack([pixels, pixels[..., :1]])):
         data = encoded(stored, "JXL", lossless=True, use_container=use_container)
-        assert jxl.header(data) == jxl.Header(*size, 8, lossless=True)
+        assert jxl.header(data) == jxl.JxlHeader(*size, 8, lossless=True)
         (tmp_path / "a.jxl").write_bytes(data)
         np.testing.assert_array_equal(read_image(tmp_path / "a.jxl").pixels, stored.reshape(*size, -1))
         assert image_size(tmp_path / "a.jxl") == size
@@ -92,7 +92,7 @@ def test_jpeg_xl_is_judged_by_its_header(tmp_path: Path, fields: list[tuple[int,
 def test_jpeg_xl_turned_upright_by_its_header() -> None:
     fields = [*SIDE, (9, 30), (7, 3), (0, 1), (1, 1), (5, 3), (0, 1), (0, 1), (0, 1), (0, 1), (0, 2)]
     fields += [(1, 1), (0, 2), (1, 1)]  # no extra channels, XYB
-    assert jxl.header(Bits(*fields).data) == jxl.Header(20, 10, 8)
+    assert jxl.header(Bits(*fields).data) == jxl.JxlHeader(20, 10, 8)
 
 
 def test_truncated_jpeg_xl_raises(tmp_path: Path, needs_jxl: None) -> None:
