@@ -57,6 +57,19 @@ print("torch._dynamo" in sys.modules)
     assert python(code, str(tmp_path / "small.png")).splitlines()[-1] == "False"
 
 
+def test_openvino_reports_nothing_to_its_makers() -> None:
+    pytest.importorskip("openvino")
+    code = """
+from srkd.inference.backends.engine import require
+require("openvino"), require("nncf")
+from openvino.tools.ovc import convert_impl, telemetry_utils
+from nncf.telemetry import wrapper
+print(convert_impl.tm.__name__, telemetry_utils.tm.__name__, wrapper.telemetry.__class__.__name__)
+"""
+    conversion, tools, nncf = python(code).split()[-3:]
+    assert conversion == tools == "openvino.tools.ovc.telemetry_stub" and nncf != "NNCFTelemetry"
+
+
 def test_every_public_name_is_found_on_first_use() -> None:
     code = """
 import sys, srkd

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -189,6 +190,8 @@ def not_exported(path: Path, kind: str, writer: str = "") -> SrkdError:
 
 def require(package: str) -> Any:
     """Import a module of an extra's package. Raises SrkdError with the command that installs it."""
+    # OpenVINO and NNCF report each conversion to a server if this package, which they install, can be imported.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return importlib.import_module(package)
     except ImportError as error:
