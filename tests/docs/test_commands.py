@@ -125,6 +125,9 @@ LINES: dict[str, list[str] | str] = {
     "srkd benchmark training --data folder/of/images": "two minutes of timing: tests/benchmarks/test_training.py",
     "srkd benchmark inference -m teacher.safetensors experiments/my_student/models/net_g_latest.safetensors "
     "--size 256x256 --data held_out -o speed": "every runtime in turn: tests/benchmarks/test_inference.py",
+    "srkd benchmark inference -m edsr_16x8_x2_cc0 --runtime torch onnxruntime openvino ncnn litert --size 1280x720": (
+        "every runtime in turn: tests/benchmarks/test_inference.py"
+    ),
     "python tools/benchmark.py upscale --data CC0_photos -m edsr_16x8_x2_cc0 --precision bf16 --rounds 5": (
         "minutes of timing: tests/benchmarks/test_upscale.py"
     ),
