@@ -59,7 +59,7 @@ class Victim:
     ) -> None:
         (log or folder).parent.mkdir(exist_ok=True)
         self.log, self.strays = ((log or folder).with_name(f"{folder.name}.{suffix}") for suffix in ("log", "strays"))
-        self._count = _SERVER.Value("i", 0)
+        self._count = _SERVER.RawValue("i", 0)  # without a lock, which a process may hold when it is killed
         self._began = time.monotonic()
         variables = {"SRKD_CACHE": str(folder / "cache"), "CUDA_VISIBLE_DEVICES": "", **environment}
         watch = _Watch(str(folder), kill_at, self._count, self.strays)
