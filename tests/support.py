@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from srkd.data.patches import Patches
 from srkd.images.resize import imresize
 from srkd.inference import backends
+from srkd.inference.model import Model
 from srkd.networks import build
+from srkd.training.checkpoint import save_weights
 
 
 def textured(seed: int, height: int, width: int) -> np.ndarray:
@@ -191,3 +193,23 @@ def lite0_weights() -> dict[str, Tensor]:
         add(f"{block}_depthwise_conv", f"{block}_bn1", inner, 1, kernel, kernel)
         add(f"{block}_project_conv", f"{block}_bn2", outputs, inner, 1, 1)
     return state
+
+
+def tiny_checkpoint(folder: Path) -> Path:
+    """A checkpoint of a small x2 EDSR with fixed random weights."""
+    torch.manual_seed(0)
+    spec = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}
+    path = folder / "tiny.safetensors"
+    save_weights(path, build(spec).state_dict(), {"network": spec, "scale": 2})
+    return path
+
+
+def check_output_at_any_size(model: Model, runtime: str) -> None:
+    """Assert that a runtime's fp32 output is within one level of the network's, from photographs to single pixels."""
+    opened = backends.open_engine(model, runtime, "fp32")
+    assert opened.backend == (runtime, "fp32")
+    for height, width in ((37, 50), (20, 24), (1, 3), (2, 1)):
+        batch = np.stack([textured(seed, height, width) for seed in range(2)])
+        expected = model(batch)
+        prediction = opened(batch)
+        assert prediction.shape == expected.shape and np.abs(prediction.astype(int) - expected).max() <= 1

@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from srkd.data.degradations import compressed
 from srkd.errors import SrkdError
 from srkd.images.read import ImageData, write_image
-from srkd.images.resize import imresize
 from srkd.inference.autotune import BackendSpec, engine_for
 from srkd.inference.files import Options, upscale_files
 from srkd.inference.jobs import plan_jobs
@@ -23,7 +21,6 @@ from srkd.inference.speed import SpeedMeter
 from srkd.metrics.evaluation import BICUBIC, open_model
 from srkd.metrics.psnr import PSNR
 from srkd.metrics.scores import Pair, Protocol
-from srkd.report import crops
 
 COLUMNS = ["model", "parameters", "backend", "seconds", "times as fast", "PSNR to the last (dB)"]
 _LONG = 20.0  # seconds: a slower model is timed once
@@ -107,22 +104,3 @@ def _rows(models: Sequence[Model], outputs: dict[str, np.ndarray], seconds: dict
         }
         for model in models
     ]
-
-
-def sample() -> np.ndarray:
-    """scikit-image's `chelsea` (Stefan van der Walt, CC0) as a messenger might deliver it: half its size, JPEG quality
-    50; uint8 RGB (150, 225, 3)."""
-    from skimage import data
-
-    return compressed(imresize(data.chelsea()[:300, :450], 0.5), 50)
-
-
-def sheet(photograph: np.ndarray, outputs: dict[str, np.ndarray], rows: Sequence[dict[str, Any]]) -> bytes:
-    """The photograph and a detail of each output with its seconds, as PNG."""
-    scale = next(iter(outputs.values())).shape[0] // photograph.shape[0]
-    shown = {"input": photograph.repeat(scale, 0).repeat(scale, 1), **outputs}
-    notes = {row["model"]: f"{row['seconds']} s" for row in rows}
-    side = 48 * scale
-    height, width = shown["input"].shape[:2]
-    box = crops.Box((height - side) // 2, (width - side) // 2, side, side)
-    return crops.sheet(shown, box, notes)

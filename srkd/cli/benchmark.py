@@ -171,17 +171,19 @@ def _photograph(args: argparse.Namespace) -> int:
     from srkd.benchmarks.report import write
     from srkd.files.atomic import write_bytes
     from srkd.images.read import read_rgb
+    from srkd.imitation import photograph
     from srkd.inference.autotune import BackendSpec
     from srkd.inference.speed import machine
     from srkd.report import tables
 
-    photograph = benchmark.sample() if args.image is None else read_rgb(Path(args.image))
+    image = photograph.sample() if args.image is None else read_rgb(Path(args.image))
     backend = BackendSpec(args.runtime, args.precision)
-    rows, outputs = benchmark.measure(args.model, photograph, args.side, args.rounds, backend, tell)
+    rows, outputs = benchmark.measure(args.model, image, args.side, args.rounds, backend, tell)
     if args.output:
         result = {"machine": machine(), "side": args.side, "rows": rows}
         write(Path(args.output), "photograph", rows, benchmark.COLUMNS, result=result)
-        write_bytes(Path(args.output) / "photograph.png", benchmark.sheet(photograph, outputs, rows))
+        seconds = {row["model"]: f"{row['seconds']} s" for row in rows}
+        write_bytes(Path(args.output) / "photograph.png", photograph.sheet(image, outputs, seconds))
     print(tables.as_json(rows, benchmark.COLUMNS) if args.json else tables.text(rows, benchmark.COLUMNS))
     return 0
 

@@ -19,7 +19,7 @@ from typing import Any
 from srkd.errors import PartialFailure, SrkdError
 from srkd.files.atomic import printable_path
 from srkd.files.remote import existing
-from srkd.inference.files import Options, Say, upscale_files
+from srkd.inference.files import Options, Say, conclude, upscale_files
 from srkd.inference.jobs import Job, Outcome
 from srkd.inference.model import Model
 
@@ -69,13 +69,7 @@ def upscale_on(
         raise SrkdError(f"the cluster failed: {' '.join(str(error).split())[:300]}") from error
     lost = "its worker died repeatedly, as for lack of memory"
     outcomes += [Outcome(job, "failed", error=f"{printable_path(job.source)}: {lost}") for job in left.values()]
-    failures = [outcome.error for outcome in outcomes if outcome.status == "failed"]
-    for failure in failures:
-        say(f"failed: {failure}")
-    written = len(todo) - len(failures)
-    if failures:
-        raise PartialFailure(f"{len(failures)} of {len(jobs)} images failed, {written} were written")
-    return written
+    return conclude(outcomes, len(jobs), len(todo), say)
 
 
 def _stream(

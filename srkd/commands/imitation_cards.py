@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from srkd.data.degradations import compressed
 from srkd.data.store import ImageStore
 from srkd.errors import SrkdError
 from srkd.images.resize import imresize
-from srkd.imitation import task
+from srkd.imitation import photograph, task
 from srkd.imitation.held_out import HeldOut
 from srkd.imitation.recipe import ImitationRecipe, ImitationValSet
 from srkd.imitation.source import shrunk
@@ -25,7 +24,7 @@ from srkd.inference.model import Model
 from srkd.metrics import registry
 from srkd.metrics.evaluation import BICUBIC, measure, open_model
 from srkd.metrics.scores import Pair, Protocol
-from srkd.report import crops, tables
+from srkd.report import tables
 from srkd.sr.training_images import validation_images
 from srkd.training.log import Progress
 from srkd.training.recipe import validate
@@ -197,16 +196,10 @@ def _paired(name: str, metrics: Mapping[str, Any]) -> str:
 
 def image(model: Model, recipe: Mapping[str, Any]) -> bytes:
     """The card's image as PNG: a degraded photograph, and what bicubic, the model and the teacher make of it."""
-    from skimage import data
-
     parsed, _ = validate(ImitationRecipe, dict(recipe))
-    teacher, scale = task.recipe_teacher(parsed), model.scale
-    lr = compressed(imresize(data.chelsea()[:300, 50:450], 0.5), 50)
-    reference = shrunk(teacher(lr[None])[0], teacher.scale // scale)
-    versions = {BICUBIC: imresize(lr, float(scale)), model.name: model.upscale(lr)}
-    shown = {"input": lr.repeat(scale, 0).repeat(scale, 1), **versions, teacher.name: reference}
-    metric, protocol = registry.get("psnr"), Protocol.default(scale, lr="given")
-    notes = {label: metric.caption(metric(Pair(shown[label], reference, protocol))) for label in versions}
-    side = 32 * scale
-    top, left = (shown["input"].shape[0] - side) // 2, (shown["input"].shape[1] - side) // 3
-    return crops.sheet(shown, crops.Box(top, left, side, side), notes)
+    teacher, lr = task.recipe_teacher(parsed), photograph.sample()
+    reference = shrunk(teacher(lr[None])[0], teacher.scale // model.scale)
+    versions = {BICUBIC: imresize(lr, float(model.scale)), model.name: model.upscale(lr)}
+    metric, protocol = registry.get("psnr"), Protocol.default(model.scale, lr="given")
+    notes = {label: metric.caption(metric(Pair(output, reference, protocol))) for label, output in versions.items()}
+    return photograph.sheet(lr, {**versions, teacher.name: reference}, notes)

@@ -81,12 +81,21 @@ def upscale_files(
         else:
             outcomes.append(Outcome(job, "failed", error=_reason(job, result)))
         done(len(skipped) + number)
+    return conclude(outcomes, len(jobs), len(todo), say)
+
+
+def conclude(outcomes: Sequence[Outcome], jobs: int, tried: int, say: Say) -> int:
+    """Report what failed; returns how many of the `tried` images were written, of `jobs` with those skipped.
+
+    Raises:
+        PartialFailure: some failed.
+    """
     failures = [outcome.error for outcome in outcomes if outcome.status == "failed"]
     for failure in failures:
         say(f"failed: {failure}")
-    written = len(todo) - len(failures)
+    written = tried - len(failures)
     if failures:
-        raise PartialFailure(f"{len(failures)} of {len(jobs)} images failed, {written} were written")
+        raise PartialFailure(f"{len(failures)} of {jobs} images failed, {written} were written")
     return written
 
 

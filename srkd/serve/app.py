@@ -36,6 +36,7 @@ _FILES = {
     "openapi.json": (STATIC, "application/json"),
     "base.css": (web.FOLDER, "text/css"),
     "compare.js": (web.FOLDER, "text/javascript"),
+    "files.js": (web.FOLDER, "text/javascript"),
     "icon.svg": (web.FOLDER, "image/svg+xml"),
     "divider.svg": (web.FOLDER, "image/svg+xml"),
 }

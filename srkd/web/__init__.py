@@ -1,4 +1,5 @@
-"""Files that srkd's pages share: `base.css`, their style, and `compare.js`, before and after under a divider."""
+"""Files that srkd's pages share: `base.css`, their style, `compare.js`, before and after under a divider, and
+`files.js`, files that are chosen, pasted or dropped."""
 
 from pathlib import Path
 

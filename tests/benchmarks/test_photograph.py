@@ -13,6 +13,7 @@ from srkd import networks
 from srkd.benchmarks import photograph
 from srkd.cli.main import main
 from srkd.images.read import read_image
+from srkd.imitation import photograph as degraded
 from srkd.training.checkpoint import save_weights
 
 
@@ -26,9 +27,9 @@ def checkpoint(path: Path, scale: int) -> str:
 def test_each_model_is_timed_and_compared_with_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sample = photograph.sample()
+    sample = degraded.sample()
     assert sample.shape == (150, 225, 3) and sample.dtype == np.uint8
-    monkeypatch.setattr(photograph, "sample", lambda: sample[:48, :60])
+    monkeypatch.setattr(degraded, "sample", lambda: sample[:48, :60])
     models = [checkpoint(tmp_path / f"{name}.safetensors", 2) for name in ("student", "teacher2")]
     out = tmp_path / "out"
     options = ["--side", "70", "--rounds", "1", "--runtime", "torch", "--precision", "fp32"]

@@ -11,13 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from srkd.cli.main import main
 from srkd.images.read import ImageData, list_images, read_image, write_image
 from srkd.inference.model import Model
-from srkd.networks import build
-from srkd.training.checkpoint import save_weights
+from support import tiny_checkpoint
 
 RNG = np.random.default_rng(0)
 TOOL = Path(__file__).parents[2] / "tools" / "upscale.py"
@@ -25,11 +23,7 @@ TOOL = Path(__file__).parents[2] / "tools" / "upscale.py"
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    spec = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_weights(path, build(spec).state_dict(), {"network": spec, "scale": 2})
-    return path
+    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
 
 
 def images(folder: Path, count: int, side: int = 12) -> None:

@@ -12,18 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 pytest.importorskip("starlette", reason="the extra serve is not installed")
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 
 from srkd.images.read import ImageData, write_image
-from srkd.networks import build
 from srkd.serve.choices import ModelChoices
 from srkd.serve.limits import Limits
 from srkd.serve.server import Ready, ServerSettings, prepared, runner
-from srkd.training.checkpoint import save_weights
-from support import textured
+from support import textured, tiny_checkpoint
 
 
 @dataclass(frozen=True)
@@ -87,11 +84,7 @@ class Live:
 
 @pytest.fixture(scope="package")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    spec = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_weights(path, build(spec).state_dict(), {"network": spec, "scale": 2})
-    return path
+    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="package")

@@ -22,13 +22,11 @@ from srkd.errors import SrkdError
 from srkd.inference.files import Options
 from srkd.inference.jobs import Job
 from srkd.inference.model import Model
-from srkd.networks import build
-from srkd.training.checkpoint import save_weights
 from srkd.training.log import Progress
 from srkd.video import read
 from srkd.video.job import plan_clips, split, upscale_clip
 from srkd.video.overlap import overlapped
-from support import textured
+from support import textured, tiny_checkpoint
 
 av = pytest.importorskip("av", reason="the extra video is not installed")
 
@@ -46,11 +44,7 @@ SEGMENT = 0.15  # seconds; with 25 frames per second and groups of 4, each group
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    spec = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    save_weights(path, build(spec).state_dict(), {"network": spec, "scale": 2})
-    return path
+    return tiny_checkpoint(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from srkd.version import __version__
 FOLDER, MODEL = "browser", "model.onnx"
 _STATIC = Path(__file__).parent / "static"
 _PAGE = [_STATIC / name for name in ("index.html", "app.css", "app.js", "worker.js")]
-_SHARED = [web.FOLDER / name for name in ("base.css", "compare.js", "divider.svg", "icon.svg")]
+_SHARED = [web.FOLDER / name for name in ("base.css", "compare.js", "files.js", "divider.svg", "icon.svg")]
 _FACTS = "model.json"
 _MEMORY = 150 * 2**20  # bytes for a tile: browsers of phones have little
 _SMALLEST, _LARGEST = 64, 512  # pixels of a tile's side without its halo

@@ -1,4 +1,5 @@
 import {Compare} from "./compare.js";
+import {receiveFiles} from "./files.js";
 
 const $ = (id) => document.getElementById(id);
 const UPLOADS = 1;  // at a time, which keeps their order
@@ -299,23 +300,12 @@ function note() {
 
 function listen() {
   $("models").addEventListener("change", note);
-  $("files").addEventListener("change", () => { add($("files").files); $("files").value = ""; });
+  receiveFiles($("files"), add);
   $("options").addEventListener("submit", (event) => event.preventDefault());
   $("clear").addEventListener("click", async () => {
     for (const upload of uploads.filter((upload) => upload.state === "failed")) uploads.splice(uploads.indexOf(upload), 1);
     try { await call("api/jobs", "DELETE"); } catch (error) { warn(error.message); }
     look();
-  });
-  addEventListener("paste", (event) => event.clipboardData.files.length && add(event.clipboardData.files));
-  let depth = 0;  // dragenter and dragleave come for every element passed
-  const dragging = (by) => { depth = Math.max(0, depth + by); document.body.classList.toggle("dragging", depth > 0); };
-  addEventListener("dragenter", () => dragging(1));
-  addEventListener("dragleave", () => dragging(-1));
-  addEventListener("dragover", (event) => event.preventDefault());
-  addEventListener("drop", (event) => {
-    event.preventDefault();
-    dragging(-depth);
-    add(event.dataTransfer.files);
   });
   document.addEventListener("visibilitychange", () => document.hidden || look());
 }

@@ -18,7 +18,7 @@ from srkd.inference.graph import graph_of
 from srkd.inference.model import Model
 from srkd.networks import build
 from srkd.networks.sides import Sides
-from support import textured
+from support import check_output_at_any_size, textured
 
 needs_litert = pytest.mark.skipif(not backends.installed("litert"), reason="the extra litert is not installed")
 EDSR = {"type": "EDSR", "num_feat": 8, "num_block": 1, "upscale": 2}  # subtracts a mean
@@ -41,14 +41,7 @@ def model_of(spec: dict[str, Any]) -> Model:
 @needs_litert
 @pytest.mark.parametrize("spec", NETWORKS, ids=lambda spec: spec["type"])
 def test_its_output_is_that_of_the_network_at_any_size(spec: dict[str, Any]) -> None:
-    model = model_of(spec)
-    opened = backends.open_engine(model, "litert", "fp32")
-    assert opened.backend == ("litert", "fp32")
-    for height, width in ((37, 50), (20, 24), (1, 3), (2, 1)):
-        batch = np.stack([textured(seed, height, width) for seed in range(2)])
-        expected = model(batch)
-        prediction = opened(batch)
-        assert prediction.shape == expected.shape and np.abs(prediction.astype(int) - expected).max() <= 1
+    check_output_at_any_size(model_of(spec), "litert")
 
 
 @needs_litert

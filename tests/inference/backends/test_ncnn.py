@@ -26,7 +26,7 @@ from srkd.inference.model import Model
 from srkd.integrations.ncnn import Layer, read_layers
 from srkd.networks import build
 from srkd.networks.sides import Sides
-from support import textured
+from support import check_output_at_any_size, textured
 
 needs_ncnn = pytest.mark.skipif(
     not find_spec("ncnn") or not find_spec("pnnx"), reason="the extra ncnn is not installed: needs ncnn and pnnx"
@@ -62,14 +62,7 @@ def copied(path: Path, folder: Path) -> Path:
 @needs_ncnn
 @pytest.mark.parametrize("spec", [EDSR, SESR, UNSHUFFLE], ids=lambda spec: spec["type"])
 def test_its_output_is_that_of_the_network_at_any_size(spec: dict[str, Any]) -> None:
-    model = model_of(spec)
-    opened = backends.open_engine(model, "ncnn", "fp32")
-    assert opened.backend == ("ncnn", "fp32")
-    for height, width in ((37, 50), (20, 24), (1, 3), (2, 1)):
-        batch = np.stack([textured(seed, height, width) for seed in range(2)])
-        expected = model(batch)
-        prediction = opened(batch)
-        assert prediction.shape == expected.shape and np.abs(prediction.astype(int) - expected).max() <= 1
+    check_output_at_any_size(model_of(spec), "ncnn")
 
 
 def test_programs_find_their_blobs_and_only_layers_of_2022(exported: Path) -> None:

@@ -1,4 +1,5 @@
 import {Compare} from "./compare.js";
+import {receiveFiles} from "./files.js";
 
 const $ = (id) => document.getElementById(id);
 const link = Object.assign(document.createElement("a"), {className: "button primary", textContent: "Download"});
@@ -109,24 +110,13 @@ function take(files) {
 }
 
 function listen() {
-  $("files").addEventListener("change", () => { take($("files").files); $("files").value = ""; });
+  receiveFiles($("files"), take);
   $("options").addEventListener("submit", (event) => event.preventDefault());
   $("backend").addEventListener("change", start);
   $("cancel").addEventListener("click", () => {
     finish();
     start();  // a worker that computes does not listen
     $("files").focus();
-  });
-  addEventListener("paste", (event) => take(event.clipboardData.files));
-  let depth = 0;
-  const dragging = (by) => { depth = Math.max(0, depth + by); document.body.classList.toggle("dragging", depth > 0); };
-  addEventListener("dragenter", () => dragging(1));
-  addEventListener("dragleave", () => dragging(-1));
-  addEventListener("dragover", (event) => event.preventDefault());
-  addEventListener("drop", (event) => {
-    event.preventDefault();
-    dragging(-depth);
-    take(event.dataTransfer.files);
   });
 }
 
