@@ -17,6 +17,8 @@ from srkd.training.recipe import Recipe
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+_kept: list[torch.distributed.ProcessGroup | None] = []  # the last group that was left: see `process_group`
+
 
 def is_leader() -> bool:
     """Whether this is the first process, which writes files and messages."""
@@ -90,4 +92,7 @@ def process_group() -> Iterator[None]:
         raise
     finally:
         if torch.distributed.is_initialized():
+            # Otherwise torch's Reducer drops the last reference later: it holds Python's lock while it waits for gloo's
+            # thread, which needs that lock to drop the last barrier. About one training in ten never ended.
+            _kept[:] = [torch.distributed.group.WORLD]
             torch.distributed.destroy_process_group()
