@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from srkd.data.sets import open_set
 from srkd.errors import SrkdError
 from srkd.inference.backends.engine import Bytes, CannotRunError
 from srkd.inference.model import Model
@@ -64,6 +63,8 @@ class ImagePairs:
 
 def evaluation_images(data: str, scale: int) -> ImagePairs:
     """The full images of an evaluation set. Raises SrkdError as `open_set`."""
+    from srkd.data.sets import open_set  # data sets and pydantic: 0.25 s, for a choice that is usually cached
+
     name, store = open_set(data, scale)
     pairs = [ImagePair(store.lr(i).copy(), store.hr(i), store.is_grey(i)) for i in range(len(store))]
     return ImagePairs(name, pairs, Protocol.default(scale, lr="matlab_bicubic"))
