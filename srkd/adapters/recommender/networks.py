@@ -61,6 +61,9 @@ class Recommender(nn.Module):
         """Input of the module `user` for user indices (N)."""
         return users
 
+    def observe(self, rated: csr_matrix) -> None:
+        """Set the classes (users, items) that users are embedded by; ignored by networks with a vector per user."""
+
     def interact(self, users: Tensor, items: Tensor) -> Tensor:
         """Map embeddings (N, dim) and (items, dim) to logits (N, 1 + classes, items), 0 for class 0."""
         return (users[:, None] * _with_class_0(self.classes)) @ items.T
@@ -112,16 +115,16 @@ class CDAE(Recommender):
     rated: Tensor
     share: Tensor
 
-    def __init__(
-        self, users: int, items: int, classes: int, dim: int = 20, corruption: float = 0.5, *, rated: csr_matrix
-    ) -> None:
+    def __init__(self, users: int, items: int, classes: int, dim: int = 20, corruption: float = 0.5) -> None:
         super().__init__(nn.Tanh(), items, classes, dim)
         self.corruption = corruption
         self.own, self.encode = _table(users, dim), _table(items, dim)
         self.hidden = nn.Parameter(torch.zeros(dim))
+
+    def observe(self, rated: csr_matrix) -> None:
         for name, array in (("starts", rated.indptr), ("rated", rated.indices)):
             self.register_buffer(name, torch.from_numpy(array.astype("int64")), persistent=False)
-        self.register_buffer("share", torch.from_numpy(rated.data).float() / classes, persistent=False)
+        self.register_buffer("share", torch.from_numpy(rated.data).float() / len(self.classes), persistent=False)
 
     def user_input(self, users: Tensor) -> Tensor:
         starts, counts = self.starts[users], self.starts[users + 1] - self.starts[users]
@@ -137,11 +140,12 @@ class CDAE(Recommender):
 _TYPES: dict[Any, Any] = {"MF": MatrixFactorisation, "NeuralCF": NeuralCF, "CDAE": CDAE}
 
 
-def build(spec: Mapping[str, Any], users: int, items: int, classes: int, rated: csr_matrix) -> Recommender:
+def build(spec: Mapping[str, Any], classes: int, rated: csr_matrix) -> Recommender:
     """Build the network `{type: MF | NeuralCF | CDAE, dim, corruption (CDAE only)}`.
 
     Args:
-        rated: classes of the training pairs, (users, items), sparse.
+        classes: number of classes.
+        rated: the classes of the training pairs, (users, items), sparse.
 
     Raises:
         SrkdError: unknown network or option, or a value out of range.
@@ -160,7 +164,6 @@ def build(spec: Mapping[str, Any], users: int, items: int, classes: int, rated: 
             raise SrkdError(
                 f"network: {key} is {value!r}; dim must be a whole number above 0 (for MF also 0), corruption in [0, 1)"
             )
-    if kind == "CDAE":
-        options["rated"] = rated
-    network: Recommender = _TYPES[kind](users, items, classes, **options)
+    network: Recommender = _TYPES[kind](*rated.shape, classes, **options)
+    network.observe(rated)
     return network

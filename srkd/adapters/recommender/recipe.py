@@ -41,6 +41,13 @@ class RecommenderData(Section):
     test: float = pydantic.Field(0.2, gt=0, lt=1, description="share of test pairs (unused by leave_one_out)")
     validation: float = pydantic.Field(0.1, gt=0, lt=1, description="share of validation pairs among the others")
     seed: int = pydantic.Field(0, ge=0, description="seed of the split, the same for all runs of a study")
+    train_share: float = pydantic.Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the training pairs, drawn by `seed`, that the network is trained on; a teacher knows all "
+        "of them, and all are left out of the rankings",
+    )
     core: int = pydantic.Field(
         0, ge=0, description="k-core: users and items with fewer training pairs are removed, repeatedly"
     )

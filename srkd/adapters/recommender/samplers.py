@@ -1,11 +1,19 @@
-"""Negative sampling: labels of all rated items of a batch of users and of some unobserved items."""
+"""What a network is trained on: a share of the training pairs, and unobserved items sampled as negatives."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 NOT_DRAWN = -100  # the label that CrossEntropyLoss ignores
+
+
+def share_of(rated: csr_matrix, share: float, random: np.random.Generator) -> csr_matrix:
+    """A random share of a sparse matrix's entries."""
+    pairs = rated.tocoo()
+    kept = np.sort(random.permutation(pairs.nnz)[: max(1, round(share * pairs.nnz))])
+    return csr_matrix((pairs.data[kept], (pairs.row[kept], pairs.col[kept])), rated.shape)
 
 
 def with_negatives(classes: NDArray[np.int64], ratio: float, random: np.random.Generator) -> NDArray[np.int64]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from srkd.adapters.base import AdapterRecipe, AdapterTask, Indices
@@ -17,7 +17,7 @@ from srkd.adapters.recommender import interactions, networks, scores
 from srkd.adapters.recommender.interactions import Pairs
 from srkd.adapters.recommender.peer import Peer
 from srkd.adapters.recommender.recipe import RecommenderRecipe
-from srkd.adapters.recommender.samplers import with_negatives
+from srkd.adapters.recommender.samplers import share_of, with_negatives
 from srkd.distill.objective import Objective, Step, parse_terms
 from srkd.errors import SrkdError
 from srkd.training.task import SetScores
@@ -30,7 +30,6 @@ _SOURCE = (
     "recommenderlab"
 )
 _EVAL_BATCH = 1_000_000  # logits
-_GROUPS = 50  # groups of users for which ranking metrics are reported
 
 
 class Task(AdapterTask):
@@ -57,6 +56,7 @@ class Task(AdapterTask):
         self.number = int(classes.max())
         self.levels = self.pairs.levels if self.number > 1 else self.pairs.train.values.mean(keepdims=True)
         self.rated = self.pairs.matrix(self.pairs.train, classes)
+        self.trained_on = share_of(self.rated, data.train_share, np.random.default_rng(data.seed))
         return len(self.pairs.user_ids)
 
     def _classes(self, pairs: Pairs) -> np.ndarray:
@@ -69,16 +69,17 @@ class Task(AdapterTask):
         return {"pairs": digest.hexdigest()[:16]}
 
     def build(self, spec: Mapping[str, Any]) -> networks.Recommender:
-        users, items = self.rated.shape
-        return networks.build(spec, users, items, self.number, self.rated)
+        return networks.build(spec, self.number, self.trained_on)
 
-    def load_trained(self, path: str) -> nn.Module:
+    def load_trained(self, path: str) -> networks.Recommender:
         if self._read(path)[1].get("pairs") != self.fingerprint()["pairs"]:
             raise SrkdError(f"{path}: trained on other pairs or classes, perhaps test pairs: train it on this data")
-        return super().load_trained(path)
+        network = cast("networks.Recommender", super().load_trained(path))
+        network.observe(self.rated)
+        return network
 
     def collate(self, indices: Indices, random: np.random.Generator) -> dict[str, Any]:
-        classes = self.rated[indices].toarray()
+        classes = self.trained_on[indices].toarray()
         labels = with_negatives(classes, self.recipe.data.negatives, random)
         return {
             "input": torch.from_numpy(indices),
@@ -117,7 +118,7 @@ class Task(AdapterTask):
     def evaluate(self) -> dict[str, SetScores]:
         """Metrics on the validation and test pairs, averaged over users with relevant items.
 
-        Ranking metrics are reported for at most 50 fixed groups of users, weighted by size. `rmse` and `mae` compare
+        Each metric has the single item `all`: the unit of a study's statistics is the seed. `rmse` and `mae` compare
         the expected with the given rating over all pairs; with one class it is the mean rating of training.
         """
         train, validation, test = self.pairs.train, self.pairs.validation, self.pairs.test
@@ -151,21 +152,11 @@ class Task(AdapterTask):
             expected.append(scores.expected(logits.transpose(1, 2)[truth > 0], levels))
         found = {f"{key}@{self.recipe.top}": torch.cat([row[key] for row in rows]).numpy() for key in rows[0]}
         counted = np.isfinite(found[f"hr@{self.recipe.top}"])
-        metrics = {key: _by_group(values[counted]) for key, values in found.items()}
+        metrics = {key: values[counted].mean() for key, values in found.items()}
         error = torch.cat(expected).numpy() - pairs.values
-        metrics |= {
-            "rmse": {"all": float(np.sqrt(np.square(error).mean()))},
-            "mae": {"all": float(np.abs(error).mean())},
-        }
+        metrics |= {"rmse": np.sqrt(np.square(error).mean()), "mae": np.abs(error).mean()}
         protocol = f"{self.root.name}, all {self.rated.shape[1]} items, {int(counted.sum())} users"
-        return {"protocol": protocol, "metrics": metrics}
+        return {"protocol": protocol, "metrics": {key: {"all": float(value)} for key, value in metrics.items()}}
 
     def meta(self, name: str) -> dict[str, Any]:
         return {**super().meta(name), "pairs": self.fingerprint()["pairs"]}
-
-
-def _by_group(values: np.ndarray) -> dict[str, float]:
-    """Scores of fixed groups of users of nearly equal size, weighted so that their mean is the overall mean."""
-    shuffled = values[np.random.default_rng(0).permutation(len(values))]
-    groups = np.array_split(shuffled, min(_GROUPS, len(values)))
-    return {str(i): float(group.sum() * len(groups) / len(values)) for i, group in enumerate(groups)}

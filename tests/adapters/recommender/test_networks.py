@@ -17,7 +17,7 @@ RATED = csr_matrix(np.array([[1, 0, 3, 0], [0, 0, 0, 0], [2, 2, 0, 1]]))
 
 def network(kind: str, classes: int = 3, **options: Any) -> Any:
     torch.manual_seed(0)
-    return build({"type": kind, "dim": 5, **options}, 3, 4, classes, RATED)
+    return build({"type": kind, "dim": 5, **options}, classes, RATED)
 
 
 @pytest.mark.parametrize("classes", [1, 3])
@@ -92,4 +92,4 @@ def test_checkpoints_do_not_contain_the_ratings() -> None:
 )
 def test_invalid_recipes_raise(spec: dict[str, Any], message: str) -> None:
     with pytest.raises(SrkdError, match=message):
-        build(spec, 3, 4, 2, RATED)
+        build(spec, 2, RATED)

@@ -1,10 +1,21 @@
-"""Negative sampling."""
+"""Shares of the training pairs, and negative sampling."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
 
-from srkd.adapters.recommender.samplers import NOT_DRAWN, with_negatives
+from srkd.adapters.recommender.samplers import NOT_DRAWN, share_of, with_negatives
+
+
+@pytest.mark.parametrize(("share", "count"), [(1.0, 60), (0.25, 15), (1e-9, 1)])
+def test_a_share_of_the_pairs_keeps_their_classes(share: float, count: int) -> None:
+    rated = csr_matrix(np.where(np.arange(300).reshape(20, 15) % 5, 0, 1 + np.arange(15) % 4))
+    some, again, other = (share_of(rated, share, np.random.default_rng(seed)).toarray() for seed in (0, 0, 1))
+    assert np.count_nonzero(some) == count and (some == again).all()
+    assert (some[some > 0] == rated.toarray()[some > 0]).all()
+    assert (some == other).all() == (share == 1)
 
 
 def test_rated_items_keep_their_class_and_four_negatives_each_are_sampled() -> None:

@@ -128,6 +128,23 @@ def test_a_teacher_of_other_pairs_raises(recipe: dict[str, Any], teacher: str, t
         train(recipe, tmp_path, **changes)
 
 
+def test_a_student_of_a_share_of_the_pairs_has_a_teacher_of_all(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe = merge(recipe, {"network": {"type": "CDAE"}})
+    teacher = train(recipe, tmp_path, name="teacher", network={"dim": 12})["models"]["net"]
+    losses = [CE, {"type": "cd", "at": "score", "weight": 3}]
+    alone = merge(recipe, {"data": {"train_share": 0.2}})
+    taught = merge(alone, {"network_teacher": {"file": str(teacher)}, "train": {"losses": losses}})
+    (task,) = Run(taught, tmp_path, quiet=True).set_up()
+    given, every = task.batch(0), task.rated[task.batch(0)["input"].numpy()].toarray()
+    assert 0 < given["mask"].sum() < 0.4 * (every > 0).sum() and (every > 0)[given["mask"].numpy()].all()
+    known = [len(network.rated) for network in (task.network, task.load_trained(teacher))]
+    assert known == [round(0.2 * task.rated.nnz), task.rated.nnz]
+    scores = [
+        train(data, tmp_path, name=f"run_{n}")["metrics"]["test/ndcg@10"] for n, data in enumerate((alone, taught))
+    ]
+    assert scores[1] > 1.1 * scores[0]  # distillation helps where the teacher knows more
+
+
 def test_batched_scores_equal_scores_per_user(recipe: dict[str, Any], tmp_path: Path) -> None:
     (task,) = Run(recipe, tmp_path, quiet=True).set_up()
     task.network.eval()
@@ -162,6 +179,7 @@ def test_batched_scores_equal_scores_per_user(recipe: dict[str, Any], tmp_path: 
         ({"data": {"split": "never"}}, "data.split"),
         ({"network": {"type": "GMF"}}, 'unknown type "GMF"'),
         ({"train": {"losses": [CE, {"type": "rd", "at": "score"}]}}, "set network_teacher"),
+        ({"data": {"train_share": 0}}, "data.train_share"),
         ({"train": {"teacher_losses": [CE]}}, "train.teacher_losses needs network_teacher"),
     ],
 )
