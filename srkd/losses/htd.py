@@ -35,8 +35,12 @@ class EntityGroups(nn.Module):
         # -log of an exponential sample is a Gumbel sample. Sampled from the CPU's global random state on every device.
         noise = -torch.empty(logits.shape).exponential_().clamp_min(1e-20).log().to(logits)
         share = ((logits + noise) / temperature).softmax(1)
-        hinted = torch.stack([hint(student) for hint in self.hints], 1)
-        output: Tensor = ((hinted * share[:, :, None]).sum(1) - teacher).square().sum()
+        # The shares multiply the hidden layers, so that one product replaces `number` predictions per entity.
+        first, last = ([cast("nn.Linear", cast("nn.Sequential", h)[place]) for h in self.hints] for place in (0, 2))
+        hidden = [layer(student).relu() * part for layer, part in zip(first, share.split(1, 1), strict=True)]
+        hinted = torch.cat(hidden, 1) @ torch.cat([layer.weight for layer in last], 1).T
+        hinted = hinted + share @ torch.stack([layer.bias for layer in last])
+        output: Tensor = (hinted - teacher).square().sum()
         return output
 
 
@@ -51,8 +55,9 @@ class HierarchicalTopology(Loss):
     `temperature`: it makes a group consist of entities that one perceptron can predict.
 
     Shapes: lists of vectors (N, D_s) and (N, D_t), the same N entities per layer, one D per side; any range. Default
-    weight: recommenders 0.001 to 0.1; SR none. Cost: N^2 (D_s + D_t) + N `groups` (D_s + D_t)^2 / 2 multiply-adds,
-    memory N^2 + N `groups` D_t, N summed over layers.
+    weight: recommenders 0.001 to 0.1; SR none. Cost: N^2 (D_s + D_t) / `groups` + N `groups` (D_s + D_t)^2 / 2
+    multiply-adds if the groups are of similar size, memory N^2 / `groups` + N `groups` (D_s + D_t) / 2, N summed over
+    layers.
     Source: Kang et al., "Topology Distillation for Recommender System", KDD 2021 (arXiv:2106.08700), the form Group(P,
     e). Official code: SeongKu-Kang/Topology_Distillation_KDD21, model.py (HTD) and its guide: 30 groups, balance 0.5.
     """
@@ -90,9 +95,8 @@ class HierarchicalTopology(Loss):
         hint = torch.stack([groups.hint(s, t, self.temperature) for groups, s, t in layers]).sum()
         with torch.no_grad():
             numbers = [k * self.number + groups.assignment(t).argmax(1) for k, (groups, _, t) in enumerate(layers)]
-            member = F.one_hot(torch.cat(numbers), self.number * len(layers)).to(student[0])
-        ours, theirs = torch.cat(list(student)), torch.cat(list(teacher))
-        return self.balance * topology(ours, theirs, member) + (1 - self.balance) * hint
+        relations = topology(torch.cat(list(student)), torch.cat(list(teacher)), torch.cat(numbers))
+        return self.balance * relations + (1 - self.balance) * hint
 
     @classmethod
     def example(cls, seed: int) -> Example:
@@ -101,13 +105,17 @@ class HierarchicalTopology(Loss):
         return Example(student, teacher, options={"groups": 3})
 
 
-def topology(student: Tensor, teacher: Tensor, member: Tensor) -> Tensor:
-    """within + between of vectors (N, D_s) and (N, D_t); `member` (N, groups) is the one-hot membership."""
-    share = member[:, member.any(0)]
-    share = share / share.sum(0)
+def topology(student: Tensor, teacher: Tensor, group: Tensor) -> Tensor:
+    """within + between of vectors (N, D_s) and (N, D_t); `group` (N) is the number of each entity's group."""
+    member = F.one_hot(group.unique(return_inverse=True)[1]).to(student)
     near_s, near_t = l2_normalise(student, 1), l2_normalise(teacher, 1)
-    cos_t = near_t @ near_t.T
-    together = (member @ member.T > 0) & (cos_t > 0)
-    within = torch.where(together, near_s @ near_s.T - cos_t, 0).square().sum()
-    centre_s, centre_t = (l2_normalise(share.T @ side, 1) for side in (student.detach(), teacher))
+    within = torch.stack([_positive(near_s[own], near_t[own]) for own in member.T.bool()]).sum()
+    share = (member / member.sum(0)).T
+    centre_s, centre_t = (l2_normalise(share @ side, 1) for side in (student.detach(), teacher))
     return within + F.mse_loss(centre_s @ near_s.T, centre_t @ near_t.T, reduction="sum")
+
+
+def _positive(student: Tensor, teacher: Tensor) -> Tensor:
+    """sum (cos_t - cos_s)^2 over the pairs of unit vectors with cos_t > 0."""
+    cos_t = teacher @ teacher.T
+    return torch.where(cos_t > 0, student @ student.T - cos_t, 0).square().sum()
