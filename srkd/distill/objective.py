@@ -407,8 +407,9 @@ class Step(nn.Module):
 
 
 def _key(term: Term) -> str:
-    # Module names must not contain dots.
-    return term.name.replace(".", "_")
+    # Module names must not contain dots, and those of a ModuleDict must not be one of its methods.
+    name = term.name.replace(".", "_")
+    return f"{name}_" if hasattr(nn.ModuleDict, name) else name
 
 
 def _scale_key(term: Term) -> str:

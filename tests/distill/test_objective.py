@@ -104,6 +104,14 @@ def test_the_monitor_reports_norms_and_cosines_to_the_task() -> None:
     assert -1 <= report["cos/output"] <= 1
 
 
+@pytest.mark.parametrize("name", ["items", "keys", "forward", "a.b"])
+def test_a_term_may_have_any_name(name: str) -> None:
+    specs = [{"type": "L1Loss"}, {"type": "output", "name": name, "balance": {"share": 0.5}}]
+    student, objective, ours, theirs, hr, context = prepare(specs)
+    objective.prepare(ours, theirs, hr, context, list(student.parameters()))
+    assert set(objective(ours, theirs, hr, context)[1]) == {"L1Loss", name}
+
+
 def test_cached_teacher_reads_the_batch_and_mean_of_teachers_averages() -> None:
     lr = torch.rand(2, 3, 8, 8)
     one, two = LiveTeacher(net(4, 1)), LiveTeacher(net(4, 2))

@@ -70,14 +70,8 @@ class Lines:
 
 def lines_of(users: list[str], items: list[str], ratings: NDArray[np.float64], times: NDArray[np.float64]) -> Lines:
     """Lines from ids given as text."""
-    (user_numbers, user_ids), (item_numbers, item_ids) = _numbered(users), _numbered(items)
-    return Lines(user_numbers, item_numbers, ratings, times, user_ids, item_ids)
-
-
-def _numbered(ids: list[str]) -> tuple[Numbers, list[str]]:
-    distinct = sorted(set(ids))
-    numbers = {name: number for number, name in enumerate(distinct)}
-    return np.fromiter(map(numbers.__getitem__, ids), np.int64, len(ids)), distinct
+    (user_ids, user_numbers), (item_ids, item_numbers) = (np.unique(ids, return_inverse=True) for ids in (users, items))
+    return Lines(user_numbers, item_numbers, ratings, times, user_ids.tolist(), item_ids.tolist())
 
 
 def read_table(path: Path) -> Lines:
