@@ -2,6 +2,9 @@
 
 A model is a zoo name, a checkpoint file, or `bicubic`. A data set is a folder of HR images (LR is generated
 by the protocol), HR:LR folders of pairs, or the name of a manifest. Writes results.json, results.md and report.html.
+
+With --against published, each network is compared with those of `models/published.yml` with next fewer and next
+more parameters and multiply-adds.
 """
 
 from __future__ import annotations
@@ -45,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="names of metrics, see --list-metrics; default psnr ssim",
     )
     parser.add_argument("--list-metrics", action=_ListMetrics, help="print all metrics and what they need")
+    parser.add_argument(
+        "--against",
+        choices=["published"],
+        help="also compare with published networks of the same scale and similar size",
+    )
     parser.add_argument("--output", metavar="DIR", help="folder for results.json, results.md, report.html")
     parser.add_argument("--json", action="store_true", help="print results.json instead of the table")
     add_trust(parser)
@@ -53,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from srkd.metrics import against
     from srkd.metrics.evaluation import count, evaluate, table
     from srkd.report import tables
     from srkd.sr import report
@@ -63,9 +72,13 @@ def run(args: argparse.Namespace) -> int:
     details = report.Details()
     with Progress("evaluating", count(args.model, args.data)) as progress:
         say = progress.update
-        results = evaluate(args.model, args.data, args.scale, args.self_ensemble, say, args.metrics, details)
+        results = evaluate(
+            args.model, args.data, args.scale, args.self_ensemble, say, args.metrics, details, args.against is not None
+        )
     rows, columns = table(results)
     if args.output:
         report.write(Path(args.output), results, details)
     print(tables.results_json(results) if args.json else tables.text(rows, columns))
+    if args.against and not args.json:
+        print(f"\n{against.title(results)}:\n\n{tables.text(*against.table(results))}")
     return 0

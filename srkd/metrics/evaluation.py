@@ -13,7 +13,9 @@ from srkd.data.store import ImageStore
 from srkd.errors import SrkdError
 from srkd.images.resize import imresize
 from srkd.inference.backends.engine import Bytes, Engine
+from srkd.inference.cost import multiply_adds
 from srkd.inference.model import Model
+from srkd.metrics import against
 from srkd.metrics.registry import DEFAULT, check, texts
 from srkd.metrics.scores import Protocol, score
 from srkd.networks.device import device_named
@@ -56,6 +58,7 @@ def evaluate(
     say: Say = lambda done, text: None,
     metrics: Sequence[str] = DEFAULT,
     on_output: OnOutput | None = None,
+    against_published: bool = False,
 ) -> dict[str, Any]:
     """Score every model on every set.
 
@@ -64,13 +67,15 @@ def evaluate(
         say: progress callback after each image: the number done and a description.
         metrics: of `srkd.metrics.registry.names()`.
         on_output: called with each output.
+        against_published: add to each network published ones of similar size, as `srkd.metrics.against.beside`.
 
     Returns:
         {"scale", "models": [{"model", "parameters", "sets": {set: {metric: mean, "protocol", "images":
-        [{"name", metric: score}]}}}]}.
+        [{"name", metric: score}]}}}]}, and with `against_published` "multiply_adds" and "published" of each network.
 
     Raises:
-        SrkdError: models of different scales, two sets of one name, or as `metrics.check`, `open_model` and `open_set`.
+        SrkdError: models of different scales, two sets of one name, or as `metrics.check`, `open_model`, `open_set` and
+            `against.check`.
     """
     check(metrics)
     networks = [open_model(name, scale) for name in models if name != BICUBIC]
@@ -90,7 +95,21 @@ def evaluate(
     unverified = [
         name for (name, store), folder in zip(sets, folders, strict=True) if verified(folder, name, store) is False
     ]
-    return measure(opened, sets, common, self_ensemble, say, metrics, on_output, unverified)
+    if against_published:
+        against.check(common, {name: _protocol(store, common, self_ensemble, True) for name, store in sets}, metrics)
+        if not any(model.has_network for model in opened):
+            raise SrkdError("published networks are compared with networks, and none of the models is one")
+    results = measure(opened, sets, common, self_ensemble, say, metrics, on_output, unverified)
+    if against_published:
+        _add_published(results, opened)
+    return results
+
+
+def _add_published(results: dict[str, Any], opened: Sequence[Model]) -> None:
+    for row, model in zip(results["models"], opened, strict=True):
+        if model.has_network:
+            row["multiply_adds"] = multiply_adds(model.network, model.scale)
+            row["published"] = against.beside(model.scale, row, row["sets"])
 
 
 def display_names(names: Sequence[str], paths: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from srkd.data.store import ImageStore
 from srkd.files.atomic import write_json, write_text
 from srkd.images.resize import imresize
 from srkd.inference.model import Model
-from srkd.metrics import registry
+from srkd.metrics import against, registry
 from srkd.metrics.evaluation import measure, open_model, table
 from srkd.report import crops, html, sections, tables
 from srkd.report.html import PageSection
@@ -69,7 +69,14 @@ def evaluation(results: Mapping[str, Any], details: Details) -> list[PageSection
         of_set = [row for row in rows if row["set"] == name]
         if not first.lower:
             found += sections.pareto(of_set, ["model"], "parameters", first.title, f"On {name}.")
+    if _compared(results):
+        rows, columns = against.table(results)
+        found.append({"heading": against.title(results), "table": {"rows": rows, "columns": columns}})
     return [*found, *details.sections(_notes(results)), images(results)]
+
+
+def _compared(results: Mapping[str, Any]) -> bool:
+    return any(row.get("published") for row in results["models"])
 
 
 def write(folder: Path, results: Mapping[str, Any], details: Details) -> None:
@@ -80,7 +87,10 @@ def write(folder: Path, results: Mapping[str, Any], details: Details) -> None:
     """
     rows, columns = table(results)
     write_json(folder / "results.json", results)
-    write_text(folder / "results.md", tables.markdown(rows, columns) + "\n")
+    parts = [tables.markdown(rows, columns)]
+    if _compared(results):
+        parts += [f"{against.title(results)}:", tables.markdown(*against.table(results))]
+    write_text(folder / "results.md", "\n\n".join(parts) + "\n")
     models, sets = (list(dict.fromkeys(row[key] for row in rows)) for key in ("model", "set"))
     lead = f"{', '.join(models)} at x{results['scale']} on {', '.join(sets)}."
     write_text(folder / "report.html", html.page("Evaluation", evaluation(results, details), lead, "evaluate"))
