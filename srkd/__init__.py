@@ -141,6 +141,7 @@ def compress(
     seed: int = 0,
     imitate: bool = False,
     like: str | None = None,
+    networks: Sequence[str] = (),
 ) -> Compressed:
     """Train a student of `teacher` that meets a budget, like the command `srkd compress`; see its --help.
 
@@ -156,6 +157,7 @@ def compress(
         control: whether the student is also trained without the teacher, for comparison.
         imitate: whether the student learns the teacher's outputs for degraded images, for teachers such as Real-ESRGAN.
         like: a folder of JPEG files for which the student imitates its teacher.
+        networks: the networks or sizes to try, such as "ETDS" or "ETDS 32x5"; by default those found best so far.
 
     Returns:
         `.student` (a model), `.rows`, `.results`, `.within_budget`, `.folder`.
@@ -170,7 +172,8 @@ def compress(
 
     folders = [data] if isinstance(data, str) else list(data)
     budget = Budget(max_ms, max_mb, size_named(at))
-    request = Request(teacher, folders, scale, budget, seconds(time), runtime, precision, control, seed, imitate, like)
+    options = (runtime, precision, control, seed, imitate, like, list(networks))
+    request = Request(teacher, folders, scale, budget, seconds(time), *options)
     return flow.compress(request, Path(out))
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from srkd import networks
-from srkd.errors import SrkdError, unknown
 from srkd.inference import backends
 from srkd.inference.checkpoints import build_or_load
 from srkd.inference.cost import multiply_adds, parameters
 from srkd.inference.speed import Size, SpeedMeter, in_subprocess, noise
 from srkd.networks import registry
+from srkd.networks.rungs import split
 
 COLUMNS = ["network", "parameters", "G multiply-adds"]
 _CALIBRATION = (128, 128)  # noise of this size: neither speed nor the choice of layers depends on the images
@@ -32,21 +32,12 @@ def rungs(names: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
             some.
 
     Raises:
-        SrkdError: a name that is neither.
+        SrkdError: as `rungs.split`.
     """
-    ladders = dict(registry.ladders())
     found: dict[str, dict[str, Any]] = {}
-    for name in names or ladders:
-        kind, _, size = name.partition(" ")
-        if kind not in ladders:
-            raise unknown("network with a ladder", kind, ladders)
-        ladder = ladders[kind]
-        specs = [spec for line in ladder.lines(kind) for spec in line]
-        if size:
-            width, _, depth = size.partition("x")
-            if not (width.isdecimal() and depth.isdecimal()):
-                raise SrkdError(f'"{name}": a size is a width and a depth, as in "{kind} 32x4"')
-            specs = [{"type": kind, ladder.width: int(width), ladder.depth: int(depth), **ladder.options}]
+    for name in names or dict(registry.ladders()):
+        kind, ladder, size = split(name)
+        specs = [ladder.spec(kind, *size)] if size else [spec for line in ladder.lines(kind) for spec in line]
         found |= {f"{kind} {spec[ladder.width]}x{spec[ladder.depth]}": spec for spec in specs}
     return found
 

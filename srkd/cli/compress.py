@@ -35,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--precision", metavar="P", help="fp32, bf16 or int8 (default: the fastest except int8)")
     add("--imitate", action="store_true", help="learn the teacher's outputs for degraded images (Real-ESRGAN)")
     add("--like", metavar="FOLDER", help="imitate for JPEGs like these: compression, noise and blur are measured")
+    add(
+        "--network",
+        nargs="+",
+        default=[],
+        metavar="N",
+        help="networks to try, such as ETDS, or single sizes, such as 'ETDS 32x5' (default: those found best so far)",
+    )
     add("--no-control", action="store_true", help="do not also train the student without the teacher")
     add("--seed", type=int, default=0, help="random seed of weights, crops and batches (default: %(default)s)")
     add("--dry-run", action="store_true", help="measure and show the plan with its times; keep no files")
@@ -66,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
         args.seed,
         args.imitate,
         args.like,
+        args.network,
     )
     show = tables.as_json if args.json else tables.text
     if args.dry_run:

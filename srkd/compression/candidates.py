@@ -21,7 +21,7 @@ from srkd.imitation.teachers import OutputTeacher
 from srkd.inference.cost import parameters
 from srkd.inference.model import Model
 from srkd.inference.prune import prune
-from srkd.networks import registry
+from srkd.networks import registry, rungs
 from srkd.networks.base import Ladder
 from srkd.training.checkpoint import save_weights
 
@@ -49,17 +49,24 @@ class Candidate:
 
 
 Line = list[Candidate]
+Rungs = tuple[Ladder, list[dict[str, Any]]]
 
 
-def lines(teacher: Model | OutputTeacher, folder: Path) -> list[Line]:
-    """All candidates by family and depth, and pruned teachers if the teacher can be pruned and is not imitated.
+def lines(teacher: Model | OutputTeacher, folder: Path, networks: Sequence[str] = ()) -> list[Line]:
+    """All candidates by family and depth: the sizes that are offered, and pruned teachers if the teacher can be pruned
+    and is not imitated.
 
     Args:
         folder: where the pruned teachers' weights are saved.
+        networks: only these networks or sizes, as `rungs.lines`, offered or not.
+
+    Raises:
+        SrkdError: as `rungs.lines`.
     """
+    found = _lines(rungs.lines(networks) if networks else _offered(isinstance(teacher, OutputTeacher)))
     if isinstance(teacher, OutputTeacher):
-        return [[replace(each, lr=min(each.lr, _LR_IMITATING)) for each in line] for line in _families(True)]
-    return [*_families(False), *_pruned(teacher, folder)]
+        return [[replace(each, lr=min(each.lr, _LR_IMITATING)) for each in line] for line in found]
+    return found if networks else [*found, *_pruned(teacher, folder)]
 
 
 def narrower(candidate: Candidate, lines: Sequence[Line], share: float, scale: int) -> Candidate:
@@ -70,14 +77,18 @@ def narrower(candidate: Candidate, lines: Sequence[Line], share: float, scale: i
     return smaller[-1] if smaller else line[0]
 
 
-def _families(imitating: bool) -> list[Line]:
+def _offered(imitating: bool) -> list[Rungs]:
     return [
-        [_candidate(ladder, spec) for spec in line]
+        (ladder, line)
         for kind, ladder in registry.ladders()
         if ladder.offered
         for line in ladder.lines(kind)
         if imitating or not ladder.imitates
     ]
+
+
+def _lines(found: Sequence[Rungs]) -> list[Line]:
+    return [[_candidate(ladder, spec) for spec in line] for ladder, line in found]
 
 
 def _candidate(ladder: Ladder, spec: dict[str, Any]) -> Candidate:

@@ -19,7 +19,7 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import write_json, write_text
 from srkd.imitation.teachers import open_teacher
 from srkd.inference import backends
-from srkd.inference.autotune import EXACT, Backend
+from srkd.inference.autotune import EXACT, Backend, BackendSpec
 from srkd.inference.calibration import calibration_images
 from srkd.inference.export import TARGETS, ExportOptions, Row, export
 from srkd.inference.loading import file_of
@@ -134,11 +134,34 @@ def finish(job: CompressionJob, prepared: Prepared, trained: TrainedStudent) -> 
 
 
 def _delivered(job: CompressionJob, prepared: Prepared) -> tuple[Path, Backend, str]:
-    """The student's file and backend, and why they are not the planned ones ("" if they are)."""
+    """The student's file and backend, and why it could not be exported ("" if it was); fp32 in place of bf16 that loses
+    too much."""
     try:
-        return delivered(job.out, prepared.backend), prepared.backend, ""
+        file = delivered(job.out, prepared.backend)
     except SrkdError as error:
         return job.out / "student.safetensors", EXACT, str(error)
+    runtime, precision = prepared.backend
+    why = loss_in_bf16(file, runtime, job.judged) if precision == "bf16" else ""
+    if why:
+        say(f"notice: the student runs in fp32, not in bf16: {why}")
+    return file, (runtime, "fp32" if why else precision), ""
+
+
+def loss_in_bf16(file: Path, runtime: str, judged: str) -> str:
+    """Why a delivered file must not run in bf16, of whose 8 bits wide networks with large features may need more; "" if
+    it may. int8 is verified when it is exported.
+
+    Args:
+        judged: a data set as `open_set` takes it.
+    """
+    exact, reduced = (open_delivered(file, (runtime, precision)) for precision in ("fp32", "bf16"))
+    sets = [open_set(judged, exact.scale)]
+    try:
+        rows = measure([exact, reduced], sets, exact.scale, metrics=["psnr"])["models"]
+    except SrkdError as error:  # overflow
+        return str(error)
+    before, after = (next(iter(row["sets"].values()))["psnr"] for row in rows)
+    return "" if before - after <= BackendSpec().max_drop else f"it loses {before - after:.2f} dB"
 
 
 def _scores(

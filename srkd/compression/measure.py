@@ -212,7 +212,7 @@ def _fit(job: CompressionJob, meter: SpeedMeter) -> Result:
 
 def _lines(job: CompressionJob) -> list[Line]:
     (job.work / "pruned").mkdir(exist_ok=True)
-    return candidates.lines(job.teacher, job.work / "pruned")
+    return candidates.lines(job.teacher, job.work / "pruned", job.request.networks)
 
 
 def _reporting(measure: CandidateMeter, lines: list[Line], progress: Progress) -> Callable[[Candidate], Cost]:

@@ -10,10 +10,11 @@ from typing import Any
 from srkd.errors import SrkdError
 from srkd.inference import autotune, backends
 from srkd.inference.autotune import Backend, BackendSpec
+from srkd.networks import rungs
 from srkd.version import __version__
 
 SCALES = (2, 3, 4)
-_NEWER = ("imitate", "like")
+_NEWER = ("imitate", "like", "networks")
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,10 @@ class Request:
             them: for teachers such as Real-ESRGAN, which restore more than they enlarge.
         like: a folder of JPEG files of the kind that the student is for; implies `imitate`. None: degradations of all
             kinds.
+        networks: the networks and sizes to try, such as `ETDS` and `PlainUSR 32x2`; empty: those that are offered.
 
     Raises:
-        SrkdError: invalid scale or time, unknown runtime, or a runtime that is not installed.
+        SrkdError: invalid scale or time, unknown runtime, a runtime that is not installed, or as `rungs.lines`.
     """
 
     teacher: str
@@ -66,6 +68,7 @@ class Request:
     seed: int = 0
     imitate: bool = False
     like: str | None = None
+    networks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.like is not None:
@@ -74,6 +77,7 @@ class Request:
             raise SrkdError(f"students are made for x2, x3 and x4, not x{self.scale}")
         if not self.seconds > 0:
             raise SrkdError(f"--time must be positive, got {self.seconds:g} seconds")
+        rungs.lines(self.networks)
         if self.runtime is not None:
             BackendSpec(self.runtime, self.precision)
             backends.check_installed(self.runtime)

@@ -27,7 +27,7 @@ class Ladder:
         width, depth: names of the constructor's options.
         widths, depths: their values in ascending order.
         options: other options of all sizes.
-        offered: whether `srkd compress` tries them; if not, only `srkd benchmark ladders` measures them.
+        offered: whether `srkd compress` tries them; if not, only where its --network names them.
         imitates: whether they are only for students that imitate a teacher of degraded images.
     """
 
@@ -42,10 +42,11 @@ class Ladder:
 
     def lines(self, kind: str) -> list[list[dict[str, Any]]]:
         """The specs of the network registered as `kind`: for each depth a list from narrow to wide."""
-        return [
-            [{"type": kind, self.width: width, self.depth: depth, **self.options} for width in self.widths]
-            for depth in self.depths
-        ]
+        return [[self.spec(kind, width, depth) for width in self.widths] for depth in self.depths]
+
+    def spec(self, kind: str, width: int, depth: int) -> dict[str, Any]:
+        """The spec of one size."""
+        return {"type": kind, self.width: width, self.depth: depth, **self.options}
 
 
 class SRNetwork(nn.Module):

@@ -1,10 +1,13 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from srkd import networks
 from srkd.compression import candidates
+from srkd.compression.request import Budget, Request
+from srkd.errors import SrkdError
 from srkd.inference.cost import parameters
 from srkd.inference.loading import load_model
 from srkd.inference.model import Model
@@ -30,6 +33,31 @@ def test_lines_grow_only_in_width_and_build(scale: int, tmp_path: Path) -> None:
     assert output.shape == (1, 3, 8 * scale, 8 * scale)
 
 
+def test_named_networks_and_sizes_replace_the_offered_ones(tmp_path: Path) -> None:
+    teacher = load_model_of({"type": "EDSR", "num_feat": 8, "num_block": 4, "upscale": 2}, tmp_path)
+    found = candidates.lines(teacher, tmp_path, ["PlainUSR 32x3", "ETDS 32x5", "PlainUSR 32x2", "ETDS 16x5"])
+    assert [[candidate.label for candidate in line] for line in found] == [
+        ["PlainUSR 32x2"],
+        ["PlainUSR 32x3"],
+        ["ETDS 16x5", "ETDS 32x5"],
+    ]
+    whole = candidates.lines(teacher, tmp_path, ["SESR", "SESR 16x5"])
+    assert [len(line) for line in whole] == [len(line) for line in dict(registry.ladders())["SESR"].lines("SESR")]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("ETDS 33x6", '"ETDS 33x6": not a size of its ladder; the nearest is "ETDS 32x7"'),
+        ("ETDS 0x100", 'the nearest is "ETDS 12x7"'),
+        ("ETSD", 'unknown network with a ladder "ETSD" .did you mean "ETDS"'),
+    ],
+)
+def test_a_size_without_a_rung_raises_with_the_nearest(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SrkdError, match=message):
+        Request("auto", ["a"], 2, Budget(10, None), networks=[name])
+
+
 def test_labels_are_unique_and_wide_networks_have_a_lower_learning_rate(tmp_path: Path) -> None:
     every = [c for line in candidates.lines(Model(torch.nn.Identity(), 2, "-"), tmp_path) for c in line]
     assert len({candidate.label for candidate in every}) == len(every)
@@ -37,14 +65,15 @@ def test_labels_are_unique_and_wide_networks_have_a_lower_learning_rate(tmp_path
     assert rates[16] == rates[32] == 2e-3 and rates[64] == pytest.approx(5e-4)
 
 
+def load_model_of(spec: dict[str, Any], folder: Path) -> Model:
+    """A model of random weights, from a checkpoint."""
+    save_weights(folder / "t.safetensors", networks.build(spec).state_dict(), {"network": spec, "scale": 2})
+    return load_model(folder / "t.safetensors")
+
+
 def test_a_convolutional_teacher_is_pruned_and_candidates_start_from_its_weights(tmp_path: Path) -> None:
-    spec = {"type": "EDSR", "num_feat": 8, "num_block": 4, "upscale": 2}
-    save_weights(tmp_path / "t.safetensors", networks.build(spec).state_dict(), {"network": spec, "scale": 2})
-    pruned = [
-        line
-        for line in candidates.lines(load_model(tmp_path / "t.safetensors"), tmp_path)
-        if line[0].family == "pruned teacher"
-    ]
+    teacher = load_model_of({"type": "EDSR", "num_feat": 8, "num_block": 4, "upscale": 2}, tmp_path)
+    pruned = [line for line in candidates.lines(teacher, tmp_path) if line[0].family == "pruned teacher"]
     assert [c.label for c in pruned[-1]] == ["teacher 25% wide, 100% deep", "teacher 50% wide, 100% deep"]
     for candidate in pruned[0]:
         assert candidate.start is not None

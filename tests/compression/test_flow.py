@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -17,9 +18,11 @@ from srkd.inference.export import Exported
 from srkd.inference.loading import load_model
 from srkd.inference.model import Model
 from srkd.sr.task import Task
-from srkd.training.checkpoint import load_weights
+from srkd.training.checkpoint import load_weights, save_weights
+from support import edsr_with_large_features
 
 Ask = Callable[..., Request]
+SMALL_EDSR = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2, "img_range": 1.0}
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +182,13 @@ def test_exports_are_verified_and_open_again(
     path = finish.delivered(tmp_path, ("openvino", "fp32"))
     assert path.name == "student.xml" and finish.open_delivered(path, ("openvino", "fp32")).scale == 2
     assert finish._size(path) == student.stat().st_size / 1e6  # of fp32 the checkpoint counts
+
+
+def test_bf16_that_loses_too_much_is_not_delivered(teacher: str, six: str, tmp_path: Path) -> None:
+    assert finish.loss_in_bf16(Path(teacher), "torch", six) == ""
+    wide = tmp_path / "student.safetensors"
+    save_weights(wide, edsr_with_large_features(64).state_dict(), {"network": SMALL_EDSR, "scale": 2})
+    assert re.fullmatch(r"it loses \d+\.\d\d dB", finish.loss_in_bf16(wide, "torch", six))
 
 
 def test_a_failed_export_is_reported_and_keeps_the_student(

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from srkd.cli.main import main
 from srkd.errors import SrkdError
@@ -23,7 +24,7 @@ from srkd.inference.model import Model
 from srkd.inference.speed import Speed, SpeedMeter
 from srkd.networks import build
 from srkd.training.checkpoint import save_weights
-from support import ExactOnly, needs_int8, replicating_edsr, textured
+from support import ExactOnly, edsr_with_large_features, needs_int8, replicating_edsr, textured
 
 SPEC = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2, "img_range": 1.0}
 
@@ -72,6 +73,31 @@ def speeds(monkeypatch: pytest.MonkeyPatch, times: dict[str, float]) -> None:
     """Let each (runtime precision) take a time that is given, whatever it takes here."""
 
     monkeypatch.setattr(SpeedMeter, "model", lambda self, model, at: Speed((times[" ".join(model.backend)],)))
+
+
+def test_bf16_that_loses_too_much_is_not_chosen_and_raises_if_named(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds(monkeypatch, {"torch fp32": 9.0, "torch bf16": 1.0})
+    assert engine_for(model, BackendSpec("torch")).precision == "bf16"  # type: ignore[union-attr]
+    for offset, why in ((8, r"loses \d+\.\d+ dB"), (64, "torch bf16 differs by .*: too inaccurate")):
+        said: list[str] = []
+        wide = Model(edsr_with_large_features(offset), 2, "wide", meta={"network": SPEC})
+        assert engine_for(wide, BackendSpec("torch"), said.append) is None  # fp32
+        assert re.search(rf"torch bf16 not \({why}", said[-1])
+        with pytest.raises(SrkdError, match=why):
+            engine_for(wide, BackendSpec("torch", "bf16"))
+
+
+def test_bf16_that_overflows_is_not_chosen(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bf16 has the range of fp32, but rounds what is just below its end up to infinity."""
+    speeds(monkeypatch, {"torch fp32": 9.0, "torch bf16": 1.0})
+    network = replicating_edsr()
+    with torch.no_grad():
+        network.conv_first.bias[3] = 3.4e38  # unused, but 0 times infinity is NaN
+    wide, said = Model(network, 2, "wide", meta={"network": SPEC}), list[str]()
+    assert engine_for(wide, BackendSpec("torch"), said.append) is None
+    assert "torch bf16 not (" in said[-1]
 
 
 @pytest.mark.isa

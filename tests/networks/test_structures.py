@@ -24,6 +24,7 @@ from srkd.networks.checkpoint_formats import recognised
 from srkd.networks.quantisation_aware import Int8Conv2d, imitate_int8
 from srkd.networks.reparameterise import folded, widen
 from srkd.networks.sides import Sides
+from srkd.training.checkpoint import load_into
 from support import textured
 
 SPECS: list[dict[str, Any]] = [
@@ -194,3 +195,14 @@ def test_a_network_for_even_sides_loads_with_its_sides(tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "net.pth")
     loaded = load_model(tmp_path / "net.pth")
     assert (loaded.sides, loaded.scale) == (Sides(2), 2)
+
+
+@pytest.mark.parametrize("other", [name for name, _ in registry.ladders()])
+def test_the_weights_of_one_structure_do_not_load_into_another(other: str) -> None:
+    ladders = dict(registry.ladders())
+    smallest = {kind: ladder.lines(kind)[0][0] for kind, ladder in ladders.items()}
+    state = networks.build(smallest[other], 2).state_dict()
+    for kind in ladders.keys() - {other}:
+        with pytest.raises(SrkdError, match=r"w\.pth: not the weights of this \w+: ") as error:
+            load_into(networks.build(smallest[kind], 2), state, "w.pth")
+        assert "\n" not in str(error.value)
