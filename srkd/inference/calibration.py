@@ -110,8 +110,11 @@ def check_sizes(model: Model, exact: Model, image: Bytes) -> None:
         lowest, largest = closeness([model(x)[0]], [exact(x)[0]])
         runtime, precision = model.backend
         if (precision == "fp32" and largest > FP32_DIFFERENCE) or lowest < _MIN_PSNR:
-            why = "sizes are constants in it" if precision == "fp32" else "too inaccurate, or sizes are constants in it"
-            raise CannotRunError(f"{runtime} {precision} differs by {largest} levels at {width}x{height}: {why}")
+            imprecise = "" if precision == "fp32" else ", or the precision is too low"
+            raise CannotRunError(
+                f"{runtime} {precision} differs by {largest} levels at {width}x{height}: sizes are constants in it"
+                f"{imprecise}"
+            )
 
 
 def tiled(image: Bytes, height: int, width: int) -> Bytes:
