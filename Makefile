@@ -22,7 +22,7 @@ test-capped: $(VENV)/.installed
 
 # Ray clusters of two nodes on this machine, one of which is killed. Minutes.
 test-cluster: $(VENV)/.installed
-	SRKD_CLUSTER=1 $(BIN)/python -m pytest tests/cluster --timeout 1800 $(ARGS)
+	SRKD_CLUSTER=1 $(BIN)/python -m pytest tests/cluster tests/compression/test_on_ray.py --timeout 1800 $(ARGS)
 
 # The long forms of tests/robustness (10,000 fuzzed inputs a reader, 2,000 mixed images, hundreds of kills), and then
 # the whole suite over and over. Hours.

@@ -149,6 +149,10 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parsed = parser.parse_args(arguments)
+    if name != "upscale" and "://" in str(getattr(parsed, "output", "")):
+        from srkd.files.remote import local_folder
+
+        local_folder(str(parsed.output))
     with trusting(getattr(parsed, "trust_code", False)):
         return module.run(parsed) or 0
 

@@ -17,11 +17,14 @@ from typing import Any
 
 from srkd.errors import SrkdError
 from srkd.machine import cores
+from srkd.terminal import tell
 from srkd.version import __version__
 
 _CLIENT_PORT = 10001
 _CONNECT_SECONDS, _SYNC_SECONDS, _NODE_SECONDS = 5.0, 60.0, 120.0
 _OBJECT_STORE = 512 << 20  # bytes, of a cluster that is started on this machine: what travels is small
+# Of such a cluster: on a busy machine its only node may take longer to respond than Ray's 10 s, and would be given up.
+HEALTH = {"health_check_timeout_ms": 120_000}
 _STARTS = 3
 _EXTRA = ("ray", "pandas", "pyarrow", "s3fs")
 
@@ -81,6 +84,7 @@ def connected(address: str) -> Iterator[Cluster]:
         options["address"] = address
     else:
         options |= {"address": "local", "num_cpus": cores(), "object_store_memory": _OBJECT_STORE}
+        options["_system_config"] = HEALTH
         options["include_dashboard"] = False
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -159,37 +163,40 @@ def name_of(node: dict[str, Any]) -> str:
 
 
 def check_nodes() -> Cluster:
-    """Ask every node for its versions, by a task pinned to it.
+    """Ask every living node for its versions, by a task pinned to it.
 
     Raises:
-        SrkdError: a node has another version of srkd or torch, or not the extra `cluster`, or does not answer.
+        SrkdError: one line that lists every node that has another version of srkd or torch, or not the extra `cluster`,
+            or on which no task can be started; or no node is alive.
     """
-    import ray
-
-    own, nodes = versions(), []
+    own, nodes, faults = versions(), [], []
     for node, reference in [(node, on_node(node, versions)) for node in alive_nodes()]:
         try:
             found = _versions_of(node, reference)
-        except ray.exceptions.TaskUnschedulableError:
+        except SrkdError as error:
+            faults.append(f"node {name_of(node)}: {error}")
             continue
-        except Exception as error:  # also errors of importing srkd there, which Ray raises as RuntimeError
-            raise SrkdError(f"node {name_of(node)}: {_missing(error)}") from error
-        if found != own:
+        if found is None:
+            tell(f"node {name_of(node)} died while its versions were checked, and is left out")
+        elif found != own:
             there, here = (_difference(*pair) for pair in ((found, own), (own, found)))
-            where = f"node {name_of(node)} has {there}, this machine {here}"
-            raise SrkdError(f"{where}; install the same srkd[cluster] on all nodes")
-        nodes.append(node)
+            faults.append(f"node {name_of(node)} has {there}, this machine {here}")
+        else:
+            nodes.append(node)
+    if faults:
+        raise SrkdError(f"{'; '.join(faults)}; all nodes need the same srkd[cluster]")
     if not nodes:
         raise SrkdError("the Ray cluster has no node that is alive")
     resources = [node.get("Resources", {}) for node in nodes]
     return Cluster(tuple(int(r.get("CPU", 0)) for r in resources), tuple(int(r.get("GPU", 0)) for r in resources))
 
 
-def _versions_of(node: dict[str, Any], reference: Any) -> dict[str, str]:
-    """The versions of a node.
+def _versions_of(node: dict[str, Any], reference: Any) -> dict[str, str] | None:
+    """The versions of a node; None if it has died.
 
     Raises:
-        TaskUnschedulableError: it is dead. Ray notices that only after seconds, and that a node is new likewise.
+        SrkdError: it is alive, but the task failed or cannot be started. Ray notices only after seconds that a node is
+            new or dead: until then the task is tried again.
     """
     import ray
 
@@ -198,12 +205,14 @@ def _versions_of(node: dict[str, Any], reference: Any) -> dict[str, str]:
         try:
             found: dict[str, str] = ray.get(reference, timeout=_NODE_SECONDS)
             return found
-        except ray.exceptions.TaskUnschedulableError:
-            alive = node["NodeID"] in {each["NodeID"] for each in alive_nodes()}
-            if not alive or time.monotonic() > deadline:
-                raise
-            time.sleep(1)
-            reference = on_node(node, versions)
+        except Exception as error:  # also errors of importing srkd there, which Ray raises as RuntimeError
+            if node["NodeID"] not in {each["NodeID"] for each in alive_nodes()}:
+                return None
+            lost = isinstance(error, (ray.exceptions.TaskUnschedulableError, ray.exceptions.WorkerCrashedError))
+            if not lost or time.monotonic() > deadline:
+                raise SrkdError(_missing(error)) from error
+        time.sleep(1)
+        reference = on_node(node, versions)
 
 
 def _difference(one: dict[str, str], other: dict[str, str]) -> str:
@@ -214,8 +223,8 @@ def _difference(one: dict[str, str], other: dict[str, str]) -> str:
 def _missing(error: Exception) -> str:
     text = " ".join(str(error).split())
     if found := re.search(r"No module named '([\w.]+)'", text):
-        return f"{found[1]} is not installed there; install srkd[cluster] on all nodes"
-    return f"the check of its versions failed: {_first_line(error)}"
+        return f"{found[1]} is not installed there"
+    return f"no task can be started there to check its versions ({_first_line(error)})"
 
 
 def _first_line(error: BaseException) -> str:

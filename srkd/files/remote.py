@@ -96,6 +96,18 @@ def place(name: str) -> Place:
     return Url(name) if is_url(name) else Path(name)
 
 
+def local_folder(name: str | os.PathLike[str]) -> Path:
+    """A folder that is written file by file, and must therefore be local.
+
+    Raises:
+        SrkdError: it is a URL.
+    """
+    if is_url(name):
+        where = printable_path(str(name))
+        raise SrkdError(f"{where}: only images are written by URL; choose a local folder, and copy it")
+    return Path(name)
+
+
 def _open(url: str) -> tuple[Any, str]:
     """The file system of a URL and the path in it."""
     import fsspec
@@ -239,6 +251,9 @@ def _listed(folder: Url, recursive: bool) -> list[tuple[str, dict[str, Any]]]:
         system, root = _open(folder)
         system.invalidate_cache()
         entries = system.find(root, maxdepth=None if recursive else 1, detail=True)
+        if not entries:
+            with suppress(FileNotFoundError):
+                system.ls(root, detail=False)  # `find` ignores errors, such as a missing permission
     found: dict[str, dict[str, Any]] = {}
     for path, info in entries.items():
         relative = str(path)[len(root.rstrip("/")) :].lstrip("/")

@@ -19,6 +19,7 @@ from srkd.errors import SrkdError
 from srkd.executor import Executor, FolderTask
 from srkd.files.atomic import write_json
 from srkd.files.lock import locked
+from srkd.files.remote import local_folder
 from srkd.studies.plan import CONTROL, Study, Variant, recipe_of, task_of
 from srkd.training.log import read_metrics
 from srkd.training.processes import say
@@ -48,7 +49,7 @@ class Comparison:
     """
 
     def __init__(self, study: Study, root: Path | str = "experiments") -> None:
-        self.study, self.folder = study, Path(root) / study.name
+        self.study, self.folder = study, local_folder(root) / study.name
         self.task_type = task_of(study)
         self.shared: dict[str, Any] = {}
         self.checked: dict[str, CheckedVariant] = {}

@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 
 from srkd.errors import SrkdError, one_line_errors, unknown
 from srkd.files.atomic import printable_path, write_text
+from srkd.files.remote import local_folder
 from srkd.interruption import recording
 from srkd.training import checkpoint, resume, schedule
 from srkd.training import task as tasks
@@ -71,7 +72,7 @@ class Run:
         if isinstance(wanted, int) and wanted > 1 and wanted != started():
             text = f"num_gpu is {wanted}, but each process uses one GPU: start torchrun --nproc_per_node {wanted}"
             self.notices.append(text)
-        self.folder = Path(root) / self.recipe.name
+        self.folder = local_folder(root) / self.recipe.name
         self.resume, self.quiet = resume, quiet
         self.deadline = None if budget is None else time.monotonic() + budget
         self.stages = self._stages()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,19 @@ def s3(server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         client.delete_bucket(Bucket=bucket)
     client.close()
     fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+@pytest.fixture
+def refusing(server: str, s3: Any) -> Iterator[None]:
+    """The object store rejects every request, with the key of `s3` too."""
+
+    def check_keys(after: str) -> None:
+        plain = {"Content-Type": "text/plain"}
+        urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset-auth", after.encode(), plain)).close()
+
+    check_keys(after="0")
+    yield
+    check_keys(after="inf")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
+from typing import Any
 
 import pytest
 
@@ -62,3 +63,56 @@ def test_versions_name_what_is_missing() -> None:
     assert connection._difference({"srkd": "1", "torch": "3"}, own) == "torch 3"
     error = RuntimeError("The remote function failed to import\nModuleNotFoundError: No module named 'srkd'\n")
     assert "srkd is not installed there" in connection._missing(error)
+
+
+@pytest.fixture
+def nodes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What tasks on the nodes "one" and "two" return or raise, and which are alive, without a cluster."""
+    ray = pytest.importorskip("ray", reason="the extra cluster is not installed")
+    found: dict[str, Any] = {"one": connection.versions(), "two": connection.versions(), "alive": ["one", "two"]}
+
+    def get(name: str, timeout: float) -> Any:
+        if isinstance(found[name], Exception):
+            raise found[name]
+        return found[name]
+
+    def alive() -> list[dict[str, Any]]:
+        return [{"NodeID": name, "Resources": {"CPU": 2.0}} for name in found["alive"]]
+
+    monkeypatch.setattr(connection, "alive_nodes", alive)
+    monkeypatch.setattr(connection, "on_node", lambda node, *_: node["NodeID"])
+    monkeypatch.setattr(connection, "_SYNC_SECONDS", 0.0)
+    monkeypatch.setattr(connection.time, "sleep", lambda _: None)
+    monkeypatch.setattr(ray, "get", get)
+    return found
+
+
+def test_every_node_that_differs_is_named(nodes: dict[str, Any]) -> None:
+    assert connection.check_nodes().cpus == (2, 2)
+    nodes["one"] = {**nodes["one"], "torch": "9.9"}
+    nodes["two"] = RuntimeError("ModuleNotFoundError: No module named 'srkd'")
+    nodes["alive"].append("three")
+    nodes["three"] = {**connection.versions(), "missing": "s3fs"}
+    with pytest.raises(SrkdError, match=r"\(three\) has missing s3fs, this machine missing nothing"):
+        connection.check_nodes()
+    with pytest.raises(
+        SrkdError, match=r"(?s)\(one\) has torch 9.9, .*\(two\): srkd is not installed there; .*all nodes"
+    ):
+        connection.check_nodes()
+
+
+def test_a_living_node_that_cannot_be_asked_is_an_error_and_a_dead_one_is_left_out(
+    nodes: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    import ray
+
+    nodes["two"] = ray.exceptions.TaskUnschedulableError("the node is gone")
+    with pytest.raises(SrkdError, match=r"\(two\): no task can be started there .*the node is gone"):
+        connection.check_nodes()
+    names = iter([["one", "two"], ["one"]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            connection, "alive_nodes", lambda: [{"NodeID": name, "Resources": {"CPU": 2.0}} for name in next(names)]
+        )
+        assert connection.check_nodes().cpus == (2,)
+    assert "(two) died while its versions were checked" in capsys.readouterr().err

@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from cluster_runs import outcome, trained
+from cluster_runs import Private, outcome, trained
 from srkd.cluster import executor as executors
-from srkd.cluster.executor import _in_private_folder, read_folder, replace_folder
+from srkd.cluster.executor import read_folder, replace_folder
 from srkd.commands import zoo as zoo_commands
 from srkd.errors import SrkdError
-from srkd.executor import FolderTask, LocalExecutor, Result, Work
+from srkd.executor import LocalExecutor, Result
 from srkd.networks import zoo
 from srkd.studies import results
 from srkd.training.checkpoint import load_weights
-
-
-class Private:
-    """The tasks of `RayExecutor` without Ray: last task first, in slices, and a node lost in the middle of each."""
-
-    def __init__(self, slices: Sequence[float] = (), lost: bool = False) -> None:
-        self.slices, self.lost, self.calls = list(slices), lost, 0
-
-    def map(
-        self, work: Work, tasks: Sequence[FolderTask], budget: float | None = None
-    ) -> Iterator[tuple[int, Result | SrkdError]]:
-        for number in reversed(range(len(tasks))):
-            task, done = tasks[number], False
-            while not done:
-                sent = read_folder(task.folder)
-                seconds = self.slices.pop() if self.slices else budget or 1000.0
-                arguments = (work, task.argument, task.folder.name, sent, seconds, 1)
-                if self.lost:
-                    _in_private_folder(*arguments)  # its results never arrive
-                result, files = _in_private_folder(*arguments)
-                replace_folder(task.folder, files, sent)
-                self.calls += 1
-                done = result["finished"] or budget is not None
-            yield number, result
-
-    def require(self, folder: Path) -> None:
-        pass
 
 
 def test_a_study_is_the_local_one_to_the_bit(study: dict[str, Any], tmp_path: Path) -> None:

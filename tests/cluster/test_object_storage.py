@@ -18,8 +18,12 @@ from srkd.images.read import read_image
 from srkd.inference.files import Options, upscale_files
 from srkd.inference.jobs import Job, plan_jobs
 from srkd.networks import zoo
+from srkd.studies.plan import Study, Variant
+from srkd.studies.runs import Comparison
+from srkd.training.run import Run
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+STUDY = Study(name="tiny", base={}, variants=[Variant(name="control", losses=[])])
 TORCH = ["--runtime", "torch", "--precision", "fp32"]
 
 
@@ -78,6 +82,39 @@ def test_a_bucket_without_permission(s3: Any, photos: Path, tmp_path: Path, caps
         remote.read("s3://closed/a.png")
     assert main(["upscale", "s3://no-such-bucket/in", "-o", str(tmp_path)]) == 1
     assert "s3://no-such-bucket/in: no such" in capsys.readouterr().err
+
+
+def test_a_listing_without_permission(refusing: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["upscale", "s3://photos/in", "-o", str(tmp_path / "out")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("srkd: s3://photos/in: no permission; check the credentials")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["train", "-opt", "recipe.yml", "--output", "s3://photos/runs"],
+        ["compare", "study.yml", "--output", "s3://photos/runs"],
+        ["compress", "edsr_16x8_x2_cc0", "--data", "in", "--max-ms", "9", "-o", "s3://photos/out"],
+        ["evaluate", "--model", "bicubic", "--data", "in", "--output", "memory://scores"],
+        ["prune", "edsr_16x8_x2_cc0", "--keep", "0.5", "-o", "s3://photos/half.safetensors"],
+    ],
+)
+def test_only_images_are_written_by_url(
+    line: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(line) == 1
+    (message,) = capsys.readouterr().err.splitlines()
+    assert f"{line[-1]}: only images are written by URL; choose a local folder" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_runs_are_written_to_local_folders(recipe: dict[str, Any], tmp_path: Path) -> None:
+    for started in (lambda: Run(recipe, "s3://photos/runs"), lambda: Comparison(STUDY, "s3://photos/runs")):
+        with pytest.raises(SrkdError, match="s3://photos/runs: only images are written by URL"):
+            started()
 
 
 def test_a_listing_that_changes_while_it_is_read(s3: Any, photos: Path, tmp_path: Path) -> None:

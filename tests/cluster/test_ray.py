@@ -15,6 +15,7 @@ import pytest
 from cluster_runs import ends_if_one, outcome, trained
 from srkd.cli.main import main
 from srkd.cluster import connection
+from srkd.cluster.connection import connected
 from srkd.cluster.executor import RayExecutor
 from srkd.errors import SrkdError
 from srkd.images.read import ImageData, write_image
@@ -66,6 +67,7 @@ def cluster() -> Iterator[Any]:
     os.environ["PYTHONPATH"] = f"{Path(__file__).parents[1]}{os.pathsep}{before}"  # for workers: cluster_runs
     made = Cluster()
     head = {"num_cpus": 1, "object_store_memory": 100 << 20, "include_dashboard": False}
+    head["_system_config"] = connection.HEALTH
     started(lambda: made.add_node(**head, ray_client_server_port=CLIENT_PORT))
     os.environ["RAY_ADDRESS"] = made.address
     yield made
@@ -79,11 +81,16 @@ def second_node(cluster: Any, **options: Any) -> Any:
 
 
 def started(start: Callable[[], Any]) -> Any:
-    """A node; on a busy machine Ray's processes may miss their own deadlines of seconds."""
+    """A node; on a busy machine Ray's processes may miss their own deadlines of seconds, and stay when others end."""
+    import psutil  # Ray's own copy, if there is no other
+
+    before = psutil.Process().children()
     for left in reversed(range(6)):
         try:
             return start()
         except Exception:
+            for process in set(psutil.Process().children()).difference(before):
+                process.kill()
             if not left:
                 raise
 
@@ -127,7 +134,7 @@ def test_a_node_dies_in_the_middle_of_a_study(cluster: Any, study: dict[str, Any
         return any('"finished"' in text for text in found)
 
     killer = killed_when(cluster, node, one_is_finished)
-    with connection.connected(cluster.address) as nodes:
+    with connected(cluster.address) as nodes:
         assert nodes.cpus == (1, 1)
         remote = trained(study, tmp_path / "remote", RayExecutor(nodes.request(1, 0)))
     killer.join()
@@ -135,21 +142,42 @@ def test_a_node_dies_in_the_middle_of_a_study(cluster: Any, study: dict[str, Any
     assert results.write(remote)["scores"] == results.write(local)["scores"]
 
 
+# A module that Python imports when it starts: the process then does not find `name`, as if it were not installed. (Ray
+# adds the driver's folders to the paths of workers, so that hiding it by another path is not enough.)
+HIDING = """
+import sys
+from importlib.machinery import PathFinder
+
+find = PathFinder.find_spec
+PathFinder.find_spec = classmethod(lambda cls, name, *rest: None if name == {name!r} else find(name, *rest))
+sys.meta_path[:] = [finder for finder in sys.meta_path if "editable" not in str(finder)]
+"""
+
+
 @two_nodes
-def test_a_node_with_another_torch_or_without_srkd(cluster: Any, tmp_path: Path) -> None:
-    info = tmp_path / "other" / "torch-9.9.9.dist-info"
+def test_nodes_with_another_torch_without_srkd_and_without_the_extra(cluster: Any, tmp_path: Path) -> None:
+    info = tmp_path / "torch" / "torch-9.9.9.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 9.9.9\n", encoding="utf-8")
-    (tmp_path / "none" / "srkd").mkdir(parents=True)
-    (tmp_path / "none" / "srkd" / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'srkd'\")\n")
-    for folder, message in (("other", r"torch 9\.9\.9, this machine torch"), ("none", "srkd is not installed there")):
-        path = os.pathsep.join([str(tmp_path / folder), os.environ["PYTHONPATH"]])
-        node = second_node(cluster, env_vars={"PYTHONPATH": path})
-        try:
-            with pytest.raises(SrkdError, match=message), connection.connected(cluster.address):
-                pass
-        finally:
+    for name in ("srkd", "s3fs"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "sitecustomize.py").write_text(HIDING.format(name=name), encoding="utf-8")
+    nodes = []
+    try:
+        for name in ("torch", "srkd", "s3fs"):
+            path = os.pathsep.join([str(tmp_path / name), os.environ["PYTHONPATH"]])
+            nodes.append(second_node(cluster, env_vars={"PYTHONPATH": path}))
+        with pytest.raises(SrkdError, match="all nodes need the same srkd") as raised, connected(cluster.address):
+            pass
+    finally:
+        for node in nodes:
             cluster.remove_node(node, allow_graceful=False)
+    for fault in (
+        "has torch 9.9.9, this machine torch ",
+        "srkd is not installed there",
+        "has missing s3fs, this machine",
+    ):
+        assert fault in str(raised.value)
 
 
 @two_nodes
@@ -157,7 +185,7 @@ def test_a_task_whose_worker_keeps_dying_is_lost_and_the_others_are_not(cluster:
     from srkd.executor import FolderTask
 
     tasks = [FolderTask(argument, tmp_path / f"run_{argument}") for argument in (1, 0)]
-    with connection.connected(cluster.address) as nodes:
+    with connected(cluster.address) as nodes:
         found = dict(RayExecutor(nodes.request(1, 0)).map(ends_if_one, tasks))
         with pytest.raises(SrkdError, match="no node of the cluster has 99 CPUs"):
             nodes.request(99, 0)
@@ -173,6 +201,6 @@ def test_from_outside_by_rays_client(cluster: Any, study: dict[str, Any], folder
     assert contents(folder / "out") == contents(folder / "local")
     study["seeds"] = [0]
     local = trained(study, folder / "study_local")
-    with connection.connected(connection.parse_on(on)) as nodes:
+    with connected(connection.parse_on(on)) as nodes:
         remote = trained(study, folder / "study_remote", RayExecutor(nodes.request(1, 0)))
     assert outcome(remote) == outcome(local)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cluster_runs import Private, trained_rounds, with_untrained_rounds
 from srkd.compression import finish, flow, measure, rounds
 from srkd.compression.finish import Compressed
 from srkd.compression.request import Request, Settings
@@ -118,6 +119,17 @@ def test_an_interrupted_compression_resumes_and_repeats_nothing(
     assert flow.compress(ask(), tmp_path / "out", small) == done
     with pytest.raises(SrkdError, match="was started with other options: seed was 0 and is 1"):
         flow.compress(ask(seed=1), tmp_path / "out", small)
+
+
+def test_rounds_in_private_folders_of_lost_nodes_are_the_same_to_the_bit(
+    ask: Ask, small: Settings, finished: Compressed, tmp_path: Path
+) -> None:
+    with_untrained_rounds(finished.folder, tmp_path / "out")
+    executor = Private(lost=True)
+    done = flow.compress(ask(), tmp_path / "out", small, executor)
+    local = trained_rounds(finished.folder)
+    assert executor.calls == len(local) == len(finished.results["candidates"])
+    assert trained_rounds(done.folder) == local
 
 
 def test_a_dry_run_shows_the_plan_and_keeps_nothing(ask: Ask, small: Settings, tmp_path: Path) -> None:
