@@ -17,6 +17,7 @@ from srkd.training import task as tasks
 from srkd.training.recipe import Name, Section
 
 CONTROL = "control"
+_SEED = "{seed}"
 _MONITORED = 20  # number of gradient measurements per run, unless the base recipe sets it
 
 
@@ -26,7 +27,14 @@ class Variant(Section):
     name: Name = pydantic.Field(pattern=r"^\w[\w.+-]*$")
     losses: list[dict[str, Any]]
     stages: list[dict[str, Any]] | None = None
-    set: dict[str, Any] = pydantic.Field({}, description="settings over the base recipe, by dotted key")
+    set: dict[str, Any] = pydantic.Field(
+        {}, description="settings over the base recipe, by dotted key; {seed} in a text is the run's seed"
+    )
+
+    @property
+    def by_seed(self) -> bool:
+        """Whether settings depend on the seed, such as a teacher trained with the same seed."""
+        return _SEED in repr(self.set)
 
 
 class Study(Section):
@@ -101,11 +109,20 @@ def recipe_of(study: Study, variant: Variant, seed: int) -> dict[str, Any]:
     monitoring = {"train": {"monitor_freq": every}, "logger": {"print_freq": every, "use_tb_logger": False}}
     data = recipes.merge(monitoring, study.base)
     for key, value in variant.set.items():
-        data = recipes.merge(data, _nested(key.split("."), value))
+        data = recipes.merge(data, _nested(key.split("."), _with_seed(value, seed)))
     data["train"]["losses"] = copy.deepcopy(variant.losses)
     if variant.stages is not None:
         data["stages"] = copy.deepcopy(variant.stages)
     return {**data, "name": f"seed_{seed}", "manual_seed": seed}
+
+
+def _with_seed(value: Any, seed: int) -> Any:
+    """The value with {seed} replaced in every text in it."""
+    if isinstance(value, dict):
+        return {key: _with_seed(item, seed) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_seed(item, seed) for item in value]
+    return value.replace(_SEED, str(seed)) if isinstance(value, str) else value
 
 
 def _nested(keys: list[str], value: Any) -> Any:

@@ -32,12 +32,16 @@ _MUST_AGREE = ("datasets", "manual_seed", "cache")  # and train.total_iter
 
 @dataclass
 class CheckedVariant:
-    """Result of a variant's dry run; `settings` are hashes of everything that its results depend on."""
+    """Result of a variant's dry run; `settings` are hashes of everything that its results depend on, by seed.
+
+    `dependencies` are those of each stage's task by seed: of one seed, unless settings depend on it.
+    """
 
     tasks: list[Task]
+    dependencies: dict[int, list[dict[str, str]]]
     agreeing: dict[str, Any]
     extra_parameters: int
-    settings: dict[str, str] = field(default_factory=dict)
+    settings: dict[int, dict[str, str]] = field(default_factory=dict)
 
 
 class Comparison:
@@ -84,25 +88,41 @@ class Comparison:
             raise SrkdError("; ".join(mistakes))
 
     def _check(self, variant: Variant) -> CheckedVariant:
-        data = recipe_of(self.study, variant, self.study.seeds[0])
-        run = Run(merge(data, self.task_type.shared_settings([])), self.folder / variant.name, quiet=True)
-        built = run.dry_run()
+        first, *others = self.study.seeds
+        data = recipe_of(self.study, variant, first)
+        built = self._dry_run(variant, data)
+        dependencies = {first: [task.dependencies() for task in built]}
+        for seed in others if variant.by_seed else ():
+            tasks = self._dry_run(variant, recipe_of(self.study, variant, seed))
+            dependencies[seed] = [task.dependencies() for task in tasks]
         last = Run(data, quiet=True).stages[-1][0].model_dump(mode="json")
         agreeing = {**{key: last.get(key) for key in _MUST_AGREE}, "train.total_iter": last["train"]["total_iter"]}
-        return CheckedVariant(built, agreeing, _extra_parameters(built[-1]))
+        return CheckedVariant(built, dependencies, agreeing, _extra_parameters(built[-1]))
+
+    def _dry_run(self, variant: Variant, data: dict[str, Any]) -> list[Task]:
+        shared = self.task_type.shared_settings([])
+        return Run(merge(data, shared), self.folder / variant.name, quiet=True).dry_run()
+
+    def _settings(self, variant: Variant, seed: int) -> dict[str, str]:
+        """Hashes of everything that the results of a variant's run depend on, except its seed."""
+        found: dict[str, str] = {}
+        stages = Run(merge(recipe_of(self.study, variant, seed), self.shared), quiet=True).stages
+        by_seed = self.checked[variant.name].dependencies
+        dependencies = by_seed.get(seed, by_seed[self.study.seeds[0]])
+        for number, ((recipe, _), own) in enumerate(zip(stages, dependencies, strict=True), 1):
+            parts = {**self.task_type(recipe).settings(), **own}
+            where = f"stage {number}: " if len(stages) > 1 else ""
+            found |= {where + key: _hash(value) for key, value in parts.items() if key != "manual_seed"}
+        return found
 
     def _edited(self, variant: Variant) -> list[str]:
         """Fill in the variant's settings, and return an error for those that changed since one of its runs started."""
-        found = self.checked[variant.name]
-        stages = Run(merge(recipe_of(self.study, variant, 0), self.shared), quiet=True).stages
-        for number, ((recipe, _), task) in enumerate(zip(stages, found.tasks, strict=True), 1):
-            parts = {**self.task_type(recipe).settings(), **task.dependencies()}
-            where = f"stage {number}: " if len(stages) > 1 else ""
-            found.settings |= {where + key: _hash(value) for key, value in parts.items() if key != "manual_seed"}
+        found, common = self.checked[variant.name], None if variant.by_seed else self._settings(variant, 0)
+        found.settings = {seed: common or self._settings(variant, seed) for seed in self.study.seeds}
         found.tasks.clear()  # they would keep the networks and images of the whole study in memory
         for seed in self.study.seeds:
-            before = self.result(variant.name, seed)
-            old, new = before["settings"] if before else found.settings, found.settings
+            before, new = self.result(variant.name, seed), found.settings[seed]
+            old = before["settings"] if before else new
             changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
             if changed:
                 return [
@@ -217,7 +237,7 @@ class Comparison:
 
     def _spec(self, variant: Variant, seed: int) -> RunSpec:
         checked = self.checked[variant.name]
-        record = {"variant": variant.name, "seed": seed, "settings": checked.settings, "sets": self.study.sets}
+        record = {"variant": variant.name, "seed": seed, "settings": checked.settings[seed], "sets": self.study.sets}
         data = merge(recipe_of(self.study, variant, seed), self.shared)
         return RunSpec(data, record, checked.extra_parameters, _task_terms(variant))
 

@@ -102,6 +102,32 @@ def test_a_study_end_to_end(study: dict[str, Any], tmp_path: Path, monkeypatch: 
     assert "vid" not in str(error.value)
 
 
+def test_settings_may_depend_on_the_seed(study: dict[str, Any], tmp_path: Path) -> None:
+    """Each seed has its own teacher; an absent or a changed one is named before anything is trained."""
+    weights = Path(study["base"]["network_g_teacher"]["file"])
+    teachers = [tmp_path / f"teacher_{seed}.safetensors" for seed in (0, 1)]
+    output = study["variants"][0]
+    study["variants"], study["base"]["cache"]["patches"] = [output], 4
+    output["set"] = {"network_g_teacher": {"file": str(tmp_path / "teacher_{seed}.safetensors")}}
+    teachers[0].write_bytes(weights.read_bytes())
+    with pytest.raises(SrkdError, match=r'variant "output": .*teacher_1.safetensors'):
+        opened(study, tmp_path).check()
+    other = Run({**study["base"], "name": "other", "manual_seed": 5, "cache": {}}, tmp_path, quiet=True).train()
+    teachers[1].write_bytes(Path(other["models"]["net_g"]).read_bytes())
+    compared = opened(study, tmp_path)
+    compared.check()
+    assert compared.train(quiet=True)
+    runs = {seed: compared.result("output", seed) for seed in (0, 1)}
+    assert all(run and run["status"] == "finished" for run in runs.values())
+    assert plan.recipe_of(compared.study, compared.study.variants[1], 1)["network_g_teacher"]["file"] == str(
+        teachers[1]
+    )
+    opened(study, tmp_path).check()
+    teachers[1].write_bytes(weights.read_bytes())
+    with pytest.raises(SrkdError, match="changed since seed 1 was trained"):
+        opened(study, tmp_path).check()
+
+
 def test_a_run_that_was_cut_off_goes_on_and_one_that_fails_does_not_stop_the_rest(
     study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

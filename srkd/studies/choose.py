@@ -1,0 +1,93 @@
+"""Choose the setting of each method from a study of settings: `python -m srkd.studies.choose SETTINGS RESULTS STUDY`.
+
+SETTINGS is a study whose variants are named `<method>_<setting>`, scored on data that the final study does not use, and
+RESULTS is its results.json. The variants of STUDY that are named after a method get the losses of its best variant.
+The file's leading comment is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from srkd.errors import SrkdError
+from srkd.files.atomic import printable_path, write_text
+from srkd.studies.plan import CONTROL
+from srkd.training import recipe as recipes
+
+
+def best(results: dict[str, Any], metric: str) -> dict[str, tuple[str, bool]]:
+    """By method, the variant with the best mean of a metric, and whether it is the first or last of its method.
+
+    Raises:
+        SrkdError: the study has no such metric or several sets with it, or a variant has no finished run.
+    """
+    tables = [table for table in results["scores"] if table["metric"] == metric]
+    if len(tables) != 1:
+        known = ", ".join(dict.fromkeys(table["metric"] for table in results["scores"]))
+        raise SrkdError(f'{len(tables)} tables of the metric "{metric}", expected one: the study has {known}')
+    methods: dict[str, dict[str, float]] = {}
+    for row in tables[0]["rows"]:
+        method, _, setting = row["variant"].rpartition("_")
+        if row["variant"] == CONTROL or not setting:
+            continue
+        if "mean" not in row:
+            raise SrkdError(f'variant "{row["variant"]}": no finished run: finish the study first')
+        methods.setdefault(method, {})[row["variant"]] = row["mean"]
+    sign, chosen = -1 if metric in results["lower"] else 1, {}
+    for method, means in methods.items():
+        names = list(means)
+        name = max(names, key=lambda variant: sign * means[variant])
+        chosen[method] = name, name in (names[0], names[-1])
+    return chosen
+
+
+def choose(settings: Path, results: Path, study: Path, metric: str) -> list[str]:
+    """Write the chosen losses into the file `study`; returns a line for each method.
+
+    Raises:
+        SrkdError: a file cannot be read, as `best`, or a method of the results is not in `settings`.
+    """
+    try:
+        found = json.loads(results.read_text(encoding="utf-8"))
+        chosen = best(found, metric)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SrkdError(f"{printable_path(results)}: not the results of a study ({error})") from error
+    variants = {variant["name"]: variant for variant in recipes.read(settings)["variants"]}
+    final, lines = recipes.read(study), []
+    for variant in final["variants"]:
+        if variant["name"] not in chosen:
+            continue
+        name, edge = chosen[variant["name"]]
+        if name not in variants:
+            raise SrkdError(f'{printable_path(settings)}: no variant "{name}", which the results have')
+        variant["losses"] = variants[name]["losses"]
+        lines.append(f"{variant['name']}: {name}" + (", at the edge of its grid" if edge else ""))
+    text = study.read_text(encoding="utf-8")
+    comment = list(takewhile(lambda line: line.startswith("#"), text.splitlines(keepends=True)))
+    body = yaml.safe_dump(final, sort_keys=False, width=120, default_flow_style=None, allow_unicode=True)
+    write_text(study, "".join(comment) + body)
+    return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("settings", type=Path, help="the study of settings, a YAML file")
+    parser.add_argument("results", type=Path, help="its results.json")
+    parser.add_argument("study", type=Path, help="the final study, which is rewritten")
+    parser.add_argument("--metric", default="accuracy", help="what to choose by (default: %(default)s)")
+    args = parser.parse_args(arguments)
+    try:
+        print("\n".join(choose(args.settings, args.results, args.study, args.metric)))
+    except SrkdError as error:
+        raise SystemExit(f"choose: {error}") from error
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""Settings chosen from a study of settings and written into the final study."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from srkd.errors import SrkdError
+from srkd.studies import choose, plan
+
+CE = {"type": "CrossEntropyLoss"}
+
+
+def kd(weight: float) -> list[dict[str, Any]]:
+    return [CE, {"type": "kd", "weight": weight}]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """A study of three weights of kd and two of rkd_plain, its results, and a final study."""
+    tried = {"kd_0.1": 60.0, "kd_1": 63.0, "kd_10": 62.0, "rkd_plain_1": 61.0, "rkd_plain_2": 61.5, "control": 90.0}
+    rkd = {"type": "rkd", "at": "encoder"}
+    variants = [{"name": f"kd_{weight:g}", "losses": kd(weight)} for weight in (0.1, 1, 10)]
+    variants += [{"name": f"rkd_plain_{weight}", "losses": [CE, {**rkd, "weight": weight}]} for weight in (1, 2)]
+    final = [
+        {"name": "control", "losses": [CE]},
+        {"name": "kd", "losses": kd(5), "set": {"batch_size": 8}},
+        {"name": "rkd_plain", "losses": [CE, rkd]},
+        {"name": "other", "losses": [CE]},
+    ]
+    base = {"name": "base", "train": {"total_iter": 1}}
+    settings, results, study = (tmp_path / name for name in ("weights.yml", "results.json", "study.yml"))
+    settings.write_text(yaml.safe_dump({"name": "weights", "base": base, "variants": variants}))
+    study.write_text(
+        "# What it compares.\n# And how.\n" + yaml.safe_dump({"name": "s", "base": base, "variants": final})
+    )
+    rows = [{"variant": name, "seeds": 1, "mean": mean} for name, mean in tried.items()]
+    tables = [
+        {"set": "held-out", "metric": "accuracy", "rows": rows},
+        {"set": "held-out", "metric": "nll", "rows": rows},
+    ]
+    results.write_text(json.dumps({"lower": ["nll"], "scores": tables}))
+    return settings, results, study
+
+
+def test_the_best_setting_of_each_method_is_written(
+    files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    choose.main([str(file) for file in files])
+    assert capsys.readouterr().out == "kd: kd_1\nrkd_plain: rkd_plain_2, at the edge of its grid\n"
+    text = files[2].read_text()
+    assert text.startswith("# What it compares.\n# And how.\nbase:")
+    found = {variant.name: variant for variant in plan.read(files[2]).variants}
+    assert found["kd"].losses == kd(1) and found["kd"].set == {"batch_size": 8}
+    assert found["rkd_plain"].losses[1]["weight"] == 2 and found["other"].losses == [CE]
+
+
+def test_a_metric_whose_lower_values_are_better(files: tuple[Path, Path, Path]) -> None:
+    assert choose.choose(*files, "nll")[0] == "kd: kd_0.1, at the edge of its grid"
+
+
+def test_invalid_results_raise(files: tuple[Path, Path, Path]) -> None:
+    settings, results, study = files
+    before = study.read_text()
+    with pytest.raises(SystemExit, match='0 tables of the metric "ece", expected one: the study has accuracy, nll'):
+        choose.main([*map(str, files), "--metric", "ece"])
+    found = json.loads(results.read_text())
+    del found["scores"][0]["rows"][1]["mean"]
+    results.write_text(json.dumps(found))
+    with pytest.raises(SrkdError, match='"kd_1": no finished run'):
+        choose.choose(settings, results, study, "accuracy")
+    results.write_text("[]")
+    with pytest.raises(SrkdError, match="not the results of a study"):
+        choose.choose(settings, results, study, "accuracy")
+    assert study.read_text() == before
