@@ -176,7 +176,7 @@ class AdapterTask(DistillationTask):
         files = [Path(str(spec.get("file", ""))) for spec, _ in specs]
         if files and all(file.is_file() for file in files):
             several = len(files) > 1
-            hashes = [[file_sha256(file), share] for file, (_, share) in zip(files, specs, strict=True)]
+            hashes = [[_content(spec), share] for spec, share in specs]
             found["network_teacher"] = hashes if several else hashes[0][0]
         return found
 
@@ -218,6 +218,14 @@ class AdapterTask(DistillationTask):
         files = [spec.get("file") for spec, _ in parse_teachers(self.given_teacher())]
         teacher = ", ".join(map(str, files)) if files and self.objective.needs_teacher else None
         return {"task": self.recipe.task, "network": self.recipe.network, "lineage": self.lineage(teacher)}
+
+
+def _content(spec: Mapping[str, Any]) -> Any:
+    """The hash of a teacher's file; by key, if the specification has others, those of the files that they name."""
+    if set(spec) == {"file"}:
+        return file_sha256(Path(str(spec["file"])))
+    files = {key: Path(str(value)) for key, value in spec.items()}
+    return {key: file_sha256(file) if file.is_file() else str(file) for key, file in files.items()}
 
 
 def _means(found: Mapping[str, SetScores]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import printable_path
@@ -65,10 +66,7 @@ def build_kind(
 
 def padded(rows: Sequence[np.ndarray]) -> Tensor:
     """Stack ids (length, ...) of different lengths into (N, longest, ...), int64, padded by 0 at the end."""
-    batch = np.zeros((len(rows), max(map(len, rows)), *rows[0].shape[1:]), np.int64)
-    for place, row in zip(batch, rows, strict=True):
-        place[: len(row)] = row
-    return torch.from_numpy(batch)
+    return pad_sequence([torch.as_tensor(row, dtype=torch.int64) for row in rows], batch_first=True)
 
 
 def read_result(run: Path, name: str, kind: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ _EXEMPT = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _GIVEN = re.compile(r"[^\n|]*<!--given-->")
-_GENERATED = re.compile(r"(?:.*_)?results\.md|steps\.md|verdicts_changed\.md")
+_GENERATED = re.compile(r"(?:.*_)?(?:results|steps)\.md|verdicts_changed\.md")
 
 
 def generated(path: Path) -> bool:

@@ -183,7 +183,9 @@ def test_a_typed_figure_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 def test_what_a_program_writes_may_hold_figures(tmp_path: Path) -> None:
-    assert all(generated(tmp_path / name) for name in ("results.md", "a_results.md", "steps.md", "verdicts_changed.md"))
+    assert all(
+        generated(tmp_path / name) for name in ("results.md", "a_results.md", "a_steps.md", "verdicts_changed.md")
+    )
     assert not generated(tmp_path / "README.md") and not generated(tmp_path / "results.md.md")
     (tmp_path / "metrics.json").write_text("{}")
     assert generated(tmp_path / "README.md")  # a model card

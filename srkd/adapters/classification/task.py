@@ -18,7 +18,7 @@ from srkd.adapters.classification.augment import crop_and_flip, mixing
 from srkd.adapters.classification.formats import Labelled
 from srkd.adapters.classification.recipe import ClassificationRecipe
 from srkd.adapters.data import find
-from srkd.adapters.order import stratified
+from srkd.adapters.order import percent_by_sample, stratified
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import write_json
 from srkd.training.task import SetScores
@@ -106,13 +106,16 @@ class Task(AdapterTask):
         return torch.cat(found).numpy()
 
     def evaluate(self) -> dict[str, SetScores]:
-        """Metrics on the test images.
+        """Metrics on the test images, or on those held out.
 
         `accuracy` (%) is reported for fixed samples of the images (at most 100, of equal size); `nll`, `brier`, `ece`,
         `adaptive_ece` and `classwise_ece` over all images. With held-out images, the fitted `temperature` and
         `ece_scaled` and `nll_scaled` of the scaled logits are added.
         """
+        which = self.recipe.data.scored.replace("_", "-")
         test, held_out = self.images.test[: self.limit], self.images.held_out[: self.limit]
+        if which == "held-out":
+            test, held_out = held_out, held_out[:0]
         logits, labels = self._logits(test), np.asarray(test.labels)
         probabilities = scores.softmax(logits)
         self.reliability = scores.reliability(probabilities, labels)
@@ -129,8 +132,9 @@ class Task(AdapterTask):
                 "ece_scaled": scores.ece(scaled, labels),
             }
         metrics = {name: {"all": float(value)} for name, value in single.items()}
-        protocol = f"{len(labels)} test images of {self.root.name}, ECE with 15 bins"
-        return {"test": {"protocol": protocol, "metrics": {"accuracy": _by_sample(probabilities, labels), **metrics}}}
+        protocol = f"{len(labels)} {which} images of {self.root.name}, ECE with 15 bins"
+        accuracy = percent_by_sample(probabilities.argmax(1) == labels, stratified(labels))
+        return {which: {"protocol": protocol, "metrics": {"accuracy": accuracy, **metrics}}}
 
     def validate(self, step: int, folder: Path) -> dict[str, float]:
         """As in the base class; also writes the reliability diagram to reliability.json beside the scores."""
@@ -141,13 +145,6 @@ class Task(AdapterTask):
 
     def meta(self, name: str) -> dict[str, Any]:
         return {**super().meta(name), "classes": self.images.classes}
-
-
-def _by_sample(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Accuracy (%) of each of at most 100 samples of equal size; their mean is the overall accuracy."""
-    right = (probabilities.argmax(1) == labels)[stratified(labels)]
-    count = max(n for n in range(1, min(100, len(right)) + 1) if len(right) % n == 0)
-    return {str(i): float(100 * share) for i, share in enumerate(right.reshape(count, -1).mean(1))}
 
 
 def _statistics(images: np.ndarray) -> tuple[list[float], list[float]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pydantic
 
 from srkd.adapters.base import AdapterRecipe
@@ -24,6 +26,17 @@ class NerData(Section):
     pseudo: float | None = pydantic.Field(
         None, gt=0, le=1, description="confidence at which the previous model's prediction becomes a pseudo-label"
     )
+    outside: Literal["previous", "label", "ignored"] | None = pydantic.Field(
+        None,
+        description="targets of tokens labelled O from step 2 on: the previous model's probabilities, O, or none; by "
+        "default previous if a loss uses the teacher or with pseudo, otherwise label",
+    )
+
+    @pydantic.model_validator(mode="after")
+    def _pseudo(self) -> NerData:
+        if self.pseudo is not None and self.outside not in (None, "previous"):
+            raise ValueError("pseudo replaces O by the previous model's prediction: remove outside, or set previous")
+        return self
 
 
 class NerRecipe(AdapterRecipe):

@@ -30,6 +30,7 @@ _SOURCE = (
     "klue-ner-v1.1_dev.tsv; Modu corpus: National Institute of Korean Language, a JSON of named entities"
 )
 _EVAL_BATCH = 64  # sentences
+_IGNORED = -100  # by cross-entropy
 
 
 class Task(AdapterTask):
@@ -37,7 +38,8 @@ class Task(AdapterTask):
 
     From step 2 on, the network of the previous step is the teacher: `masked_kl` distils it where this step's labels are
     O, and the targets of cross-entropy at these tokens come from it (`continual.relabel`). Without a loss that uses the
-    teacher and without `data.pseudo`, O stays O: plain fine-tuning.
+    teacher and without `data.pseudo`, O stays O: plain fine-tuning. `data.outside` sets these targets independently of
+    the losses.
     """
 
     recipe_type: ClassVar[type[AdapterRecipe]] = NerRecipe
@@ -132,16 +134,26 @@ class Task(AdapterTask):
         return {"input": padded([self.inputs[i] for i in indices]), "target": target, "mask": target == 0}
 
     def batch(self, number: int) -> dict[str, Any]:
-        """As in the base class, plus the outputs of the previous step's network if a loss or `pseudo` uses them."""
-        batch, pseudo = super().batch(number), self.recipe.data.pseudo
-        if self.previous is not None and (self.objective.needs_teacher or pseudo is not None):
+        """As in the base class, plus the outputs of the previous step's network if a loss or the targets use them."""
+        batch, outside = super().batch(number), self._outside()
+        if self.previous is not None and (self.objective.needs_teacher or outside == "previous"):
             prediction = self.previous(batch)
             assert prediction.output is not None
             batch |= {"teacher_output": prediction.output, "teacher_features": prediction.features}
-            batch["target"] = continual.relabel(
-                batch["target"], batch["mask"], prediction.output, len(self.labels), pseudo
-            )
+            if outside == "previous":
+                pseudo, labels = self.recipe.data.pseudo, len(self.labels)
+                batch["target"] = continual.relabel(batch["target"], batch["mask"], prediction.output, labels, pseudo)
+        if outside == "ignored":
+            batch["target"] = batch["target"].masked_fill(batch["mask"], _IGNORED)
         return batch
+
+    def _outside(self) -> str:
+        """The targets of tokens labelled O; see `NerData.outside`."""
+        data = self.recipe.data
+        if self.previous is None:
+            return "label"
+        distils = self.objective.needs_teacher or data.pseudo is not None
+        return data.outside or ("previous" if distils else "label")
 
     @torch.no_grad()
     def predict(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:

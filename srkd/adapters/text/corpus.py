@@ -8,10 +8,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from srkd.adapters.data import padded
 from srkd.adapters.order import stratified
-from srkd.adapters.text import clusters, formats, hierarchy, newsgroups
+from srkd.adapters.text import clusters, formats, hierarchy, newsgroups, sentences
 from srkd.adapters.text.formats import Documents
 from srkd.adapters.text.recipe import TextData, Tokens
 from srkd.adapters.text.tokens import KINDS, Ids, Tokeniser
@@ -20,10 +23,26 @@ from srkd.errors import SrkdError
 
 @dataclass(frozen=True)
 class Split:
-    """Documents, each an array of token ids, and their labels (N): indices of classes."""
+    """Documents, each an array of token ids, and their labels (N): indices of classes.
+
+    `embeddings` (N, width), float32, are those of a sentence encoder, if the recipe names one.
+    """
 
     documents: list[Ids]
     labels: NDArray[np.int64]
+    embeddings: NDArray[np.float32] | None = None
+
+    def first(self, count: int | None) -> Split:
+        """The first documents; all for None."""
+        embeddings = None if self.embeddings is None else self.embeddings[:count]
+        return Split(self.documents[:count], self.labels[:count], embeddings)
+
+    def inputs(self, indices: NDArray[np.int64]) -> dict[str, Tensor]:
+        """The inputs of networks for these documents: `input`, token ids (N, longest), and `embedding` (N, width)."""
+        found = {"input": padded([self.documents[i] for i in indices])}
+        if self.embeddings is not None:
+            found["embedding"] = torch.from_numpy(self.embeddings[indices])
+        return found
 
 
 @dataclass(frozen=True)
@@ -31,22 +50,28 @@ class Corpus:
     """The training and test documents.
 
     `families` has the index into `family_names` of the family of each class; both are empty without a hierarchy.
-    `unlabelled` has all training documents, including those whose labels are not used.
+    `everything` has all training documents; only the labels of the first `used` may be trained on.
     """
 
     classes: list[str]
     family_names: list[str]
     families: list[int]
     vocabulary: list[str]
-    unlabelled: list[Ids]
-    train: Split
+    everything: Split
+    used: int
     scored: Split
     empty: int  # number of empty training documents, which are left out
 
     @property
+    def train(self) -> Split:
+        """The training documents whose labels are used."""
+        return self.everything.first(self.used)
+
+    @property
     def fingerprint(self) -> str:
         """A hash of the labelled training documents."""
-        parts = [self.train.labels, *self.train.documents]
+        train = self.train
+        parts = [train.labels, *train.documents]
         return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()[:16]
 
     @property
@@ -83,19 +108,22 @@ def _read(root: Path, modified: int, recipe: str) -> Corpus:
     families = _families(root, data, classes, _chosen(known, used))
     names = sorted(set(families.values()))
 
-    def split(documents: Documents) -> Split:
+    def split(documents: Documents, numbers: NDArray[np.int64] | slice = slice(None)) -> Split:
+        # All are embedded before the choice, so that runs with other shares find the same embeddings in the cache.
+        embeddings = sentences.embeddings(documents.texts)[numbers] if data.encoder else None
+        if not isinstance(numbers, slice):
+            documents = _chosen(documents, numbers)
         ids = [tokens(text, data.tokens.length) for text in documents.texts]
-        return Split(ids, np.array([classes.index(label) for label in documents.labels], np.int64))
+        return Split(ids, np.array([classes.index(label) for label in documents.labels], np.int64), embeddings)
 
-    everything = split(_chosen(known, rest))
     return Corpus(
         classes,
         names,
         [names.index(families[name]) for name in classes] if families else [],
         tokens.vocabulary,
-        everything.documents,
-        Split(everything.documents[: len(used)], everything.labels[: len(used)]),
-        split(_chosen(known, held) if data.held_out else splits["test"]),
+        split(known, rest),
+        len(used),
+        split(known, held) if data.held_out else split(splits["test"]),
         len(train.texts) - len(filled),
     )
 

@@ -4,7 +4,7 @@ this to logits."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,16 +18,20 @@ from srkd.errors import SrkdError
 
 
 class Encoder(nn.Module):
-    """Maps ids (N, L), padded by 0 at the end, to vectors (N, width); every document has at least one token."""
+    """Maps ids (N, L), padded by 0 at the end, to vectors (N, width); every document has at least one token.
+
+    `reads` is the key of its input in a batch.
+    """
 
     width: int
+    reads: ClassVar[str] = "input"
 
     def fit(self, documents: Sequence[NDArray[np.int64]]) -> None:
         """Compute statistics of the token ids of the training documents, if the network uses any."""
 
 
 class TextClassifier(nn.Module):
-    """Maps ids (N, L) to logits (N, classes)."""
+    """Maps ids (N, L), or whatever else its encoder reads, to logits (N, classes)."""
 
     def __init__(self, encoder: Encoder, classes: int, dropout: float) -> None:
         super().__init__()
@@ -35,6 +39,42 @@ class TextClassifier(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         output: Tensor = self.head(self.dropout(self.encoder(ids)))
+        return output
+
+    def privileged(self, batch: Mapping[str, Any]) -> Tensor:
+        """The logits of a batch (`srkd.distill.teachers.run_network`)."""
+        output: Tensor = self(batch[self.encoder.reads])
+        return output
+
+
+class Embedded(Encoder):
+    """The embedding of a document by a pretrained sentence encoder, standardised over the training documents.
+
+    Args:
+        embedding: width of the embeddings; 0 without an encoder.
+        hidden: units of a hidden layer with GELU; 0: none.
+    """
+
+    reads: ClassVar[str] = "embedding"
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, embedding: int, hidden: int = 0) -> None:
+        super().__init__()
+        if not embedding:
+            raise ValueError("needs the embeddings of a sentence encoder: set data.encoder")
+        self.width = hidden or embedding
+        self.register_buffer("mean", torch.zeros(embedding))
+        self.register_buffer("deviation", torch.ones(embedding))
+        self.hidden = nn.Sequential(nn.Linear(embedding, hidden), nn.GELU()) if hidden else nn.Identity()
+
+    def standardise(self, embeddings: Tensor) -> None:
+        """Compute mean and deviation of the embeddings (N, width) of the training documents."""
+        self.mean.copy_(embeddings.mean(0))
+        self.deviation.copy_(embeddings.std(0).clamp_min(1e-6))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        output: Tensor = self.hidden((embeddings - self.mean) / self.deviation)
         return output
 
 
@@ -154,21 +194,23 @@ KINDS: dict[str, Callable[..., Encoder]] = {
     "BiLSTM": BiLSTM,
     "Transformer": Transformer,
     "HuggingFace": _huggingface,
+    "Embedded": Embedded,
 }
 
 
-def build(spec: Mapping[str, Any], classes: int, vocabulary: int, length: int) -> TextClassifier:
+def build(spec: Mapping[str, Any], classes: int, vocabulary: int, length: int, embedding: int = 0) -> TextClassifier:
     """Build the network of a specification: {type, options of its encoder, dropout (before the head, default 0)}.
 
     Args:
         vocabulary: size of the vocabulary.
         length: maximum number of tokens of a document.
+        embedding: width of the documents' sentence embeddings; 0 without any.
 
     Raises:
         SrkdError: unknown type or option, or an invalid value.
     """
     encoder = {key: value for key, value in spec.items() if key != "dropout"}
-    given = {"vocabulary": vocabulary, "length": length}
+    given = {"vocabulary": vocabulary, "length": length, "embedding": embedding}
     try:
         return TextClassifier(build_kind(KINDS, encoder, given, ["dropout"]), classes, spec.get("dropout", 0.0))
     except (TypeError, ValueError) as error:

@@ -11,6 +11,16 @@ from srkd.errors import SrkdError
 
 # The documents are from 1993: a few are not valid UTF-8, and Latin-1 decodes every byte.
 ENCODING = "latin-1"
+# By a part of the group's name, the first that matches: http://qwone.com/~jason/20Newsgroups/
+_TOPICS = {
+    "religion": "religion",
+    "atheism": "religion",
+    "politics": "politics",
+    "forsale": "forsale",
+    "comp.": "computers",
+    "rec.": "recreation",
+    "sci.": "science",
+}
 QUOTED = re.compile(r"^\s*[>|]|^In article|^Quoted from|(writes|wrote|says|said)( in.*)?:\s*$")
 
 
@@ -72,5 +82,9 @@ def read(path: Path, split: str) -> list[tuple[str, str, str]]:
 
 
 def family(group: str) -> str:
-    """The top-level group: "comp" of "comp.graphics"."""
-    return group.partition(".")[0]
+    """The topic of a group, of the six that the data set's page lists; of any other group, the prefix of its name.
+
+    >>> family("comp.graphics"), family("alt.atheism"), family("talk.politics.guns"), family("misc.forsale")
+    ('computers', 'religion', 'politics', 'forsale')
+    """
+    return next((topic for part, topic in _TOPICS.items() if part in group), group.partition(".")[0])

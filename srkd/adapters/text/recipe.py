@@ -36,6 +36,12 @@ class TextData(Section):
     hierarchy: str | None = pydantic.Field(None, description="a CSV of class,family; built in for 20 Newsgroups")
     clusters: int | None = pydantic.Field(None, gt=0, description="number of families, by clustering the classes")
     labels: Literal["classes", "families"] = pydantic.Field("classes", description="labels that the network predicts")
+    encoder: Literal["universal"] | None = pydantic.Field(
+        None, description="pretrained sentence encoder, for networks of the type Embedded"
+    )
+    unlabelled: bool = pydantic.Field(
+        False, description="as many documents without label in each batch, of those that share leaves out"
+    )
     share: float = pydantic.Field(1.0, gt=0, le=1, description="share of the training documents whose labels are used")
     held_out: int = pydantic.Field(0, ge=0, description="training documents scored instead of the test documents")
     tokens: Tokens = Tokens()
@@ -54,6 +60,8 @@ class TextData(Section):
     def _one(self) -> TextData:
         if self.hierarchy is not None and self.clusters is not None:
             raise ValueError("set either hierarchy or clusters, not both")
+        if self.unlabelled and self.share == 1:
+            raise ValueError("unlabelled needs a share below 1: with 1 the labels of all documents are used")
         return self
 
 

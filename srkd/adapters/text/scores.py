@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from srkd.adapters.order import percent_by_sample
+
 Labels = NDArray[np.int64]
 
 
@@ -13,9 +15,7 @@ def accuracy_by_sample(right: NDArray[np.bool_], most: int = 100) -> dict[str, f
 
     The assignment of documents to samples is fixed, so that runs can be compared sample by sample.
     """
-    shuffled = right[np.random.default_rng(0).permutation(len(right))]
-    count = max(n for n in range(1, min(most, len(right)) + 1) if len(right) % n == 0)
-    return {str(i): float(100 * share) for i, share in enumerate(shuffled.reshape(count, -1).mean(1))}
+    return percent_by_sample(right, np.random.default_rng(0).permutation(len(right)), most)
 
 
 def macro_f1(predicted: Labels, labels: Labels, classes: int) -> float:

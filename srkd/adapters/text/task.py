@@ -2,42 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from srkd.adapters.base import AdapterRecipe, AdapterTask, Indices
-from srkd.adapters.data import find, padded
-from srkd.adapters.text import corpus, networks, scores
+from srkd.adapters.data import find
+from srkd.adapters.text import corpus, networks, scores, sentences
+from srkd.adapters.text.networks import Embedded, TextClassifier
 from srkd.adapters.text.recipe import TextRecipe
+from srkd.distill.teachers import run_network
 from srkd.errors import SrkdError
 from srkd.training.task import SetScores
 
 _SOURCE = "20 Newsgroups: K. Lang, J. Rennie, 20news-bydate.tar.gz"
 _EVAL_BATCH = 200  # documents
+_NO_LABEL = -100
 
 
 class TeacherPair(nn.Module):
     """A teacher for classes, whose logits are the output, and one for families, tapped at `families`."""
 
-    def __init__(self, classes: nn.Module, families: nn.Module) -> None:
+    def __init__(self, classes: TextClassifier, families: TextClassifier) -> None:
         super().__init__()
         self.classes, self.families = classes, families
 
-    def forward(self, ids: Tensor) -> Tensor:
-        self.families(ids)
-        output: Tensor = self.classes(ids)
+    def privileged(self, batch: Mapping[str, Any]) -> Tensor:
+        run_network(self.families, batch, "input")
+        output: Tensor = run_network(self.classes, batch, "input")
         return output
+
+
+class TrueLabels(nn.Module):
+    """A teacher that knows the true label of every document, those without label included: a positive control.
+
+    Args:
+        labels: for each class, the number of the label that the teacher gives it: its own, or its family's.
+    """
+
+    labels: Tensor
+
+    def __init__(self, labels: Sequence[int]) -> None:
+        super().__init__()
+        self.register_buffer("labels", torch.tensor(labels))
+
+    def privileged(self, batch: Mapping[str, Any]) -> Tensor:
+        """Logits (N, labels): 10 for the true label, 0 for the others."""
+        return 10.0 * F.one_hot(self.labels[batch["truth"]], int(self.labels.max()) + 1).float()
 
 
 class Task(AdapterTask):
     """Trains a network of `networks.build` on `data.root`; `network: {type: Bag, dim: 64}`.
 
     `network_teacher: {file: ...}` is a teacher for classes or families; `{file: ..., families: ...}` names one for
-    each, and the loss on families then is `{type: coarse, at: {student: head, teacher: families}}`.
+    each, and the loss on families then is `{type: coarse, at: {student: head, teacher: families}}`. `{truth: classes}`
+    or `{truth: families}` is a teacher that knows the labels. A teacher may read sentence embeddings (`data.encoder`)
+    where the student reads words.
     """
 
     recipe_type: ClassVar[type[AdapterRecipe]] = TextRecipe
@@ -54,7 +78,8 @@ class Task(AdapterTask):
         return len(self.corpus.train.labels)
 
     def fingerprint(self) -> dict[str, str]:
-        return {"documents": self.corpus.fingerprint, "vocabulary": self.corpus.vocabulary_hash}
+        encoder = {"encoder": sentences.identity()} if self.recipe.data.encoder else {}
+        return {"documents": self.corpus.fingerprint, "vocabulary": self.corpus.vocabulary_hash, **encoder}
 
     @property
     def labels(self) -> list[str]:
@@ -62,43 +87,70 @@ class Task(AdapterTask):
         return self.corpus.classes if self.recipe.data.labels == "classes" else self.corpus.family_names
 
     def build(self, spec: Mapping[str, Any]) -> nn.Module:
-        network = self._network(spec, len(self.labels))
-        network.encoder.fit(self.corpus.unlabelled)
+        network, everything = self._network(spec, len(self.labels)), self.corpus.everything
+        network.encoder.fit(everything.documents)
+        if isinstance(network.encoder, Embedded) and everything.embeddings is not None:
+            network.encoder.standardise(torch.from_numpy(everything.embeddings))
         return network
 
-    def _network(self, spec: Mapping[str, Any], classes: int) -> networks.TextClassifier:
-        return networks.build(spec, classes, len(self.corpus.vocabulary), self.recipe.data.tokens.length)
+    def _network(self, spec: Mapping[str, Any], classes: int) -> TextClassifier:
+        embeddings = self.corpus.everything.embeddings
+        width = 0 if embeddings is None else embeddings.shape[1]
+        return networks.build(spec, classes, len(self.corpus.vocabulary), self.recipe.data.tokens.length, width)
 
-    def load_trained(self, path: str) -> nn.Module:
+    def _reads(self, network: nn.Module) -> str:
+        """What a checkpoint's input depends on: the sentence encoder, or the vocabulary."""
+        embedded = isinstance(network, TextClassifier) and isinstance(network.encoder, Embedded)
+        return sentences.identity() if embedded else self.corpus.vocabulary_hash
+
+    def load_trained(self, path: str) -> TextClassifier:
         """Load a teacher for the classes or the families of these documents.
 
         Raises:
-            SrkdError: the network has other labels or another vocabulary.
+            SrkdError: the network has other labels, another vocabulary or another sentence encoder.
         """
         weights, meta = self._read(path)
         if meta["labels"] not in (self.corpus.classes, self.corpus.family_names):
             names = ", ".join(meta["labels"][:3])
             raise SrkdError(f"{path}: a network for {names}, ...: neither the classes nor the families of {self.root}")
-        if meta["vocabulary"] != self.corpus.vocabulary_hash:
-            raise SrkdError(f"{path}: another vocabulary: data.tokens, remove and held_out must be those of its run")
         network = self._network(meta["network"], len(meta["labels"]))
+        if meta["vocabulary"] != self._reads(network):
+            raise SrkdError(
+                f"{path}: another vocabulary or sentence encoder: data.tokens, remove and held_out must be those of "
+                "its run"
+            )
         network.load_state_dict(weights)
         return network
 
     def teacher_network(self, spec: Mapping[str, Any]) -> nn.Module:
+        if set(spec) == {"truth"}:
+            return self._true_labels(spec["truth"])
         if set(spec) != {"file", "families"}:
             return super().teacher_network(spec)
         return TeacherPair(self.load_trained(str(spec["file"])), self.load_trained(str(spec["families"])))
 
+    def _true_labels(self, kind: str) -> TrueLabels:
+        labels = {"classes": list(range(len(self.corpus.classes))), "families": self.corpus.families}
+        if not labels.get(kind):
+            known = ", ".join(name for name, found in labels.items() if found)
+            raise SrkdError(f"network_teacher.truth: must be one of {known}, got {kind!r}")
+        return TrueLabels(labels[kind])
+
     def context(self, batch: Mapping[str, Any], step: int) -> dict[str, Any]:
         families = {"families": self.corpus.families} if self.corpus.families else {}
-        return {**super().context(batch, step), **families}
+        return {**super().context(batch, step), "examples": len(self.corpus.everything.labels), **families}
 
     def collate(self, indices: Indices, random: np.random.Generator) -> dict[str, Any]:
-        train = self.corpus.train
+        """Also `truth`, the class of each document, for `TrueLabels` only; the target of a document without label is
+        -100, which cross-entropy ignores."""
+        everything, target = self.corpus.everything, self._truth(self.corpus.everything.labels[indices])
+        if self.recipe.data.unlabelled:
+            others = random.integers(self.corpus.used, len(everything.labels), len(indices))
+            indices, target = np.append(indices, others), np.append(target, np.full(len(others), _NO_LABEL))
         return {
-            "input": padded([train.documents[i] for i in indices]),
-            "target": torch.from_numpy(self._truth(train.labels[indices])),
+            **everything.inputs(indices),
+            "target": torch.from_numpy(target),
+            "truth": torch.from_numpy(everything.labels[indices]),
             "index": torch.from_numpy(indices),
         }
 
@@ -109,13 +161,14 @@ class Task(AdapterTask):
     @torch.no_grad()
     def _predicted(self) -> Indices:
         """Predicted label of each scored document (N); documents are batched by length."""
-        documents = self.corpus.scored.documents[: self.limit]
-        order = np.argsort([len(document) for document in documents], kind="stable")
+        scored = self.corpus.scored.first(self.limit)
+        order = np.argsort([len(document) for document in scored.documents], kind="stable")
         found = np.empty(len(order), np.int64)
         for start in range(0, len(order), _EVAL_BATCH):
             some = order[start : start + _EVAL_BATCH]
+            inputs = {key: value.to(self.device) for key, value in scored.inputs(some).items()}
             with self.autocast(0, self.device):
-                logits = self.network(padded([documents[i] for i in some]).to(self.device))
+                logits = run_network(self.network, inputs, "input")
             found[some] = logits.argmax(1).cpu().numpy()
         return found
 
@@ -139,4 +192,4 @@ class Task(AdapterTask):
         return {which: {"protocol": protocol, "metrics": metrics}}
 
     def meta(self, name: str) -> dict[str, Any]:
-        return {**super().meta(name), "labels": self.labels, "vocabulary": self.corpus.vocabulary_hash}
+        return {**super().meta(name), "labels": self.labels, "vocabulary": self._reads(self.network)}

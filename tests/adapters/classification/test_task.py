@@ -109,6 +109,13 @@ def test_scale_teacher_divides_logits_by_the_fitted_temperature(
     assert temperature != 1 and torch.allclose(predictions[1] * temperature, predictions[0], atol=1e-5)
 
 
+def test_held_out_images_are_scored_to_choose_settings(recipe: dict[str, Any], tmp_path: Path) -> None:
+    result = train(recipe, tmp_path, data={"held_out": 16, "scored": "held_out"}, train={"total_iter": 1})
+    found = json.loads((tmp_path / "tiny" / "scores.json").read_text(encoding="utf-8"))
+    assert list(found) == ["held-out"] and "16 held-out images" in found["held-out"]["protocol"]
+    assert "accuracy" in result["metrics"] and "temperature" not in result["metrics"]
+
+
 def test_different_class_counts_raise(recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
     names = [b"a", b"b", b"c", b"d", b"e"]
     write_cifar100(
@@ -133,6 +140,7 @@ def test_different_class_counts_raise(recipe: dict[str, Any], teacher: str, tmp_
         ({"network": {"type": "VGG8", "depth": 3}}, 'network: unknown option "depth"'),
         ({"data": {"mixup": 0.5}, "train": {"losses": [{"type": "focal"}]}}, "focal"),
         ({"train": {"losses": [CE, {"type": "kd"}]}}, "set network_teacher"),
+        ({"data": {"held_out": 0, "scored": "held_out"}}, "scored: held_out needs held_out above 0"),
     ],
 )
 def test_invalid_recipes_raise(
@@ -168,15 +176,22 @@ def small(path: Path, cifar100: Path, folder: Path) -> plan.Study:
     file = {"file": str(folder / "teacher" / "models" / "net_latest.safetensors")}
     study.base["network_teacher"] = file
     for variant in study.variants:
-        variant.set.pop("network_teacher.file", None)
+        for key in ("network_teacher.file", "train.total_iter"):
+            variant.set.pop(key, None)
     return study
 
 
 @pytest.mark.parametrize(
-    "path",
-    ["classification_iekd/cifar100", "classification_iekd", "classification_calibration"],
+    ("path", "files", "methods"),
+    [
+        ("classification_iekd/cifar100", ["study"], {"control", "iekd"}),
+        ("classification_iekd", ["weights", "study"], {"control", "kd", "fitnet", "at", "sp", "iekd"}),
+        ("classification_calibration", ["temperatures", "students"], {"control", "ce", "scaled", "focal", "flsd"}),
+    ],
 )
-def test_committed_studies_run_on_a_small_sample(path: str, cifar100: Path, tmp_path: Path) -> None:
+def test_committed_studies_run_on_a_small_sample(
+    path: str, files: list[str], methods: set[str], cifar100: Path, tmp_path: Path
+) -> None:
     calibration = path == "classification_calibration"
     own = {
         "name": "teacher",
@@ -190,13 +205,22 @@ def test_committed_studies_run_on_a_small_sample(path: str, cifar100: Path, tmp_
     base = plan.read(folder / "teachers.yml").base if calibration else recipes.read(folder / "teacher.yml")
     assert isinstance(base, dict)
     assert Run(merge(base, own), tmp_path, quiet=True).train()["finished"]
-    study = small(folder / ("students.yml" if calibration else "study.yml"), cifar100, tmp_path)
-    compared = Comparison(study, tmp_path / "study")
-    compared.check()
-    study.variants = [v for v in study.variants if v.name in ("control", "ce_kd_focal", "iekd")]
-    assert compared.train(quiet=True)
-    found = results.write(compared)
-    assert not found["failed"] and {table["metric"] for table in found["scores"]} >= {"accuracy", "ece"}
+    for name in files:
+        study = small(folder / f"{name}.yml", cifar100, tmp_path)
+        names = [variant.name for variant in study.variants]
+        trained = [v for v in study.variants if v.name in ("control", "focal", "focal_2", "iekd", "iekd_4")]
+        if name in ("weights", "temperatures"):  # three settings for each method of the study
+            tuned = [n.rpartition("_")[0] for n in names]
+            assert all(tuned.count(method) == 3 for method in methods - {"control"})
+            study.variants = trained  # the others differ in a number
+        else:
+            assert set(names) >= methods
+        compared = Comparison(study, tmp_path / "study")
+        compared.check()
+        study.variants = trained
+        assert len(trained) == 2 and compared.train(quiet=True)
+        found = results.write(compared)
+        assert not found["failed"] and {table["metric"] for table in found["scores"]} >= {"accuracy", "ece"}
 
 
 def test_committed_super_resolution_recipe_runs(photos: Path, tmp_path: Path) -> None:

@@ -47,6 +47,31 @@ def test_pseudo_labels_and_joint_training_keep_old_types_too(
     assert train(recipe, tmp_path, data=data)["metrics"]["micro_old"] > 80
 
 
+def test_targets_of_tokens_labelled_o(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """`data.outside` sets them with and without a loss that uses the teacher."""
+    found = {}
+    for outside in ("previous", "label", "ignored"):
+        for stages in (recipe["stages"], DISTILLED["stages"]):
+            run = Run(merge(recipe, {"data": {"outside": outside}, "stages": stages}), tmp_path, quiet=True)
+            first, second = run.set_up()
+            second.on_stage(2, first.state_dict())
+            assert first.batch(0)["target"].min() >= 0  # step 1 has no old types: O is O
+            found[outside, len(second.objective.terms)] = second.batch(0)
+    mask = found["label", 1]["mask"]
+    for terms in (1, 2):
+        assert torch.equal(found["label", terms]["target"][mask], torch.zeros(int(mask.sum()), dtype=torch.int64))
+        assert torch.equal(found["ignored", terms]["target"] == -100, mask)
+        soft = found["previous", terms]["target"]
+        assert soft.shape == (len(mask), 9) and torch.allclose(soft.sum(1), torch.ones(len(mask)))
+        assert torch.allclose(soft[mask, :5], found["label", 2]["teacher_output"][mask].softmax(1))
+    assert "teacher_output" not in found["label", 1] and "teacher_output" in found["ignored", 2]
+
+
+def test_soft_labels_alone_keep_old_types(recipe: dict[str, Any], tmp_path: Path) -> None:
+    kept = train(recipe, tmp_path, data={"outside": "previous"})["metrics"]
+    assert kept["micro_new"] > 80 and kept["micro_old"] > 80
+
+
 def test_a_second_step_starts_from_the_weights_of_the_first(recipe: dict[str, Any], tmp_path: Path) -> None:
     """Old rows are bit-exact, and the teacher is the network of the first step."""
     run = Run(merge(recipe, {**DISTILLED, "train": {"total_iter": 2}}), tmp_path, quiet=True)
@@ -114,6 +139,7 @@ def test_types_in_no_step_give_a_notice(recipe: dict[str, Any], tmp_path: Path) 
         ({"data": {"joint": True, "replay": 3}}, "data.joint uses all .*: remove data.replay and data.pseudo"),
         ({"data": {"pseudo": 1.5}}, "data.pseudo: input should be less than or equal to 1"),
         ({"data": {"pieces": "jaso"}}, "unknown kind of pieces"),
+        ({"data": {"pseudo": 0.5, "outside": "label"}}, "pseudo replaces O by the previous model's prediction"),
     ],
 )
 def test_invalid_recipes_raise(
@@ -146,15 +172,18 @@ def test_a_study_has_scores_after_every_step(recipe: dict[str, Any], tmp_path: P
     assert (tmp_path / "s" / "steps.md").read_text(encoding="utf-8").count("\n| ") == 5
 
 
-@pytest.mark.parametrize("name", ["ner_kmou", "ner_klue"])
-def test_committed_studies_run_on_a_small_sample(name: str, recipe: dict[str, Any], tmp_path: Path) -> None:
-    study = plan.read(STUDIES / name / "study.yml")
-    assert isinstance(study.base, dict) and len(study.seeds) == 3
+@pytest.mark.parametrize("path", ["ner_kmou/study", "ner_klue/study", "ner_kmou/rates"])
+def test_committed_studies_run_on_a_small_sample(path: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+    study = plan.read(STUDIES / f"{path}.yml")
+    assert isinstance(study.base, dict) and len(study.seeds) == (1 if "rates" in path else 5)
     own = {**recipe["data"], "steps": [["PER", "LOC"], ["DAT"], ["TIM"]]}
     study.base = merge(study.base, {"data": own, "train": {"total_iter": 1, "warmup_iter": -1}})
     study.seeds = [0]
+    for variant in study.variants:
+        variant.set.pop("data.test", None)
     compared = Comparison(study, tmp_path)
     compared.check()
     assert compared.train(quiet=True)
     found = results.write(compared)
-    assert not found["failed"] and {t["set"] for t in found["scores"]} == {"step 1", "step 2", "step 3"}
+    steps = {"step 1"} if "rates" in path else {"step 1", "step 2", "step 3"}
+    assert not found["failed"] and {t["set"] for t in found["scores"]} == steps

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from srkd.adapters.text import corpus, sentences
+
 FAMILIES = {"baseball": "sport", "soccer": "sport", "mac": "comp", "pc": "comp", "moon": "space", "mars": "space"}
 
 
@@ -35,6 +37,24 @@ def write_documents(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_documents(tmp_path_factory.mktemp("documents"))
+
+
+class FakeEncoder:
+    """Embeds a text as the counts of the classes' names in it, which a linear head separates."""
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        names = [*FAMILIES, *set(FAMILIES.values())]
+        counts = np.array([[text.count(name) for name in sorted(names)] for text in texts], np.float32)
+        return counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1)
+
+
+@pytest.fixture
+def encoder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A sentence encoder in place of the pretrained one, and a cache of its own."""
+    monkeypatch.setenv("SRKD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sentences, "_load", FakeEncoder)
+    monkeypatch.setattr(sentences, "identity", lambda: "fake 1")
+    corpus._read.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ def test_shares_are_nested_and_stratified(documents: Path) -> None:
     for small, large in ((half, whole), (tenth, half)):
         pairs = zip(small.train.documents, large.train.documents, strict=False)
         assert all(np.array_equal(a, b) for a, b in pairs)
-        assert small.vocabulary == large.vocabulary and len(small.unlabelled) == 120
+        assert small.vocabulary == large.vocabulary and len(small.everything.documents) == 120
 
 
 def test_held_out_documents_are_scored_and_not_trained_on(documents: Path) -> None:

@@ -44,13 +44,23 @@ def test_invalid_archives_raise(tmp_path: Path) -> None:
             newsgroups.read(path, split)
 
 
-def test_there_are_seven_families() -> None:
-    groups = ("alt.atheism", "comp.graphics", "misc.forsale", "rec.autos", "sci.med", "soc.religion", "talk.politics")
-    assert [newsgroups.family(group) for group in groups] == ["alt", "comp", "misc", "rec", "sci", "soc", "talk"]
+def test_families_are_topics_not_prefixes() -> None:
+    topics = {
+        "alt.atheism": "religion",
+        "soc.religion.christian": "religion",
+        "talk.religion.misc": "religion",
+        "talk.politics.mideast": "politics",
+        "comp.sys.mac.hardware": "computers",
+        "misc.forsale": "forsale",
+        "rec.sport.hockey": "recreation",
+        "sci.electronics": "science",
+        "alt.hypertext": "alt",
+    }
+    assert {group: newsgroups.family(group) for group in topics} == topics
 
 
 def test_the_real_archive_has_the_published_counts(data: Path) -> None:
     splits = formats.read(data / "text" / "20news-bydate.tar.gz")
     assert [len(splits[name].texts) for name in ("train", "test")] == [11_314, 7_532]
     groups = set(splits["train"].labels)
-    assert len(groups) == 20 and len({newsgroups.family(group) for group in groups}) == 7
+    assert len(groups) == 20 and len({newsgroups.family(group) for group in groups}) == 6

