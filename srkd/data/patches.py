@@ -76,9 +76,12 @@ class PatchSource:
     Args:
         images: at least one, none smaller than a patch (see `usable`).
         outputs: teachers' outputs for the same images, (H, W, 3) each, by their key in a batch.
+        zoomed: the share of patches from the second half of the images, if these are `srkd.data.upcycled.Upcycled`.
     """
 
-    def __init__(self, images: PairedImages, patches: Patches, outputs: Mapping[str, Outputs] = {}) -> None:
+    def __init__(
+        self, images: PairedImages, patches: Patches, outputs: Mapping[str, Outputs] = {}, zoomed: float | None = None
+    ) -> None:
         if len(images) == 0:
             raise SrkdError("no images to train on")
         self.images, self.patches, self.outputs = images, patches, outputs
@@ -86,7 +89,10 @@ class PatchSource:
         sizes = np.array([images.lr(i).shape[:2] for i in range(len(images))])
         positions = (sizes[:, 0] - self.side + 1) * (sizes[:, 1] - self.side + 1)
         weights = positions if patches.sampling == "area" else np.ones(len(sizes))
-        self._edges = np.cumsum(weights / weights.sum())
+        weights = weights / weights.sum()
+        if zoomed is not None:
+            weights = 2 * weights * np.repeat([1 - zoomed, zoomed], len(weights) // 2)
+        self._edges = np.cumsum(weights)
 
     def draw(self, number: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
         patches, side, scale = self.patches, self.side, self.patches.scale

@@ -31,6 +31,7 @@ class DegradedTrainSet(TrainSet):
     A window of 16 LR pixels more than a patch is degraded, and the patch cut from it.
     """
 
+    zoomed: float = pydantic.Field(0.0, ge=0, le=0, description="not for degraded images")
     like: str | None = pydantic.Field(
         None,
         description="folder of JPEG files whose compression, noise and blur are measured and imitated, instead of all "

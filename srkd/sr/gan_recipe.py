@@ -141,6 +141,12 @@ class GANRecipe(sr.SRRecipe):
         None, ge=0, description="seed of the initial weights; default: manual_seed, which also determines the batches"
     )
 
+    @pydantic.model_validator(mode="after")
+    def _real_images(self) -> GANRecipe:
+        if self.datasets.train.zoomed and self.train.gan_opt is not None:
+            raise ValueError("datasets.train.zoomed: the targets are a teacher's outputs, not real images; remove it")
+        return self
+
 
 class ESRGANRecipe(GANRecipe):
     """Top-level keys of a recipe whose `model_type` is BasicSR's ESRGANModel."""

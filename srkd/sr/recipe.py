@@ -80,6 +80,12 @@ class TrainSet(Section):
     copies: list[Annotated[float, pydantic.Field(gt=0, lt=1)]] = pydantic.Field(
         [], description="scales of additional resized copies of every image, e.g. [0.5]"
     )
+    zoomed: float = pydantic.Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of patches with a window of an HR image as input and the teacher's output as target (DUKD)",
+    )
     gt_size: int = pydantic.Field(96, gt=0, description="side length of an HR patch in pixels")
     batch_size_per_gpu: int = pydantic.Field(16, gt=0, description="patches per step and process")
     use_hflip: bool = pydantic.Field(True, description="random horizontal flips")

@@ -111,10 +111,11 @@ class Task(DistillationTask):
         if any(member.self_ensemble for member in members):
             self.require_outputs("which self_ensemble does not average: remove it")
         self.objective.resolve_taps(self.network_g, members[0].loaded.network if len(members) == 1 else None)
-        return self._with_source(Teachers(members, self.objective.teacher_taps, self.recipe.cache))
+        zoomed = self.recipe.datasets.train.zoomed
+        return self._with_source(Teachers(members, self.objective.teacher_taps, self.recipe.cache, zoomed))
 
     def no_teacher(self) -> Teacher:
-        return self._with_source(Teachers([], [], self.recipe.cache))
+        return self._with_source(Teachers([], [], self.recipe.cache, self.recipe.datasets.train.zoomed))
 
     def _with_source(self, teachers: Teachers) -> Teacher:
         """Select the source of batches; returns the teacher for them."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from srkd.data.patches import BankSource, BatchSource, Patches, PatchSource, Subset, to_batch
+from srkd.data.patches import BankSource, BatchSource, PairedImages, Patches, PatchSource, Subset, to_batch
+from srkd.data.upcycled import Source, Upcycled, UpcycledOutputs, Zoomed
 from srkd.distill.taps import resolve
 from srkd.distill.teachers import CachedTeacher, LiveTeacher, MeanOfTeachers, Teacher
 from srkd.errors import SrkdError
@@ -68,10 +69,12 @@ class Teachers:
     Args:
         taps: layers of the teacher that losses use; only with a single one that is not self-ensembled.
         cache: the recipe's section.
+        zoomed: share of patches that are zoomed in (`srkd.data.upcycled`) and labelled by the mean of the teachers;
+            only with cached outputs.
     """
 
-    def __init__(self, members: Sequence[Member], taps: Sequence[str], cache: Cache) -> None:
-        self.members, self.taps, self.cache = list(members), list(taps), cache
+    def __init__(self, members: Sequence[Member], taps: Sequence[str], cache: Cache, zoomed: float = 0.0) -> None:
+        self.members, self.taps, self.cache, self.zoomed = list(members), list(taps), cache, zoomed
 
     @property
     def network(self) -> nn.Module | None:
@@ -109,7 +112,12 @@ class Teachers:
                 the teacher is not finite.
         """
         plans: dict[str, Plan] = {"outputs": self._outputs, "bank": self._bank}
-        plan = plans.get(self._kind())
+        kind = self._kind()
+        if self.zoomed and kind != "outputs":
+            raise SrkdError(
+                "datasets.train.zoomed: needs a teacher to label the patches, with cached outputs (cache.kind outputs)"
+            )
+        plan = plans.get(kind)
         if plan is None or dry_run:
             if plan is not None:
                 plan(images, fingerprint, patches)
@@ -138,31 +146,46 @@ class Teachers:
 
     def _outputs(self, images: Subset, fingerprint: str, patches: Patches) -> Callable[[], tuple[BatchSource, Teacher]]:
         """Check the size of the cache of each teacher's outputs; returns the function that builds and opens them."""
-        folders: list[Path] = []
-        for member in self.members:
-            name = teacher_cache.key(
-                network=member.hash,
-                pictures=fingerprint,
-                numbers=images.numbers,
-                self_ensemble=member.self_ensemble or self.cache.self_ensemble,
-            )
-            folders.append(self._folder(f"outputs-{name}"))
-        missing = [n for n, folder in enumerate(folders) if teacher_cache.complete(folder) is None]
+        folders = self._output_folders(images, fingerprint)
+        windows = self._output_folders(images, fingerprint, zoomed="1") if self.zoomed else []
+        planned = list(zip([*self.members, *self.members], [*folders, *windows], strict=False))
+        missing = [(member, folder) for member, folder in planned if teacher_cache.complete(folder) is None]
         if missing:
-            names = " and ".join(f"{self.members[n].loaded.name}'s outputs" for n in missing)
+            distinct = {id(member): member for member, _ in missing}.values()  # two may have the same name
+            names = " and ".join(f"{member.loaded.name}'s outputs" for member in distinct)
             size = len(missing) * sum(images.hr(i).size for i in range(len(images))) * 2
-            self._announce(size, folders[missing[0]] if len(missing) == 1 else folders[0].parent, names)
+            self._announce(size, missing[0][1] if len(missing) == 1 else folders[0].parent, names)
 
         def build() -> tuple[BatchSource, Teacher]:
             keys = [f"teacher_output{'' if len(folders) == 1 else f'_{n}'}" for n in range(1, len(folders) + 1)]
             opened = [self._build_outputs(member, images, at) for member, at in zip(self.members, folders, strict=True)]
             teachers = [CachedTeacher(key) for key in keys]
             teacher = MeanOfTeachers(teachers, [m.share for m in self.members]) if len(keys) > 1 else teachers[0]
-            return PatchSource(images, patches, dict(zip(keys, opened, strict=True))), teacher
+            if not self.zoomed:
+                return PatchSource(images, patches, dict(zip(keys, opened, strict=True))), teacher
+            made = zip(self.members, windows, strict=True)
+            zoomed = [self._build_outputs(member, Zoomed(images), at) for member, at in made]
+            sources = [Source(a, b, m.share) for a, b, m in zip(opened, zoomed, self.members, strict=True)]
+            outputs = {key: UpcycledOutputs(each, len(images)) for key, each in zip(keys, sources, strict=True)}
+            return PatchSource(Upcycled(images, sources), patches, outputs, self.zoomed), teacher
 
         return build
 
-    def _build_outputs(self, member: Member, images: Subset, folder: Path) -> teacher_cache.OutputCache:
+    def _output_folders(self, images: Subset, fingerprint: str, **more: str) -> list[Path]:
+        """The folder of each teacher's outputs; `more` is what they depend on besides images and teacher."""
+        found = []
+        for member in self.members:
+            name = teacher_cache.key(
+                network=member.hash,
+                pictures=fingerprint,
+                numbers=images.numbers,
+                self_ensemble=member.self_ensemble or self.cache.self_ensemble,
+                **more,
+            )
+            found.append(self._folder(f"outputs-{name}"))
+        return found
+
+    def _build_outputs(self, member: Member, images: PairedImages, folder: Path) -> teacher_cache.OutputCache:
         loaded, quiet = member.loaded, teacher_cache.complete(folder) is not None
         with locked(folder), Progress(f"outputs of {loaded.name}", len(images), quiet=quiet) as progress:
             ensemble = member.self_ensemble or self.cache.self_ensemble

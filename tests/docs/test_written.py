@@ -100,9 +100,10 @@ def test_compressing_and_comparing(photos: Path, tmp_path: Path, monkeypatch: py
 def test_choosing_teachers(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("photos").symlink_to(photos)
-    single, several = (yaml.safe_load(text) for text in of_language("how-to/teachers.md", "yaml"))
-    several["datasets"]["train"]["gt_size"] = 16
-    for data in (several, {**several, **single}):
+    single, several, upcycled = (yaml.safe_load(text) for text in of_language("how-to/teachers.md", "yaml"))
+    for data in (several, upcycled):
+        data["datasets"]["train"]["gt_size"] = 16
+    for data in (several, {**several, **single}, {**several, **upcycled}):
         (task,) = Run(data, quiet=True).dry_run()
         assert task.teachers.members[-1].self_ensemble
 

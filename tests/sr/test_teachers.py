@@ -179,3 +179,35 @@ def test_a_dry_run_builds_no_cache(recipe: dict[str, Any], files: list[str], tmp
     teacher = [{"file": files[0]}, {"file": files[1], "self_ensemble": True}]
     (task,) = Run(distilled(recipe, teacher), tmp_path, quiet=True).dry_run()
     assert caches() == before and np.isfinite(float(task.log["l_output"]))
+
+
+def test_zoomed_patches_are_labelled_by_the_teachers(recipe: dict[str, Any], files: list[str], tmp_path: Path) -> None:
+    teachers = [{"file": files[0]}, {"file": files[1], "weight": 3}]
+    zoomed = merge(distilled(recipe, teachers), {"datasets": {"train": {"zoomed": 0.5, "batch_size_per_gpu": 32}}})
+    task = ready(zoomed, tmp_path)
+    batch = task.batch(0)
+    chosen = torch.as_tensor(batch["index"]) >= len(task.usable)
+    assert 4 < chosen.sum() < 28
+    built = caches()
+    outputs = (batch["teacher_output_1"] + 3 * batch["teacher_output_2"]) / 4
+    assert (batch["hr"] - outputs.clamp(0, 1))[chosen].abs().max() < 0.6 / 255
+    assert (batch["hr"] - outputs.clamp(0, 1))[~chosen].abs().max() > 2 / 255
+    assert Run(merge(zoomed, {"train": {"total_iter": 2}}), tmp_path, quiet=True).train()["finished"]
+    assert caches() == built
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"network_g_teacher": None, "train": {"losses": [{"type": "L1Loss"}]}},
+        {"cache": {"kind": "live"}},
+        {"cache": {"kind": "bank"}},
+    ],
+    ids=["no teacher", "live", "bank"],
+)
+def test_zoomed_patches_need_cached_outputs(
+    recipe: dict[str, Any], files: list[str], tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    zoomed = merge(distilled(recipe, {"file": files[0]}), {"datasets": {"train": {"zoomed": 0.5}}})
+    with pytest.raises(SrkdError, match=r"datasets\.train\.zoomed: needs a teacher to label the patches"):
+        Run(merge(zoomed, changes), tmp_path, quiet=True).dry_run()
