@@ -1,8 +1,8 @@
 """Choose the setting of each method from a study of settings: `python -m srkd.studies.choose SETTINGS RESULTS STUDY`.
 
 SETTINGS is a study whose variants are named `<method>_<setting>`, scored on data that the final study does not use, and
-RESULTS is its results.json. The variants of STUDY that are named after a method get the losses of its best variant.
-The file's leading comment is kept.
+RESULTS is its results.json. The variants of STUDY that are named after a method get the losses of its best variant, and
+what it sets under `train.`. The file's leading comment is kept.
 """
 
 from __future__ import annotations
@@ -22,15 +22,18 @@ from srkd.studies.plan import CONTROL
 from srkd.training import recipe as recipes
 
 
-def best(results: dict[str, Any], metric: str) -> dict[str, tuple[str, bool]]:
+def best(results: dict[str, Any], metric: str, name: str | None = None) -> dict[str, tuple[str, bool]]:
     """By method, the variant with the best mean of a metric, and whether it is the first or last of its method.
+
+    Args:
+        name: the set that the metric is read from; not needed if the results have one set.
 
     Raises:
         SrkdError: the study has no such metric or several sets with it, or a variant has no finished run.
     """
-    tables = [table for table in results["scores"] if table["metric"] == metric]
+    tables = [t for t in results["scores"] if t["metric"] == metric and name in (None, t["set"])]
     if len(tables) != 1:
-        known = ", ".join(dict.fromkeys(table["metric"] for table in results["scores"]))
+        known = ", ".join(f"{table['metric']} on {table['set']}" for table in results["scores"])
         raise SrkdError(f'{len(tables)} tables of the metric "{metric}", expected one: the study has {known}')
     methods: dict[str, dict[str, float]] = {}
     for row in tables[0]["rows"]:
@@ -48,15 +51,15 @@ def best(results: dict[str, Any], metric: str) -> dict[str, tuple[str, bool]]:
     return chosen
 
 
-def choose(settings: Path, results: Path, study: Path, metric: str) -> list[str]:
-    """Write the chosen losses into the file `study`; returns a line for each method.
+def choose(settings: Path, results: Path, study: Path, metric: str, name: str | None = None) -> list[str]:
+    """Write the chosen settings into the file `study`; returns a line for each method.
 
     Raises:
         SrkdError: a file cannot be read, as `best`, or a method of the results is not in `settings`.
     """
     try:
         found = json.loads(results.read_text(encoding="utf-8"))
-        chosen = best(found, metric)
+        chosen = best(found, metric, name)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SrkdError(f"{printable_path(results)}: not the results of a study ({error})") from error
     variants = {variant["name"]: variant for variant in recipes.read(settings)["variants"]}
@@ -64,11 +67,14 @@ def choose(settings: Path, results: Path, study: Path, metric: str) -> list[str]
     for variant in final["variants"]:
         if variant["name"] not in chosen:
             continue
-        name, edge = chosen[variant["name"]]
-        if name not in variants:
-            raise SrkdError(f'{printable_path(settings)}: no variant "{name}", which the results have')
-        variant["losses"] = variants[name]["losses"]
-        lines.append(f"{variant['name']}: {name}" + (", at the edge of its grid" if edge else ""))
+        taken, edge = chosen[variant["name"]]
+        if taken not in variants:
+            raise SrkdError(f'{printable_path(settings)}: no variant "{taken}", which the results have')
+        variant["losses"] = variants[taken]["losses"]
+        trained = {key: value for key, value in variants[taken].get("set", {}).items() if key.startswith("train.")}
+        if trained:
+            variant["set"] = {**variant.get("set", {}), **trained}
+        lines.append(f"{variant['name']}: {taken}" + (", at the edge of its grid" if edge else ""))
     text = study.read_text(encoding="utf-8")
     comment = list(takewhile(lambda line: line.startswith("#"), text.splitlines(keepends=True)))
     body = yaml.safe_dump(final, sort_keys=False, width=120, default_flow_style=None, allow_unicode=True)
@@ -82,9 +88,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("results", type=Path, help="its results.json")
     parser.add_argument("study", type=Path, help="the final study, which is rewritten")
     parser.add_argument("--metric", default="accuracy", help="what to choose by (default: %(default)s)")
+    parser.add_argument("--set", help="the set that it is read from, if the results have several")
     args = parser.parse_args(arguments)
     try:
-        print("\n".join(choose(args.settings, args.results, args.study, args.metric)))
+        print("\n".join(choose(args.settings, args.results, args.study, args.metric, args.set)))
     except SrkdError as error:
         raise SystemExit(f"choose: {error}") from error
 

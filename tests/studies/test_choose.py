@@ -61,10 +61,28 @@ def test_a_metric_whose_lower_values_are_better(files: tuple[Path, Path, Path]) 
     assert choose.choose(*files, "nll")[0] == "kd: kd_0.1, at the edge of its grid"
 
 
+def test_settings_of_the_training_and_a_set_among_several(files: tuple[Path, Path, Path]) -> None:
+    settings, results, study = files
+    tried = yaml.safe_load(settings.read_text())
+    tried["variants"][1]["set"] = {"train.optim.lr": 0.3, "batch_size": 4}
+    settings.write_text(yaml.safe_dump(tried))
+    found = json.loads(results.read_text())
+    rows = [{"variant": name, "mean": mean} for name, mean in (("kd_0.1", 2.0), ("kd_1", 3.0), ("kd_10", 1.0))]
+    found["scores"].append({"set": "validation", "metric": "accuracy", "rows": rows})
+    results.write_text(json.dumps(found))
+    with pytest.raises(SrkdError, match='2 tables of the metric "accuracy".*accuracy on held-out.*on validation'):
+        choose.choose(settings, results, study, "accuracy")
+    assert choose.choose(settings, results, study, "accuracy", "validation") == ["kd: kd_1"]
+    found = {variant.name: variant for variant in plan.read(study).variants}
+    assert found["kd"].set == {"batch_size": 8, "train.optim.lr": 0.3} and found["kd"].losses == kd(1)
+
+
 def test_invalid_results_raise(files: tuple[Path, Path, Path]) -> None:
     settings, results, study = files
     before = study.read_text()
-    with pytest.raises(SystemExit, match='0 tables of the metric "ece", expected one: the study has accuracy, nll'):
+    with pytest.raises(
+        SystemExit, match='0 tables of the metric "ece", expected one: the study has accuracy on held-out, nll on'
+    ):
         choose.main([*map(str, files), "--metric", "ece"])
     found = json.loads(results.read_text())
     del found["scores"][0]["rows"][1]["mean"]
