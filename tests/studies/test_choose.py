@@ -70,7 +70,7 @@ def test_settings_of_the_training_and_a_set_among_several(files: tuple[Path, Pat
     rows = [{"variant": name, "mean": mean} for name, mean in (("kd_0.1", 2.0), ("kd_1", 3.0), ("kd_10", 1.0))]
     found["scores"].append({"set": "validation", "metric": "accuracy", "rows": rows})
     results.write_text(json.dumps(found))
-    with pytest.raises(SrkdError, match='2 tables of the metric "accuracy".*accuracy on held-out.*on validation'):
+    with pytest.raises(SrkdError, match=r'2 tables of the metric "accuracy".*accuracy on held-out.*on validation'):
         choose.choose(settings, results, study, "accuracy")
     assert choose.choose(settings, results, study, "accuracy", "validation") == ["kd: kd_1"]
     found = {variant.name: variant for variant in plan.read(study).variants}
