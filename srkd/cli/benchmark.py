@@ -1,6 +1,7 @@
 """Measure srkd on this machine: `training` and `upscale` against BasicSR, the cost of each loss (`losses`), a clip
 against the network alone (`video`), `inference` over models, runtimes, precisions and sizes, the sizes that networks
-offer (`ladders`), and models side by side on one degraded photograph (`photograph`)."""
+offer (`ladders`), the zoo beside published networks (`frontier`), and models side by side on one degraded photograph
+(`photograph`)."""
 
 from __future__ import annotations
 
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_cluster(
         actions.add_parser("cluster", help="--on ray against local processes, and from it the speed of larger clusters")
     )
+    _add_frontier(actions.add_parser("frontier", help="the zoo and published networks: PSNR against costs and time"))
     _add_ladders(actions.add_parser("ladders", help="milliseconds of the sizes that networks declare, untrained"))
 
 
@@ -93,6 +95,23 @@ def _add_ladders(parser: argparse.ArgumentParser) -> None:
     _add_output(parser)
 
 
+def _add_frontier(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--scale", nargs="+", type=int, default=[2, 4], metavar="S", help="upscaling factors (default: 2 4)")
+    add("--set", default="B100", metavar="D", help="the set of the plots (default: %(default)s)")
+    add("--runtime", default="openvino", metavar="R", help="runtime (default: %(default)s)")
+    add(
+        "--precision",
+        nargs="*",
+        default=["bf16"],
+        metavar="P",
+        help="precisions; none: measure nothing (default: bf16)",
+    )
+    add("--threads", type=int, default=1, help="threads of the runtime; of one the processor's time is measured")
+    add("--seconds", type=float, default=2.0, help="time of each measurement (default: %(default)s)")
+    _add_output(parser)
+
+
 def _add_photograph(parser: argparse.ArgumentParser) -> None:
     add_trust(parser)
     add = parser.add_argument
@@ -122,6 +141,7 @@ def run(args: argparse.Namespace) -> int:
         "video": _video,
         "inference": _inference,
         "ladders": _ladders,
+        "frontier": _frontier,
         "photograph": _photograph,
         "cluster": _cluster,
     }
@@ -252,6 +272,26 @@ def _ladders(args: argparse.Namespace) -> int:
     if args.output:
         write(Path(args.output), "ladders", rows, columns)
     print(tables.as_json(rows, columns) if args.json else tables.text(rows, columns))
+    return 0
+
+
+def _frontier(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from srkd.benchmarks import frontier as benchmark
+    from srkd.errors import unknown
+    from srkd.inference import backends
+    from srkd.report import tables
+
+    if args.set not in benchmark.SETS:
+        raise unknown("set", args.set, benchmark.SETS)
+    selection = [(args.runtime, precision) for precision in args.precision]
+    for backend in selection:
+        backends.check(*backend)
+    found = benchmark.frontier(args.scale, selection, args.threads, args.seconds, tell)
+    if args.output:
+        found.write(Path(args.output), args.set)
+    print(tables.results_json(found.as_dict()) if args.json else found.text())
     return 0
 
 

@@ -66,7 +66,7 @@ def pareto(points: Sequence[Mapping[str, Any]], x: str, y: str, log: bool = True
     """Quality (y, more is better) against cost (x, less is better), with the Pareto front.
 
     Args:
-        points: {"label", "x", "y"} each.
+        points: {"label", "x", "y"} each; those of one label share a mark.
         log: logarithmic x axis.
     """
     return {"kind": "pareto", "points": list(points), "x": x, "y": y, "log": log}
@@ -147,8 +147,13 @@ def _figure(plot: Mapping[str, Any], narrow: bool) -> Any:
 
 
 def _items(plot: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The points or series to draw, each with its label."""
-    return list(plot["points"]) if plot["kind"] == "pareto" else [s for s in plot["series"] if len(s["x"])]
+    """The series to draw, or of points the first with each label: what the legend lists."""
+    if plot["kind"] == "pareto":
+        first: dict[str, Mapping[str, Any]] = {}
+        for point in plot["points"]:
+            first.setdefault(point["label"], point)
+        return list(first.values())
+    return [s for s in plot["series"] if len(s["x"])]
 
 
 def _size(labels: Sequence[str], columns: int, narrow: bool) -> tuple[float, float]:
@@ -187,9 +192,11 @@ def _draw_pareto(axes: Any, plot: Mapping[str, Any]) -> list[Any]:
     best = [points[i] for i in front(points)]
     axes.step(*zip(*best, strict=True), where="post", color=_INK, linewidth=1, linestyle=(0, (4, 3)))
     marks = []
-    for n, point in enumerate(points):
-        # Shift shapes against colours after each round, so that the ninth point differs from the first.
-        marks += axes.plot(*point, _MARKERS[(n + n // len(COLOURS)) % len(_MARKERS)], color=_colour(n), markersize=7.5)
+    for n, item in enumerate(_items(plot)):
+        alike = [point for point, p in zip(points, plot["points"], strict=True) if p["label"] == item["label"]]
+        # Shift shapes against colours after each round, so that the ninth label differs from the first.
+        shape = _MARKERS[(n + n // len(COLOURS)) % len(_MARKERS)]
+        marks += axes.plot(*zip(*alike, strict=True), shape, color=_colour(n), markersize=7.5)
     axes.margins(x=0.08, y=0.12)
     return marks
 
