@@ -50,7 +50,7 @@ def test_every_command_line_is_valid(page: str) -> None:
     inline = re.findall(r"`(srkd [a-z][^`]*)`", (DOCS / page).read_text(encoding="utf-8"))
     lines = "\n".join(of_language(page, "sh")).replace("\\\n", " ").splitlines()
     for line in [*lines, *inline]:
-        words = shlex.split(re.sub(r"^\w+=\S+ ", "", line))
+        words = shlex.split(re.sub(r"^\w+=\S+ ", "", line), comments=True)
         if words[:1] != ["srkd"] or words[1].startswith("-"):
             continue
         assert words[1] in commands(), line
