@@ -36,11 +36,11 @@ RUNS = Path("experiments") / "zoo"
 
 
 def listing() -> list[dict[str, Any]]:
-    """A row for each model: name, scale, status, parameters, PSNR (dB) on Set5 and B100."""
+    """A row for each model: name, scale, status, parameters, PSNR (dB) on Set5 and B100 if it was trained for that."""
     rows = []
     for name in zoo.names():
         metrics = zoo.metrics(name)
-        sets = metrics.get("sets", {})
+        sets = {} if "imitates" in metrics else metrics.get("sets", {})
         state = zoo.folder(name) / "state.pt"
         status = "trained" if name in zoo.trained() else "in training" if state.is_file() else "not trained"
         row: dict[str, Any] = {"model": name, "scale": read(zoo.folder(name) / "recipe.yml").get("scale", "-")}

@@ -89,10 +89,11 @@ def spdx(licence: str) -> str | None:
 def _description(meta: Mapping[str, Any], licence: str) -> str:
     teacher = meta.get("teacher") or meta.get("lineage", {}).get("teacher")
     scores = [(name, found["psnr"]) for name, found in meta.get("sets", {}).items() if "psnr" in found]
+    reference = f" to the outputs of {meta['imitates']}" if "imitates" in meta else ""
     parts = [
         str(meta.get("notes") or ""),
         f"Distilled from {teacher}." if teacher else "",
-        f"PSNR (Y, dB): {', '.join(f'{name} {psnr:.2f}' for name, psnr in scores)}." if scores else "",
+        f"PSNR{reference} (Y, dB): {', '.join(f'{name} {psnr:.2f}' for name, psnr in scores)}." if scores else "",
         f"Licence: {licence}." if licence and spdx(licence) is None else "",
     ]
     return "\n\n".join(filter(None, parts)) or "A super-resolution network, exported by srkd."

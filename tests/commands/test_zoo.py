@@ -92,3 +92,14 @@ def test_a_slice_with_another_recipe_raises(models: Path) -> None:
 def test_an_unknown_name_names_the_nearest(models: Path) -> None:
     with pytest.raises(SrkdError, match=r'unknown zoo model "tinny" \(did you mean "tiny"'):
         zoo.train("tinny")
+
+
+def test_the_listing_has_no_psnr_to_a_teachers_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would stand below PSNR to the ground truth."""
+    scores = {"sets": {"Set5": {"psnr": 37.5}, "B100": {"psnr": 31.5}}, "parameters": 10}
+    monkeypatch.setattr(shelf, "names", lambda: ["faithful", "student"])
+    monkeypatch.setattr(shelf, "trained", lambda: ["faithful", "student"])
+    monkeypatch.setattr(shelf, "external", list)
+    monkeypatch.setattr(shelf, "metrics", lambda name: {**scores, **({"imitates": "t"} if name == "student" else {})})
+    monkeypatch.setattr(zoo, "read", lambda path: {"scale": 2})
+    assert [(row["Set5"], row["B100"]) for row in zoo.listing()] == [("37.50", "31.50"), ("-", "-")]

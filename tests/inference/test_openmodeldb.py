@@ -55,6 +55,7 @@ def test_the_zoos_entries_have_what_the_schema_requires(name: str) -> None:
     assert found["author"] == "srkd" and found["trainingIterations"] == known["steps"]
     assert f"batch_size_per_gpu: {found['trainingBatchSize']}" in recipe and found["dataset"].split(",")[0] in recipe
     assert known["notes"] in found["description"] and found["description"] == found["description"].strip()
+    assert ("PSNR to the outputs of" in found["description"]) == ("imitates" in known)
     assert ("Distilled from" in found["description"]) == bool(known["teacher"])
     assert re.fullmatch(r"\d+x-[a-zA-Z0-9]+(-[a-zA-Z0-9]+)*", openmodeldb.identifier(name, known["scale"]))
 
