@@ -105,8 +105,14 @@ def _start(ray: Any, options: dict[str, Any], tries: int) -> None:
             ray.shutdown()
             if not left:
                 address = options["address"]
-                place = "Ray cannot be started here" if address == "local" else f"no Ray cluster at {address}"
-                raise SrkdError(f"{place}: {_first_line(error)}") from error
+                place = "Ray cannot be started here" if address == "local" else f"cannot connect to Ray at {address}"
+                raise SrkdError(f"{place}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """In one line; of versions that differ, the whole message, since its further lines state them."""
+    text = " ".join(str(error).split())
+    return text[:400] if re.search(r"versions? (mismatch|differ)", text, re.IGNORECASE) else _first_line(error)
 
 
 def _import_ray() -> Any:

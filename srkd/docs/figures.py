@@ -7,7 +7,7 @@ A page marks the place of a figure with a pair of HTML comments, which Markdown 
 A source is `file#keys`: a JSON or YAML file relative to the project's root, or to the page if it starts with `./`, and
 the keys of the value; `name=value` selects the item of a list whose `name` is `value` (several are joined by `,`).
 Sources and plain numbers may be combined by ` + `, ` - `, ` * ` and ` / `, from left to right, and grouped by ` ( ` and
-` ) `. For a study's results, `file#seeds/set/metric/variant` are the scores of each seed; `file#epochs` and
+` ) `. For a study's results, `file#seeds/set/metric/variant` are the scores of each seed; `file#learning` and
 `file#steps` are computed by the adapters for weather and named entities. The format is a Python format, or a word and a
 Python format:
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from srkd.adapters.ner import history
-from srkd.adapters.weather import epochs
+from srkd.adapters.weather import learning
 from srkd.errors import SrkdError
-from srkd.studies.statistics import t_test
+from srkd.studies.statistics import compare, t_interval, t_test
 
 
 def _seeds(path: Path, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,20 +28,56 @@ def _seeds(path: Path, results: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _epochs(path: Path, results: Mapping[str, Any]) -> dict[str, Any]:
-    """{quantity, or "all": rows {"variant", "best", "epochs", "share", "each"}} of the weather adapter: the best
-    epoch, the epoch that reaches the control's best, its share of the control's, and the same for each seed."""
-    names = {
-        "variant": "variant",
-        "best": "at epoch",
-        "epochs": "epochs to the control's best",
-        "share": "share of its epochs",
-        "each": "seed by seed",
-    }
-    return {
-        quantity or "all": [{name: row[long] for name, long in names.items()} for row in epochs.reached(curves)]
-        for quantity, curves in epochs.read(path).items()
-    }
+def _learning(path: Path, results: Mapping[str, Any]) -> dict[str, Any]:
+    """{quantity: rows} of the weather adapter, as `_learned`."""
+    found = learning.read(path)
+    return {quantity: _learned(variants, results["alpha"]) for quantity, variants in found.items()}
+
+
+def _learned(variants: Mapping[str, learning.Curves], alpha: float) -> list[dict[str, Any]]:
+    """A row per variant: its test RMSE at the best validation as in a study's scores ("mean", "SD", "difference", ...),
+    "steps" to 1 % above the control's plateau, "share" of the control's steps with its 95 % interval, "reached", and
+    "forecasts": the number of true forecasts with which the variants `control_<number>` have the same RMSE."""
+    control, goals = variants["control"], learning.targets(variants)
+    effects = compare(
+        {name: found.chosen - control.chosen for name, found in variants.items() if name != "control"}, alpha, True
+    )
+    rows = []
+    for name, found in variants.items():
+        steps, chosen = found.steps_to(goals), found.chosen
+        missed = int(np.isnan(steps).sum())
+        row: dict[str, Any] = {
+            "variant": name,
+            "seeds": len(steps),
+            "reached": f"{len(steps) - missed} of {len(steps)}",
+        }
+        row |= {"mean": float(chosen.mean()), "SD": float(chosen.std(ddof=1)), "each": chosen}
+        row |= (
+            {key: value for key, value in vars(effects[name]).items() if value is not None} if name in effects else {}
+        )
+        row["steps"] = "-" if missed else f"{steps.mean():,.0f}"
+        row["share"] = "-" if missed or name == "control" else _share(np.log(steps / control.steps_to(goals)))
+        row["forecasts"] = _forecasts(variants, found)
+        rows.append(row)
+    return rows
+
+
+def _forecasts(variants: Mapping[str, learning.Curves], found: learning.Curves) -> str:
+    """Geometric mean over seeds, and the range."""
+    sizes = sorted(int(name.removeprefix("control_")) for name in variants if name.startswith("control_"))
+    if not sizes:
+        return "-"
+    errors = np.stack([variants[f"control_{size}"].chosen for size in sizes], 1)
+    needed = learning.forecasts_needed(np.array(sizes, np.float64), errors, found.chosen)
+    if not np.isfinite(needed).all():
+        return f"more than {sizes[-1]}"
+    return f"{np.exp(np.log(needed).mean()):.0f} ({needed.min():.0f} to {needed.max():.0f})"
+
+
+def _share(logarithms: Any) -> str:
+    """The geometric mean of ratios with its 95 % t interval, in per cent."""
+    low, high = t_interval(logarithms, 0.05)
+    return f"{np.exp(logarithms.mean()):.0%} ({np.exp(low):.0%} to {np.exp(high):.0%})"
 
 
 def _steps(path: Path, results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -54,7 +90,11 @@ def _steps(path: Path, results: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 # Keys of a results file that are computed from its runs.
-COMPUTED: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {"seeds": _seeds, "epochs": _epochs, "steps": _steps}
+COMPUTED: dict[str, Callable[[Path, Mapping[str, Any]], Any]] = {
+    "seeds": _seeds,
+    "learning": _learning,
+    "steps": _steps,
+}
 
 
 def _number(value: float, form: str) -> str:

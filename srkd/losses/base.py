@@ -47,7 +47,7 @@ class Loss(nn.Module):
     * `needs`: keywords required from the training step: `lr`, `hr`, `index`, `mask`, `step`, `progress`, and in GANs
       `ema_output`.
     * `uses`: optional keywords, passed if the training step has them; also `original`, the ground truth before it was
-      sharpened.
+      sharpened, and `known`, where the ground truth is known.
     * `trains_student`: False for a loss that trains only its own parts (in a stage before distillation).
     * `keeps_autocast`: True for a loss dominated by its own convolutions, which run under the caller's autocast.
     * `renamed`: former names of options, which `build` still accepts.

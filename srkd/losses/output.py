@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from srkd.errors import SrkdError
 from srkd.losses.base import Example, Loss, choice, positive
 from srkd.losses.registry import register
 
@@ -36,6 +37,11 @@ class Output(Loss):
         self.eps = positive("eps", eps)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
+        if (known := context.get("known")) is not None:
+            if known.shape != student.shape:
+                shapes = f"{tuple(student.shape)}, got {tuple(known.shape)}"
+                raise SrkdError(f"{self.name}: needs `known`, where the truth is known, of shape {shapes}")
+            student, teacher = student[known], teacher[known]
         if self.norm == "l1":
             return F.l1_loss(student, teacher)
         if self.norm == "l2":
@@ -52,10 +58,12 @@ class Output(Loss):
 class L1Loss(Output):
     """mean |s - g| to the ground truth g, the usual task loss of SR (Lim et al., EDSR, CVPRW 2017).
 
-    Shapes: (N, 3, H, W) in [0, 1]. Default weight: 1.0. Cost: one pass over the output.
+    Shapes: (N, 3, H, W) in [0, 1]; `known` of that shape, bool, limits the mean to elements whose truth is known.
+    Default weight: 1.0. Cost: one pass over the output.
     """
 
     reference: ClassVar[str] = "target"
+    uses: ClassVar[tuple[str, ...]] = ("known",)
 
     def __init__(self) -> None:
         super().__init__("l1")
@@ -65,10 +73,12 @@ class L1Loss(Output):
 class MSELoss(Output):
     """mean (s - g)^2 to the ground truth g (SRCNN; the content loss of SRResNet and of SRGAN-MSE, CVPR 2017).
 
-    Shapes: (N, 3, H, W) in [0, 1]. Default weight: 1.0. Cost: one pass over the output.
+    Shapes: (N, 3, H, W) in [0, 1]; `known` of that shape, bool, limits the mean to elements whose truth is known.
+    Default weight: 1.0. Cost: one pass over the output.
     """
 
     reference: ClassVar[str] = "target"
+    uses: ClassVar[tuple[str, ...]] = ("known",)
 
     def __init__(self) -> None:
         super().__init__("l2")
@@ -78,11 +88,13 @@ class MSELoss(Output):
 class CharbonnierLoss(Output):
     """mean sqrt((s - g)^2 + eps^2) - eps to the ground truth g (Lai et al., LapSRN, CVPR 2017).
 
-    BasicSR's loss of this name does not subtract eps; the gradients are the same. Shapes: (N, 3, H, W) in [0, 1].
-    Default weight: 1.0. Cost: one pass over the output.
+    BasicSR's loss of this name does not subtract eps; the gradients are the same. Shapes: (N, 3, H, W) in [0, 1];
+    `known` of that shape, bool, limits the mean to elements whose truth is known. Default weight: 1.0. Cost: one pass
+    over the output.
     """
 
     reference: ClassVar[str] = "target"
+    uses: ClassVar[tuple[str, ...]] = ("known",)
 
     def __init__(self, eps: float = 1e-6) -> None:
         super().__init__("charbonnier", eps)

@@ -50,6 +50,35 @@ def test_no_such_cluster_is_one_line_and_quick(
     assert f"no Ray cluster at ray://127.0.0.1:{port}: Connection refused" in line_
 
 
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (
+            "Version mismatch: The cluster was started with:\n    Ray: 2.9.0\n    Python: 3.10.1\n"
+            "This process was started with:\n    Ray: 2.50.0\n    Python: 3.11.7\n",
+            "Version mismatch: The cluster was started with: Ray: 2.9.0 Python: 3.10.1 This process was started with: "
+            "Ray: 2.50.0 Python: 3.11.7",
+        ),
+        (
+            "Python minor versions differ between client and server:\nclient is 3.11, server is 3.12",
+            "Python minor versions differ between client and server: client is 3.11, server is 3.12",
+        ),
+        ("Ray Client is not running.\nMore about it", "Ray Client is not running."),
+    ],
+)
+def test_another_version_of_ray_or_python_is_stated(message: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray", reason="the extra cluster is not installed")
+
+    def init(**_: Any) -> None:
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(connection, "_check_listening", lambda _: None)
+    with pytest.raises(SrkdError) as raised, connected("head:6379"):
+        pass
+    assert str(raised.value) == f"cannot connect to Ray at head:6379: {reason}"
+
+
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(SrkdError, match=r"pip install 'srkd\[cluster\]'"), connected(""):

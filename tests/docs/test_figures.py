@@ -109,6 +109,44 @@ def test_values_of_each_seed(what: str, value: str, tmp_path: Path) -> None:
     assert results(tmp_path, SCORES)._value(what.replace("r#", "results.json#"), {}) == value
 
 
+@pytest.mark.parametrize(
+    ("what", "value"),
+    [
+        ("variant=control : mean .2f", "1.80 ± 0.16"),  # the test at the second validation, the best one
+        ("variant=fast : mean .2f", "1.30 ± 0.16"),
+        ("variant=fast : difference .2f", "-0.50 (-0.50 to -0.50)"),
+        ("variant=fast/verdict : s", "better"),
+        ("variant=control/steps : s", "20"),
+        ("variant=fast/steps : s", "10"),
+        ("variant=fast/share : s", "50% (50% to 50%)"),
+        ("variant=slow/steps : s", "-"),
+        ("variant=slow/reached : s", "0 of 5"),
+        ("variant=fast/forecasts : s", "80 (80 to 80)"),  # half-way from 40 to 160, on a logarithmic scale
+        ("variant=control_160/forecasts : s", "160 (160 to 160)"),
+    ],
+)
+def test_how_fast_students_of_simulations_learn(what: str, value: str, tmp_path: Path) -> None:
+    validation = {"control": [3, 2, 2.5], "fast": [2, 1, 1.5], "slow": [9, 9, 9]}
+    best = {"control": 1.8, "fast": 1.3, "slow": 9.0, "control_40": 1.5, "control_160": 1.1}
+    runs = [
+        {
+            "variant": variant,
+            "seed": seed,
+            "curves": {
+                f"{name}X/rmse": [[10 * i, v + (seed - 2) / 10 + jitter * seed] for i, v in enumerate(values, 1)]
+                for name, values in (("", [8, test, 7]), ("validation ", validation.get(variant, [3, 2, 2.5])))
+            },
+        }
+        for variant, test in best.items()
+        for jitter in [1e-6 if variant == "fast" else 0.0]  # equal differences would be one observation
+        for seed in range(5)
+    ]
+    (tmp_path / "results.json").write_text(json.dumps({"runs": runs, "alpha": 0.05}))
+    (tmp_path / "page.md").write_text("")
+    page_ = Page(tmp_path / "page.md", tmp_path)
+    assert page_._value(f"results.json#learning/X/{what}", {}) == value
+
+
 def test_a_table_as_printed_by_a_command(tmp_path: Path) -> None:
     (tmp_path / "table.json").write_text(json.dumps({"title": "psnr", "rows": [{"model": "a", "PSNR": 37.25}]}))
     assert page(tmp_path, "")._value("printed table.json model PSNR", {}).strip().splitlines() == [

@@ -41,3 +41,14 @@ def test_outputs_of_different_shape_raise():
         SrkdError, match=r"equal shapes on both sides, got student \(2, 3, 4, 5\), teacher \(2, 3, 2, 5\)"
     ):
         srkd.losses.build("output").prepare(S, T[:, :, :2])
+
+
+@pytest.mark.parametrize("name", ["L1Loss", "MSELoss", "CharbonnierLoss"])
+def test_elements_whose_truth_is_not_known_are_left_out(name):
+    student, truth = torch.randn(3, 4), torch.randn(3, 4)
+    known = torch.tensor([True, False, True])[:, None].expand(3, 4)
+    hidden = truth.masked_fill(~known, float("nan"))
+    loss = srkd.losses.build(name)
+    assert loss(student, hidden, known=known).item() == pytest.approx(loss(student[::2], truth[::2]).item(), rel=1e-6)
+    with pytest.raises(SrkdError, match=rf"{name}: needs `known`.* of shape \(3, 4\), got \(2, 4\)"):
+        loss(student, truth, known=known[:2])

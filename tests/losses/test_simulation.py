@@ -54,3 +54,25 @@ def test_truth_and_progress_are_required(progress):
 def test_a_truth_or_mask_of_another_shape_is_not_broadcast(truth, mask):
     with pytest.raises(SrkdError, match=r"simulation: needs the shape .* of the forecasts"):
         srkd.losses.build("simulation")(S, T, truth, mask=mask, progress=0.5)
+
+
+def test_where_the_truth_is_not_known_the_weight_is_one():
+    known = torch.rand(3, 4, generator=RNG) < 0.5
+    truth = TRUTH.masked_fill(~known, math.nan)
+    rows = zip(*(x[MASK].tolist() for x in (S, T, TRUTH, known)), strict=True)
+    terms = [(math.exp(-abs(t - g) / 0.5) if k else 1) * (s - t) ** 2 for s, t, g, k in rows]
+    value = srkd.losses.build("simulation", tolerance=0.5)(S, T, truth, mask=MASK, progress=0.0, known=known)
+    assert value.item() == pytest.approx(sum(terms) / len(terms), rel=1e-9)
+
+
+def test_where_the_truth_is_known_the_best_output_stays_near_it():
+    loss = srkd.losses.build("simulation", tolerance=0.5)
+    outputs = torch.linspace(-3, 3, 60001, dtype=torch.float64)
+    for difference in (0.1, 0.64, 2.0):
+        total = torch.stack([outputs.square(), math.exp(-difference / 0.5) * (outputs - difference).square()]).sum(0)
+        best = outputs[total.argmin()].item()
+        assert best == pytest.approx(difference / (1 + math.exp(difference / 0.5)), abs=2e-4) and best <= 0.28 * 0.5
+        s = torch.tensor([best], dtype=torch.float64, requires_grad=True)
+        truth, teacher = torch.zeros(1, dtype=torch.float64), torch.full((1,), difference, dtype=torch.float64)
+        (s.square().sum() + loss(s, teacher, truth, mask=None, progress=0.0)).backward()
+        assert s.grad.item() == pytest.approx(0, abs=1e-3)

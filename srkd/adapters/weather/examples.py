@@ -33,10 +33,15 @@ class Examples:
     def persistence(self) -> Tensor:
         return self.inputs[:, : self.target.shape[1]]
 
-    def part(self, share: float, seed: int) -> Examples:
-        """A random share of the examples, at least one, sampled with `seed`, in their order."""
+    def part(self, share: float, seed: int) -> tuple[Examples, Examples]:
+        """A random share of the examples, at least one, sampled with `seed`, and the others; both in their order."""
         count = max(1, round(share * len(self)))
-        chosen = torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(len(self))[:count]))
+        order = np.random.default_rng(seed).permutation(len(self))
+        one, other = (self[torch.from_numpy(np.sort(part))] for part in (order[:count], order[count:]))
+        return one, other
+
+    def __getitem__(self, chosen: Tensor) -> Examples:
+        """The examples of an index or a mask."""
         simulated, place = (None if v is None else v[chosen] for v in (self.simulated, self.place))
         return Examples(self.inputs[chosen], self.target[chosen], simulated, place)
 
@@ -47,6 +52,7 @@ class Weather:
 
     `climatology` broadcasts to the target of the test examples. `simulate` computes the numerical model's forecast from
     inputs (None: only the forecasts in the examples are available). `places`: metadata of each station, by index.
+    `validation`: examples to choose by. `states`: inputs without truth, whose target is the numerical model's forecast.
     """
 
     train: Examples
@@ -56,5 +62,7 @@ class Weather:
     protocol: str
     climatology: Tensor
     simulate: Callable[[Tensor], Tensor] | None = None
+    validation: Examples | None = None
+    states: Examples | None = None
     places: list[dict[str, Any]] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)

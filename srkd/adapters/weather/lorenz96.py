@@ -21,8 +21,12 @@ class OneLevelLorenz96:
 
     name = "Lorenz-96"
 
-    def __init__(self, forcing: float = 8.0, dt: float = 0.05) -> None:
-        self.forcing, self.dt = forcing, dt
+    def __init__(self, forcing: float = 8.0, dt: float = 0.05, variables: int = 36) -> None:
+        self.forcing, self.dt, self.variables = forcing, dt, variables
+
+    def slow(self, state: Tensor) -> Tensor:
+        """The state itself."""
+        return state
 
     def tendency(self, x: Tensor) -> Tensor:
         return advection(x) - x + self.forcing
@@ -32,6 +36,12 @@ class OneLevelLorenz96:
 
     def courant(self, x: Tensor) -> float:
         return float(x.abs().max()) * self.dt
+
+    def random(self, members: int, seed: int) -> Tensor:
+        """Random initial states for the spin-up, near half the forcing."""
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(members, self.variables, generator=generator, dtype=torch.float64)
+        return self.forcing / 2 + noise
 
 
 class TwoLevelLorenz96:

@@ -38,7 +38,8 @@ class Table(Section):
         False, description="subtract the teacher's mean error over the training examples from its forecasts"
     )
     train: list[int] = pydantic.Field(min_length=1, description="training years, by the day of the truth")
-    test: list[int] = pydantic.Field(min_length=1, description="test years, after the training years")
+    validation: list[int] = pydantic.Field([], description="years to choose by, after the training years")
+    test: list[int] = pydantic.Field(min_length=1, description="test years, after the others")
 
 
 class Twin(Section):
@@ -47,6 +48,10 @@ class Twin(Section):
 
     members: int = pydantic.Field(32, gt=0, description="training runs of the truth, from random initial states")
     test_members: int = pydantic.Field(8, gt=0, description="further runs for the test")
+    validation_members: int = pydantic.Field(0, ge=0, description="further runs to choose by")
+    states: int = pydantic.Field(
+        0, ge=0, description="inputs from runs of the teacher's own model, which alone it labels: nothing of the truth"
+    )
     times: int = pydantic.Field(8, gt=0, description="consecutive forecasts per run")
     lead: float = pydantic.Field(gt=0, description="forecast lead time, in model time")
     spin_up: float = pydantic.Field(5.0, ge=0, description="model time before the first forecast")
@@ -62,7 +67,9 @@ class Lorenz96(Twin):
 
     lead: float = pydantic.Field(0.4, gt=0, description="forecast lead time, in model time")
     variables: int = pydantic.Field(36, ge=4, description="number of slow variables, which are forecast")
-    fast: int = pydantic.Field(10, gt=0, description="number of fast variables per slow one")
+    fast: int = pydantic.Field(
+        10, ge=0, description="number of fast variables per slow one; 0: the truth is the one-level model"
+    )
     forcing: float = pydantic.Field(10.0, description="F of the truth")
     teacher_forcing: float = pydantic.Field(8.0, description="F of the teacher")
     dt: float = pydantic.Field(0.005, gt=0, description="time step of the truth, in model time")
@@ -88,11 +95,22 @@ class WeatherData(Section):
     lorenz96: Lorenz96 | None = None
     barotropic: Barotropic | None = None
     share: float = pydantic.Field(1.0, gt=0, le=1, description="share of the training examples, sampled by manual_seed")
+    states_per_step: int = pydantic.Field(
+        0,
+        ge=0,
+        description="inputs without truth, labelled by the teacher alone, beside each batch: of a simulation its "
+        "`states`, of a table the training rows outside `share`",
+    )
 
     @pydantic.model_validator(mode="after")
     def _one(self) -> WeatherData:
         if sum(source is not None for source in (self.table, self.lorenz96, self.barotropic)) != 1:
             raise ValueError("set exactly one of table, lorenz96 and barotropic")
+        twin = self.lorenz96 or self.barotropic
+        if self.states_per_step and (twin.states == 0 if twin else self.share == 1):
+            raise ValueError("states_per_step: there are none; set states of the simulation, or share of a table")
+        if self.states_per_step and twin and twin.teacher == "live":
+            raise ValueError("states_per_step: the teacher must be cached")
         return self
 
 

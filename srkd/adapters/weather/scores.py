@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from srkd.adapters.weather.examples import Weather
+from srkd.adapters.weather.examples import Examples, Weather
+
+VALIDATION = "validation "  # precedes a quantity's name in the scores of its validation examples
 
 
 def error_scores(error: Tensor) -> dict[str, float]:
@@ -39,6 +41,11 @@ def scores(forecast: Tensor, weather: Weather, quantity: int) -> dict[str, float
         references["model"] = test.simulated
     found = error_scores(error)
     return found | {f"skill_{name}": skill(error, r[:, quantity] - truth) for name, r in references.items()}
+
+
+def rmse(forecast: Tensor, examples: Examples, quantity: int) -> float:
+    """The root mean square error of the forecasts of one quantity."""
+    return error_scores(forecast[:, quantity] - examples.target[:, quantity])["rmse"]
 
 
 def by_station(error: Tensor, place: Tensor, stations: int) -> list[float | None]:

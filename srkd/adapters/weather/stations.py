@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,32 +27,36 @@ def examples_of(path: Path, table: Table) -> Weather:
     Raises:
         SrkdError: as `read`; training years after test years, or no complete row in the years.
     """
-    if max(table.train) >= min(table.test):
-        raise SrkdError(f"data.table: train {table.train} must be before test {table.test}, to avoid leakage")
+    periods = {name: getattr(table, name) for name in ("train", "validation", "test") if getattr(table, name)}
+    for (name, years), (later, others) in pairwise(periods.items()):
+        if max(years) >= min(others):
+            raise SrkdError(f"data.table: {name} {years} must be before {later} {others}, to avoid leakage")
     found = read(path, table)
     due = found.days + np.timedelta64(1, "D")
     years = due.astype("datetime64[Y]").astype(int) + 1970
     inputs = _inputs(found, table)
     truth = np.stack([found.columns[q.observed] for q in table.quantities], 1)
     usable = np.isfinite(inputs).all(1) & np.isfinite(truth).all(1)
-    train, test = (usable & np.isin(years, wanted) for wanted in (table.train, table.test))
-    for name, rows, wanted in (("train", train, table.train), ("test", test, table.test)):
-        if not rows.any():
-            raise SrkdError(f"{path.name}: no complete row in the years {wanted} (data.table.{name})")
+    rows = {name: usable & np.isin(years, wanted) for name, wanted in periods.items()}
+    for name, found_rows in rows.items():
+        if not found_rows.any():
+            raise SrkdError(f"{path.name}: no complete row in the years {periods[name]} (data.table.{name})")
+    train, test = rows["train"], rows["test"]
     names, place = np.unique(found.stations, return_inverse=True)
     climate = _climatology(truth, place, due, train)
     simulated = np.stack([found.columns[q.forecast] for q in table.quantities], 1)
     columns: list[np.ndarray] = [*(values.astype(np.float32) for values in (inputs, truth, simulated)), place]
-    parts = [Examples(*(torch.from_numpy(column[rows]) for column in columns)) for rows in (train, test)]
+    parts = {name: Examples(*(torch.from_numpy(column[chosen]) for column in columns)) for name, chosen in rows.items()}
     simulated_inputs = _simulated_inputs(table)
     protocol = f"{path.name}, truth of {', '.join(map(str, table.test))}, {int(test.sum())} rows"
     return Weather(
-        parts[0],
-        parts[1],
+        parts["train"],
+        parts["test"],
         [q.name for q in table.quantities],
         table.unit,
         f"{protocol}, sees the numerical model's {', '.join(simulated_inputs)}" if simulated_inputs else protocol,
         torch.from_numpy(climate[test].astype(np.float32)),
+        validation=parts.get("validation"),
         places=_places(names, found, table),
         notices=found.notices
         + _absent(names[np.unique(place[train])], names[np.unique(place[test])])

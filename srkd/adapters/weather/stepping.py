@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import torch
@@ -33,9 +34,22 @@ def rk4(tendency: Callable[[Tensor], Tensor], state: Tensor, dt: float) -> Tenso
     return state + dt / 6 * (k1 + 2 * (k2 + k3) + k4)
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread: the fields of a step (128x128 points and fewer) are too small for more, which on a busy
+    machine wait for each other at every operation."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @torch.no_grad()
+@one_thread()
 def advance(model: Dynamics, state: Tensor, steps: int) -> Tensor:
-    """Advance a state by `steps` steps.
+    """Advance a state by `steps` steps, in one thread.
 
     Raises:
         SrkdError: the simulation blew up; the message names the step and the initial Courant number.

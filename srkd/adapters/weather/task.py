@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from srkd.adapters.base import AdapterRecipe, AdapterTask, Indices
 from srkd.adapters.data import find
 from srkd.adapters.weather import networks, scores, twins
-from srkd.adapters.weather.examples import Weather
+from srkd.adapters.weather.examples import Examples, Weather
 from srkd.adapters.weather.recipe import WeatherData, WeatherRecipe
+from srkd.adapters.weather.scores import VALIDATION
 from srkd.adapters.weather.stations import examples_of
 from srkd.adapters.weather.teacher import SimulationTeacher
 from srkd.distill.teachers import Teacher
@@ -32,7 +33,8 @@ _SOURCE = (
 class Task(AdapterTask):
     """Trains `network: {type: MLP}` on a table or `{type: ConvNet}` on simulations; the teacher is the simulation.
 
-    Validates after every epoch unless `val.val_freq` is set.
+    Validates after every epoch unless `val.val_freq` is set. With `data.states_per_step` each batch also has inputs
+    whose truth is not known; losses to the truth leave them out.
     """
 
     recipe_type: ClassVar[type[AdapterRecipe]] = WeatherRecipe
@@ -42,7 +44,10 @@ class Task(AdapterTask):
         data = self.recipe.data
         self.weather = _weather(data)
         self.notices += self.weather.notices
-        self.train_examples = self.weather.train.part(data.share, self.recipe.manual_seed)
+        self.train_examples, others = self.weather.train.part(data.share, self.recipe.manual_seed)
+        self.states = self.weather.states or _with_forecasts(others)
+        if data.states_per_step and not len(self.states):
+            raise SrkdError("data.states_per_step: no training row outside share has a forecast")
         return len(self.train_examples)
 
     def fingerprint(self) -> dict[str, str]:
@@ -64,7 +69,8 @@ class Task(AdapterTask):
             return SimulationTeacher.cached(self._corrected().to(self.device))
         if self._live:
             return SimulationTeacher.live(simulate)
-        return SimulationTeacher.cached(twins.in_parts(simulate, self.train_examples.inputs).to(self.device))
+        forecasts = twins.in_parts(simulate, self.train_examples.inputs)
+        return SimulationTeacher.cached(torch.cat([forecasts, self.states.target]).to(self.device))
 
     @property
     def _live(self) -> bool:
@@ -72,19 +78,35 @@ class Task(AdapterTask):
         return twin is not None and twin.teacher == "live"
 
     def _corrected(self) -> Tensor:
-        """Forecasts of the table for the training examples, minus their mean error with `correct_bias`."""
+        """Forecasts of the table for the training examples and the states, minus their mean error for the training
+        examples with `correct_bias`."""
         table, examples = self.recipe.data.table, self.train_examples
-        assert table is not None and examples.simulated is not None
+        assert table is not None and examples.simulated is not None and self.states.simulated is not None
+        forecasts = torch.cat([examples.simulated, self.states.simulated])
         if not table.correct_bias:
-            return examples.simulated
-        return examples.simulated - (examples.simulated - examples.target).nanmean(0)
+            return forecasts
+        return forecasts - (examples.simulated - examples.target).nanmean(0)
 
     def collate(self, indices: Indices, random: np.random.Generator) -> dict[str, Any]:
         examples, index = self.train_examples, torch.from_numpy(indices)
         target = examples.target[index]
         known = examples.simulated
         mask = torch.ones_like(target, dtype=torch.bool) if known is None else known[index].isfinite()
-        return {"input": examples.inputs[index], "target": target, "mask": mask, "index": index}
+        batch = {"input": examples.inputs[index], "target": target, "mask": mask, "index": index}
+        count = self.recipe.data.states_per_step
+        return _joined(batch, self._batch_of_states(random.integers(0, len(self.states), count))) if count else batch
+
+    def _batch_of_states(self, indices: Indices) -> dict[str, Tensor]:
+        """A batch of inputs without truth: its `target` has the shape of one and is not used."""
+        index = torch.from_numpy(indices)
+        states = self.states[index]
+        mask = torch.ones_like(states.target, dtype=torch.bool)
+        return {
+            "input": states.inputs,
+            "target": states.target,
+            "mask": mask,
+            "index": index + len(self.train_examples),
+        }
 
     @property
     def validate_every(self) -> int:
@@ -92,19 +114,27 @@ class Task(AdapterTask):
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, SetScores]:
-        """By quantity: `rmse`, `mae`, `bias` in its unit and `skill_*`. Also stores `errors` for errors.json."""
+        """By quantity: `rmse`, `mae`, `bias` in its unit and `skill_*` of the test examples; and by `validation
+        <quantity>` the `rmse` of the validation examples. Also stores `errors` for errors.json."""
         weather = self.weather
-        forecast = self.network(weather.test.inputs.to(self.device)).float().cpu()
+        forecast = self._forecast(weather.test)
         self.errors = {name: self._errors(forecast, q) for q, name in enumerate(weather.quantities)}
+        found = {name: scores.scores(forecast, weather, q) for q, name in enumerate(weather.quantities)}
+        if weather.validation is not None:
+            forecast = self._forecast(weather.validation)
+            for q, name in enumerate(weather.quantities):
+                found[f"{VALIDATION}{name}"] = {"rmse": scores.rmse(forecast, weather.validation, q)}
         return {
             name: {
-                "protocol": weather.protocol,
-                "metrics": {
-                    metric: {"all": round(value, 5)} for metric, value in scores.scores(forecast, weather, q).items()
-                },
+                "protocol": f"validation of: {weather.protocol}" if name.startswith(VALIDATION) else weather.protocol,
+                "metrics": {metric: {"all": round(value, 5)} for metric, value in values.items()},
             }
-            for q, name in enumerate(weather.quantities)
+            for name, values in found.items()
         }
+
+    def _forecast(self, examples: Examples) -> Tensor:
+        forecast: Tensor = self.network(examples.inputs.to(self.device)).float().cpu()
+        return forecast
 
     def _errors(self, forecast: Tensor, quantity: int) -> dict[str, Any]:
         """RMSE of each station, or the last forecast of a simulation with its truth."""
@@ -127,9 +157,23 @@ class Task(AdapterTask):
 
 
 def _weather(data: WeatherData) -> Weather:
+    states = data.states_per_step > 0
     if data.lorenz96 is not None:
-        return twins.lorenz96(data.lorenz96)
+        return twins.lorenz96(data.lorenz96, states)
     if data.barotropic is not None:
-        return twins.barotropic(data.barotropic)
+        return twins.barotropic(data.barotropic, states)
     assert data.table is not None
     return examples_of(find(data.table.root, "a table of forecasts and observations", _SOURCE), data.table)
+
+
+def _with_forecasts(examples: Examples) -> Examples:
+    """The examples for which every quantity has a forecast; of a simulation, which computes its own, none."""
+    if examples.simulated is None:
+        return examples[torch.arange(0)]
+    return examples[examples.simulated.isfinite().all(1)]
+
+
+def _joined(one: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Two batches as one; `known` is true for the targets of the first."""
+    known = [torch.full_like(batch["mask"], value) for batch, value in ((one, True), (other, False))]
+    return {"known": torch.cat(known), **{key: torch.cat([one[key], other[key]]) for key in one}}

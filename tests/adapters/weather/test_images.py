@@ -1,4 +1,4 @@
-"""Plots and tables of finished studies: RMSE by epoch, epochs needed, maps of errors."""
+"""Plots and tables of finished studies: RMSE by step, steps and forecasts needed, maps of errors."""
 
 from __future__ import annotations
 
@@ -10,54 +10,72 @@ import numpy as np
 import pytest
 
 from srkd.adapters.data import plot_runs
-from srkd.adapters.weather import epochs, maps
+from srkd.adapters.weather import learning, maps
 from srkd.errors import SrkdError
 from srkd.images.read import read_image
 
 
-def results(folder: Path, curves: dict[str, list[list[float]]], metric: str = "Tmax/rmse") -> Path:
-    """Write a study's results.json with the RMSE after each epoch by variant and seed."""
+def results(folder: Path, curves: dict[str, tuple[list[list[float]], list[list[float]]]]) -> Path:
+    """Write a study's results.json with the RMSE of validation and test at steps 10, 20, ... by variant and seed."""
     runs = [
-        {"variant": variant, "seed": seed, "curves": {metric: [[10 * i, v] for i, v in enumerate(values, 1)]}}
-        for variant, seeds in curves.items()
-        for seed, values in enumerate(seeds)
+        {
+            "variant": variant,
+            "seed": seed,
+            "curves": {
+                f"{name}/rmse": [[10 * i, value] for i, value in enumerate(values, 1)]
+                for name, values in (("Tmax", test), ("validation Tmax", validation))
+            },
+        }
+        for variant, both in curves.items()
+        for seed, (validation, test) in enumerate(zip(*both, strict=True))
     ]
     path = folder / "results.json"
-    path.write_text(json.dumps({"runs": runs}))
+    path.write_text(json.dumps({"runs": runs[::-1], "alpha": 0.05}))
     return path
 
 
-def test_epochs_to_the_controls_best(tmp_path: Path) -> None:
-    path = results(
-        tmp_path,
-        {
-            "control": [[5, 4, 3, 2, 3], [5, 4, 3, 4, 5]],  # on average 5 4 3 3 4: best 3 after the third
-            "kd": [[4, 2, 3, 3, 3], [4, 3, 3, 3, 2]],  # 4 2.5 3 3 2.5
-            "worse": [[6, 6, 6, 6, 6], [6, 6, 6, 6, 6]],
-        },
-    )
-    curves = epochs.read(path)
-    rows = {row["variant"]: row for row in epochs.reached(curves["Tmax"])}
-    assert rows["control"]["epochs to the control's best"] == 3 and rows["control"]["seed by seed"] == "4/4, 3/3"
-    assert rows["kd"]["epochs to the control's best"] == 2 and rows["kd"]["share of its epochs"] == "67%"
-    assert rows["kd"]["best RMSE"] == "2.5000" and rows["kd"]["seed by seed"] == "2/4, 2/3"
-    assert rows["worse"]["epochs to the control's best"] == "never" and "never/4" in rows["worse"]["seed by seed"]
+LEARNT = {
+    # Plateaus 2 and 3 of validation, so targets 2.02 and 3.03; tests there 7 and 6.
+    "control": ([[5.0, 2.01, 2.0, 2.5], [5.0, 4.0, 3.0, 3.5]], [[9.0, 8.0, 7.0, 1.0], [9.0, 7.0, 6.0, 1.0]]),
+    "fast": ([[2.02, 1.0, 1.5, 1.9], [4.0, 3.03, 2.0, 2.9]], [[9.0, 5.0, 1.0, 1.0], [9.0, 8.0, 4.0, 1.0]]),
+    "slow": ([[5.0, 5.0, 5.0, 2.03], [5.0, 5.0, 5.0, 2.0]], [[9.0, 9.0, 9.0, 9.0], [9.0, 9.0, 9.0, 9.0]]),
+}
+
+
+def test_steps_to_the_controls_plateau_and_errors_at_the_best_validation(tmp_path: Path) -> None:
+    found = learning.read(results(tmp_path, LEARNT))["Tmax"]
+    goals = learning.targets(found)
+    assert goals.tolist() == pytest.approx([2.02, 3.03])
+    assert found["control"].steps_to(goals).tolist() == [20, 30] and found["control"].chosen.tolist() == [7, 6]
+    assert found["fast"].steps_to(goals).tolist() == [10, 20] and found["fast"].chosen.tolist() == [5, 4]
+    slow = found["slow"].steps_to(goals)
+    assert np.isnan(slow[0]) and slow[1] == 40
+
+
+def test_the_forecasts_that_a_control_needs() -> None:
+    sizes = np.array([10.0, 100.0, 1000.0])
+    errors = np.array([[4.0, 3.0, 1.0], [4.0, 3.0, 1.0], [4.0, 3.0, 1.0], [4.0, 4.5, 1.0]])
+    found = learning.forecasts_needed(sizes, errors, np.array([3.5, 5.0, 0.5, 2.5]))
+    assert found.tolist() == pytest.approx([10**1.5, 10.0, np.inf, 10**2.5])
 
 
 def test_the_plot_and_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = results(tmp_path, {"control": [[3, 2, 1.5]], "kd": [[2, 1.5, 1]]}, metric="rmse")
-    epochs.main([str(path), str(tmp_path / "out.png")])
-    assert "| kd" in capsys.readouterr().out
+    learning.main([str(results(tmp_path, LEARNT)), str(tmp_path / "out.png")])
+    printed = capsys.readouterr().out
+    assert "| Tmax" in printed and "| slow" in printed and "1 of 2" in printed
     assert min(read_image(tmp_path / "out.png").pixels.shape[:2]) > 200
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"runs": []}', '{"runs": [{"variant": "kd", "curves": {"rmse": []}}]}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", '{"runs": []}', '{"runs": [{"variant": "kd", "seed": 0, "curves": {"validation T/rmse": [[1, 2]]}}]}'],
+)
 def test_other_results_raise(content: str, tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(content)
     with pytest.raises(SrkdError, match=r"results.json: not the results of a weather study"):
-        epochs.read(tmp_path / "results.json")
+        learning.read(tmp_path / "results.json")
     with pytest.raises(SrkdError, match="not the results of a weather study"):
-        epochs.read(tmp_path / "absent.json")
+        learning.read(tmp_path / "absent.json")
 
 
 def run(folder: Path, errors: Any) -> Path:

@@ -104,7 +104,18 @@ def test_years_without_rows_raise(tmp_path: Path) -> None:
 
 def test_a_share_is_sampled_with_the_seed(tmp_path: Path) -> None:
     train = weather(tmp_path).train
-    part = train.part(0.1, 3)
-    assert len(part) == 12 and torch.equal(part.inputs, train.part(0.1, 3).inputs)
-    assert not torch.equal(part.inputs, train.part(0.1, 4).inputs)
-    assert len(train.part(1e-9, 0)) == 1 and torch.equal(train.part(1.0, 0).target, train.target)
+    part, others = train.part(0.1, 3)
+    assert len(part) == 12 and torch.equal(part.inputs, train.part(0.1, 3)[0].inputs)
+    assert not torch.equal(part.inputs, train.part(0.1, 4)[0].inputs)
+    every = torch.cat([part.inputs, others.inputs])
+    assert torch.equal(every.sort(0).values, train.inputs.sort(0).values)
+    assert len(train.part(1e-9, 0)[0]) == 1 and torch.equal(train.part(1.0, 0)[0].target, train.target)
+
+
+def test_validation_years_are_a_part_of_their_own(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", summers([2013, 2014, 2015]))
+    found = examples_of(path, table(train=[2013], validation=[2014], test=[2015]))
+    assert found.validation is not None
+    assert len(found.train) == len(found.validation) == len(found.test) == len(weather(tmp_path).test)
+    assert not torch.equal(found.validation.inputs, found.train.inputs)
+    assert examples_of(path, table()).validation is None

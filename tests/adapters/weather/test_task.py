@@ -23,6 +23,7 @@ from srkd.training.run import Run
 STUDIES = Path(__file__).parents[3] / "models" / "studies"
 KD = [{"type": "MSELoss"}, {"type": "simulation"}]
 LORENZ = {"members": 6, "test_members": 2, "times": 2, "variables": 8, "fast": 4, "spin_up": 0.2, "lead": 0.1}
+MORE = {"validation_members": 1, "states": 5}
 PLANE = {
     "members": 2,
     "test_members": 1,
@@ -112,6 +113,39 @@ def test_students_of_simulations_train(source: str, teacher: str, recipe: dict[s
     assert np.shape(found["truth"]) == np.shape(found["student"]) == ((8,) if source == "lorenz96" else (16, 16))
 
 
+@pytest.mark.parametrize("source", ["lorenz96", "table"])
+def test_states_that_only_the_teacher_labels(source: str, recipe: dict[str, Any], tmp_path: Path) -> None:
+    if source == "lorenz96":
+        recipe = simulated(recipe, lorenz96={**LORENZ, **MORE}, states_per_step=3)
+    else:
+        recipe = merge(recipe, {"data": {"share": 0.4, "states_per_step": 3}, "batch_size": 4})
+    (task,) = Run(merge(recipe, {"train": {"losses": KD}}), tmp_path, quiet=True).set_up()
+    batch = task.batch(0)
+    count = len(batch["input"]) - 3
+    assert batch["known"][:count].all() and not batch["known"][count:].any() and count == 4
+    assert torch.equal(
+        task.teacher(batch).output[count:],
+        batch["target"][count:]
+        if source == "lorenz96"
+        else task.states.simulated[batch["index"][count:] - len(task.train_examples)],
+    )
+    assert len(batch["index"].unique()) >= count + 1 and batch["index"][count:].min() >= len(task.train_examples)
+    # Losses to the truth do not see them.
+    losses = {}
+    for states in (0, 3):
+        changed = merge(recipe, {"data": {"states_per_step": states}, "train": {"losses": KD[:1]}})
+        (task,) = Run(changed, tmp_path, quiet=True).set_up()
+        ((losses[states], _),) = task.steps(task.batch(0), 0)
+    assert losses[0].item() == pytest.approx(losses[3].item(), rel=1e-5)
+
+
+def test_validation_examples_are_scored_apart(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe = simulated(recipe, lorenz96={**LORENZ, **MORE})
+    metrics = train(recipe, tmp_path, train={"total_iter": 2, "losses": KD[:1]})["metrics"]
+    assert {"X/rmse", "validation X/rmse"} <= set(metrics) and "validation X/mae" not in metrics
+    assert metrics["X/rmse"] != metrics["validation X/rmse"]
+
+
 def test_scores_by_hand(tmp_path: Path) -> None:
     weather: Weather = examples_of(write(tmp_path / "t.csv", summers([2013, 2014, 2015])), table())
     truth = weather.test.target[:, 0].double()
@@ -144,6 +178,8 @@ def test_skill_ignores_missing_reference_forecasts() -> None:
         ({"data": {"table": {"root": "nowhere.csv"}}}, "nowhere.csv: no such file.*UCI.*SRKD_DATA"),
         ({"data": {"table": {"test": [2014]}}}, "to avoid leakage"),
         ({"data": {"share": 0}}, "share"),
+        ({"data": {"states_per_step": 4}}, "states_per_step: there are none; set states of the simulation, or share"),
+        ({"data": {"table": {"validation": [2014]}}}, r"train \[2013, 2014\] must be before validation \[2014\]"),
     ],
 )
 def test_invalid_recipes_raise(
@@ -156,15 +192,18 @@ def test_invalid_recipes_raise(
         train(recipe, tmp_path, **changes)
 
 
-@pytest.mark.parametrize("name", ["weather_fields/lorenz96", "weather_fields/barotropic"])
+@pytest.mark.parametrize("name", ["lorenz96", "lorenz96_perfect", "barotropic", "barotropic_perfect"])
 def test_committed_studies_of_simulations_run_on_a_small_sample(name: str, tmp_path: Path) -> None:
-    study = plan.read(STUDIES / f"{name}.yml")
+    study = plan.read(STUDIES / "weather_fields" / f"{name}.yml")
     assert isinstance(study.base, dict)
-    source = Path(name).name
-    study.base = merge(
-        study.base,
-        {"data": {source: LORENZ if source == "lorenz96" else PLANE}, "batch_size": 4, "train": {"total_iter": 2}},
-    )
+    source = name.partition("_")[0]
+    small = {**(LORENZ if source == "lorenz96" else PLANE), **MORE}
+    if "perfect" in name:
+        small = {key: value for key, value in small.items() if key not in ("fast", "size", "dt")}
+        small |= {"size": 16, "teacher_size": 16} if source == "barotropic" else {}
+    changes = {"data": {source: small}, "batch_size": 4, "train": {"total_iter": 2}, "val": {"val_freq": 1}}
+    study.base = merge(study.base, changes)
+    study.variants = [variant for variant in study.variants if variant.name in ("control", "simulation", "states")]
     study.seeds = [0]
     compared = Comparison(study, tmp_path)
     compared.check()
@@ -173,7 +212,7 @@ def test_committed_studies_of_simulations_run_on_a_small_sample(name: str, tmp_p
     assert not found["failed"] and {t["metric"] for t in found["scores"]} >= {"rmse", "mae", "bias"}
 
 
-@pytest.mark.parametrize("name", ["all", "tenth", "model_seen"])
+@pytest.mark.parametrize("name", ["all", "tenth", "perfect", "model_seen"])
 def test_committed_studies_of_ldaps_are_valid(name: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SRKD_DATA", str(data))
     compared = Comparison(plan.read(STUDIES / "weather_ldaps" / f"{name}.yml"))

@@ -113,3 +113,41 @@ def test_the_truth_replaces_missing_teacher_forecasts() -> None:
     target, forecasts = torch.tensor([[1.0, 2.0]]), torch.tensor([[float("nan"), 5.0]])
     prediction = SimulationTeacher.cached(forecasts)({"target": target, "index": torch.tensor([0])})
     assert prediction.output.tolist() == [[1.0, 5.0]]
+
+
+def test_states_are_of_the_teachers_model_and_labelled_without_noise() -> None:
+    settings = Lorenz96(**LORENZ, noise=0.1, states=5)
+    found = twins.lorenz96(settings, states=True).states
+    assert found is not None and len(found) == 5
+    model = OneLevelLorenz96(variables=8)
+    state = advance(model, model.random(3, settings.seed + 2), 4)  # spin-up of 0.2
+    label = advance(model, state, 2)
+    assert torch.allclose(found.target[::2, 0].double(), label, atol=1e-4)
+    clean = twins.lorenz96(Lorenz96(**LORENZ, noise=0.0, states=5), states=True).states
+    assert clean is not None and torch.equal(clean.target, found.target)
+    assert torch.allclose(clean.inputs[::2, 0].double(), state, atol=1e-5)
+    assert 0 < rmse(found.inputs - clean.inputs) < 1
+
+
+def test_with_a_perfect_teacher_states_and_truth_are_of_one_model() -> None:
+    plane = {**PLANE, "size": 32, "teacher_dt": 0.05, "viscosity": 1e-6, "noise": 0.0, "states": 4}
+    found = twins.barotropic(Barotropic(**plane), states=True)
+    assert rmse(found.test.simulated - found.test.target) < 1e-5  # type: ignore[operator]
+    lorenz = {**LORENZ, "fast": 0, "forcing": 8.0, "dt": 0.05, "noise": 0.0}
+    found = twins.lorenz96(Lorenz96(**lorenz))
+    assert rmse(found.test.simulated - found.test.target) < 1e-5  # type: ignore[operator]
+
+
+def test_simulations_compute_in_one_thread_and_restore_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    step = OneLevelLorenz96.step
+    monkeypatch.setattr(
+        OneLevelLorenz96, "step", lambda self, x: counts.append(torch.get_num_threads()) or step(self, x)
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        advance(OneLevelLorenz96(), torch.zeros(1, 8), 3)
+        assert counts == [1, 1, 1] and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
