@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Entry:
+class Point:
     """A network at one scale: its costs, mean PSNR by set (dB), and its structure, if srkd has it."""
 
     name: str
@@ -101,7 +101,7 @@ def _family(row: Row) -> str:
     return str(row["network"]) if row["by"] == "srkd" else str(row["network"]).partition("-")[0]
 
 
-def entries(scale: int) -> list[Entry]:
+def entries(scale: int) -> list[Point]:
     """The zoo's trained models and the published networks with scores at a scale, by multiply-adds; up to 100 G.
 
     Raises:
@@ -113,7 +113,7 @@ def entries(scale: int) -> list[Entry]:
     return sorted(found, key=lambda each: (each.multiply_adds, each.name))
 
 
-def _zoo(scale: int) -> list[Entry]:
+def _zoo(scale: int) -> list[Point]:
     stamp = Protocol.default(scale).stamp()
     found = []
     for name in zoo.trained():
@@ -121,11 +121,11 @@ def _zoo(scale: int) -> list[Entry]:
         sets = {key: s["psnr"] for key, s in known.get("sets", {}).items() if s.get("protocol") == stamp}
         if known.get("scale") == scale and sets:
             network = dict(read(zoo.folder(name) / "recipe.yml")["network_g"])
-            found.append(Entry(name, "srkd", known["parameters"], known["multiply_adds_1280x720"], sets, network))
+            found.append(Point(name, "srkd", known["parameters"], known["multiply_adds_1280x720"], sets, network))
     return found
 
 
-def _published(scale: int) -> list[Entry]:
+def _published(scale: int) -> list[Point]:
     found = []
     for known in published.entries().values():
         at = known.at(scale)
@@ -133,7 +133,7 @@ def _published(scale: int) -> list[Entry]:
             continue
         sets = {name: scores["psnr"] for name, scores in at.scores.items()}
         network = dict(known.network) if known.network else None
-        found.append(Entry(known.model, "published", at.parameters, at.multiply_adds, sets, network, known.year))
+        found.append(Point(known.model, "published", at.parameters, at.multiply_adds, sets, network, known.year))
     return found
 
 
@@ -187,11 +187,11 @@ class _Clock:
             ]
         return self._known.get(key, [])
 
-    def score(self, entry: Entry, ms: float) -> float:
+    def score(self, point: Point, ms: float) -> float:
         """The score of NTIRE's challenge, by costs relative to its baseline's on this machine."""
         challenge = ntire.CHALLENGES[YEAR]
         spec = dict(challenge.network or {})
         baseline = networks.build(spec, self.scale).eval()
-        own = ntire.Costs(ms, entry.multiply_adds, entry.parameters)
+        own = ntire.Costs(ms, point.multiply_adds, point.parameters)
         count, macs = parameters(baseline), multiply_adds(baseline, self.scale)
         return ntire.score(own, challenge, ntire.Costs(self(challenge.baseline, spec)[0], macs, count))

@@ -41,7 +41,7 @@ class Zoomed:
         return f"{self.images.name(number)}, zoomed"
 
 
-class Source(NamedTuple):
+class LabelledImages(NamedTuple):
     """A teacher's outputs for the images and for `Zoomed` of them, and the teacher's share of the mean."""
 
     images: Outputs
@@ -52,7 +52,7 @@ class Source(NamedTuple):
 class Upcycled:
     """Images followed by their zoomed windows, whose targets are the mean of the teachers' outputs."""
 
-    def __init__(self, images: PairedImages, sources: Sequence[Source]) -> None:
+    def __init__(self, images: PairedImages, sources: Sequence[LabelledImages]) -> None:
         self.images, self.zoomed, self.sources = images, Zoomed(images), sources
 
     def __len__(self) -> int:
@@ -62,9 +62,9 @@ class Upcycled:
         return self._of(number).lr(number % len(self.images))
 
     def hr(self, number: int) -> Any:
-        """The image, or `Levels` of the teachers' outputs."""
+        """The image, or `MeanOutput` of the teachers' outputs."""
         at = number % len(self.images)
-        return self.images.hr(at) if number < len(self.images) else Levels(self.sources, at)
+        return self.images.hr(at) if number < len(self.images) else MeanOutput(self.sources, at)
 
     def name(self, number: int) -> str:
         return self._of(number).name(number % len(self.images))
@@ -73,10 +73,10 @@ class Upcycled:
         return self.images if number < len(self.images) else self.zoomed
 
 
-class Levels:
+class MeanOutput:
     """The mean of the teachers' outputs for a zoomed window as uint8 (H, W, 3), computed only where it is cropped."""
 
-    def __init__(self, sources: Sequence[Source], number: int) -> None:
+    def __init__(self, sources: Sequence[LabelledImages], number: int) -> None:
         self.sources, self.number = sources, number
 
     def __getitem__(self, window: Any) -> np.ndarray:
@@ -89,7 +89,7 @@ class Levels:
 class UpcycledOutputs:
     """A teacher's outputs for `Upcycled`: for the images, then for their windows."""
 
-    def __init__(self, source: Source, count: int) -> None:
+    def __init__(self, source: LabelledImages, count: int) -> None:
         self.source, self.count, self.dtype = source, count, source.images.dtype
 
     def image(self, number: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from srkd.data.patches import BankSource, BatchSource, PairedImages, Patches, PatchSource, Subset, to_batch
-from srkd.data.upcycled import Source, Upcycled, UpcycledOutputs, Zoomed
+from srkd.data.upcycled import LabelledImages, Upcycled, UpcycledOutputs, Zoomed
 from srkd.distill.taps import resolve
 from srkd.distill.teachers import CachedTeacher, LiveTeacher, MeanOfTeachers, Teacher
 from srkd.errors import SrkdError
@@ -165,7 +165,7 @@ class Teachers:
                 return PatchSource(images, patches, dict(zip(keys, opened, strict=True))), teacher
             made = zip(self.members, windows, strict=True)
             zoomed = [self._build_outputs(member, Zoomed(images), at) for member, at in made]
-            sources = [Source(a, b, m.share) for a, b, m in zip(opened, zoomed, self.members, strict=True)]
+            sources = [LabelledImages(a, b, m.share) for a, b, m in zip(opened, zoomed, self.members, strict=True)]
             outputs = {key: UpcycledOutputs(each, len(images)) for key, each in zip(keys, sources, strict=True)}
             return PatchSource(Upcycled(images, sources), patches, outputs, self.zoomed), teacher
 

@@ -89,7 +89,7 @@ def test_an_untrained_structure_is_measured_in_a_process(monkeypatch: pytest.Mon
     monkeypatch.setattr(frontier, "in_subprocess", lambda function, *arguments: function(*arguments))
     monkeypatch.setattr(frontier, "OUTPUT", (64, 32))
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
-    few = [frontier.Entry("tiny", "published", 1, 1e9, {}, {"type": "ETDS", "num_feat": 8, "num_block": 1})]
+    few = [frontier.Point("tiny", "published", 1, 1e9, {}, {"type": "ETDS", "num_feat": 8, "num_block": 1})]
     monkeypatch.setattr(frontier, "entries", lambda scale: few)
     (row,) = frontier.frontier([2], [("torch", "fp32")], 1, 0.001, lambda line: None).scales[2]
     assert row["torch fp32 ms"] > 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from srkd.data.patches import OUTPUT_STEPS, Patches, PatchSource
-from srkd.data.upcycled import Source, Upcycled, UpcycledOutputs, Zoomed
+from srkd.data.upcycled import LabelledImages, Upcycled, UpcycledOutputs, Zoomed
 from support import textured
 
 
@@ -41,9 +41,9 @@ class Repeats:
         return np.rint(levels / 255 * OUTPUT_STEPS).astype(np.int16)
 
 
-def source(lighter: float, share: float) -> Source:
+def source(lighter: float, share: float) -> LabelledImages:
     images = Images()
-    return Source(Repeats(images, lighter), Repeats(Zoomed(images), lighter), share)
+    return LabelledImages(Repeats(images, lighter), Repeats(Zoomed(images), lighter), share)
 
 
 def drawn(zoomed: float, number: int, seed: int = 3) -> dict[str, Any]:
