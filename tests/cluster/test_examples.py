@@ -105,7 +105,7 @@ def test_shell_files(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def slurm(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """The variables of the second of four tasks on two nodes, as srun sets them."""
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "")  # restored after the test
         monkeypatch.delenv(name)
     for name, value in {
