@@ -243,7 +243,8 @@ def _cluster(args: argparse.Namespace) -> int:
     rows = benchmark.scaling(benchmark.Measured(**found["measured"]), benchmark.Assumed())
     closing = (
         f"{args.count} images of {args.size} by {args.workers} workers: local {found['local']:.1f} s, "
-        f"Ray {found['ray']:.1f} s ({found['overhead']:+.1%}; Ray itself starts in {found['cluster_start']:.1f} s)"
+        f"Ray {found['ray']:.1f} s ({found['overhead']:+.1%}), of which {found['ray_once']:.1f} s do not depend on the "
+        f"number of images; Ray itself starts in {found['cluster_start']:.1f} s"
     )
     found |= {"count": args.count, "size": args.size, "assumed": asdict(benchmark.Assumed()), "rows": rows}
     if args.output:

@@ -101,38 +101,59 @@ def measure(
 
     The start of Ray itself is not part of it, as for a cluster that runs already, and is reported.
 
+    A second job, of a quarter of the images, tells apart what Ray's job costs once and what each image costs.
+
     Returns:
-        {"local", "ray": medians in seconds, "overhead": of Ray relative to local processes, "cluster_start": seconds,
-        "measured": the inputs of `scaling`}.
+        {"local", "ray": medians in seconds, "overhead": of Ray relative to local processes, "ray_once": seconds of
+        Ray's job that do not depend on the number of images, "cluster_start": seconds, "measured": the inputs of
+        `scaling`}.
 
     Raises:
-        SrkdError: too few images of that size; a way failed.
+        SrkdError: fewer than four images, or too few of that size; a way failed.
     """
+    if count < 4:
+        raise SrkdError(f"{count} images: at least 4 are needed")
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         files = cut(data, root / "in", count, size)
+        few = _links(files[: count // 4], root / "few")
         times: dict[str, list[float]] = {"local": [], "ray": []}
         began = time.monotonic()
         with connected("") as cluster:
             started = time.monotonic() - began
             request = cluster.request(1, 0)
-            driver = list[float]()
+            driver, once = list[float](), list[float]()
             for number in range(rounds):
                 times["local"].append(_local(model, root / "in", root / f"local_{number}", workers))
-                cpu = time.process_time()
-                times["ray"].append(_ray(request, workers, model, root / "in", root / f"ray_{number}"))
-                driver.append((time.process_time() - cpu) / count)
+                short, short_driver = _ray(request, workers, model, few, root / f"few_{number}")
+                seconds, seconds_driver = _ray(request, workers, model, root / "in", root / f"ray_{number}")
+                times["ray"].append(seconds)
+                more = count - count // 4
+                driver.append((seconds_driver - short_driver) / more)
+                once.append(short - (seconds - short) / more * (count // 4))
                 latest = {way: seconds[-1] for way, seconds in times.items()}
                 say(f"round {number + 1} of {rounds}: local {latest['local']:.1f} s, Ray {latest['ray']:.1f} s")
                 _check_equal(root / f"local_{number}", root / f"ray_{number}")
-        seconds = {way: statistics.median(values) for way, values in times.items()}
+        medians = {way: statistics.median(values) for way, values in times.items()}
         rate, start = _one_worker(model, files, root / "one")
         written = sum(path.stat().st_size for path in (root / "local_0").iterdir())
         read = sum(path.stat().st_size for path in files)
         planning = _planning_seconds(root / "many")
-        measured = Measured(rate, start, statistics.median(driver), planning, (written + read) // count)
-    overhead = seconds["ray"] / seconds["local"] - 1
-    return {**seconds, "overhead": overhead, "cluster_start": started, "measured": asdict(measured)}
+        measured = Measured(rate, start, max(1e-6, statistics.median(driver)), planning, (written + read) // count)
+    return {
+        **medians,
+        "overhead": medians["ray"] / medians["local"] - 1,
+        "ray_once": statistics.median(once),
+        "cluster_start": started,
+        "measured": asdict(measured),
+    }
+
+
+def _links(files: Sequence[Path], folder: Path) -> Path:
+    folder.mkdir()
+    for path in files:
+        (folder / path.name).symlink_to(path)
+    return folder
 
 
 def _local(model: str, source: Path, target: Path, workers: int) -> float:
@@ -150,11 +171,12 @@ def _local(model: str, source: Path, target: Path, workers: int) -> float:
     return time.monotonic() - began
 
 
-def _ray(request: dict[str, Any], workers: int, model: str, source: Path, target: Path) -> float:
-    began = time.monotonic()
+def _ray(request: dict[str, Any], workers: int, model: str, source: Path, target: Path) -> tuple[float, float]:
+    """(seconds, seconds of processor time of this process, the driver) of a job."""
+    began, cpu = time.monotonic(), time.process_time()
     jobs, outcomes = plan_jobs([str(source)], target), list[Outcome]()
     upscale_on(request, workers, partial(_open, model), jobs, Options(), print, lambda _: None, outcomes)
-    return time.monotonic() - began
+    return time.monotonic() - began, time.process_time() - cpu
 
 
 def _open(model: str) -> Model:

@@ -25,7 +25,7 @@ from srkd.inference.model import Model
 
 OpenModel = Callable[[], Model]
 
-_BATCHES_PER_WORKER, _LARGEST_BATCH = 16, 16
+_BATCHES_PER_WORKER, _LARGEST_BATCH = 8, 16
 _RETRIES = 3  # of a batch whose worker died
 _opened: dict[str, Model] = {}  # in a worker process
 

@@ -124,21 +124,19 @@ def _packages() -> Iterator[Finding]:
             yield Finding(f"extra {extra}", "installed")
 
 
-def _package(requirement: str) -> Finding:
-    """Whether a package is installed in a version that meets `name>=version`."""
-    name, _, lowest = requirement.partition(">=")
+def _package(line: str) -> Finding:
+    """Whether a package is installed in a version that meets a requirement such as `name[extra]>=1,<2`."""
+    from packaging.requirements import Requirement
+
+    needed = Requirement(line)
     try:
-        version = importlib.metadata.version(name)
+        version = importlib.metadata.version(needed.name)
     except importlib.metadata.PackageNotFoundError:
-        return Finding(name, "not installed", "problem", f"pip install '{requirement}'")
-    lowest = lowest.partition(",")[0]
-    if lowest and _numbers(version) < _numbers(lowest):
-        return Finding(name, f"{version}, but {lowest} is needed", "problem", f"pip install '{requirement}'")
-    return Finding(name, version)
-
-
-def _numbers(version: str) -> list[int]:
-    return [int(part) for part in re.findall(r"\d+", version.partition("+")[0])[:3]]
+        return Finding(needed.name, "not installed", "problem", f"pip install '{line}'")
+    if not needed.specifier.contains(version, prereleases=True):
+        found = f"{version}, but {needed.specifier} is needed"
+        return Finding(needed.name, found, "problem", f"pip install '{line}'")
+    return Finding(needed.name, version)
 
 
 def _basicsr() -> Iterator[Finding]:
