@@ -27,19 +27,21 @@ from srkd.training.recipe import merge
 from srkd.training.run import Run
 from srkd.training.task import Task
 
-_MUST_AGREE = ("datasets", "manual_seed", "cache")  # and train.total_iter
+_MUST_AGREE = ("datasets", "manual_seed", "cache")  # and the steps
 
 
 @dataclass
 class CheckedVariant:
     """Result of a variant's dry run; `settings` are hashes of everything that its results depend on, by seed.
 
-    `dependencies` are those of each stage's task by seed: of one seed, unless settings depend on it.
+    `dependencies` are those of each stage's task by seed: of one seed, unless settings depend on it. `steps` are those
+    of the last stage, before which others may prepare, and those of all stages, which may share a run's steps.
     """
 
     tasks: list[Task]
     dependencies: dict[int, list[dict[str, str]]]
     agreeing: dict[str, Any]
+    steps: set[int]
     extra_parameters: int
     settings: dict[int, dict[str, str]] = field(default_factory=dict)
 
@@ -79,8 +81,11 @@ class Comparison:
         control = self.checked.get(CONTROL)
         for variant in self.study.variants if control else []:
             found = self.checked.get(variant.name)
-            if found and control and found.agreeing != control.agreeing:
-                differ = [key for key, value in control.agreeing.items() if found.agreeing[key] != value]
+            if not (found and control):
+                continue
+            differ = [key for key, value in control.agreeing.items() if found.agreeing[key] != value]
+            differ += [] if found.steps & control.steps else ["train.total_iter"]
+            if differ:
                 mistakes.append(f'variant "{variant.name}": {", ".join(differ)} must be the same as in the control')
         self.shared = self.task_type.shared_settings([t for c in self.checked.values() for t in c.tasks])
         mistakes += [m for v in self.study.variants if v.name in self.checked for m in self._edited(v)]
@@ -95,9 +100,10 @@ class Comparison:
         for seed in others if variant.by_seed else ():
             tasks = self._dry_run(variant, recipe_of(self.study, variant, seed))
             dependencies[seed] = [task.dependencies() for task in tasks]
-        last = Run(data, quiet=True).stages[-1][0].model_dump(mode="json")
-        agreeing = {**{key: last.get(key) for key in _MUST_AGREE}, "train.total_iter": last["train"]["total_iter"]}
-        return CheckedVariant(built, dependencies, agreeing, _extra_parameters(built[-1]))
+        stages = [recipe.model_dump(mode="json") for recipe, _ in Run(data, quiet=True).stages]
+        agreeing = {key: stages[-1].get(key) for key in _MUST_AGREE}
+        counts = [stage["train"]["total_iter"] for stage in stages]
+        return CheckedVariant(built, dependencies, agreeing, {counts[-1], sum(counts)}, _extra_parameters(built[-1]))
 
     def _dry_run(self, variant: Variant, data: dict[str, Any]) -> list[Task]:
         shared = self.task_type.shared_settings([])

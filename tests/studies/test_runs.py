@@ -224,6 +224,18 @@ def test_mistakes_of_all_variants_come_together(study: dict[str, Any], tmp_path:
         assert part in str(error.value)
 
 
+def test_stages_share_the_steps_or_prepare(study: dict[str, Any], tmp_path: Path) -> None:
+    total = study["base"]["train"]["total_iter"]
+    halves = [{"train": {"total_iter": total - 1}}, {"train": {"total_iter": 1}}]
+    prepared = [{"train": {"total_iter": 1}}, {}]
+    more = [{"train": {"total_iter": total}}, {"train": {"total_iter": 1}}]
+    names = {"shared": halves, "prepared": prepared, "more": more}
+    study["variants"] += [{"name": name, "losses": [L1], "stages": stages} for name, stages in names.items()]
+    with pytest.raises(SrkdError) as error:
+        opened(study, tmp_path).check()
+    assert str(error.value) == 'variant "more": train.total_iter must be the same as in the control'
+
+
 def test_the_command(study: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study["seeds"] = [0]
     opened(study, tmp_path)
