@@ -49,7 +49,7 @@ scikit-image's `coffee` (Rachel Michetti, CC0), where bicubic is furthest from t
 ## How it was made
 
 - Steps: {metrics["steps"]}, seed {metrics["seed"]}, teacher: {teacher}. The recipe is beside this card.
-- Again: `{metrics["command"]}`, then `tools/zoo.py verify {name} --data <HR folders>`.
+- Again: `{metrics["command"]}`, then `srkd zoo verify {name} --data <HR folders>`.
 - sha256 of the weights: `{metrics["sha256"]}`.
 - Licence of the weights: {metrics["licence"]}.
 

@@ -150,7 +150,7 @@ sets: photographs as they are, their centres. Protocol: {stamp}.
 ## How it was made
 
 - Steps: {metrics["steps"]}, seed {metrics["seed"]}, teacher: {taught}. The recipe is beside this card.
-- Again: `{metrics["command"]}`, then `tools/zoo.py verify {name} --data <folder of photographs>`.
+- Again: `{metrics["command"]}`, then `srkd zoo verify {name} --data <folder of photographs>`.
 - sha256 of the weights: `{metrics["sha256"]}`.
 - Licence of the weights: {metrics["licence"]}.
 

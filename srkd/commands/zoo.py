@@ -148,7 +148,7 @@ def _finish(name: str, weights: Path, stages: Sequence[Path]) -> None:
     curve = [record for record in records if any(key.startswith("val/") for key in record)]
     write_json(folder / "curve.json", curve)
     (folder / "state.pt").unlink(missing_ok=True)
-    say(f"{folder}: trained; tools/zoo.py verify {name} --data ... measures it and writes its card")
+    say(f"{folder}: trained; srkd zoo verify {name} --data ... measures it and writes its card")
 
 
 def verify(name: str, folders: Sequence[str]) -> dict[str, Any]:
@@ -183,7 +183,7 @@ def verify(name: str, folders: Sequence[str]) -> dict[str, Any]:
         "seed": recipe.get("manual_seed", 0),
         "steps": _steps(recipe, lineage),
         "teacher": lineage.get("teacher"),
-        "command": f"tools/zoo.py train {name}",
+        "command": f"srkd zoo train {name}",
         **scores,
     }
     write_json(zoo.folder(name) / "metrics.json", metrics)

@@ -49,7 +49,7 @@ def weights(name: str) -> tuple[Path, dict[str, Any]]:
     """
     path, known = folder(name) / "weights.safetensors", metrics(name)
     if not path.is_file():
-        raise SrkdError(f"the zoo's {name} is not trained yet: run tools/zoo.py train {name} or use one of {trained()}")
+        raise SrkdError(f"the zoo's {name} is not trained yet: run srkd zoo train {name} or use one of {trained()}")
     if "sha256" in known and file_sha256(path) != known["sha256"]:
         raise SrkdError(f"{path}: does not match metrics.json (sha256 differs); reinstall srkd")
     return path, known
