@@ -3,6 +3,9 @@
 Writes experiments/<study>/: a folder and a result for each run, and results.json, results.md, report.html. Finished
 runs are skipped, interrupted ones resumed. The exit code is 2 if some runs failed.
 
+With --results FILE a study continues on another machine: runs that FILE, a results.json, records as finished are not
+trained again, and FILE is rewritten with all finished runs, with its tables next to it. Checkpoints are not needed.
+
 With --judge, STUDY is a results.json or a folder with such files at any depth. Their statistics are computed again from
 the recorded runs, results.json and results.md are rewritten, and changed verdicts are printed.
 """
@@ -10,6 +13,7 @@ the recorded runs, results.json and results.md are rewritten, and changed verdic
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from srkd.cli.main import add_on
 
@@ -18,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", metavar="STUDY", help="the study, a YAML file; with --judge: its results")
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="only every Nth run, from the Ith (1 to N)")
     parser.add_argument("--output", default="experiments", help="folder of studies (default: %(default)s)")
+    parser.add_argument(
+        "--results", metavar="FILE", help="results.json of this study: its runs are kept, and it is rewritten"
+    )
     parser.add_argument("--budget", metavar="TIME", help="stop after this time, state saved: 90s, 9m, 2h")
     parser.add_argument("--json", action="store_true", help="print results.json instead of the tables")
     parser.add_argument("--dry-run", action="store_true", help="check all variants without training")
@@ -40,7 +47,8 @@ def run(args: argparse.Namespace) -> int:
         return _judge(args)
     part = shard(args.shard)
     budget = None if args.budget is None else seconds(args.budget)
-    study = Comparison(plan.read(args.study), args.output)
+    recorded = None if args.results is None else Path(args.results)
+    study = Comparison(plan.read(args.study), args.output, recorded)
     study.check()
     if few := too_few(len(study.study.seeds)):
         say(f"{args.study}: {few} (at least {MIN_SEEDS} are needed)")
@@ -50,6 +58,8 @@ def run(args: argparse.Namespace) -> int:
     with executor_for(args) as executor:
         done = study.train(part, budget, executor=executor)
     found = results.write(study)
+    if recorded is not None:
+        results.write_tables(recorded, found)
     print(tables.results_json(found) if args.json else results.text(study.folder, found))
     if not done:
         return stopped(study.signal)
@@ -57,8 +67,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _judge(args: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from srkd.report import tables
     from srkd.studies import rejudge
     from srkd.training.processes import say

@@ -47,6 +47,10 @@ class Study(Section):
         list(range(MIN_SEEDS)), min_length=1, description="fewer than five give no verdict"
     )
     sets: list[str] = pydantic.Field([], description="data sets that finished runs are scored on")
+    control_from: str | None = pydantic.Field(
+        None,
+        description="results of another study, relative to this one's folder, whose runs of the control are this one's",
+    )
     lower: list[str] = pydantic.Field(
         [], description="metrics for which lower is better; not needed for those of `srkd evaluate`"
     )
@@ -65,6 +69,8 @@ def read(path: Path | str) -> Study:
     study, _ = recipes.validate(Study, recipes.read(path), str(path))
     if isinstance(study.base, str):
         study.base = recipes.read(Path(path).parent / study.base)
+    if study.control_from is not None:
+        study.control_from = str(Path(path).parent / study.control_from)
     if not isinstance(study.base.get("train"), dict):
         raise SrkdError(f"{path}: base is not a recipe: it has no `train` section")
     mistakes = _repeated("variants", [v.name for v in study.variants]) + _repeated("seeds", study.seeds)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from srkd.errors import SrkdError
-from srkd.files.atomic import printable_path, write_json, write_text
+from srkd.files.atomic import printable_path
 from srkd.studies import results
+from srkd.studies.recorded import read_results
 from srkd.studies.verdicts import Results, lower_metrics, score_tables
 from srkd.training import recipe as recipes
 
@@ -53,7 +53,7 @@ def rejudge(path: Path) -> list[dict[str, Any]]:
     Raises:
         SrkdError: the file is not the result of a study, or the metrics for which lower is better are unknown.
     """
-    found = _read(path)
+    found = read_results(path)
     runs: Results = {row["variant"]: {} for table in found["scores"] for row in table["rows"]}
     for run in found["runs"]:
         runs.setdefault(run["variant"], {})[run["seed"]] = run
@@ -64,22 +64,8 @@ def rejudge(path: Path) -> list[dict[str, Any]]:
         if key == "alpha":
             judged["lower"] = lower
     judged["scores"] = score_tables(runs, found["alpha"], lower)
-    write_json(path, judged)
-    write_text(path.with_suffix(".md"), results.markdown(judged))
+    results.write_tables(path, judged)
     return _changes(path, found, judged)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"study", "alpha", "scores", "runs"} - found.keys()
-    except (OSError, ValueError, AttributeError) as error:
-        raise SrkdError(f"{printable_path(path)}: not the results of a study ({error})") from error
-    if missing:
-        raise SrkdError(
-            f"{printable_path(path)}: not the results of a study: {', '.join(sorted(missing))} not found in it"
-        )
-    return dict(found)
 
 
 def _lower(path: Path) -> list[str]:

@@ -107,10 +107,15 @@ def _curves(finished: Results) -> dict[str, list[dict[str, Any]]]:
 def write(comparison: Comparison) -> dict[str, Any]:
     """Write results.json, results.md and report.html into the study's folder; returns the result of `summarise`."""
     found = summarise(comparison)
-    write_json(comparison.folder / "results.json", found)
-    write_text(comparison.folder / "results.md", markdown(found))
+    write_tables(comparison.folder / "results.json", found)
     write_text(comparison.folder / "report.html", _page(comparison, found))
     return found
+
+
+def write_tables(path: Path, found: Mapping[str, Any]) -> None:
+    """Write results as JSON, and their tables as Markdown next to it."""
+    write_json(path, found)
+    write_text(path.with_suffix(".md"), markdown(found))
 
 
 def _tables(found: Mapping[str, Any]) -> list[PageSection]:

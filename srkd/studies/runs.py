@@ -1,7 +1,8 @@
 """Runs of a comparative study. All variants are checked before training; the runs are independent and resumable, and
 finished runs are skipped.
 
-A run has the folder `<output>/<study>/<variant>/seed_<n>/` and next to it its result `seed_<n>.json`.
+A run has the folder `<output>/<study>/<variant>/seed_<n>/` and next to it its result `seed_<n>.json`. Runs that another
+machine finished have neither: they are read from a results file.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from srkd.files.atomic import write_json
 from srkd.files.lock import locked
 from srkd.files.remote import local_folder
 from srkd.studies.plan import CONTROL, Study, Variant, recipe_of, task_of
+from srkd.studies.recorded import own_runs, shared_control
 from srkd.training.log import read_metrics
 from srkd.training.processes import say
 from srkd.training.recipe import merge
@@ -52,10 +54,15 @@ class Comparison:
     Args:
         study: from `srkd.studies.plan.read`.
         root: parent folder of the study's folder.
+        results: a results file of this study, whose finished runs are not trained again; it need not exist.
+
+    Raises:
+        SrkdError: the results file, or the study's `control_from`, is invalid or belongs to another study.
     """
 
-    def __init__(self, study: Study, root: Path | str = "experiments") -> None:
+    def __init__(self, study: Study, root: Path | str = "experiments", results: Path | None = None) -> None:
         self.study, self.folder = study, local_folder(root) / study.name
+        self.recorded = shared_control(study) | ({} if results is None else own_runs(study, results))
         self.task_type = task_of(study)
         self.shared: dict[str, Any] = {}
         self.checked: dict[str, CheckedVariant] = {}
@@ -131,9 +138,11 @@ class Comparison:
             old = before["settings"] if before else new
             changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
             if changed:
+                where = self.folder / variant.name
+                remedy = f"delete {where}" if self._result_path(variant.name, seed).is_file() else "train it again"
                 return [
                     f'variant "{variant.name}": {", ".join(changed)} changed since seed {seed} was trained; restore '
-                    f"it, give the variant another name, or delete {self.folder / variant.name}"
+                    f"it, give the variant another name, or {remedy}"
                 ]
         return []
 
@@ -143,7 +152,12 @@ class Comparison:
         return every[shard[0] - 1 :: shard[1]]
 
     def result(self, variant: str, seed: int) -> dict[str, Any] | None:
-        """The saved result of a run, or None if it never started."""
+        """The saved result of a run, or one recorded by another machine if it is not finished here; None if it never
+        started."""
+        own, recorded = self._saved(variant, seed), self.recorded.get((variant, seed))
+        return recorded if recorded and (own is None or own["status"] != "finished") else own
+
+    def _saved(self, variant: str, seed: int) -> dict[str, Any] | None:
         path = self._result_path(variant, seed)
         if not path.is_file():
             return None
