@@ -42,6 +42,7 @@ _MODES = {mode: mode for mode in ("L", "LA", "RGB", "RGBA")}
 _MODES |= {"1": "L", "La": "LA", "P": "RGB", "PA": "RGBA", "RGBX": "RGB", "RGBa": "RGBA", "YCbCr": "RGB"}
 _DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 _INFLATE_STEP = 1 << 20
+_BAND_BYTES = 1 << 24
 
 _SIZ = b"\xff\x4f\xff\x51"
 
@@ -148,8 +149,20 @@ def samples(image: Image.Image) -> tuple[Pixels, str | None]:
     if image.has_transparency_data and not mode.endswith("A"):
         mode += "A"
     image.load()
-    pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-    return pixels.reshape(*pixels.shape[:2], -1), note
+    return _array(image, mode), note
+
+
+def _array(image: Image.Image, mode: str) -> Pixels:
+    """(H, W, C) uint8 in a mode. Large images band by band: Pillow's conversions make two more copies of the whole."""
+    width, height, channels = *image.size, len(mode)
+    rows = max(1, _BAND_BYTES // (width * channels))
+    if rows >= height:
+        return np.asarray(image if image.mode == mode else image.convert(mode)).reshape(height, width, channels)
+    pixels = np.empty((height, width, channels), np.uint8)
+    for top in range(0, height, rows):
+        band = image.crop((0, top, width, min(top + rows, height)))
+        pixels[top : top + rows] = _array(band, mode)
+    return pixels
 
 
 def _from_cmyk(image: Image.Image) -> tuple[Image.Image, str]:

@@ -55,7 +55,7 @@ _HEIC_READS = (".heif", ".hif")
 _WRITTEN = (
     Format("png", (".png", ".apng"), ("PNG",), bits=16, alpha=True, streams=True, kept=_PNG_KEEPS, animated=True),
     Format("tiff", (".tif", ".tiff"), ("TIFF",), bits=16, alpha=True, streams=True, kept=_TIFF_KEEPS),
-    Format("jpeg", _JPEG_SUFFIXES, ("JPEG", "MPO"), lossy=True, max_side=65500, kept=_JPEG_KEEPS),
+    Format("jpeg", _JPEG_SUFFIXES, ("JPEG", "MPO"), lossy=True, max_side=65500, streams=True, kept=_JPEG_KEEPS),
     Format("webp", (".webp",), ("WEBP",), 8, True, lossy=True, exact=True, max_side=16383, kept=_USUAL, animated=True),
     Format("bmp", (".bmp", ".dib"), ("BMP", "DIB"), alpha=True, kept=frozenset({DPI})),
     Format("avif", (".avif",), ("AVIF",), alpha=True, lossy=True, max_side=65536, kept=_USUAL),

@@ -1,4 +1,4 @@
-"""Writing image files row by row: PNG and TIFF as a stream, other formats after the last row."""
+"""Writing image files row by row: PNG, TIFF, JPEG and Netpbm as a stream, other formats after the last row."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from PIL import Image
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path, printable_path
-from srkd.images import bmp, decoders, jpeg, jpeg2000
+from srkd.images import bmp, decoders, jpeg2000
 from srkd.images.formats import FORMATS, Format, check_holds, format_named
 from srkd.images.gif import GifWriter
+from srkd.images.jpeg_writer import JpegWriter
 from srkd.images.metadata import Metadata, fit_metadata
 from srkd.images.netpbm import NetpbmWriter
 from srkd.images.png import PngWriter
@@ -95,6 +96,8 @@ def _writer(
         return PngWriter(streams[0], *shape, dtype, meta)
     if chosen.name == "tiff":
         return TiffWriter(streams[0], *shape, dtype, meta)
+    if chosen.name == "jpeg":
+        return JpegWriter(streams[0], shape, quality, meta)
     if chosen.name in ("pgm", "ppm", "pam"):
         return NetpbmWriter(streams[0], shape, dtype, chosen.name)
     return _WholeWriter(chosen, streams, (shape, dtype), quality, meta)
@@ -151,7 +154,6 @@ class _WholeWriter:
 
     def _save(self, image: Image.Image) -> None:
         {
-            "jpeg": self._save_jpeg,
             "webp": self._save_webp,
             "bmp": self._save_bmp,
             "avif": self._save_avif,
@@ -159,11 +161,6 @@ class _WholeWriter:
             "heic": self._save_heic,
             "gif": self._save_gif,
         }[self._format.name](image)
-
-    def _save_jpeg(self, image: Image.Image) -> None:
-        known = _present(**jpeg.save_options(self._metadata, image.height, image.width))
-        subsampling = 0 if self._quality >= 90 else 2
-        image.save(self._stream, "JPEG", quality=self._quality, subsampling=subsampling, **known)
 
     def _save_webp(self, image: Image.Image) -> None:
         known = self._usual(image.height, image.width)

@@ -23,9 +23,12 @@ from srkd.inference.jobs import Job, Outcome
 from srkd.inference.model import Model, check_tile, output_size
 from srkd.inference.pipeline import Steps, overlapped
 from srkd.inference.wrap import upscale_wrapped
+from srkd.training.malloc import return_freed_memory
 
 Say = Callable[[str], None]
 J = TypeVar("J", bound=Job)
+
+_LARGE = 64 * 2**20  # bytes of an image
 
 
 @dataclass(frozen=True)
@@ -169,7 +172,10 @@ def _in_srgb(pixels: np.ndarray, metadata: Metadata, job: Job) -> tuple[np.ndarr
 
 def _steps(model: Model, options: Options) -> Steps[Job, Decoded]:
     def decode(job: Job) -> Decoded:
-        return _decode(job, options)
+        decoded = _decode(job, options)
+        if decoded.pixels.nbytes > _LARGE:
+            return_freed_memory()  # the decoder's copy
+        return decoded
 
     def compute(job: Job, decoded: Decoded) -> Iterator[np.ndarray]:
         pixels = decoded.pixels

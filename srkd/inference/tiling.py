@@ -19,6 +19,7 @@ Floats = NDArray[np.float32]
 Network = Callable[[Pixels], Pixels]
 
 MEMORY = 500 * 2**20
+_STRIP, _BLOCK = 64 * 2**20, 16 * 2**20  # bytes of output rows that are kept, and passed on at a time
 _LARGEST, _SMALLEST = 2048, 32
 _OVERLAP = 32
 
@@ -84,9 +85,14 @@ def upscale_rows(pixels: Pixels, network: Network, scale: int, field: ReceptiveF
     Args:
         pixels: (H, W, C), any dtype that `network` takes.
         network: (h, w, C) to (scale h, scale w, C), in any dtype if the tiles are exact, else in float32.
-        tile: side of the tiles in input pixels; at least the image's sides for no tiling.
+        tile: side of the tiles in input pixels; at least the image's sides for no tiling. Exact tiles of wide images
+            are less high, so that a row of them fits into memory.
     """
-    down, across = (spans(length, tile, field) for length in pixels.shape[:2])
+    height, width, channels = pixels.shape
+    high = tile
+    if field.halo is not None and tile < max(height, width):
+        high = min(tile, max(2 * field.halo, _SMALLEST, _STRIP // (scale * scale * width * channels)))
+    down, across = spans(height, high, field), spans(width, tile, field)
     if field.exact or len(down) == len(across) == 1:
         return _exact(pixels, network, scale, down, across)
     return _blended(pixels, network, scale, down, across)
@@ -96,7 +102,7 @@ def _exact(pixels: Pixels, network: Network, scale: int, down: list[Span], acros
     _, width, channels = pixels.shape
     for rows in down:
         if len(across) == 1:
-            yield _core(network(pixels[rows.low : rows.high]), scale, rows, across[0])
+            yield from _blocks(_core(network(pixels[rows.low : rows.high]), scale, rows, across[0]))
             continue
         strip: Pixels | None = None
         for columns in across:
@@ -105,7 +111,13 @@ def _exact(pixels: Pixels, network: Network, scale: int, down: list[Span], acros
                 strip = np.empty((scale * (rows.stop - rows.start), scale * width, channels), result.dtype)
             strip[:, scale * columns.start : scale * columns.stop] = _core(result, scale, rows, columns)
         assert strip is not None
-        yield strip
+        yield from _blocks(strip)
+
+
+def _blocks(strip: Pixels) -> Iterator[Pixels]:
+    """The rows of a strip in views, so that few of them wait for a slow writer."""
+    rows = max(1, _BLOCK // (strip[0].nbytes or 1))
+    return (strip[at : at + rows] for at in range(0, len(strip), rows))
 
 
 def _core(result: Pixels, scale: int, rows: Span, columns: Span) -> Pixels:

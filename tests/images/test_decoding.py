@@ -16,6 +16,7 @@ from io_files import directory, exif_block, png, tiff_block
 from PIL import Image
 
 from srkd.errors import SrkdError
+from srkd.images import decoders
 from srkd.images.read import ImageData, image_size, read_image, write_image
 from support import textured
 
@@ -410,3 +411,15 @@ def test_every_error_of_a_decoder_is_one_line(tmp_path: Path, kind: str) -> None
         with pytest.raises(SrkdError) as error:
             read(tmp_path / "a.png")
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"])
+def test_large_images_are_converted_in_bands(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = Image.fromarray(textured(0, 61, 83)).convert("RGBA" if mode in ("LA", "RGBA") else "RGB").convert(mode)
+    if mode == "P":
+        image.info["transparency"] = 3
+    whole, note = decoders.samples(image.copy())
+    monkeypatch.setattr(decoders, "_BAND_BYTES", 83 * 4 * 7)
+    pixels, same = decoders.samples(image)
+    assert same == note and pixels.dtype == np.uint8
+    np.testing.assert_array_equal(pixels, whole)

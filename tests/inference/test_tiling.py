@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srkd.errors import SrkdError
+from srkd.inference import tiling
 from srkd.inference.model import Model
 from srkd.inference.receptive_field import bytes_per_pixel, measure
 from srkd.inference.tiling import ReceptiveField, spans, tile_side, upscale_rows, weights
@@ -152,6 +153,25 @@ def test_rows_come_in_blocks_from_the_top() -> None:
     blocks = list(upscale_rows(image, lambda part: part, 1, ReceptiveField(4), 15))
     assert [len(b) for b in blocks] == [13, 13, 13, 11]
     np.testing.assert_array_equal(np.concatenate(blocks), image)
+
+
+def test_a_row_of_tiles_of_a_wide_image_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tiling, "_STRIP", 40 * 100 * 3)
+    monkeypatch.setattr(tiling, "_BLOCK", 7 * 100 * 3)
+    seen: list[tuple[int, ...]] = []
+
+    def network(part: np.ndarray) -> np.ndarray:
+        seen.append(part.shape)
+        return part
+
+    image = RNG.integers(0, 256, (90, 100, 3), np.uint8)
+    blocks = list(upscale_rows(image, network, 1, ReceptiveField(2), 60))
+    assert max(shape[0] for shape in seen) <= 40 + 4 and max(shape[1] for shape in seen) == 50 + 2
+    assert max(len(block) for block in blocks) == 7
+    np.testing.assert_array_equal(np.concatenate(blocks), image)
+    seen.clear()
+    (whole, *_) = upscale_rows(image, network, 1, ReceptiveField(2), 100)
+    assert seen == [(90, 100, 3)] and len(whole) == 7
 
 
 def test_memory_decides_the_tile() -> None:
