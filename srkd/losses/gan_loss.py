@@ -129,6 +129,15 @@ class GANLossD(_Adversarial):
             real, fake = (real + 1) / 2, (fake + 1) / 2
         return real.clamp(0, 1).mean(), fake.clamp(0, 1).mean()
 
+    @torch.no_grad()
+    def accuracy(self, real: Tensor, fake: Tensor) -> Tensor:
+        """The share of real and of fake images that the discriminator classifies correctly, each side counted half."""
+        real, fake = real.float(), fake.float()
+        if self.relativistic:
+            real, fake = real - fake.mean(), fake - real.mean()
+        boundary = (self.real + self.fake) / 2 if self.gan_type == "lsgan" else 0.0
+        return ((real > boundary).float().mean() + (fake < boundary).float().mean()) / 2
+
     @classmethod
     def example(cls, seed: int) -> Example:
         rng = torch.Generator().manual_seed(seed)

@@ -21,7 +21,7 @@ from srkd.losses.gan_loss import GANLoss, GANLossD
 from srkd.metrics import evaluation
 from srkd.sr import gan_discriminators, task
 from srkd.sr.gan_discriminators import divergence, mutual_term
-from srkd.sr.gan_health import HealthMonitor, measure
+from srkd.sr.gan_health import HealthMonitor, discriminators_health, measure
 from srkd.sr.gan_pair import GANPair, MultiBatchDiscriminator, check_features, compared_tensors, gradient_norm, seeded
 from srkd.sr.gan_recipe import ESRGANRecipe, GANRecipe, PeerOptions
 from srkd.sr.teacher_cache import network_hash
@@ -52,6 +52,7 @@ class Task(task.Task):
     """
 
     recipe_type = GANRecipe
+    health = staticmethod(discriminators_health)
     recipe: GANRecipe
     between_discriminators: losses.Loss
     between_generators: losses.Loss
@@ -271,7 +272,8 @@ class Task(task.Task):
             (real, _), (fake, _) = outputs[number][:2]
             total = self.discriminator_loss([real, fake])
             p_real, p_fake = self.discriminator_loss.real_scores(real, fake)
-            self._log(pair, {"l_d": total, "p_real": p_real, "p_fake": p_fake})
+            accuracy = self.discriminator_loss.accuracy(real, fake)
+            self._log(pair, {"l_d": total, "p_real": p_real, "p_fake": p_fake, "accuracy": accuracy})
             if mutual and shared:
                 # The last output of each is for the shared fakes: those of one pair, the third batch of its peers.
                 term = self._mutual(self.between_discriminators, [v[0][1] for v in outputs], number)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
 
 from torch import Tensor
 
 _PATIENCE = 5
+_SATURATED, _AT_CHANCE = 0.98, 0.55  # accuracies from which on, and up to which, a discriminator teaches little
 
 
 def measure(output: Tensor, hr: Tensor) -> dict[str, Tensor]:
@@ -16,6 +19,22 @@ def measure(output: Tensor, hr: Tensor) -> dict[str, Tensor]:
     """
     output, hr = output.detach().float(), hr.float()
     return {"health/spread": output.std() / hr.std().clamp_min(1e-6), "health/error": (output - hr).abs().mean()}
+
+
+def discriminators_health(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """For each discriminator of a run's log, its `network` and mean `accuracy` in the second half of the records.
+
+    `problem` is "saturated" from 98 %, "at chance" up to 55 %, and absent between: a saturated discriminator classifies
+    all of its generator's images correctly, so it compares nothing with its peers; one at chance has learnt nothing.
+    """
+    rows: list[dict[str, Any]] = []
+    for key in dict.fromkeys(key for record in records for key in record if key.startswith("accuracy")):
+        values = [record[key] for record in records if key in record]
+        accuracy = fmean(values[len(values) // 2 :])
+        problem = "saturated" if accuracy >= _SATURATED else "at chance" if accuracy <= _AT_CHANCE else None
+        row = {"network": f"net_d{key.removeprefix('accuracy')}", "accuracy": round(accuracy, 4)}
+        rows.append(row if problem is None else {**row, "problem": problem})
+    return rows
 
 
 class HealthMonitor:

@@ -32,15 +32,16 @@ COLUMNS = [
 ]
 COSTS = ["variant", "runs", "seconds", "extra parameters"]
 TERMS = ["variant", "term", "gradient share", "cosine"]
+HEALTH = ["variant", "seed", "network", "accuracy", "problem"]
 
 
 def summarise(comparison: Comparison) -> dict[str, Any]:
     """The results as plain data.
 
     Returns:
-        {"study", "alpha", "lower": metrics for which lower is better, "scores": see `score_tables`, "costs":
-        rows, "terms": rows, "curves": by name, "failed": rows, "missing": number of runs not finished, "runs": all
-        finished runs, seed by seed}.
+        {"study", "alpha", "lower": metrics for which lower is better, "scores": see `score_tables`, "costs": rows,
+        "terms": rows, "health": rows, "curves": by name, "failed": rows, "missing": number of runs not finished,
+        "runs": all finished runs, seed by seed}.
     """
     study = comparison.study
     found = {v.name: {seed: comparison.result(v.name, seed) for seed in study.seeds} for v in study.variants}
@@ -63,6 +64,9 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
         "scores": score_tables(finished, study.alpha, lower),
         "costs": [_cost(name, runs) for name, runs in finished.items() if runs],
         "terms": [row for name, runs in finished.items() for row in _terms(name, runs)],
+        "health": [
+            {"variant": run["variant"], "seed": run["seed"], **row} for run in all_runs for row in run.get("health", ())
+        ],
         "curves": _curves(finished),
         "failed": failed,
         "missing": sum(len(runs) for runs in found.values()) - len(all_runs),
@@ -129,11 +133,13 @@ def _tables(found: Mapping[str, Any]) -> list[PageSection]:
     for heading, key, columns in (
         ("Cost", "costs", COSTS),
         ("Gradients", "terms", TERMS),
+        ("Health", "health", HEALTH),
         ("Failed", "failed", ["variant", "seed", "error"]),
     ):
-        columns = [column for column in columns if any(column in row for row in found[key])]
-        if found[key]:
-            shown.append({"heading": heading, "table": {"rows": found[key], "columns": columns}})
+        rows = found.get(key, [])
+        columns = [column for column in columns if any(column in row for row in rows)]
+        if rows:
+            shown.append({"heading": heading, "table": {"rows": rows, "columns": columns}})
     return shown
 
 

@@ -307,6 +307,7 @@ def train_and_score(spec: RunSpec, folder: Path, budget: float | None, quiet: bo
         "extra_parameters": spec.extra_parameters,
         "terms": _terms(logs[-1], spec.task_terms),
         "curves": _curves(logs[-1]),
+        "health": run.task_type.health(logs[-1]),
     }
     return {"finished": True, **spec.record, "status": "finished", **measured, "scores": scores}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ def score_tables(runs: Results, alpha: float, lower: Iterable[str] = ()) -> list
     """For each set and metric {"set", "metric", "protocol", "rows"}; the first row is the control's.
 
     Args:
-        runs: each with `scores`: by set, {"metrics": by metric and item, "protocol"}.
+        runs: each with `scores`: by set, {"metrics": by metric and item, "protocol"}, and perhaps `health`: rows, whose
+            `problem` is noted in the variant's rows.
         alpha: probability of any false verdict among the variants, for each set and metric.
         lower: metrics for which lower is better.
     """
@@ -30,6 +31,7 @@ def score_tables(runs: Results, alpha: float, lower: Iterable[str] = ()) -> list
         for name, scores in run["scores"].items()
         for metric in scores["metrics"]
     }
+    problems = {variant: _problems(own) for variant, own in runs.items()}
     tables = []
     for (name, metric), protocol in pairs.items():
         scores = {
@@ -40,7 +42,7 @@ def score_tables(runs: Results, alpha: float, lower: Iterable[str] = ()) -> list
             }
             for variant, own in runs.items()
         }
-        rows = [{**row, "protocol": protocol} for row in _rows(scores, alpha, metric in set(lower))]
+        rows = [{**row, "protocol": protocol} for row in _rows(scores, alpha, metric in set(lower), problems)]
         tables.append({"set": name, "metric": metric, "protocol": protocol, "rows": rows})
     return tables
 
@@ -57,7 +59,19 @@ def lower_metrics(runs: Results, listed: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*listed, *filter(lower_is_better, found)]))
 
 
-def _rows(scores: Mapping[str, Scores], alpha: float, lower: bool) -> list[dict[str, Any]]:
+def _problems(runs: Mapping[int, Mapping[str, Any]]) -> list[str]:
+    """Notes such as `saturated: net_d_0 of seed 3`, one per problem."""
+    found: dict[str, list[str]] = {}
+    for seed, run in sorted(runs.items()):
+        for row in run.get("health", ()):
+            if "problem" in row:
+                found.setdefault(row["problem"], []).append(f"{row['network']} of seed {seed}")
+    return [f"{problem}: {', '.join(where)}" for problem, where in found.items()]
+
+
+def _rows(
+    scores: Mapping[str, Scores], alpha: float, lower: bool, problems: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
     control = scores.get(CONTROL, {})
     paired = {variant: _paired(own, control, lower) for variant, own in scores.items() if variant != CONTROL}
     effects = compare({variant: differences for variant, (differences, _) in paired.items()}, alpha, lower)
@@ -71,7 +85,8 @@ def _rows(scores: Mapping[str, Scores], alpha: float, lower: bool) -> list[dict[
             row["SD"] = float(np.std(means, ddof=1))
         if variant in effects:
             row |= {key: value for key, value in vars(effects[variant]).items() if value is not None}
-            row |= {"note": note} if (note := "; ".join(paired[variant][1])) else {}
+        notes = [*(paired[variant][1] if variant in paired else ()), *problems.get(variant, ())]
+        row |= {"note": "; ".join(notes)} if notes else {}
         rows.append(row)
     return rows
 

@@ -170,6 +170,12 @@ class Task(nn.Module, ABC):
         values = {metric: {"all": value} for metric, value in result["metrics"].items()}
         return {"validation": {"protocol": "the task's validation", "metrics": values}}
 
+    @staticmethod
+    def health(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """What a study reports about a finished run besides its scores, from its log: rows with `network`, measurements
+        and, if the run should not be averaged in silence, `problem`."""
+        return []
+
     @classmethod
     def report_sections(cls, recipe: Any, result: Mapping[str, Any]) -> list[PageSection]:
         """Report sections on the networks of a finished run; by default the last scores of every item.

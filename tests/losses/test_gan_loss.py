@@ -106,6 +106,15 @@ def test_real_scores_lie_between_0_and_1_and_follow_the_logits(kind: str) -> Non
     assert same[0] == same[1]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_accuracy_is_the_share_classified_correctly(kind: str) -> None:
+    loss = srkd.losses.build("GANLossD", gan_type=kind)
+    high, low = torch.full((4, 1), 5.0), torch.full((4, 1), -5.0)
+    assert loss.accuracy(high, low) == 1 and loss.accuracy(low, high) == 0
+    mixed = torch.cat([high[:1], low[:3]])
+    assert loss.accuracy(mixed, low) == pytest.approx(5 / 8)
+
+
 def test_invalid_inputs_raise() -> None:
     with pytest.raises(SrkdError, match="gan_type must be one of vanilla, lsgan, hinge, ragan, got 'wgan'"):
         srkd.losses.build("GANLoss", gan_type="wgan")

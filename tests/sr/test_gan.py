@@ -89,7 +89,7 @@ def test_training_logs_health_and_saves_both_networks(gan: dict[str, Any], tmp_p
     assert len(records) == 6
     for record in records:
         assert 0 <= record["p_real"] <= 1 and 0 <= record["p_fake"] <= 1 and record["l_g_gan"] > 0
-        assert record["health/spread"] > 0
+        assert record["health/spread"] > 0 and 0 <= record["accuracy"] <= 1
     assert all(records[1][key] > 0 for key in ("grad/gan", "grad/net_d", "grad/L1Loss"))
     _, meta = load_weights(Path(result["models"]["net_d"]))
     assert meta["network"]["type"] == "SRGANDiscriminator" and "scale" not in meta
@@ -415,3 +415,15 @@ def test_problems_are_reported_during_training(
     Run(override(gan, ["train.optim_g.lr=1000", "train.total_iter=8"]), tmp_path).train()
     assert "notice: step" in capsys.readouterr().err
     assert any("diverging" in r.get("notice", "") for r in read_metrics(tmp_path / "tiny" / "metrics.jsonl"))
+
+
+def test_discriminators_that_teach_nothing_are_named() -> None:
+    """By the second half of the log: a discriminator starts at chance."""
+    first = [{"step": step, "accuracy_0": 0.5, "accuracy_1": 0.5} for step in range(4)]
+    second = [{"step": step, "accuracy_0": 0.8, "accuracy_1": 0.99} for step in range(4, 8)]
+    assert Task.health([*first, *second, {"step": 8, "val/psnr": 1.0}]) == [
+        {"network": "net_d_0", "accuracy": 0.8},
+        {"network": "net_d_1", "accuracy": 0.99, "problem": "saturated"},
+    ]
+    assert Task.health([{"accuracy": 0.5}]) == [{"network": "net_d", "accuracy": 0.5, "problem": "at chance"}]
+    assert Task.health([{"l_L1Loss": 0.1}]) == []

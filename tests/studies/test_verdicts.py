@@ -254,3 +254,19 @@ def test_a_study_with_a_broken_score_is_written_whole(broken: float, tmp_path: P
     for text in (results.text(study.folder, found), (study.folder / "report.html").read_text(encoding="utf-8")):
         assert note in text and "better" in text
     assert rejudge.rejudge(study.folder / "results.json") == []
+
+
+def test_runs_with_a_problem_are_named() -> None:
+    healthy = {"network": "net_d_0", "accuracy": 0.8}
+    saturated = {"network": "net_d_1", "accuracy": 0.99, "problem": "saturated"}
+    runs = {
+        (variant, seed): run(m={"item": 1.0 + seed / 10 + bonus}) | {"health": [healthy, *more]}
+        for variant, bonus, more in ((CONTROL, 0.0, []), ("v", 0.1, [saturated]))
+        for seed in (0, 1)
+    }
+    found = results.summarise(Recorded(runs))
+    (table,) = found["scores"]
+    notes = {row["variant"]: row.get("note") for row in table["rows"]}
+    assert notes == {CONTROL: None, "v": "saturated: net_d_1 of seed 0, net_d_1 of seed 1"}
+    assert {**saturated, "variant": "v", "seed": 1} in found["health"] and len(found["health"]) == 6
+    assert "| v       |    1 | net_d_1 |     0.99 | saturated |" in results.markdown(found)
