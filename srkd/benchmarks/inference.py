@@ -148,12 +148,17 @@ def _quality(model: Model, data: str) -> dict[str, Any]:
 
 
 def peak_flops(precision: str, seconds: float) -> float | None:
-    """Peak operations per second of this machine in a precision, from a product of 2048 x 2048 matrices in torch; for
-    int8 from four 3x3 convolutions of 256 channels in OpenVINO (torch is slow in int8), or None without OpenVINO."""
+    """Peak operations per second of this machine in a precision: the faster of a product of 2048 x 2048 matrices and a
+    3x3 convolution of 256 channels in torch, whose libraries do not know every processor equally well; for int8 of
+    such convolutions in OpenVINO (torch is slow in int8), or None without OpenVINO."""
     if precision == "int8":
         return _int8_flops(seconds) if ("openvino", "int8") in backends.available() else None
     a = torch.rand(2048, 2048).to(_DTYPES[precision])
-    return 2 * 2048**3 / _fastest(lambda: a @ a, seconds)
+    x = torch.rand(1, 256, 128, 128).to(_DTYPES[precision], memory_format=torch.channels_last)
+    convolution = nn.Conv2d(256, 256, 3, padding=1, dtype=_DTYPES[precision])
+    with torch.inference_mode():
+        product = 2 * 2048**3 / _fastest(lambda: a @ a, seconds)
+        return max(product, 2 * 9 * 256**2 * 128**2 / _fastest(lambda: convolution(x), seconds))
 
 
 def _int8_flops(seconds: float) -> float:
