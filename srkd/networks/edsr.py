@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from srkd.networks.base import Ladder, Recognised, State, last_number, shuffle_factor
 from srkd.networks.blocks import ResidualBlock, ResidualNetwork, Upsampler
+from srkd.networks.merged_tail import merged_tail
 from srkd.networks.quantisation_aware import Int8Conv2d, rounded_weights
 from srkd.networks.registry import register
 from srkd.networks.tail import (
@@ -75,8 +76,18 @@ class EDSR(ResidualNetwork):
         """(N, 3, H, W) in [0, 1] to (N, 3, upscale H, upscale W), about [0, 1] (not clamped)."""
         x = self.conv_first((x - self.mean) * self.img_range)
         x = self.conv_after_body(self.body(x)) + x
-        output: Tensor = self.conv_last(self.upsample(x)) / self.img_range + self.mean
-        return output
+        return self._upsampled(x) / self.img_range + self.mean
+
+    def _upsampled(self, x: Tensor) -> Tensor:
+        """`conv_last(upsample(x))`. In training the last two convolutions are one, unless hooks see their outputs."""
+        *head, widening, shuffle = self.upsample
+        if not self.training or any(m._forward_hooks for m in (self.upsample, widening, shuffle, self.conv_last)):
+            output: Tensor = self.conv_last(self.upsample(x))
+            return output
+        for layer in head:
+            x = layer(x)
+        assert isinstance(shuffle, nn.PixelShuffle)
+        return merged_tail(x, kernel_of(widening), kernel_of(self.conv_last), shuffle.upscale_factor)
 
     @classmethod
     def recognise(cls, state: State) -> Recognised | None:

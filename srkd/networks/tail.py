@@ -6,6 +6,7 @@ sums and products of the two convolutions' weights, so they are differentiable.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -132,14 +133,22 @@ def before_shuffle(last: Kernel, factor: int) -> Kernel:
     `to_pixels` rearranges them. Exact at the border too: both pad with zeros.
     """
     weight, bias = last
-    out, into = weight.shape[:2]
+    with_zero = functional.pad(weight.flatten(), (0, 1))
+    places = _places_before_shuffle(*weight.shape[:2], factor).to(weight.device)
+    return with_zero[places], bias.repeat(factor**2)
+
+
+@functools.cache
+def _places_before_shuffle(out: int, into: int, factor: int) -> Tensor:
+    """The flat index in `last`'s weight of each element of `before_shuffle`'s; -1 for zero."""
+    flat = torch.arange(out * into * 9).view(out, into, 3, 3)
     # i, j, c; then its inputs: channel, row, column
-    kernel = weight.new_zeros(factor, factor, out, into, factor, factor, 3, 3)
+    kernel = flat.new_full((factor, factor, out, into, factor, factor, 3, 3), -1)
     for i, j, u, v in itertools.product(range(factor), range(factor), range(3), range(3)):
         down, row = divmod(i + u - 1, factor)
         right, column = divmod(j + v - 1, factor)
-        kernel[i, j, :, :, row, column, down + 1, right + 1] += weight[:, :, u, v]
-    return kernel.reshape(out * factor**2, into * factor**2, 3, 3), bias.repeat(factor**2)
+        kernel[i, j, :, :, row, column, down + 1, right + 1] = flat[:, :, u, v]
+    return kernel.reshape(out * factor**2, into * factor**2, 3, 3)
 
 
 def to_pixels(cells: Tensor, factor: int) -> Tensor:
