@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from srkd.docs.answers import ANSWERS, missing_runs, study_results
 from srkd.docs.formats import formats_table
+from srkd.docs.sources import Sources
 from srkd.docs.study_values import written
 from srkd.errors import SrkdError
 from srkd.metrics import published
 from srkd.report import tables
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Access to the committed files for a page.
-
-    Args:
-        value: returns the value of a source `file#keys`.
-        figure: returns the text of `expression : format`.
-    """
-
-    value: Callable[[str], Any]
-    figure: Callable[[str], str]
 
 
 def rows(sources: Sources, words: Sequence[str]) -> str:
@@ -81,6 +69,15 @@ def study(sources: Sources, words: Sequence[str]) -> str:
     return tables.markdown(judged, [column for column in columns if any(column in row for row in judged)])
 
 
+def judged(sources: Sources, words: Sequence[str]) -> str:
+    """`judged recipe results set metric [digits]`: the block `study`, or what is missing if no run is finished."""
+    recipe, results, *rest = words
+    found = study_results(sources, results)
+    if not found["runs"]:
+        return f"No results yet: {missing_runs(sources, recipe, found)}."
+    return study(sources, [results, *rest])
+
+
 def _judged(row: Mapping[str, Any], digits: int) -> dict[str, Any]:
     cells: dict[str, Any] = {"variant": row["variant"], "seeds": row["seeds"], "protocol": row.get("protocol")}
     if "mean" in row:
@@ -124,6 +121,8 @@ BLOCKS: dict[str, Callable[[Sources, Sequence[str]], str]] = {
     "printed": printed,
     "scores": scores,
     "study": study,
+    "judged": judged,
     "grid": grid,
     "formats": formats_table,
+    **ANSWERS,
 }

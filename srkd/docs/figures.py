@@ -40,7 +40,8 @@ import numpy as np
 import yaml
 
 from srkd.commands.cards import card
-from srkd.docs.blocks import BLOCKS, Sources
+from srkd.docs.blocks import BLOCKS
+from srkd.docs.sources import Sources
 from srkd.docs.study_values import COMPUTED, written
 from srkd.errors import SrkdError, unknown
 from srkd.networks import zoo

@@ -63,8 +63,10 @@ def widen(network: nn.Module) -> None:
 
 def folded(network: nn.Module) -> dict[str, Tensor]:
     """The weights of the plain network, under its names, with the branches summed into each kernel."""
-    state = {key: value for key, value in network.state_dict().items() if ".parametrizations." not in f".{key}"}
+    state = dict(network.state_dict())
     for name, module in network.named_modules():
-        if parametrize.is_parametrized(module, "weight"):
-            state[f"{name}.weight" if name else "weight"] = module.weight.detach()
+        if parametrize.is_parametrized(module, "weight") and isinstance(module.parametrizations.weight[0], Branches):
+            prefix = f"{name}." if name else ""
+            state = {key: value for key, value in state.items() if not key.startswith(f"{prefix}parametrizations.")}
+            state[f"{prefix}weight"] = module.weight.detach()
     return state

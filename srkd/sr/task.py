@@ -164,7 +164,8 @@ class Task(DistillationTask):
         return without_ranges(folded(self.trained()[name]))
 
     def on_stage(self, number: int, previous: dict[str, Tensor] | None) -> None:
-        widened = any(".parametrizations." in key for key in previous or {})
+        own = [key for key in previous or {} if key.startswith(self.network_key)]
+        widened = any(".parametrizations." in key for key in own)
         if previous is not None and widened != self.recipe.train.reparameterise:
             raise SrkdError("train.reparameterise must be the same in every stage")
         super().on_stage(number, previous)

@@ -10,6 +10,7 @@ from typing import Any
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 from srkd.studies.plan import CONTROL, Study
+from srkd.training.processes import say
 
 Recorded = dict[tuple[str, int], dict[str, Any]]  # finished runs by variant and seed
 
@@ -57,12 +58,18 @@ def own_runs(study: Study, path: Path) -> Recorded:
 def shared_control(study: Study) -> Recorded:
     """The control's runs in the results of another study that `control_from` names, for the seeds of this study.
 
+    A file that does not exist yet is announced, since its control is then trained here.
+
     Raises:
-        SrkdError: the file cannot be read, or is not the result of a study.
+        SrkdError: the file is not the result of a study.
     """
     if study.control_from is None:
         return {}
-    runs = _by_variant_and_seed(read_results(Path(study.control_from)))
+    path = Path(study.control_from)
+    if not path.is_file():
+        say(f"{printable_path(path)} not found: {study.name} trains its own control")
+        return {}
+    runs = _by_variant_and_seed(read_results(path))
     return {(CONTROL, seed): runs[CONTROL, seed] for seed in study.seeds if (CONTROL, seed) in runs}
 
 

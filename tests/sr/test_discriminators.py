@@ -54,3 +54,16 @@ def test_another_patch_size_raises(kind: str, side: int) -> None:
     network = networks.build({"type": kind, "num_feat": 2, "input_size": side})
     with pytest.raises(SrkdError, match=f"{kind} takes images of {side}x{side}, got {side}x{side - 16}: set"):
         network(torch.rand(2, 3, side, side - 16))
+
+
+def test_spectral_norm_bounds_every_layer_in_place_of_batch_norm() -> None:
+    torch.manual_seed(0)
+    spec = {"type": "SRGANDiscriminator", "num_feat": 4, "input_size": 16, "num_dense": 8, "spectral": True}
+    network = networks.build(spec).train()
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in network.modules())
+    for _ in range(50):  # one power iteration each
+        network(torch.rand(2, 3, 16, 16))
+    layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    assert len(layers) == 10
+    for layer in layers:
+        assert torch.linalg.matrix_norm(layer.weight.flatten(1), 2).item() == pytest.approx(1, abs=0.05)

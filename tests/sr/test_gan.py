@@ -95,6 +95,18 @@ def test_training_logs_health_and_saves_both_networks(gan: dict[str, Any], tmp_p
     assert meta["network"]["type"] == "SRGANDiscriminator" and "scale" not in meta
 
 
+def test_a_discriminator_with_spectral_norm_teaches_another_run(gan: dict[str, Any], tmp_path: Path) -> None:
+    """Its checkpoint keeps the power iterations, and the generator's branches are folded all the same."""
+    spectral = "network_d.spectral=true"
+    first = train(gan, tmp_path, "first", spectral, "train.reparameterise=true")
+    saved, _ = load_weights(Path(first["models"]["net_d"]))
+    assert "body.0.parametrizations.weight.0._u" in saved
+    assert not any("parametrizations" in key for key in weights(first, "net_g"))
+    own = f"path.pretrain_network_d={first['models']['net_d']}"
+    teacher = f"network_d_teacher={{file: '{first['models']['net_d']}'}}"
+    train(gan, tmp_path, "second", spectral, own, teacher, "train.distill_d={weight: 1.0}")
+
+
 def test_net_d_iters_and_net_d_init_iters_delay_the_generator(gan: dict[str, Any], tmp_path: Path) -> None:
     task = ready(gan, tmp_path, "train.net_d_iters=2", "train.net_d_init_iters=3")
     names = {id(optimiser): name for name, optimiser in task.optimisers.items()}

@@ -9,14 +9,16 @@ import torch
 from srkd import networks
 from srkd.errors import SrkdError
 from srkd.images.read import ImageData, write_image
+from srkd.losses import efficientnet, efficientnet_distance
 from srkd.sr.gan import Task
 from srkd.studies import plan
-from srkd.training.checkpoint import save_weights
+from srkd.training.checkpoint import load_weights, save_weights
 from srkd.training.recipe import override, read
 from srkd.training.run import Run
 from support import textured
 
 STUDY = Path(__file__).parents[2] / "models" / "studies" / "srgan_lightening"
+MUTUAL = STUDY.parent / "srgan_mutual"
 
 
 def save(path: Path, spec: dict[str, Any], **meta: Any) -> Path:
@@ -31,49 +33,94 @@ def ready(recipe: dict[str, Any], root: Path, *settings: str) -> Task:
     return task
 
 
+G = {"type": "MSRResNet", "num_feat": 32, "num_block": 8, "upscale": 4}
+D = {"type": "SRGANDiscriminator", "num_feat": 16, "input_size": 64, "num_dense": 100, "spectral": True}
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with random initial weights for the recipes, and training images."""
+    """A folder with random weights in place of the trained ones that the recipes name, and training images."""
     root = tmp_path_factory.mktemp("lightening")
     for number in range(2):
         write_image(root / "hr" / f"{number}.png", ImageData(textured(number, 100, 104)))
-    save(root / "net_d.safetensors", {"type": "SRGANDiscriminator", "num_feat": 64, "input_size": 96})
-    for name, width, depth in (("teacher", 64, 16), ("pretrain", 32, 8)):
-        spec = {"type": "SRResNet", "num_feat": width, "num_block": depth, "upscale": 4}
-        save(root / f"{name}.safetensors", spec, scale=4)
+    save(root / "teacher_d.safetensors", D)
+    save(root / "teacher_g.safetensors", {**G, "num_feat": 64, "num_block": 16}, scale=4)
+    for name in ("pretrained", "distilled"):
+        save(root / f"{name}.safetensors", G, scale=4)
     return root
 
 
-@pytest.mark.parametrize("path", sorted(STUDY.glob("*.yml")), ids=lambda path: path.stem)
-def test_every_recipe_passes_its_dry_run(path: Path, trained: Path, tmp_path: Path) -> None:
-    recipe = read(path)
-    recipe["datasets"] = {"train": {"dataroot_gt": str(trained / "hr"), "gt_size": 96, "batch_size_per_gpu": 2}}
-    for key, name in (("network_g_teacher", "teacher"), ("network_d_teacher", "net_d")):
-        if key in recipe:
-            assert name.removeprefix("net_") in recipe[key]["file"]
-            recipe[key] = {"file": str(trained / f"{name}.safetensors")}
-    for key, name in (("pretrain_network_g", "pretrain"), ("pretrain_network_d", "net_d")):
-        if key in recipe.get("path", {}):
-            recipe["path"][key] = str(trained / f"{name}.safetensors")
-    task = ready(recipe, tmp_path)
-    assert task.teachers.members or path.stem != "generator"
-    assert (task.discriminator_teacher is not None) == (path.stem == "discriminator")
-    assert path.stem in ("pretrain",) or task.pairs[0].discriminator is not None
+@pytest.fixture(autouse=True)
+def without_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    """EfficientNet's weights are random."""
+    monkeypatch.setattr(efficientnet, "pretrained", lambda blocks: efficientnet_distance._random_network())
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
-def test_the_mutual_study_passes_its_dry_run(number: int, trained: Path, tmp_path: Path) -> None:
-    study = plan.read(STUDY.parent / "srgan_mutual" / "study.yml")
-    variant = study.variants[number]
+def local(value: Any, root: Path) -> Any:
+    """A recipe's settings with the files that it names in the folder `root`."""
+    if isinstance(value, dict):
+        return {key: local(item, root) for key, item in value.items()}
+    return str(root / Path(value).name) if str(value).endswith(".safetensors") else value
+
+
+def small(recipe: dict[str, Any], root: Path) -> dict[str, Any]:
+    data = {"dataroot_gt": str(root / "hr"), "gt_size": recipe["datasets"]["train"]["gt_size"], "batch_size_per_gpu": 2}
+    return local({**recipe, "datasets": {"train": data}, "cache": {"kind": "live"}}, root)
+
+
+def variants(path: Path) -> list[Any]:
+    study = plan.read(path)
+    return [pytest.param(study, variant, id=f"{study.name}-{variant.name}") for variant in study.variants]
+
+
+@pytest.mark.parametrize(("study", "variant"), variants(STUDY / "study.yml"))
+def test_every_way_of_lightening_passes_its_dry_run(
+    study: plan.Study, variant: plan.Variant, trained: Path, tmp_path: Path
+) -> None:
+    task = ready(small(plan.recipe_of(study, variant, 0), trained), tmp_path)
+    (pair,) = task.pairs
+    assert pair.discriminator is not None
+    assert (task.discriminator_teacher is not None) == (variant.name == "discriminator")
+    assert bool(task.teachers.members) == (variant.name in ("generator", "student_discriminator"))
+    start = "distilled" if variant.name in ("generator_then_adversarial", "student_discriminator") else "pretrained"
+    assert task.recipe.path.pretrain_network_g == str(trained / f"{start}.safetensors")
+    reused = "parametrizations.weight.original"
+    theirs, _ = load_weights(trained / "teacher_d.safetensors")
+    ours = pair.discriminator.state_dict()
+    assert torch.equal(ours[f"body.0.{reused}"], theirs[f"body.0.{reused}"]) == (variant.name == "reused_discriminator")
+
+
+@pytest.mark.parametrize("name", ["teacher", "distilled_pretrain"])
+def test_the_recipes_before_the_study_pass_their_dry_run(name: str, trained: Path, tmp_path: Path) -> None:
+    stages = Run(small(read(STUDY / f"{name}.yml"), trained), tmp_path, quiet=True).dry_run()
+    assert len(stages) == (2 if name == "teacher" else 1)
+
+
+@pytest.mark.parametrize(
+    ("study", "variant"),
+    [case for name in ("converged", "converged_exploratory") for case in variants(MUTUAL / f"{name}.yml")],
+)
+def test_the_mutual_studies_pass_their_dry_run(
+    study: plan.Study, variant: plan.Variant, trained: Path, tmp_path: Path
+) -> None:
     recipe = plan.recipe_of(study, variant, study.seeds[0])
-    assert len(study.seeds) >= 3 and recipe["mutual"]["weight"] == (1 if variant.name == "mutual" else 0)
+    assert (recipe["mutual"]["weight"] > 0) == (variant.name in ("mutual", "generators", "three_pairs"))
+    task = ready(small(recipe, trained), tmp_path)
+    assert len(task.pairs) == (3 if variant.name == "three_pairs" else 2)
+    first, second, *_ = task.pairs
+    assert first.discriminator is not None and second.discriminator is not None
+    assert torch.equal(first.generator.conv_first.weight, second.generator.conv_first.weight)
+    key = "body.0.parametrizations.weight.original"
+    assert not torch.equal(first.discriminator.state_dict()[key], second.discriminator.state_dict()[key])
+
+
+def test_the_first_mutual_study_passes_its_dry_run(trained: Path, tmp_path: Path) -> None:
+    study = plan.read(MUTUAL / "study.yml")
+    recipe = plan.recipe_of(study, study.variants[1], study.seeds[0])
     generator = save(tmp_path / "g.safetensors", recipe["network_g"], scale=2)
     recipe["path"]["pretrain_network_g"] = str(generator)
     recipe["datasets"]["train"]["dataroot_gt"] = str(trained / "hr")
-    first, second = ready(recipe, tmp_path).pairs
-    assert first.discriminator is not None and second.discriminator is not None
-    assert torch.equal(first.generator.conv_first.weight, second.generator.conv_first.weight)
-    assert not torch.equal(first.discriminator.body[0].weight, second.discriminator.body[0].weight)
+    assert len(ready(recipe, tmp_path).pairs) == 2
 
 
 DISCRIMINATOR = {"type": "SRGANDiscriminator", "num_feat": 2, "input_size": 16, "num_dense": 4}

@@ -292,7 +292,9 @@ def reopened(study: dict[str, Any], folder: Path, recorded: Path) -> Comparison:
     return Comparison(plan.read(path), folder / "elsewhere", recorded)
 
 
-def test_a_study_takes_its_control_from_another_study(study: dict[str, Any], tmp_path: Path) -> None:
+def test_a_study_takes_its_control_from_another_study(
+    study: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     study["base"]["cache"] |= {"kind": "bank", "patches": 4}
     first = opened({**study, "variants": study["variants"][:1]}, tmp_path)
     first.check()
@@ -312,6 +314,8 @@ def test_a_study_takes_its_control_from_another_study(study: dict[str, Any], tmp
     other["base"] = {**study["base"], "train": {**study["base"]["train"], "optim_g": {"type": "Adam", "lr": 7e-4}}}
     with pytest.raises(SrkdError, match='variant "control": train changed since seed 0 was trained'):
         opened(other, tmp_path).check()
+    assert opened({**study, "control_from": "later.json"}, tmp_path).recorded == {}
+    assert "later.json not found: tiny trains its own control" in capsys.readouterr().err
 
 
 def test_results_of_another_study_are_not_continued(study: dict[str, Any], tmp_path: Path) -> None:
@@ -326,3 +330,17 @@ def test_results_of_another_study_are_not_continued(study: dict[str, Any], tmp_p
         recorded.write_text(wrong, encoding="utf-8")
         with pytest.raises(SrkdError, match=message):
             reopened(study, tmp_path, recorded)
+
+
+STUDIES = Path(__file__).parents[2] / "models" / "studies"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in sorted(STUDIES.rglob("*.yml")) if "\nvariants:" in p.read_text(encoding="utf-8")],
+    ids=lambda path: f"{path.parent.name}-{path.stem}",
+)
+def test_every_recipe_of_a_committed_study_is_valid(path: Path) -> None:
+    study = plan.read(path)
+    for variant in study.variants:
+        assert Run(plan.recipe_of(study, variant, study.seeds[0]), quiet=True).stages

@@ -1,0 +1,46 @@
+"""Draw curves.png: the gain of each method along training, and at its end against the time of a run.
+
+python models/studies/kd_x2/curves.py [results.json]; the image is written next to the results.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+from matplotlib import pyplot
+
+HERE = Path(__file__).parent
+SCORE = "psnr_BSDS500_validation"
+
+
+def main(arguments: Sequence[str]) -> None:
+    source = Path(arguments[0]) if arguments else HERE / "final_results.json"
+    results = json.loads(source.read_text(encoding="utf-8"))
+    curves = {curve["label"]: dict(zip(curve["x"], curve["y"], strict=True)) for curve in results["curves"][SCORE]}
+    minutes = {row["variant"]: row["seconds"] / 60 for row in results["costs"]}
+    control = curves.pop("control")
+    figure, (along, cost) = pyplot.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+    for number, (name, curve) in enumerate(curves.items()):
+        steps = [step for step in curve if step in control]
+        gains = [curve[step] - control[step] for step in steps]
+        style = {"color": f"C{number}", "marker": "os^vDPX*"[number % 8]}
+        along.plot(steps, gains, label=name, markersize=4, **style)
+        cost.plot(minutes[name], gains[-1], linestyle="none", label=name, **style)
+    cost.axvline(minutes["control"], color="grey", linestyle=":", linewidth=1)
+    along.set(xlabel="step", ylabel="PSNR on BSDS500 validation, difference to the control (dB)")
+    cost.set(xlabel="minutes of a run (dotted: the control)", ylabel="the same at the end (dB)")
+    for axes in (along, cost):
+        axes.axhline(0, color="black", linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+    along.legend(frameon=False, ncols=2, fontsize="small")
+    figure.savefig(source.with_name("curves.png"), dpi=150)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

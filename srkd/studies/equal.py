@@ -1,0 +1,87 @@
+"""Compare a variant with its controls at equal values of another metric: `python -m srkd.studies.equal`.
+
+Networks that trade one metric for another, as GANs trade PSNR for perception, differ in both. A ladder of controls,
+such as one for each weight of the adversarial loss, gives the trade-off: the variant is compared with the point of that
+curve that has its own value of the first metric. The result is a JSON file.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from srkd.errors import SrkdError
+from srkd.files.atomic import write_json
+from srkd.studies.recorded import read_results
+from srkd.studies.statistics import Array, compare
+
+
+def at_equal(results: Mapping[str, Any], variant: str, ladder: Sequence[str], metric: str) -> list[dict[str, Any]]:
+    """A row for each set and each further metric: the variant minus the ladder at equal `metric`, by seed.
+
+    For each seed the ladder's runs of that seed are interpolated linearly in `metric`, without extrapolation: a seed
+    whose variant is outside the ladder is compared with the nearest end, and counted as `outside`.
+
+    Raises:
+        SrkdError: fewer than two controls, or no seed that the variant and the ladder have in common.
+    """
+    if len(ladder) < 2:
+        raise SrkdError(f"a ladder needs at least two controls, got {', '.join(ladder) or 'none'}")
+    means = _means(results)
+    rows = []
+    for (name, other), runs in means.items():
+        anchors = means.get((name, metric), {})
+        if other == metric or not anchors:
+            continue
+        seeds = sorted(set.intersection(*(set(runs.get(v, {})) & set(anchors.get(v, {})) for v in (variant, *ladder))))
+        if not seeds:
+            raise SrkdError(f"{name}: no seed of {variant} is finished in every one of {', '.join(ladder)}")
+        x, y = ([[table[v][seed] for v in ladder] for seed in seeds] for table in (anchors, runs))
+        at = np.array([anchors[variant][seed] for seed in seeds])
+        expected = np.array([_interpolated(a, b, c) for a, b, c in zip(at, x, y, strict=True)])
+        outside = int(sum(not min(a) <= value <= max(a) for value, a in zip(at, x, strict=True)))
+        differences = np.array([runs[variant][seed] for seed in seeds]) - expected
+        effect = compare({variant: differences}, results["alpha"], other in results["lower"])[variant]
+        found = {key: value for key, value in vars(effect).items() if value is not None}
+        row = {"variant": variant, "set": name, "metric": other, "at equal": metric, "seeds": len(seeds)}
+        rows.append(row | {"outside": outside, metric: float(at.mean()), **found})
+    return rows
+
+
+def _means(results: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, dict[int, float]]]:
+    """By set and metric: {variant: {seed: mean over items}}."""
+    found: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
+    for run in results["runs"]:
+        for name, scores in run["scores"].items():
+            for metric, items in scores["metrics"].items():
+                runs = found.setdefault((name, metric), {}).setdefault(run["variant"], {})
+                runs[run["seed"]] = float(np.mean(list(items.values())))
+    return found
+
+
+def _interpolated(at: float, x: Sequence[float], y: Sequence[float]) -> float:
+    order = np.argsort(x)
+    points: Array = np.asarray(x, dtype=np.float64)[order]
+    return float(np.interp(at, points, np.asarray(y, dtype=np.float64)[order]))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="results.json of the study")
+    parser.add_argument("output", type=Path, help="the JSON file to write")
+    parser.add_argument("--variant", required=True, help="the variant that is compared")
+    parser.add_argument("--ladder", required=True, nargs="+", help="controls that trade one metric for the other")
+    parser.add_argument("--metric", default="psnr", help="which is made equal (default: %(default)s)")
+    args = parser.parse_args(arguments)
+    try:
+        write_json(args.output, at_equal(read_results(args.results), args.variant, args.ladder, args.metric))
+    except SrkdError as error:
+        raise SystemExit(f"equal: {error}") from error
+
+
+if __name__ == "__main__":
+    main()
