@@ -8,6 +8,7 @@ the object store reads and writes, and what the nodes' networks carry.
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import statistics
 import subprocess
@@ -22,10 +23,10 @@ from typing import Any
 
 from srkd.benchmarks.upscale import cut
 from srkd.cluster.connection import connected
-from srkd.cluster.upscale import upscale_on
+from srkd.cluster.upscale import stream, upscale_on
 from srkd.errors import SrkdError
 from srkd.inference.files import Options, upscale_files
-from srkd.inference.jobs import Outcome, plan_jobs
+from srkd.inference.jobs import Job, Outcome, plan_jobs
 from srkd.inference.model import Model
 from srkd.training.malloc import keep_freed_memory
 
@@ -54,7 +55,7 @@ class Measured:
 
     images_per_second: float
     start_seconds: float
-    driver_seconds_per_image: float
+    dispatch_seconds_per_image: float
     planning_seconds_per_image: float
     bytes_per_image: int
 
@@ -70,7 +71,7 @@ def scaling(measured: Measured, assumed: Assumed, nodes: Sequence[int] = NODES) 
         workers = number * assumed.workers_per_node
         rates = {
             "computing": workers * measured.images_per_second,
-            "the driver's dispatch": 1 / measured.driver_seconds_per_image,
+            "dispatch": 1 / measured.dispatch_seconds_per_image,
             "small files written": assumed.writes_per_second,
             "small files read": assumed.reads_per_second,
             "network": number * assumed.gigabits_per_node * 1e9 / 8 / measured.bytes_per_image,
@@ -122,24 +123,22 @@ def measure(
         with connected("") as cluster:
             started = time.monotonic() - began
             request = cluster.request(1, 0)
-            driver, once = list[float](), list[float]()
+            once = list[float]()
             for number in range(rounds):
                 times["local"].append(_local(model, root / "in", root / f"local_{number}", workers))
-                short, short_driver = _ray(request, workers, model, few, root / f"few_{number}")
-                seconds, seconds_driver = _ray(request, workers, model, root / "in", root / f"ray_{number}")
-                times["ray"].append(seconds)
-                more = count - count // 4
-                driver.append((seconds_driver - short_driver) / more)
-                once.append(short - (seconds - short) / more * (count // 4))
+                short = _ray(request, workers, model, few, root / f"few_{number}")
+                times["ray"].append(_ray(request, workers, model, root / "in", root / f"ray_{number}"))
+                once.append(short - (times["ray"][-1] - short) / (count - count // 4) * (count // 4))
                 latest = {way: seconds[-1] for way, seconds in times.items()}
                 say(f"round {number + 1} of {rounds}: local {latest['local']:.1f} s, Ray {latest['ray']:.1f} s")
                 _check_equal(root / f"local_{number}", root / f"ray_{number}")
+            dispatch = _dispatch_seconds(request, workers)
         medians = {way: statistics.median(values) for way, values in times.items()}
         rate, start = _one_worker(model, files, root / "one")
         written = sum(path.stat().st_size for path in (root / "local_0").iterdir())
         read = sum(path.stat().st_size for path in files)
         planning = _planning_seconds(root / "many")
-        measured = Measured(rate, start, max(1e-6, statistics.median(driver)), planning, (written + read) // count)
+        measured = Measured(rate, start, dispatch, planning, (written + read) // count)
     return {
         **medians,
         "overhead": medians["ray"] / medians["local"] - 1,
@@ -171,16 +170,37 @@ def _local(model: str, source: Path, target: Path, workers: int) -> float:
     return time.monotonic() - began
 
 
-def _ray(request: dict[str, Any], workers: int, model: str, source: Path, target: Path) -> tuple[float, float]:
-    """(seconds, seconds of processor time of this process, the driver) of a job."""
-    began, cpu = time.monotonic(), time.process_time()
+def _ray(request: dict[str, Any], workers: int, model: str, source: Path, target: Path) -> float:
+    began = time.monotonic()
     jobs, outcomes = plan_jobs([str(source)], target), list[Outcome]()
     upscale_on(request, workers, partial(_open, model), jobs, Options(), print, lambda _: None, outcomes)
-    return time.monotonic() - began, time.process_time() - cpu
+    return time.monotonic() - began
 
 
 def _open(model: str) -> Model:
     return Model.load(model)
+
+
+def _dispatch_seconds(request: dict[str, Any], workers: int, counts: tuple[int, int] = (2000, 10000)) -> float:
+    """Seconds to pass an image to a worker and its outcome back: of so many jobs that do nothing, the slope."""
+    seconds = []
+    for count in counts:
+        jobs = [Job(Path(f"{number}.png"), Path(f"out/{number}.png"), "png") for number in range(count)]
+        began = time.monotonic()
+        if len(list(stream(request, workers, _never_opened, jobs, Options(), _skip))) != count:
+            raise SrkdError("Ray lost jobs that do nothing")
+        seconds.append(time.monotonic() - began)
+    return (seconds[1] - seconds[0]) / (counts[1] - counts[0])
+
+
+def _skip(batch: Any, **_: Any) -> Any:
+    """In a worker: report the jobs of a batch as skipped."""
+    jobs = [pickle.loads(data) for data in batch["job"].to_pylist()]
+    return {"number": batch["number"], "outcome": [pickle.dumps(Outcome(job, "skipped")) for job in jobs]}
+
+
+def _never_opened() -> Model:
+    raise AssertionError
 
 
 def _check_equal(one: Path, other: Path) -> None:

@@ -57,7 +57,7 @@ def upscale_on(
     done(skipped)
     left = dict(enumerate(todo))
     try:
-        for number, outcome in _stream(request, workers, open_model, todo, options) if todo else ():
+        for number, outcome in stream(request, workers, open_model, todo, options) if todo else ():
             del left[number]
             outcomes.append(outcome)
             for note in outcome.notes:
@@ -72,17 +72,22 @@ def upscale_on(
     return conclude(outcomes, len(jobs), len(todo), say)
 
 
-def _stream(
-    request: dict[str, Any], workers: int, open_model: OpenModel, jobs: Sequence[Job], options: Options
+def stream(
+    request: dict[str, Any],
+    workers: int,
+    open_model: OpenModel,
+    jobs: Sequence[Job],
+    options: Options,
+    work: Callable[..., Any] | None = None,
 ) -> Iterator[tuple[int, Outcome]]:
-    """(number of the job, outcome), each once, as batches end."""
+    """(number of the job, outcome), each once, as batches end. `work` replaces what a worker does with a batch."""
     import ray.data
     from ray.data import TaskPoolStrategy
     from ray.util import client
 
     if client.ray.is_connected():  # type: ignore[no-untyped-call]  # Ray Data runs only inside a cluster
         whole = ray.remote(num_cpus=0, max_retries=0)(_whole_stream)
-        yield from ray.get(whole.remote(request, workers, open_model, jobs, options))
+        yield from ray.get(whole.remote(request, workers, open_model, jobs, options, work))
         return
     size = max(1, min(len(jobs) // (workers * _BATCHES_PER_WORKER), _LARGEST_BATCH))
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -90,7 +95,7 @@ def _stream(
     rows = [{"number": number, "job": pickle.dumps(job)} for number, job in enumerate(jobs)]
     batches: Any = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // size))
     results = batches.map_batches(
-        _upscale,
+        work or _upscale,
         batch_size=None,  # a block
         batch_format="pyarrow",
         compute=TaskPoolStrategy(size=workers),
@@ -108,8 +113,8 @@ def _stream(
 
 
 def _whole_stream(*arguments: Any) -> list[tuple[int, Outcome]]:
-    """In a task of a cluster whose driver is outside: `_stream`, once all batches have ended."""
-    return list(_stream(*arguments))
+    """In a task of a cluster whose driver is outside: `stream`, once all batches have ended."""
+    return list(stream(*arguments))
 
 
 def _quiet(context: Any) -> None:

@@ -18,7 +18,8 @@ Pixels = NDArray[Any]
 Floats = NDArray[np.float32]
 Network = Callable[[Pixels], Pixels]
 
-MEMORY = 500 * 2**20
+MEMORY = 500 * 2**20  # bytes that an image may take without tiles
+_TILE_MEMORY = 384 * 2**20  # that a tile may take: beside it are the image and the rows that wait
 _STRIP, _BLOCK = 64 * 2**20, 16 * 2**20  # bytes of output rows that are kept, and passed on at a time
 _LARGEST, _SMALLEST = 2048, 32
 _OVERLAP = 32
@@ -55,12 +56,12 @@ class Span:
 
 
 def tile_side(field: ReceptiveField, bytes_per_pixel: float) -> int:
-    """The side of tiles in input pixels for about 500 MB of memory.
+    """The side of tiles in input pixels for about 400 MB of memory.
 
     At least twice the halo, so that the halo does not dominate the computation.
     """
     margin = _OVERLAP if field.halo is None else field.halo
-    side = int((MEMORY / bytes_per_pixel) ** 0.5) - 2 * margin
+    side = int((_TILE_MEMORY / bytes_per_pixel) ** 0.5) - 2 * margin
     return min(max(side, 2 * margin, _SMALLEST), _LARGEST)
 
 

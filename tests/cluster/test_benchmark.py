@@ -11,7 +11,7 @@ from srkd.cluster.benchmark import Assumed, Measured, scaling
 MEASURED = Measured(
     images_per_second=10.0,
     start_seconds=10.0,
-    driver_seconds_per_image=0.0,
+    dispatch_seconds_per_image=0.0,
     planning_seconds_per_image=0.0,
     bytes_per_image=1000,
 )
@@ -22,7 +22,7 @@ FREE = Assumed(
     writes_per_second=float("inf"),
     reads_per_second=float("inf"),
 )
-MEASURED = replace(MEASURED, driver_seconds_per_image=1e-12)
+MEASURED = replace(MEASURED, dispatch_seconds_per_image=1e-12)
 
 
 def test_without_limits_the_speed_is_that_of_the_workers() -> None:
@@ -36,7 +36,7 @@ def test_without_limits_the_speed_is_that_of_the_workers() -> None:
     [
         (MEASURED, replace(FREE, writes_per_second=500.0), "small files written", 500),
         (MEASURED, replace(FREE, reads_per_second=500.0), "small files read", 500),
-        (replace(MEASURED, driver_seconds_per_image=0.002), FREE, "the driver's dispatch", 500),
+        (replace(MEASURED, dispatch_seconds_per_image=0.002), FREE, "dispatch", 500),
         (replace(MEASURED, bytes_per_image=2_000_000), replace(FREE, gigabits_per_node=0.08), "network", 500),
     ],
 )

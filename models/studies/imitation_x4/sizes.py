@@ -40,7 +40,9 @@ def _distance(name: str, card: dict[str, Any]) -> float:
 
 def main() -> None:
     plot = plots.pareto(
-        points(), "seconds for a photograph of 1000x1000, x4, two cores", "bicubic's distance to the teacher removed (%)"
+        points(),
+        "seconds for a photograph of 1000x1000, x4, two cores",
+        "bicubic's distance to the teacher removed (%)",
     )
     (HERE / "sizes.svg").write_bytes(plots.draw(plot))
 
