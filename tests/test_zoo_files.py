@@ -13,6 +13,7 @@ from srkd.data import manifests
 from srkd.errors import SrkdError
 from srkd.files.digest import file_sha256
 from srkd.imitation.photograph import sample
+from srkd.imitation.source import shrunk
 from srkd.inference.loading import load_model
 from srkd.metrics.evaluation import BICUBIC, evaluate, open_model
 from srkd.metrics.psnr import psnr
@@ -55,26 +56,27 @@ def test_weights_give_the_stated_psnr(name: str, data: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def photograph() -> Callable[[str], tuple[np.ndarray, np.ndarray]]:
-    """A detail of the cards' photograph, and a teacher's output for it."""
+def photograph() -> Callable[[str, int], tuple[np.ndarray, np.ndarray]]:
+    """A detail of the cards' photograph, and a teacher's output for it at a student's scale."""
 
     @cache
-    def of(teacher: str) -> tuple[np.ndarray, np.ndarray]:
+    def of(teacher: str, scale: int) -> tuple[np.ndarray, np.ndarray]:
         detail = np.ascontiguousarray(sample()[50:98, 90:138])
         try:
-            return detail, load_model(teacher).upscale(detail).astype(float)
+            loaded = load_model(teacher)
         except SrkdError as error:
             pytest.skip(str(error))
+        return detail, shrunk(loaded.upscale(detail), loaded.scale // scale).astype(float)
 
     return of
 
 
 @pytest.mark.parametrize("name", [name for name in zoo.trained() if zoo.metrics(name).get("compared")])
 def test_students_draw_more_like_their_teacher_than_their_controls(
-    name: str, photograph: Callable[[str], tuple[np.ndarray, np.ndarray]]
+    name: str, photograph: Callable[[str, int], tuple[np.ndarray, np.ndarray]]
 ) -> None:
     known = zoo.metrics(name)
-    detail, taught = photograph(known["imitates"])
+    detail, taught = photograph(known["imitates"], known["scale"])
     control = next(other for other in known["compared"] if other.endswith("_control"))
     ours, other, bicubic = (
         psnr(open_model(each, known["scale"]).upscale(detail).astype(float), taught)
