@@ -81,7 +81,8 @@ class EDSR(ResidualNetwork):
     def _upsampled(self, x: Tensor) -> Tensor:
         """`conv_last(upsample(x))`. In training the last two convolutions are one, unless hooks see their outputs."""
         *head, widening, shuffle = self.upsample
-        if not self.training or any(m._forward_hooks for m in (self.upsample, widening, shuffle, self.conv_last)):
+        learning = self.training and torch.is_grad_enabled()
+        if not learning or any(m._forward_hooks for m in (self.upsample, widening, shuffle, self.conv_last)):
             output: Tensor = self.conv_last(self.upsample(x))
             return output
         for layer in head:

@@ -136,4 +136,5 @@ def _sums() -> Kernel:
     return taps.flatten(2, 3).flatten(0, 2), biases.flatten(0, 1)
 
 
-_TAPS, _BIASES = _sums()
+with torch.inference_mode(False):  # whoever imports this first may be in it
+    _TAPS, _BIASES = _sums()

@@ -125,6 +125,12 @@ LINES: dict[str, list[str] | str] = {
     "srkd prune edsr_16x8_x2_cc0 --keep 0.5 -o half.safetensors": [],
     "srkd prepare_data Set5 BSDS500/train --scale 2": [],
     "srkd benchmark video -o DIR": "minutes of timing: tests/benchmarks/test_video.py",
+    "srkd benchmark upscale --data CC0_photos -m edsr_16x8_x2_cc0 --rounds 3 -o DIR": (
+        "minutes of timing: tests/benchmarks/test_upscale.py"
+    ),
+    "srkd benchmark inference -m edsr_16x8_x2_cc0 --size 1280x720 --data Set5 --seconds 2 -o DIR": (
+        "every runtime in turn: tests/benchmarks/test_inference.py"
+    ),
     "srkd benchmark training --data folder/of/images": "two minutes of timing: tests/benchmarks/test_training.py",
     "srkd benchmark inference -m teacher.safetensors experiments/my_student/models/net_g_latest.safetensors "
     "--size 256x256 --data held_out -o speed": "every runtime in turn: tests/benchmarks/test_inference.py",
