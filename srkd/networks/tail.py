@@ -139,6 +139,7 @@ def before_shuffle(last: Kernel, factor: int) -> Kernel:
 
 
 @functools.cache
+@torch.inference_mode(False)  # what is kept may be needed for a gradient later
 def _places_before_shuffle(out: int, into: int, factor: int) -> Tensor:
     """The flat index in `last`'s weight of each element of `before_shuffle`'s; -1 for zero."""
     flat = torch.arange(out * into * 9).view(out, into, 3, 3)

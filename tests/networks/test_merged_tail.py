@@ -8,6 +8,7 @@ from torch import Tensor
 
 from srkd import networks
 from srkd.distill.taps import Taps
+from srkd.networks import tail
 from srkd.networks.edsr import EDSR
 from srkd.networks.reparameterise import widen
 
@@ -73,3 +74,12 @@ def test_a_tapped_convolution_is_computed(path: str) -> None:
     with taps:
         torch.testing.assert_close(network(x), expected)
     assert taps.features[path].shape[1] == {"upsample": 6, "upsample.0": 24, "conv_last": 3}[path]
+
+
+def test_training_after_inference_in_one_process() -> None:
+    network = _network()
+    tail._places_before_shuffle.cache_clear()
+    with torch.inference_mode():
+        tail.before_shuffle(tail.kernel_of(network.conv_last), 2)
+    network.train()(torch.rand(1, 3, 6, 7)).sum().backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in network.parameters())
