@@ -189,12 +189,12 @@ def _further_images(content: bytes) -> int:
 
 
 def save_options(metadata: Metadata, height: int, width: int) -> dict[str, Any]:
-    """Pillow's options for writing metadata to a JPEG file."""
+    """Pillow's options for writing metadata to a JPEG file; those that are not known are left out."""
     extra = b""
     if metadata.photoshop:
         content = _PHOTOSHOP + metadata.photoshop
         extra = b"\xff\xed" + (len(content) + 2).to_bytes(2, "big") + content
-    return {
+    options = {
         "icc_profile": metadata.icc,
         "exif": metadata.exif_for(height, width),
         "dpi": metadata.dpi,
@@ -202,3 +202,4 @@ def save_options(metadata: Metadata, height: int, width: int) -> dict[str, Any]:
         "comment": metadata.comment,
         "extra": extra,
     }
+    return {key: value for key, value in options.items() if value is not None}

@@ -30,7 +30,7 @@ class JpegWriter:
         self._stream, self._shape = stream, shape
         full = quality >= 90
         self._options: dict[str, Any] = {"quality": quality, "subsampling": 0 if full else 2}
-        self._header = _present(jpeg.save_options(metadata, *shape[:2]))
+        self._header = jpeg.save_options(metadata, *shape[:2])
         block = 8 if full or shape[2] == 1 else 16
         self._blocks_across = -(-shape[1] // block)
         rows_of_blocks = min(_MOST_BLOCKS // self._blocks_across, _STRIP_BYTES // (block * shape[1] * shape[2]))
@@ -82,7 +82,3 @@ def _places(data: bytes) -> tuple[int, int, int]:
             return frame, at, at + 2 + length
         frame = at if marker == _SOF else frame
         at += 2 + length
-
-
-def _present(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if value is not None}
