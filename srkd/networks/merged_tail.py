@@ -28,10 +28,11 @@ def merged_tail(x: Tensor, first: Kernel, last: Kernel, factor: int) -> Tensor:
     """`first`, a pixel shuffle of this factor and `last`, both convolutions 3x3 with zero padding, for training.
 
     (N, C, H, W) to (N, out, factor H, factor W) in channels_last layout and `x`'s dtype, to which the composed
-    weights are rounded. Gradients can be taken once, not twice.
+    weights, computed in float32 or float64, are rounded. Gradients can be taken once, not twice.
     """
     with torch.autocast(x.device.type, enabled=False):
-        taps, biases = (each.to(x.dtype) for each in _composed(first, before_shuffle(last, factor)))
+        composed = _composed(_at_least_fp32(first), _at_least_fp32(before_shuffle(last, factor)))
+        taps, biases = (each.to(x.dtype) for each in composed)
         cells: Tensor = _Convolution.apply(x, taps, biases)  # type: ignore[no-untyped-call]
     n, _, height, width = cells.shape
     parts = cells.permute(0, 2, 3, 1).view(n, height, width, factor, -1)
@@ -39,31 +40,47 @@ def merged_tail(x: Tensor, first: Kernel, last: Kernel, factor: int) -> Tensor:
     return pixels.reshape(n, height * factor, width * factor, -1).permute(0, 3, 1, 2)
 
 
+def _at_least_fp32(kernel: Kernel) -> Kernel:
+    """Branches (`srkd.networks.reparameterise`) give kernels in autocast's data type."""
+    weight, bias = (each.to(torch.promote_types(each.dtype, torch.float32)) for each in kernel)
+    return weight, bias
+
+
 class _Convolution(torch.autograd.Function):
-    """The 5x5 convolution and what the border adds, for all taps and biases of `_composed`."""
+    """The 5x5 convolution and what the border adds, for all taps and biases of `_composed`.
+
+    The border's gradients are written out: autograd would take several times as many operations, all of them small.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, taps: Tensor, biases: Tensor) -> Tensor:
-        ctx.save_for_backward(x, taps, biases)
         cells = functional.conv2d(x, _square(taps), biases[:, 0], padding=2)
-        _add_to_edges(cells, *_additions(_rows(x), _columns(x), taps, biases))
+        border, width = _border(x), x.shape[3]
+        windows, corners = _windows(border), _corners(border, width)
+        sides = torch.baddbmm(biases[:, 1:5].t()[:, None], windows, _side_taps(taps)).unflatten(1, border.shape[1:3])
+        _add_to_corners(sides, torch.baddbmm(biases[:, 5:].t()[:, None], corners, _corner_taps(taps)), width)
+        _add_to_border(cells, sides)
+        ctx.save_for_backward(x, taps, windows, corners)
         return cells
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        x, taps, biases = ctx.saved_tensors
-        upstream = upstream.to(memory_format=torch.channels_last)
-        arguments = (upstream, x, _square(taps), [len(taps)], [1, 1], [2, 2], [1, 1], False, [0, 0], 1)
+        x, taps, windows, corners = ctx.saved_tensors
+        (out, into), width = taps.shape[:2], x.shape[3]
+        upstream = upstream.contiguous(memory_format=torch.channels_last)
+        arguments = (upstream, x, _square(taps), [out], [1, 1], [2, 2], [1, 1], False, [0, 0], 1)
         of_x, of_square, of_bias = torch.ops.aten.convolution_backward(*arguments, [True, True, True])
-        inputs = [each.detach().requires_grad_() for each in (_rows(x), _columns(x), taps, biases)]
-        with torch.enable_grad():
-            additions = _additions(*inputs)
-        gradients = torch.autograd.grad(additions, inputs, (_rows(upstream), _columns(upstream)))
-        rows, columns, of_taps, of_biases = gradients
-        _add_to_edges(of_x, rows, columns)
-        of_taps[..., :25] += of_square.flatten(2)
-        of_biases[:, 0] += of_bias
+        border = _border(upstream)
+        sides, ends = border.flatten(1, 2), _corners(border, width)
+        turned = _side_taps(taps).unflatten(1, (5, into)).flip(1).transpose(2, 3).flatten(1, 2)
+        of_border = torch.bmm(_windows(border), turned).unflatten(1, border.shape[1:3])
+        _add_to_corners(of_border, torch.bmm(ends, _corner_taps(taps).transpose(1, 2)), width)
+        _add_to_border(of_x, of_border)
+        of_sides = torch.bmm(windows.transpose(1, 2), sides).unflatten(1, (5, into)).permute(3, 2, 0, 1)
+        of_corners = torch.bmm(corners.transpose(1, 2), ends).permute(2, 1, 0)
+        of_taps = torch.cat([of_square.flatten(2), of_sides.flatten(2), of_corners], 2)
+        of_biases = torch.cat([of_bias[None], sides.sum(1), ends.sum(1)]).t()
         return of_x, of_taps, of_biases
 
 
@@ -72,40 +89,46 @@ def _square(taps: Tensor) -> Tensor:
     return square
 
 
-def _rows(x: Tensor) -> Tensor:
-    """The first and the last row, (2, N, W, C)."""
-    return torch.stack([x[:, :, 0], x[:, :, -1]]).transpose(2, 3)
+def _side_taps(taps: Tensor) -> Tensor:
+    """(4, 5 in, out): what multiplies the windows of each line of `_border`."""
+    matrices: Tensor = taps[..., 25:45].unflatten(-1, (4, 5)).permute(2, 3, 1, 0).flatten(1, 2)
+    return matrices
 
 
-def _columns(x: Tensor) -> Tensor:
-    """The first and the last column, (2, N, H, C)."""
-    return _rows(x.transpose(2, 3))
+def _corner_taps(taps: Tensor) -> Tensor:
+    """(4, in, out), in the order of `_corners`."""
+    return taps[..., 45:].permute(2, 1, 0)
 
 
-def _add_to_edges(x: Tensor, rows: Tensor, columns: Tensor) -> None:
-    for end in (0, -1):
-        x[:, :, end].add_(rows[end].transpose(1, 2))
-        x[..., end].add_(columns[end].transpose(1, 2))
+def _border(x: Tensor) -> Tensor:
+    """First and last row, first and last column: (4, N, L, C), L the longer side; zeros end the shorter lines."""
+    x = x.permute(0, 2, 3, 1)
+    lines = [x[:, 0], x[:, -1], x[:, :, 0], x[:, :, -1]]
+    longest = max(x.shape[1:3])
+    return torch.stack([functional.pad(each, (0, 0, 0, longest - each.shape[1])) for each in lines])
 
 
-def _additions(rows: Tensor, columns: Tensor, taps: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
-    """What the first and the last row and column of the output differ by from the 5x5 convolution."""
-    to_rows = _along(rows, taps[..., 25:35], biases[:, 1:3])
-    to_columns = _along(columns, taps[..., 35:45], biases[:, 3:5])
-    corners = torch.stack([rows[:, :, 0], rows[:, :, -1]], 1).flatten(0, 1)  # (4, N, C)
-    to_corners = torch.baddbmm(biases[:, 5:].t()[:, None], corners, taps[..., 45:].permute(2, 1, 0)).unflatten(
-        0, (2, 2)
-    )
-    for end in (0, -1):
-        to_rows[:, :, end] += to_corners[:, end]
-    return to_rows, to_columns
+def _windows(lines: Tensor) -> Tensor:
+    """(4, N, L, C) to (4, N L, 5 C): the five pixels around each, with zeros beyond the ends."""
+    windows = functional.pad(lines, (0, 0, 2, 2)).unfold(2, 5, 1)
+    return windows.transpose(3, 4).reshape(4, lines.shape[1] * lines.shape[2], -1)
 
 
-def _along(lines: Tensor, taps: Tensor, biases: Tensor) -> Tensor:
-    """Two lines, (2, N, L, in), each convolved with five of the taps (out, in, 10) and one of the biases (out, 2)."""
-    windows = functional.pad(lines, (0, 0, 2, 2)).unfold(2, 5, 1).flatten(3).flatten(1, 2)
-    matrices = taps.unflatten(-1, (2, 5)).permute(2, 1, 3, 0).flatten(1, 2)
-    return torch.baddbmm(biases.t()[:, None], windows, matrices).view(*lines.shape[:3], -1)
+def _corners(lines: Tensor, width: int) -> Tensor:
+    """(4, N, C): the ends of the first row, then those of the last one."""
+    return torch.stack([lines[end, :, column] for end in (0, 1) for column in (0, width - 1)])
+
+
+def _add_to_corners(lines: Tensor, corners: Tensor, width: int) -> None:
+    lines[:2, :, 0] += corners[::2]
+    lines[:2, :, width - 1] += corners[1::2]
+
+
+def _add_to_border(x: Tensor, lines: Tensor) -> None:
+    x = x.permute(0, 2, 3, 1)
+    for line, end in enumerate((0, -1)):
+        x[:, end] += lines[line, :, : x.shape[2]]
+        x[:, :, end] += lines[2 + line, :, : x.shape[1]]
 
 
 def _composed(first: Kernel, second: Kernel) -> Kernel:

@@ -15,6 +15,7 @@ from srkd.distill.teachers import Prediction, Teacher
 from srkd.errors import SrkdError, check_all, unknown
 from srkd.inference.checkpoints import build_or_load, read_weights
 from srkd.networks.quantisation_aware import imitate_int8, without_ranges
+from srkd.networks.reparameterise import NAME as BRANCHES
 from srkd.networks.reparameterise import folded, widen
 from srkd.report.html import PageSection
 from srkd.sr import validation
@@ -165,7 +166,7 @@ class Task(DistillationTask):
 
     def on_stage(self, number: int, previous: dict[str, Tensor] | None) -> None:
         own = [key for key in previous or {} if key.startswith(self.network_key)]
-        widened = any(".parametrizations." in key for key in own)
+        widened = any(f".{BRANCHES}." in key for key in own)
         if previous is not None and widened != self.recipe.train.reparameterise:
             raise SrkdError("train.reparameterise must be the same in every stage")
         super().on_stage(number, previous)

@@ -56,10 +56,11 @@ def test_in_bf16_it_is_no_less_exact_than_the_two() -> None:
 
 def test_branches_are_trained_behind_a_frozen_trunk() -> None:
     network = _network()
-    widen(network)
+    widen(network)  # the first convolution, the trunk's, the widening and the last one have branches of their own
     network.double()
+    tail_branches = ("kernel_branches.2.", "kernel_branches.3.")
     for name, parameter in network.named_parameters():
-        torch.nn.init.normal_(parameter, std=0.1).requires_grad_(name.startswith(("upsample", "conv_last")))
+        torch.nn.init.normal_(parameter, std=0.1).requires_grad_(name.startswith(tail_branches))
     x = torch.rand(1, 3, 6, 6, dtype=torch.float64)
     for merged, plain in zip(_gradients(network, x, True), _gradients(network, x, False), strict=True):
         torch.testing.assert_close(merged, plain, rtol=1e-10, atol=1e-10)
