@@ -100,6 +100,25 @@ def test_gradients_are_finite(network: EfficientNetLite0, value: float) -> None:
     assert a.grad is not None and torch.isfinite(a.grad).all() and a.grad.abs().max() > 0
 
 
+def test_in_bf16_only_strided_depthwise_convolutions_are_fp32(network: EfficientNetLite0) -> None:
+    seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+
+    def record(layer: torch.nn.Conv2d, _: object, output: torch.Tensor) -> None:
+        seen[layer.groups > 1 and layer.stride[0] > 1].add(output.dtype)
+
+    handles = [m.register_forward_hook(record) for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    x = torch.rand(1, 3, 32, 32)
+    exact = network(x)
+    seen = {True: set(), False: set()}
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = network(x)
+    for handle in handles:
+        handle.remove()
+    assert seen == {True: {torch.float32}, False: {torch.bfloat16}}
+    for rounded, reference in zip(maps, exact, strict=True):
+        assert 0 < (rounded.float() - reference).norm() < 0.05 * reference.norm()
+
+
 def test_other_weights_are_rejected() -> None:
     state = lite0_weights()
     with pytest.raises(SrkdError, match=r"not EfficientNet-Lite0's weights: no _blocks\.5\._expand_conv\.weight"):
