@@ -44,6 +44,7 @@ FULL_ONLY = {
     "srkd.inference.checkpoints",
     "srkd.inference.forward",
     "srkd.inference.graph",
+    "srkd.inference.quick_start",
     "srkd.inference.receptive_field",
     "srkd.inference.speed",
     "srkd.integrations.basicsr",

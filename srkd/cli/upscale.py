@@ -223,19 +223,34 @@ def _jobs_beside(args: argparse.Namespace, factor: float) -> list[Job]:
 
 def _model(args: argparse.Namespace) -> tuple[Model, float | None]:
     """The model and the final scale, if it is not the model's: a scale without a default model takes a larger one's."""
-    from srkd.inference.model import Model, output_size
+    from srkd.inference.model import output_size
     from srkd.networks.zoo import default_for_factor, default_or_larger
 
-    device = _device(args.device)
     if args.model != "auto":
-        return Model.load(args.model, args.scale, device), args.outscale
+        return _load(args, args.scale), args.outscale
     if args.outscale is not None and args.scale is None:
         output_size(1, 1, args.outscale)
-        name, scale = default_for_factor(args.outscale)
+        args.model, scale = default_for_factor(args.outscale)
     else:
-        name, scale = default_or_larger(args.scale or 2)
+        args.model, scale = default_or_larger(args.scale or 2)
     factor = args.scale if args.outscale is None else args.outscale
-    return Model.load(name, scale, device), None if factor in (None, scale) else factor
+    return _load(args, scale), None if factor in (None, scale) else factor
+
+
+def _load(args: argparse.Namespace, scale: int | None) -> Model:
+    from srkd.inference import quick_start
+    from srkd.inference.model import Model
+
+    if not edition.is_light() and _is_open(args) and args.device in ("auto", "cpu") and args.on == "local":
+        known = quick_start.recall(args.model, scale, tell)
+        if known is not None:
+            return known
+    return Model.load(args.model, scale, _device(args.device))
+
+
+def _is_open(args: argparse.Namespace) -> bool:
+    """Whether the user leaves the runtime and the precision to earlier measurements."""
+    return args.runtime is None and args.precision is None
 
 
 def _device(name: str) -> torch.device | None:
@@ -270,7 +285,7 @@ def _engine(args: argparse.Namespace, model: Model) -> Engine | None:
         return model.engine
     from srkd.inference.autotune import BackendSpec, cached_engine, engine_for
 
-    if args.runtime is None and args.precision is None:
-        return cached_engine(model, tell)
+    if _is_open(args):
+        return cached_engine(model, tell, args.model)
     runtime, precision = (None if name in (None, "auto") else name for name in (args.runtime, args.precision))
     return engine_for(model, BackendSpec(runtime, precision, args.max_drop), tell)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,9 +13,8 @@ import numpy as np
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import write_json
-from srkd.files.cache import cache_place, trusted
-from srkd.files.digest import file_sha256
-from srkd.inference import backends
+from srkd.files.cache import cache_place
+from srkd.inference import backends, quick_start
 from srkd.inference.backends.engine import Engine, Fp32FallbackEngine
 from srkd.inference.calibration import ImagePairs, calibration_images, check_sizes, closeness
 from srkd.inference.fingerprint import fingerprint
@@ -24,6 +22,7 @@ from srkd.inference.graph import graph_of
 from srkd.inference.model import Model
 from srkd.inference.quantise import quantise
 from srkd.inference.speed import SpeedMeter
+from srkd.inference.stored import intact, read_cached, write_checksums
 
 Row = dict[str, Any]
 Say = Callable[[str], None]
@@ -93,11 +92,18 @@ def engine_for(model: Model, spec: BackendSpec, say: Say = lambda line: None) ->
     return Fp32FallbackEngine(fast, lambda: backends.torch_engine(model, "fp32"), say)
 
 
-def cached_engine(model: Model, say: Say = lambda line: None) -> Engine | None:
-    """As `engine_for` with an open `BackendSpec`, if all candidates were measured before; else None."""
+def cached_engine(model: Model, say: Say = lambda line: None, name: str | None = None) -> Engine | None:
+    """As `engine_for` with an open `BackendSpec`, if all candidates were measured before; else None.
+
+    With the name or path that the model was loaded by, later processes may start without torch
+    (`srkd.inference.quick_start`).
+    """
     tuner = Autotuner(model, BackendSpec().max_drop, say)
     known = all(tuner.known(backend) for backend in candidates(device=model.device.type))
-    return engine_for(model, BackendSpec(), say) if known else None
+    engine = engine_for(model, BackendSpec(), say) if known else None
+    if engine is not None and engine.runtime != "torch" and name is not None:
+        quick_start.remember(name, model, tuner.stored((engine.runtime, engine.precision)), engine)
+    return engine
 
 
 def measured_before(model: Model) -> Row | None:
@@ -132,15 +138,6 @@ def _describe(row: Row) -> str:
     return f"{name} {row['ms']:.1f} ms" if row["good"] else f"{name} not ({row['why']})"
 
 
-def _read_cached(path: Path) -> dict[str, Any]:
-    """The {name: mapping} of a JSON file in the cache; empty if it is damaged or another user may have written it."""
-    with suppress(OSError, ValueError):
-        found = json.loads(path.read_bytes()) if trusted(path.parent, path) else {}
-        if isinstance(found, dict) and all(isinstance(row, dict) for row in found.values()):
-            return found
-    return {}
-
-
 class Autotuner:
     """Builds engines of a model, measures them, and caches both."""
 
@@ -148,7 +145,7 @@ class Autotuner:
         self._model, self._max_drop, self._say = model, max_drop, say
         self._folder = cache_place("runtimes", fingerprint(model))
         self._facts = model.facts()
-        self._rows: dict[str, Row] = _read_cached(self._folder / "measured.json")
+        self._rows: dict[str, Row] = read_cached(self._folder / "measured.json")
 
     def known(self, backend: Backend, among_others: bool = True) -> bool:
         """Whether a backend was measured; with `among_others`, also if only as slower than another one."""
@@ -181,7 +178,7 @@ class Autotuner:
 
     def _slower(self, backend: Backend, to_beat: float | None) -> Row | None:
         """The row of int8 that is too slow even with all layers quantised; None if the full measurement is needed."""
-        if backend[1] != "int8" or to_beat is None or self._stored(backend).is_file():
+        if backend[1] != "int8" or to_beat is None or self.stored(backend).is_file():
             return None
         ms = self._ms(backends.open_engine(self._model, *backend, calibration=self._images.inputs))
         return None if ms < to_beat else _rejected(backend, f"{ms:.1f} ms, no faster", left=True)
@@ -234,28 +231,18 @@ class Autotuner:
         runtime, precision = backend
         if runtime == "torch":
             return backends.open_engine(self._model, runtime, precision)
-        path = self._stored(backend)
-        if self._intact(path):
+        path = self.stored(backend)
+        if intact(path):
             with suppress(SrkdError):
                 return backends.open_file(path, precision)
         converted = self._build(runtime, precision)
         with suppress(SrkdError, OSError):
             backends.save(converted, runtime, path)
-            write_json(path.with_suffix(".json"), {"sha256": {f.name: file_sha256(f) for f in self._files(path)}})
+            write_checksums(path)
         return backends.wrap(converted, runtime, precision, self._facts)
 
-    def _files(self, path: Path) -> list[Path]:
-        """The files of a stored engine: an .onnx, or an .xml and its .bin."""
-        return [f for f in (path, path.with_suffix(".bin")) if f.is_file()]
-
-    def _intact(self, path: Path) -> bool:
-        """Whether a stored engine is trusted and matches its checksums; it is executed, so all files are read."""
-        files, note = self._files(path), path.with_suffix(".json")
-        if not trusted(path.parent, path, note, *files):
-            return False
-        return _read_cached(note).get("sha256") == {file.name: file_sha256(file) for file in files}
-
-    def _stored(self, backend: Backend) -> Path:
+    def stored(self, backend: Backend) -> Path:
+        """Where the engine of a backend is stored, once it has been opened."""
         runtime, precision = backend
         kind = self._name(backend) if precision == "int8" else runtime  # bf16 runs the fp32 file
         return self._folder / f"{kind}{backends.SUFFIXES[runtime]}"

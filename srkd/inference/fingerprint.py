@@ -31,8 +31,7 @@ def fingerprint(model: Model) -> str:
     else:
         digest.update(model(np.random.default_rng(0).integers(0, 256, (1, _SIDE, _SIDE, 3), np.uint8)).tobytes())
     device = model.device.type if model.has_network else "cpu"
-    machine = [_processor(), str(threads()), device, *(_version(name) for name in _PACKAGES)]
-    digest.update("\n".join(machine).encode())
+    digest.update("\n".join([processor(), str(threads()), device, *versions()]).encode())
     return digest.hexdigest()[:32]
 
 
@@ -58,9 +57,15 @@ def _raw(value: torch.Tensor) -> bytes:
     return value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name and features."""
     lines = {line for line in cpu_flags().splitlines() if line.startswith(("model name", "flags"))}
     return "\n".join(sorted(lines)) or platform.processor()
+
+
+def versions() -> list[str]:
+    """The versions of the packages that an engine depends on."""
+    return [_version(name) for name in _PACKAGES]
 
 
 def _version(package: str) -> str:

@@ -26,6 +26,7 @@ from srkd.trust import trusting
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
+    from typing_extensions import Self
 
     from srkd.inference.backends.engine import Engine
 
@@ -84,7 +85,7 @@ class Model:
         return loaded
 
     @classmethod
-    def of_engine(cls, engine: Engine, facts: Mapping[str, Any]) -> Model:
+    def of_engine(cls, engine: Engine, facts: Mapping[str, Any]) -> Self:
         """A model that is only an engine, such as an exported file; `facts` as `Model.facts` returns them."""
         name, sides = str(facts.get("name", "")), {key: facts[key] for key in vars(Sides()) if key in facts}
         meta = {key: value for key, value in facts.items() if key not in ("name", "scale", *sides)}
