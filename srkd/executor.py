@@ -1,4 +1,4 @@
-"""Where runs are trained: in this process, or as `srkd.cluster` does it on other machines.
+"""Where runs are trained: in this process, in several, or as `srkd.cluster` does it on other machines.
 
 A run is a function of its argument and the files of its folder. It may stop before its end, with its state in the
 folder; the next call continues from there.
@@ -6,12 +6,22 @@ folder; the next call continues from there.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from srkd.errors import SrkdError
+
+if TYPE_CHECKING:
+    from multiprocessing.synchronize import Event
 
 Result = dict[str, Any]
 
@@ -38,7 +48,7 @@ class Executor(Protocol):
         A task that raises SrkdError, or is lost, yields the error.
 
         Args:
-            budget: seconds after which unfinished tasks stop.
+            budget: seconds after which unfinished tasks stop. Those that had not begun by then may be left out.
         """
         ...
 
@@ -62,3 +72,79 @@ class LocalExecutor:
 
     def require(self, folder: Path) -> None:
         pass
+
+
+class ProcessExecutor:
+    """Runs several tasks at a time on this machine, each in a process of its own.
+
+    A small network computes little between two synchronisations of its threads, so that two processes of one thread
+    train faster than one of two. An interruption stops the tasks as it would stop them here: with their state saved.
+
+    Args:
+        jobs: number of processes.
+        threads: of each.
+    """
+
+    def __init__(self, jobs: int, threads: int) -> None:
+        self.jobs, self.threads = jobs, threads
+
+    def map(
+        self, work: Work, tasks: Sequence[FolderTask], budget: float | None = None
+    ) -> Iterator[tuple[int, Result | SrkdError]]:
+        deadline = None if budget is None else time.time() + budget
+        context = multiprocessing.get_context("spawn")
+        stopping = context.Event()
+        with ProcessPoolExecutor(self.jobs, context, _prepare, (self.threads, stopping)) as pool:
+            started = {pool.submit(_before, deadline, work, task): number for number, task in enumerate(tasks)}
+            try:
+                for future in as_completed(started):
+                    try:
+                        result: Result | SrkdError | None = future.result()
+                    except BrokenProcessPool:
+                        result = SrkdError("its process was killed, perhaps for lack of memory: use fewer --jobs")
+                    if result is not None:
+                        yield started[future], result
+            except BaseException:
+                stopping.set()
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                raise
+
+    def require(self, folder: Path) -> None:
+        pass
+
+
+def _before(deadline: float | None, work: Work, task: FolderTask) -> Result | SrkdError | None:
+    """The result of a task in a process of the pool, or its error; None if it would begin after the deadline, or after
+    an interruption."""
+    left = None if deadline is None else deadline - time.time()
+    if (left is not None and left <= 0) or _stopping.is_set():
+        return None
+    try:
+        return work(task.argument, task.folder, left)
+    except SrkdError as error:
+        return error
+
+
+_stopping: Event  # of a process of the pool
+
+
+def _prepare(threads: int, stopping: Event) -> None:
+    """Set up a process of the pool."""
+    import torch
+
+    global _stopping
+    _stopping = stopping
+
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    torch.set_num_threads(threads)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # between tasks; a training records it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it ends, which a SIGKILL does not tell it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -99,3 +99,11 @@ def imitation(photos: Path, teacher_file: Path, monkeypatch: pytest.MonkeyPatch)
         "train": {"total_iter": 6, "optim_g": {"type": "Adam", "lr": 1e-3}, "precision": "fp32"},
         "logger": {"print_freq": 1, "use_tb_logger": False},
     }
+
+
+@pytest.fixture
+def study(recipe: dict[str, Any], photos: Path) -> dict[str, Any]:
+    """Four runs: the control, which is added, and another loss, with two seeds."""
+    variants = [{"name": "l2", "losses": [{"type": "MSELoss"}]}]
+    recipe["train"]["losses"] = [{"type": "L1Loss"}]
+    return {"name": "tiny", "base": recipe, "seeds": [0, 1], "sets": [str(photos)], "variants": variants}

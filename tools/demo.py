@@ -4,4 +4,5 @@ import sys
 
 from srkd.cli.main import main
 
-raise SystemExit(main(["demo", *sys.argv[1:]]))
+if __name__ == "__main__":
+    raise SystemExit(main(["demo", *sys.argv[1:]]))

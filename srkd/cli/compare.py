@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from srkd.cli.main import add_on
+from srkd.cli.main import add_jobs, add_on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--judge", action="store_true", help="compute the verdicts of existing results again; nothing is trained"
     )
+    add_jobs(parser)
     add_on(parser, "as many as the local command has")
 
 

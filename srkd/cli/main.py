@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from srkd import edition
 from srkd.errors import SrkdError, unknown
 from srkd.interruption import handling
-from srkd.machine import adopt_slurm_step
+from srkd.machine import adopt_slurm_step, threads
 from srkd.terminal import escaping, tell
 from srkd.trust import trusting
 
@@ -178,16 +178,35 @@ def add_on(parser: argparse.ArgumentParser, threads: str) -> None:
     parser.add_argument("--worker-gpus", type=float, metavar="N", help="GPUs of a task (default: 1 if there are any)")
 
 
+def add_jobs(parser: argparse.ArgumentParser) -> None:
+    """Add --jobs, for commands that train several networks."""
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="trainings at a time on this machine, each with its share of the cores; small networks train faster "
+        "so (default: %(default)s)",
+    )
+
+
 @contextmanager
 def executor_for(args: argparse.Namespace) -> Iterator[Executor | None]:
     """Yield the executor that --on names; None for this process.
 
     Raises:
-        SrkdError: as `srkd.cluster.connection.connected` and `Cluster.request`.
+        SrkdError: --jobs below 1 or with a cluster; as `srkd.cluster.connection.connected` and `Cluster.request`.
     """
+    jobs = getattr(args, "jobs", 1)
+    if jobs < 1:
+        raise SrkdError(f"--jobs must be at least 1, got {jobs}")
     if args.on == "local":
-        yield None
+        from srkd.executor import ProcessExecutor
+
+        yield None if jobs == 1 else ProcessExecutor(jobs, max(1, threads() // jobs))
         return
+    if jobs > 1:
+        raise SrkdError("--jobs is for this machine; on a cluster, --worker-cpus sets how many tasks run at a time")
     import torch
 
     from srkd.cluster.connection import connected, parse_on

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from srkd.cli.main import add_on
+from srkd.cli.main import add_jobs, add_on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("names", nargs="+", metavar="name", help="the models")
     train.add_argument("--budget", metavar="TIME", help="stop after this time, state saved: 90s, 9m, 2h")
     train.add_argument("--set", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="override the recipe")
+    add_jobs(train)
     add_on(train, "as many as the local command has")
     verify = actions.add_parser("verify", help="measure trained models, update metrics.json and cards")
     verify.add_argument("names", nargs="+", metavar="name", help="the models")

@@ -233,14 +233,15 @@ class Comparison:
             tasks = [FolderTask(self._spec(variant, seed), self._run_folder(variant, seed)) for variant, seed in mine]
             for task in tasks:
                 write_json(self._path_of(task.argument), {**task.argument.record, "status": "begun"})
-            stopped = False
+            stopped, ended = False, 0
             for number, result in executor.map(train_and_score, tasks, budget):
+                ended += 1
                 spec, (variant, seed) = tasks[number].argument, mine[number]
                 if isinstance(result, SrkdError):
                     result = {"finished": True, **spec.record, "status": "failed", "error": str(result)}
                 stopped = stopped or not self._record(spec, result, quiet)
                 say(f"{variant.name}, seed {seed}: {result.get('status', 'stopped')}", quiet)
-        return not stopped
+        return not stopped and ended == len(tasks)
 
     def _run_folder(self, variant: Variant, seed: int) -> Path:
         return self.folder / variant.name / f"seed_{seed}"

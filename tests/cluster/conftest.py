@@ -1,11 +1,10 @@
-"""A small study, and an object store on this machine: moto's server, which speaks S3 on the loopback interface."""
+"""An object store on this machine: moto's server, which speaks S3 on the loopback interface."""
 
 from __future__ import annotations
 
 import json
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,10 +61,3 @@ def refusing(server: str, s3: Any) -> Iterator[None]:
     check_keys(after="0")
     yield
     check_keys(after="inf")
-
-
-@pytest.fixture
-def study(recipe: dict[str, Any], photos: Path) -> dict[str, Any]:
-    variants = [{"name": "l2", "losses": [{"type": "MSELoss"}]}]
-    recipe["train"]["losses"] = [{"type": "L1Loss"}]
-    return {"name": "tiny", "base": recipe, "seeds": [0, 1], "sets": [str(photos)], "variants": variants}
