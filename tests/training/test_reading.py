@@ -30,7 +30,7 @@ def test_few_modules_are_between_the_command_and_the_loss(
     arguments = ["train.py", "-opt", str(tmp_path / "recipe.yml"), "--output", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(ROOT / "tools" / "train.py"))
+        runpy.run_path(str(ROOT / "tools" / "train.py"), run_name="__main__")
     assert ended.value.code == 0
     own = [Path(name).relative_to(ROOT).as_posix() for name in stacks[-1] if Path(name).is_relative_to(ROOT)]
     modules = list(dict.fromkeys(name for name in own if name.startswith(("srkd/", "tools/"))))
