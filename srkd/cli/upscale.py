@@ -238,10 +238,11 @@ def _model(args: argparse.Namespace) -> tuple[Model, float | None]:
 
 
 def _load(args: argparse.Namespace, scale: int | None) -> Model:
-    from srkd.inference import quick_start
     from srkd.inference.model import Model
 
     if not edition.is_light() and _is_open(args) and args.device in ("auto", "cpu") and args.on == "local":
+        from srkd.inference import quick_start
+
         known = quick_start.recall(args.model, scale, tell)
         if known is not None:
             return known
