@@ -131,15 +131,19 @@ _stopping: Event  # of a process of the pool
 
 def _prepare(threads: int, stopping: Event) -> None:
     """Set up a process of the pool."""
-    import torch
-
     global _stopping
     _stopping = stopping
-
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    torch.set_num_threads(threads)
+    use_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # between tasks; a training records it
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def use_threads(count: int) -> None:
+    """Compute in this many threads, at least one, in this process and those that it starts."""
+    import torch
+
+    os.environ["OMP_NUM_THREADS"] = str(count)
+    torch.set_num_threads(max(1, count))
 
 
 def _end_with_parent() -> None:

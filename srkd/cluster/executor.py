@@ -3,7 +3,6 @@ nothing half-done, and a task that runs twice cannot write twice."""
 
 from __future__ import annotations
 
-import os
 import secrets
 import tempfile
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from srkd.errors import SrkdError
-from srkd.executor import FolderTask, Result, Work
+from srkd.executor import FolderTask, Result, Work, use_threads
 from srkd.files.atomic import is_partial, printable_path, write_bytes, write_text
 from srkd.files.lock import NAME
 
@@ -118,15 +117,12 @@ def _in_private_folder(
 
 def use_own_threads(count: int | None = None) -> None:
     """Compute in as many threads as the task has CPUs."""
-    import torch
-
     if count is None:
         import ray
 
         resources = ray.get_runtime_context().get_assigned_resources()  # type: ignore[no-untyped-call]
         count = int(resources.get("CPU", 1))
-    os.environ["OMP_NUM_THREADS"] = str(count)
-    torch.set_num_threads(max(1, count))
+    use_threads(count)
 
 
 def read_folder(folder: Path) -> Files:
