@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from srkd.losses.align import Projected
+from srkd.losses.numeric import mean_square
 from srkd.losses.registry import register
 
 
@@ -24,4 +24,5 @@ class FitNet(Projected):
     zero_at_equal = True
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
-        return F.mse_loss(*self.aligned(student, teacher))
+        student, teacher = self.aligned(student, teacher)
+        return mean_square(student - teacher)

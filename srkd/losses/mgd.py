@@ -6,10 +6,10 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from srkd.losses.align import Projected, factory_kwargs
 from srkd.losses.base import choice, full_precision, positive, unprepared
+from srkd.losses.numeric import mean_square
 from srkd.losses.registry import register
 
 
@@ -58,4 +58,4 @@ class MaskedGenerative(Projected):
         count, channels, *sides = student.shape
         shape = (count, channels, 1, 1) if self.mask == "channel" else (count, 1, *sides)
         mask = (torch.rand(shape) >= self.ratio).to(student)
-        return F.mse_loss(full_precision(self.generation(student * mask)), teacher)
+        return mean_square(full_precision(self.generation(student * mask)) - teacher)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from srkd.losses.align import as_maps, factory_kwargs
+from srkd.losses.align import as_maps, factory_kwargs, match_layout
 from srkd.losses.base import Example, Loss, full_precision, integer, unprepared
+from srkd.losses.numeric import mean_square
 from srkd.losses.registry import register
 
 
@@ -106,11 +107,17 @@ class Review(Loss):
 
 
 def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
-    """HCL: the mean of the MSEs at full size and pooled to 4, 2 and 1, weighted by 1, 1/2, 1/4 and 1/8."""
-    value, total, weight = F.mse_loss(student, teacher), 1.0, 1.0
+    """HCL: the mean of the MSEs at full size and pooled to 4, 2 and 1, weighted by 1, 1/2, 1/4 and 1/8.
+
+    Pooling is linear, so the difference is pooled, and each size from the one before where that divides evenly.
+    """
+    difference = student - match_layout(student, teacher)
+    sides, pooled = difference.shape[2:], difference
+    value, total, weight = mean_square(difference), 1.0, 1.0
     for size in (4, 2, 1):
-        if size < min(student.shape[2:]):
+        if size < min(sides):
             weight /= 2
-            ours, theirs = (F.adaptive_avg_pool2d(m, size) for m in (student, teacher))
-            value, total = value + weight * F.mse_loss(ours, theirs), total + weight
+            even = all(side % 4 == 0 for side in sides)
+            pooled = F.adaptive_avg_pool2d(pooled if even else difference, size)
+            value, total = value + weight * mean_square(pooled), total + weight
     return value / total

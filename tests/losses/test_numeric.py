@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from srkd.losses.numeric import cosines, in_memory_order, l2_normalise, with_gradient
+from srkd.losses.numeric import cosines, in_memory_order, l2_normalise, mean_square, with_gradient
 
 
 def vectors(*shape, seed=0):
@@ -48,3 +49,13 @@ def test_with_gradient_supports_two_backward_passes():
     (first,) = torch.autograd.grad(2 * y, x, retain_graph=True)
     (second,) = torch.autograd.grad(2 * y, x)
     assert first.tolist() == second.tolist() == [0, 2, 4]
+
+
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_the_gradient_of_mean_square_has_the_memory_format_of_its_input(form):
+    x = vectors(2, 3, 4, 5).contiguous(memory_format=form).requires_grad_()
+    value = mean_square(x)
+    torch.testing.assert_close(value, (x * x).mean())
+    (gradient,) = torch.autograd.grad(value, x)
+    torch.testing.assert_close(gradient, x.detach() * 2 / 120)
+    assert gradient.is_contiguous(memory_format=form)
