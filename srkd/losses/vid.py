@@ -58,5 +58,6 @@ class VariationalInformation(Loss):
         variance = F.softplus(self.raw_variance) + 1e-5
         mean = full_precision(self.mean(student))
         difference = mean - match_layout(mean, teacher)
-        error = difference.square().sum((0, 2, 3)) * (mean.shape[1] / mean.numel())  # mean's backward pass fills a map
+        per_channel = mean.numel() // mean.shape[1]
+        error: Tensor = difference.square().sum((0, 2, 3)) / per_channel  # the gradient of `mean` is contiguous
         return 0.5 * (error / variance + variance.log()).mean()
