@@ -137,12 +137,6 @@ LINES: dict[str, list[str] | str] = {
     "srkd benchmark inference -m edsr_16x8_x2_cc0 --runtime torch onnxruntime openvino ncnn litert --size 1280x720": (
         "every runtime in turn: tests/benchmarks/test_inference.py"
     ),
-    "python tools/benchmark.py upscale --data CC0_photos -m edsr_16x8_x2_cc0 --precision bf16 --rounds 5": (
-        "minutes of timing: tests/benchmarks/test_upscale.py"
-    ),
-    "python tools/benchmark.py inference -m edsr_16x8_x2_cc0 --size 1280x720 --data Set5 --seconds 2 -o DIR": (
-        "every runtime in turn: tests/benchmarks/test_inference.py"
-    ),
 }
 
 

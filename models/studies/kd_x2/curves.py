@@ -33,8 +33,8 @@ def main(arguments: Sequence[str]) -> None:
         along.plot(steps, gains, label=name, markersize=4, **style)
         cost.plot(minutes[name], gains[-1], linestyle="none", label=name, **style)
     cost.axvline(minutes["control"], color="grey", linestyle=":", linewidth=1)
-    along.set(xlabel="step", ylabel="PSNR on BSDS500 validation, difference to the control (dB)")
-    cost.set(xlabel="minutes of a run (dotted: the control)", ylabel="the same at the end (dB)")
+    along.set(xlabel="step", ylabel="gain over the control, BSDS500 validation (dB)")
+    cost.set(xlabel="minutes of a run (dotted: the control)", ylabel="gain at the end (dB)")
     for axes in (along, cost):
         axes.axhline(0, color="black", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
