@@ -113,11 +113,11 @@ def hierarchical_context(student: Tensor, teacher: Tensor) -> Tensor:
     """
     difference = student - match_layout(student, teacher)
     sides, pooled = difference.shape[2:], difference
+    even = all(side % 4 == 0 for side in sides)
     value, total, weight = mean_square(difference), 1.0, 1.0
     for size in (4, 2, 1):
         if size < min(sides):
             weight /= 2
-            even = all(side % 4 == 0 for side in sides)
             pooled = F.adaptive_avg_pool2d(pooled if even else difference, size)
             value, total = value + weight * mean_square(pooled), total + weight
     return value / total
