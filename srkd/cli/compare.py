@@ -21,6 +21,7 @@ from srkd.cli.main import add_jobs, add_on
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("study", metavar="STUDY", help="the study, a YAML file; with --judge: its results")
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="only every Nth run, from the Ith (1 to N)")
+    parser.add_argument("--variants", nargs="+", metavar="NAME", help="train only these variants (default: all)")
     parser.add_argument("--output", default="experiments", help="folder of studies (default: %(default)s)")
     parser.add_argument(
         "--results", metavar="FILE", help="results.json of this study: its runs are kept, and it is rewritten"
@@ -53,14 +54,17 @@ def run(args: argparse.Namespace) -> int:
     study.check()
     if few := too_few(len(study.study.seeds)):
         say(f"{args.study}: {few} (at least {MIN_SEEDS} are needed)")
+    runs = study.runs(part, args.variants)
     if args.dry_run:
-        say(f"{args.study}: {len(study.runs())} runs checked, nothing was trained or written")
+        say(f"{args.study}: {len(runs)} runs checked, nothing was trained or written")
         return 0
-    with executor_for(args) as executor:
-        done = study.train(part, budget, executor=executor)
-    found = results.write(study)
-    if recorded is not None:
-        results.write_tables(recorded, found)
+    try:
+        with executor_for(args) as executor:
+            done = study.train(part, budget, executor=executor, variants=args.variants)
+    finally:  # after an interruption too
+        found = results.write(study)
+        if recorded is not None:
+            results.write_tables(recorded, found)
     print(tables.results_json(found) if args.json else results.text(study.folder, found))
     if not done:
         return stopped(study.signal)

@@ -146,10 +146,20 @@ class Comparison:
                 ]
         return []
 
-    def runs(self, shard: tuple[int, int] = (1, 1)) -> list[tuple[Variant, int]]:
-        """The runs of shard i of n, seed by seed, so that an interrupted study has complete comparisons."""
-        every = [(variant, seed) for seed in self.study.seeds for variant in self.study.variants]
-        return every[shard[0] - 1 :: shard[1]]
+    def runs(self, shard: tuple[int, int] = (1, 1), variants: Sequence[str] | None = None) -> list[tuple[Variant, int]]:
+        """The runs of shard i of n, seed by seed, so that an interrupted study has complete comparisons.
+
+        Args:
+            variants: only of the variants with these names; None: of all.
+
+        Raises:
+            SrkdError: the study does not have a variant of this name.
+        """
+        chosen = [v for v in self.study.variants if variants is None or v.name in variants]
+        if unknown := sorted(set(variants or ()) - {variant.name for variant in chosen}):
+            names = ", ".join(variant.name for variant in self.study.variants)
+            raise SrkdError(f"{self.study.name} has no variant {', '.join(unknown)}; its variants: {names}")
+        return [(variant, seed) for seed in self.study.seeds for variant in chosen][shard[0] - 1 :: shard[1]]
 
     def result(self, variant: str, seed: int) -> dict[str, Any] | None:
         """The saved result of a run, or one recorded by another machine if it is not finished here; None if it never
@@ -176,6 +186,7 @@ class Comparison:
         budget: float | None = None,
         quiet: bool = False,
         executor: Executor | None = None,
+        variants: Sequence[str] | None = None,
     ) -> bool:
         """Train and score all unfinished runs of a shard. Call `check` first.
 
@@ -185,12 +196,13 @@ class Comparison:
         Args:
             budget: total seconds; an interrupted run resumes in the next call.
             executor: where the runs are trained at the same time; None: here, one after another.
+            variants: only the variants with these names.
 
         Returns:
             True if all runs were tried, False if the budget or a signal stopped it.
         """
         deadline = None if budget is None else time.monotonic() + budget
-        runs = self.runs(shard)
+        runs = self.runs(shard, variants)
         if executor is not None:
             return self._train_on(executor, runs, budget, quiet)
         locked_runs = self._take(runs, deadline, quiet, wait=False)

@@ -248,6 +248,24 @@ def test_the_command(study: dict[str, Any], tmp_path: Path, capsys: pytest.Captu
     assert "control" in capsys.readouterr().out and not (tmp_path / "out" / "tiny" / "output").exists()
     assert main.main([*arguments, "--shard", "4/3"]) == 1
     assert '"4/3" is not a shard' in capsys.readouterr().err
+    assert main.main([*arguments, "--variants", "outputs"]) == 1
+    assert "tiny has no variant outputs; its variants: control, output" in capsys.readouterr().err
+    assert main.main([*arguments, "--variants", "output", "--dry-run"]) == 0
+    assert "1 runs checked" in capsys.readouterr().err
+
+
+def test_interrupted_studies_write_their_results(
+    study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: object, *args: object, **kwargs: object) -> bool:
+        raise KeyboardInterrupt
+
+    opened(study, tmp_path)
+    monkeypatch.setattr("srkd.studies.runs.Comparison.train", interrupted)
+    recorded = tmp_path / "tiny_results.json"
+    arguments = ["compare", str(tmp_path / "study.yml"), "--output", str(tmp_path / "out"), "--results", str(recorded)]
+    assert main.main(arguments) == 130
+    assert json.loads(recorded.read_text(encoding="utf-8"))["missing"] == 6
 
 
 def test_a_study_continues_from_recorded_results_without_the_runs_folders(
