@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from srkd.distill.objective import Objective
 from srkd.distill.taps import Taps
@@ -22,7 +23,8 @@ DiscriminatorOutput = tuple[Tensor, list[Tensor]]
 class MultiBatchDiscriminator(nn.Module):
     """A discriminator for several batches of images in one forward pass, as distributed training requires.
 
-    Batch norm uses the statistics of each batch separately, as published.
+    Batch norm uses the statistics of each batch separately, as published. Without it the batches are joined, so that
+    spectral norm is computed once.
 
     Args:
         at: module paths of the features that peers compare; empty: logits.
@@ -31,9 +33,15 @@ class MultiBatchDiscriminator(nn.Module):
     def __init__(self, discriminator: nn.Module, at: Sequence[str] = ()) -> None:
         super().__init__()
         self.discriminator, self.taps = discriminator, Taps(discriminator, at)
+        self.separate = any(isinstance(module, _BatchNorm) for module in discriminator.modules())
 
     def forward(self, batches: Sequence[Tensor]) -> list[DiscriminatorOutput]:
-        return [self._run(images) for images in batches]
+        if self.separate:
+            return [self._run(images) for images in batches]
+        logits, tensors = self._run(torch.cat(list(batches)))
+        sizes = [len(images) for images in batches]
+        parts = zip(*(tensor.split(sizes) for tensor in tensors), strict=True)
+        return list(zip(logits.split(sizes), map(list, parts), strict=True))
 
     def _run(self, images: Tensor) -> DiscriminatorOutput:
         with self.taps:
