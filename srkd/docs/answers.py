@@ -18,15 +18,17 @@ _GROUPS = {"better": "Better than the control", NOT_SHOWN: "No difference shown"
 
 
 def helps(sources: Sources, words: Sequence[str]) -> str:
-    """`helps QUESTION recipe results metric set...`: which variants differ from the control on all sets, by how much;
-    or which runs are missing."""
+    """`helps QUESTION recipe results metric set...`: which variants differ from the control on all sets, by how much,
+    of those whose runs are all finished; and which runs are missing."""
     question, recipe, results, metric, *sets = words
     found = study_results(sources, results)
-    if missing := missing_runs(sources, recipe, found):
+    left = _left(sources, recipe, found)
+    missing, whole = missing_runs(sources, recipe, found), [name for name, count in left.items() if not count]
+    if CONTROL not in whole or len(whole) < 2:
         return f"**{question}** Not known yet: {missing}."
     rows = {name: _rows(found, name, metric) for name in sets}
     groups: dict[str, list[str]] = {}
-    for variant in (name for name in rows[sets[0]] if name != CONTROL):
+    for variant in (name for name in rows[sets[0]] if name in whole and name != CONTROL):
         own = [rows[name][variant] for name in sets]
         verdicts = {row["verdict"] for row in own}
         label = _label(verdicts.pop(), own[0]["seeds"]) if len(verdicts) == 1 else _MIXED
@@ -36,24 +38,26 @@ def helps(sources: Sources, words: Sequence[str]) -> str:
         ]
         groups.setdefault(label, []).append(f"`{variant}` {', '.join(gains)}")
     parts = [f"{label}: {'; '.join(groups[label])}." for label in (*_GROUPS.values(), *groups) if label in groups]
-    return f"**{question}** {' '.join(dict.fromkeys(parts))}"
+    return f"**{question}** {' '.join(dict.fromkeys(parts))}{_so_far(missing)}"
 
 
 def claim(sources: Sources, words: Sequence[str]) -> str:
-    """`claim QUESTION recipe results variant metric set...`: whether a variant is best and better, on all sets."""
+    """`claim QUESTION recipe results variant metric set...`: whether a variant is best and better, on all sets. While
+    runs are missing, only `No` is an answer: another variant is better, or the control is not worse."""
     question, recipe, results, variant, metric, *sets = words
     found = study_results(sources, results)
-    if missing := missing_runs(sources, recipe, found):
-        return f"**{question}** Not known yet: {missing}."
+    left, missing = _left(sources, recipe, found), missing_runs(sources, recipe, found)
     best, verdicts, texts = True, set[str](), list[str]()
-    for name in sets:
-        rows = _rows(found, name, metric)
+    for name in sets if not left[CONTROL] and not left[variant] else ():
+        rows = {other: row for other, row in _rows(found, name, metric).items() if not left[other]}
         order = sorted((row["mean"] for row in rows.values()), reverse=metric not in found["lower"])
         rank, verdict = order.index(rows[variant]["mean"]) + 1, rows[variant]["verdict"]
         best, verdicts = best and rank == 1 and verdict == "better", verdicts | {verdict}
         texts.append(f"on {name} `{variant}` is number {rank} of {len(order)} and, against the control, {verdict}")
+    if not texts or (missing and best):
+        return f"**{question}** Not known yet: {'; '.join([*texts, missing])}."
     answer = "No verdict" if verdicts - _GROUPS.keys() else "Yes" if best else "No"
-    return f"**{question}** {answer}: {'; '.join(texts)}."
+    return f"**{question}** {answer}: {'; '.join(texts)}.{_so_far(missing)}"
 
 
 def equal(sources: Sources, words: Sequence[str]) -> str:
@@ -100,17 +104,26 @@ def _label(verdict: str, seeds: int) -> str:
 
 def missing_runs(sources: Sources, recipe: str, found: Mapping[str, Any]) -> str:
     """How many of the recipe's runs are not finished, and which; empty if none."""
-    study = sources.value(f"{recipe}#")
-    done = {(run["variant"], run["seed"]) for run in found["runs"]}
-    variants = list(dict.fromkeys([CONTROL, *(variant["name"] for variant in study["variants"])]))
-    left = {name: sum((name, seed) not in done for seed in study["seeds"]) for name in variants}
-    total, count = len(variants) * len(study["seeds"]), sum(left.values())
+    left = _left(sources, recipe, found)
+    total, count = len(left) * len(sources.value(f"{recipe}#")["seeds"]), sum(left.values())
     if not count:
         return ""
     if count == total:
         return f"none of the {total} runs of `{recipe.removeprefix('./')}` is finished"
     which = ", ".join(f"`{name}` {number}" for name, number in left.items() if number)
     return f"{count} of {total} runs of `{recipe.removeprefix('./')}` are missing ({which})"
+
+
+def _left(sources: Sources, recipe: str, found: Mapping[str, Any]) -> dict[str, int]:
+    """The number of unfinished runs of each of the recipe's variants, the control first."""
+    study = sources.value(f"{recipe}#")
+    done = {(run["variant"], run["seed"]) for run in found["runs"]}
+    variants = list(dict.fromkeys([CONTROL, *(variant["name"] for variant in study["variants"])]))
+    return {name: sum((name, seed) not in done for seed in study["seeds"]) for name in variants}
+
+
+def _so_far(missing: str) -> str:
+    return f" So far: {missing}." if missing else ""
 
 
 ANSWERS: dict[str, Callable[[Sources, Sequence[str]], str]] = {

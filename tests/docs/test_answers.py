@@ -48,8 +48,21 @@ def test_what_helps_is_read_from_the_results(tmp_path: Path) -> None:
 def test_what_is_missing_is_said(block: str, question: str, tmp_path: Path) -> None:
     none = filled(tmp_path, block)
     assert f"**{question}** Not known yet: none of the 8 runs of `final.yml` is finished." in none
-    some = filled(tmp_path, block, results(BOTH, missing=1))
-    assert f"**{question}** Not known yet: 1 of 8 runs of `final.yml` are missing (`fsp` 1)." in some
+    some = filled(tmp_path, block, results(BOTH, missing=5))
+    left = "5 of 8 runs of `final.yml` are missing (`rkd` 1, `wavelet` 2, `fsp` 2)"
+    assert f"**{question}** Not known yet: {left}." in some
+
+
+def test_variants_whose_runs_are_all_finished_are_answered_for(tmp_path: Path) -> None:
+    left = "1 of 8 runs of `final.yml` are missing (`fsp` 1)."
+    text = filled(tmp_path, HELPS, results(BOTH, missing=1))
+    assert "Better than the control: `rkd` +0.10 on Set14, +0.10 on B100. Not the same" in text
+    assert f"+0.20 on B100 (worse). So far: {left}" in text and "`fsp` +0.30" not in text
+    assert f"on B100 `rkd` is number 2 of 3 and, against the control, better. So far: {left}" in filled(
+        tmp_path, CLAIM, results(BOTH, missing=1)
+    )
+    best = {"wavelet": BOTH["wavelet"], "rkd": BOTH["rkd"], "fsp": BOTH["fsp"]}
+    assert "Not known yet: on Set14 `rkd` is number 1 of 3" in filled(tmp_path, CLAIM, results(best, missing=1))
 
 
 def test_results_of_few_seeds_are_differences_without_a_verdict(tmp_path: Path) -> None:
