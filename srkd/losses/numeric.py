@@ -75,6 +75,30 @@ def mean_square(x: Tensor) -> Tensor:
     return x.square().sum() / x.numel()
 
 
+class _AbsoluteSum(torch.autograd.Function):
+    """sum |a - b| in four passes forward and backward, instead of seven with `l1_loss`."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        difference = a - b
+        value = difference.abs().sum()
+        ctx.save_for_backward(difference.sgn_())
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        (signs,) = ctx.saved_tensors
+        of_a, of_b = ctx.needs_input_grad
+        return signs * upstream if of_a else None, signs * -upstream if of_b else None
+
+
+def mean_distance(a: Tensor, b: Tensor) -> Tensor:
+    """mean |a - b| of tensors of one shape, with gradients in the memory format of a - b: see `mean_square`."""
+    output: Tensor = _AbsoluteSum.apply(a, b)  # type: ignore[no-untyped-call]
+    return output / a.numel()
+
+
 class _WithGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, *inputs_and_gradients: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from srkd.errors import SrkdError
 from srkd.losses.base import Example, Loss, choice, positive
+from srkd.losses.numeric import mean_distance
 from srkd.losses.registry import register
 
 
@@ -43,7 +44,7 @@ class Output(Loss):
                 raise SrkdError(f"{self.name}: needs `known`, where the truth is known, of shape {shapes}")
             student, teacher = student[known], teacher[known]
         if self.norm == "l1":
-            return F.l1_loss(student, teacher)
+            return mean_distance(student, teacher)
         if self.norm == "l2":
             return F.mse_loss(student, teacher)
         return charbonnier(student - teacher, self.eps).mean()

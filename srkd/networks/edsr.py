@@ -74,9 +74,10 @@ class EDSR(ResidualNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] to (N, 3, upscale H, upscale W), about [0, 1] (not clamped)."""
-        x = self.conv_first((x - self.mean) * self.img_range)
-        x = self.conv_after_body(self.body(x)) + x
-        return self._upsampled(x) / self.img_range + self.mean
+        x = x - self.mean
+        x = self.conv_first(x if self.img_range == 1 else x * self.img_range)
+        x = self._upsampled(self.conv_after_body(self.body(x)) + x)
+        return (x if self.img_range == 1 else x / self.img_range) + self.mean
 
     def _upsampled(self, x: Tensor) -> Tensor:
         """`conv_last(upsample(x))`. In training the last two convolutions are one, unless hooks see their outputs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from srkd.losses.numeric import cosines, in_memory_order, l2_normalise, mean_square, with_gradient
+from srkd.losses.numeric import cosines, in_memory_order, l2_normalise, mean_distance, mean_square, with_gradient
 
 
 def vectors(*shape, seed=0):
@@ -59,3 +59,15 @@ def test_the_gradient_of_mean_square_has_the_memory_format_of_its_input(form):
     (gradient,) = torch.autograd.grad(value, x)
     torch.testing.assert_close(gradient, x.detach() * 2 / 120)
     assert gradient.is_contiguous(memory_format=form)
+
+
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_mean_distance_has_the_values_and_gradients_of_l1_loss(form):
+    a, b = (vectors(2, 3, 4, 5).contiguous(memory_format=form) for _ in range(2))
+    a, b = a.requires_grad_(), (b * 2).requires_grad_()
+    found, expected = mean_distance(a, b), torch.nn.functional.l1_loss(a, b)
+    torch.testing.assert_close(found, expected)
+    ours, theirs = (torch.autograd.grad(3 * value, (a, b)) for value in (found, expected))
+    torch.testing.assert_close(ours, theirs)
+    assert all(gradient.is_contiguous(memory_format=form) for gradient in ours)
+    assert torch.autograd.grad(mean_distance(a, a.detach()), a)[0].abs().max() == 0
