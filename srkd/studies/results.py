@@ -78,7 +78,8 @@ def _cost(variant: str, runs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]
     return {
         "variant": variant,
         "runs": len(runs),
-        "seconds": round(float(np.mean([run["seconds"] for run in runs.values()])), 1),
+        # the median: a run on a machine that was busy with other work takes up to twice the time
+        "seconds": round(float(np.median([run["seconds"] for run in runs.values()])), 1),
         "extra parameters": next(iter(runs.values()))["extra_parameters"],
     }
 

@@ -1,4 +1,5 @@
-"""Draw curves.png: the gain of each method along training, and at its end against the time of a run.
+"""Draw curves.png: the gain of each method along training, and at its end against the time of a run. Gains are means
+over the seeds that a method and the control have in common.
 
 python models/studies/kd_x2/curves.py [results.json]; the image is written next to the results.
 """
@@ -9,6 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
 import matplotlib
 
@@ -22,13 +24,16 @@ SCORE = "psnr_BSDS500_validation"
 def main(arguments: Sequence[str]) -> None:
     source = Path(arguments[0]) if arguments else HERE / "final_results.json"
     results = json.loads(source.read_text(encoding="utf-8"))
-    curves = {curve["label"]: dict(zip(curve["x"], curve["y"], strict=True)) for curve in results["curves"][SCORE]}
+    curves: dict[str, dict[int, dict[int, float]]] = {}  # by variant, seed and step
+    for run in results["runs"]:
+        curves.setdefault(run["variant"], {})[run["seed"]] = dict(run["curves"][SCORE])
     minutes = {row["variant"]: row["seconds"] / 60 for row in results["costs"]}
     control = curves.pop("control")
     figure, (along, cost) = pyplot.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
-    for number, (name, curve) in enumerate(curves.items()):
-        steps = [step for step in curve if step in control]
-        gains = [curve[step] - control[step] for step in steps]
+    for number, (name, own) in enumerate(curves.items()):
+        seeds = own.keys() & control.keys()
+        steps = list(control[min(seeds)])
+        gains = [fmean(own[seed][step] - control[seed][step] for seed in seeds) for step in steps]
         style = {"color": f"C{number}", "marker": "os^vDPX*"[number % 8]}
         along.plot(steps, gains, label=name, markersize=4, **style)
         cost.plot(minutes[name], gains[-1], linestyle="none", label=name, **style)
