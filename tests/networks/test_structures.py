@@ -134,6 +134,27 @@ def test_etds_starts_by_repeating_each_pixel() -> None:
     torch.testing.assert_close(network(x), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
 
 
+@pytest.mark.parametrize("branched", [False, True])
+def test_etds_trains_as_one_stack_with_the_gradients_of_two_streams(branched: bool) -> None:
+    network = networks.build({"type": "ETDS", "num_feat": 8, "num_block": 2, "upscale": 2})
+    if branched:
+        widen(network)
+    stirred(network).train()
+    x = torch.rand(2, 3, 7, 6, dtype=torch.float64)
+    found: dict[bool, list[torch.Tensor]] = {}
+    convolutions: list[nn.Module] = []
+    for seen in (False, True):
+        for name, module in network.named_modules():
+            if seen and name == "backbone_convs.1":
+                module.register_forward_hook(lambda module, *_: convolutions.append(module))
+        output = network(x)
+        parameters = list(network.parameters())
+        found[seen] = [output, *torch.autograd.grad(output.square().mean(), parameters)]
+        assert len(convolutions) == seen
+    for one, two in zip(found[False], found[True], strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize(
     ("num_feat", "num_block", "published"), [(16, 3, 8_912), (16, 5, 13_520), (16, 11, 27_344), (32, 11, 105_376)]
 )
