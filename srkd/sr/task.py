@@ -206,9 +206,10 @@ class Task(DistillationTask):
 
     @classmethod
     def shared_settings(cls, tasks: Sequence[training_task.Task]) -> dict[str, Any]:
-        """One patch bank for all runs if any of them uses features. The dry runs before it need no cache."""
+        """One patch bank for all runs if any of them uses features. The dry runs before it need no cache, and no zoomed
+        inputs, which only a cache has."""
         if not tasks:
-            return {"cache": {"kind": "live"}}
+            return {"cache": {"kind": "live"}, "datasets": {"train": {"zoomed": 0.0}}}
         taps = {tap for task in tasks if isinstance(task, Task) for tap in task.objective.teacher_taps}
         return {"cache": {"kind": "bank", "taps": sorted(taps)}} if taps else {}
 

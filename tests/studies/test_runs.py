@@ -224,6 +224,21 @@ def test_mistakes_of_all_variants_come_together(study: dict[str, Any], tmp_path:
         assert part in str(error.value)
 
 
+def test_a_variant_may_have_zoomed_inputs_but_no_other_data(study: dict[str, Any], tmp_path: Path) -> None:
+    """They are part of a method, and only a run has the cached outputs that label them."""
+    study["base"]["cache"]["kind"], study["seeds"] = "outputs", [0]
+    output = study["variants"][0]
+    study["variants"] = [output, {**output, "name": "zoomed", "set": {"datasets.train.zoomed": 0.5}}]
+    comparison = opened(study, tmp_path)
+    comparison.check()
+    assert comparison.train(quiet=True)
+    first, second = (comparison.result(name, 0) for name in ("output", "zoomed"))
+    assert first and second and first["settings"]["datasets"] != second["settings"]["datasets"]
+    study["variants"].append({**output, "name": "other", "set": {"datasets.train.use_rot": False}})
+    with pytest.raises(SrkdError, match='variant "other": datasets must be the same as in the control'):
+        opened(study, tmp_path).check()
+
+
 def test_stages_share_the_steps_or_prepare(study: dict[str, Any], tmp_path: Path) -> None:
     total = study["base"]["train"]["total_iter"]
     halves = [{"train": {"total_iter": total - 1}}, {"train": {"total_iter": 1}}]
