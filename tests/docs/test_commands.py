@@ -104,7 +104,7 @@ LINES: dict[str, list[str] | str] = {
     "srkd compare study.yml": [],
     "srkd compare study.yml --shard 1/2": [],
     "srkd compare --judge experiments/my_methods/results.json": [],
-    "srkd benchmark frontier -o DIR": ["--precision"],  # measures nothing
+    "srkd benchmark frontier --precision fp32 int8 -o DIR": ["--precision"],  # measures nothing
     "srkd evaluate --model edsr_16x8_x2_cc0 --data Set5 --against published": [],
     "srkd evaluate --model bicubic dat_light_x2 --data Set5 Set14 B100 --output scores/": [],
     "srkd evaluate --model bicubic edsr_16x8_x2_cc0 --data held_out --output scores": [],
