@@ -9,7 +9,9 @@ from srkd.inference.backends import openvino
 from srkd.training import precision
 
 ZEN5 = "vendor_id : AuthenticAMD\nflags : fpu avx avx2 avx512f avx_vnni avx512_bf16 avx512_vnni\n"
-SAPPHIRE = "vendor_id : GenuineIntel\nflags : avx2 avx512f avx512_vnni avx512_bf16 avx512_fp16 amx_bf16 amx_tile amx_int8\n"
+SAPPHIRE = (
+    "vendor_id : GenuineIntel\nflags : avx2 avx512f avx512_vnni avx512_bf16 avx512_fp16 amx_bf16 amx_tile amx_int8\n"
+)
 HASWELL = "flags : fpu avx avx2\n"
 
 
