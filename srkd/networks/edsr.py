@@ -25,6 +25,7 @@ from srkd.networks.tail import (
     composed,
     joined,
     kernel_of,
+    may_merge,
     same,
     to_pixels,
 )
@@ -82,8 +83,7 @@ class EDSR(ResidualNetwork):
     def _upsampled(self, x: Tensor) -> Tensor:
         """`conv_last(upsample(x))`. In training the last two convolutions are one, unless hooks see their outputs."""
         *head, widening, shuffle = self.upsample
-        learning = self.training and torch.is_grad_enabled()
-        if not learning or any(m._forward_hooks for m in (self.upsample, widening, shuffle, self.conv_last)):
+        if not may_merge(self, (self.upsample, widening, shuffle, self.conv_last)):
             output: Tensor = self.conv_last(self.upsample(x))
             return output
         for layer in head:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from srkd.networks.base import Ladder, Recognised, SRNetwork, State, last_number, shuffle_factor
 from srkd.networks.registry import register
-from srkd.networks.tail import Kernel, Layer, SubpixelOutput, cells_first, convolution, kernel_of, same
+from srkd.networks.tail import Kernel, Layer, SubpixelOutput, cells_first, convolution, kernel_of, may_merge, same
 
 
 @register("ETDS")
@@ -87,10 +87,8 @@ class ETDS(SRNetwork):
 
     def _one_stack(self) -> bool:
         """Whether both streams are computed as one: in training, unless a convolution has hooks or another class."""
-        if not (self.training and torch.is_grad_enabled()):
-            return False
-        layers = (module for module in self.modules() if isinstance(module, nn.Conv2d))
-        return all(type(layer) is nn.Conv2d and not layer._forward_hooks for layer in layers)
+        layers = [module for module in self.modules() if isinstance(module, nn.Conv2d)]
+        return may_merge(self, layers) and all(type(layer) is nn.Conv2d for layer in layers)
 
     def kernels(self) -> list[Kernel]:
         """Those of the stack of convolutions that equals both streams, first to last."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -157,6 +157,11 @@ def to_pixels(cells: Tensor, factor: int) -> Tensor:
     n, _, height, width = cells.shape
     parts = cells.reshape(n, factor, factor, -1, height, width)
     return parts.permute(0, 3, 4, 1, 5, 2).reshape(n, -1, height * factor, width * factor)
+
+
+def may_merge(network: nn.Module, layers: Iterable[nn.Module]) -> bool:
+    """Whether these layers of a network may be computed together: in training, unless a hook sees their outputs."""
+    return network.training and torch.is_grad_enabled() and not any(layer._forward_hooks for layer in layers)
 
 
 def kernel_of(layer: nn.Module) -> Kernel:

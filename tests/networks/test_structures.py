@@ -144,9 +144,10 @@ def test_etds_trains_as_one_stack_with_the_gradients_of_two_streams(branched: bo
     found: dict[bool, list[torch.Tensor]] = {}
     convolutions: list[nn.Module] = []
     for seen in (False, True):
-        for name, module in network.named_modules():
-            if seen and name == "backbone_convs.1":
-                module.register_forward_hook(lambda module, *_: convolutions.append(module))
+        if seen:
+            network.get_submodule("backbone_convs.1").register_forward_hook(
+                lambda module, *_: convolutions.append(module)
+            )
         output = network(x)
         parameters = list(network.parameters())
         found[seen] = [output, *torch.autograd.grad(output.square().mean(), parameters)]
