@@ -217,7 +217,9 @@ def machine() -> str:
     """Description of this machine: processor, threads, torch version."""
     found = re.search(r"model name\s*:\s*(.+)", cpu_flags())
     model = found[1] if found else platform.machine()
-    return f"{model}, {torch.get_num_threads()} threads, torch {torch.__version__.split('+')[0]}"
+    threads = torch.get_num_threads()
+    count = "1 thread" if threads == 1 else f"{threads} threads"
+    return f"{model}, {count}, torch {torch.__version__.split('+')[0]}"
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class Task(DistillationTask):
     """The task `sr`: BasicSR's SRModel, and distillation from teachers."""
 
     recipe_type = SRRecipe
+    method_data = frozenset({"zoomed"})  # a teacher's labels of the same images, enlarged
     recipe: SRRecipe
     input, target, network_key, optim_key, optimiser = "lr", "hr", "network_g", "optim_g", "g"
 

@@ -109,8 +109,9 @@ class Comparison:
             dependencies[seed] = [task.dependencies() for task in tasks]
         stages = [recipe.model_dump(mode="json") for recipe, _ in Run(data, quiet=True).stages]
         agreeing = {key: stages[-1].get(key) for key in _MUST_AGREE}
-        # Not data of their own but a part of a method: its teacher's labels of the same images, enlarged.
-        (agreeing["datasets"] or {}).get("train", {}).pop("zoomed", None)
+        train = (agreeing["datasets"] or {}).get("train", {})
+        for name in self.task_type.method_data:
+            train.pop(name, None)
         counts = [stage["train"]["total_iter"] for stage in stages]
         return CheckedVariant(built, dependencies, agreeing, {counts[-1], sum(counts)}, _extra_parameters(built[-1]))
 

@@ -48,6 +48,8 @@ class Task(nn.Module, ABC):
     """
 
     recipe_type: ClassVar[type[Recipe]] = Recipe
+    # Names under `datasets.train` that are not data but a part of a method, so that a study may compare them.
+    method_data: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, recipe: Any) -> None:
         super().__init__()
