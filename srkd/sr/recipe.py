@@ -56,6 +56,7 @@ class TrainSet(Section):
             "meta_info",
             "exclude",
             "copies",
+            "sharpen_copies",
             "skip_small",
             "batch_size_per_gpu",
         }
@@ -79,6 +80,9 @@ class TrainSet(Section):
     exclude: list[str] = pydantic.Field([], description="stems of files to leave out, e.g. a held-out set")
     copies: list[Annotated[float, pydantic.Field(gt=0, lt=1)]] = pydantic.Field(
         [], description="scales of additional resized copies of every image, e.g. [0.5]"
+    )
+    sharpen_copies: float = pydantic.Field(
+        0.0, ge=0, le=2, description="amount of an unsharp mask on the copies; most small pictures have been sharpened"
     )
     zoomed: float = pydantic.Field(
         0.0,

@@ -32,7 +32,11 @@ def training_images(spec: TrainSet, scale: int) -> ImageStore:
     kept = [[path for path in folder if path.stem not in spec.exclude] for folder in named]
     if spec.copies and spec.dataroot_lq is not None:
         raise SrkdError("datasets.train.copies: cannot be combined with dataroot_lq; remove one of them")
-    return _checked(_store(spec, kept, every, scale, spec.copies))
+    if spec.sharpen_copies and not spec.copies:
+        raise SrkdError(
+            "datasets.train.sharpen_copies: there are no copies to sharpen; set datasets.train.copies as well"
+        )
+    return _checked(_store(spec, kept, every, scale))
 
 
 def _checked(store: ImageStore) -> ImageStore:
@@ -137,14 +141,13 @@ def _check_stems(what: str, stems: Sequence[str], folders: Folders) -> None:
         raise SrkdError(f'{what}: "{printable_path(wrong[0])}" matches no image{close}; use names without suffix')
 
 
-def _store(
-    spec: TrainSet | ValSet, kept: Folders, every: Folders, scale: int, copies: Sequence[float] = ()
-) -> ImageStore:
+def _store(spec: TrainSet | ValSet, kept: Folders, every: Folders, scale: int) -> ImageStore:
     hr = [path for folder in kept for path in folder]
     if not hr:
         raise SrkdError("no images are left after `exclude` or `only`")
     if spec.dataroot_lq is None:
-        return open_or_build([*hr, *smaller(hr, copies)], scale)
+        copies = smaller(hr, spec.copies, spec.sharpen_copies) if isinstance(spec, TrainSet) else []
+        return open_or_build([*hr, *copies], scale)
     lr = [manifests.images_of(root, recursive=_listed(spec) is not None) for root in _list(spec.dataroot_lq)]
     return open_or_build(hr, scale, _lr_files(kept, every, lr, scale, spec.filename_tmpl))
 

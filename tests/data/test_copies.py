@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from srkd.data.copies import smaller
 from srkd.errors import SrkdError
@@ -25,12 +26,27 @@ def test_copies_are_imresize_of_the_originals_and_created_once(photos: Path) -> 
     assert [path.stat().st_mtime_ns for path in copies] == before
 
 
+def test_sharpened_copies_are_unsharp_masks_of_the_copies(photos: Path) -> None:
+    originals = list_images(photos)
+    plain, sharp = smaller(originals, [0.5]), smaller(originals, [0.5], sharpen=0.5)
+    assert not set(plain) & set(sharp) and smaller(originals, [0.5]) == plain
+    for soft, copy in zip(plain, sharp, strict=True):
+        exact = read_image(soft).pixels.astype(np.float64)
+        blurred = scipy.ndimage.gaussian_filter(exact, (0.8, 0.8, 0), mode="mirror", radius=4)
+        wanted = np.clip(exact + 0.5 * (exact - blurred), 0, 255)
+        assert np.abs(read_image(copy).pixels - wanted).max() < 1.0
+
+
 def test_a_recipe_trains_on_the_images_and_their_copies(recipe: dict[str, Any], tmp_path: Path) -> None:
     def images(*settings: str) -> Any:
         return Run(override(recipe, settings), tmp_path, quiet=True).dry_run()[0].images
 
     plain, more = images(), images("datasets.train.copies=[0.5]")
     assert len(more) == 2 * len(plain) and more.hr(len(plain)).shape[0] == plain.hr(0).shape[0] // 2
+    sharp = images("datasets.train.copies=[0.5]", "datasets.train.sharpen_copies=1")
+    assert np.std(sharp.hr(len(plain))) > np.std(more.hr(len(plain)))
+    with pytest.raises(SrkdError, match=r"sharpen_copies: there are no copies to sharpen"):
+        images("datasets.train.sharpen_copies=1")
     with pytest.raises(SrkdError, match=r"datasets.train.copies.0: input should be less than 1"):
         images("datasets.train.copies=[1.5]")
     with pytest.raises(SrkdError, match=r"copies: cannot be combined with dataroot_lq"):
