@@ -20,12 +20,12 @@ from srkd.images.resize import imresize
 _SIGMA = 0.8  # pixels
 
 
-def smaller(images: Sequence[Path], sizes: Sequence[float], sharpen: float = 0.0) -> list[Path]:
+def smaller(images: Sequence[Path], sizes: Sequence[float], sharpen: Sequence[float] = (0.0,)) -> list[Path]:
     """A copy of each image at each size (a factor between 0 and 1), by MATLAB's bicubic `imresize`.
 
     Args:
-        sharpen: amount of an unsharp mask: copy + amount (copy - blurred copy). MATLAB's `imresize` leaves a photograph
-            softer than the pictures that people publish at that size.
+        sharpen: amounts of an unsharp mask, copy + amount (copy - blurred copy); there is a copy for each. MATLAB's
+            `imresize` leaves a photograph softer than most pictures that people publish at that size.
 
     Raises:
         SrkdError: an image that cannot be read, or a cache folder that cannot be written.
@@ -34,14 +34,14 @@ def smaller(images: Sequence[Path], sizes: Sequence[float], sharpen: float = 0.0
         return []
     folder = cache_place("copies")
     with locked(folder):
-        return [_copy(image, size, sharpen, folder) for size in sizes for image in images]
+        return [_copy(image, size, amount, folder) for amount in sharpen for size in sizes for image in images]
 
 
-def _copy(path: Path, size: float, sharpen: float, folder: Path) -> Path:
-    copy = folder / f"{file_sha256(path)[:16]}_{size:g}{f'_sharp{sharpen:g}' if sharpen else ''}.png"
+def _copy(path: Path, size: float, amount: float, folder: Path) -> Path:
+    copy = folder / f"{file_sha256(path)[:16]}_{size:g}{f'_sharp{amount:g}' if amount else ''}.png"
     if not trusted(copy):
         pixels = imresize(read_image(path).pixels, size)
-        write_image(copy, ImageData(_sharpened(pixels, sharpen) if sharpen else pixels))
+        write_image(copy, ImageData(_sharpened(pixels, amount) if amount else pixels))
     return copy
 
 

@@ -81,8 +81,10 @@ class TrainSet(Section):
     copies: list[Annotated[float, pydantic.Field(gt=0, lt=1)]] = pydantic.Field(
         [], description="scales of additional resized copies of every image, e.g. [0.5]"
     )
-    sharpen_copies: float = pydantic.Field(
-        0.0, ge=0, le=2, description="amount of an unsharp mask on the copies; most small pictures have been sharpened"
+    sharpen_copies: list[Annotated[float, pydantic.Field(ge=0, le=2)]] = pydantic.Field(
+        [0.0],
+        min_length=1,
+        description="amounts of an unsharp mask on the copies, of which there is one for each amount, e.g. [0, 0.5]",
     )
     zoomed: float = pydantic.Field(
         0.0,

@@ -32,7 +32,7 @@ def training_images(spec: TrainSet, scale: int) -> ImageStore:
     kept = [[path for path in folder if path.stem not in spec.exclude] for folder in named]
     if spec.copies and spec.dataroot_lq is not None:
         raise SrkdError("datasets.train.copies: cannot be combined with dataroot_lq; remove one of them")
-    if spec.sharpen_copies and not spec.copies:
+    if any(spec.sharpen_copies) and not spec.copies:
         raise SrkdError(
             "datasets.train.sharpen_copies: there are no copies to sharpen; set datasets.train.copies as well"
         )

@@ -28,8 +28,8 @@ def test_copies_are_imresize_of_the_originals_and_created_once(photos: Path) -> 
 
 def test_sharpened_copies_are_unsharp_masks_of_the_copies(photos: Path) -> None:
     originals = list_images(photos)
-    plain, sharp = smaller(originals, [0.5]), smaller(originals, [0.5], sharpen=0.5)
-    assert not set(plain) & set(sharp) and smaller(originals, [0.5]) == plain
+    plain, sharp = smaller(originals, [0.5]), smaller(originals, [0.5], sharpen=[0.5])
+    assert not set(plain) & set(sharp) and smaller(originals, [0.5], sharpen=[0, 0.5]) == plain + sharp
     for soft, copy in zip(plain, sharp, strict=True):
         exact = read_image(soft).pixels.astype(np.float64)
         blurred = scipy.ndimage.gaussian_filter(exact, (0.8, 0.8, 0), mode="mirror", radius=4)
@@ -43,10 +43,10 @@ def test_a_recipe_trains_on_the_images_and_their_copies(recipe: dict[str, Any], 
 
     plain, more = images(), images("datasets.train.copies=[0.5]")
     assert len(more) == 2 * len(plain) and more.hr(len(plain)).shape[0] == plain.hr(0).shape[0] // 2
-    sharp = images("datasets.train.copies=[0.5]", "datasets.train.sharpen_copies=1")
+    sharp = images("datasets.train.copies=[0.5]", "datasets.train.sharpen_copies=[1]")
     assert np.std(sharp.hr(len(plain))) > np.std(more.hr(len(plain)))
     with pytest.raises(SrkdError, match=r"sharpen_copies: there are no copies to sharpen"):
-        images("datasets.train.sharpen_copies=1")
+        images("datasets.train.sharpen_copies=[1]")
     with pytest.raises(SrkdError, match=r"datasets.train.copies.0: input should be less than 1"):
         images("datasets.train.copies=[1.5]")
     with pytest.raises(SrkdError, match=r"copies: cannot be combined with dataroot_lq"):
