@@ -76,6 +76,13 @@ class Live:
             time.sleep(0.01)
         return job
 
+    def is_emptied(self) -> bool:
+        """Whether all jobs and files are removed within a minute: a response comes before the server cleans up."""
+        deadline = time.monotonic() + 60
+        while (kept := self.files or self.call("GET", "/api/jobs").json["jobs"]) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return not kept
+
     @property
     def files(self) -> list[str]:
         """The names of all files of the server."""
