@@ -106,6 +106,7 @@ def run(call: Callable[[], int | None], folder: Path, patience: float = 250, **o
 def _live(
     call: Callable[[], int | None], folder: Path, log: Path, watch: _Watch, environment: Mapping[str, str]
 ) -> None:
+    os.environ.pop("SRKD_DATA", None)  # what a command writes must not depend on the user's data sets
     os.environ.update(environment)
     os.chdir(folder)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
