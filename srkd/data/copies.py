@@ -33,12 +33,17 @@ def smaller(images: Sequence[Path], sizes: Sequence[float], sharpen: Sequence[fl
     if not sizes:
         return []
     folder = cache_place("copies")
+    named = [(image, file_sha256(image)[:16]) for image in images]
     with locked(folder):
-        return [_copy(image, size, amount, folder) for amount in sharpen for size in sizes for image in images]
+        return [
+            _copy(image, size, amount, folder / f"{name}_{size:g}{f'_sharp{amount:g}' if amount else ''}.png")
+            for amount in sharpen
+            for size in sizes
+            for image, name in named
+        ]
 
 
-def _copy(path: Path, size: float, amount: float, folder: Path) -> Path:
-    copy = folder / f"{file_sha256(path)[:16]}_{size:g}{f'_sharp{amount:g}' if amount else ''}.png"
+def _copy(path: Path, size: float, amount: float, copy: Path) -> Path:
     if not trusted(copy):
         pixels = imresize(read_image(path).pixels, size)
         write_image(copy, ImageData(_sharpened(pixels, amount) if amount else pixels))
