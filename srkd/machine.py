@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +25,15 @@ def threads() -> int:
         return int(torch.get_num_threads())
     named = os.environ.get("OMP_NUM_THREADS", "")
     return int(named) if named.isdecimal() and int(named) else cores()
+
+
+def processor_and_threads() -> str:
+    """Such as "AMD EPYC, 2 threads"."""
+    from srkd.training.precision import cpu_flags  # of a package that those who ask for cores need not load
+
+    found = re.search(r"model name\s*:\s*(.+)", cpu_flags())
+    count = threads()
+    return f"{found[1] if found else platform.machine()}, {count} thread{'s' * (count != 1)}"
 
 
 def adopt_slurm_step() -> None:

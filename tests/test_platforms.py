@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from srkd import machine
 from srkd.cli.main import main
 from srkd.errors import SrkdError
 from srkd.files import atomic, cache, names
@@ -147,6 +148,12 @@ def test_the_machine_without_posix(windows: None) -> None:
 
 def test_the_machine_here() -> None:
     assert 1 <= cores() <= (os.cpu_count() or 1) and (load_average() or 0) >= 0 and 10 < peak_mb() < 1e6
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, ", 1 thread"), (2, ", 2 threads")])
+def test_the_machine_in_words(monkeypatch: pytest.MonkeyPatch, count: int, words: str) -> None:
+    monkeypatch.setattr(machine, "threads", lambda: count)
+    assert machine.processor_and_threads().endswith(words)
 
 
 @pytest.mark.parametrize("name", ["a:b", "what?", "a*", 'a"b', "a<b", "a|b"])

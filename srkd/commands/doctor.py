@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import platform
 import re
 import shutil
 import sys
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from srkd import edition
 from srkd.errors import SrkdError
 from srkd.files.cache import configured_cache
-from srkd.machine import busy, cores, load_average, threads
+from srkd.machine import busy, cores, load_average, processor_and_threads, threads
 from srkd.networks import zoo
 from srkd.training.precision import bf16_is_fast, cpu_flags
 from srkd.version import __version__
@@ -172,12 +171,11 @@ def _processor() -> Iterator[Finding]:
 
 
 def _machine() -> str:
-    if not edition.is_light():
-        from srkd.inference.speed import machine
+    if edition.is_light():
+        return processor_and_threads()
+    from srkd.inference.speed import machine
 
-        return machine()
-    found = re.search(r"model name\s*:\s*(.+)", cpu_flags())
-    return f"{found[1] if found else platform.machine()}, {threads()} threads"
+    return machine()
 
 
 def _memory() -> Iterator[Finding]:

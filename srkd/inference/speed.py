@@ -8,8 +8,6 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -27,9 +25,8 @@ from torch import nn
 from srkd.errors import SrkdError
 from srkd.inference import backends
 from srkd.inference.model import Model
-from srkd.machine import peak_mb
+from srkd.machine import peak_mb, processor_and_threads
 from srkd.networks.device import device_of
-from srkd.training.precision import cpu_flags
 from srkd.trust import environment, granted, trusting
 
 _FEWEST, _LONG, _VERY_LONG = 3, 1.0, 10.0
@@ -215,11 +212,7 @@ def _main(call: str) -> None:
 
 def machine() -> str:
     """Description of this machine: processor, threads, torch version."""
-    found = re.search(r"model name\s*:\s*(.+)", cpu_flags())
-    model = found[1] if found else platform.machine()
-    threads = torch.get_num_threads()
-    count = "1 thread" if threads == 1 else f"{threads} threads"
-    return f"{model}, {count}, torch {torch.__version__.split('+')[0]}"
+    return f"{processor_and_threads()}, torch {torch.__version__.split('+')[0]}"
 
 
 if __name__ == "__main__":
