@@ -436,6 +436,8 @@ def _explain(error: Any) -> str:
     given = error.get("input")
     got = f", got {given!r}" if isinstance(given, (str, int, float, bool, type(None))) else ""
     got = got if len(got) <= 200 else f"{got[:200]}..."
+    if error["type"] == "string_type" and isinstance(given, (bool, int, float)):
+        got += " (YAML reads yes, no, on, off and numbers as such: put the text in quotes)"
     return f"{where}: {error['msg'][:1].lower()}{error['msg'][1:]}{got}"
 
 

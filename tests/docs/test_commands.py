@@ -103,6 +103,7 @@ LINES: dict[str, list[str] | str] = {
     "srkd compare study.yml --dry-run": [],
     "srkd compare study.yml": [],
     "srkd compare study.yml --shard 1/2": [],
+    "srkd compare study.yml --results my_methods_results.json --output lent --budget 13m --jobs 4": ["--jobs", "1"],
     "srkd compare --judge experiments/my_methods/results.json": [],
     "srkd benchmark frontier --precision fp32 int8 -o DIR": ["--precision"],  # measures nothing
     "srkd evaluate --model edsr_16x8_x2_cc0 --data Set5 --against published": [],

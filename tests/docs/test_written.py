@@ -136,3 +136,10 @@ def test_another_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         scores.append(Run(data, quiet=True).train()["metrics"]["accuracy"])
     sys.modules.pop("sines")
     assert scores[0] > 95 and scores[1] > 80
+
+
+def test_every_environment_variable_is_explained() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (DOCS.parent / "srkd").rglob("*.py")]
+    used = {name for source in sources for name in re.findall(r"\bSRKD_[A-Z0-9_]+\b", source)}
+    page = (DOCS / "environment.md").read_text(encoding="utf-8")
+    assert {"SRKD_DATA", "SRKD_CACHE"} <= used <= set(re.findall(r"SRKD_[A-Z0-9_]+", page))

@@ -348,3 +348,10 @@ def test_pipes_devices_and_large_files_raise(tmp_path: Path) -> None:
     for name, why in (("pipe.yml", "pipe"), ("large.yml", "limit of 1,048,576"), ("link.yml", "device"), (".", "dir")):
         with pytest.raises(SrkdError, match=why):
             read(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["off", "2024", "1.5"])
+def test_a_text_that_yaml_reads_as_something_else_gets_a_hint(name: str, tmp_path: Path) -> None:
+    (tmp_path / "r.yml").write_text(f"name: {name}\n{WRONG.split(chr(10), 1)[1]}")
+    with pytest.raises(SrkdError, match=r"name: input should be .* put the text in quotes\) \(line 1\)"):
+        validate(SRRecipe, read(tmp_path / "r.yml"))
