@@ -94,7 +94,7 @@ def _differences(ours: Mapping[str, Any], theirs: Mapping[str, Any], metrics: Se
     found: dict[str, Any] = {}
     for name, scored in ours.items():
         for metric in metrics:
-            pairs = zip(scored["pictures"], theirs[name]["pictures"], strict=True)
+            pairs = zip(scored["images"], theirs[name]["images"], strict=True)
             values = np.array([mine[metric] - other[metric] for mine, other in pairs])
             found.setdefault(name, {})[metric] = _interval(values, registry.get(metric).lower)
     return found

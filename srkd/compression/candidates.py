@@ -209,8 +209,11 @@ def _last_true(count: int, true: Callable[[int], bool], guess: int) -> int:
 
 def rejection_reason(cost: Cost, budget: Budget) -> str:
     """Why a candidate does not fit the budget with the safety margins; "" if it does."""
-    margin = MARGIN_ESTIMATED if cost.estimated else _MARGIN_MS
-    return _over_budget(cost.ms, cost.mb, budget, margin, _MARGIN_MB)
+    return _over_budget(cost.ms, cost.mb, budget, _margin_ms(cost), _MARGIN_MB)
+
+
+def _margin_ms(cost: Cost) -> float:
+    return MARGIN_ESTIMATED if cost.estimated else _MARGIN_MS
 
 
 def violation(ms: float, mb: float, budget: Budget) -> str:
@@ -239,15 +242,15 @@ def nothing_fits(smallest: Sequence[tuple[Candidate, Cost, str]], budget: Budget
         return max(cost.ms / (budget.max_ms or float("inf")), cost.mb / (budget.max_mb or float("inf")))
 
     nearest, cost, backend = min(smallest, key=excess)
-    limits = (("max-ms", budget.max_ms, cost.ms / _MARGIN_MS), ("max-mb", budget.max_mb, cost.mb / _MARGIN_MB))
+    limits = (("max-ms", budget.max_ms, cost.ms / _margin_ms(cost)), ("max-mb", budget.max_mb, cost.mb / _MARGIN_MB))
     needs = [
         f"--{name} {limit:g}" if limit >= needed else f"--{name} {_round_up(needed)}"
         for name, limit, needed in limits
         if limit is not None
     ]
     return SrkdError(
-        f"no candidate meets {budget}: the closest, {nearest.label} on {backend}, takes {cost.ms:.3g} ms and "
-        f"{cost.mb:.3g} MB; {' '.join(needs)} can be met"
+        f"no candidate meets {budget}: the closest, {nearest.label} on {backend}, takes {cost.ms:.3g} ms"
+        f"{' (estimated)' if cost.estimated else ''} and {cost.mb:.3g} MB; {' '.join(needs)} can be met"
     )
 
 

@@ -27,6 +27,7 @@ from srkd.inference.model import Model
 from srkd.inference.speed import SpeedMeter, in_subprocess, machine, noise, speed_and_memory, with_peak_memory
 from srkd.metrics import registry
 from srkd.metrics.evaluation import measure, open_model
+from srkd.metrics.psnr import pooled
 from srkd.metrics.registry import rounded, titles
 from srkd.sr.report import Details
 from srkd.training.checkpoint import save_weights
@@ -111,7 +112,7 @@ def finish(job: CompressionJob, prepared: Prepared, trained: TrainedStudent) -> 
         "missed": missed,
         "faster": round(times["teacher"]["ms"] / times["student"]["ms"], 1),
         "rows": [_row(job, trained, label, scores.get(label), backend, times, sizes) | stamp for label in labels],
-        "pictures": list(scores.values()),
+        "images": list(scores.values()),
         "candidates": [_candidate_row(prepared, run) for run in trained.runs],
         "fitting": [{"candidate": c.label, **asdict(cost)} for c, cost in prepared.candidates],
         "refused": prepared.rejected,
@@ -160,8 +161,8 @@ def loss_in_bf16(file: Path, runtime: str, judged: str) -> str:
         rows = measure([exact, reduced], sets, exact.scale, metrics=["psnr"])["models"]
     except SrkdError as error:  # overflow
         return str(error)
-    before, after = (next(iter(row["sets"].values()))["psnr"] for row in rows)
-    return "" if before - after <= BackendSpec().max_drop else f"it loses {before - after:.2f} dB"
+    before, after = (pooled([image["psnr"] for image in row["sets"][sets[0][0]]["images"]]) for row in rows)
+    return "" if after >= before - BackendSpec().max_drop else f"it loses {before - after:.2f} dB"
 
 
 def _scores(

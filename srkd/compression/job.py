@@ -41,8 +41,8 @@ class Phases:
         self.folder = folder
         saved = self._read("request")
         if saved is not None and saved != identity:
-            changed = [key for key in identity if saved.get(key) != identity[key]]
-            changes = ", ".join(f"{key} was {saved.get(key)} and is {identity[key]}" for key in changed)
+            changed = [key for key in {**saved, **identity} if saved.get(key) != identity.get(key)]
+            changes = ", ".join(f"{key} was {saved.get(key)} and is {identity.get(key)}" for key in changed)
             where = printable_path(folder.parent)
             raise SrkdError(
                 f"{where} was started with other options: {changes}; restore them, or choose another --output"

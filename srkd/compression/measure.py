@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from srkd.benchmarks.training import steps_per_second
@@ -22,13 +21,13 @@ from srkd.compression.finish import megabytes, store
 from srkd.compression.job import CompressionJob, Result, clock
 from srkd.compression.rounds import Plan, check, divide, enlarging
 from srkd.data import photos
-from srkd.data.like import middle
 from srkd.data.sets import open_set
 from srkd.errors import SrkdError
 from srkd.imitation.bank import SHARD
 from srkd.imitation.teachers import OutputTeacher
 from srkd.inference import backends
 from srkd.inference.autotune import Backend
+from srkd.inference.calibration import ImagePair
 from srkd.inference.cost import multiply_adds, parameters
 from srkd.inference.graph import graph_of
 from srkd.inference.model import Model
@@ -318,14 +317,15 @@ def _too_slow(job: CompressionJob, seconds: float, what: str, share: float) -> S
 
 def _compare_with_bicubic(job: CompressionJob) -> Result:
     """PSNR (dB) of the teacher and of bicubic on a clean held-out crop, to notice a teacher of degraded images."""
-    _, store = open_set(str(job.held_out), job.request.scale)
-    low, high = middle(store.lr(0), _PROBE), middle(store.hr(0), _PROBE * job.request.scale)
-    protocol = Protocol.default(job.request.scale)
-    found = {}
-    for name in ("bicubic", job.teacher_name):
-        output = open_model(name, job.request.scale).upscale(np.ascontiguousarray(low))
-        found["bicubic" if name == "bicubic" else "teacher"] = score(output, high, protocol, metrics=["psnr"])["psnr"]
-    return found
+    scale = job.request.scale
+    _, store = open_set(str(job.held_out), scale)
+    pair = ImagePair(store.lr(0), store.hr(0), False).middle(scale, _PROBE)
+    protocol = Protocol.default(scale)
+    outputs = {
+        label: open_model(name, scale).upscale(pair.lr)
+        for label, name in (("bicubic", "bicubic"), ("teacher", job.teacher_name))
+    }
+    return {label: score(output, pair.hr, protocol, metrics=["psnr"])["psnr"] for label, output in outputs.items()}
 
 
 def _time_candidates(job: CompressionJob, prepared: Prepared, meter: SpeedMeter) -> Result:

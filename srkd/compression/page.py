@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from srkd.compression.job import clock
 from srkd.inference.export import COLUMNS as FILE_COLUMNS
-from srkd.metrics.psnr import PSNR
+from srkd.metrics.psnr import PSNR, pooled
 from srkd.metrics.registry import rounded, titles
 from srkd.report import html, plots, sections, tables
 from srkd.report.html import PageSection
@@ -36,13 +37,26 @@ def summary(results: Results) -> str:
     missed = results["missed"]
     status = f"OVER its budget: {missed}" if missed else f"within its budget of {results['budget']}"
     others = [name for name in psnr if name != "student" and psnr[name] is not None]
-    differences = [f"{psnr['student'] - psnr[other]:+.2f} dB to {other}" for other in others]
+    differences = [f"{_difference(results, other):+.2f} dB to {other}" for other in others]
     if _imitates(results):
         differences[0] = f"{psnr['student']:.2f} dB to the teacher's outputs, {differences[0]}"
     return (
         f"The student {results['student']} is {status} on {results['runtime']}, {results['faster']:,.0f} times faster "
         f"than its teacher. On held-out photographs: {', '.join(differences)}."
     )
+
+
+def _difference(results: Results, other: str) -> float:
+    """The student's PSNR minus another's: of the means, or if they are infinite, of the error over all images."""
+    psnr = {row["model"].split()[0]: row[QUALITY] for row in results["rows"]}
+    difference = float(psnr["student"] - psnr[other])
+    if math.isfinite(difference):
+        return difference
+    each = {
+        row["model"]: [image["psnr"] for scores in row["sets"].values() for image in scores["images"]]
+        for row in results["images"]
+    }
+    return pooled(each["student"]) - pooled(each[other])
 
 
 def _imitates(results: Results) -> bool:
@@ -123,9 +137,9 @@ def _images(results: Results) -> PageSection:
             **rounded(image),
             "protocol": scores["protocol"]["stamp"],
         }
-        for row in results["pictures"]
+        for row in results["images"]
         for scores in row["sets"].values()
-        for image in scores["pictures"]
+        for image in scores["images"]
     ]
     return {"heading": "Every image", "table": {"rows": rows, "columns": ["image", "model", *titles()]}}
 
@@ -167,6 +181,8 @@ def card(results: Results) -> str:
     steps = "\n".join(_wrapped(f"- {line}") for line in _protocol(results))
     use = "\n".join(f"- {what}: `{how}`" for what, how in _use(results))
     files = f"## Files\n\n{tables.markdown(results['files'], FILE_COLUMNS)}\n\n" if results["files"] else ""
+    if results.get("not exported"):
+        files += f"{_wrapped('Not exported: ' + results['not exported'])}\n\n"
     return f"""# {results["student"]} from {_teacher(results)}
 
 {results["network"]["type"]} ({options}) for x{results["scale"]}.

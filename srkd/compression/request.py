@@ -14,6 +14,7 @@ from srkd.networks import rungs
 from srkd.version import __version__
 
 SCALES = (2, 3, 4)
+RUNTIMES = ("torch", "openvino", "onnxruntime")  # students are delivered for these
 _NEWER = ("imitate", "like", "networks")
 
 
@@ -80,6 +81,11 @@ class Request:
         rungs.lines(self.networks)
         if self.runtime is not None:
             BackendSpec(self.runtime, self.precision)
+            if self.runtime not in RUNTIMES:
+                raise SrkdError(
+                    f"students are made for {', '.join(RUNTIMES)}, not {self.runtime}: export the student afterwards, "
+                    f"with srkd export student.safetensors --to {self.runtime}"
+                )
             backends.check_installed(self.runtime)
         if not self.available():
             raise SrkdError(f"no installed runtime supports {self.precision}: pip install 'srkd[deploy]'")
@@ -100,8 +106,10 @@ class Request:
         def absolute(name: str) -> str:
             return str(Path(name).absolute()) if Path(name).exists() else name
 
-        # Options that are not used are left out, so that a folder of an earlier version can be resumed.
+        # Options that are not used are left out: results name what was asked for.
         plain = {key: value for key, value in asdict(self).items() if key != "seconds" and (value or key not in _NEWER)}
+        if self.networks:
+            plain["networks"] = list(self.networks)
         if self.like is not None:
             plain["like"] = absolute(self.like)
         plain["budget"]["at"] = list(self.budget.at)

@@ -23,6 +23,7 @@ from srkd.data.sets import open_set
 from srkd.errors import SrkdError
 from srkd.executor import FolderTask
 from srkd.metrics.evaluation import measure
+from srkd.metrics.psnr import pooled
 from srkd.training.log import read_metrics
 from srkd.training.processes import say
 from srkd.training.run import Run
@@ -175,11 +176,11 @@ def train_trial(trial: Trial, folder: Path, budget: float | None) -> Result:
 
 
 def _score(trial: Trial, file: Path) -> float:
-    """Mean PSNR in dB on the held-out crops, on the student's backend."""
+    """PSNR in dB of the error over all held-out crops, on the student's backend."""
     student, scale = open_student(file, trial.backend, trial.training), int(trial.data["scale"])
     _, store = open_set(trial.judged, scale)
     (row,) = measure([student], [("held-out", store)], scale, metrics=["psnr"])["models"]
-    return float(row["sets"]["held-out"]["psnr"])
+    return pooled([image["psnr"] for image in row["sets"]["held-out"]["images"]])
 
 
 def _slug(label: str) -> str:

@@ -71,7 +71,7 @@ class Term:
         target = sources.get(str(spec.get("target", "default")))
         if target is None:
             raise SrkdError(f"{kind}: target must be gt or teacher, got {spec['target']!r}")
-        options = {str(key): value for key, value in spec.items() if key not in _TERM_KEYS}
+        options = {loss.renamed.get(key, str(key)): value for key, value in spec.items() if key not in _TERM_KEYS}
         for key in options:
             if key not in losses.options(kind):
                 raise SrkdError(f"{kind}: {unknown('option', key, [*losses.options(kind), *_TERM_KEYS])}")
@@ -117,14 +117,17 @@ def parse_terms(specs: Sequence[Mapping[str, Any]]) -> list[Term]:
         except SrkdError as error:
             errors.append(f"losses[{number}]: {error}")
             continue
-        used = {t.name for t in terms}
-        same = sum(t.type == term.type for t in terms)
-        if term.name in used:
-            term.name = f"{term.name}_{same + 1}"
+        used, name = {_key(t) for t in terms}, term.name
+        number = sum(t.type == term.type for t in terms)
+        while _key(term) in used:
+            number += 1
+            term.name = f"{name}_{number}"
         terms.append(term)
     balanced = [term.name for term in terms if term.balance is not None]
     if balanced and not errors and not any(term.is_task and term.weight.ever for term in terms):
         errors.append(f"{', '.join(balanced)}: balance needs a term against the ground truth to balance with")
+    if terms and not errors and not any(term.weight.ever for term in terms):
+        errors.append("losses: every term has weight 0")
     if errors:
         raise SrkdError("; ".join(errors))
     return terms
@@ -146,6 +149,7 @@ class Objective(nn.Module):
         self.modules_of = nn.ModuleDict({_key(term): nn.ModuleList([self._build(term)]) for term in self.terms})
         self.weights: dict[str, float | Tensor] = {}
         self._parameters_of_student: list[nn.Parameter] = []
+        self._measured: set[str] = set()  # balanced terms whose scale is above 0
         self._batch_norm = False
         for term in self.terms:
             if term.balance is not None:
@@ -236,13 +240,15 @@ class Objective(nn.Module):
         """The weighted sum, and each term's unweighted value by name (both with their graph).
 
         `context` may contain `step`, counted from 0, which schedules and balances follow. Afterwards `self.weights`
-        contains the factor of each value.
+        contains the factor of each value. At a step where all weights are 0, as between two terms of which one follows
+        the other, all terms are computed and their sum is 0.
         """
         step = int(context.get("step", 0))
+        active = any(term.weight.at(step) > 0 for term in self.terms)
         values = {
             term.name: self.term_value(term, student, teacher, target, context)
             for term in self.terms
-            if self._is_computed(term, step)
+            if self._is_computed(term, step) or not active
         }
         if torch.is_grad_enabled():
             self._update_scales(values, step)
@@ -260,7 +266,8 @@ class Objective(nn.Module):
 
     def _update_scales(self, values: Mapping[str, Tensor], step: int) -> None:
         """Update the scales of the balanced terms that are due: one backward pass each, and one for the task."""
-        due = [(t, t.balance) for t in self.terms if t.balance and t.name in values and step % t.balance.every == 0]
+        balanced = [(t, t.balance) for t in self.terms if t.balance and t.name in values]
+        due = [(term, balance) for term, balance in balanced if self._is_due(term, balance, step)]
         task = [values[t.name] * t.weight.at(step) for t in self.terms if t.is_task and t.name in values]
         if not due or not task:
             return
@@ -271,6 +278,12 @@ class Objective(nn.Module):
             smoothed = torch.where(scale > 0, (scale + measured) / 2, measured)
             # Keep the scale where the term has no gradient in this batch.
             scale.copy_(torch.where(torch.isfinite(smoothed), smoothed, scale))
+
+    def _is_due(self, term: Term, balance: Balance, step: int) -> bool:
+        """Whether to measure a term's scale: every so many steps, and at once while there is none."""
+        if term.name not in self._measured and bool(self.get_buffer(_scale_key(term))):
+            self._measured.add(term.name)
+        return step % balance.every == 0 or term.name not in self._measured
 
     def _norm(self, value: Tensor) -> Tensor:
         """The norm of a value's gradient over the student's parameters, averaged over the distributed processes."""
@@ -329,6 +342,8 @@ class Objective(nn.Module):
             except (ValueError, TypeError) as error:
                 raise SrkdError(str(error)) from error
             loss.to(device=_first(ours).device)
+        modules = self.modules_of[_key(term)]
+        buffers = {name: buffer.clone() for name, buffer in modules.named_buffers()}
         try:
             value = self.term_value(term, student, teacher, target, context)
         except (ValueError, TypeError, RuntimeError) as error:
@@ -342,9 +357,12 @@ class Objective(nn.Module):
         )
         if losses.get(term.type).trains_student and all(g is None for g in gradients):
             raise SrkdError("gives the student no gradient")
+        for name, buffer in buffers.items():
+            # This batch comes again in training: queues, banks and statistics must not have seen it.
+            modules.get_buffer(name).copy_(buffer)
         if not term.weight.ever:
             # Distributed training waits for the gradient of every parameter that requires one.
-            self.modules_of[_key(term)].requires_grad_(False)
+            modules.requires_grad_(False)
 
     def monitor(self, values: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]) -> dict[str, float]:
         """Gradient norm of each weighted term over the student's parameters, and its cosine to the task term's.

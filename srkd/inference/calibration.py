@@ -9,7 +9,7 @@ import numpy as np
 from srkd.errors import SrkdError
 from srkd.inference.backends.engine import Bytes, CannotRunError
 from srkd.inference.model import Model
-from srkd.metrics.psnr import psnr
+from srkd.metrics.psnr import pooled, psnr
 from srkd.metrics.scores import Protocol, score
 
 DEFAULT = "scikit_image"  # free photographs of an installed package: no download
@@ -27,6 +27,13 @@ class ImagePair:
     hr: Bytes
     grey: bool
 
+    def middle(self, scale: int, largest: int) -> ImagePair:
+        """The middle, at most `largest` pixels of LR a side."""
+        height, width = (min(side, largest) for side in self.lr.shape[:2])
+        top, left = (self.lr.shape[0] - height) // 2, (self.lr.shape[1] - width) // 2
+        hr = self.hr[top * scale : (top + height) * scale, left * scale : (left + width) * scale]
+        return ImagePair(np.ascontiguousarray(self.lr[top : top + height, left : left + width]), hr, self.grey)
+
 
 @dataclass(frozen=True)
 class ImagePairs:
@@ -42,7 +49,7 @@ class ImagePairs:
 
     def smaller(self, side: int, count: int, scale: int) -> ImagePairs:
         """The middles, at most `side` pixels of LR, of the first `count` images."""
-        return ImagePairs(self.name, [_middle(pair, scale, side) for pair in self.pairs[:count]], self.protocol)
+        return ImagePairs(self.name, [pair.middle(scale, side) for pair in self.pairs[:count]], self.protocol)
 
     def predictions(self, model: Model) -> list[Bytes]:
         """The output of a model for each LR image."""
@@ -54,7 +61,7 @@ class ImagePairs:
 
     def pooled_psnr(self, predictions: list[Bytes]) -> float:
         """PSNR of the MSE over all images: smooth images, which int8 degrades most, do not dominate it."""
-        return float(-10 * np.log10(np.mean(10 ** (-np.array(self._each(predictions)) / 10))))
+        return pooled(self._each(predictions))
 
     def _each(self, predictions: list[Bytes]) -> list[float]:
         pairs = zip(predictions, self.pairs, strict=True)
@@ -79,14 +86,7 @@ def calibration_images(scale: int, data: str = DEFAULT, count: int | None = None
     whole = evaluation_images(data, scale)
     if count is not None and not 0 < count <= len(whole.pairs):
         raise SrkdError(f"{data}: {len(whole.pairs)} calibration images, {count} were requested")
-    return ImagePairs(whole.name, [_middle(pair, scale) for pair in whole.pairs[:count]], whole.protocol)
-
-
-def _middle(pair: ImagePair, scale: int, largest: int = _SIDE) -> ImagePair:
-    height, width = (min(side, largest) for side in pair.lr.shape[:2])
-    top, left = (pair.lr.shape[0] - height) // 2, (pair.lr.shape[1] - width) // 2
-    hr = pair.hr[top * scale : (top + height) * scale, left * scale : (left + width) * scale]
-    return ImagePair(np.ascontiguousarray(pair.lr[top : top + height, left : left + width]), hr, pair.grey)
+    return ImagePairs(whole.name, [pair.middle(scale, _SIDE) for pair in whole.pairs[:count]], whole.protocol)
 
 
 def closeness(predictions: list[Bytes], reference: list[Bytes]) -> tuple[float, int]:

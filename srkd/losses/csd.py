@@ -40,7 +40,8 @@ class ContrastiveSelfDistillation(Loss):
         super().__init__()
         self.negatives, self.eps = integer("negatives", negatives), positive("eps", eps)
         self.permutation_invariant = negatives == 1
-        self.features = features if isinstance(features, nn.Module) else VGGFeatures(str(features))
+        # In a list it is not a submodule: checkpoints need no copy of frozen weights.
+        self._features = [features if isinstance(features, nn.Module) else VGGFeatures(str(features))]
 
     def check(self, student: Tensor, teacher: Tensor) -> None:
         super().check(student, teacher)
@@ -57,8 +58,8 @@ class ContrastiveSelfDistillation(Loss):
             raise SrkdError("csd: needs the LR images (lr) for its negatives")
         with torch.no_grad():
             bicubic = F.interpolate(lr.to(student), student.shape[2:], mode="bicubic", align_corners=False).clamp(0, 1)
-            positives, negatives = self.features(teacher), self.features(bicubic)
-        layers = list(zip(self.features(student), positives, negatives, strict=True))
+            positives, negatives = self._maps(teacher), self._maps(bicubic)
+        layers = list(zip(self._maps(student), positives, negatives, strict=True))
         value = student.new_zeros(())
         for depth, (s, t, n) in enumerate(layers, 1):
             near = (s - t).abs().mean((1, 2, 3))
@@ -66,6 +67,11 @@ class ContrastiveSelfDistillation(Loss):
             weight = 1.0 if depth == len(layers) else 0.5 ** (len(layers) - depth + 1)
             value = value + weight * (near / (far + self.eps)).mean()
         return value
+
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        network = self._features[0] = self._features[0].to(images)
+        maps: list[Tensor] = network(images)
+        return maps
 
     @classmethod
     def example(cls, seed: int) -> Example:

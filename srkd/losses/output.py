@@ -43,6 +43,8 @@ class Output(Loss):
                 shapes = f"{tuple(student.shape)}, got {tuple(known.shape)}"
                 raise SrkdError(f"{self.name}: needs `known`, where the truth is known, of shape {shapes}")
             student, teacher = student[known], teacher[known]
+            if not student.numel():
+                return student.sum()  # 0, with a gradient of 0
         if self.norm == "l1":
             return mean_distance(student, teacher)
         if self.norm == "l2":

@@ -53,8 +53,8 @@ class PerceptualLoss(Loss):
         # In a list it is not a submodule: checkpoints need no copy of frozen weights.
         self._vgg = [vgg]
         self.depth = _depth(vgg, self.layer_weights)
-        # The smallest image side for which the deepest layer has at least one pixel.
-        self.min_side = 2 ** (max(int(re.findall(r"\d+", name)[0]) for name in self.layer_weights) - 1)
+        # The smallest image side for which the deepest layer has at least one pixel: conv2_1 is after one pooling.
+        self.min_side = 2 ** max(int(re.findall(r"\d+", n)[0]) - (not n.startswith("pool")) for n in self.layer_weights)
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         with torch.no_grad():

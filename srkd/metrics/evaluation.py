@@ -153,7 +153,7 @@ def measure(
                 done += 1
                 say(done, f"{model.name} {name} {store.name(number)}")
             means = {metric: float(np.mean([image[metric] for image in images])) for metric in metrics}
-            row["sets"][name] = {**means, "protocol": protocols[name].as_dict(metrics), "pictures": images}
+            row["sets"][name] = {**means, "protocol": protocols[name].as_dict(metrics), "images": images}
         rows.append(row)
     return {"scale": common, "models": rows}
 
@@ -209,7 +209,7 @@ def item_scores(models: Sequence[str], sets: Sequence[str]) -> dict[str, Any]:
         for name, scores in rows[0].items():
             if name in found:
                 raise SrkdError(f"two data sets of the study have the same name: {name}")
-            images = list(zip(*(row[name]["pictures"] for row in rows), strict=True))
+            images = list(zip(*(row[name]["images"] for row in rows), strict=True))
             means = {m: {same[0]["name"]: float(np.mean([p[m] for p in same])) for same in images} for m in metrics}
             found[name] = {"protocol": scores["protocol"]["stamp"], "metrics": means}
     return found

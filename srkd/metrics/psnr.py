@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from srkd.metrics.registry import Metric, register
@@ -16,6 +18,18 @@ def psnr(a: np.ndarray, b: np.ndarray) -> float:
     """
     error = np.mean((a - b) ** 2)
     return float("inf") if error == 0 else float(10 * np.log10(255.0**2 / error))
+
+
+def pooled(values: Sequence[float]) -> float:
+    """PSNR in dB of the mean squared error over all images, from the PSNR of each.
+
+    For decisions: images with little content, whose PSNR is high or infinite, do not dominate it as they do the mean.
+
+    >>> round(pooled([30.0, 30.0, float("inf")]), 2)
+    31.76
+    """
+    error = float(np.mean(10 ** (-np.asarray(values, np.float64) / 10)))
+    return float("inf") if error == 0 else float(-10 * np.log10(error))
 
 
 @register("psnr")

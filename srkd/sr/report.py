@@ -101,7 +101,7 @@ def _notes(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     notes: dict[str, dict[str, str]] = {}
     for row in results["models"]:
         for name, scores in row["sets"].items():
-            first = scores["pictures"][0]
+            first = scores["images"][0]
             metric = registry.of_scores(first)[0]
             notes.setdefault(name, {})[row["model"]] = metric.caption(first[metric.name])
     return notes
@@ -124,7 +124,7 @@ def images(results: Mapping[str, Any], labels: Sequence[str] = ()) -> PageSectio
         }
         for label, row in zip(names, results["models"], strict=True)
         for name, scores in row["sets"].items()
-        for image in scores["pictures"]
+        for image in scores["images"]
     ]
     columns = [column for column in rows[0] if column != "protocol"]
     return {"heading": "Every image", "table": {"rows": rows, "columns": columns}}

@@ -74,6 +74,14 @@ def test_if_nothing_fits_the_error_names_the_nearest_budget_that_can_be_met() ->
     assert candidates.search([line("A", 1)], cost_of, Budget(1.2, 1.0)).fitting
 
 
+def test_the_budget_that_an_estimated_candidate_needs_has_its_margin() -> None:
+    estimated = Cost(27.0, 0.02, 1, 1, estimated=True)
+    error = candidates.nothing_fits([(line("A", 1)[0], estimated, "torch fp32")], Budget(30.0, None))
+    assert "takes 27 ms (estimated) and 0.02 MB; --max-ms 36 can be met" in str(error)
+    assert candidates.rejection_reason(estimated, Budget(30.0, None))
+    assert not candidates.rejection_reason(estimated, Budget(36.0, None))
+
+
 @pytest.mark.parametrize(("value", "expected"), [(103.2, "110"), (0.0123, "0.013"), (1.2, "1.2"), (1234.0, "1300")])
 def test_the_budget_that_can_be_met_is_a_plain_number(value: float, expected: str) -> None:
     assert candidates._round_up(value) == expected

@@ -5,8 +5,10 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cluster_runs import Private, trained_rounds, with_untrained_rounds
@@ -14,10 +16,12 @@ from srkd.compression import finish, flow, measure, rounds
 from srkd.compression.finish import Compressed
 from srkd.compression.request import Request, Settings
 from srkd.errors import SrkdError
+from srkd.images.read import ImageData, write_image
 from srkd.inference import backends
 from srkd.inference.export import Exported
 from srkd.inference.loading import load_model
 from srkd.inference.model import Model
+from srkd.networks import zoo
 from srkd.sr.task import Task
 from srkd.training.checkpoint import load_weights, save_weights
 from support import edsr_with_large_features
@@ -201,6 +205,27 @@ def test_bf16_that_loses_too_much_is_not_delivered(teacher: str, six: str, tmp_p
     wide = tmp_path / "student.safetensors"
     save_weights(wide, edsr_with_large_features(64).state_dict(), {"network": SMALL_EDSR, "scale": 2})
     assert re.fullmatch(r"it loses \d+\.\d\d dB", finish.loss_in_bf16(wide, "torch", six))
+
+
+def test_a_black_crop_does_not_decide(six: str, tmp_path: Path) -> None:
+    (tmp_path / "crops").mkdir()
+    for number, path in enumerate(sorted(Path(six).glob("p*.png"))[:3]):
+        shutil.copy(path, tmp_path / "crops" / f"{number}.png")
+    write_image(tmp_path / "crops" / "black.png", ImageData(np.zeros((48, 48, 3), np.uint8)))
+    student = zoo.weights("edsr_16x8_x2_cc0")[0]
+    assert finish.loss_in_bf16(student, "torch", str(tmp_path / "crops")) == ""
+
+
+@pytest.mark.parametrize("size", [(250, 253), (320, 324), (321, 322)])
+def test_teacher_and_bicubic_are_compared_on_aligned_crops(
+    ask: Ask, size: tuple[int, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photograph = np.repeat(np.repeat(np.random.default_rng(0).integers(0, 256, (41, 41, 3)), 8, 0), 8, 1)
+    (tmp_path / "held").mkdir()
+    write_image(tmp_path / "held" / "a.png", ImageData(photograph[: size[0], : size[1]].astype(np.uint8)))
+    job = SimpleNamespace(held_out=tmp_path / "held", request=ask(), teacher_name="edsr_16x8_x2_cc0")
+    found = measure._compare_with_bicubic(job)  # type: ignore[arg-type]
+    assert found["teacher"] > found["bicubic"] > 22
 
 
 def test_a_failed_export_is_reported_and_keeps_the_student(

@@ -39,6 +39,8 @@ def test_other_options_raise(tmp_path: Path) -> None:
     Phases(tmp_path / "out" / "work", {"scale": 2, "teacher": "a"})
     with pytest.raises(SrkdError, match=r"out was started with other options: scale was 2 and is 3; restore them"):
         Phases(tmp_path / "out" / "work", {"scale": 3, "teacher": "a"})
+    with pytest.raises(SrkdError, match=r"with other options: scale was 2 and is None; restore them"):
+        Phases(tmp_path / "out" / "work", {"teacher": "a"})
 
 
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import importlib.util
+import json
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,8 @@ def test_invalid_requests_raise() -> None:
         Request("auto", ["a"], 2, LIMIT, runtime="openvin")
     with pytest.raises(SrkdError, match="torch has fp32, bf16, not int8"):
         Request("auto", ["a"], 2, LIMIT, runtime="torch", precision="int8")
+    with pytest.raises(SrkdError, match=r"made for torch, openvino, onnxruntime, not ncnn: export the student after"):
+        Request("auto", ["a"], 2, LIMIT, runtime="ncnn", precision="fp32")
 
 
 def test_a_runtime_that_is_not_installed_raises_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,3 +62,5 @@ def test_identity_has_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert relative["data"] == [str(tmp_path / "photos")] and relative["teacher"] == "dat_light_x2"
     more_time = Request("dat_light_x2", [str(tmp_path / "photos")], 2, LIMIT, 99.0)
     assert relative == more_time.identity()
+    tuple_, list_ = (Request("auto", ["a"], 2, LIMIT, networks=given) for given in (("ETDS",), ["ETDS"]))
+    assert tuple_.identity() == list_.identity() == json.loads(json.dumps(tuple_.identity()))

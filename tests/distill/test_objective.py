@@ -223,3 +223,62 @@ def test_optional_context_is_passed_to_a_loss_if_the_task_provides_it() -> None:
         objective.prepare(ours, theirs, hr, context, list(student.parameters()))
         assert sum(name.endswith("bank_s") for name in objective.state_dict()) == banks
         assert objective(ours, theirs, hr, context)[0].isfinite()
+
+
+def test_a_step_between_two_terms_has_no_effect() -> None:
+    fading = [
+        {"type": "MSELoss", "weight": {"from": 1, "to": 0, "end": 5}},
+        {"type": "L1Loss", "weight": {"from": 0, "to": 1, "start": 5, "end": 10}},
+    ]
+    student, objective, ours, theirs, hr, context = prepare(fading)
+    objective.prepare(ours, theirs, hr, context, list(student.parameters()))
+    for step, total in ((4, 0.2), (5, 0.0), (6, 0.2)):
+        output, _ = objective(ours, theirs, hr, {**context, "step": step})
+        output.backward(retain_graph=True)
+        expected = {4: (ours.output - hr).square().mean(), 5: torch.zeros(()), 6: (ours.output - hr).abs().mean()}
+        assert output.item() == pytest.approx(total * expected[step].item())
+    with pytest.raises(SrkdError, match="every term has weight 0"):
+        parse_terms([{"type": "L1Loss", "weight": 0}, {"type": "output", "weight": 0}])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("x", "x", "x"), ("a.b", "a_b", "a.b"), ("L1Loss_2", None, None), (None, None, "L1Loss_2")],
+)
+def test_terms_of_one_name_are_told_apart(names: tuple[str | None, ...]) -> None:
+    specs = [{"type": "L1Loss"} | ({} if name is None else {"name": name}) for name in names]
+    specs[1]["type"] = "MSELoss"
+    terms = parse_terms(specs)
+    assert len({term.name for term in terms}) == 3
+    objective = Objective(terms)
+    assert [type(objective._losses(term)[0]).__name__ for term in terms] == ["L1Loss", "MSELoss", "L1Loss"]
+
+
+@pytest.mark.parametrize("start", [0, 3, 100])
+def test_a_balanced_term_is_measured_at_its_first_step(start: int) -> None:
+    late = {"from": 0, "to": 1, "start": start, "end": start + 1}
+    specs = [{"type": "L1Loss"}, {"type": "at", "at": "body.*", "balance": {"share": 0.3}, "weight": late}]
+    student, objective, ours, theirs, hr, context = prepare(specs)
+    objective.prepare(ours, theirs, hr, context, list(student.parameters()))
+    for step in (start, start + 1, start + 2):
+        _, values = objective(ours, theirs, hr, {**context, "step": step})
+    factor = float(objective.weights["at"])
+    norms = objective.monitor(values, list(student.parameters()))
+    assert norms["grad/at"] == pytest.approx(0.3 * norms["grad/L1Loss"], rel=1e-4) and factor > 0
+
+
+def test_preparing_leaves_no_trace_in_queues_and_statistics() -> None:
+    specs = [{"type": "crd", "at": "body.1", "queue": 8, "dim": 4}, {"type": "ofd", "at": "body.1"}]
+    student, objective, ours, theirs, hr, context = prepare(specs)
+    objective.prepare(ours, theirs, hr, context, list(student.parameters()))
+    (crd,), (ofd,) = (objective._losses(term) for term in objective.terms)
+    maps = theirs.features["body.1"]
+    assert ofd.negative[2].tolist() == [0] * 6
+    torch.testing.assert_close(ofd.negative[0], maps.clamp_max(0).sum((0, 2, 3)))
+    before = crd.keys.clone()
+    objective(ours, theirs, hr, context)
+    assert not torch.equal(before, crd.keys) and ofd.negative[2].tolist() == [1] * 6
+
+
+def test_a_former_name_of_an_option_is_read() -> None:
+    assert parse_terms([{"type": "CrossEntropyLoss", "ignore": -1}])[0].options == {"ignore_index": -1}

@@ -50,5 +50,9 @@ def test_elements_whose_truth_is_not_known_are_left_out(name):
     hidden = truth.masked_fill(~known, float("nan"))
     loss = srkd.losses.build(name)
     assert loss(student, hidden, known=known).item() == pytest.approx(loss(student[::2], truth[::2]).item(), rel=1e-6)
+    student.requires_grad_()
+    nothing = loss(student, hidden, known=torch.zeros_like(known))
+    nothing.backward()
+    assert nothing.item() == 0 and not student.grad.any()
     with pytest.raises(SrkdError, match=rf"{name}: needs `known`.* of shape \(3, 4\), got \(2, 4\)"):
         loss(student, truth, known=known[:2])

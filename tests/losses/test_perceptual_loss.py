@@ -73,3 +73,5 @@ def test_invalid_inputs_raise(vgg: tuple[nn.Sequential, Path], tmp_path: Path) -
     small = torch.zeros(1, 3, 8, 8)
     with pytest.raises(SrkdError, match="deepest layer needs images of at least 16x16, got"):
         build().prepare(small, small)
+    with pytest.raises(SrkdError, match="deepest layer needs images of at least 2x2, got"):
+        build(layer_weights={"pool1": 1}).prepare(torch.zeros(1, 3, 1, 1), torch.zeros(1, 3, 1, 1))

@@ -27,11 +27,11 @@ def checkpoint(tmp_path: Path) -> Path:
 def test_the_mean_is_over_images_scored_one_by_one(photos: Path) -> None:
     results = evaluation.evaluate(["bicubic"], [str(photos)], scale=2)
     scores = results["models"][0]["sets"][photos.name]
-    assert [p["name"] for p in scores["pictures"]] == ["p0", "p1", "p2", "p3"]
+    assert [p["name"] for p in scores["images"]] == ["p0", "p1", "p2", "p3"]
     hr = read_rgb(photos / "p1.png")
     expected = score(imresize(imresize(hr, 0.5), 2.0), hr, Protocol.default(2))
-    assert scores["pictures"][1] == {"name": "p1", **expected}
-    assert scores["psnr"] == pytest.approx(np.mean([p["psnr"] for p in scores["pictures"]]))
+    assert scores["images"][1] == {"name": "p1", **expected}
+    assert scores["psnr"] == pytest.approx(np.mean([p["psnr"] for p in scores["images"]]))
     json.dumps(results)
 
 

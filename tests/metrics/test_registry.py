@@ -109,7 +109,7 @@ def test_stamps_and_results_are_those_of_version_0_1(tmp_path: Path) -> None:
     results = evaluation.evaluate(["bicubic"], [str(tmp_path / "set")], 2, metrics=["psnr", "ssim", "niqe"])
     niqe = f"{plain}; NIQE: BasicSR's, on Y, without ground truth"
     scores = results["models"][0]["sets"]["set"]
-    assert list(scores) == ["psnr", "ssim", "niqe", "protocol", "pictures"]
+    assert list(scores) == ["psnr", "ssim", "niqe", "protocol", "images"]
     assert scores["protocol"] == {
         "scale": 2,
         "crop_border": 2,
@@ -119,7 +119,7 @@ def test_stamps_and_results_are_those_of_version_0_1(tmp_path: Path) -> None:
         "verified": True,
         "stamp": niqe,
     }
-    assert list(scores["pictures"][0]) == ["name", "psnr", "ssim", "niqe"]
+    assert list(scores["images"][0]) == ["name", "psnr", "ssim", "niqe"]
     row = {"PSNR (dB)": "28.772", "SSIM": "0.9502", "NIQE": f"{scores['niqe']:.3f}"}
     columns = ["model", "parameters", "set", *row]
     assert evaluation.table(results) == (
@@ -162,7 +162,7 @@ def test_a_new_file_is_evaluated_and_reported(
     cells = (out / "results.md").read_text()
     assert "toy (levels)" in cells and f" {scores['toy']:.1f} |" in cells
     page = (out / "report.html").read_text()
-    assert "toy (levels)" in page and f"{scores['pictures'][0]['toy']:.1f} levels" in page
+    assert "toy (levels)" in page and f"{scores['images'][0]['toy']:.1f} levels" in page
 
 
 def test_a_new_file_validates_while_training(toy: None, recipe: dict[str, Any], tmp_path: Path) -> None:

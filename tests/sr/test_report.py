@@ -21,7 +21,7 @@ def test_evaluation_report_has_scores_images_and_details(photos: Path, tmp_path:
     headings = ["Scores", f"Details of {photos.name}", "Every image"]
     assert [page.count(f"<h2>{heading}</h2>") for heading in headings] == [1, 1, 1]
     scores = results["models"][0]["sets"][photos.name]
-    assert all(f'data-sort="{round(image["psnr"], 3)!r}"' in page for image in scores["pictures"])
+    assert all(f'data-sort="{round(image["psnr"], 3)!r}"' in page for image in scores["images"])
     assert page.count("Protocol: x2, MATLAB bicubic LR") == 2
     assert (tmp_path / "results.json").is_file() and "| bicubic" in (tmp_path / "results.md").read_text()
 

@@ -1,9 +1,13 @@
-"""The contact sheet: crops of images that may be shown, by bicubic, pre-training, both variants, and as they are.
+"""Contact sheets: crops of images that may be shown, by bicubic, pre-training, the variants, and as they are.
 
-python models/studies/srgan_mutual/contact_sheet.py  (after the study has run; from the folder that has experiments/)
+python models/studies/srgan_mutual/contact_sheet.py study       (after the study has run; from the folder that has
+python models/studies/srgan_mutual/contact_sheet.py converged    experiments/)
 """
 
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,11 +19,45 @@ from srkd.metrics.scores import Protocol, score
 from srkd.report.crops import busiest
 
 HERE, RUNS, SEED = Path(__file__).parent, Path("experiments"), 0
-MODELS = {
-    "bicubic": "bicubic",
-    "MSE only": RUNS / "srgan_mutual_pretrain/models/net_g_latest.safetensors",
-    "independent": RUNS / f"srgan_mutual/control/seed_{SEED}/models/net_g_0_latest.safetensors",
-    "mutual": RUNS / f"srgan_mutual/mutual/seed_{SEED}/models/net_g_0_latest.safetensors",
+UNITS = {"psnr": "dB", "niqe": "NIQE", "efficientnet": "EfficientNet"}
+
+
+class Sheet(NamedTuple):
+    file: str
+    scale: int
+    metrics: tuple[str, ...]
+    models: Mapping[str, str | Path]
+
+
+def _run(study: str, variant: str) -> Path:
+    return RUNS / study / variant / f"seed_{SEED}" / "models" / "net_g_0_latest.safetensors"
+
+
+SHEETS = {
+    "study": Sheet(
+        "contact_sheet.png",
+        2,
+        ("psnr", "niqe"),
+        {
+            "bicubic": "bicubic",
+            "MSE only": RUNS / "srgan_mutual_pretrain/models/net_g_latest.safetensors",
+            "independent": _run("srgan_mutual", "control"),
+            "mutual": _run("srgan_mutual", "mutual"),
+        },
+    ),
+    "converged": Sheet(
+        "converged_sheet.png",
+        4,
+        ("psnr", "efficientnet"),
+        {
+            "bicubic": "bicubic",
+            "L1 only": HERE / "pretrained.safetensors",
+            "quarter": _run("srgan_converged", "quarter"),
+            "half": _run("srgan_converged", "half"),
+            "independent": _run("srgan_converged", "control"),
+            "mutual": _run("srgan_converged", "mutual"),
+        },
+    ),
 }
 
 
@@ -33,23 +71,26 @@ def tile(detail: np.ndarray, label: str, note: str) -> np.ndarray:
     return canvas
 
 
-def row(image: np.ndarray) -> np.ndarray:
+def row(sheet: Sheet, image: np.ndarray) -> np.ndarray:
     """Where bicubic is furthest from a uint8 RGB image, by every model; scores are those of the whole image."""
-    image = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
-    protocol, low = Protocol.default(2), imresize(image, 0.5)
-    shown = {label: open_model(str(model), 2).upscale(low) for label, model in MODELS.items()}
+    scale = sheet.scale
+    image = image[: image.shape[0] // scale * scale, : image.shape[1] // scale * scale]
+    protocol, low = Protocol.default(scale), imresize(image, 1 / scale)
+    shown = {label: open_model(str(model), scale).upscale(low) for label, model in sheet.models.items()}
     box = busiest(image, shown["bicubic"])
     tiles = []
     for label, output in shown.items():
-        scores = score(output, image, protocol, metrics=["psnr", "niqe"])
-        tiles.append(tile(box.cut(output), label, f"{scores['psnr']:.2f} dB, NIQE {scores['niqe']:.2f}"))
+        scores = score(output, image, protocol, metrics=list(sheet.metrics))
+        note = ", ".join(f"{scores[name]:.2f} {unit}" for name, unit in UNITS.items() if name in scores)
+        tiles.append(tile(box.cut(output), label, note))
     return np.concatenate([*tiles, tile(box.cut(image), "ground truth", "")], axis=1)
 
 
-def main() -> None:
-    sheet = np.concatenate([row(image) for image in (data.astronaut(), data.chelsea(), data.coffee())])
-    cv2.imwrite(str(HERE / "contact_sheet.png"), sheet[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+def main(name: str) -> None:
+    sheet = SHEETS[name]
+    rows = np.concatenate([row(sheet, image) for image in (data.astronaut(), data.chelsea(), data.coffee())])
+    cv2.imwrite(str(HERE / sheet.file), rows[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])
