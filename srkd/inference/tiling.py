@@ -21,6 +21,7 @@ Network = Callable[[Pixels], Pixels]
 MEMORY = 500 * 2**20  # bytes that an image may take without tiles
 _TILE_MEMORY = 384 * 2**20  # that a tile may take: beside it are the image and the rows that wait
 _STRIP, _BLOCK = 64 * 2**20, 16 * 2**20  # bytes of output rows that are kept, and passed on at a time
+_CHANNELS = 3  # that rows are counted with, also for an alpha plane of one
 _LARGEST, _SMALLEST = 2048, 32
 _OVERLAP = 32
 
@@ -81,7 +82,7 @@ def spans(length: int, tile: int, field: ReceptiveField) -> list[Span]:
 
 
 def upscale_rows(pixels: Pixels, network: Network, scale: int, field: ReceptiveField, tile: int) -> Iterator[Pixels]:
-    """Yield the upscaled image in blocks of rows, from top to bottom.
+    """Yield the upscaled image in blocks of rows, from top to bottom; the blocks of all planes of an image are alike.
 
     Args:
         pixels: (H, W, C), any dtype that `network` takes.
@@ -89,10 +90,10 @@ def upscale_rows(pixels: Pixels, network: Network, scale: int, field: ReceptiveF
         tile: side of the tiles in input pixels; at least the image's sides for no tiling. Exact tiles of wide images
             are less high, so that a row of them fits into memory.
     """
-    height, width, channels = pixels.shape
+    height, width, _ = pixels.shape
     high = tile
     if field.halo is not None and tile < max(height, width):
-        high = min(tile, max(2 * field.halo, _SMALLEST, _STRIP // (scale * scale * width * channels)))
+        high = min(tile, max(2 * field.halo, _SMALLEST, _STRIP // (scale * scale * width * _CHANNELS)))
     down, across = spans(height, high, field), spans(width, tile, field)
     if field.exact or len(down) == len(across) == 1:
         return _exact(pixels, network, scale, down, across)
@@ -117,7 +118,7 @@ def _exact(pixels: Pixels, network: Network, scale: int, down: list[Span], acros
 
 def _blocks(strip: Pixels) -> Iterator[Pixels]:
     """The rows of a strip in views, so that few of them wait for a slow writer."""
-    rows = max(1, _BLOCK // (strip[0].nbytes or 1))
+    rows = max(1, _BLOCK // max(1, strip.shape[1] * _CHANNELS * strip.itemsize))
     return (strip[at : at + rows] for at in range(0, len(strip), rows))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from srkd.errors import SrkdError
 from srkd.images.read import ImageData, write_image
 from srkd.images.resize import RowResizer, imresize
-from srkd.inference import backends
+from srkd.inference import backends, tiling
 from srkd.inference.model import Model, output_size
 from srkd.inference.views import eight_views
 from srkd.metrics.evaluation import open_model
@@ -242,3 +242,17 @@ def test_sides_are_padded_to_what_the_network_takes_and_cropped() -> None:
     for sides, expected in ((Sides(8), (8, 16)), (Sides(4, 12), (12, 12)), (Sides(2, 1, square=True), (10, 10))):
         assert Model(Recorded(scale_factor=2), 2, sides=sides).run(torch.rand(1, 3, 5, 9)).shape[-2:] == (10, 18)
         assert seen.pop() == expected
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("tile", [None, 0, 16])
+@pytest.mark.parametrize("outscale", [None, 1.5])
+def test_colour_and_alpha_of_large_images_come_in_blocks_of_the_same_rows(
+    channels: int, tile: int | None, outscale: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, image = Model(replicating_edsr(), 2), noise(channels, height=60, width=50)
+    expected = model.upscale(image, tile, outscale=outscale)
+    for limit in ("_BLOCK", "_STRIP"):
+        monkeypatch.setattr(tiling, limit, 2000)  # bytes: a few rows
+    rows = list(model.upscale_rows(image, tile, outscale=outscale))
+    assert len(rows) > 3 and np.array_equal(np.concatenate(rows), expected)
