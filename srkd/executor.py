@@ -11,9 +11,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -92,18 +93,32 @@ class ProcessExecutor:
         self, work: Work, tasks: Sequence[FolderTask], budget: float | None = None
     ) -> Iterator[tuple[int, Result | SrkdError]]:
         deadline = None if budget is None else time.time() + budget
+        left = dict(enumerate(tasks))
+        while left:
+            before = len(left)
+            for number, result in self._map(work, left, deadline):
+                del left[number]
+                if result is not None:
+                    yield number, result
+            if len(left) == before:  # a process is killed before any task ends: find out whether by the first one
+                first = next(iter(left))
+                killed = SrkdError("its process was killed, perhaps for lack of memory: use fewer --jobs")
+                alone = dict(self._map(work, {first: left.pop(first)}, deadline)).get(first, killed)
+                if alone is not None:
+                    yield first, alone
+
+    def _map(
+        self, work: Work, tasks: Mapping[int, FolderTask], deadline: float | None
+    ) -> Iterator[tuple[int, Result | SrkdError | None]]:
+        """The results of the tasks that end before a process is killed, with which a pool loses all others."""
         context = multiprocessing.get_context("spawn")
         stopping = context.Event()
         with ProcessPoolExecutor(self.jobs, context, _prepare, (self.threads, stopping)) as pool:
-            started = {pool.submit(_before, deadline, work, task): number for number, task in enumerate(tasks)}
+            started = {pool.submit(_before, deadline, work, task): number for number, task in tasks.items()}
             try:
                 for future in as_completed(started):
-                    try:
-                        result: Result | SrkdError | None = future.result()
-                    except BrokenProcessPool:
-                        result = SrkdError("its process was killed, perhaps for lack of memory: use fewer --jobs")
-                    if result is not None:
-                        yield started[future], result
+                    with suppress(BrokenProcessPool):
+                        yield started[future], future.result()
             except BaseException:
                 stopping.set()
                 for process in multiprocessing.active_children():

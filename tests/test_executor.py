@@ -36,6 +36,10 @@ def die(argument: int, folder: Path, budget: float | None) -> Result:
     return {}
 
 
+def die_first(argument: int, folder: Path, budget: float | None) -> Result:
+    return square(argument, folder, budget) if argument else die(argument, folder, budget)
+
+
 def wait(argument: int, folder: Path, budget: float | None) -> Result:
     """Wait for a signal, as a training does that then saves its state."""
     received: list[int] = []
@@ -75,8 +79,13 @@ def test_every_task_gives_its_result_in_a_process_of_its_threads() -> None:
 def test_errors_are_results() -> None:
     found = dict(ProcessExecutor(1, 1).map(fail, tasks(2)))
     assert {number: str(error) for number, error in found.items()} == {0: "0 failed", 1: "1 failed"}
-    ((_, killed),) = ProcessExecutor(1, 1).map(die, tasks(1))
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_killed_process_costs_only_its_own_task(count: int) -> None:
+    killed, *others = (result for _, result in sorted(ProcessExecutor(2, 1).map(die_first, tasks(count))))
     assert isinstance(killed, SrkdError) and "use fewer --jobs" in str(killed)
+    assert [result["value"] for result in others] == [1, 4, 9][: count - 1]
 
 
 def test_nothing_begins_after_the_budget() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import os
@@ -67,6 +68,14 @@ def build_kind(
 def padded(rows: Sequence[np.ndarray]) -> Tensor:
     """Stack ids (length, ...) of different lengths into (N, longest, ...), int64, padded by 0 at the end."""
     return pad_sequence([torch.as_tensor(row, dtype=torch.int64) for row in rows], batch_first=True)
+
+
+def hash_of(*parts: np.ndarray) -> str:
+    """16 hexadecimal digits that change with the bytes of any array."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.tobytes())
+    return digest.hexdigest()[:16]
 
 
 def read_result(run: Path, name: str, kind: str) -> dict[str, Any]:

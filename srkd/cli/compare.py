@@ -62,9 +62,7 @@ def run(args: argparse.Namespace) -> int:
         with executor_for(args) as executor:
             done = study.train(part, budget, executor=executor, variants=args.variants)
     finally:  # after an interruption too
-        found = results.write(study)
-        if recorded is not None:
-            results.write_tables(recorded, found)
+        found = results.write(study, recorded)
     print(tables.results_json(found) if args.json else results.text(study.folder, found))
     if not done:
         return stopped(study.signal)

@@ -251,6 +251,10 @@ class Task(DistillationTask):
         teacher = self.teachers.identity
         return {"the training images": self.images.fingerprint} | ({"the teacher": teacher} if teacher else {})
 
+    def scored_on(self) -> str | None:
+        sets = {name: images.fingerprint for name, images in self.validator.sets.items()}
+        return ", ".join(f"{name} {fingerprint}" for name, fingerprint in sets.items()) or None
+
     def meta(self, name: str) -> dict[str, Any]:
         lineage = {**self.lineage(self.teachers.name), "data": self.images.fingerprint}
         return {**self._network_meta, "scale": self.recipe.scale, "colour": "RGB in [0, 1]", "lineage": lineage}

@@ -63,7 +63,7 @@ def rejudge(path: Path) -> list[dict[str, Any]]:
         judged[key] = value
         if key == "alpha":
             judged["lower"] = lower
-    judged["scores"] = score_tables(runs, found["alpha"], lower)
+    judged["scores"] = score_tables(runs, found["alpha"], lower, results.failed_seeds(found.get("failed", [])))
     results.write_tables(path, judged)
     return _changes(path, found, judged)
 

@@ -61,7 +61,7 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
         "study": study.name,
         "alpha": study.alpha,
         "lower": lower,
-        "scores": score_tables(finished, study.alpha, lower),
+        "scores": score_tables(finished, study.alpha, lower, failed_seeds(failed)),
         "costs": [_cost(name, runs) for name, runs in finished.items() if runs],
         "terms": [row for name, runs in finished.items() for row in _terms(name, runs)],
         "health": [
@@ -72,6 +72,14 @@ def summarise(comparison: Comparison) -> dict[str, Any]:
         "missing": sum(len(runs) for runs in found.values()) - len(all_runs),
         "runs": all_runs,
     }
+
+
+def failed_seeds(rows: Sequence[Mapping[str, Any]]) -> dict[str, set[int]]:
+    """By variant, from the rows of "failed"."""
+    found: dict[str, set[int]] = {}
+    for row in rows:
+        found.setdefault(row["variant"], set()).add(row["seed"])
+    return found
 
 
 def _cost(variant: str, runs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
@@ -109,9 +117,18 @@ def _curves(finished: Results) -> dict[str, list[dict[str, Any]]]:
     return curves
 
 
-def write(comparison: Comparison) -> dict[str, Any]:
-    """Write results.json, results.md and report.html into the study's folder; returns the result of `summarise`."""
+def write(comparison: Comparison, recorded: Path | None = None) -> dict[str, Any]:
+    """Write results.json, results.md and report.html into the study's folder; returns the result of `summarise`.
+
+    Args:
+        recorded: a results file to write as well, first. Runs that another command has added to it in the meantime are
+            kept.
+    """
+    if recorded is not None:
+        comparison.read_recorded(recorded)
     found = summarise(comparison)
+    if recorded is not None:
+        write_tables(recorded, found)
     write_tables(comparison.folder / "results.json", found)
     write_text(comparison.folder / "report.html", _page(comparison, found))
     return found
@@ -239,9 +256,10 @@ def _items(found: Mapping[str, Any]) -> list[PageSection]:
         variants = [row["variant"] for row in table["rows"] if row["seeds"]]
         for variant in variants:
             runs = [
-                run["scores"][name]["metrics"][metric]
+                scores["metrics"][metric]
                 for run in found["runs"]
-                if run["variant"] == variant and name in run["scores"]
+                if run["variant"] == variant and (scores := run["scores"].get(name)) and metric in scores["metrics"]
+                if scores["protocol"] == table["protocol"]
             ]
             for item in runs[0]:
                 row = rows.setdefault(item, {"item": item, "protocol": table["protocol"]})

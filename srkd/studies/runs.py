@@ -29,7 +29,9 @@ from srkd.training.recipe import merge
 from srkd.training.run import Run
 from srkd.training.task import Task
 
-_MUST_AGREE = ("datasets", "manual_seed", "cache")  # and the steps
+_MUST_AGREE = ("datasets", "manual_seed", "cache")  # and the steps, and how many batches make one
+# Settings that the records of earlier versions lack.
+_WEIGHTS, _SCORED_ON = "initial weights", "scored on"
 
 
 @dataclass
@@ -37,12 +39,14 @@ class CheckedVariant:
     """Result of a variant's dry run; `settings` are hashes of everything that its results depend on, by seed.
 
     `dependencies` are those of each stage's task by seed: of one seed, unless settings depend on it. `steps` are those
-    of the last stage, before which others may prepare, and those of all stages, which may share a run's steps.
+    of the last stage, before which others may prepare, and those of all stages, which may share a run's steps. `data`
+    are the keys of an adapter's data, in which its methods may differ from the control, such as the share with labels.
     """
 
     tasks: list[Task]
     dependencies: dict[int, list[dict[str, str]]]
     agreeing: dict[str, Any]
+    data: dict[str, Any]
     steps: set[int]
     extra_parameters: int
     settings: dict[int, dict[str, str]] = field(default_factory=dict)
@@ -62,11 +66,17 @@ class Comparison:
 
     def __init__(self, study: Study, root: Path | str = "experiments", results: Path | None = None) -> None:
         self.study, self.folder = study, local_folder(root) / study.name
-        self.recorded = shared_control(study) | ({} if results is None else own_runs(study, results))
+        self.recorded = shared_control(study)
+        if results is not None:
+            self.read_recorded(results)
         self.task_type = task_of(study)
         self.shared: dict[str, Any] = {}
         self.checked: dict[str, CheckedVariant] = {}
         self.signal = 0  # number of the signal that stopped `train`
+
+    def read_recorded(self, results: Path) -> None:
+        """Read the runs of a results file; it need not exist. Raises SrkdError as the constructor does."""
+        self.recorded |= own_runs(self.study, results)
 
     def check(self) -> None:
         """Dry-run all variants, compute the settings common to all runs, and compare with earlier runs.
@@ -94,6 +104,9 @@ class Comparison:
             differ += [] if found.steps & control.steps else ["train.total_iter"]
             if differ:
                 mistakes.append(f'variant "{variant.name}": {", ".join(differ)} must be the same as in the control')
+            other = [key for key in control.data | found.data if control.data.get(key) != found.data.get(key)]
+            if other:
+                say(f'notice: variant "{variant.name}" differs from the control in {", ".join(other)}')
         self.shared = self.task_type.shared_settings([t for c in self.checked.values() for t in c.tasks])
         mistakes += [m for v in self.study.variants if v.name in self.checked for m in self._edited(v)]
         if mistakes:
@@ -103,17 +116,27 @@ class Comparison:
         first, *others = self.study.seeds
         data = recipe_of(self.study, variant, first)
         built = self._dry_run(variant, data)
-        dependencies = {first: [task.dependencies() for task in built]}
+        dependencies = {first: self._dependencies(built)}
         for seed in others if variant.by_seed else ():
-            tasks = self._dry_run(variant, recipe_of(self.study, variant, seed))
-            dependencies[seed] = [task.dependencies() for task in tasks]
+            dependencies[seed] = self._dependencies(self._dry_run(variant, recipe_of(self.study, variant, seed)))
         stages = [recipe.model_dump(mode="json") for recipe, _ in Run(data, quiet=True).stages]
         agreeing = {key: stages[-1].get(key) for key in _MUST_AGREE}
         train = (agreeing["datasets"] or {}).get("train", {})
         for name in self.task_type.method_data:
             train.pop(name, None)
+        agreeing["train.accumulate"] = stages[-1]["train"].get("accumulate")
         counts = [stage["train"]["total_iter"] for stage in stages]
-        return CheckedVariant(built, dependencies, agreeing, {counts[-1], sum(counts)}, _extra_parameters(built[-1]))
+        own = {f"data.{key}": value for key, value in (stages[-1].get("data") or {}).items()}
+        own |= {"batch_size": stages[-1].get("batch_size")}
+        steps = {counts[-1], sum(counts)}
+        return CheckedVariant(built, dependencies, agreeing, own, steps, _extra_parameters(built[-1]))
+
+    def _dependencies(self, tasks: Sequence[Task]) -> list[dict[str, str]]:
+        """What each stage's results depend on besides its recipe."""
+        found = [task.dependencies() for task in tasks]
+        if not self.study.sets and (scored := tasks[-1].scored_on()):
+            found[-1][_SCORED_ON] = scored
+        return found
 
     def _dry_run(self, variant: Variant, data: dict[str, Any]) -> list[Task]:
         shared = self.task_type.shared_settings([])
@@ -127,6 +150,8 @@ class Comparison:
         dependencies = by_seed.get(seed, by_seed[self.study.seeds[0]])
         for number, ((recipe, _), own) in enumerate(zip(stages, dependencies, strict=True), 1):
             parts = {**self.task_type(recipe).settings(), **own}
+            if weights := _initial_weights(recipe.model_dump(mode="json")):
+                parts[_WEIGHTS] = weights
             where = f"stage {number}: " if len(stages) > 1 else ""
             found |= {where + key: _hash(value) for key, value in parts.items() if key != "manual_seed"}
         return found
@@ -137,9 +162,7 @@ class Comparison:
         found.settings = {seed: common or self._settings(variant, seed) for seed in self.study.seeds}
         found.tasks.clear()  # they would keep the networks and images of the whole study in memory
         for seed in self.study.seeds:
-            before, new = self.result(variant.name, seed), found.settings[seed]
-            old = before["settings"] if before else new
-            changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+            changed = self._changed(self.result(variant.name, seed), found.settings[seed])
             if changed:
                 where = self.folder / variant.name
                 remedy = f"delete {where}" if self._result_path(variant.name, seed).is_file() else "train it again"
@@ -148,6 +171,17 @@ class Comparison:
                     f"it, give the variant another name, or {remedy}"
                 ]
         return []
+
+    def _changed(self, before: Mapping[str, Any] | None, new: Mapping[str, str]) -> list[str]:
+        """The settings that differ from those of a run's result; records of earlier versions lack some, and a run that
+        is scored again on other sets may have been scored on anything."""
+        if before is None:
+            return []
+        old = before["settings"]
+        free = [_SCORED_ON] if before["sets"] != self.study.sets else []
+        changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+        newer = (_WEIGHTS, _SCORED_ON)
+        return [k for k in changed if not k.endswith(tuple(free if k in old else newer))]
 
     def runs(self, shard: tuple[int, int] = (1, 1), variants: Sequence[str] | None = None) -> list[tuple[Variant, int]]:
         """The runs of shard i of n, seed by seed, so that an interrupted study has complete comparisons.
@@ -238,7 +272,7 @@ class Comparison:
         return locked_runs
 
     def _train_on(self, executor: Executor, runs: list[tuple[Variant, int]], budget: float | None, quiet: bool) -> bool:
-        """Train the runs by an executor, except those locked by another process on this machine."""
+        """Train the runs by an executor; those locked by another process on this machine are waited for at the end."""
         with ExitStack() as locks:
             mine = [
                 run
@@ -256,7 +290,13 @@ class Comparison:
                     result = {"finished": True, **spec.record, "status": "failed", "error": str(result)}
                 stopped = stopped or not self._record(spec, result, quiet)
                 say(f"{variant.name}, seed {seed}: {result.get('status', 'stopped')}", quiet)
-        return not stopped and ended == len(tasks)
+        if stopped or ended < len(tasks):
+            return False
+        others = [run for run in runs if run not in mine and not self._is_finished(*run)]
+        if others and budget is None:
+            self._take(others, None, quiet, wait=True)
+            return self.signal == 0
+        return not others
 
     def _run_folder(self, variant: Variant, seed: int) -> Path:
         return self.folder / variant.name / f"seed_{seed}"
@@ -326,6 +366,16 @@ def train_and_score(spec: RunSpec, folder: Path, budget: float | None, quiet: bo
         "health": run.task_type.health(logs[-1]),
     }
     return {"finished": True, **spec.record, "status": "finished", **measured, "scores": scores}
+
+
+def _initial_weights(recipe: Mapping[str, Any]) -> dict[str, str]:
+    """Hashes of the checkpoints that a recipe's networks start from, by key."""
+    files = {**recipe, **(recipe.get("path") or {})}
+    return {
+        key: hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
+        for key, file in files.items()
+        if key.startswith("pretrain_network") and not key.endswith("teacher") and file and Path(file).is_file()
+    }
 
 
 def _task_terms(variant: Variant) -> list[str]:

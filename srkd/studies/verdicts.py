@@ -12,20 +12,24 @@ from srkd.studies.plan import CONTROL
 from srkd.studies.statistics import Array, compare
 
 Results = dict[str, dict[int, dict[str, Any]]]  # finished runs by variant and seed
+Seeds = Mapping[str, set[int]]  # by variant
 Scores = Mapping[int, Mapping[str, float]]  # by seed and item
 
 
-def score_tables(runs: Results, alpha: float, lower: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """For each set and metric {"set", "metric", "protocol", "rows"}; the first row is the control's.
+def score_tables(
+    runs: Results, alpha: float, lower: Iterable[str] = (), failed: Seeds | None = None
+) -> list[dict[str, Any]]:
+    """For each set, metric and protocol {"set", "metric", "protocol", "rows"}; the first row is the control's.
 
     Args:
         runs: each with `scores`: by set, {"metrics": by metric and item, "protocol"}, and perhaps `health`: rows, whose
             `problem` is noted in the variant's rows.
         alpha: probability of any false verdict among the variants, for each set and metric.
         lower: metrics for which lower is better.
+        failed: seeds whose training failed. As a score of NaN, they leave their variant without a verdict.
     """
-    pairs = {
-        (name, metric): scores["protocol"]
+    kinds = {
+        (name, metric, scores["protocol"]): None
         for own in runs.values()
         for run in own.values()
         for name, scores in run["scores"].items()
@@ -33,16 +37,17 @@ def score_tables(runs: Results, alpha: float, lower: Iterable[str] = ()) -> list
     }
     problems = {variant: _problems(own) for variant, own in runs.items()}
     tables = []
-    for (name, metric), protocol in pairs.items():
+    for name, metric, protocol in kinds:
         scores = {
             variant: {
-                seed: run["scores"][name]["metrics"][metric]
+                seed: found["metrics"][metric]
                 for seed, run in own.items()
-                if metric in run["scores"].get(name, {"metrics": ()})["metrics"]
+                if (found := run["scores"].get(name)) and found["protocol"] == protocol and metric in found["metrics"]
             }
             for variant, own in runs.items()
         }
-        rows = [{**row, "protocol": protocol} for row in _rows(scores, alpha, metric in set(lower), problems)]
+        rows = _rows(scores, alpha, metric in set(lower), problems, failed or {})
+        rows = [{**row, "protocol": protocol} for row in rows]
         tables.append({"set": name, "metric": metric, "protocol": protocol, "rows": rows})
     return tables
 
@@ -70,10 +75,14 @@ def _problems(runs: Mapping[int, Mapping[str, Any]]) -> list[str]:
 
 
 def _rows(
-    scores: Mapping[str, Scores], alpha: float, lower: bool, problems: Mapping[str, Sequence[str]]
+    scores: Mapping[str, Scores], alpha: float, lower: bool, problems: Mapping[str, Sequence[str]], failed: Seeds
 ) -> list[dict[str, Any]]:
     control = scores.get(CONTROL, {})
-    paired = {variant: _paired(own, control, lower) for variant, own in scores.items() if variant != CONTROL}
+    paired = {
+        variant: _paired(own, control, lower, failed.get(variant, set()), failed.get(CONTROL, set()))
+        for variant, own in scores.items()
+        if variant != CONTROL
+    }
     effects = compare({variant: differences for variant, (differences, _) in paired.items()}, alpha, lower)
     rows = []
     for variant, own in {CONTROL: control, **scores}.items():
@@ -91,11 +100,26 @@ def _rows(
     return rows
 
 
-def _paired(own: Scores, control: Scores, lower: bool) -> tuple[Array, list[str]]:
+def _paired(
+    own: Scores, control: Scores, lower: bool, failed: set[int], failed_control: set[int]
+) -> tuple[Array, list[str]]:
+    """(seeds,) of variant minus control, and notes; NaN for each seed whose training failed, which would favour
+    diverging variants if it were left out."""
+    lost = failed | failed_control
+    differences, notes = _differences(
+        {seed: items for seed, items in own.items() if seed not in lost},
+        {seed: items for seed, items in control.items() if seed not in lost},
+        lower,
+    )
+    notes += _seeds_note("failed", failed) + _seeds_note("failed in the control", failed_control)
+    return np.concatenate([differences, np.full(len(lost), np.nan)]), notes
+
+
+def _differences(own: Scores, control: Scores, lower: bool) -> tuple[Array, list[str]]:
     """(seeds,) of variant minus control over common seeds, averaged over the items common to all runs; and notes.
 
     Items with an infinitely good score (PSNR of equal images) are left out. A score that is NaN or infinitely bad makes
-    its seed's difference NaN: leaving it out would favour diverging variants.
+    its seed's difference NaN, as a failed training does.
     """
     seeds = [seed for seed in own if seed in control]
     notes = _seeds_note("not in the control", set(own) - set(control)) + _seeds_note("missing", set(control) - set(own))

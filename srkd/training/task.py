@@ -135,6 +135,11 @@ class Task(nn.Module, ABC):
         """Hashes by name of whatever else affects results; a resumed run must have the same ones."""
         return {}
 
+    def scored_on(self) -> str | None:
+        """A hash of the data that the run is scored on, known after `setup`; None if the recipe names none. A study
+        compares it, if it has no sets of its own; a resumed run may be scored on other data."""
+        return None
+
     @property
     def global_batch(self) -> int | None:
         """Examples per step over all processes, known after `setup`; None if the task does not define it."""

@@ -1,4 +1,5 @@
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -319,7 +320,35 @@ def test_a_study_continues_from_recorded_results_without_the_runs_folders(
         reopened(study, tmp_path, recorded).check()
 
 
+def test_two_commands_add_to_one_results_file(study: dict[str, Any], tmp_path: Path) -> None:
+    study["variants"], study["base"]["cache"]["patches"] = study["variants"][:1], 4
+    recorded = tmp_path / "tiny_results.json"
+    both = [reopened(study, tmp_path / name, recorded) for name in "ab"]
+    for number, comparison in enumerate(both, 1):
+        comparison.check()
+        comparison.train((number, 4), quiet=True)
+    for comparison in both:
+        results.write(comparison, recorded)
+    found = json.loads(recorded.read_text(encoding="utf-8"))
+    assert {(run["variant"], run["seed"]) for run in found["runs"]} == {("control", 0), ("output", 0)}
+
+
+def test_a_metric_that_some_runs_lack_does_not_stop_the_report(study: dict[str, Any], tmp_path: Path) -> None:
+    study["variants"], study["seeds"], study["base"]["cache"]["patches"] = study["variants"][:1], [0], 4
+    first = opened(study, tmp_path)
+    first.check()
+    first.train(quiet=True)
+    path = first.folder / "output" / "seed_0.json"
+    run = json.loads(path.read_text(encoding="utf-8"))
+    for scores in run["scores"].values():
+        scores["metrics"].pop("ssim")
+    path.write_text(json.dumps(run), encoding="utf-8")
+    tables = {table["metric"]: table["rows"] for table in results.write(first)["scores"]}
+    assert [row["seeds"] for row in tables["ssim"]] == [1, 0] and [row["seeds"] for row in tables["psnr"]] == [1, 1]
+
+
 def reopened(study: dict[str, Any], folder: Path, recorded: Path) -> Comparison:
+    folder.mkdir(exist_ok=True)
     path = folder / "study.yml"
     path.write_text(yaml.safe_dump(study), encoding="utf-8")
     return Comparison(plan.read(path), folder / "elsewhere", recorded)
@@ -377,3 +406,32 @@ def test_every_recipe_of_a_committed_study_is_valid(path: Path) -> None:
     study = plan.read(path)
     for variant in study.variants:
         assert Run(plan.recipe_of(study, variant, study.seeds[0]), quiet=True).stages
+
+
+def test_other_initial_weights_or_validation_images_are_named(
+    study: dict[str, Any], photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher = Path(study["base"]["network_g_teacher"]["file"])
+    weights, held_out = tmp_path / "initial.safetensors", tmp_path / "held_out"
+    weights.write_bytes(teacher.read_bytes())
+    shutil.copytree(photos, held_out)
+    study["variants"], study["seeds"], study["sets"] = study["variants"][:1], [0], []
+    study["base"]["path"] = {"pretrain_network_g": str(weights)}
+    study["base"]["datasets"]["val"] = {"name": "held", "dataroot_gt": str(held_out)}
+    study["base"]["val"] = {"val_freq": 2, "metrics": {"psnr": {"type": "calculate_psnr"}}}
+    trained = opened(study, tmp_path)
+    trained.check()
+    assert trained.train(quiet=True)
+    opened(study, tmp_path).check()
+    (held_out / "p0.png").unlink()
+    other = Run({**study["base"], "name": "other", "manual_seed": 5, "cache": {}}, tmp_path, quiet=True).train()
+    weights.write_bytes(Path(other["models"]["net_g"]).read_bytes())
+    with pytest.raises(SrkdError, match="initial weights, scored on changed since seed 0 was trained"):
+        opened(study, tmp_path).check()
+    # Runs that an earlier version recorded without them stay good.
+    for name in ("control", "output"):
+        path = trained.folder / name / "seed_0.json"
+        run = json.loads(path.read_text(encoding="utf-8"))
+        run["settings"] = {k: v for k, v in run["settings"].items() if k not in ("initial weights", "scored on")}
+        path.write_text(json.dumps(run), encoding="utf-8")
+    opened(study, tmp_path).check()

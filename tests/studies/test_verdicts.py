@@ -270,3 +270,30 @@ def test_runs_with_a_problem_are_named() -> None:
     assert notes == {CONTROL: None, "v": "saturated: net_d_1 of seed 0, net_d_1 of seed 1"}
     assert {**saturated, "variant": "v", "seed": 1} in found["health"] and len(found["health"]) == 6
     assert "| v       |    1 | net_d_1 |     0.99 | saturated |" in results.markdown(found)
+
+
+def test_a_failed_seed_leaves_its_variant_without_a_verdict() -> None:
+    def ten(low: float, *lost: int) -> dict[int, dict[str, Any]]:
+        return {seed: run(m={"a": low + seed % 3 / 10}) for seed in range(10) if seed not in lost}
+
+    runs = {CONTROL: ten(1.0), "v": {**ten(2.0, 7), 0: run(m={"a": 2.3})}, "w": ten(2.0)}
+    runs["w"][0] = runs["v"][0]
+    (table,) = score_tables(runs, 0.05, failed={"v": {7}})
+    rows = {row["variant"]: row for row in table["rows"]}
+    assert (rows["v"]["verdict"], rows["v"]["note"]) == ("no verdict: NaN", "failed: seed 7")
+    assert rows["w"]["verdict"] == "better" and "note" not in rows["w"]
+    (table,) = score_tables({**runs, CONTROL: ten(1.0, 4)}, 0.05, failed={CONTROL: {4}})
+    assert {row.get("note") for row in table["rows"][1:]} >= {"failed in the control: seed 4"}
+    assert all(row["verdict"] == "no verdict: NaN" for row in table["rows"][1:])
+
+
+def test_scores_by_different_protocols_are_never_compared() -> None:
+    def by(protocol: str, value: float) -> dict[int, dict[str, Any]]:
+        scores = {"metrics": {"m": {"a": value}}, "protocol": protocol}
+        return {seed: {"scores": {"set": scores}} for seed in range(5)}
+
+    tables = score_tables({CONTROL: by("RGB", 1.0), "v": by("Y", 3.0)}, 0.05)
+    assert [table["protocol"] for table in tables] == ["RGB", "Y"]
+    for table in tables:
+        assert all(row["protocol"] == table["protocol"] for row in table["rows"])
+        assert "difference" not in table["rows"][1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,7 +16,7 @@ from srkd.adapters.classification import images, networks, scores
 from srkd.adapters.classification.augment import crop_and_flip, mixing
 from srkd.adapters.classification.formats import Labelled
 from srkd.adapters.classification.recipe import ClassificationRecipe
-from srkd.adapters.data import find
+from srkd.adapters.data import find, hash_of
 from srkd.adapters.order import percent_by_sample, stratified
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import write_json
@@ -45,7 +44,11 @@ class Task(AdapterTask):
 
     def fingerprint(self) -> dict[str, str]:
         train = self.images.train
-        return {"pictures": hashlib.sha256(train.images.tobytes() + train.labels.tobytes()).hexdigest()[:16]}
+        return {"pictures": hash_of(train.images, train.labels)}  # the key of committed results
+
+    def scored_on(self) -> str:
+        scored = getattr(self.images, self.recipe.data.scored)
+        return hash_of(scored.images, scored.labels)
 
     def build(self, spec: Mapping[str, Any]) -> nn.Module:
         for key in spec:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from srkd.adapters.base import AdapterRecipe, AdapterTask, Indices
-from srkd.adapters.data import find
+from srkd.adapters.data import find, hash_of
 from srkd.adapters.recommender import interactions, networks, scores
 from srkd.adapters.recommender.interactions import Pairs
 from srkd.adapters.recommender.peer import Peer
@@ -65,8 +64,11 @@ class Task(AdapterTask):
 
     def fingerprint(self) -> dict[str, str]:
         train, rated = self.pairs.train, self.rated
-        digest = hashlib.sha256(train.users.tobytes() + train.items.tobytes() + rated.data.tobytes())
-        return {"pairs": digest.hexdigest()[:16]}
+        return {"pairs": hash_of(train.users, train.items, rated.data)}
+
+    def scored_on(self) -> str:
+        both = (self.pairs.validation, self.pairs.test)
+        return hash_of(*(part for pairs in both for part in (pairs.users, pairs.items, pairs.values)))
 
     def build(self, spec: Mapping[str, Any]) -> networks.Recommender:
         return networks.build(spec, self.number, self.trained_on)

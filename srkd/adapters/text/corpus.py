@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from srkd.adapters.data import padded
+from srkd.adapters.data import hash_of, padded
 from srkd.adapters.order import stratified
 from srkd.adapters.text import clusters, formats, hierarchy, newsgroups, sentences
 from srkd.adapters.text.formats import Documents
@@ -70,9 +70,7 @@ class Corpus:
     @property
     def fingerprint(self) -> str:
         """A hash of the labelled training documents."""
-        train = self.train
-        parts = [train.labels, *train.documents]
-        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()[:16]
+        return hash_of(self.train.labels, *self.train.documents)
 
     @property
     def vocabulary_hash(self) -> str:

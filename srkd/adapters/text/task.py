@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from srkd.adapters.base import AdapterRecipe, AdapterTask, Indices
-from srkd.adapters.data import find
+from srkd.adapters.data import find, hash_of
 from srkd.adapters.text import corpus, networks, scores, sentences
 from srkd.adapters.text.networks import Embedded, TextClassifier
 from srkd.adapters.text.recipe import TextRecipe
@@ -80,6 +80,9 @@ class Task(AdapterTask):
     def fingerprint(self) -> dict[str, str]:
         encoder = {"encoder": sentences.identity()} if self.recipe.data.encoder else {}
         return {"documents": self.corpus.fingerprint, "vocabulary": self.corpus.vocabulary_hash, **encoder}
+
+    def scored_on(self) -> str:
+        return hash_of(self.corpus.scored.labels, *self.corpus.scored.documents)
 
     @property
     def labels(self) -> list[str]:

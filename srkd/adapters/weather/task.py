@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from srkd.adapters.base import AdapterRecipe, AdapterTask, Indices
-from srkd.adapters.data import find
+from srkd.adapters.data import find, hash_of
 from srkd.adapters.weather import networks, scores, twins
 from srkd.adapters.weather.examples import Examples, Weather
 from srkd.adapters.weather.recipe import WeatherData, WeatherRecipe
@@ -52,8 +51,11 @@ class Task(AdapterTask):
 
     def fingerprint(self) -> dict[str, str]:
         examples = self.weather.train
-        parts = (examples.inputs, examples.target)
-        return {"examples": hashlib.sha256(b"".join(p.numpy().tobytes() for p in parts)).hexdigest()[:16]}
+        return {"examples": hash_of(examples.inputs.numpy(), examples.target.numpy())}
+
+    def scored_on(self) -> str:
+        sets = [self.weather.test, *([self.weather.validation] if self.weather.validation else [])]
+        return hash_of(*(part.numpy() for examples in sets for part in (examples.inputs, examples.target)))
 
     def build(self, spec: Mapping[str, Any]) -> nn.Module:
         return networks.build(spec, self.train_examples)
