@@ -10,10 +10,11 @@ import math
 import re
 import threading
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +53,45 @@ def check_file(path: Path) -> None:
                 decompressed = sum(entry.file_size for entry in archive.infolist())
     if decompressed > _allowed(size):
         raise SrkdError(f"{printable_path(path)}: {size:,} bytes that would decompress to {decompressed:,}; not read")
+
+
+def check_pickle(path: Path) -> None:
+    """Check a file of torch's format before torch reads it.
+
+    torch's reader of weights accepts `bytearray`, which allocates and fills as many bytes as a number in the file says.
+
+    Raises:
+        SrkdError: it contains one, or is a damaged archive.
+    """
+    try:
+        found = any(_contains(stream, b"bytearray") for stream in _pickles(path))
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        raise SrkdError(f"{printable_path(path)}: truncated or not a checkpoint ({error})") from error
+    if found:
+        raise SrkdError(f"{printable_path(path)}: contains a bytearray, which no weights need; not read")
+
+
+def _pickles(path: Path) -> Iterator[BinaryIO]:
+    """The pickles of an archive; of any other file the whole file."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\3\4":
+            file.seek(0)
+            yield file
+            return
+        with zipfile.ZipFile(file) as archive:
+            for entry in archive.infolist():
+                if entry.filename.endswith(".pkl"):
+                    with archive.open(entry) as stream:
+                        yield cast("BinaryIO", stream)
+
+
+def _contains(stream: BinaryIO, word: bytes) -> bool:
+    before = b""
+    while block := stream.read(1 << 20):
+        if word in before + block:
+            return True
+        before = block[1 - len(word) :]
+    return False
 
 
 def check_weights(state: Mapping[str, Any], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from srkd import networks, trust
 from srkd.errors import SrkdError
 from srkd.inference.loading import load_model
 from srkd.networks import zoo
-from srkd.safe_load import building, check_spec
+from srkd.safe_load import _contains, building, check_spec
 from srkd.training.checkpoint import load_into, load_weights, save_weights
 
 TINY = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}
@@ -170,6 +171,29 @@ def test_a_compression_bomb_is_not_read(tmp_path: Path) -> None:
         archive.writestr("w/data.pkl", bytes(80 << 20))
     with pytest.raises(SrkdError, match="would decompress to 83,886,080"):
         load_weights(tmp_path / "w.pth")
+
+
+class _Bytes:
+    """Pickled as a call of bytearray(10): a file of any number would allocate that many bytes."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytearray, (10,)
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_bytearray_is_not_read(archive: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"params": _Bytes(), "w": torch.ones(3)}, path, _use_new_zipfile_serialization=archive)
+    with pytest.raises(SrkdError, match="contains a bytearray, which no weights need; not read"):
+        load_weights(path)
+    torch.save({"params": {"a.weight": torch.ones(3)}}, path, _use_new_zipfile_serialization=archive)
+    assert load_weights(path)[0].keys() == {"a.weight"}
+
+
+@pytest.mark.parametrize("at", [0, 2**20 - 4, 2**20, 3 * 2**20 - 9])
+def test_a_word_is_found_across_blocks(at: int) -> None:
+    assert _contains(io.BytesIO(bytes(at) + b"bytearray" + bytes(99)), b"bytearray")
+    assert not _contains(io.BytesIO(bytes(at) + b"bytearra"), b"bytearray")
 
 
 def test_a_key_that_asks_spandrel_for_many_blocks(tmp_path: Path) -> None:

@@ -63,10 +63,10 @@ class ApngFile:
     def frames(self) -> Iterator[tuple[Pixels, Fraction]]:
         canvas = np.zeros((self.height, self.width, 4), np.uint8)
         for number, (control, file) in enumerate(self._files()):
-            pixels = _rgba(png.decoded(png.parse(io.BytesIO(file))))
             bottom, right = control.top + control.height, control.left + control.width
-            if bottom > self.height or right > self.width:
+            if bottom > self.height or right > self.width:  # before it is decoded: it may be any size
                 raise ValueError(f"truncated or corrupt (frame {number + 1} is outside of the image)")
+            pixels = _rgba(png.decoded(png.parse(io.BytesIO(file))))
             region = canvas[control.top : bottom, control.left : right]
             before = region.copy() if control.dispose == _TO_PREVIOUS and number else None
             region[:] = _over(pixels, region) if control.blend == _OVER else pixels

@@ -23,6 +23,7 @@ _SIZES = {
 }
 _CODES = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _MOST_TAGS = 4096
+_SHARED = 64 * 2**10  # bytes that values may have in common
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def read_directory(block: bytes, at: int, order: str, big: bool = False) -> Dire
     """The directory at offset `at`, without tags of unknown type or with values outside the block.
 
     Raises:
-        ValueError: it is not inside the block.
+        ValueError: it is not inside the block, or its values together are far longer than the block.
     """
     count_code, size, value_at, offset_code = ("Q", 20, 12, "Q") if big else ("H", 12, 8, "I")
     inline = struct.calcsize(offset_code)
@@ -98,29 +99,35 @@ def read_directory(block: bytes, at: int, order: str, big: bool = False) -> Dire
     if count > _MOST_TAGS or end > len(block):
         raise ValueError("a TIFF directory is truncated")
     tags: dict[int, Tag] = {}
+    allowed = len(block) + _SHARED
     for entry in range(start, end, size):
         number, kind, values = struct.unpack_from(order + "HH" + offset_code, block, entry)
         length = values * _SIZES.get(kind, (0, 0))[0]
         place = entry + value_at
         if length > inline:
             (place,) = struct.unpack_from(order + offset_code, block, place)
-        if length and place + length <= len(block):
-            tags.setdefault(number, Tag(kind, values, bytes(block[place : place + length]), order, entry))
+        if length and place + length <= len(block) and number not in tags:
+            allowed -= length
+            if allowed < 0:  # thousands of tags that share the same bytes
+                raise ValueError("the values of a TIFF directory are longer than the file")
+            tags[number] = Tag(kind, values, bytes(block[place : place + length]), order, entry)
     return Directory(tags, order, big, end)
 
 
 def build(tags: Mapping[int, Tag], at: int) -> bytes:
     """A little-endian directory at offset `at`: twelve bytes per tag, then the values longer than four bytes."""
-    entries, rest = b"", b""
+    entries, rest = [], []
     values_at = at + 2 + 12 * len(tags) + 4
     for number, tag in sorted(tags.items()):
         data = tag.little().data
         if len(data) > 4:
-            place, rest = struct.pack("<I", values_at + len(rest)), rest + data + bytes(len(data) % 2)
+            place = struct.pack("<I", values_at)
+            rest += [data, bytes(len(data) % 2)]
+            values_at += len(data) + len(data) % 2
         else:
             place = data.ljust(4, b"\0")
-        entries += struct.pack("<HHI", number, tag.kind, tag.count) + place
-    return struct.pack("<H", len(tags)) + entries + bytes(4) + rest
+        entries.append(struct.pack("<HHI", number, tag.kind, tag.count) + place)
+    return b"".join([struct.pack("<H", len(tags)), *entries, bytes(4), *rest])
 
 
 def numbers(kind: int, *values: float) -> Tag:

@@ -134,7 +134,7 @@ def _tensors(path: Path, layers: Sequence[Layer]) -> Iterator[dict[str, Tensor]]
     def take(count: int, dtype: str) -> np.ndarray:
         nonlocal at
         end = at + count * np.dtype(dtype).itemsize
-        if end > len(data):
+        if count < 1 or end > len(data):
             raise SrkdError(f"{path}: ends within layer {layer.name}; it does not match its .param or is incomplete")
         values = np.frombuffer(data, dtype, count, at)
         at = end

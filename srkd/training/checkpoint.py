@@ -20,7 +20,7 @@ from torch import Tensor
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path
-from srkd.safe_load import check_file, check_weights
+from srkd.safe_load import check_file, check_pickle, check_weights
 from srkd.training import torchscript, weight_files
 
 State = dict[str, Tensor]
@@ -84,6 +84,7 @@ def _load_safetensors(path: Path) -> tuple[State, dict[str, Any]]:
 
 
 def _load_torch(path: Path) -> Any:
+    check_pickle(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about formats that weights_only rejects anyway

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import tifffile
 from io_files import directory, exif_block, png
 from PIL import Image, ImageCms
 
+from srkd.images import ifd, xmp
 from srkd.images.formats import FORMATS
 from srkd.images.metadata import Metadata, fit_metadata
 from srkd.images.read import ImageData, read_image, write_image
@@ -202,10 +204,43 @@ def test_xmp_has_no_references_to_dropped_attachments(tmp_path: Path, inner: byt
     image = read_image(tmp_path / "a.jpg")
     assert image.notes == (note,)
     write_image(tmp_path / "b.jpg", image)
-    xmp = read_image(tmp_path / "b.jpg").metadata.xmp or b""
+    left = read_image(tmp_path / "b.jpg").metadata.xmp or b""
     for word in (b"GainMap", b"Version", b"Gamma", b"Directory", b"MotionPhoto=", b"MicroVideoOffset", b"<G:"):
-        assert word not in xmp
-    assert (b"dc:t='kept'" in xmp) == (inner is GAIN_MAP) and xmp.endswith(b"</rdf:RDF></x:xmpmeta>")
+        assert word not in left
+    assert (b"dc:t='kept'" in left) == (inner is GAIN_MAP) and left.endswith(b"</rdf:RDF></x:xmpmeta>")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [b"<g:a>", b"</g:a ", b" g:a='", b"a.", b"\t g:a", b"xmlns:a ", b'xmlns:%d="http://ns.adobe.com/exif/1.0/" '],
+)
+def test_an_xmp_packet_of_any_content_takes_linear_time(part: bytes) -> None:
+    """A megabyte of each took minutes to days, without reacting to a signal."""
+    start = b'<x xmlns:g="http://ns.adobe.com/hdr-gain-map/1.0/" xmlns:e="http://ns.adobe.com/exif/1.0/">'
+    packet = start + b"".join(part % number if b"%d" in part else part for number in range(1_000_000 // len(part)))
+    began = time.process_time()
+    kept, _ = xmp.without_attachments(packet)
+    xmp.sized(xmp.upright(kept), 20, 24, (2.0, 2.0))
+    assert time.process_time() - began < 20
+
+
+def test_elements_and_attributes_of_attachments_are_removed_whole() -> None:
+    start = b'<x xmlns:g="http://ns.adobe.com/hdr-gain-map/1.0/" xmlns:h="other">'
+    inner = b"<g:a>1<g:a/></g:a>|<h:a>2</h:a>|<g:b z='1'/>|<g:c>open|<h:d g:e='3' h:e='4'/>|<g:f\n>5</g:f >|</g:a>"
+    left, attached = xmp.without_attachments(start + inner + b"</x>")
+    assert left == start + b"|<h:a>2</h:a>||<g:c>open|<h:d h:e='4'/>||</g:a></x>" and attached == ("gain map",)
+
+
+def test_tags_that_share_their_bytes_take_no_memory() -> None:
+    length = 400_000
+    entries = b"".join(struct.pack("<HHII", 1000 + n, 7, length, 0) for n in range(4000))
+    block = b"II*\0" + struct.pack("<I", 8) + struct.pack("<H", 4000) + entries + bytes(4)
+    block += bytes(length)
+    with pytest.raises(ValueError, match="longer than the file"):
+        ifd.first_directory(block)
+    many = {tag: ifd.Tag(7, 5000, bytes([tag % 256]) * 5000) for tag in range(1, 3000)}
+    again = ifd.first_directory(b"II*\0\x08\0\0\0" + ifd.build(many, 8)).tags
+    assert again == many
 
 
 def test_xmp_has_the_new_size() -> None:
