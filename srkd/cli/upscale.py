@@ -88,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from srkd.errors import PartialFailure, SrkdError
     from srkd.files.remote import place
     from srkd.images.write import check_quality
     from srkd.inference.files import Options, preview
@@ -115,6 +116,9 @@ def run(args: argparse.Namespace) -> int:
                 (tell if args.json else print)(line(outcome))
                 for note in outcome.notes:
                     tell(f"{outcome.job.source}: {note}")
+            if failed := sum(outcome.status == "failed" for outcome in outcomes):
+                wrong = f"{failed} of {len(jobs)} images cannot be upscaled"
+                raise PartialFailure(wrong) if len(jobs) > 1 else SrkdError(wrong)
         else:
             _upscale(args, model, jobs, options, outcomes)
     finally:

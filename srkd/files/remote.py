@@ -153,7 +153,15 @@ def read(url: str, max_bytes: int | None = None) -> bytes:
         size = system.info(path).get("size") if max_bytes is not None else None
         if size is not None and max_bytes is not None and size > max_bytes:
             raise SrkdError(f"{printable_path(url)}: {size:,} bytes, more than the limit of {max_bytes:,}")
-        return bytes(system.cat_file(path))
+        if max_bytes is None or not url.startswith(("http://", "https://")):
+            return bytes(system.cat_file(path))
+        data = bytearray()  # whatever size the server states, or if it states none
+        with system.open(path, "rb", block_size=0) as stream:
+            while len(data) <= max_bytes and (block := stream.read(1 << 20)):
+                data += block
+        if len(data) > max_bytes:
+            raise SrkdError(f"{printable_path(url)}: more than the limit of {max_bytes:,} bytes")
+        return bytes(data)
 
 
 def write(url: str, data: bytes) -> None:

@@ -92,8 +92,11 @@ def conclude(outcomes: Sequence[Outcome], jobs: int, tried: int, say: Say) -> in
 
     Raises:
         PartialFailure: some failed.
+        SrkdError: the only one failed.
     """
     failures = [outcome.error for outcome in outcomes if outcome.status == "failed"]
+    if failures and jobs == 1:
+        raise SrkdError(failures[0])
     for failure in failures:
         say(f"failed: {failure}")
     written = tried - len(failures)

@@ -144,6 +144,8 @@ class Handlers:
                 added.append(image)
             except FullError as error:
                 self._remove(added)
+                for other in images[len(added) :]:
+                    self._queue.discard(other)
                 raise HTTPException(429, str(error)) from error
         return added
 

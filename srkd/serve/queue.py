@@ -85,7 +85,9 @@ class QueuedImage:
     def result_name(self) -> str:
         """The name to offer for the result: photo_x2.png."""
         stem = Path(self.name).stem if Path(self.name).suffix else self.name
-        return f"{stem or 'image'}_x{self.scale}{self.target.suffix}" if self.owned else self.target.name
+        if not self.owned:
+            return printable_path(self.target.name)
+        return f"{stem or 'image'}_x{self.scale}{self.target.suffix}"
 
     def as_json(self) -> dict[str, Any]:
         height, width = self.size
@@ -173,7 +175,7 @@ class ImageQueue:
         """
         with self._changed:
             if not self._room() or not self._open:
-                self._unlink(image)
+                self.discard(image)
                 raise FullError(f"the queue is full ({self.limits.images} images): remove finished ones, or wait")
             self._images[image.id] = image
             self._changed.notify_all()
@@ -210,13 +212,14 @@ class ImageQueue:
             image.removed = True
             self._cancel(image)
             if image.state not in ACTIVE:
-                self._unlink(image)
+                self.discard(image)
 
     def preview_path(self, image: QueuedImage, side: str) -> Path:
         """Where an image converted for the page is kept; `side` is "before" or "after"."""
         return self.folder / f"{image.id}_{side}.png"
 
-    def _unlink(self, image: QueuedImage) -> None:
+    def discard(self, image: QueuedImage) -> None:
+        """Remove the files of an image that is not in the queue, if the server owns them."""
         previews = [self.preview_path(image, side) for side in ("before", "after")]
         for path in [*previews, *([image.source, image.target] if image.owned else [])]:
             with suppress(OSError):
@@ -248,9 +251,10 @@ class ImageQueue:
                     self.choices.observe(image.model, image.size[0] * image.size[1], image.seconds)
                 self._finish(image, state, error)
                 if image.removed:
-                    self._unlink(image)
+                    self.discard(image)
             if not image.owned:
-                self._say(f"{image.target}: written" if state == "done" else f"{image.source}: {error or state}")
+                done = f"{printable_path(image.target)}: written"
+                self._say(done if state == "done" else f"{printable_path(image.source)}: {error or state}")
 
     def _next(self) -> QueuedImage | None:
         """The next image, now running; None when the queue is closed. Times are looked up while nothing waits."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 from srkd.images.formats import SUFFIXES
 from srkd.images.read import image_header, walk
-from srkd.inference.jobs import job_in
+from srkd.inference.jobs import Job, job_in
 from srkd.serve.queue import ACTIVE, FullError, ImageQueue, QueuedImage
 
 _INTERVAL = 1.0  # seconds
@@ -71,27 +72,41 @@ class FolderWatch:
                 self.say(f"{printable_path(self.source)}: {error.strerror}; waiting for it")
             self._missing = True
             return
-        for path, state in found.items():
-            if state is not None and self._seen.get(path) == state and self._done.get(path) != state:
-                if not self.queue.room:
-                    break  # the rest at a later look
-                self._done[path] = state
-                self._add(path)
+        new = {
+            path: state
+            for path, state in found.items()
+            if state is not None and self._seen.get(path) == state and self._done.get(path) != state
+        }
+        jobs = self._jobs(found) if new else {}
+        for path, state in new.items():
+            if not self.queue.room:
+                break  # the rest at a later look
+            self._done[path] = state
+            try:
+                self._add(path, jobs[path])
+            except OSError as error:  # a name that is too long with another suffix, a folder that is gone
+                self.say(f"{printable_path(path)}: {error.strerror}")
         self._seen = {path: state for path, state in found.items() if state is not None}
         self._done = {path: state for path, state in self._done.items() if path in self._seen}
         self._forget()
 
-    def _add(self, path: Path) -> None:
+    def _jobs(self, paths: Iterable[Path]) -> dict[Path, Job]:
+        """The jobs by source. Where the results of several would have one name, those whose suffix changes keep it
+        too: b.tif becomes b.tif.png beside b.png."""
+        jobs = [job_in(self.target, path, self.format, "") for path in paths]
+        count = Counter(job.target for job in jobs)
+        return {Path(job.source): _named_whole(job) if count[job.target] > 1 else job for job in jobs}
+
+    def _add(self, path: Path, job: Job) -> None:
         choice = self.queue.choices[self.model]
-        job = job_in(self.target, path, self.format, "")
-        if job.target.exists():
+        if Path(job.target).exists():
             return
         try:
             header = image_header(path)
             size = header.height, header.width
             self.queue.limits.check_result(*size, choice.scale)
             image = QueuedImage(
-                path.name,
+                printable_path(path.name),
                 choice.name,
                 choice.scale,
                 path,
@@ -113,6 +128,12 @@ class FolderWatch:
         ended = [image.id for image in self.queue if not image.owned and image.state not in ACTIVE]
         for id in ended[:-_KEPT]:
             self.queue.remove(id)
+
+
+def _named_whole(job: Job) -> Job:
+    if job.source.suffix == job.target.suffix:
+        return job
+    return replace(job, target=job.target.with_name(f"{job.target.stem}{job.source.suffix}{job.target.suffix}"))
 
 
 def _state(path: Path) -> _State | None:

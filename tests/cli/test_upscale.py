@@ -59,10 +59,16 @@ def test_one_bad_image_of_three(tmp_path: Path, checkpoint: Path, capsys: pytest
     images(tmp_path / "in", 3)
     (tmp_path / "in" / "01.png").write_bytes(b"")
     arguments = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(checkpoint)]
-    assert main([*arguments, "--dry-run"]) == 0
+    assert main([*arguments, "--dry-run"]) == 2
     assert not (tmp_path / "out").exists()
-    printed = capsys.readouterr().out.splitlines()
+    output = capsys.readouterr()
+    printed = output.out.splitlines()
     assert len(printed) == 3 and printed[0].endswith("00.png 24x24") and "cannot be read" in printed[1]
+    assert "srkd: 1 of 3 images cannot be upscaled" in output.err
+    single = [arguments[0], str(tmp_path / "in" / "01.png"), *arguments[2:]]
+    for more in ([], ["--dry-run"]):
+        assert main([*single, *more]) == 1  # invalid input; 2 is for some of several files
+    assert "srkd: " in (error := capsys.readouterr().err) and "01.png: the file is empty" in error
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert "failed: " in error and "01.png: the file is empty" in error
@@ -103,7 +109,7 @@ def test_json_and_the_summary(tmp_path: Path, checkpoint: Path, capsys: pytest.C
     whole = (tmp_path / "in" / "01.png").read_bytes()
     (tmp_path / "in" / "01.png").write_bytes(whole[:-60])  # its header is whole
     arguments = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(checkpoint)]
-    assert main([*arguments, "--dry-run"]) == 0
+    assert main([*arguments, "--dry-run"]) == 2
     output = capsys.readouterr()
     assert "cannot be read" in output.out and "1 image would be upscaled" in output.err
     assert main([*arguments, "--json"]) == 2

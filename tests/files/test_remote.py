@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 
 import fsspec
@@ -149,3 +152,34 @@ def test_invalid_urls() -> None:
     remote.write("memory://a.png", b"12345")
     with pytest.raises(SrkdError, match="5 bytes, more than the limit of 4"):
         remote.read("memory://a.png", 4)
+
+
+class _Chunked(BaseHTTPRequestHandler):
+    """Two megabytes without a Content-Length."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        with suppress(OSError):  # the client has read enough
+            for block in [bytes(2**16)] * 32 + [b""]:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(block), block))
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_limit_holds_for_a_server_that_states_no_size() -> None:
+    pytest.importorskip("aiohttp")
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Chunked) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/a.png"
+        with pytest.raises(SrkdError, match=r"a\.png: more than the limit of 1,000,000 bytes"):
+            remote.read(url, 1_000_000)
+        assert len(remote.read(url, 2**21)) == 2**21 == len(remote.read(url))
+        server.shutdown()

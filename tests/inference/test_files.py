@@ -320,10 +320,10 @@ def test_animations_are_upscaled_frame_by_frame(
 
 def test_animations_that_cannot_be_stored(tmp_path: Path) -> None:
     source = animated(tmp_path / "a.gif")
-    texts, written = do(DOUBLE, [Job(source, tmp_path / "b.jpg", "jpeg")])
-    assert written == -1 and texts[0] == (
-        f"failed: {source}: an animation of 3 frames, and jpeg stores one image; choose png, webp, gif"
-    )
+    with pytest.raises(
+        SrkdError, match=r"a\.gif: an animation of 3 frames, and jpeg stores one image; choose png, webp"
+    ):
+        do(DOUBLE, [Job(source, tmp_path / "b.jpg", "jpeg")])
     assert [o.status for o in preview([Job(source, tmp_path / "b.gif", "gif")], 2, Options())] == ["planned"]
     assert os.listdir(tmp_path) == ["a.gif"]
 

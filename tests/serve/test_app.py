@@ -20,12 +20,14 @@ import numpy as np
 import pytest
 from PIL import Image
 from serve.conftest import Live
+from starlette.exceptions import HTTPException
 
 from srkd.images.read import ImageData, read_image, write_image
 from srkd.inference.files import upscale_observed
 from srkd.inference.model import Model
 from srkd.serve import queue as queue_module
 from srkd.serve.api_page import openapi
+from srkd.serve.app import Handlers
 from srkd.serve.uploads import label_of
 from support import textured
 
@@ -165,6 +167,21 @@ def test_rejected_forms(server: Live, png: bytes) -> None:
     for response, status, error in cases:
         assert response.status == status and response.error.startswith(error), response
     assert server.call("GET", "/api/jobs").json == {"jobs": []}
+
+
+def test_a_form_that_finds_the_queue_full_leaves_no_file(server: Live, png: bytes) -> None:
+    """Room is counted before the upload, and other forms may have taken it since."""
+    queue = server.ready.queue
+    images = []
+    for number in range(3):
+        path = queue.folder / f"{number}.png"
+        path.write_bytes(png)
+        images.append(queue.upload_of(path, "a.png", (10, 14), "png", "auto", None))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue, "_room", lambda: 1 - len(queue._images))
+        with pytest.raises(HTTPException, match="the queue is full"):
+            Handlers(queue, "")._added(images)
+    assert server.is_emptied()
 
 
 def test_unknown_jobs_and_pages(server: Live) -> None:

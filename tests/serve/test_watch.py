@@ -135,3 +135,31 @@ def test_more_images_than_the_queue_takes_wait_in_the_folder(
         assert time.monotonic() < deadline
     watch.look()
     assert len(list(watch.queue)) == 2
+
+
+def test_images_of_one_stem_have_results_of_their_own(watch: FolderWatch) -> None:
+    watch.format = "png"
+    for seed, name in enumerate(("a.png", "a.bmp", "a.tif", "b.tif")):
+        image(watch.source / name, seed)
+    for _ in range(2):
+        watch.look()
+    assert finish(watch) == ["a.bmp.png", "a.png", "a.tif.png", "b.png"]
+    assert len({(watch.target / name).read_bytes() for name in os.listdir(watch.target)}) == 4
+    again = FolderWatch(watch.queue, watch.source, watch.target, "auto", "png", watch.say)
+    for _ in range(2):
+        again.look()
+    assert len(list(watch.queue)) == 4, "the results are there"
+
+
+def test_strange_names_stop_nothing(watch: FolderWatch, server: Live, said: list[str]) -> None:
+    watch.format = "webp"
+    watch.target.mkdir()
+    image(watch.source / "good.png")
+    (watch.source / os.fsdecode(b"b\xe4d.png")).write_bytes((watch.source / "good.png").read_bytes())
+    (watch.source / ("a" * 251 + ".png")).write_bytes((watch.source / "good.png").read_bytes())
+    for _ in range(2):
+        watch.look()
+    assert "good.webp" in finish(watch) and len(os.listdir(watch.target)) == 2
+    assert any("File name too long" in line for line in said)
+    names = [entry["name"] for entry in server.call("GET", "/api/jobs").json["jobs"]]
+    assert "b\\xe4d.png" in names
