@@ -24,7 +24,7 @@ from srkd import edition
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import printable_path, scratch
 from srkd.inference.backends import isolated, litert, ncnn, onnx, openvino, pytorch, seal
-from srkd.inference.backends.engine import Bytes, CannotRunError, Engine, in_one_line, require
+from srkd.inference.backends.engine import Bytes, CannotRunError, Engine, in_one_line, not_exported, require
 from srkd.inference.model import Model
 from srkd.training.precision import int8_saturates
 
@@ -81,6 +81,8 @@ _READERS = {  # the file's own first
     ".tflite": ("litert",),
 }
 PROOF, _SEALS = "proof", "seals"  # keys of the facts
+_STORED = ("fp32", "fp16", "bf16", "int8")  # precisions of exported files
+_MOST_SCALE, _MOST_SIDE = 16, 1024
 
 
 def available(device: str = "cpu") -> list[tuple[str, str]]:
@@ -226,9 +228,32 @@ def _loaded(path: Path, runtime: str) -> tuple[Any, dict[str, Any]]:
     described = _described(path, runtime)
     sealed = described.is_file() and seal.check(described)
     native, known = _MODULES[runtime].load(path)
+    if not isinstance(known, dict):
+        raise not_exported(path, "a network")
     if _SEALS in known and not sealed:
         raise SrkdError(f"{printable_path(described)}: changed or incomplete: its digest is damaged")
+    if wrong := _wrong_facts(known):
+        raise SrkdError(f"{printable_path(path)}: not exported by srkd, or incomplete: {', '.join(wrong)}")
     return native, known
+
+
+def _wrong_facts(known: Mapping[str, Any]) -> list[str]:
+    """The facts of a file that srkd cannot have written. Sides beyond the limit would pad small images to any size."""
+
+    def whole(value: Any, most: int) -> bool:
+        return type(value) is int and 1 <= value <= most
+
+    right = {
+        "precision": known.get("precision") in _STORED,
+        "scale": whole(known.get("scale"), _MOST_SCALE),
+        **{key: whole(known[key], _MOST_SIDE) for key in ("multiple", "minimum", "align") if key in known},
+        "square": isinstance(known.get("square", False), bool),
+        "halo": known.get("halo") is None or (type(known["halo"]) is int and 0 <= known["halo"] <= _MOST_SIDE),
+        "bytes_per_pixel": whole(known.get("bytes_per_pixel", 1), 2**40),
+        "parameters": whole(known.get("parameters", 1), 2**40) or known.get("parameters") == 0,
+        "network": isinstance(known.get("network", {}), dict),
+    }
+    return [key for key, is_right in right.items() if not is_right]
 
 
 def _described(path: Path, runtime: str) -> Path:

@@ -204,7 +204,13 @@ def _has_weights_elsewhere(message: Any) -> bool:
 
 
 def _check_constants(model: Any) -> None:
-    """Raise ValueError for a tensor of fixed size that is too large: a small file can request terabytes."""
+    """Raise ValueError for a tensor of fixed size that is too large: a small file can request terabytes.
+
+    Sizes inside a branch, a loop or a function are not known; srkd exports none.
+    """
+    attributes = [attribute for node in model.graph.node for attribute in node.attribute]
+    if model.functions or any(attribute.HasField("g") or attribute.graphs for attribute in attributes):
+        raise ValueError("a graph within the graph")
     inferred = require("onnx").shape_inference.infer_shapes(model, data_prop=True)
     for value in [*inferred.graph.value_info, *inferred.graph.output]:
         sides = [side.dim_value for side in value.type.tensor_type.shape.dim]

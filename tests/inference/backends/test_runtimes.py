@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -230,3 +232,48 @@ def test_a_saved_file_says_what_it_is(tiny: Model, tmp_path: Path, runtime: str,
     image = textured(3, 12, 15)[None]
     expected = engine.as_bytes(backends.open_engine(tiny, "torch", "fp32")(image).transpose(0, 3, 1, 2) / 255)
     assert np.abs(opened(image).astype(int) - expected).max() <= 1
+
+
+def stranger(path: Path, facts: Any, branch: bool = False) -> Path:
+    """An ONNX file of another program that says it is srkd's."""
+    onnx = pytest.importorskip("onnx")
+    helper, numbers = onnx.helper, onnx.TensorProto.FLOAT
+    image = helper.make_tensor_value_info("image", numbers, ["n", 3, "h", "w"])
+    output = helper.make_tensor_value_info("output", numbers, ["n", 3, "a", "b"])
+    node = helper.make_node("Identity", ["image"], ["output"])
+    if branch:
+        large = helper.make_tensor("zero", numbers, [1], [0.0])
+        inner = helper.make_graph(
+            [helper.make_node("ConstantOfShape", ["size"], ["x"], value=large)], "b", [], [output]
+        )
+        node = helper.make_node("If", ["condition"], ["output"], then_branch=inner, else_branch=inner)
+    model = helper.make_model(helper.make_graph([node], "g", [image], [output]))
+    helper.set_model_props(model, {"srkd": json.dumps(facts)})
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"precision": None}, "precision"),
+        ({"scale": "two"}, "scale"),
+        ({"scale": 10**7}, "scale"),
+        ({"multiple": 0}, "multiple"),
+        ({"multiple": 8000}, "multiple"),
+        ({"align": True}, "align"),
+        ({"halo": "far"}, "halo"),
+        ({"bytes_per_pixel": None}, "bytes_per_pixel"),
+        ({"parameters": "many"}, "parameters"),
+        ({"network": 5}, "network"),
+    ],
+)
+def test_facts_that_srkd_does_not_write_are_named(changed: dict[str, Any], named: str, tmp_path: Path) -> None:
+    right = {"name": "x", "scale": 1, "precision": "fp32", "multiple": 1, "minimum": 1, "halo": None, "align": 1}
+    assert backends.open_file(stranger(tmp_path / "a.onnx", right)).scale == 1
+    with pytest.raises(SrkdError, match=rf"a\.onnx: not exported by srkd, or incomplete: {named}$"):
+        backends.open_file(stranger(tmp_path / "a.onnx", {**right, **changed}))
+    with pytest.raises(SrkdError, match=r"not a network exported by srkd|incomplete: precision"):
+        backends.open_file(stranger(tmp_path / "a.onnx", [["scale", 1]]))
+    with pytest.raises(SrkdError, match="not an ONNX model exported by srkd"):
+        backends.open_file(stranger(tmp_path / "a.onnx", right, branch=True))
