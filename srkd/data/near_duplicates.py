@@ -18,7 +18,7 @@ import hashlib
 import json
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -36,6 +36,7 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path, printable_path, write_json
 from srkd.files.cache import cache_place, trusted
 from srkd.files.digest import file_sha256
+from srkd.files.lock import locked
 from srkd.images.read import ImageData, read_image, write_image
 from srkd.images.write import to_depth
 from srkd.interruption import result, submitted
@@ -183,6 +184,11 @@ class Index:
                 )
         return computed
 
+    def has(self, duplicate: Mapping[str, Any]) -> bool:
+        """Whether the evaluation image of an earlier duplicate is among these, perhaps in another folder."""
+        wanted = duplicate["set_name"], Path(duplicate["reference"]).name
+        return any((reference.set_name, reference.path.name) == wanted for reference in self.references)
+
     def search(self, image: str, pixels: NDArray[Any], features: Features | None = None) -> Duplicate | None:
         """The evaluation image that a training image (H, W, C) duplicates, or None; test sets take precedence."""
         small = grey(pixels, _SIDE)
@@ -278,13 +284,15 @@ def check(store: ImageStore, index: Index, progress: Progress = lambda done, who
     for done, (number, features) in enumerate(_described(store, new), 1):
         source = store.source(number)
         found = index.search(source.path, store.hr(number), features)
-        known[source.sha256] = {"index": index.key, "smooth": len(features.points) < FEWEST_FEATURES}
+        verdict: dict[str, Any] = {"index": index.key, "smooth": len(features.points) < FEWEST_FEATURES}
         if found is not None:
-            known[source.sha256]["duplicate"] = asdict(found)
+            verdict["duplicate"] = asdict(found)
+        elif (before := known.get(source.sha256, {}).get("duplicate")) and not index.has(before):
+            verdict["duplicate"] = before  # of an evaluation image that is not at hand now
+        known[source.sha256] = verdict
         progress(done, len(new))
     if new:
-        with suppress(SrkdError):  # a read-only cache is not an error
-            write_json(_verdict_file(), known)
+        _keep({store.source(number).sha256: known[store.source(number).sha256] for number in new})
     for number in range(len(store)):
         source = store.source(number)
         verdict = known[source.sha256]
@@ -308,6 +316,12 @@ def _described(store: ImageStore, numbers: Sequence[int]) -> Iterator[tuple[int,
             ahead.extend((number, submitted(pool, work, number)) for number in islice(left, 4 - len(ahead)))
             number, future = ahead.popleft()
             yield number, result(future)
+
+
+def _keep(verdicts: Mapping[str, dict[str, Any]]) -> None:
+    """Add verdicts to those of other processes."""
+    with suppress(SrkdError), locked(_verdict_file().parent):  # a read-only cache is not an error
+        write_json(_verdict_file(), {**_verdicts(), **verdicts})
 
 
 def _verdict_file() -> Path:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -28,25 +29,35 @@ def best(results: dict[str, Any], metric: str, name: str | None = None) -> dict[
     Args:
         name: the set that the metric is read from; not needed if the results have one set.
 
+    NaN, and a variant of which a run failed, count as worst.
+
     Raises:
-        SrkdError: the study has no such metric or several sets with it, or a variant has no finished run.
+        SrkdError: the study has no such metric or several sets with it, or the variants of a method have no runs, or
+            different numbers of them.
     """
     tables = [t for t in results["scores"] if t["metric"] == metric and name in (None, t["set"])]
     if len(tables) != 1:
         known = ", ".join(f"{table['metric']} on {table['set']}" for table in results["scores"])
         raise SrkdError(f'{len(tables)} tables of the metric "{metric}", expected one: the study has {known}')
-    methods: dict[str, dict[str, float]] = {}
+    failed = {row["variant"] for row in results.get("failed", ())}
+    methods: dict[str, dict[str, Mapping[str, Any]]] = {}
     for row in tables[0]["rows"]:
         method, _, setting = row["variant"].rpartition("_")
-        if row["variant"] == CONTROL or not setting:
-            continue
-        if "mean" not in row:
-            raise SrkdError(f'variant "{row["variant"]}": no finished run: finish the study first')
-        methods.setdefault(method, {})[row["variant"]] = row["mean"]
+        if row["variant"] != CONTROL and setting:
+            methods.setdefault(method, {})[row["variant"]] = row
     sign, chosen = -1 if metric in results["lower"] else 1, {}
-    for method, means in methods.items():
-        names = list(means)
-        name = max(names, key=lambda variant: sign * means[variant])
+    for method, rows in methods.items():
+        if unfinished := [name for name, row in rows.items() if "mean" not in row and name not in failed]:
+            raise SrkdError(f'variant "{unfinished[0]}": no finished run: finish the study first')
+        counts = {name: row.get("seeds") for name, row in rows.items() if name not in failed}
+        if len(set(counts.values())) > 1:
+            each = ", ".join(f"{name} {count}" for name, count in counts.items())
+            raise SrkdError(f"{method}: different numbers of seeds ({each}): finish the study first")
+        if all(name in failed or math.isnan(row["mean"]) for name, row in rows.items()):
+            raise SrkdError(f"{method}: every setting failed")
+        values = {name: sign * row["mean"] if name in counts else math.nan for name, row in rows.items()}
+        names = list(rows)
+        name = max(names, key=lambda variant: -math.inf if math.isnan(values[variant]) else values[variant])
         chosen[method] = name, name in (names[0], names[-1])
     return chosen
 
@@ -71,9 +82,13 @@ def choose(settings: Path, results: Path, study: Path, metric: str, name: str | 
         if taken not in variants:
             raise SrkdError(f'{printable_path(settings)}: no variant "{taken}", which the results have')
         variant["losses"] = variants[taken]["losses"]
-        trained = {key: value for key, value in variants[taken].get("set", {}).items() if key.startswith("train.")}
-        if trained:
-            variant["set"] = {**variant.get("set", {}), **trained}
+        own = [v for name, v in variants.items() if name.rpartition("_")[0] == variant["name"]]
+        tried = {key for v in own for key in v.get("set", {}) if key.startswith("train.")}
+        trained = {key: value for key, value in variants[taken].get("set", {}).items() if key in tried}
+        kept = {key: value for key, value in variant.get("set", {}).items() if key not in tried}
+        variant.pop("set", None)
+        if kept or trained:
+            variant["set"] = {**kept, **trained}
         lines.append(f"{variant['name']}: {taken}" + (", at the edge of its grid" if edge else ""))
     text = study.read_text(encoding="utf-8")
     comment = list(takewhile(lambda line: line.startswith("#"), text.splitlines(keepends=True)))

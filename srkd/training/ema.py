@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Maintains `average = d * average + (1 - d) * weights` of several networks; buffers are copied.
+    """Maintains `average = d * average + (1 - d) * weights` of several networks, of floating-point buffers
+    too; other buffers are copied.
 
     d is the smaller of `decay` and (1 + step) / (10 + step), so that short runs forget the initial weights: with a
     constant 0.999, they would still make up a fifth of the average after 1,500 steps.

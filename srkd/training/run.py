@@ -194,6 +194,7 @@ class _Stage:
         self.task, self.fabric = run.set_up_stage(recipe)
         self.metrics: dict[str, float] = {}
         self.log: Log | None = None
+        self._resumed_from: Path | None = None
         self._printed: list[str] = []
 
     def train(self, previous: dict[str, Tensor] | None) -> dict[str, Any]:
@@ -204,6 +205,7 @@ class _Stage:
         self.dependencies = self.task.dependencies()
         start = self._resume()
         self._start(start)
+        self._check_later(start)
         title = self.recipe.name if len(self.run.stages) == 1 else f"{self.recipe.name}, stage {self.number}"
         hidden = quiet or not self.fabric.is_global_zero
         try:
@@ -299,6 +301,15 @@ class _Stage:
             if self.best is not None:
                 self.best.update(record["step"], scores)
 
+    def _check_later(self, start: int) -> None:
+        """Raise SrkdError if this stage would go on although the next one has begun."""
+        later = any(resume.states(folder) for _, folder in self.run.stages[self.number :])
+        path, unfinished = self._resumed_from, start < self.recipe.train.total_iter
+        if path is not None and later and unfinished and not self._exhausted():
+            if self.log is not None:
+                self.log.close()
+            raise SrkdError(f"{path}: the next stage started from this state, so this stage cannot train more steps")
+
     def _print_notices(self) -> list[str]:
         """Print notices not printed before, and return them; a task may add notices during training."""
         new = [text for text in dict.fromkeys([*self.run.notices, *self.task.notices]) if text not in self._printed]
@@ -376,9 +387,7 @@ class _Stage:
         if found is None:
             return 0
         path, state = found
-        later = any(resume.states(folder) for _, folder in self.run.stages[self.number :])
-        if later and int(state["step"]) < self.recipe.train.total_iter:
-            raise SrkdError(f"{path}: the next stage started from this state, so this stage cannot train more steps")
+        self._resumed_from = path
         try:
             self.task.load_state_dict(state["task"])
             for name, optimiser in self.task.optimisers.items():

@@ -178,6 +178,19 @@ def test_training_rejects_known_duplicates(mine: Path, index: Index) -> None:
     assert len(training_images(spec.model_copy(update={"exclude": ["leak"]}), 2)) == 4
 
 
+def test_a_duplicate_of_a_set_that_is_not_at_hand_stays_known(mine: Path, index: Index, tmp_path: Path) -> None:
+    store = build_store(list_images(mine), tmp_path / "store", 2)
+    assert len(check(store, index).duplicates) == 1
+    write_image(tmp_path / "o.png", ImageData(scene(50)))
+    other = Index([Reference("Other/test", tmp_path / "o.png")])
+    assert [Path(found.reference).name for found in check(store, other).duplicates] == ["e2.png"]
+    with pytest.raises(SrkdError, match=r"leak\.png is a near-duplicate of .*e2\.png"):
+        near_duplicates.refuse_known([store.source(number) for number in range(len(store))])
+    # The same image at hand, but no longer alike: the verdict is the new one.
+    write_image(tmp_path / "e2.png", ImageData(scene(51)))
+    assert not check(store, Index([Reference("Tiny/test", tmp_path / "e2.png")])).duplicates
+
+
 def test_the_command_names_and_shows_the_pair(mine: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     command = ["prepare_data", str(mine), "--scale", "2"]
     assert main([*command, "--pairs", str(tmp_path / "pairs")]) == 1

@@ -93,3 +93,34 @@ def test_invalid_results_raise(files: tuple[Path, Path, Path]) -> None:
     with pytest.raises(SrkdError, match="not the results of a study"):
         choose.choose(settings, results, study, "accuracy")
     assert study.read_text() == before
+
+
+def test_a_setting_that_failed_or_diverged_is_never_chosen(files: tuple[Path, Path, Path]) -> None:
+    settings, results, study = files
+    found = json.loads(results.read_text())
+    rows = found["scores"][0]["rows"]
+    rows[0]["mean"], rows[1]["mean"] = float("nan"), 99.0
+    found["failed"] = [{"variant": "kd_1", "seed": 3, "error": "NaN"}]
+    results.write_text(json.dumps(found))
+    assert choose.choose(settings, results, study, "accuracy")[0] == "kd: kd_10, at the edge of its grid"
+    rows[3]["seeds"] = 5
+    results.write_text(json.dumps(found))
+    with pytest.raises(SrkdError, match=r"rkd_plain: different numbers of seeds \(rkd_plain_1 5, rkd_plain_2 1\)"):
+        choose.choose(settings, results, study, "accuracy")
+    found["failed"] = [{"variant": f"kd_{weight}", "seed": 3, "error": "NaN"} for weight in (1, 10)]
+    results.write_text(json.dumps(found))
+    with pytest.raises(SrkdError, match="kd: every setting failed"):
+        choose.choose(settings, results, study, "accuracy")
+
+
+def test_choosing_again_leaves_nothing_of_the_first_choice(files: tuple[Path, Path, Path]) -> None:
+    settings, results, study = files
+    tried = yaml.safe_load(settings.read_text())
+    tried["variants"][1]["set"] = {"train.optim.lr": 0.3}
+    settings.write_text(yaml.safe_dump(tried))
+    choose.choose(settings, results, study, "accuracy")
+    found = json.loads(results.read_text())
+    found["scores"][0]["rows"][2]["mean"] = 80.0
+    results.write_text(json.dumps(found))
+    assert choose.choose(settings, results, study, "accuracy")[0].startswith("kd: kd_10")
+    assert {variant.name: variant for variant in plan.read(study).variants}["kd"].set == {"batch_size": 8}

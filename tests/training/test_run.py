@@ -359,6 +359,23 @@ def test_stages_start_from_the_previous_stages_weights(recipe: dict[str, Any], t
     )
 
 
+def test_a_stage_that_validation_ended_is_resumed_with_the_next_one(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """The first stage's state is at a step below its total, and a later stage has begun."""
+    recipe |= {"val": {"val_freq": 1, "patience": 1, "metrics": {"psnr": {"type": "calculate_psnr"}}}}
+    recipe["train"] |= {"total_iter": 9, "optim_g": {"type": "Adam", "lr": 1e-30}}  # no validation is better
+    recipe["stages"] = [{}, {"train": {"total_iter": 3}, "val": {"val_freq": 0, "patience": 0}}]
+    done = Run(recipe, tmp_path, quiet=True).train()
+    first = tmp_path / "tiny" / "stage_1"
+    assert done["finished"] and read_metrics(first / "metrics.jsonl")[-1]["step"] < 9
+    for path in (tmp_path / "tiny" / "stage_2" / "training_states").glob("*3.pt"):
+        path.unlink()
+    again = Run(recipe, tmp_path, resume=True, quiet=True).train()
+    assert again["finished"] and again["step"] == 3
+    recipe["val"]["patience"] = 5  # now the first stage would go on
+    with pytest.raises(SrkdError, match="the next stage started from this state"):
+        Run(recipe, tmp_path, resume=True, quiet=True).train()
+
+
 def test_validation_does_not_affect_training(recipe: dict[str, Any], tmp_path: Path) -> None:
     Run(recipe | {"name": "a", "val": {"val_freq": 0}}, tmp_path, quiet=True).train()
     Run(recipe | {"name": "b", "val": {"val_freq": 1}}, tmp_path, quiet=True).train()

@@ -116,8 +116,8 @@ def read_table(path: Path) -> Lines:
 
 def _columns(header: list[str]) -> dict[str, int | None]:
     """Index of each known column of a header; the item may also be the only other column of ids."""
-    # RecBole writes name:type.
-    names = [re.sub("[^a-z]", "", cell.lower().partition(":")[0]) for cell in header]
+    # RecBole writes name:type. Digits stay: user1 is an id, not a column.
+    names = [re.sub("[^a-z0-9]", "", cell.lower().partition(":")[0]) for cell in header]
     found = {key: next((names.index(n) for n in known if n in names), None) for key, known in _NAMES.items()}
     if found["user"] is not None and found["item"] is None:
         ids = [place for place, name in enumerate(names) if name.endswith("id") and place not in found.values()]

@@ -56,6 +56,14 @@ def test_without_ratings_every_one_is_1(text: str, tmp_path: Path) -> None:
     assert lines.ratings.tolist() == [1, 1] and [lines.item_ids[i] for i in lines.items] == ["b", "c"]
 
 
+@pytest.mark.parametrize(
+    "text", ["user1\titem1\t2\t101\nuser2\titem1\t3\t102\n", "uid_1,iid_1,2,101\nuid_2,iid_1,3,102\n"]
+)
+def test_ids_with_digits_are_no_header(text: str, tmp_path: Path) -> None:
+    lines = read_table(write(tmp_path, text))
+    assert lines.ratings.tolist() == [2, 3] and lines.times.tolist() == [101, 102] and len(lines.user_ids) == 2
+
+
 def test_missing_times_are_zero(tmp_path: Path) -> None:
     assert read_table(write(tmp_path, "a,b,1\n")).times.tolist() == [0]
 
