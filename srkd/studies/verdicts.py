@@ -14,6 +14,7 @@ from srkd.studies.statistics import Array, compare
 Results = dict[str, dict[int, dict[str, Any]]]  # finished runs by variant and seed
 Seeds = Mapping[str, set[int]]  # by variant
 Scores = Mapping[int, Mapping[str, float]]  # by seed and item
+_SIGNED = {"bias": "no verdict: 0 is best"}
 
 
 def score_tables(
@@ -48,6 +49,8 @@ def score_tables(
         }
         rows = _rows(scores, alpha, metric in set(lower), problems, failed or {})
         rows = [{**row, "protocol": protocol} for row in rows]
+        if metric in _SIGNED:
+            rows = [row | ({"verdict": _SIGNED[metric]} if "verdict" in row else {}) for row in rows]
         tables.append({"set": name, "metric": metric, "protocol": protocol, "rows": rows})
     return tables
 

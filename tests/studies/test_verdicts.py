@@ -297,3 +297,11 @@ def test_scores_by_different_protocols_are_never_compared() -> None:
     for table in tables:
         assert all(row["protocol"] == table["protocol"] for row in table["rows"])
         assert "difference" not in table["rows"][1]
+
+
+def test_a_bias_has_no_better_direction() -> None:
+    runs = {
+        name: {seed: run(bias=items) for seed, items in own.items()} for name, own in ((CONTROL, BASE), ("v", CLEAR))
+    }
+    (table,) = score_tables(runs, 0.05)
+    assert table["rows"][1]["verdict"] == "no verdict: 0 is best" and table["rows"][1]["p"] < 0.05
