@@ -132,6 +132,7 @@ class Task(DistillationTask):
         self_ensemble = spec.pop("self_ensemble", False)
         if not isinstance(self_ensemble, bool):
             raise SrkdError(f"{key}.self_ensemble: must be true or false, got {self_ensemble!r}")
+        options = dict(spec) if "type" in spec else {}
         loaded = build_or_load(spec, self.recipe.scale, key)
         if path is not None and not single:
             raise SrkdError("path.pretrain_network_g_teacher: the weights of one teacher: give each its file or zoo")
@@ -142,7 +143,7 @@ class Task(DistillationTask):
         if self_ensemble and hasattr(loaded.network, "privileged"):
             raise SrkdError(f"{key}.self_ensemble: not for a network that sees the ground truth; remove it")
         self.to_device(loaded.network)
-        return Member(loaded, share, self_ensemble)
+        return Member(loaded, share, self_ensemble, options)
 
     def check_output(self, student: Prediction, batch: Mapping[str, Any]) -> None:
         assert student.output is not None

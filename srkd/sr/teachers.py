@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -47,15 +47,21 @@ class SelfEnsemble(nn.Module):
 
 @dataclass
 class Member:
-    """One of the teachers, its share of their mean, and whether it is self-ensembled."""
+    """One of the teachers, its share of their mean, and whether it is self-ensembled.
+
+    `options` are those of a network that the recipe describes: some, such as img_range, change its outputs but none of
+    its weights. A checkpoint that describes itself needs none.
+    """
 
     loaded: Model
     share: float = 1.0
     self_ensemble: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def hash(self) -> str:
-        return teacher_cache.network_hash(self.loaded.network)
+        weights = teacher_cache.network_hash(self.loaded.network)
+        return teacher_cache.key(weights=weights, options=self.options) if self.options else weights
 
     @property
     def network(self) -> nn.Module:

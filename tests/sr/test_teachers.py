@@ -211,3 +211,25 @@ def test_zoomed_patches_need_cached_outputs(
     zoomed = merge(distilled(recipe, {"file": files[0]}), {"datasets": {"train": {"zoomed": 0.5}}})
     with pytest.raises(SrkdError, match=r"datasets\.train\.zoomed: needs a teacher to label the patches"):
         Run(merge(zoomed, changes), tmp_path, quiet=True).dry_run()
+
+
+def test_options_that_change_no_weight_change_the_cache(
+    recipe: dict[str, Any], files: list[str], tmp_path: Path
+) -> None:
+    """img_range is not among the weights: the outputs of one range must not stand for those of another."""
+    described = {"type": "EDSR", "num_feat": 8, "num_block": 1}
+    teacher = {**recipe, "name": "t", "network_g": described, "train": {**recipe["train"], "total_iter": 1}}
+    path = Run(teacher, tmp_path, quiet=True).train()["models"]["net_g"]
+    found = []
+    for img_range in (1.0, 255.0):
+        given = {
+            **recipe,
+            "network_g_teacher": {**described, "img_range": img_range},
+            "path": {"pretrain_network_g_teacher": path},
+            "cache": {"kind": "outputs", "dir": str(tmp_path / "caches")},
+            "train": {**recipe["train"], "losses": [{"type": "L1Loss"}, {"type": "output"}]},
+        }
+        (task,) = Run(given, tmp_path, quiet=True).set_up()
+        assert isinstance(task, Task)
+        found.append((task.fingerprint()["the teacher"], task.source.outputs["teacher_output"].image(0)))
+    assert found[0][0] != found[1][0] and not np.array_equal(found[0][1], found[1][1])
