@@ -79,7 +79,7 @@ def is_partial(path: Path) -> bool:
 
 
 @contextmanager
-def atomic_path(final: Path | str) -> Iterator[Path]:
+def atomic_path(final: Path | str, new: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `final`, with the same suffix, that is renamed to `final` when the block succeeds.
 
         >>> folder = getfixture("tmp_path")
@@ -94,8 +94,12 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
     (including KeyboardInterrupt and SystemExit) the temporary file is removed and `final` is unchanged. If the process
     is killed, the next process that writes into the folder removes the leftover.
 
+    Args:
+        new: `final` was chosen because it was free; a file that has appeared there since is not replaced.
+
     Raises:
-        SrkdError: the folder cannot be written to, or the disk is full; on Windows, a name that it does not allow.
+        SrkdError: the folder cannot be written to, or the disk is full; with `new`, `final` exists; on Windows, a name
+            that it does not allow.
     """
     from srkd.files.names import check_output  # which imports this module
 
@@ -105,11 +109,30 @@ def atomic_path(final: Path | str) -> Iterator[Path]:
         try:
             yield temporary
             _sync(temporary)
-            os.replace(temporary, final)
+            if new:
+                _publish(temporary, final)
+            else:
+                os.replace(temporary, final)
         except OSError as error:
             if error.errno in _FULL:
                 raise _write_error(error, final) from error
             raise
+
+
+def _publish(temporary: Path, final: Path) -> None:
+    """Give a file its name, unless another has it."""
+    try:
+        os.link(temporary, final)
+    except FileExistsError as error:
+        raise _appeared(final) from error
+    except OSError as error:  # a file system without hard links
+        if os.path.lexists(final):
+            raise _appeared(final) from error
+        os.replace(temporary, final)
+
+
+def _appeared(final: Path) -> SrkdError:
+    return SrkdError(f"{printable_path(final)}: was written by another program meanwhile; it stays, run this again")
 
 
 @contextmanager

@@ -163,6 +163,7 @@ def open_animation_writer(
     format: str,
     quality: int | None = None,
     metadata: Metadata | None = None,
+    new: bool = False,
 ) -> Iterator[FrameWriter]:
     """Yield a writer of as many frames of `shape` (H, W, C) as there are durations.
 
@@ -172,12 +173,13 @@ def open_animation_writer(
         timing: (seconds of each frame, number of plays).
         format: gif, whose frames have a palette of 256 colours each, or png or webp.
         quality: of webp, as for single images.
+        new: as `srkd.images.write.open_writer`.
 
     Raises:
         SrkdError: the format cannot store this shape.
     """
     check_holds(path, shape, FORMATS[format])
-    with atomic_path(path) as temporary, temporary.open("w+b") as stream:
+    with atomic_path(path, new) as temporary, temporary.open("w+b") as stream:
         writer = _writer(format, (stream, shape, timing), quality or DEFAULT_QUALITY, metadata or Metadata())
         checked = _Checked(writer, shape, len(timing[0]))
         yield checked

@@ -58,11 +58,13 @@ def open_writer(
     format: str = "png",
     quality: int | None = None,
     metadata: Metadata | None = None,
+    new: bool = False,
 ) -> Iterator[RowWriter]:
     """Yield a writer of the rows of an image of `shape` (H, W, C); the file appears when the block ends without error.
 
     16 bits are rounded to what the format stores. `quality` (1 to 100, default 95) applies to lossy formats; WebP,
-    JPEG XL, HEIC and JPEG 2000 are lossless at 100; JPEG, AVIF and HEIC have full colour resolution from 90.
+    JPEG XL, HEIC and JPEG 2000 are lossless at 100; JPEG, AVIF and HEIC have full colour resolution from 90. `new` is
+    that of `srkd.files.atomic.atomic_path`.
 
     Raises:
         SrkdError: the format cannot store the image, an invalid quality, a folder that cannot be written, a full disk.
@@ -73,7 +75,7 @@ def open_writer(
     metadata, _ = fit_metadata(metadata or Metadata(), chosen, shape[2] < 3)
     depth = np.dtype(dtype) if chosen.deep else np.dtype(np.uint8)
     with (
-        atomic_path(path) as temporary,
+        atomic_path(path, new) as temporary,
         temporary.open("w+b") as stream,
         tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(temporary.parent)) as rows,
     ):

@@ -56,7 +56,7 @@ def plan_beside(
         results = {absolute(job.target) for job in jobs.values()}
         jobs = {source: job for source, job in jobs.items() if source not in results}
     return [
-        Job(job.source, names.free(job.target), job.format) if _is_beside(job) else job
+        Job(job.source, names.free(job.target), job.format, is_new=not reuse) if _is_beside(job) else job
         for _, job in sorted(jobs.items())
     ]
 

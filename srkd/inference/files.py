@@ -197,7 +197,7 @@ def _steps(model: Model, options: Options) -> Steps[Job, Decoded]:
             return
         with (
             local_target(job.target) as path,
-            open_writer(path, shape, pixels.dtype, job.format, decoded.quality, decoded.metadata) as writer,
+            open_writer(path, shape, pixels.dtype, job.format, decoded.quality, decoded.metadata, job.is_new) as writer,
         ):
             for block in rows:
                 writer.write(block)
@@ -226,7 +226,7 @@ def _write_frames(job: Job, shape: tuple[int, int, int], decoded: Decoded, frame
     timing = decoded.animation.durations, decoded.animation.plays
     with (
         local_target(job.target) as path,
-        open_animation_writer(path, shape, timing, job.format, decoded.quality, decoded.metadata) as writer,
+        open_animation_writer(path, shape, timing, job.format, decoded.quality, decoded.metadata, job.is_new) as writer,
     ):
         for frame in frames:
             writer.write(frame)

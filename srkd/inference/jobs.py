@@ -33,11 +33,12 @@ _MOST_FOLDERS = 5
 
 @dataclass(frozen=True)
 class Job:
-    """One image: read `source`, write `target` in `format`."""
+    """One image: read `source`, write `target` in `format`; with `is_new`, replace no file that has appeared there."""
 
     source: Place
     target: Place
     format: str
+    is_new: bool = False
 
 
 @dataclass(frozen=True)

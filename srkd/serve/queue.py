@@ -288,7 +288,9 @@ class ImageQueue:
             image.progress = share
 
         options = Options(tile=None if whole else _TILE, quality=image.quality)
-        outcome = upscale_observed(model, Job(image.source, image.target, image.format), options, decoded, progress)
+        outcome = upscale_observed(
+            model, Job(image.source, image.target, image.format, is_new=not image.owned), options, decoded, progress
+        )
         image.notes, image.backend = outcome.notes, outcome.backend
 
 

@@ -111,3 +111,19 @@ def test_files_of_a_killed_process_are_removed_and_those_in_use_stay(tmp_path: P
     code = "import sys; from srkd.files.atomic import write_text; write_text(sys.argv[1], '')"
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a" / "z.txt")], check=True)
     assert sorted(os.listdir(tmp_path / "a")) == ["y.txt", "z.txt"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_replaces_none(links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not links:  # as on a file system without them
+
+        def refused(*_: object) -> None:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+        monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "a.txt"
+    with atomic_path(path, new=True) as temporary:
+        temporary.write_text("first")
+    with pytest.raises(SrkdError, match="another program"), atomic_path(path, new=True) as temporary:
+        temporary.write_text("second")
+    assert path.read_text() == "first" and os.listdir(tmp_path) == ["a.txt"]

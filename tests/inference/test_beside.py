@@ -2,10 +2,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from torch import nn
 
 from srkd.errors import SrkdError
+from srkd.images.read import ImageData, write_image
 from srkd.inference.beside import plan_beside
+from srkd.inference.files import Options, upscale_files
+from srkd.inference.model import Model
 
 
 def touch(*paths: Path) -> None:
@@ -29,6 +34,18 @@ def test_an_input_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a_x2_2.png").symlink_to(tmp_path / "nowhere")
     assert targets([tmp_path / "a.png", tmp_path / "a_x2.png"], tmp_path) == ["a_x2_3.png", "a_x2_x2.png"]
     assert targets([tmp_path / "a.png", tmp_path / "a_x2.png"], tmp_path, reuse=True) == ["a_x2.png"]
+
+
+def test_a_result_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    """Two commands chose the same free name."""
+    write_image(tmp_path / "a.png", ImageData(np.full((8, 8, 3), 9, np.uint8)))
+    first, second = (plan_beside([str(tmp_path / "a.png")], "_x1") for _ in range(2))
+    model = Model(nn.Identity(), 1)
+    assert upscale_files(model, first, Options(), print, lambda n: None) == 1
+    before = (tmp_path / "a_x1.png").stat()
+    with pytest.raises(SrkdError, match=r"a_x1\.png: was written by another program meanwhile; it stays"):
+        upscale_files(model, second, Options(), print, lambda n: None)
+    assert (tmp_path / "a_x1.png").stat() == before and len(list(tmp_path.iterdir())) == 2
 
 
 def test_folders_and_files(tmp_path: Path) -> None:
