@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,11 +27,18 @@ SUFFIXES = (*_COMMON, ".mpg", ".mpeg", ".wmv", ".flv", ".nut", ".ogv", ".3gp")
 
 # Code points of ITU-T H.273, which are FFmpeg's.
 _RGB, _BT709, _UNSPECIFIED, _BT601 = 0, 1, 2, 5
-_MATRICES = {_BT709: 1, 4: 4, _BT601: 5, 6: 5, 7: 7}  # to swscale's tables
+_MATRICES = {_BT709: "bt709", 4: "fcc", _BT601: "bt601", 6: "bt601", 7: "smpte240m"}  # as the filter `scale` names them
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 _BT2020_PRIMARIES, _BT2020_MATRICES = 9, (9, 10)
 _LIMITED, FULL = 1, 2
+_RANGES = {_LIMITED: "tv", FULL: "pc"}
+_EXACT = "bicubic+accurate_rnd+bitexact+full_chroma_int+full_chroma_inp"
+_LIMITED_CODECS = ("h264", "hevc", "vp9", "av1")  # without a range, their grey is limited; that of images is full
+_CENTRED = ("mpeg1video", "mjpeg")  # codecs whose chroma samples lie between those of luma
 _CHECKSUMMED = ("ffv1",)
+# FFmpeg seeks in these by decoding time, or to where the decoder has to guess times until the next time stamp.
+_SEEK_INEXACTLY, _EARLIER = ("mpeg", "mpegts"), 2  # seconds before a frame from which it is reached safely
+_MAX_PIXELS = 150_000_000  # of a frame, as of images
 _HD_HEIGHT = 720  # from this height on, players take an unspecified matrix for BT.709, below for BT.601
 
 
@@ -112,12 +122,17 @@ class Clip:
         return f"{minutes // 60}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
 
 
+def located(path: Path) -> str:
+    """A path as FFmpeg takes it: in a relative one, what comes before a colon would be a protocol."""
+    return os.path.abspath(path)
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """Open a clip for reading. Raises SrkdError if it cannot be opened as one."""
     av = pyav()
     try:
-        container = av.open(str(path), metadata_errors="replace")
+        container = av.open(located(path), metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SrkdError(
@@ -135,8 +150,15 @@ def probe(path: Path) -> Clip:
     """
     with opened(path) as container:
         stream = _video_stream(container, path)
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > _MAX_PIXELS:
+            raise SrkdError(f"{printable_path(path)}: frames of {width}x{height}; the limit is {_MAX_PIXELS:,} pixels")
         times, keys, end, damage = _indexed(container, stream, path)
         frame = _first_frame(path, stream.index)
+        if _is_mirrored(frame):
+            raise SrkdError(
+                f"{printable_path(path)} is stored mirrored, to be flipped by the player; flip its frames first"
+            )
         return Clip(
             path=path,
             stream=stream.index,
@@ -148,12 +170,12 @@ def probe(path: Path) -> Clip:
             rate=stream.average_rate,
             aspect=stream.sample_aspect_ratio,
             rotation=int(frame.rotation),
-            colour=_colour(frame, path),
+            colour=_colour(frame, stream.codec_context.name, path),
             times=times,
             keys=keys,
             end=end,
             cut=damage or _cut(container, stream, end),
-            notes=tuple(_notes(frame)),
+            notes=tuple(_notes(frame, stream.metadata)),
         )
 
 
@@ -206,7 +228,7 @@ def _first_frame(path: Path, index: int) -> Any:
     raise SrkdError(f"{printable_path(path)}: none of its video frames can be decoded")
 
 
-def _colour(frame: Any, path: Path) -> Colour:
+def _colour(frame: Any, codec: str, path: Path) -> Colour:
     """A frame's colour, with a guess where matrix or range are not given.
 
     Raises:
@@ -221,32 +243,51 @@ def _colour(frame: Any, path: Path) -> Colour:
     name = frame.format.name
     if frame.format.is_rgb or name.startswith(("gbr", "pal8")):
         return Colour(_RGB, FULL, primaries, transfer)
-    if matrix == _UNSPECIFIED:
+    grey = name.startswith("gray")
+    if matrix == _UNSPECIFIED or (grey and matrix == _RGB):
         matrix = _BT709 if frame.height >= _HD_HEIGHT else _BT601
     if matrix not in _MATRICES:
         raise SrkdError(f"{printable_path(path)} has the colour matrix {matrix} of H.273, which is not supported")
     full = name.startswith("yuvj") or int(frame.color_range) == FULL
+    full |= grey and int(frame.color_range) != _LIMITED and codec not in _LIMITED_CODECS
     return Colour(matrix, FULL if full else _LIMITED, primaries, transfer)
 
 
-def _notes(frame: Any) -> Iterator[str]:
+def _is_mirrored(frame: Any) -> bool:
+    """Whether the matrix by which a player shows a frame flips it, which is no rotation."""
+    kind = importlib.import_module("av.sidedata.sidedata").Type.DISPLAYMATRIX
+    data = frame.side_data.get(kind)
+    if data is None:
+        return False
+    a, b, _, c, d, *_ = np.frombuffer(data, np.int32).astype(float)
+    return bool(a * d - b * c < 0)
+
+
+def _notes(frame: Any, metadata: Mapping[str, str]) -> Iterator[str]:
     if frame.interlaced_frame:
         yield "it is interlaced: deinterlace it first for a better result"
-    if any(part.is_alpha for part in frame.format.components):
+    if any(part.is_alpha for part in frame.format.components) or metadata.get("alpha_mode") == "1":  # VP8, VP9
         yield "its transparency is dropped"
 
 
 def decode(clip: Clip, start: int, stop: int) -> Iterator[tuple[Any, bool]]:
     """The frames with start <= time < stop, in order, each with whether the decoder reported it as damaged."""
-    if start > clip.times[0]:
+    earlier = start - round(_EARLIER / clip.time_base)
+    for at in (start, earlier) if earlier > clip.times[0] else (start,) if start > clip.times[0] else ():
         with opened(clip.path) as container:
+            if at == start and container.format.name in _SEEK_INEXACTLY:
+                continue
             stream = container.streams[clip.stream]
-            container.seek(int(start), stream=stream, backward=True)
-            frames = _decoded(container, stream)
-            first = next(frames, None)
-            if first is not None and first[0].pts <= start:
-                yield from _between(chain([first], frames), start, stop)
-                return
+            container.seek(int(at), stream=stream, backward=True)
+            frames, before = _decoded(container, stream), False
+            for first in frames:
+                if first[0].pts < start:
+                    before = True
+                elif first[0].pts == start or before:
+                    yield from _between(chain([first], frames), start, stop)
+                    return
+                else:
+                    break
     # The beginning, or a container that cannot seek to that frame.
     with opened(clip.path) as container:
         yield from _between(_decoded(container, container.streams[clip.stream]), start, stop)
@@ -307,27 +348,58 @@ def to_rgb(frame: Any, clip: Clip) -> Pixels:
             f"to {frame.width}x{frame.height}; split it there"
         )
     format = "rgb48le" if clip.bits > 8 else "rgb24"
-    given = (
-        {} if clip.is_rgb else {"src_colorspace": _MATRICES[clip.colour.matrix], "src_color_range": clip.colour.range}
-    )
-    rgb = converted(frame, format, **given, dst_color_range=FULL)
-    pixels: Pixels = rgb.to_ndarray()
+    given = ["out_range=pc"]
+    if not clip.is_rgb:
+        given += [f"in_color_matrix={_MATRICES[clip.colour.matrix]}", f"in_range={_RANGES[clip.colour.range]}"]
+        if clip.codec not in _CENTRED:
+            given.append("in_chroma_loc=left")
+    pixels: Pixels = converted(frame, format, given).to_ndarray()
+    if clip.pixel_format.startswith("gray") and clip.colour.range == _LIMITED:
+        return _expanded(pixels)  # swscale takes grey for full range
     return pixels
+
+
+def _expanded(pixels: Pixels) -> Pixels:
+    """Limited-range luma in full range."""
+    most = np.iinfo(pixels.dtype).max
+    black, white = 16 / 255 * most, 235 / 255 * most
+    return np.rint(np.clip((pixels - black) / (white - black), 0, 1) * most).astype(pixels.dtype)
 
 
 def from_rgb(pixels: Pixels, colour: Colour, pixel_format: str) -> Any:
     """RGB (H, W, 3) of uint8 or uint16 as a frame of `pixel_format`, which is tagged with its colour."""
     frame = pyav().VideoFrame.from_ndarray(pixels, format="rgb48le" if pixels.dtype == np.uint16 else "rgb24")
-    wanted = {} if colour.matrix == _RGB else {"dst_colorspace": _MATRICES[colour.matrix]}
-    frame = converted(frame, pixel_format, **wanted, src_color_range=FULL, dst_color_range=colour.range)
+    given = ["in_range=pc", f"out_range={_RANGES[colour.range]}"]
+    if colour.matrix != _RGB:
+        given += [f"out_color_matrix={_MATRICES[colour.matrix]}", "out_chroma_loc=left"]
+    frame = converted(frame, pixel_format, given)
     frame.colorspace, frame.color_range = colour.matrix, colour.range
     frame.color_primaries, frame.color_trc = colour.primaries, colour.transfer
     return frame
 
 
-def converted(frame: Any, format: str, **options: int) -> Any:
-    """A frame in another pixel format, by swscale's accurate path, which is the same on every processor."""
-    reformatter = importlib.import_module("av.video.reformatter")
-    kind = reformatter.Interpolation
-    exact = kind.BICUBIC | kind.ACCURATE_RND | kind.BITEXACT | kind.FULL_CHR_H_INT | kind.FULL_CHR_H_INP
-    return reformatter.VideoReformatter().reformat(frame, format=format, interpolation=exact, **options)
+def converted(frame: Any, format: str, options: Sequence[str]) -> Any:
+    """A frame in another pixel format, by swscale's accurate path, which is the same on every processor.
+
+    Args:
+        options: of FFmpeg's filter `scale`. Where the samples of subsampled chroma lie has to be given: swscale takes
+            them to lie between those of luma, but H.264, VP9 and players to lie at the left ones. In a larger image
+            the difference becomes visible: coloured fringes at edges.
+    """
+    graph = _graph(threading.get_ident(), frame.width, frame.height, frame.format.name, format, ":".join(options))
+    graph.push(frame)
+    return graph.pull()
+
+
+@lru_cache(maxsize=8)
+def _graph(thread: int, width: int, height: int, source: str, target: str, options: str) -> Any:
+    """FFmpeg's filters for one kind of conversion, in one thread."""
+    graph = pyav().filter.Graph()
+    given = graph.add_buffer(width=width, height=height, format=source, time_base=Fraction(1))
+    scale = graph.add("scale", f"flags={_EXACT}:{options}")
+    format, output = graph.add("format", f"pix_fmts={target}"), graph.add("buffersink")
+    given.link_to(scale)
+    scale.link_to(format)
+    format.link_to(output)
+    graph.configure()
+    return graph

@@ -12,10 +12,12 @@ from typing import Any
 from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path, printable_path, writing
 from srkd.files.names import check_output
-from srkd.video.read import Clip, Colour, Pixels, from_rgb, opened, pyav
+from srkd.video.read import Clip, Colour, Pixels, from_rgb, located, opened, pyav
 
 WRITTEN = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 _DEFAULT_CRF = 16
+_MOST_SIDE = {"libx264": 16384, "libvpx-vp9": 16384}  # pixels
+_FREE_CLOCKS = ("mpeg", "mpegts")  # containers
 _PRESET = "veryfast"  # a quarter of medium's processor time, which the network needs, for files about a tenth larger
 _LOSSLESS_CODECS = ("ffv1", "huffyuv", "ffvhuff", "utvideo", "rawvideo", "magicyuv", "png", "qtrle", "lagarith")
 
@@ -65,6 +67,12 @@ def encoding_for(clip: Clip, target: Path, size: tuple[int, int], quality: int |
         codec, options = "libx264rgb" if rgb else "libx264", {"preset": _PRESET}
         options |= {"qp": "0"} if lossless else {"crf": crf}
         format = "rgb24" if rgb else _yuv(clip, size)
+    limit = _MOST_SIDE.get(codec.removesuffix("rgb"), max(size))
+    if max(size) > limit:
+        raise SrkdError(
+            f"{printable_path(target)}: {codec} stores at most {limit} pixels a side, and the result has "
+            f"{size[1]}x{size[0]}; write a lossless .mkv, with --quality 100"
+        )
     if clip.bits > 8 and codec != "ffv1":
         format = _ten_bits(format, clip, codec, target, lossless)
     colour = clip.colour if rgb else clip.colour.for_yuv
@@ -124,7 +132,7 @@ def write_segment(path: Path, clip: Clip, encoding: VideoEncoding, frames: Itera
         try:
             for time, pixels in frames:
                 if container is None:
-                    container = pyav().open(str(temporary), "w", format="nut")
+                    container = pyav().open(located(temporary), "w", format="nut")
                     stream = add_video(container, clip, encoding)
                 frame = from_rgb(pixels, encoding.colour, encoding.pixel_format)
                 frame.pts, frame.time_base = time, clip.time_base
@@ -152,7 +160,7 @@ def concatenate(clip: Clip, encoding: VideoEncoding, segments: Sequence[Path], t
     with (
         opened(clip.path) as source,
         atomic_path(target) as temporary,
-        pyav().open(str(temporary), "w", container_options=options) as container,
+        pyav().open(located(temporary), "w", container_options=options) as container,
     ):
         video = add_video(container, clip, encoding)
         if clip.rotation:
@@ -161,7 +169,9 @@ def concatenate(clip: Clip, encoding: VideoEncoding, segments: Sequence[Path], t
         copies, notes = _copied_streams(source, container, clip)
         container.metadata.update(_kept(source.metadata))
         container.set_chapters(source.chapters())
-        packets = _video_packets(clip, segments, video), _other_packets(source, copies)
+        # The clock of a broadcast or a camera starts anywhere, and players count from there.
+        origin = Fraction(source.start_time or 0, 1_000_000) if source.format.name in _FREE_CLOCKS else Fraction(0)
+        packets = _video_packets(clip, segments, video, origin), _other_packets(source, copies, origin)
         with writing(target):
             container.start_encoding()
             for _, _, packet in heapq.merge(*packets, key=lambda item: item[:2]):
@@ -171,7 +181,8 @@ def concatenate(clip: Clip, encoding: VideoEncoding, segments: Sequence[Path], t
 
 def _kept(metadata: dict[str, str]) -> dict[str, str]:
     """Metadata without what describes the old file's encoding."""
-    old = ("encoder", "duration", "number_of_", "_statistics", "major_brand", "minor_version", "compatible_brands")
+    brands = ("major_brand", "minor_version", "compatible_brands")
+    old = ("encoder", "duration", "number_of_", "_statistics", *brands, "alpha_mode")  # no alpha is written
     return {key: value for key, value in metadata.items() if not key.lower().startswith(old)}
 
 
@@ -192,15 +203,18 @@ def _copied_streams(source: Any, container: Any, clip: Clip) -> tuple[dict[int, 
     return copies, notes
 
 
-def _video_packets(clip: Clip, segments: Sequence[Path], stream: Any) -> Iterator[tuple[Fraction, int, Any]]:
-    """(time in seconds, 0, packet) of all segments, each lasting until the next."""
+def _video_packets(
+    clip: Clip, segments: Sequence[Path], stream: Any, origin: Fraction
+) -> Iterator[tuple[Fraction, int, Any]]:
+    """(time in seconds from `origin`, 0, packet) of all segments, each lasting until the next."""
     last: Any = None
     for packet in _segment_packets(segments):
+        packet.pts -= round(origin / packet.time_base)
         if last is not None:
             yield _timed(last, packet.pts * packet.time_base, stream)
         last = packet
     if last is not None:
-        yield _timed(last, clip.end * clip.time_base, stream)
+        yield _timed(last, clip.end * clip.time_base - origin, stream)
 
 
 def _timed(packet: Any, end: Fraction, stream: Any) -> tuple[Fraction, int, Any]:
@@ -217,13 +231,17 @@ def _segment_packets(segments: Sequence[Path]) -> Iterator[Any]:
                 yield from (packet for packet in container.demux(video=0) if packet.size)
 
 
-def _other_packets(source: Any, copies: dict[int, Any]) -> Iterator[tuple[Fraction, int, Any]]:
-    """(time in seconds, 1, packet) of the copied streams; damage ends them."""
+def _other_packets(source: Any, copies: dict[int, Any], origin: Fraction) -> Iterator[tuple[Fraction, int, Any]]:
+    """(time in seconds from `origin`, 1, packet) of the copied streams; damage ends them."""
     if not copies:
         return
     try:
         for packet in source.demux([source.streams[index] for index in copies]):
             if packet.size and packet.dts is not None:
+                shift = round(origin / packet.time_base)
+                packet.dts -= shift
+                if packet.pts is not None:
+                    packet.pts -= shift
                 time = packet.dts * packet.time_base
                 packet.stream = copies[packet.stream.index]
                 yield time, 1, packet

@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from srkd.cli.main import main
 from srkd.errors import SrkdError
@@ -26,6 +29,7 @@ from srkd.training.log import Progress
 from srkd.video import read
 from srkd.video.job import plan_clips, split, upscale_clip
 from srkd.video.overlap import overlapped
+from srkd.video.write import encoding_for
 from support import textured, tiny_checkpoint
 
 av = pytest.importorskip("av", reason="the extra video is not installed")
@@ -408,3 +412,104 @@ def test_progress_shows_frames_per_second_and_the_time_left(
     error = capsys.readouterr().err
     assert "a.mkv, frames: 1/12 (4.0/s, 0:03 left)" in error and "a.mkv, frames: 12/12 (4.0/s)" in error
     assert "frames/s, network" in error
+
+
+def bump(centre: float, length: int, step: int = 1) -> np.ndarray:
+    return np.exp(-(((np.arange(length // step) * step - centre) / 10) ** 2))
+
+
+def filled(plane: Any, row: np.ndarray) -> None:
+    rows = np.zeros((plane.height, plane.line_size), np.uint8)
+    rows[:, : len(row)] = np.rint(row)
+    plane.update(rows)
+
+
+def centre(plane: Any, step: int = 1) -> float:
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    row = np.clip(rows[plane.height // 2, : plane.width].astype(float) - rows.min() - 2, 0, None)
+    return float((row * np.arange(len(row)) * step).sum() / row.sum())
+
+
+def test_chroma_stays_with_luma_in_a_larger_image() -> None:
+    """Samples of chroma lie at the left ones of luma, in H.264 and for players."""
+    colour = read.Colour(5, 1, 2, 2)
+    frame = av.VideoFrame(128, 32, "yuv420p")
+    filled(frame.planes[0], 80 + 60 * bump(64, 128))
+    filled(frame.planes[1], np.full(64, 128.0))
+    filled(frame.planes[2], 128 + 50 * bump(64, 128, 2))
+    frame.colorspace, frame.color_range = colour.matrix, colour.range
+    clip = SimpleNamespace(
+        width=128, height=32, bits=8, is_rgb=False, colour=colour, codec="h264", pixel_format="yuv420p"
+    )
+    pixels = read.to_rgb(frame, clip)  # type: ignore[arg-type]
+    large = np.asarray(Image.fromarray(pixels).resize((512, 128), Image.Resampling.BICUBIC))
+    result = read.from_rgb(large, colour, "yuv420p")
+    assert abs(centre(result.planes[2], 2) - centre(result.planes[0])) < 0.2
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".mpg"])
+def test_segments_of_broadcasts_have_the_frames_of_the_whole(suffix: str, tmp_path: Path) -> None:
+    """Decoding from a key frame finds the frames and times of decoding from the beginning, at little cost."""
+    path = tmp_path / f"a{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video", rate=25, options={"g": "12", "bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for number in range(250):
+            image = np.full((48, 64, 3), number % 250, np.uint8)
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    found = read.probe(path)
+
+    def decoded(start: int, stop: int) -> dict[int, int]:
+        return {f.pts: int(read.to_rgb(f, found).mean()) for f, _ in read.decode(found, start, stop)}
+
+    whole, pieces = decoded(int(found.times[0]), found.end + 1), dict[int, int]()
+    for segment in split(found, 2.0):
+        pieces |= decoded(segment.start, segment.stop)
+    assert len(whole) > 240 and pieces == whole
+
+
+def test_a_clock_that_starts_late_starts_at_zero(model: Model, tmp_path: Path) -> None:
+    source = clip(tmp_path / "a.ts", times=[40_000_000 + 40 * n for n in range(6)], **LOSSY)
+    upscale_clip(model, job(source, "b.mkv"), Options())
+    with av.open(str(tmp_path / "b.mkv")) as container:
+        assert container.duration < 2_000_000  # microseconds
+
+
+def test_names_with_colons(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    clip(Path("10_30.mkv")).rename("10:30.mkv")
+    upscale_clip(model, Job(Path("10:30.mkv"), Path("concat:11:30.mkv"), "mkv"), Options())
+    assert len(frames(Path("concat:11:30.mkv"))) == len(frames(Path("10:30.mkv")))
+
+
+def test_grey_keeps_its_range(tmp_path: Path) -> None:
+    values = []
+    for number, tagged in enumerate((read.FULL, 1, 0)):
+        frame = av.VideoFrame(64, 48, "gray")
+        filled(frame.planes[0], np.full(64, 126.0))
+        frame.color_range, frame.pts, frame.time_base = tagged, 0, Fraction(1, 25)
+        path = tmp_path / f"{number}.mkv"
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("ffv1", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "gray"
+            stream.codec_context.color_range = tagged
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+        values.append(int(frames(path)[0].mean()))
+    assert values == [126, 128, 126]
+
+
+def test_frames_that_no_encoder_or_memory_takes_are_named_before_anything_is_upscaled(
+    model: Model, tmp_path: Path
+) -> None:
+    found = read.probe(clip(tmp_path / "a.mkv"))
+    with pytest.raises(
+        SrkdError, match=r"libx264 stores at most 16384 pixels a side, and the result has 16800x64; write"
+    ):
+        encoding_for(replace(found, colour=read.Colour(1, 1, 1, 1), codec="h264"), Path("b.mp4"), (64, 16800), None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(read, "_MAX_PIXELS", 100)
+        with pytest.raises(SrkdError, match=r"a\.mkv: frames of \d+x\d+; the limit is 100 pixels"):
+            read.probe(tmp_path / "a.mkv")
