@@ -25,10 +25,9 @@ from srkd.benchmarks.upscale import cut
 from srkd.cluster.connection import connected
 from srkd.cluster.upscale import stream, upscale_on
 from srkd.errors import SrkdError
-from srkd.inference.files import Options, upscale_files
+from srkd.inference.files import Options
 from srkd.inference.jobs import Job, Outcome, plan_jobs
 from srkd.inference.model import Model
-from srkd.training.malloc import keep_freed_memory
 
 COLUMNS = ["nodes", "images/s", "efficiency", "limit", "hours for all"]
 NODES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -51,7 +50,7 @@ class Assumed:
 
 @dataclass(frozen=True)
 class Measured:
-    """On this machine: of one worker, of starting it, and of the driver."""
+    """On this machine: of one worker, which has one thread, of starting it, and of the driver."""
 
     images_per_second: float
     start_seconds: float
@@ -134,7 +133,9 @@ def measure(
                 _check_equal(root / f"local_{number}", root / f"ray_{number}")
             dispatch = _dispatch_seconds(request, workers)
         medians = {way: statistics.median(values) for way, values in times.items()}
-        rate, start = _one_worker(model, files, root / "one")
+        start = _start_seconds(model)
+        # From the local processes, which have one thread each, as workers have.
+        rate = count / workers / (medians["local"] - start)
         written = sum(path.stat().st_size for path in (root / "local_0").iterdir())
         read = sum(path.stat().st_size for path in files)
         planning = _planning_seconds(root / "many")
@@ -212,18 +213,11 @@ def _check_equal(one: Path, other: Path) -> None:
             raise SrkdError(f"{name}: Ray wrote another image than the local command")
 
 
-def _one_worker(model: str, files: Sequence[Path], target: Path) -> tuple[float, float]:
-    """(images per second of one worker in this process, seconds of a process that opens the engine)."""
+def _start_seconds(model: str) -> float:
+    """Seconds of a process that opens the model."""
     began = time.monotonic()
     subprocess.run([sys.executable, "-c", f"import srkd; srkd.load({model!r})"], check=True)
-    start = time.monotonic() - began
-    keep_freed_memory()
-    opened, jobs = Model.load(model), plan_jobs([str(path) for path in files], target)
-    few = jobs[:20]
-    upscale_files(opened, few[:1], Options(), print, lambda _: None)
-    began = time.monotonic()
-    upscale_files(opened, few, Options(), print, lambda _: None)
-    return len(few) / (time.monotonic() - began), start
+    return time.monotonic() - began
 
 
 def _planning_seconds(folder: Path, count: int = 5000) -> float:

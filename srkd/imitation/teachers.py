@@ -19,6 +19,7 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 from srkd.files.digest import file_sha256
 from srkd.inference import backends
+from srkd.inference.backends import onnx
 from srkd.inference.backends.engine import as_bytes, as_floats, in_one_line, require
 from srkd.inference.checkpoints import build_or_load
 from srkd.inference.loading import load_model
@@ -124,7 +125,8 @@ def _of_onnx(path: Path) -> OutputTeacher:
         model = backends.open_file(path)
         return OutputTeacher(path.stem, model.scale, _digest(path), lambda: model)
     runtime = _Runtime("onnxruntime", _onnx_session(path))
-    return OutputTeacher(path.stem, _scale(runtime, path), _digest(path), lambda: runtime)
+    digest = "".join(map(_digest, [path, *onnx.external_files(path)]))
+    return OutputTeacher(path.stem, _scale(runtime, path), digest, lambda: runtime)
 
 
 def _is_own_export(path: Path) -> bool:

@@ -14,13 +14,16 @@ from srkd.errors import SrkdError
 from srkd.imitation.teachers import open_teacher
 from support import textured
 
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's exporter
+
 
 class Doubler(nn.Module):
     """Nearest neighbours, times `gain`."""
 
     def __init__(self, gain: float = 1.0, scale: int = 2) -> None:
         super().__init__()
-        self.gain, self.scale = gain, scale
+        self.gain: float | nn.Parameter = gain
+        self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
         return F.interpolate(x, scale_factor=float(self.scale), mode="nearest") * self.gain
@@ -40,7 +43,6 @@ def image(height: int = 12, width: int = 15) -> np.ndarray:
     return np.stack([textured(seed, height, width) for seed in (0, 1)])
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_any_onnx_file_is_a_teacher_and_its_scale_is_measured(tmp_path: Path) -> None:
     path = export(tmp_path / "three.onnx", Doubler(scale=3))
     teacher = open_teacher({"file": str(path)})
@@ -49,7 +51,21 @@ def test_any_onnx_file_is_a_teacher_and_its_scale_is_measured(tmp_path: Path) ->
     assert teacher.digest != open_teacher({"file": str(export(tmp_path / "b.onnx", Doubler(1.01, 3)))}).digest
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_weights_beside_an_onnx_file_belong_to_its_digest(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    digests = []
+    for number, gain in enumerate((1.0, 1.1)):
+        (tmp_path / str(number)).mkdir()
+        network = Doubler(scale=3)
+        network.gain = nn.Parameter(torch.full((3, 1, 1), gain))
+        model = onnx.load(export(tmp_path / "whole.onnx", network))
+        path = tmp_path / str(number) / "t.onnx"
+        onnx.save_model(model, path, save_as_external_data=True, location="t.data", size_threshold=0)
+        digests.append(open_teacher({"file": str(path)}).digest)
+    graphs = [(tmp_path / name / "t.onnx").read_bytes() for name in "01"]
+    assert graphs[0] == graphs[1] and digests[0] != digests[1]
+
+
 def test_an_onnx_file_that_is_no_teacher_is_named(tmp_path: Path) -> None:
     for number, (network, message) in enumerate(
         (

@@ -203,6 +203,21 @@ def _has_weights_elsewhere(message: Any) -> bool:
     return False
 
 
+def external_files(path: Path) -> list[Path]:
+    """The files beside a model of any program that have its weights; none if it contains them."""
+    model = require("onnx").load(path, load_external_data=False)
+    return sorted({path.parent / name for name in _locations(model)})
+
+
+def _locations(message: Any) -> Iterator[str]:
+    for field, value in message.ListFields():
+        if field.name == "external_data":
+            yield from (entry.value for entry in value if entry.key == "location")
+        elif field.message_type is not None:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from _locations(inner)
+
+
 def _check_constants(model: Any) -> None:
     """Raise ValueError for a tensor of fixed size that is too large: a small file can request terabytes.
 
