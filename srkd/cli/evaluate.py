@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from srkd.files.atomic import writing
     from srkd.metrics import against
     from srkd.metrics.evaluation import count, evaluate, table
     from srkd.report import tables
@@ -69,6 +70,9 @@ def run(args: argparse.Namespace) -> int:
     from srkd.training.malloc import keep_freed_memory
 
     keep_freed_memory()
+    if args.output:  # before hours of evaluation
+        with writing(Path(args.output)):
+            Path(args.output).mkdir(parents=True, exist_ok=True)
     details = report.Details()
     with Progress("evaluating", count(args.model, args.data)) as progress:
         say = progress.update

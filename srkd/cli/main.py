@@ -135,7 +135,8 @@ def _dispatch(arguments: Sequence[str]) -> int:
     if name not in commands():
         if edition.is_light():
             raise edition.needs_full(f'the command "{arguments[0]}"')
-        raise unknown("command", arguments[0], commands())
+        tell(f"{edition.name()}: {unknown('command', arguments[0], commands())}")
+        return 2
     return _run(name, arguments[1:])
 
 

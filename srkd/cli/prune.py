@@ -30,7 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from srkd.errors import SrkdError
     from srkd.inference.prune import prune_file
 
+    if args.keep == args.blocks == args.features == 1:
+        raise SrkdError("nothing to prune: give --keep, --blocks or --features, shares below 1")
     print(prune_file(args.model, Path(args.output), args.keep, args.blocks, args.features))
     return 0

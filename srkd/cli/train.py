@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     if args.opt is None:
         raise SrkdError("train needs -opt RECIPE, a YAML file")
     from srkd.cli.main import stopped
+    from srkd.files.atomic import printable_path
     from srkd.training.processes import say
     from srkd.training.recipe import override, read
     from srkd.training.run import Run
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     seed = [] if args.seed is None else [f"manual_seed={args.seed}"]
     data = override(read(args.opt), [*args.set, *seed])
     budget = None if args.budget is None else seconds(args.budget)
-    training = Run(data, args.output, resume=args.auto_resume, budget=budget)
+    training = Run(data, args.output, resume=args.auto_resume, budget=budget, origin=printable_path(args.opt))
     if args.dry_run:
         training.dry_run()
         for notice in dict.fromkeys(training.notices):

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--format",
         metavar="F",
-        help="png, jpeg, webp, avif, tiff, bmp, jxl, heic, jp2, pgm, ppm, pam (default: as the input; png for others)",
+        help="png, jpeg, webp, avif, tiff, gif, bmp, jxl, heic, jp2, pgm, ppm, pam (default: the input's, or png)",
     )
     add(
         "--quality",

@@ -338,6 +338,8 @@ def images_of(root: str, recursive: bool = False) -> list[Path]:
         )
     if is_url(root) or Path(root).is_dir():
         return list_images(root, recursive)
+    if Path(root).is_file():
+        raise SrkdError(f"{printable_path(root)}: a file; give the folder that contains it")
     if root.partition("/")[0] not in names():
         raise SrkdError(f"{printable_path(root)}: no such folder, and no data set of that name{nearest(root, names())}")
     known, parts = find(root)

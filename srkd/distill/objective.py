@@ -111,11 +111,11 @@ def parse_terms(specs: Sequence[Mapping[str, Any]]) -> list[Term]:
         raise SrkdError(f"losses: must be a list of mappings, each with its `type`; got {str(specs)[:200]!r}")
     terms: list[Term] = []
     errors: list[str] = []
-    for number, spec in enumerate(specs, 1):
+    for place, spec in enumerate(specs):
         try:
             term = Term.parse(spec)
         except SrkdError as error:
-            errors.append(f"losses[{number}]: {error}")
+            errors.append(f"losses.{place}: {error}")  # as --set train.losses.0.weight=1 names it
             continue
         used, name = {_key(t) for t in terms}, term.name
         number = sum(t.type == term.type for t in terms)

@@ -119,6 +119,10 @@ class Decoded:
     animation: Animation | None = None
 
 
+def _few_colours(format: str) -> str:
+    return "gif has at most 256 colours: " + ("reduced to them" if format == "gif" else f"saved as {format}")
+
+
 def _decode(job: Job, options: Options) -> Decoded:
     """Read an image and note what its output format cannot store."""
     animation = open_animation(job.source)
@@ -129,7 +133,7 @@ def _decode(job: Job, options: Options) -> Decoded:
     if image.format in READ_ONLY:
         notes.append(f"{image.format} can be read but not written: saved as {job.format}")
     if image.format != job.format and "gif" in (image.format, job.format):
-        notes.append(f"gif has at most 256 colours: saved as {job.format}")
+        notes.append(_few_colours(job.format))
     if pixels.dtype == np.uint16 and format.bits < 16 and image.format != job.format:
         notes.append(f"16 bits rounded to the {format.bits} of {job.format}")
     metadata = image.metadata

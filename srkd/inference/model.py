@@ -377,7 +377,7 @@ def output_size(height: int, width: int, factor: float) -> tuple[int, int]:
         SrkdError: a factor that is not a positive number.
     """
     if not 0 < factor < math.inf:
-        raise SrkdError(f"outscale must be a positive number, got {factor}")
+        raise SrkdError(f"the scale must be a positive number, got {factor}")
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from srkd.errors import SrkdError, unknown
+from srkd.errors import SrkdError, nearest
 from srkd.networks import registry
 from srkd.networks.base import Ladder
 
@@ -23,7 +23,9 @@ def split(title: str) -> tuple[str, Ladder, Size | None]:
     kind, _, size = title.partition(" ")
     ladders = dict(registry.ladders())
     if kind not in ladders:
-        raise unknown("network with a ladder", kind, ladders)
+        raise SrkdError(
+            f'"{kind}" is no network with sizes to try{nearest(kind, ladders)}; there are {", ".join(ladders)}'
+        )
     if not size:
         return kind, ladders[kind], None
     width, _, depth = size.partition("x")

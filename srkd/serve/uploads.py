@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from srkd.errors import SrkdError
+from srkd.errors import SrkdError, unknown
 from srkd.images.read import image_header
 from srkd.serve.queue import ImageQueue, QueuedImage
 from srkd.terminal import printable
@@ -23,6 +23,7 @@ from srkd.terminal import printable
 _LONGEST_NAME = 120  # characters
 _LONGEST_FIELD = 1000  # bytes, of a text field of a form
 _MOST_FIELDS = 20
+_FIELDS = ("name", "model", "format", "quality", "token")
 
 
 @dataclass
@@ -54,6 +55,8 @@ async def receive(request: Request, queue: ImageQueue) -> list[QueuedImage]:
         if not reader.files:
             raise HTTPException(400, "no image in the request: send it as the body, or as files of a form")
         fields = dict(request.query_params) | reader.fields
+        if wrong := sorted(fields.keys() - set(_FIELDS)):
+            raise HTTPException(400, str(unknown("field", printable(wrong[0][:40]), _FIELDS)))
         return [await run_in_threadpool(_checked, queue, part, fields) for part in reader.files]
     except (Exception, ClientDisconnect) as error:
         reader.abort()

@@ -160,6 +160,9 @@ class Recipe(Section):
         return None
 
 
+_SET = -1  # in place of a line number
+
+
 class Located(dict[Any, Any]):
     """A mapping from a YAML file, with the line number of each key."""
 
@@ -169,8 +172,10 @@ class Located(dict[Any, Any]):
 
 
 def line(data: Any, key: Any) -> str:
-    """` (line 7)` if the key was read from a file, otherwise an empty string."""
+    """` (line 7)` if the key was read from a file, ` (--set)` if it was set, otherwise an empty string."""
     number = data.lines.get(key) if isinstance(data, Located) else None
+    if number == _SET:
+        return " (--set)"
     return f" (line {number})" if number else ""
 
 
@@ -314,10 +319,10 @@ def _assign(node: Any, parts: list[str], value: Any, full_key: str) -> None:
         else:
             node[int(part)] = value
     elif isinstance(node, dict):
-        if isinstance(node, Located) and not rest:
-            node.lines.pop(part, None)
         if not rest:
             node[part] = value
+            if isinstance(node, Located):
+                node.lines[part] = _SET
             return
         if node.get(part) is None:
             node[part] = {}

@@ -50,6 +50,7 @@ class Run:
             `resume_state` is its newest state.
         budget: seconds after which training saves its state and stops between two steps; None: no limit.
         quiet: print no progress.
+        origin: what errors call the recipe, such as its file.
 
     Raises:
         SrkdError: all mistakes in the recipe, or a resumed state that does not fit it.
@@ -63,10 +64,11 @@ class Run:
         resume: bool = False,
         budget: float | None = None,
         quiet: bool = False,
+        origin: str = "recipe",
     ) -> None:
         self.data: dict[str, Any] = merge(data, {})
         self.task_type = tasks.find(str(self.data.get("task", "sr"))).of(self.data)
-        self.recipe, ignored = validate(self.task_type.recipe_type, self.data)
+        self.recipe, ignored = validate(self.task_type.recipe_type, self.data, origin)
         self.notices = [f"ignored keys without effect: {', '.join(ignored)}"] if ignored else []
         wanted = self.recipe.num_gpu
         if isinstance(wanted, int) and wanted > 1 and wanted != started():

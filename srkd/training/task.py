@@ -240,6 +240,11 @@ def find(name: str) -> type[Task]:
             continue
         if isinstance(found, type) and issubclass(found, Task):
             return found
+    if ":" in name:
+        raise SrkdError(
+            f'task "{name}": no module {module} with a Task named {attribute} can be imported; install it, or start '
+            "with PYTHONPATH=. to import from this folder"
+        )
     raise unknown("task", name, ["sr", "sr.gan", "sr.real_esrgan", "imitation", *adapters()])
 
 

@@ -1,3 +1,4 @@
+import importlib
 import resource
 import subprocess
 import sys
@@ -40,21 +41,37 @@ def _cpu_seconds(command: list[str]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+def test_an_unknown_command_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["trian"]) == 2
+    assert capsys.readouterr().err == 'srkd: unknown command "trian" (did you mean "train"?)\n'
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian"], 'unknown command "trian" (did you mean "train"?)'),
         (["train"], "train needs -opt RECIPE"),
         (["train", "-opt", "no.yml"], "no.yml: cannot read the recipe: No such file"),
         (["train", "-opt", "x.yml", "--budget", "soon"], "cannot read the recipe"),
         (["evaluate", "--model", "bicubic", "--data", "nowhere", "--scale", "2"], "nowhere: no such folder"),
+        (["evaluate", "--model", "bicubic", "--data", "file.txt", "--scale", "2"], "file.txt: a file; give the folder"),
+        (["evaluate", "--model", "bicubic", "--data", ".", "--scale", "2", "--output", "file.txt"], "file.txt"),
         (["zoo", "train", "edsr"], 'unknown zoo model "edsr"'),
+        (["prune", "edsr_16x8_x2_cc0", "-o", "half.safetensors"], "nothing to prune: give --keep, --blocks or"),
+        (["train", "-opt", "own.yml"], 'task "mine:Task": no module mine with a Task named Task can be imported; ins'),
+        (
+            ["train", "-opt", "typo.yml", "--set", "scale=many"],
+            'typo.yml: unknown key nme (did you mean "name"?) (line 1)',
+        ),
+        (["train", "-opt", "typo.yml", "--set", "scale=many"], "got 'many' (--set)"),
     ],
 )
 def test_mistakes_are_one_line_and_a_code(
     arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: Any
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("file.txt").touch()
+    Path("own.yml").write_text("{name: x, task: 'mine:Task'}", encoding="utf-8")
+    Path("typo.yml").write_text("nme: x\nscale: 2\n", encoding="utf-8")
     assert main.main(arguments) == 1
     output = capsys.readouterr().err
     assert message in output and output.startswith("srkd: ") and output.count("\n") == 1
@@ -84,3 +101,14 @@ def test_the_lists_name_every_loss_and_network(capsys: pytest.CaptureFixture[str
     assert main.main(["train", "--list-losses", "--list-networks"]) == 0
     output = capsys.readouterr().out
     assert all(f"{name}(" in output for name in losses.names()) and "EDSR" in output and "RCAN" in output
+
+
+def test_an_interruption_during_the_imports_ends_as_a_later_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "srkd.cli.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "srkd.cli.main")
+    assert importlib.import_module("srkd.__main__").main() == 130

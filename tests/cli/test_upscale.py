@@ -85,7 +85,7 @@ def test_one_bad_image_of_three(tmp_path: Path, checkpoint: Path, capsys: pytest
         (["{in}", "--format", "tga"], "tga can be read but not written"),
         (["{in}", "--format", "psd"], 'unknown image format "psd"'),
         (["{in}", "--tile", "-1"], "tile must be 0"),
-        (["{in}", "--outscale", "0"], "outscale must be a positive number"),
+        (["{in}", "--outscale", "0"], "the scale must be a positive number"),
         (["{in}", "--device", "abacus"], 'device "abacus" is not available'),
         (["{in}", "--scale", "3"], "for x2, not x3"),
         (["{in}", "--model", "no_such"], "no_such"),

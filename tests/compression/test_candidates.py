@@ -50,7 +50,7 @@ def test_named_networks_and_sizes_replace_the_offered_ones(tmp_path: Path) -> No
     [
         ("ETDS 33x6", '"ETDS 33x6": not a size of its ladder; the nearest is "ETDS 32x7"'),
         ("ETDS 0x100", 'the nearest is "ETDS 12x7"'),
-        ("ETSD", 'unknown network with a ladder "ETSD" .did you mean "ETDS"'),
+        ("ETSD", '"ETSD" is no network with sizes to try .did you mean "ETDS"'),
     ],
 )
 def test_a_size_without_a_rung_raises_with_the_nearest(name: str, message: str, tmp_path: Path) -> None:

@@ -62,12 +62,12 @@ def test_all_errors_are_reported_in_one_line() -> None:
     text = str(error.value)
     assert "\n" not in text
     for part in (
-        'losses[1]: unknown loss "outputt" (did you mean "output"?)',
-        'losses[2]: output: unknown option "nrm"',
-        "losses[3]: L1Loss: weight",
-        "losses[4]: L1Loss: weight",
-        "losses[5]: fitnet: compares",
-        "losses[6]: output: target must be gt or teacher",
+        'losses.0: unknown loss "outputt" (did you mean "output"?)',
+        'losses.1: output: unknown option "nrm"',
+        "losses.2: L1Loss: weight",
+        "losses.3: L1Loss: weight",
+        "losses.4: fitnet: compares",
+        "losses.5: output: target must be gt or teacher",
     ):
         assert part in text
 
@@ -187,7 +187,7 @@ def test_invalid_schedules_and_balances_are_reported() -> None:
     for extra, message in cases:
         with pytest.raises(SrkdError) as error:
             parse_terms([{"type": "L1Loss"}, {"type": "output", **extra}])
-        assert message in str(error.value) and "losses[2]: output: " in str(error.value)
+        assert message in str(error.value) and "losses.1: output: " in str(error.value)
     with pytest.raises(SrkdError, match="output: balance needs a term against the ground truth"):
         parse_terms([{"type": "output", "balance": {"share": 0.3}}])
 

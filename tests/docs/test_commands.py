@@ -52,7 +52,7 @@ LINES: dict[str, list[str] | str] = {
     "pipx run --spec dist/srkd_upscale-*.whl srkd-upscale photo.jpg": WHEEL,
     "docker build -f Containerfile -t srkd-upscale .": "needs a daemon: tests/test_container.py reads the file",
     "docker run --rm --user $(id -u):$(id -g) -v $PWD:/images srkd-upscale photo.jpg": "needs a daemon",
-    "srkd upscale photo.jpg -m realesrgan_s_x4 -o out": [],
+    "srkd upscale photo.jpg -m realesrgan_s_x4 -o out --runtime auto": ["--runtime", "torch"],
     "srkd upscale photos/ -o large/ --dry-run": [],
     "srkd upscale x.png -o o -m dat_light_x2": [],
     "pip install .[cluster]": "an installation, which downloads",

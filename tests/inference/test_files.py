@@ -202,7 +202,7 @@ def test_processes_share_the_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bad_options_are_refused_at_once() -> None:
     with pytest.raises(SrkdError, match="tile must be"):
         Options(tile=-3)
-    with pytest.raises(SrkdError, match="outscale must be"):
+    with pytest.raises(SrkdError, match="the scale must be"):
         Options(outscale=0.0)
 
 

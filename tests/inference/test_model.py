@@ -189,7 +189,7 @@ def test_what_is_no_image_or_option() -> None:
     with pytest.raises(SrkdError, match=r"got shape \(0, 4, 3\)"):
         identity().upscale(np.zeros((0, 4, 3), np.uint8))
     for factor in (0, -1, float("nan"), float("inf")):
-        with pytest.raises(SrkdError, match="outscale must be a positive number"):
+        with pytest.raises(SrkdError, match="the scale must be a positive number"):
             identity().upscale(noise(3), outscale=factor)
     with pytest.raises(SrkdError, match=r"no such file|No such file"):
         identity().upscale("missing.png")

@@ -140,6 +140,8 @@ def bomb(width: int, height: int) -> bytes:
         ("?format=../x", None, 400, "unknown image format"),
         ("?quality=high", None, 400, "quality: a whole number from 1 to 100"),
         ("?quality=101", None, 400, "quality: a whole number from 1 to 100"),
+        ("?scale=4", None, 400, 'unknown field "scale"; known: format, model, name, quality, token'),
+        ("?fromat=png", None, 400, 'unknown field "fromat" (did you mean "format"?)'),
     ],
 )
 @pytest.mark.parametrize("path", ["/api/jobs", "/api/upscale"])

@@ -201,7 +201,7 @@ def test_mistakes_of_all_variants_come_together(study: dict[str, Any], tmp_path:
         opened(bad, tmp_path)
     for part in (
         "variants: a occurs more than once",
-        'variant "a": losses[1]: unknown loss "outputt"',
+        'variant "a": losses.0: unknown loss "outputt"',
         'variant "control": output uses the teacher',
     ):
         assert part in str(error.value)

@@ -164,7 +164,7 @@ def test_mistakes_have_line_numbers_and_other_tools_keys_a_hint(tmp_path: Path) 
         'val (line 8) and val_2 (line 11) are both named "Set5"',
         "parse string as an integer, got 'many' (line 13)",
         "unknown key train.grad_clip (use train.clip_grad_norm, the largest norm, e.g. 1.0) (line 14)",
-        "got 'slow' (line 15)",
+        "got 'slow' (--set)",
     ):
         assert part in text
 
