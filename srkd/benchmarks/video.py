@@ -18,8 +18,9 @@ from srkd.inference.model import Model
 from srkd.inference.speed import Size, in_subprocess
 from srkd.machine import peak_mb
 from srkd.training.malloc import keep_freed_memory
+from srkd.video.convert import to_rgb
 from srkd.video.job import upscale_clip
-from srkd.video.read import Clip, Pixels, decode, probe, pyav, to_rgb
+from srkd.video.read import Clip, Pixels, decode, probe, pyav
 
 COLUMNS = ["what", "frames", "seconds", "frames/s", "of the network alone (%)", "peak MB"]
 _ALONE = 10  # frames that the network is timed with; kept in memory

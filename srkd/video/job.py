@@ -22,8 +22,9 @@ from srkd.inference.fingerprint import fingerprint
 from srkd.inference.jobs import LocalJob, Outcome
 from srkd.inference.model import Model, output_size
 from srkd.training.log import Progress
+from srkd.video.convert import to_rgb
 from srkd.video.overlap import Waits, overlapped
-from srkd.video.read import SUFFIXES, Clip, Pixels, decode, probe, pyav, to_rgb
+from srkd.video.read import SUFFIXES, Clip, Pixels, decode, probe, pyav
 from srkd.video.write import VideoEncoding, check_target, concatenate, encoding_for, write_segment
 
 SEGMENT_SECONDS = 5.0

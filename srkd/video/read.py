@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,15 +24,12 @@ _COMMON = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mts", ".m2t
 SUFFIXES = (*_COMMON, ".mpg", ".mpeg", ".wmv", ".flv", ".nut", ".ogv", ".3gp")
 
 # Code points of ITU-T H.273, which are FFmpeg's.
-_RGB, _BT709, _UNSPECIFIED, _BT601 = 0, 1, 2, 5
-_MATRICES = {_BT709: "bt709", 4: "fcc", _BT601: "bt601", 6: "bt601", 7: "smpte240m"}  # as the filter `scale` names them
+RGB, _BT709, _UNSPECIFIED, _BT601 = 0, 1, 2, 5
+MATRICES = {_BT709: "bt709", 4: "fcc", _BT601: "bt601", 6: "bt601", 7: "smpte240m"}  # as the filter `scale` names them
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 _BT2020_PRIMARIES, _BT2020_MATRICES = 9, (9, 10)
-_LIMITED, FULL = 1, 2
-_RANGES = {_LIMITED: "tv", FULL: "pc"}
-_EXACT = "bicubic+accurate_rnd+bitexact+full_chroma_int+full_chroma_inp"
+LIMITED, FULL = 1, 2
 _LIMITED_CODECS = ("h264", "hevc", "vp9", "av1")  # without a range, their grey is limited; that of images is full
-_CENTRED = ("mpeg1video", "mjpeg")  # codecs whose chroma samples lie between those of luma
 _CHECKSUMMED = ("ffv1",)
 # FFmpeg seeks in these by decoding time, or to where the decoder has to guess times until the next time stamp.
 _SEEK_INEXACTLY, _EARLIER = ("mpeg", "mpegts"), 2  # seconds before a frame from which it is reached safely
@@ -62,7 +57,7 @@ class Colour:
     @property
     def for_yuv(self) -> Colour:
         """This colour, with BT.709 in limited range in place of RGB."""
-        return Colour(_BT709, _LIMITED, self.primaries, self.transfer) if self.matrix == _RGB else self
+        return Colour(_BT709, LIMITED, self.primaries, self.transfer) if self.matrix == RGB else self
 
 
 @dataclass(frozen=True)
@@ -96,7 +91,7 @@ class Clip:
 
     @property
     def is_rgb(self) -> bool:
-        return self.colour.matrix == _RGB
+        return self.colour.matrix == RGB
 
     @property
     def bits(self) -> int:
@@ -242,15 +237,15 @@ def _colour(frame: Any, codec: str, path: Path) -> Colour:
         )
     name = frame.format.name
     if frame.format.is_rgb or name.startswith(("gbr", "pal8")):
-        return Colour(_RGB, FULL, primaries, transfer)
+        return Colour(RGB, FULL, primaries, transfer)
     grey = name.startswith("gray")
-    if matrix == _UNSPECIFIED or (grey and matrix == _RGB):
+    if matrix == _UNSPECIFIED or (grey and matrix == RGB):
         matrix = _BT709 if frame.height >= _HD_HEIGHT else _BT601
-    if matrix not in _MATRICES:
+    if matrix not in MATRICES:
         raise SrkdError(f"{printable_path(path)} has the colour matrix {matrix} of H.273, which is not supported")
     full = name.startswith("yuvj") or int(frame.color_range) == FULL
-    full |= grey and int(frame.color_range) != _LIMITED and codec not in _LIMITED_CODECS
-    return Colour(matrix, FULL if full else _LIMITED, primaries, transfer)
+    full |= grey and int(frame.color_range) != LIMITED and codec not in _LIMITED_CODECS
+    return Colour(matrix, FULL if full else LIMITED, primaries, transfer)
 
 
 def _is_mirrored(frame: Any) -> bool:
@@ -334,72 +329,3 @@ def _logged_errors(decoder: Any) -> Iterator[list[Any]]:
             yield messages
     finally:
         log.set_level(level)
-
-
-def to_rgb(frame: Any, clip: Clip) -> Pixels:
-    """A decoded frame as RGB (H, W, 3), uint8, or uint16 if it has more than 8 bits.
-
-    Raises:
-        SrkdError: the frame's size differs from the clip's.
-    """
-    if (frame.width, frame.height) != (clip.width, clip.height):
-        raise SrkdError(
-            f"{printable_path(clip.path)} changes its size at {clip.clock(frame.pts)} from {clip.width}x{clip.height} "
-            f"to {frame.width}x{frame.height}; split it there"
-        )
-    format = "rgb48le" if clip.bits > 8 else "rgb24"
-    given = ["out_range=pc"]
-    if not clip.is_rgb:
-        given += [f"in_color_matrix={_MATRICES[clip.colour.matrix]}", f"in_range={_RANGES[clip.colour.range]}"]
-        if clip.codec not in _CENTRED:
-            given.append("in_chroma_loc=left")
-    pixels: Pixels = converted(frame, format, given).to_ndarray()
-    if clip.pixel_format.startswith("gray") and clip.colour.range == _LIMITED:
-        return _expanded(pixels)  # swscale takes grey for full range
-    return pixels
-
-
-def _expanded(pixels: Pixels) -> Pixels:
-    """Limited-range luma in full range."""
-    most = np.iinfo(pixels.dtype).max
-    black, white = 16 / 255 * most, 235 / 255 * most
-    return np.rint(np.clip((pixels - black) / (white - black), 0, 1) * most).astype(pixels.dtype)
-
-
-def from_rgb(pixels: Pixels, colour: Colour, pixel_format: str) -> Any:
-    """RGB (H, W, 3) of uint8 or uint16 as a frame of `pixel_format`, which is tagged with its colour."""
-    frame = pyav().VideoFrame.from_ndarray(pixels, format="rgb48le" if pixels.dtype == np.uint16 else "rgb24")
-    given = ["in_range=pc", f"out_range={_RANGES[colour.range]}"]
-    if colour.matrix != _RGB:
-        given += [f"out_color_matrix={_MATRICES[colour.matrix]}", "out_chroma_loc=left"]
-    frame = converted(frame, pixel_format, given)
-    frame.colorspace, frame.color_range = colour.matrix, colour.range
-    frame.color_primaries, frame.color_trc = colour.primaries, colour.transfer
-    return frame
-
-
-def converted(frame: Any, format: str, options: Sequence[str]) -> Any:
-    """A frame in another pixel format, by swscale's accurate path, which is the same on every processor.
-
-    Args:
-        options: of FFmpeg's filter `scale`. Where the samples of subsampled chroma lie has to be given: swscale takes
-            them to lie between those of luma, but H.264, VP9 and players to lie at the left ones. In a larger image
-            the difference becomes visible: coloured fringes at edges.
-    """
-    graph = _graph(threading.get_ident(), frame.width, frame.height, frame.format.name, format, ":".join(options))
-    graph.push(frame)
-    return graph.pull()
-
-
-@lru_cache(maxsize=8)
-def _graph(thread: int, width: int, height: int, source: str, target: str, options: str) -> Any:
-    """FFmpeg's filters for one kind of conversion, in one thread."""
-    graph = pyav().filter.Graph()
-    given = graph.add_buffer(width=width, height=height, format=source, time_base=Fraction(1))
-    scale = graph.add("scale", f"flags={_EXACT}:{options}")
-    format, output = graph.add("format", f"pix_fmts={target}"), graph.add("buffersink")
-    given.link_to(scale)
-    scale.link_to(format)
-    format.link_to(output)
-    graph.configure()
-    return graph

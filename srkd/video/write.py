@@ -12,7 +12,8 @@ from typing import Any
 from srkd.errors import SrkdError
 from srkd.files.atomic import atomic_path, printable_path, writing
 from srkd.files.names import check_output
-from srkd.video.read import Clip, Colour, Pixels, from_rgb, located, opened, pyav
+from srkd.video.convert import from_rgb
+from srkd.video.read import Clip, Colour, Pixels, located, opened, pyav
 
 WRITTEN = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 _DEFAULT_CRF = 16

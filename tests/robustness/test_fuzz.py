@@ -26,8 +26,9 @@ from srkd.studies import plan
 from srkd.training.checkpoint import load_state
 from srkd.training.recipe import override, read
 from srkd.training.run import Run
+from srkd.video.convert import to_rgb
 from srkd.video.job import split
-from srkd.video.read import decode, probe, to_rgb
+from srkd.video.read import decode, probe
 
 PATIENCE = 10  # CPU seconds per input
 MEMORY = 4 << 30  # bytes, in total

@@ -26,7 +26,7 @@ from srkd.inference.files import Options
 from srkd.inference.jobs import Job
 from srkd.inference.model import Model
 from srkd.training.log import Progress
-from srkd.video import read
+from srkd.video import convert, read
 from srkd.video.job import plan_clips, split, upscale_clip
 from srkd.video.overlap import overlapped
 from srkd.video.write import encoding_for
@@ -105,7 +105,7 @@ def job(source: Path, name: str) -> Job:
 
 def frames(path: Path) -> list[np.ndarray]:
     found = read.probe(path)
-    return [read.to_rgb(frame, found) for frame, _ in read.decode(found, int(found.times[0]), found.end + 1)]
+    return [convert.to_rgb(frame, found) for frame, _ in read.decode(found, int(found.times[0]), found.end + 1)]
 
 
 def seconds(path: Path) -> list[Fraction]:
@@ -168,7 +168,7 @@ def test_colour_is_kept(tmp_path: Path, target: str, matrix: int, full: int) -> 
 def test_luma_of_red_is_that_of_the_standards(matrix: int, full: int, red: int) -> None:
     pixels = np.zeros((24, 32, 3), np.uint8)
     pixels[..., 0] = 255
-    frame = read.from_rgb(pixels, read.Colour(matrix, full, 2, 2), "yuv444p")
+    frame = convert.from_rgb(pixels, read.Colour(matrix, full, 2, 2), "yuv444p")
     assert abs(int(frame.to_ndarray()[0, 0, 0]) - red) <= 1
 
 
@@ -441,9 +441,9 @@ def test_chroma_stays_with_luma_in_a_larger_image() -> None:
     clip = SimpleNamespace(
         width=128, height=32, bits=8, is_rgb=False, colour=colour, codec="h264", pixel_format="yuv420p"
     )
-    pixels = read.to_rgb(frame, clip)  # type: ignore[arg-type]
+    pixels = convert.to_rgb(frame, clip)  # type: ignore[arg-type]
     large = np.asarray(Image.fromarray(pixels).resize((512, 128), Image.Resampling.BICUBIC))
-    result = read.from_rgb(large, colour, "yuv420p")
+    result = convert.from_rgb(large, colour, "yuv420p")
     assert abs(centre(result.planes[2], 2) - centre(result.planes[0])) < 0.2
 
 
@@ -463,7 +463,7 @@ def test_segments_of_broadcasts_have_the_frames_of_the_whole(suffix: str, tmp_pa
     found = read.probe(path)
 
     def decoded(start: int, stop: int) -> dict[int, int]:
-        return {f.pts: int(read.to_rgb(f, found).mean()) for f, _ in read.decode(found, start, stop)}
+        return {f.pts: int(convert.to_rgb(f, found).mean()) for f, _ in read.decode(found, start, stop)}
 
     whole, pieces = decoded(int(found.times[0]), found.end + 1), dict[int, int]()
     for segment in split(found, 2.0):
