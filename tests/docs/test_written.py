@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import re
 import shlex
 import shutil
@@ -17,6 +18,7 @@ import yaml
 
 from srkd import losses
 from srkd.cli.main import commands
+from srkd.files.digest import file_sha256
 from srkd.images.read import read_rgb
 from srkd.losses import registry
 from srkd.networks import zoo
@@ -82,6 +84,13 @@ def test_the_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found: dict[str, Any] = {}
     exec(use, found)
     assert found["large"].shape == (*(2 * np.array(read_rgb(Path("held_out/chelsea.png")).shape[:2])), 3)
+
+
+def test_the_tutorials_figures_are_of_todays_model() -> None:
+    """After new weights: follow the tutorial again and write its figures into docs/measured/tutorial.json."""
+    measured = json.loads((DOCS / "measured" / "tutorial.json").read_text(encoding="utf-8"))
+    weights = zoo.weights("edsr_16x8_x2_cc0")[0]
+    assert file_sha256(weights).startswith(measured["weights of edsr_16x8_x2_cc0"])
 
 
 def test_compressing_and_comparing(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
