@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from srkd.files.atomic import writing
+    from srkd.files.names import check_folder
     from srkd.metrics import against
     from srkd.metrics.evaluation import count, evaluate, table
     from srkd.report import tables
@@ -71,8 +71,7 @@ def run(args: argparse.Namespace) -> int:
 
     keep_freed_memory()
     if args.output:  # before hours of evaluation
-        with writing(Path(args.output)):
-            Path(args.output).mkdir(parents=True, exist_ok=True)
+        check_folder(Path(args.output))
     details = report.Details()
     with Progress("evaluating", count(args.model, args.data)) as progress:
         say = progress.update

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import PurePath
+from pathlib import Path, PurePath
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
@@ -69,3 +69,10 @@ def check_output(path: PurePath) -> None:
             continue
         if _DEVICE.fullmatch(part) or _FORBIDDEN_ON_WINDOWS.search(part) or part[-1] in ". ":
             raise SrkdError(f'{printable_path(str(path))}: Windows does not allow a file or folder named "{part}"')
+
+
+def check_folder(path: Path) -> None:
+    """Raise SrkdError if a folder cannot be there, because a file is; nothing is created."""
+    there = next((part for part in (path, *path.absolute().parents) if part.exists()), None)
+    if there is not None and not there.is_dir():
+        raise SrkdError(f"{printable_path(path)}: cannot be a folder, since {printable_path(there)} is a file")

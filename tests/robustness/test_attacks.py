@@ -58,7 +58,7 @@ def test_a_module_beside_a_checkpoint_is_not_imported(
     model = checkpoint(folder / "evil.safetensors", {"type": "evilmod:Net"})
     arguments = {
         "upscale": ["photo.png", "-o", "out", "-m", model],
-        "prune": [model, "-o", "x.safetensors"],
+        "prune": [model, "--keep", "0.5", "-o", "x.safetensors"],
         "evaluate": ["--model", model, "--data", "."],
         "export": [model, "-o", "out"],
         "compress": [model, "--data", ".", "--max-mb", "1", "-o", "out"],

@@ -110,7 +110,7 @@ def test_endless_inputs_are_rejected(kind: str, tiny: Path, tmp_path: Path, caps
         os.mkfifo(path)
     else:
         path.symlink_to("/dev/zero")
-    assert main(["upscale", str(path.parent), "-o", str(tmp_path / "out"), "-m", str(tiny)]) == 2
+    assert main(["upscale", str(path.parent), "-o", str(tmp_path / "out"), "-m", str(tiny)]) == 1
     assert "a pipe or a device and not a file" in capsys.readouterr().err
     assert main(["prepare_data", str(path.parent)]) == 1
     assert "endless.png: not a file" in capsys.readouterr().err

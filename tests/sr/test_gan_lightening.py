@@ -45,7 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_image(root / "hr" / f"{number}.png", ImageData(textured(number, 100, 104)))
     save(root / "teacher_d.safetensors", D)
     save(root / "teacher_g.safetensors", {**G, "num_feat": 64, "num_block": 16}, scale=4)
-    for name in ("pretrained", "distilled"):
+    for name in ("pretrained", "distilled", "features"):
         save(root / f"{name}.safetensors", G, scale=4)
     return root
 
@@ -82,7 +82,8 @@ def test_every_way_of_lightening_passes_its_dry_run(
     assert pair.discriminator is not None
     assert (task.discriminator_teacher is not None) == (variant.name == "discriminator")
     assert bool(task.teachers.members) == (variant.name in ("generator", "student_discriminator"))
-    start = "distilled" if variant.name in ("generator_then_adversarial", "student_discriminator") else "pretrained"
+    others = {"generator_then_adversarial": "distilled", "student_discriminator": "features"}
+    start = others.get(variant.name, "pretrained")
     assert task.recipe.path.pretrain_network_g == str(trained / f"{start}.safetensors")
     reused = "parametrizations.weight.original"
     theirs, _ = load_weights(trained / "teacher_d.safetensors")
@@ -90,7 +91,7 @@ def test_every_way_of_lightening_passes_its_dry_run(
     assert torch.equal(ours[f"body.0.{reused}"], theirs[f"body.0.{reused}"]) == (variant.name == "reused_discriminator")
 
 
-@pytest.mark.parametrize("name", ["teacher", "distilled_pretrain"])
+@pytest.mark.parametrize("name", ["teacher", "distilled_pretrain", "features_pretrain"])
 def test_the_recipes_before_the_study_pass_their_dry_run(name: str, trained: Path, tmp_path: Path) -> None:
     stages = Run(small(read(STUDY / f"{name}.yml"), trained), tmp_path, quiet=True).dry_run()
     assert len(stages) == (2 if name == "teacher" else 1)
