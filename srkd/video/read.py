@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
+from srkd.images.read import MAX_PIXELS
 
 Pixels = NDArray[Any]
 
@@ -33,7 +34,6 @@ _LIMITED_CODECS = ("h264", "hevc", "vp9", "av1")  # without a range, their grey 
 _CHECKSUMMED = ("ffv1",)
 # FFmpeg seeks in these by decoding time, or to where the decoder has to guess times until the next time stamp.
 _SEEK_INEXACTLY, _EARLIER = ("mpeg", "mpegts"), 2  # seconds before a frame from which it is reached safely
-_MAX_PIXELS = 150_000_000  # of a frame, as of images
 _HD_HEIGHT = 720  # from this height on, players take an unspecified matrix for BT.709, below for BT.601
 
 
@@ -146,8 +146,8 @@ def probe(path: Path) -> Clip:
     with opened(path) as container:
         stream = _video_stream(container, path)
         width, height = stream.codec_context.width, stream.codec_context.height
-        if width * height > _MAX_PIXELS:
-            raise SrkdError(f"{printable_path(path)}: frames of {width}x{height}; the limit is {_MAX_PIXELS:,} pixels")
+        if width * height > MAX_PIXELS:
+            raise SrkdError(f"{printable_path(path)}: frames of {width}x{height}; the limit is {MAX_PIXELS:,} pixels")
         times, keys, end, damage = _indexed(container, stream, path)
         frame = _first_frame(path, stream.index)
         if _is_mirrored(frame):
@@ -268,7 +268,7 @@ def _notes(frame: Any, metadata: Mapping[str, str]) -> Iterator[str]:
 def decode(clip: Clip, start: int, stop: int) -> Iterator[tuple[Any, bool]]:
     """The frames with start <= time < stop, in order, each with whether the decoder reported it as damaged."""
     earlier = start - round(_EARLIER / clip.time_base)
-    for at in (start, earlier) if earlier > clip.times[0] else (start,) if start > clip.times[0] else ():
+    for at in (time for time in (start, earlier) if time > clip.times[0]):
         with opened(clip.path) as container:
             if at == start and container.format.name in _SEEK_INEXACTLY:
                 continue

@@ -24,7 +24,7 @@ from srkd import edition
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import printable_path, scratch
 from srkd.inference.backends import isolated, litert, ncnn, onnx, openvino, pytorch, seal
-from srkd.inference.backends.engine import Bytes, CannotRunError, Engine, in_one_line, not_exported, require
+from srkd.inference.backends.engine import Bytes, CannotRunError, Engine, in_one_line, require
 from srkd.inference.model import Model
 from srkd.training.precision import int8_saturates
 
@@ -228,8 +228,6 @@ def _loaded(path: Path, runtime: str) -> tuple[Any, dict[str, Any]]:
     described = _described(path, runtime)
     sealed = described.is_file() and seal.check(described)
     native, known = _MODULES[runtime].load(path)
-    if not isinstance(known, dict):
-        raise not_exported(path, "a network")
     if _SEALS in known and not sealed:
         raise SrkdError(f"{printable_path(described)}: changed or incomplete: its digest is damaged")
     if wrong := _wrong_facts(known):
