@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 
-from srkd.errors import SrkdError
+from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import printable_path
 
 _WINDOWS = os.name == "nt"
@@ -76,3 +77,14 @@ def check_folder(path: Path) -> None:
     there = next((part for part in (path, *path.absolute().parents) if part.exists()), None)
     if there is not None and not there.is_dir():
         raise SrkdError(f"{printable_path(path)}: cannot be a folder, since {printable_path(there)} is a file")
+
+
+def check_meant_as_folder(path: Path, kind: str, known: Iterable[str]) -> None:
+    """Check the output of a single file that would become a folder since its suffix is not in `known`.
+
+    Raises:
+        SrkdError: nothing is there and its suffix looks like that of a file (`out.pgn`).
+    """
+    if re.fullmatch(r"\.[a-z]{2,3}[a-z0-9]?", path.suffix.lower()) and not path.exists():
+        error = unknown(kind, path.suffix.lower(), known)
+        raise SrkdError(f"{printable_path(path)}: {error}; if it is to be a folder, create it first")

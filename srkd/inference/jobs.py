@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
-from srkd.files.names import check_output, check_part
+from srkd.files.names import check_meant_as_folder, check_output, check_part
 from srkd.files.remote import Place, Url, is_url, list_files
 from srkd.images.animation import is_animation
 from srkd.images.formats import (
@@ -80,8 +80,8 @@ def plan_jobs(
     Raises:
         SrkdError: a suffix that cannot be part of a file name, an input that does not exist or match, a folder without
             images, two inputs with the same target, a target that is an input, an output folder that is an input
-            folder, one output file for several inputs, an output file of a format that cannot be written or is not
-            `format`, a name that Windows does not allow there.
+            folder, one output file for several inputs, an output file of a format that cannot be written, is unknown or
+            is not `format`, a name that Windows does not allow there.
     """
     check_part(suffix, "the suffix")
     format = format_named(format).name if format is not None else None
@@ -89,6 +89,8 @@ def plan_jobs(
     if is_image_name(output) and not output.is_dir():
         jobs = [Job(_only(found, output), output, _format_of(output, format))]
     else:
+        if isinstance(output, Path) and len(inputs) == 1 and Path(inputs[0]) == found[0][0]:
+            check_meant_as_folder(output, "image format", [s for known in FORMATS.values() for s in known.suffixes])
         jobs = _disambiguate([job_in(output / folder, source, format, suffix) for source, folder in found])
     _check_collisions(jobs)
     for job in jobs:

@@ -15,7 +15,7 @@ import numpy as np
 from srkd.errors import PartialFailure, SrkdError
 from srkd.files.atomic import printable_path, write_text
 from srkd.files.lock import locked
-from srkd.files.names import check_part
+from srkd.files.names import check_meant_as_folder, check_part
 from srkd.files.owned import claim, remove_owned, reset_folder
 from srkd.inference.files import Options
 from srkd.inference.fingerprint import fingerprint
@@ -25,7 +25,7 @@ from srkd.training.log import Progress
 from srkd.video.convert import to_rgb
 from srkd.video.overlap import Waits, overlapped
 from srkd.video.read import SUFFIXES, Clip, Pixels, decode, probe, pyav
-from srkd.video.write import VideoEncoding, check_target, concatenate, encoding_for, write_segment
+from srkd.video.write import WRITTEN, VideoEncoding, check_target, concatenate, encoding_for, write_segment
 
 SEGMENT_SECONDS = 5.0
 _SETTINGS = "settings.json"
@@ -88,6 +88,8 @@ def plan_clips(inputs: Sequence[str], output: Path, suffix: str = "") -> list[Lo
     if len(sources) == 1 and output.suffix.lower() in SUFFIXES and not output.is_dir():
         targets = [output]
     else:
+        if len(sources) == 1:
+            check_meant_as_folder(output, "video format", WRITTEN)
         targets = [output / f"{source.stem}{suffix}{source.suffix}" for source in sources]
     for target in targets:
         check_target(target)

@@ -32,6 +32,9 @@ _BT2020_PRIMARIES, _BT2020_MATRICES = 9, (9, 10)
 LIMITED, FULL = 1, 2
 _LIMITED_CODECS = ("h264", "hevc", "vp9", "av1")  # without a range, their grey is limited; that of images is full
 _CHECKSUMMED = ("ffv1",)
+# The containers of SUFFIXES, as FFmpeg names its demuxers. A playlist (ffconcat, HLS, DASH), whatever its own name,
+# would have FFmpeg open other files.
+_CONTAINERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "asf", "flv", "nut", "ogg")
 # FFmpeg seeks in these by decoding time, or to where the decoder has to guess times until the next time stamp.
 _SEEK_INEXACTLY, _EARLIER = ("mpeg", "mpegts"), 2  # seconds before a frame from which it is reached safely
 _HD_HEIGHT = 720  # from this height on, players take an unspecified matrix for BT.709, below for BT.601
@@ -127,7 +130,14 @@ def opened(path: Path) -> Iterator[Any]:
     """Open a clip for reading. Raises SrkdError if it cannot be opened as one."""
     av = pyav()
     try:
-        container = av.open(located(path), metadata_errors="replace")
+        container = av.open(
+            located(path), metadata_errors="replace", options={"format_whitelist": ",".join(_CONTAINERS)}
+        )
+    except av.error.ArgumentError as error:
+        raise SrkdError(
+            f"{printable_path(path)} cannot be opened as a video: it holds none of the containers that srkd reads "
+            "(MP4, MOV, Matroska, WebM, AVI, MPEG, WMV, FLV, NUT, Ogg)"
+        ) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SrkdError(

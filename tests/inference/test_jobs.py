@@ -42,6 +42,17 @@ def test_one_file_may_name_its_output(tmp_path: Path) -> None:
     assert plan_jobs([str(tmp_path / "a.png")], tmp_path / "c.png")[0].target == tmp_path / "c.png" / "a.png"
 
 
+def test_a_misspelt_output_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    with pytest.raises(SrkdError, match=r'out\.pgn: unknown image format "\.pgn" .*; if it is to be'):
+        plan_jobs([str(tmp_path / "a.png")], tmp_path / "out.pgn")
+    for name in ("x4.2", "photos", "with.attention"):
+        assert targets(plan_jobs([str(tmp_path / "a.png")], tmp_path / name), tmp_path) == [f"{name}/a.png"]
+    assert targets(plan_jobs([str(tmp_path)], tmp_path / "out.old"), tmp_path) == ["out.old/a.png"]  # of a folder
+    (tmp_path / "out.pgn").mkdir()
+    assert targets(plan_jobs([str(tmp_path / "a.png")], tmp_path / "out.pgn"), tmp_path) == ["out.pgn/a.png"]
+
+
 def test_recursion_keeps_folders_and_survives_loops(tmp_path: Path) -> None:
     touch(tmp_path / "in" / "a.png", tmp_path / "in" / "x" / "a.png", tmp_path / "in" / "x" / "y" / "b.png")
     (tmp_path / "in" / "x" / "loop").symlink_to(tmp_path / "in")

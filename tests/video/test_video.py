@@ -293,6 +293,12 @@ def sound_only(path: Path) -> None:
         container.mux(stream.encode(None))
 
 
+def playlist(path: Path) -> None:
+    """A stranger's file, which would have FFmpeg open another one."""
+    clip(path.with_name("other.mkv"))
+    path.write_text("ffconcat version 1.0\nfile other.mkv\n", encoding="utf-8")
+
+
 def hdr(path: Path, transfer: int, primaries: int = 9) -> None:
     clip(path, format="yuv420p10le", count=1, colour={"color_trc": transfer, "color_primaries": primaries})
 
@@ -302,6 +308,7 @@ def hdr(path: Path, transfer: int, primaries: int = 9) -> None:
     [
         (lambda path: path.write_text("text"), "cannot be opened as a video"),
         (lambda path: path.write_bytes(b""), "cannot be opened as a video"),
+        (playlist, "none of the containers"),
         (sound_only, "has no video stream"),
         (lambda path: hdr(path, 16), r"is HDR \(PQ\) video"),
         (lambda path: hdr(path, 18), r"is HDR \(HLG\) video"),
@@ -313,6 +320,17 @@ def test_inputs_that_are_rejected_in_one_line(tmp_path: Path, make: Any, words: 
     with pytest.raises(SrkdError, match=words) as caught:
         read.probe(tmp_path / "a.mkv")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", read.SUFFIXES)
+def test_containers(suffix: str, tmp_path: Path) -> None:
+    codec = {".wmv": "wmv2", ".flv": "flv1", ".ogv": "theora", ".webm": "libvpx"}.get(suffix, "mpeg4")
+    if suffix in (".mpg", ".mpeg"):
+        codec = "mpeg1video"
+    if suffix == ".ogv":
+        pytest.skip("PyAV's FFmpeg has no encoder for Theora")
+    made = clip(tmp_path / f"a{suffix}", codec, "yuv420p", Fraction(1, 25), size=(64, 64))
+    assert len(read.probe(made).times) == 12
 
 
 def test_a_video_stream_without_frames(tmp_path: Path) -> None:
