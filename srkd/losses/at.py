@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from srkd.losses.align import as_maps, match_size
 from srkd.losses.base import Loss, positive
-from srkd.losses.numeric import l2_normalise
+from srkd.losses.numeric import l2_normalise, scaled_to_one
 from srkd.losses.registry import register
 
 
@@ -39,4 +39,4 @@ class AttentionTransfer(Loss):
     def attention(self, maps: Tensor) -> Tensor:
         """(N, H W): the mean over channels of |x|^p, of unit length."""
         power = maps.square() if self.p == 2 else maps.abs().pow(self.p)
-        return l2_normalise(power.mean(1).flatten(1), 1)
+        return l2_normalise(scaled_to_one(power.mean(1).flatten(1), 1), 1)

@@ -45,6 +45,16 @@ def l2_normalise(vectors: Tensor, *dim: int) -> Tensor:
     return output
 
 
+def scaled_to_one(vectors: Tensor, *dim: int) -> Tensor:
+    """Vectors along `dim` divided by their largest magnitude, a constant to the gradient; zero vectors stay zero.
+
+    For vectors that are normalised next, such as products and powers of features: their squares may overflow float32,
+    and their length be below `MIN_NORM` although the features' is not.
+    """
+    largest = vectors.detach().abs().amax(dim, keepdim=True)
+    return vectors * torch.where(largest > 0, 1 / largest.clamp_min(torch.finfo(vectors.dtype).tiny), 0)
+
+
 def in_memory_order(maps: Tensor) -> Tensor:
     """(N, ...) as (N, -1) in memory order, without a copy also for channels_last maps.
 

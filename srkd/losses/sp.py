@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from srkd.losses.numeric import gram, inverse_norm
+from srkd.losses.numeric import gram, inverse_norm, scaled_to_one
 from srkd.losses.registry import register
 from srkd.losses.relation import Relation
 
@@ -32,7 +31,5 @@ class SimilarityPreserving(Relation):
 
 
 def _row_unit(products: Tensor) -> Tensor:
-    # Rows are first scaled to a largest entry of 1: squares of entries above 1e19 overflow float32.
-    largest = products.detach().abs().amax(1, keepdim=True)
-    scaled = products * torch.where(largest > 0, 1 / largest.clamp_min(torch.finfo(products.dtype).tiny), 0)
+    scaled = scaled_to_one(products, 1)
     return scaled * inverse_norm(scaled.square().sum(1, keepdim=True))

@@ -27,3 +27,14 @@ def test_at(p):
 def test_powers_with_an_infinite_gradient_at_zero_raise():
     with pytest.raises(srkd.errors.SrkdError, match="p must be at least 1"):
         srkd.losses.build("at", p=0.5)
+
+
+@pytest.mark.parametrize(("p", "scale"), [(2, 1e-6), (2, 1e6), (4, 1e-4), (4, 1e6)])
+def test_attention_does_not_depend_on_the_scale_of_the_features(p, scale):
+    s, t = torch.randn(2, 2, 3, 4, 4, generator=RNG)
+    loss, small = srkd.losses.build("at", p=p), (s * scale).requires_grad_()
+    (expected,) = torch.autograd.grad(loss(s.requires_grad_(), t), s)
+    value = loss(small, t * scale)
+    value.backward()
+    torch.testing.assert_close(value, loss(s, t))
+    torch.testing.assert_close(small.grad * scale, expected)
