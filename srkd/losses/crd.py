@@ -119,14 +119,12 @@ class ContrastiveRepresentation(Relation):
     def _estimation(self, products: Tensor, direction: int) -> Tensor:
         """NCE of the first column against the others, with a uniform noise density over the data set."""
         assert self.bank
-        scores = (products / self.tau).exp()
+        scores = products / self.tau
         if not self.constants[direction]:
-            self.constants[direction] = scores.detach().mean() * self.bank
-        density = scores / self.constants[direction].clone()
-        noise = self.negatives / self.bank
-        own = (density[:, 0] / (density[:, 0] + noise)).log()
-        others = (noise / (density[:, 1:] + noise)).log().sum(1)
-        return -(own + others).mean()
+            self.constants[direction] = scores.detach().exp().mean() * self.bank
+        # The log of density / noise: at a small tau the density itself overflows as products approach 1.
+        ratio = scores - (self.constants[direction] * self.negatives / self.bank).log()
+        return -(F.logsigmoid(ratio[:, 0]) + F.logsigmoid(-ratio[:, 1:]).sum(1)).mean()
 
     @classmethod
     def example(cls, seed: int) -> Example:

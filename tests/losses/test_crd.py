@@ -90,6 +90,16 @@ def test_bank_is_nce_in_both_directions(monkeypatch):
     assert loss(s, t, index=index).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_an_instance_equal_to_its_entry_is_finite_at_a_small_temperature():
+    s, index = vectors(3, 3).float(), torch.arange(3)
+    loss = ready(s, s, bank=6, negatives=4, tau=0.01)
+    loss(s, s, index=index)
+    loss.bank_t[index] = torch.tensor(embed(loss.embed_s, s))
+    value = loss(s, s, index=index)
+    value.backward()
+    assert value.isfinite() and loss.embed_s.weight.grad.isfinite().all()
+
+
 def test_bank_updates_seen_entries_with_momentum_and_keeps_the_rest():
     s, t, index = vectors(3, 3), vectors(3, 5, seed=1), torch.tensor([4, 0, 2])
     loss = ready(s, t, bank=6, negatives=4)
