@@ -91,9 +91,10 @@ class MSELoss(Output):
 class CharbonnierLoss(Output):
     """mean sqrt((s - g)^2 + eps^2) - eps to the ground truth g (Lai et al., LapSRN, CVPR 2017).
 
-    BasicSR's loss of this name does not subtract eps; the gradients are the same. Shapes: (N, 3, H, W) in [0, 1];
-    `known` of that shape, bool, limits the mean to elements whose truth is known. Default weight: 1.0. Cost: one pass
-    over the output.
+    BasicSR's loss of this name is the root of (s - g)^2 + eps: its eps is the square of this one, and nothing is
+    subtracted; the gradients are the same. `pixel_opt` takes BasicSR's eps, by default 1e-12. Shapes: (N, 3, H, W) in
+    [0, 1]; `known` of that shape, bool, limits the mean to elements whose truth is known. Default weight: 1.0. Cost:
+    one pass over the output.
     """
 
     reference: ClassVar[str] = "target"

@@ -229,6 +229,9 @@ def _term(key: str, spec: dict[str, Any]) -> dict[str, Any]:
     if spec.get("reduction", "mean") != "mean":
         raise SrkdError(f"train.{key}.reduction: losses are means; scale the weight instead")
     options = {k: v for k, v in spec.items() if k not in ("loss_weight", "reduction")}
+    eps: Any = spec.get("eps")
+    if spec.get("type") == "CharbonnierLoss" and type(eps) in (int, float) and eps > 0:
+        options["eps"] = eps**0.5  # BasicSR's root is of d^2 + eps, srkd's of d^2 + eps^2
     return {**options, "target": "gt", "weight": spec.get("loss_weight", 1.0)}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from srkd import losses
 from srkd.errors import SrkdError
 from srkd.integrations import basicsr
 from srkd.training.checkpoint import load_weights
@@ -142,6 +143,15 @@ def test_losses_of_basicsr_forks(recipe: dict[str, Any], tmp_path: Path) -> None
         ("PSNRLoss", 0.5, "target"),
         ("FFTLoss", 0.05, "target"),
     ]
+
+
+def test_the_eps_of_basicsrs_charbonnier_loss_is_under_the_root(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["train"] |= {"pixel_opt": {"type": "CharbonnierLoss", "eps": 1e-4}}
+    (task,) = Run(recipe, tmp_path, quiet=True).dry_run()
+    (term,) = task.objective.terms
+    output, truth = torch.rand(2, 1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    basicsrs = ((output - truth) ** 2 + 1e-4).sqrt().mean()
+    torch.testing.assert_close(losses.build(term.type, **term.options)(output, truth), basicsrs - 1e-2)
 
 
 def test_training_starts_from_a_checkpoint_of_basicsr(recipe: dict[str, Any], tmp_path: Path) -> None:
