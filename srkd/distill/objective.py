@@ -285,6 +285,10 @@ class Objective(nn.Module):
             self._measured.add(term.name)
         return step % balance.every == 0 or term.name not in self._measured
 
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        self._measured.clear()  # the scales may be 0 again, as after the dry run's step
+
     def _norm(self, value: Tensor) -> Tensor:
         """The norm of a value's gradient over the student's parameters, averaged over the distributed processes."""
         norm: Tensor = _gradient(value, self._parameters_of_student).norm()

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 
@@ -265,6 +267,18 @@ def test_a_balanced_term_is_measured_at_its_first_step(start: int) -> None:
     factor = float(objective.weights["at"])
     norms = objective.monitor(values, list(student.parameters()))
     assert norms["grad/at"] == pytest.approx(0.3 * norms["grad/L1Loss"], rel=1e-4) and factor > 0
+
+
+def test_a_balanced_term_is_measured_again_after_its_state_before_the_first_step_is_restored() -> None:
+    specs = [{"type": "L1Loss"}, {"type": "output", "balance": {"share": 0.3}}]
+    student, objective, ours, theirs, hr, context = prepare(specs)
+    objective.prepare(ours, theirs, hr, context, list(student.parameters()))
+    before = copy.deepcopy(objective.state_dict())
+    for _ in range(2):  # batches that are accumulated in one step of the dry run
+        objective(ours, theirs, hr, {**context, "step": 7})
+    torch.nn.ModuleList([objective]).load_state_dict({f"0.{key}": value for key, value in before.items()})
+    objective(ours, theirs, hr, {**context, "step": 7})
+    assert float(objective.weights["output"]) > 0
 
 
 def test_preparing_leaves_no_trace_in_queues_and_statistics() -> None:
