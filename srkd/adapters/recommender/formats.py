@@ -139,9 +139,10 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """Line number and cells of every line that is not blank."""
+    """Line number and cells of every line that is not blank; cells between commas or semicolons may be quoted."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # Only line ends separate lines: an id may contain what `splitlines` also splits at.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise SrkdError(f"{printable_path(path)}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -151,10 +152,13 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
         raise SrkdError(f"{printable_path(path)}: is empty")
     first = filled[0][1]
     separator = next((mark for mark in ("::", "\t", ";", ",") if mark in first), None)
-    if separator in ("\t", ";", ","):
-        cells = csv.reader((line for _, line in filled), delimiter=separator)
-        return [(number, row) for (number, _), row in zip(filled, cells, strict=False)]
-    return [(number, line.split(separator)) for number, line in filled]
+    if separator not in (";", ","):
+        return [(number, line.split(separator)) for number, line in filled]
+    reader = csv.reader((line for _, line in filled), delimiter=separator, strict=True)
+    try:
+        return [(filled[reader.line_num - 1][0], row) for row in reader]
+    except csv.Error as error:
+        raise SrkdError(f"{printable_path(path)}, line {filled[reader.line_num - 1][0]}: {error}") from error
 
 
 def _numbers(path: Path, lines: list[int], name: str, cells: list[str]) -> NDArray[np.float64]:

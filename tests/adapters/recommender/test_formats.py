@@ -29,6 +29,7 @@ def write(folder: Path, text: str) -> Path:
         "user_id,book_id,rating,timestamp\n196,Kolya,3,881250949\n186,Été,4.5,891717742\n",
         "review_text,user_id,business_id,stars,time\n-,196,Kolya,3,881250949\n-,186,Été,4.5,891717742\n",
         "User-ID;hotel_id;Book-Rating;timestamp\n196;Kolya;3;881250949\n186;Été;4.5;891717742\n",
+        'user,item,rating,time,text\n196,Kolya,3,881250949,"two\nlines"\n186,Été,4.5,891717742,\u2028\n',
     ],
     ids=[
         "tabs",
@@ -41,6 +42,7 @@ def write(folder: Path, text: str) -> Path:
         "Goodreads",
         "Yelp",
         "ids of something else",
+        "texts with line breaks",
     ],
 )
 def test_one_table_in_many_formats(text: str, tmp_path: Path) -> None:
@@ -48,6 +50,11 @@ def test_one_table_in_many_formats(text: str, tmp_path: Path) -> None:
     assert [lines.user_ids[u] for u in lines.users] == ["196", "186"]
     assert [lines.item_ids[i] for i in lines.items] == ["Kolya", "Été"]
     assert lines.ratings.tolist() == [3, 4.5] and lines.times.tolist() == [881250949, 891717742]
+
+
+def test_a_quotation_mark_between_tabs_is_part_of_the_id(tmp_path: Path) -> None:
+    lines = read_table(write(tmp_path, 'u1\t"Heroes\t5\nu2\tb\t4\nu3\t12"\t3\n'))
+    assert len(lines) == 3 and lines.item_ids == ['"Heroes', '12"', "b"]
 
 
 @pytest.mark.parametrize("text", ["user,item\n1,b\n2,c\n", "user_id:token\titem_id:token\n1\tb\n2\tc\n", "1 b\n2 c\n"])
@@ -79,6 +86,9 @@ def test_missing_times_are_zero(tmp_path: Path) -> None:
         ("1,2,3\n,2,3\n", "line 2: no user"),
         ("user,shop_id,brand_id,rating\n1,2,3,4\n", "the header has no column item; it has user, shop_id, brand_id"),
         ("1\n2\n", "line 1: 1 columns, expected 2"),
+        ('1,"two\nlines",3\n1,2,good\n', 'line 3: the rating "good" is not a number'),
+        ('1,2,3\n1,"2,3\n1,2,3\n', "line 3: unexpected end of data"),
+        ('1,2,3\n1,"2,3\n' + "1,2,3\n" * 30_000, "field larger than field limit"),
         ("user,rating\n1,2\n", "the header has no column item; it has user, rating"),
         ("user,item,rating\n", "no ratings found"),
         ("\n\n", "is empty"),
