@@ -31,14 +31,14 @@ def read(root: Path, encodings: Sequence[str] = ("utf-8",), remove: Collection[s
     """Read the documents of `train` and `test`.
 
     Args:
-        root: a CSV file with a header and the columns text, label and split; a folder of `<split>/<class>/*`; or
-            20news-bydate.tar.gz.
+        root: a CSV file with a header and the columns text, label and split; a folder of `<split>/<class>/*`, hidden
+            files and folders left out; or 20news-bydate.tar.gz.
         encodings: tried in order, for each file of a folder and each line of a CSV file.
         remove: parts of a message to remove: headers, footers, quotes.
 
     Raises:
-        SrkdError: (with file and line) undecodable bytes, a missing column, class or split, or a label that occurs only
-            in the test documents.
+        SrkdError: (with file and line) undecodable bytes, a missing column, class or split, more cells than the header
+            has, or a label that occurs only in the test documents.
     """
     if root.is_dir():
         found = _folder(root, encodings)
@@ -76,7 +76,7 @@ def decode(raw: bytes, encodings: Sequence[str], where: str) -> str:
 def _folder(root: Path, encodings: Sequence[str]) -> dict[str, Documents]:
     found = {split: Documents() for split in SPLITS}
     for split, documents in found.items():
-        for path in sorted((root / split).glob("*/*")):
+        for path in sorted((root / split).glob("[!.]*/[!.]*")):
             if path.is_file():
                 try:
                     raw = path.read_bytes()
@@ -98,6 +98,11 @@ def _table(path: Path, encodings: Sequence[str]) -> dict[str, Documents]:
             text, label, split = (row[column] for column in COLUMNS)
             if not label or split not in SPLITS or text is None:
                 raise SrkdError(f"{path}, line {rows.line_num}: needs a text, a label, and the split train or test")
+            if None in row:
+                raise SrkdError(
+                    f"{path}, line {rows.line_num}: more cells than the {len(row) - 1} of the header: quote a text with "
+                    "commas"
+                )
             found[split].add(text, label)
     except csv.Error as error:
         raise SrkdError(f"{path}, line {rows.reader.line_num}: {error}") from error

@@ -17,7 +17,8 @@ def read(path: Path, classes: Sequence[str]) -> dict[str, str]:
     """
     families: dict[str, str] = {}
     try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.reader(file, strict=True))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise SrkdError(f"{path}: cannot read the hierarchy ({error}): give a CSV of class,family in UTF-8") from error
     for number, row in enumerate(rows, 1):

@@ -67,10 +67,12 @@ def read(path: Path, table: Table) -> Observations:
 def _rows(path: Path) -> tuple[list[str], list[tuple[int, Row]]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
+            reader = csv.DictReader(file, restval="", strict=True)
             rows = [(reader.line_num, row) for row in reader]
             header = list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except csv.Error as error:
+        raise SrkdError(f"{printable_path(path)}, line {reader.reader.line_num}: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
         raise SrkdError(f"{printable_path(path)}: cannot be read as CSV text: {error}") from error
     too_long = next((line for line, row in rows if None in row), None)
     if too_long:

@@ -38,6 +38,7 @@ def test_a_table_of_mixed_encodings_is_read_line_by_line(tmp_path: Path) -> None
         (b"text,label,split\nx,a,train\nx,a\n", "line 3: needs a text, a label, and the split train or test"),
         (b"text,label,split\nx,,train\n", "line 2: needs a text"),
         (b"text,label,split\nx,a,dev\n", "line 2: needs a text"),
+        (b"label,split,text\na,train,one, two\n", "line 2: more cells than the 3 of the header: quote a text"),
         (b'text,label,split\n"x"y,a,train\n', "line 2"),
         (b"text,label,split\nx,a,train\n", 'no document of the split "test"'),
         (b"text,label,split\nx,a,train\ny,b,test\n", 'the label "b" occurs only in the test documents'),
@@ -57,6 +58,13 @@ def test_a_folder_is_read_by_split_and_class(tmp_path: Path) -> None:
     assert found["test"].texts == ["café"]
     with pytest.raises(SrkdError, match=r"test/a/3: not utf-8: add its encoding"):
         formats.read(tmp_path)
+
+
+def test_hidden_files_and_folders_are_no_documents(tmp_path: Path) -> None:
+    for name in ("train/a/1.txt", "test/a/1.txt", "train/a/.DS_Store", "test/a/.gitkeep", "train/.cache/1.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("one")
+    assert {split: len(found.texts) for split, found in formats.read(tmp_path).items()} == {"train": 1, "test": 1}
 
 
 def test_an_empty_folder_and_a_missing_table_raise(tmp_path: Path) -> None:

@@ -109,6 +109,11 @@ def test_a_short_row_has_missing_cells(tmp_path: Path) -> None:
 def test_invalid_files_raise(tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match=r'unknown column "Next_T".*Next_X'):
         read(write(tmp_path / "t.csv", BY_HAND, [*HEADER[:-1], "Next_X"]), table())
+    write(tmp_path / "t.csv", BY_HAND)
+    with (tmp_path / "t.csv").open("a") as file:
+        file.write('"A,2013-07-08\n')
+    with pytest.raises(SrkdError, match="line 8: unexpected end of data"):
+        read(tmp_path / "t.csv", table())
     (tmp_path / "t.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SrkdError, match="cannot be read as CSV text"):
         read(tmp_path / "t.csv", table())
