@@ -129,14 +129,15 @@ def _array(data: bytes, where: str) -> NDArray[np.uint8]:
 
 
 def _folders(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
-    """`train/<class>/*` and `test/<class>/*` (or `val`), at any depth; grey images are converted to RGB."""
-    found: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
+    """`train/<class>/*` and `test/<class>/*` (without any, `val`), at any depth; grey images are converted to RGB.
+    Hidden files and folders, which systems and editors add, are left out."""
+    found: dict[str, list[tuple[str, str]]] = {"train": [], "test": [], "val": []}
     for name in sorted(files):
         parts = PurePosixPath(name).parts
-        if len(parts) >= 3 and PurePosixPath(name).suffix.lower() in _IMAGES:
-            split = {"train": "train", "test": "test", "val": "test"}.get(parts[-3])
-            if split:
-                found[split].append((parts[-2], name))
+        hidden = any(part.startswith(".") for part in parts[-2:])
+        if len(parts) >= 3 and parts[-3] in found and not hidden and PurePosixPath(name).suffix.lower() in _IMAGES:
+            found[parts[-3]].append((parts[-2], name))
+    found = {"train": found["train"], "test": found["test"] or found["val"]}
     for split, entries in found.items():
         if not entries:
             raise SrkdError(f"{where}: no images under {split}/<class>/")
@@ -155,7 +156,8 @@ def _folders(files: Files, where: str) -> tuple[list[str], dict[str, Labelled]]:
 
 def _class_folders(names: list[tuple[str, ...]]) -> set[str]:
     """Classes with any file in their folder, even without images (for example .gitkeep): they count as empty."""
-    return {parts[-2] for parts in names if len(parts) >= 3 and parts[-3] in ("train", "test", "val")}
+    found = {parts[-2] for parts in names if len(parts) >= 3 and parts[-3] in ("train", "test", "val")}
+    return {name for name in found if not name.startswith(".")}
 
 
 def _image(data: bytes, name: str, where: str, size: list[tuple[str, tuple[int, ...]]]) -> NDArray[np.uint8]:

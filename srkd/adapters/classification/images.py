@@ -19,7 +19,7 @@ from srkd.files.atomic import atomic_path, printable_path, write_json
 from srkd.files.cache import cache_place, trusted_inside
 from srkd.files.lock import locked
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)

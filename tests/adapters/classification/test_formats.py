@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 import pickle
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -68,6 +69,20 @@ def test_folders_of_images(tmp_path: Path) -> None:
     assert classes == ["cat", "dog"] and splits["train"].labels.tolist() == [0, 0, 1, 1, 1]
     assert splits["train"].images[0, 0, 0].tolist() == [200, 20, 10]
     assert splits["train"].images[4, 3, 3].tolist() == [7, 7, 7]
+
+
+def test_validation_images_are_no_test_images(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    shutil.copytree(tmp_path / "val" / "dog", tmp_path / "test" / "dog")
+    assert formats.decode(tmp_path)[1]["test"].labels.tolist() == [1, 1]
+
+
+def test_hidden_files_and_folders_are_no_images_and_classes(tmp_path: Path) -> None:
+    write_folders(tmp_path)
+    shutil.copytree(tmp_path / "train" / "dog", tmp_path / "train" / ".ipynb_checkpoints")
+    (tmp_path / "train" / "dog" / "._0.png").write_bytes(b"of another system")
+    classes, splits = formats.decode(tmp_path)
+    assert classes == ["cat", "dog"] and len(splits["train"].labels) == 4
 
 
 def test_folders_in_an_archive(tmp_path: Path) -> None:
