@@ -110,7 +110,9 @@ class AdapterTask(DistillationTask):
         self.network = self.build(self.recipe.network).train().to(self.device)
         if self.recipe.pretrain_network:
             path = self.recipe.pretrain_network
-            load_into(self.network, self._read(path)[0], path)
+            weights, meta = self._read(path)
+            self.check_trained(meta, path)
+            load_into(self.network, weights, path)
 
     def make_teacher(self) -> Teacher:
         found = [(self.teacher_network(spec).to(self.device), share) for spec, share in self.teacher_specs()]
@@ -136,12 +138,21 @@ class AdapterTask(DistillationTask):
                 `safe_load.check_spec` and `safe_load.building`.
         """
         weights, meta = self._read(path)
-        if meta["network"] != self.recipe.network:  # the recipe is trusted, and its specification may contain a path
-            check_spec(meta["network"], path)
+        self.check_trained(meta, path)
         with building(weights, path):
-            network = self.build(meta["network"])
+            network = self.rebuild(meta, path)
         load_into(network, weights, path)
         return network
+
+    def check_trained(self, meta: Mapping[str, Any], path: str) -> None:
+        """Raise SrkdError if the network of the checkpoint `path`, described by `meta`, is for other data, so that its
+        weights would mean something else here."""
+
+    def rebuild(self, meta: Mapping[str, Any], path: str) -> nn.Module:
+        """The network that the checkpoint `path` describes, with random weights."""
+        if meta["network"] != self.recipe.network:  # the recipe is trusted, and its specification may contain a path
+            check_spec(meta["network"], path)
+        return self.build(meta["network"])
 
     def _read(self, path: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         weights, meta = load_weights(Path(path))

@@ -63,12 +63,10 @@ class Task(AdapterTask):
     def _layout(self) -> torch.memory_format:
         return torch.channels_last if self.recipe.train.channels_last else torch.contiguous_format
 
-    def load_trained(self, path: str) -> nn.Module:
-        known = self._read(path)[1]
-        expected, found = len(self.images.classes), len(known["classes"])
+    def check_trained(self, meta: Mapping[str, Any], path: str) -> None:
+        expected, found = len(self.images.classes), len(meta["classes"])
         if expected != found:
             raise SrkdError(f"{path}: a network with {found} classes, but {self.root} has {expected}: train it on that")
-        return super().load_trained(path)
 
     def teacher_network(self, spec: Mapping[str, Any]) -> nn.Module:
         network = super().teacher_network(spec)

@@ -102,7 +102,13 @@ class Task(AdapterTask):
             network = networks.build(self.recipe.network, self.vocabulary, old)
         return LiveTeacher(network.to(self.device), [], self.input)
 
+    def check_trained(self, meta: Mapping[str, Any], path: str) -> None:
+        if (meta["types"], meta["vocabulary"]) != (self.types, self.vocabulary.describe()):
+            raise SrkdError(f"{path}: trained with other types or another vocabulary: train it on this data")
+
     def make_teacher(self) -> Teacher:
+        if self.recipe.network_teacher is not None:
+            raise SrkdError("network_teacher: the teacher of this task is the network of the previous step: remove it")
         if self.previous is None:
             names = ", ".join(term.name for term in self.objective.terms if term.against == "teacher")
             raise SrkdError(f"{names}: step 1 and joint training have no previous step: use other losses in this stage")

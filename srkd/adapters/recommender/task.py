@@ -73,9 +73,11 @@ class Task(AdapterTask):
     def build(self, spec: Mapping[str, Any]) -> networks.Recommender:
         return networks.build(spec, self.number, self.trained_on)
 
-    def load_trained(self, path: str) -> networks.Recommender:
-        if self._read(path)[1].get("pairs") != self.fingerprint()["pairs"]:
+    def check_trained(self, meta: Mapping[str, Any], path: str) -> None:
+        if meta.get("pairs") != self.fingerprint()["pairs"]:
             raise SrkdError(f"{path}: trained on other pairs or classes, perhaps test pairs: train it on this data")
+
+    def load_trained(self, path: str) -> networks.Recommender:
         network = cast("networks.Recommender", super().load_trained(path))
         network.observe(self.rated)
         return network

@@ -99,9 +99,9 @@ def _table(path: Path, encodings: Sequence[str]) -> dict[str, Documents]:
             if not label or split not in SPLITS or text is None:
                 raise SrkdError(f"{path}, line {rows.line_num}: needs a text, a label, and the split train or test")
             if None in row:
+                cells = len(rows.fieldnames or ())
                 raise SrkdError(
-                    f"{path}, line {rows.line_num}: more cells than the {len(row) - 1} of the header: quote a text with "
-                    "commas"
+                    f"{path}, line {rows.line_num}: more cells than the {cells} of the header: quote a text with commas"
                 )
             found[split].add(text, label)
     except csv.Error as error:

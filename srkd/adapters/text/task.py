@@ -17,6 +17,7 @@ from srkd.adapters.text.networks import Embedded, TextClassifier
 from srkd.adapters.text.recipe import TextRecipe
 from srkd.distill.teachers import run_network
 from srkd.errors import SrkdError
+from srkd.safe_load import check_spec
 from srkd.training.task import SetScores
 
 _SOURCE = "20 Newsgroups: K. Lang, J. Rennie, 20news-bydate.tar.gz"
@@ -27,7 +28,7 @@ _NO_LABEL = -100
 class TeacherPair(nn.Module):
     """A teacher for classes, whose logits are the output, and one for families, tapped at `families`."""
 
-    def __init__(self, classes: TextClassifier, families: TextClassifier) -> None:
+    def __init__(self, classes: nn.Module, families: nn.Module) -> None:
         super().__init__()
         self.classes, self.families = classes, families
 
@@ -101,29 +102,24 @@ class Task(AdapterTask):
         width = 0 if embeddings is None else embeddings.shape[1]
         return networks.build(spec, classes, len(self.corpus.vocabulary), self.recipe.data.tokens.length, width)
 
-    def _reads(self, network: nn.Module) -> str:
-        """What a checkpoint's input depends on: the sentence encoder, or the vocabulary."""
-        embedded = isinstance(network, TextClassifier) and isinstance(network.encoder, Embedded)
-        return sentences.identity() if embedded else self.corpus.vocabulary_hash
+    def _reads(self, spec: Mapping[str, Any]) -> str:
+        """What the input of a network depends on: the sentence encoder, or the vocabulary."""
+        return sentences.identity() if spec.get("type") == "Embedded" else self.corpus.vocabulary_hash
 
-    def load_trained(self, path: str) -> TextClassifier:
-        """Load a teacher for the classes or the families of these documents.
-
-        Raises:
-            SrkdError: the network has other labels, another vocabulary or another sentence encoder.
-        """
-        weights, meta = self._read(path)
+    def check_trained(self, meta: Mapping[str, Any], path: str) -> None:
         if meta["labels"] not in (self.corpus.classes, self.corpus.family_names):
             names = ", ".join(meta["labels"][:3])
             raise SrkdError(f"{path}: a network for {names}, ...: neither the classes nor the families of {self.root}")
-        network = self._network(meta["network"], len(meta["labels"]))
-        if meta["vocabulary"] != self._reads(network):
+        if meta["vocabulary"] != self._reads(meta["network"]):
             raise SrkdError(
                 f"{path}: another vocabulary or sentence encoder: data.tokens, remove and held_out must be those of "
                 "its run"
             )
-        network.load_state_dict(weights)
-        return network
+
+    def rebuild(self, meta: Mapping[str, Any], path: str) -> nn.Module:
+        """As in the base class, for classes or families; the path of a saved encoder is not checked: it is needed."""
+        check_spec({key: value for key, value in meta["network"].items() if key != "path"}, path)
+        return self._network(meta["network"], len(meta["labels"]))
 
     def teacher_network(self, spec: Mapping[str, Any]) -> nn.Module:
         if set(spec) == {"truth"}:
@@ -195,4 +191,4 @@ class Task(AdapterTask):
         return {which: {"protocol": protocol, "metrics": metrics}}
 
     def meta(self, name: str) -> dict[str, Any]:
-        return {**super().meta(name), "labels": self.labels, "vocabulary": self._reads(self.network)}
+        return {**super().meta(name), "labels": self.labels, "vocabulary": self._reads(self.recipe.network)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,21 @@ def test_a_resumed_run_is_bit_exact(recipe: dict[str, Any], tmp_path: Path) -> N
     assert result["finished"] and all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
+def test_a_network_with_another_vocabulary_is_no_initial_one(recipe: dict[str, Any], tmp_path: Path) -> None:
+    del recipe["stages"]
+    short = {"train": {"total_iter": 1}}
+    first = train(recipe, tmp_path, **short)["models"]["net"]
+    assert train(recipe, tmp_path, name="same", pretrain_network=first, **short)["finished"]
+    for name in ("train", "test"):  # other syllables: a vocabulary of the same size
+        words = Path(recipe["data"][name]).read_text(encoding="utf-8")
+        shifted = "".join(chr(ord(c) + 1) if c >= "가" else c for c in words)
+        (tmp_path / f"{name}.words.txt").write_text(shifted, encoding="utf-8")
+        shutil.copy(Path(recipe["data"][name].replace("words", "tags")), tmp_path)
+        recipe["data"][name] = str(tmp_path / f"{name}.words.txt")
+    with pytest.raises(SrkdError, match="trained with other types or another vocabulary"):
+        train(recipe, tmp_path, name="other", pretrain_network=first, **short)
+
+
 @pytest.mark.parametrize("network", [{"type": "Transformer", "width": 16, "heads": 2}, {"type": "BiLSTM", "crf": True}])
 def test_other_networks_train(network: dict[str, Any], recipe: dict[str, Any], tmp_path: Path) -> None:
     data = {"pieces": "jamo"}
@@ -135,6 +151,10 @@ def test_types_in_no_step_give_a_notice(recipe: dict[str, Any], tmp_path: Path) 
         (
             {"train": {"losses": [CE, {"type": "masked_kl"}]}},
             "masked_kl: step 1 and joint training have no previous step",
+        ),
+        (
+            {**DISTILLED, "network_teacher": {"file": "other.safetensors"}},
+            "network_teacher: the teacher of this task is the network of the previous step: remove it",
         ),
         ({"data": {"joint": True, "replay": 3}}, "data.joint uses all .*: remove data.replay and data.pseudo"),
         ({"data": {"pseudo": 1.5}}, "data.pseudo: input should be less than or equal to 1"),

@@ -15,7 +15,7 @@ from srkd.errors import SrkdError
 from srkd.studies import plan, results
 from srkd.studies.runs import Comparison
 from srkd.training import recipe as recipes
-from srkd.training.checkpoint import load_weights
+from srkd.training.checkpoint import load_weights, save_weights
 from srkd.training.recipe import merge
 from srkd.training.run import Run
 
@@ -124,6 +124,33 @@ def test_invalid_recipes_raise(
     with pytest.raises(SrkdError, match=message) as error:
         train(named, tmp_path, **changes)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ({"type": "Bag", "dim": 25}, "not the weights of this TextClassifier"),
+        ({"type": "Bag", "dim": 1000, "pairs": 10**5}, "describes a network far larger than its weights; not built"),
+        ({"type": "Bag", "dim": 10**9}, "out of range for a network option"),
+    ],
+)
+def test_a_teacher_that_its_description_does_not_fit_raises(
+    described: dict[str, Any], message: str, recipe: dict[str, Any], teachers: dict[str, str], tmp_path: Path
+) -> None:
+    weights, meta = load_weights(teachers["file"])
+    save_weights(tmp_path / "t.safetensors", weights, {**meta, "network": described})
+    changes = {"network_teacher": {"file": str(tmp_path / "t.safetensors")}, "train": {"losses": [CE, {"type": "kd"}]}}
+    with pytest.raises(SrkdError, match=message) as error:
+        train(recipe, tmp_path, **changes)
+    assert "\n" not in str(error.value)
+
+
+def test_a_network_with_another_vocabulary_is_no_initial_one(
+    recipe: dict[str, Any], teachers: dict[str, str], tmp_path: Path
+) -> None:
+    other = {"network": {"dim": 24}, "data": {"tokens": {"type": "subwords"}}}
+    with pytest.raises(SrkdError, match="another vocabulary"):
+        train(recipe, tmp_path, pretrain_network=teachers["file"], **other)
 
 
 def test_the_truth_of_documents_without_label_helps(recipe: dict[str, Any], tmp_path: Path) -> None:
