@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import inspect
 import json
@@ -92,9 +93,17 @@ def read_result(run: Path, name: str, kind: str) -> dict[str, Any]:
 
 
 def plot_runs(
-    read: Callable[[Path], T], plot: Callable[[Mapping[str, T], Path], None], arguments: Sequence[str]
+    read: Callable[[Path], T], plot: Callable[[Mapping[str, T], Path], None], arguments: Sequence[str] | None = None
 ) -> None:
     """The command line `out.png name=<run folder> ...`: plot what `read` finds in each run."""
-    path, *runs = arguments
-    named = [run.partition("=") for run in runs]
-    plot({name: read(Path(folder)) for name, _, folder in named}, Path(path))
+    parser = argparse.ArgumentParser(description="Plot what finished runs wrote.")
+    parser.add_argument("image", type=Path, help="the PNG file to write")
+    parser.add_argument("runs", nargs="+", metavar="name=folder", help="a name for the plot, and the folder of its run")
+    args = parser.parse_args(arguments)
+    named = dict(run.partition("=")[::2] for run in args.runs)
+    if "" in named.values():
+        parser.error("each run must be given as name=folder")
+    try:
+        plot({name: read(Path(folder)) for name, folder in named.items()}, args.image)
+    except SrkdError as error:
+        raise SystemExit(f"{parser.prog}: {error}") from error

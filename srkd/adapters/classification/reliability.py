@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,4 +26,4 @@ def plot(runs: Mapping[str, Mapping[str, list[float]]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    plot_runs(read, plot, sys.argv[1:])
+    plot_runs(read, plot)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from srkd.adapters.ner.scores import forgetting
-from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path, write_bytes, write_text
 from srkd.report import tables
 from srkd.training.task import SetScores
@@ -96,18 +95,21 @@ def plot(rows: Sequence[Mapping[str, Any]], types: str, path: Path) -> None:
     write_bytes(path, plots.draw(plots.curves(series, "step", f"F1 of {types} (%)"), "png"))
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Write steps.md and the plots first_types.png and all_types.png into the folder of a study's results.json."""
-    results = Path(arguments[0])
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("results", type=Path, help="results.json of a study")
+    results = parser.parse_args(arguments).results
     try:
-        runs = json.loads(results.read_text(encoding="utf-8"))["runs"]
-    except (OSError, ValueError, KeyError) as error:
-        raise SrkdError(f"{printable_path(results)}: not the results of a study ({error})") from error
-    rows = steps(runs)
+        rows = steps(json.loads(results.read_text(encoding="utf-8"))["runs"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise SystemExit(
+            f"history: {printable_path(results)}: not the results of a study by steps ({error})"
+        ) from error
     write_text(results.with_name("steps.md"), table(rows))
     for types in ("first types", "all types"):
         plot(rows, types, results.with_name(f"{types.replace(' ', '_')}.png"))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -4,10 +4,10 @@ the control's plateau, and the test RMSE at the step of the best validation.
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,10 +129,16 @@ def plot(curves: dict[str, dict[str, Curves]], path: Path) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def main(arguments: list[str]) -> None:
-    results, image = arguments
-    curves = read(Path(results))
-    plot(curves, Path(image))
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="results.json of the study")
+    parser.add_argument("image", type=Path, help="the PNG file to write")
+    args = parser.parse_args(arguments)
+    try:
+        curves = read(args.results)
+    except SrkdError as error:
+        raise SystemExit(f"learning: {error}") from error
+    plot(curves, args.image)
     rows = [
         {
             "quantity": quantity,
@@ -149,4 +155,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

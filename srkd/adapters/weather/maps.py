@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -92,4 +91,4 @@ def _circle(figure: Any, quantity: str, runs: Errors) -> None:
 
 
 if __name__ == "__main__":
-    plot_runs(read, plot, sys.argv[1:])
+    plot_runs(read, plot)
