@@ -151,9 +151,9 @@ def build(spec: Mapping[str, Any], classes: int, rated: csr_matrix) -> Recommend
         SrkdError: unknown network or option, or a value out of range.
     """
     options = {key: value for key, value in spec.items() if key != "type"}
-    kind = spec.get("type")
+    kind = str(spec.get("type"))
     if kind not in _TYPES:
-        raise SrkdError(f"network: {unknown('type', str(kind), list(_TYPES))}")
+        raise SrkdError(f"network: {unknown('type', kind, list(_TYPES))}")
     known = ["dim", "corruption"] if kind == "CDAE" else ["dim"]
     for key, value in options.items():
         if key not in known:

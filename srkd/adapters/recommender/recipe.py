@@ -31,7 +31,7 @@ class RecommenderData(Section):
     bins: int = pydantic.Field(
         0, ge=0, description="number of classes, by quantiles of the training ratings; 0: one class per distinct rating"
     )
-    relevant: float | Literal["top"] = pydantic.Field(
+    relevant: pydantic.FiniteFloat | Literal["top"] = pydantic.Field(
         "top", description="minimum rating of a relevant item; top: that of the highest class"
     )
     split: Literal["random", "leave_one_out", "time"] = pydantic.Field(
@@ -51,7 +51,9 @@ class RecommenderData(Section):
     core: int = pydantic.Field(
         0, ge=0, description="k-core: users and items with fewer training pairs are removed, repeatedly"
     )
-    negatives: float = pydantic.Field(4.0, ge=0, description="unobserved items sampled per rated item in each step")
+    negatives: pydantic.FiniteFloat = pydantic.Field(
+        4.0, ge=0, description="unobserved items sampled per rated item in each step"
+    )
 
 
 class RecommenderTrain(AdapterTrain):

@@ -137,7 +137,7 @@ class Task(AdapterTask):
         if self.limit is not None:  # of the users that ranking metrics count
             ranked = np.unique(pairs.users[pairs.values >= self.pairs.threshold])
             pairs = pairs[np.isin(pairs.users, ranked[: self.limit])]
-        classes = self.pairs.matrix(pairs, self.pairs.classes(pairs).astype(np.int8))
+        classes = self.pairs.matrix(pairs, self.pairs.classes(pairs))
         relevant = self.pairs.matrix(pairs, pairs.values >= self.pairs.threshold)
         known = sum(self.pairs.matrix(part, np.ones(len(part), bool)) for part in seen)
         tested = np.unique(pairs.users)

@@ -91,6 +91,8 @@ class Bag(Encoder):
 
     def __init__(self, vocabulary: int, dim: int = 64, pairs: int = 0, drop: float = 0.0) -> None:
         super().__init__()
+        if pairs < 0:
+            raise ValueError(f"pairs must be at least 0, got {pairs}")
         self.width, self.vocabulary, self.pairs, self.drop = dim, vocabulary, pairs, drop
         self.embedding = nn.Embedding(vocabulary + pairs, dim, padding_idx=PADDING)
         self.register_buffer("weights", torch.ones(vocabulary + pairs))

@@ -145,6 +145,15 @@ def test_a_student_of_a_share_of_the_pairs_has_a_teacher_of_all(recipe: dict[str
     assert scores[1] > 1.1 * scores[0]  # distillation helps where the teacher knows more
 
 
+def test_more_classes_than_a_byte_can_number(recipe: dict[str, Any], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = [f"{u},{i},{rng.normal()}" for u in range(50) for i in rng.permutation(40)[:20]]
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    data = {"root": str(tmp_path / "table.csv"), "bins": 200, "relevant": 0}
+    (task,) = Run(merge(recipe, {"data": data}), tmp_path, quiet=True).set_up()
+    assert 0 < task.evaluate()["test"]["metrics"]["rmse"]["all"] < 3
+
+
 def test_batched_scores_equal_scores_per_user(recipe: dict[str, Any], tmp_path: Path) -> None:
     (task,) = Run(recipe, tmp_path, quiet=True).set_up()
     task.network.eval()
@@ -180,6 +189,8 @@ def test_batched_scores_equal_scores_per_user(recipe: dict[str, Any], tmp_path: 
         ({"network": {"type": "GMF"}}, 'unknown type "GMF"'),
         ({"train": {"losses": [CE, {"type": "rd", "at": "score"}]}}, "set network_teacher"),
         ({"data": {"train_share": 0}}, "data.train_share"),
+        ({"data": {"relevant": float("nan")}}, "data.relevant.*finite number"),
+        ({"data": {"negatives": float("inf")}}, "data.negatives.*finite number"),
         ({"train": {"teacher_losses": [CE]}}, "train.teacher_losses needs network_teacher"),
     ],
 )

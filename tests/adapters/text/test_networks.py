@@ -69,6 +69,7 @@ def test_words_are_dropped_in_training_only() -> None:
         ({"type": "Bag", "dims": 3}, "dim"),
         ({"type": "Bag", "vocabulary": 3}, "vocabulary"),
         ({"type": "Transformer", "dim": 7}, "Transformer"),
+        ({"type": "Bag", "pairs": -3}, "pairs must be at least 0, got -3"),
         ({"type": "TextCNN", "dim": "wide"}, "TextCNN"),
     ],
 )
