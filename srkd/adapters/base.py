@@ -68,7 +68,8 @@ class AdapterTask(DistillationTask):
 
     An adapter implements `load` (read and check the data, return the number of training examples), `build` (a network
     from its specification), `collate` (a batch of examples: tensors under `input` and `target`, and whatever its losses
-    need) and `evaluate` (scores, item by item); it may override `teacher_network` or `make_teacher`, and `context`.
+    need) and `evaluate` (scores, item by item); it may override `teacher_network` or `make_teacher`, `check_trained`,
+    `rebuild`, and `context`.
 
     `limit` is the number of items that `evaluate` needs to score; None: all. It is set while validation is checked
     before training: an adapter that scores many items uses `items[: self.limit]`.
