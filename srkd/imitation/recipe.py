@@ -9,7 +9,7 @@ import pydantic
 from srkd.sr.degradation_options import DegradationOptions, DegradedTrainSet
 from srkd.sr.gan_recipe import GANRecipe, GANTrain
 from srkd.sr.recipe import Datasets, ValSet
-from srkd.training.recipe import Section
+from srkd.training.recipe import Section, Seed
 
 
 class BankOptions(Section):
@@ -18,7 +18,7 @@ class BankOptions(Section):
     free = frozenset({"max_bytes", "dir"})
     patches: int = pydantic.Field(20000, gt=0, description="number of patches; a larger bank extends a smaller one")
     lr_size: int = pydantic.Field(64, gt=0, description="side of its LR patches in pixels")
-    seed: int = pydantic.Field(0, ge=0, description="of its patches, independent of manual_seed")
+    seed: Seed = pydantic.Field(0, description="of its patches, independent of manual_seed")
     max_bytes: float = pydantic.Field(8e9, gt=0, description="limit on the size of the bank")
     dir: str | None = pydantic.Field(None, description="folder of banks; default: the user's cache folder")
 

@@ -8,7 +8,7 @@ import pydantic
 
 from srkd.errors import SrkdError
 from srkd.sr import recipe as sr
-from srkd.training.recipe import Optimiser, Section
+from srkd.training.recipe import Optimiser, Section, Seed
 
 
 class GANPathOptions(sr.PathOptions):
@@ -137,8 +137,8 @@ class GANRecipe(sr.SRRecipe):
     path: GANPathOptions = GANPathOptions()
     train: GANTrain
     mutual: Mutual | None = None
-    init_seed: int | None = pydantic.Field(
-        None, ge=0, description="seed of the initial weights; default: manual_seed, which also determines the batches"
+    init_seed: Seed | None = pydantic.Field(
+        None, description="seed of the initial weights; default: manual_seed, which also determines the batches"
     )
 
     @pydantic.model_validator(mode="after")

@@ -14,7 +14,7 @@ import pydantic
 from srkd.errors import SrkdError
 from srkd.metrics import registry
 from srkd.training.best import BestOptions
-from srkd.training.recipe import Name, Optimiser, Recipe, Section, Train, line
+from srkd.training.recipe import Name, Optimiser, Recipe, Section, Seed, Train, line
 
 Paths = str | list[str]
 
@@ -216,7 +216,7 @@ class Cache(Section):
     )
     patches: int = pydantic.Field(8000, gt=0, description="number of patches in the bank")
     taps: list[str] = pydantic.Field([], description="additional teacher layers to store in the bank, for other runs")
-    seed: int = pydantic.Field(0, ge=0, description="of the bank's patches, independent of manual_seed")
+    seed: Seed = pydantic.Field(0, description="of the bank's patches, independent of manual_seed")
     max_bytes: float = pydantic.Field(8e9, gt=0, description="limit on the size of the cache")
     self_ensemble: bool = pydantic.Field(
         False, description="with outputs: as self_ensemble of every teacher, the average over the 8 flips and rotations"

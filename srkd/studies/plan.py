@@ -14,7 +14,7 @@ from srkd.errors import SrkdError
 from srkd.studies.statistics import MIN_SEEDS
 from srkd.training import recipe as recipes
 from srkd.training import task as tasks
-from srkd.training.recipe import Name, Section
+from srkd.training.recipe import Name, Section, Seed
 
 CONTROL = "control"
 _SEED = "{seed}"
@@ -31,6 +31,15 @@ class Variant(Section):
         {}, description="settings over the base recipe, by dotted key; {seed} in a text is the run's seed"
     )
 
+    @pydantic.field_validator("set")
+    @classmethod
+    def _settable(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        if fixed := sorted(settings.keys() & {"name", "manual_seed", "train.losses"}):
+            raise ValueError(f"{', '.join(fixed)}: the study gives the name, the seed and the losses of each run")
+        if not isinstance(settings.get("train", {}), dict):
+            raise ValueError("train is a section: set its keys, as in train.clip_grad_norm: 1.0")
+        return settings
+
     @property
     def by_seed(self) -> bool:
         """Whether settings depend on the seed, such as a teacher trained with the same seed."""
@@ -43,7 +52,7 @@ class Study(Section):
     name: Name = pydantic.Field(pattern=r"^\w[\w.+-]*$")
     base: dict[str, Any] | str = pydantic.Field(description="the recipe, or its path from the study's folder")
     variants: list[Variant] = pydantic.Field(min_length=1)
-    seeds: list[pydantic.NonNegativeInt] = pydantic.Field(
+    seeds: list[Seed] = pydantic.Field(
         list(range(MIN_SEEDS)), min_length=1, description="fewer than five give no verdict"
     )
     sets: list[str] = pydantic.Field([], description="data sets that finished runs are scored on")

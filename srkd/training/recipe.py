@@ -24,6 +24,7 @@ S = TypeVar("S", bound="Section")
 
 NonNegative = Annotated[int, pydantic.Field(ge=0)]
 Positive = Annotated[int, pydantic.Field(gt=0)]
+Seed = Annotated[int, pydantic.Field(ge=0, lt=1 << 63)]  # torch takes 64 bits; pairs of networks add to it
 _MAX_ITEMS, _MAX_DEPTH = 100_000, 50
 _MAX_BYTES = 1 << 20  # of a recipe
 _MAX_MERGED, _MAX_KEYS = 100, 10_000  # of one mapping
@@ -143,7 +144,7 @@ class Recipe(Section):
     }
     name: Name = pydantic.Field(description="of the run: its folder under experiments/")
     task: str = pydantic.Field("sr", description="what is trained: sr, sr.gan, an adapter, or package.module:Class")
-    manual_seed: int = pydantic.Field(0, ge=0, description="of initial weights and batches")
+    manual_seed: Seed = pydantic.Field(0, description="of initial weights and batches")
     num_gpu: NonNegative | Literal["auto"] = pydantic.Field(
         "auto", description="0: train on the CPU; otherwise one GPU per process, and torchrun starts several processes"
     )

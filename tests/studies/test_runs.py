@@ -129,6 +129,22 @@ def test_settings_may_depend_on_the_seed(study: dict[str, Any], tmp_path: Path) 
         opened(study, tmp_path).check()
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"manual_seed": 8}, "variants.0.set: .*manual_seed: the study gives"),
+        ({"train": 8}, "variants.0.set: .*train is a section"),
+        ({"train.clip_grad_norm": "much"}, "train.clip_grad_norm: input should be a valid number"),
+    ],
+)
+def test_settings_that_cannot_have_an_effect_are_mistakes(
+    study: dict[str, Any], tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    study["variants"][0]["set"] = settings
+    with pytest.raises(SrkdError, match=message):
+        opened(study, tmp_path).check()
+
+
 def test_a_run_that_was_cut_off_goes_on_and_one_that_fails_does_not_stop_the_rest(
     study: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

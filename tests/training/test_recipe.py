@@ -69,6 +69,12 @@ def test_all_mistakes_are_reported_in_one_line_with_the_nearest_names(recipe: di
         assert part in text
 
 
+def test_seeds_that_torch_does_not_take_are_mistakes(recipe: dict[str, Any]) -> None:
+    assert validate(SRRecipe, recipe | {"manual_seed": (1 << 63) - 1})
+    with pytest.raises(SrkdError, match="manual_seed: input should be less than"):
+        validate(SRRecipe, recipe | {"manual_seed": 1 << 64})
+
+
 def test_basicsr_keys_without_effect_are_accepted_with_a_notice(recipe: dict[str, Any]) -> None:
     recipe |= {"model_type": "SRModel", "num_gpu": "auto", "dist_params": {"backend": "nccl"}}
     recipe["datasets"]["train"]["io_backend"] = {"type": "disk"}

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pydantic
 
 from srkd.adapters.base import AdapterRecipe, AdapterTrain
-from srkd.training.recipe import Optimiser, Section
+from srkd.training.recipe import Optimiser, Section, Seed
 
 
 class RecommenderData(Section):
@@ -40,7 +40,7 @@ class RecommenderData(Section):
     )
     test: float = pydantic.Field(0.2, gt=0, lt=1, description="share of test pairs (unused by leave_one_out)")
     validation: float = pydantic.Field(0.1, gt=0, lt=1, description="share of validation pairs among the others")
-    seed: int = pydantic.Field(0, ge=0, description="seed of the split, the same for all runs of a study")
+    seed: Seed = pydantic.Field(0, description="seed of the split, the same for all runs of a study")
     train_share: float = pydantic.Field(
         1.0,
         gt=0,

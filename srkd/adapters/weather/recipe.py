@@ -7,7 +7,7 @@ from typing import Literal
 import pydantic
 
 from srkd.adapters.base import AdapterRecipe
-from srkd.training.recipe import Section
+from srkd.training.recipe import Section, Seed
 
 
 class Quantity(Section):
@@ -56,7 +56,7 @@ class Twin(Section):
     lead: float = pydantic.Field(gt=0, description="forecast lead time, in model time")
     spin_up: float = pydantic.Field(5.0, ge=0, description="model time before the first forecast")
     noise: float = pydantic.Field(0.1, ge=0, description="observation error, in standard deviations of the truth")
-    seed: int = pydantic.Field(0, ge=0, description="seed of the initial states and the noise, not of the training")
+    seed: Seed = pydantic.Field(0, description="seed of the initial states and the noise, not of the training")
     teacher: Literal["cached", "live"] = pydantic.Field(
         "cached", description="run the teacher once before training (cached) or in every step (live)"
     )
