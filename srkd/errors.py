@@ -7,6 +7,7 @@ traceback.
 from __future__ import annotations
 
 import difflib
+import os
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -62,11 +63,12 @@ def one_line_errors(what: str) -> Iterator[None]:
 
 
 def _user_location(error: BaseException) -> str:
-    """The file and line of an error in code that belongs neither to srkd nor to an installed package, if any."""
-    own = Path(__file__).parent
+    """The file and line of an error in code that belongs neither to srkd, Python nor an installed package, if any."""
+    others = {Path(__file__).parent, Path(os.__file__).parent}
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
-        if own not in path.parents and not {"site-packages", "dist-packages"} & set(path.parts) and path.is_file():
+        installed = others & set(path.parents) or {"site-packages", "dist-packages"} & set(path.parts)
+        if path.is_file() and not installed:
             return f" ({path.name}, line {frame.lineno})"
     return ""
 

@@ -1,15 +1,32 @@
-"""Classes by name, discovered by importing every module of a package."""
+"""Classes by name: discovered by importing every module of a package, or given as `package.module:Class`."""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from srkd.errors import SrkdError, unknown
+from srkd.errors import SrkdError, one_line_errors, unknown
 
 T = TypeVar("T")
+
+
+def imported(path: str, kind: str) -> Any:
+    """What a recipe names as `package.module:Class`; the module is imported, which runs its code.
+
+    Raises:
+        SrkdError: no such module or name, or the module fails, with the line in it; `kind` is used in the message.
+    """
+    module, _, name = path.partition(":")
+    with one_line_errors(f'{kind} "{path}"'):
+        try:
+            return getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as error:
+            if not error.name or not f"{module}.".startswith(f"{error.name}."):
+                raise  # the module exists, and imports another one that does not
+            text = f"no module {module}; install it, or start with PYTHONPATH=. to import from this folder"
+            raise SrkdError(f'{kind} "{path}": {text}') from error
 
 
 class Registry(Generic[T]):

@@ -59,7 +59,7 @@ def test_the_recipes_scale_is_the_default_and_a_contradiction_is_rejected() -> N
         ({"type": "EDSRR"}, r'unknown network "EDSRR" \(did you mean "EDSR"'),
         ({"type": "EDSR", "num_feet": 4}, r'unknown option "num_feet" \(did you mean "num_feat"'),
         ({"type": "EDSR", "upscale": 5}, "scale must be 3 or a power of two, got 5"),
-        ({"type": "no.such.module:Net"}, "No module named"),
+        ({"type": "no.such.module:Net"}, "no module no.such.module; install it, or start with PYTHONPATH=."),
         ({"type": "torch.nn:NoNet"}, "NoNet"),
         ({"num_feat": 4}, "needs `type`"),
         ({"type": "RCAN", "num_feat": 4}, "RCAN"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
@@ -15,7 +14,7 @@ from srkd import trust
 from srkd.errors import SrkdError, nearest, unknown
 from srkd.networks.base import Ladder
 from srkd.networks.narrow import narrow
-from srkd.registry import Registry
+from srkd.registry import Registry, imported
 from srkd.safe_load import building, check_spec
 
 N = TypeVar("N", bound=type[nn.Module])
@@ -158,11 +157,7 @@ def _find(kind: str) -> Callable[..., nn.Module]:
 
 
 def _import(path: str) -> Callable[..., nn.Module]:
-    module, _, name = path.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise SrkdError(f'network "{path}": {error}') from error
+    found = imported(path, "network")
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise SrkdError(f'network "{path}" is not a torch.nn.Module class; wrap the network in one')
     return found

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from srkd.errors import SrkdError, unknown
+from srkd.registry import imported
 from srkd.report import sections
 from srkd.report.html import PageSection
 from srkd.training.best import Best
@@ -223,15 +224,14 @@ def find(name: str) -> type[Task]:
         SrkdError: no such task; the message suggests the nearest name.
     """
     if ":" in name:
-        module, _, attribute = name.partition(":")
-        candidates = [(module, attribute)]
-    elif "." in name:
-        candidates = [(f"srkd.{name}", "Task"), (f"srkd.adapters.{name}", "Task")]
-    else:
-        candidates = [(f"srkd.{name}.task", "Task"), (f"srkd.adapters.{name}.task", "Task")]
-    for module, attribute in candidates:
+        found = imported(name, "task")
+        if not (isinstance(found, type) and issubclass(found, Task)):
+            raise SrkdError(f'task "{name}" is not a subclass of srkd.training.task.Task')
+        return found
+    last = "" if "." in name else ".task"
+    for module in (f"srkd.{name}{last}", f"srkd.adapters.{name}{last}"):
         try:
-            found = getattr(importlib.import_module(module), attribute)
+            found = importlib.import_module(module).Task
         except ModuleNotFoundError as error:
             if error.name and (module == error.name or module.startswith(f"{error.name}.")):
                 continue
@@ -240,11 +240,6 @@ def find(name: str) -> type[Task]:
             continue
         if isinstance(found, type) and issubclass(found, Task):
             return found
-    if ":" in name:
-        raise SrkdError(
-            f'task "{name}": no module {module} with a Task named {attribute} can be imported; install it, or start '
-            "with PYTHONPATH=. to import from this folder"
-        )
     raise unknown("task", name, ["sr", "sr.gan", "sr.real_esrgan", "imitation", *adapters()])
 
 
