@@ -28,9 +28,15 @@ def open_set(folder: str, scale: int) -> tuple[str, ImageStore]:
 
 
 def _folders(text: str) -> tuple[str, str]:
-    """The HR and LR folders of `HR:LR`, the latter "" without it; the colon of a URL's scheme separates nothing."""
-    hr, *lr = re.split(r":(?!//)", text, maxsplit=1)
-    return hr, lr[0] if lr else ""
+    """The HR and LR folders of `HR:LR`, the latter "" without it.
+
+    The colon of a URL's scheme separates nothing, nor does one in the name of a folder that exists.
+    """
+    colons = [found.start() for found in re.finditer(r":(?!//)", text)]
+    if not colons or Path(text).is_dir():
+        return text, ""
+    end = next((end for end in colons if Path(text[:end]).is_dir()), colons[0])
+    return text[:end], text[end + 1 :]
 
 
 def hr_files(folder: str) -> list[Path]:

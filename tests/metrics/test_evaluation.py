@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,13 @@ def test_given_pairs_have_another_protocol(photos: Path, tmp_path: Path) -> None
     made, given = (evaluation.evaluate(["bicubic"], [data], 2) for data in (str(photos), f"{photos}:{tmp_path / 'lr'}"))
     (one,), (other,) = (r["models"][0]["sets"].values() for r in (made, given))
     assert one["psnr"] == other["psnr"] and one["protocol"]["stamp"] != other["protocol"]["stamp"]
+
+
+def test_a_folder_may_have_a_colon_in_its_name(photos: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(photos, tmp_path / "12:30"))
+    for data in (str(folder), f"{folder}:{folder}"):
+        assert evaluation.count(["bicubic"], [data]) == len(list(folder.iterdir()))
+    assert list(evaluation.evaluate(["bicubic"], [str(folder)], 2)["models"][0]["sets"]) == ["12:30"]
 
 
 def test_models_of_two_scales_or_none_are_rejected(checkpoint: Path, photos: Path) -> None:
