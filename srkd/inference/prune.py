@@ -301,11 +301,13 @@ def prune_file(model: str, output: Path, keep: float, blocks: float, features: f
     """Prune a model by zoo name or path into a checkpoint that `srkd.load` reads; returns a one-line summary.
 
     Raises:
-        SrkdError: as `load_model`, `prune` and `save_weights`; an output path without .safetensors; a network that
-            only spandrel describes.
+        SrkdError: as `load_model`, `prune` and `save_weights`; an output path without .safetensors, or the model's
+            own; a network that only spandrel describes.
     """
     if output.suffix != ".safetensors":
         raise SrkdError(f"{output}: a pruned network is written as .safetensors")
+    if output.exists() and Path(model).exists() and output.samefile(model):
+        raise SrkdError(f"{output} would replace the network that it is made from; choose another output")
     loaded = load_model(model)
     if "network" not in loaded.meta:
         architecture = loaded.meta.get("architecture", type(loaded.network).__name__)

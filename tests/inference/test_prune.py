@@ -208,6 +208,9 @@ def test_the_command_writes_what_srkd_load_reads(tmp_path: Path, capsys: pytest.
     expected = prune(srkd.load(str(source)).network, spec_of("EDSR"), 0.5, 0.75).network.state_dict()
     for name, value in load_weights(out)[0].items():
         assert torch.equal(value, expected[name])
+    before = source.read_bytes()
+    assert main(["prune", str(source), "--keep", "0.5", "-o", str(tmp_path / "." / source.name)]) == 1
+    assert "would replace the network" in capsys.readouterr().err and source.read_bytes() == before
 
 
 def test_mistakes_are_named(tmp_path: Path) -> None:
