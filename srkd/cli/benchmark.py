@@ -136,6 +136,10 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from srkd.files.names import check_folder
+
     actions = {
         "upscale": _upscale,
         "video": _video,
@@ -145,6 +149,8 @@ def run(args: argparse.Namespace) -> int:
         "photograph": _photograph,
         "cluster": _cluster,
     }
+    if args.output:  # before minutes of measuring
+        check_folder(Path(args.output))
     return actions.get(args.action, _training)(args)
 
 

@@ -79,9 +79,11 @@ def run(args: argparse.Namespace) -> int:
             args.model, args.data, args.scale, args.self_ensemble, say, args.metrics, details, args.against is not None
         )
     rows, columns = table(results)
-    if args.output:
-        report.write(Path(args.output), results, details)
-    print(tables.results_json(results) if args.json else tables.text(rows, columns))
-    if args.against and not args.json:
-        print(f"\n{against.title(results)}:\n\n{tables.text(*against.table(results))}")
+    try:
+        if args.output:
+            report.write(Path(args.output), results, details)
+    finally:  # scores are not lost if the folder cannot be written to
+        print(tables.results_json(results) if args.json else tables.text(rows, columns))
+        if args.against and not args.json:
+            print(f"\n{against.title(results)}:\n\n{tables.text(*against.table(results))}")
     return 0

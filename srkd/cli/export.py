@@ -57,10 +57,12 @@ def run(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from srkd.errors import PartialFailure
+    from srkd.files.names import check_folder
     from srkd.inference.export import COLUMNS, ExportOptions, export
     from srkd.inference.model import Model
     from srkd.report import tables
 
+    check_folder(Path(args.output))  # before a minute of conversion
     targets, precisions = args.to.split(","), args.precision.split(",")
     options = ExportOptions(
         targets,

@@ -55,9 +55,11 @@ def test_an_unknown_command_is_a_wrong_argument(capsys: pytest.CaptureFixture[st
         (["evaluate", "--model", "bicubic", "--data", "nowhere", "--scale", "2"], "nowhere: no such folder"),
         (["evaluate", "--model", "bicubic", "--data", "file.txt", "--scale", "2"], "file.txt: a file; give the folder"),
         (["evaluate", "--model", "bicubic", "--data", ".", "--scale", "2", "--output", "file.txt"], "file.txt"),
+        (["benchmark", "inference", "-m", "edsr_16x8_x2_cc0", "-o", "file.txt"], "file.txt: cannot be a folder"),
+        (["export", "edsr_16x8_x2_cc0", "-o", "file.txt"], "file.txt: cannot be a folder"),
         (["zoo", "train", "edsr"], 'unknown zoo model "edsr"'),
         (["prune", "edsr_16x8_x2_cc0", "-o", "half.safetensors"], "nothing to prune: give --keep, --blocks or"),
-        (["train", "-opt", "own.yml"], 'task "mine:Task": no module mine with a Task named Task can be imported; ins'),
+        (["train", "-opt", "own.yml"], 'task "mine:Task": no module mine; install it, or start with PYTHONPATH=.'),
         (
             ["train", "-opt", "typo.yml", "--set", "scale=many"],
             'typo.yml: unknown key nme (did you mean "name"?) (line 1)',
