@@ -374,7 +374,7 @@ def prepare(
     result = []
     for name, role, found in located:
         files = [path for path in found if path.stem not in exclude]
-        pairs = pair_files(files, list_images(lr), scale) if lr is not None and scale is not None else None
+        pairs = None if lr is None or scale is None else pair_files(files, list_images(lr), scale, others=found)
         store = open_or_build(files, scale, pairs, progress=lambda done, whole, n=name: say(n, done, whole))  # type: ignore[misc]
         result.append(PreparedPart(name, role, store))
     return result

@@ -43,6 +43,8 @@ def test_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images(tmp_path / "lr", 4, "x2")
     assert main(["prepare_data", str(tmp_path / "hr"), "--lr", str(tmp_path / "lr"), "-s", "2"]) == 0
     assert "read from files" in capsys.readouterr().out
+    assert main(["prepare_data", str(tmp_path / "hr"), "--lr", str(tmp_path / "lr"), "-s", "2", "--exclude", "1"]) == 0
+    assert "2 images" in capsys.readouterr().out
     assert main(["prepare_data", str(tmp_path / "hr"), "--lr", str(tmp_path / "lr"), "-s", "4"]) == 1
     assert "no LR image of its name" in capsys.readouterr().err
 
