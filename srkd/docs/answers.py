@@ -68,11 +68,15 @@ def equal(sources: Sources, words: Sequence[str]) -> str:
     except SrkdError:
         return f"**{question}** Not known yet: `{file.removeprefix('./')}` is not written."
     texts = [
-        f"{row['metric']} on {row['set']} {row['difference']:+.4f} ({row['verdict']}"
+        f"{row['metric']} on {row['set']} {_signed(row.get('difference'))}({row['verdict']}"
         + (f"; {row['outside']} of {row['seeds']} seeds outside the controls' range)" if row["outside"] else ")")
         for row in rows
     ]
     return f"**{question}** {'; '.join(texts)}."
+
+
+def _signed(difference: float | None) -> str:
+    return "" if difference is None else f"{difference:+.4f} "
 
 
 def when(sources: Sources, words: Sequence[str]) -> str:

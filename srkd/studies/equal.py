@@ -17,6 +17,7 @@ import numpy as np
 from srkd.errors import SrkdError
 from srkd.files.atomic import write_json
 from srkd.studies.recorded import read_results
+from srkd.studies.results import failed_seeds
 from srkd.studies.statistics import Array, compare
 
 
@@ -24,20 +25,23 @@ def at_equal(results: Mapping[str, Any], variant: str, ladder: Sequence[str], me
     """A row for each set and each further metric: the variant minus the ladder at equal `metric`, by seed.
 
     For each seed the ladder's runs of that seed are interpolated linearly in `metric`, without extrapolation: a seed
-    whose variant is outside the ladder is compared with the nearest end, and counted as `outside`.
+    whose variant is outside the ladder is compared with the nearest end, and counted as `outside`. As in the study's
+    own tables, a seed that failed in any of them, or has an invalid score, leaves the row without a verdict.
 
     Raises:
         SrkdError: fewer than two controls, or no seed that the variant and the ladder have in common.
     """
     if len(ladder) < 2:
         raise SrkdError(f"a ladder needs at least two controls, got {', '.join(ladder) or 'none'}")
-    means = _means(results)
+    means, failures = _means(results), failed_seeds(results.get("failed", []))
+    failed = set().union(*(failures.get(v, set()) for v in (variant, *ladder)))
     rows = []
     for (name, other), runs in means.items():
         anchors = means.get((name, metric), {})
         if other == metric or not anchors:
             continue
-        seeds = sorted(set.intersection(*(set(runs.get(v, {})) & set(anchors.get(v, {})) for v in (variant, *ladder))))
+        common = set.intersection(*(set(runs.get(v, {})) & set(anchors.get(v, {})) for v in (variant, *ladder)))
+        seeds = sorted(common - failed)
         if not seeds:
             raise SrkdError(f"{name}: no seed of {variant} is finished in every one of {', '.join(ladder)}")
         x, y = ([[table[v][seed] for v in ladder] for seed in seeds] for table in (anchors, runs))
@@ -45,6 +49,7 @@ def at_equal(results: Mapping[str, Any], variant: str, ladder: Sequence[str], me
         expected = np.array([_interpolated(a, b, c) for a, b, c in zip(at, x, y, strict=True)])
         outside = int(sum(not min(a) <= value <= max(a) for value, a in zip(at, x, strict=True)))
         differences = np.array([runs[variant][seed] for seed in seeds]) - expected
+        differences = np.concatenate([differences, np.full(len(failed), np.nan)])
         effect = compare({variant: differences}, results["alpha"], other in results["lower"])[variant]
         found = {key: value for key, value in vars(effect).items() if value is not None}
         row = {"variant": variant, "set": name, "metric": other, "at equal": metric, "seeds": len(seeds)}
@@ -64,6 +69,8 @@ def _means(results: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, dict[i
 
 
 def _interpolated(at: float, x: Sequence[float], y: Sequence[float]) -> float:
+    if not np.isfinite([at, *x, *y]).all():
+        return float("nan")
     order = np.argsort(x)
     points: Array = np.asarray(x, dtype=np.float64)[order]
     return float(np.interp(at, points, np.asarray(y, dtype=np.float64)[order]))

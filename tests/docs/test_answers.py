@@ -93,3 +93,5 @@ def test_equal_values(tmp_path: Path) -> None:
     row = {"metric": "niqe", "set": "Set14", "difference": -0.25, "verdict": "better", "outside": 1, "seeds": 5}
     expected = "niqe on Set14 -0.2500 (better; 1 of 5 seeds outside the controls' range)."
     assert expected in filled(tmp_path, block, [row])
+    failed = {"metric": "niqe", "set": "Set14", "verdict": "no verdict: NaN", "outside": 0, "seeds": 4}
+    assert "niqe on Set14 (no verdict: NaN)." in filled(tmp_path, block, [failed])

@@ -48,6 +48,19 @@ def test_a_variant_outside_the_ladder_is_counted_and_not_extrapolated() -> None:
     assert row["outside"] == 5 and row["difference"] == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("bad", ["mutual", "half"])
+def test_failed_and_invalid_runs_leave_no_verdict(bad: str) -> None:
+    """They would favour what diverges if they were left out."""
+    failed = results(25.5, 5.0)
+    failed["failed"] = [{"variant": bad, "seed": 5, "error": "training diverged"}]
+    invalid = results(25.5, 5.0)
+    (run,) = (run for run in invalid["runs"] if (run["variant"], run["seed"]) == (bad, 2))
+    run["scores"]["Set14"]["metrics"]["psnr"]["a"] = float("nan")
+    for found in (failed, invalid):
+        (row,) = equal.at_equal(found, "mutual", LADDER, "psnr")
+        assert row["verdict"] == "no verdict: NaN" and "difference" not in row
+
+
 def test_the_command(tmp_path: Path) -> None:
     path, output = tmp_path / "results.json", tmp_path / "equal.json"
     path.write_text(json.dumps(results(25.5, 5.5)), encoding="utf-8")
