@@ -174,16 +174,16 @@ class Task(task.Task):
     def context(self, batch: Mapping[str, Any], step: int) -> dict[str, Any]:
         found = super().context(batch, step)
         if any("ema_output" in losses.get(term.type).needs for term in self.objective.terms):
-            found["ema_output"] = self._averaged_output(batch)
+            found["ema_output"] = self._averaged_output(batch, step)
         return found
 
     @torch.no_grad()
-    def _averaged_output(self, batch: Mapping[str, Any]) -> Tensor:
+    def _averaged_output(self, batch: Mapping[str, Any], step: int) -> Tensor:
         """The generator's output with the averaged weights; before training, with its own."""
         if len(self.pairs) > 1:
             raise SrkdError("a loss compares with the output of the averaged weights: not supported in a cohort")
         generator = self.pairs[0].generator
-        with nullcontext() if self.ema is None else self.ema.swapped(), self.autocast(0, self.device):
+        with nullcontext() if self.ema is None else self.ema.swapped(), self.autocast(step, self.device):
             output: Tensor = generator(batch[self.input])
         return output.float()
 

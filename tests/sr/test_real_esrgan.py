@@ -220,6 +220,16 @@ def test_ldl_real_x4(photos: Path, tmp_path: Path) -> None:
     assert run.train()["finished"]
 
 
+def test_ldl_compares_outputs_of_one_precision(photos: Path, tmp_path: Path) -> None:
+    options = gan_options(photos, losses="ldl_opt: {type: L1Loss, loss_weight: !!float 1.0, reduction: mean}")
+    task = ready(options, tmp_path, "train.precision=bf16", "train.fp32_after=0.5")
+    batch = task.batch(0)
+    for step in (0, task.recipe.train.total_iter - 1):
+        with task.autocast(step, task.device):
+            output = task.network_g(batch["lr"]).float()
+        assert torch.equal(task.context(batch, step)["ema_output"], output)
+
+
 def test_finetune_realesrgan_x4plus_pairdata(tmp_path: Path) -> None:
     for number in range(3):
         image = textured(number, 40, 44)
