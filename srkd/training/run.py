@@ -410,12 +410,22 @@ def train_steps(task: Task, train: Train, fabric: Fabric, ema: Ema, start: int) 
             for group, lr in zip(optimiser.param_groups, initial[name], strict=True):
                 group["lr"] = lr * schedule.factor(step, train, lr)
         batches = [task.batch(step * train.accumulate + k) for k in range(train.accumulate)]
-        for together in zip(*(task.steps(batch, step) for batch in batches), strict=True):
-            for loss, _ in together:
-                fabric.backward(loss / len(together) if len(together) > 1 else loss)
-            _update(together[0][1], train.clip_grad_norm)
+        steps = (_backward(task.steps(batch, step), train, fabric) for batch in batches)
+        for optimiser, *_ in zip(*steps, strict=True):
+            _update(optimiser, train.clip_grad_norm)
         ema.update(step)
         yield step + 1
+
+
+def _backward(steps: Iterator[tuple[Tensor, Optimizer]], train: Train, fabric: Fabric) -> Iterator[Optimizer]:
+    """Add the gradient of each loss of one of the accumulated batches, and yield its optimiser.
+
+    A batch's backward pass must precede the next one's forward pass: of several forward passes in a row, distributed
+    training averages only the first one's gradients over the processes.
+    """
+    for loss, optimiser in steps:
+        fabric.backward(loss / train.accumulate if train.accumulate > 1 else loss)
+        yield optimiser
 
 
 def _update(optimiser: Optimizer, clip: float) -> None:

@@ -415,6 +415,7 @@ def test_diverging_training_raises(recipe: dict[str, Any], tmp_path: Path) -> No
 
 
 def test_two_processes_equal_one_with_the_same_global_batch(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["train"]["accumulate"] = 2
     Run(recipe | {"name": "one"}, tmp_path, quiet=True).train()
     recipe["datasets"]["train"]["batch_size_per_gpu"] = 2
     (tmp_path / "two.yml").write_text(yaml.safe_dump(recipe | {"name": "two"}))
