@@ -224,7 +224,7 @@ def test_a_missing_image_is_reported_before_the_model_is_loaded(
     ("scale", "words"),
     [
         (2, "by edsr_16x8_x2_cc0 x2 (licence: CC0 1.0, as the photographs it was trained on), torch fp32"),
-        (3, "by edsr_16x8_x4 x4 resized to x3 (licence: research use, as the training images), torch fp32"),
+        (3, "by edsr_16x8_x3 x3 (licence: research use, as the training images), torch fp32"),
         (4, "by edsr_16x8_x4 x4 (licence: research use, as the training images), torch fp32"),
     ],
 )
@@ -242,7 +242,7 @@ def test_every_scale_has_a_default_model(
     [
         ("1.5", "by edsr_16x8_x2_cc0 x2 resized to x1.5 ("),
         ("2", "by edsr_16x8_x2_cc0 x2 ("),
-        ("2.5", "by edsr_16x8_x4 x4 resized to x2.5 ("),
+        ("2.5", "by edsr_16x8_x3 x3 resized to x2.5 ("),
         ("4", "by edsr_16x8_x4 x4 ("),
         ("5", "by edsr_16x8_x4 x4 resized to x5 ("),
     ],
@@ -263,5 +263,5 @@ def test_a_scale_without_a_model_says_what_can_be_done(
     images(tmp_path, 1)
     assert main(["upscale", str(tmp_path / "00.png"), "-s", scale]) == 1
     error = capsys.readouterr().err
-    assert f"no default model for x{scale}: they exist for x2, x4; add --outscale {scale}" in error
+    assert f"no default model for x{scale}: they exist for x2, x3, x4; add --outscale {scale}" in error
     assert error.count("\n") == 1 and os.listdir(tmp_path) == ["00.png"]
