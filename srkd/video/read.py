@@ -32,9 +32,9 @@ _BT2020_PRIMARIES, _BT2020_MATRICES = 9, (9, 10)
 LIMITED, FULL = 1, 2
 _LIMITED_CODECS = ("h264", "hevc", "vp9", "av1")  # without a range, their grey is limited; that of images is full
 _CHECKSUMMED = ("ffv1",)
-# The containers of SUFFIXES, as FFmpeg names its demuxers. A playlist (ffconcat, HLS, DASH), whatever its own name,
-# would have FFmpeg open other files.
-_CONTAINERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "asf", "flv", "nut", "ogg")
+# The containers of SUFFIXES, as FFmpeg names its demuxers, and the bare streams that .mpg and .m4v may be. A playlist
+# (ffconcat, HLS, DASH), whatever its own name, would have FFmpeg open other files.
+_CONTAINERS = ("mov", "matroska", "avi", "mpegts", "mpeg", "asf", "flv", "nut", "ogg", "mpegvideo", "m4v")
 # FFmpeg seeks in these by decoding time, or to where the decoder has to guess times until the next time stamp.
 _SEEK_INEXACTLY, _EARLIER = ("mpeg", "mpegts"), 2  # seconds before a frame from which it is reached safely
 _HD_HEIGHT = 720  # from this height on, players take an unspecified matrix for BT.709, below for BT.601

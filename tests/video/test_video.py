@@ -333,6 +333,19 @@ def test_containers(suffix: str, tmp_path: Path) -> None:
     assert len(read.probe(made).times) == 12
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "format"), [("a.mpg", "mpeg1video", "mpeg1video"), ("a.m4v", "mpeg4", "m4v")]
+)
+def test_streams_without_a_container(name: str, codec: str, format: str, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / name), "w", format=format) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for number in range(5):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(textured(number, 48, 64), format="rgb24")))
+        container.mux(stream.encode(None))
+    assert len(read.probe(tmp_path / name).times) == 5
+
+
 def test_a_video_stream_without_frames(tmp_path: Path) -> None:
     made = clip(tmp_path / "a.mkv", count=0, sound=True)
     with pytest.raises(SrkdError, match="has no video frames"):
