@@ -73,6 +73,20 @@ def _user_location(error: BaseException) -> str:
     return ""
 
 
+@contextmanager
+def exit_on_error(program: str) -> Iterator[None]:
+    """For a module's own command line (`python -m srkd.studies.choose`): an SrkdError ends it with one line on standard
+    error and exit code 1.
+
+    Raises:
+        SystemExit: in place of an SrkdError.
+    """
+    try:
+        yield
+    except SrkdError as error:
+        raise SystemExit(f"{program}: {error}") from error
+
+
 def check_all(*checks: Callable[[], object]) -> None:
     """Call each check, whether or not the ones before it fail.
 

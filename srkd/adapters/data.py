@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from srkd.errors import SrkdError, unknown
+from srkd.errors import SrkdError, exit_on_error, unknown
 from srkd.files.atomic import printable_path
 
 T = TypeVar("T")
@@ -103,7 +103,5 @@ def plot_runs(
     named = dict(run.partition("=")[::2] for run in args.runs)
     if "" in named.values():
         parser.error("each run must be given as name=folder")
-    try:
+    with exit_on_error(parser.prog):
         plot({name: read(Path(folder)) for name, folder in named.items()}, args.image)
-    except SrkdError as error:
-        raise SystemExit(f"{parser.prog}: {error}") from error

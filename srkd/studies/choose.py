@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from srkd.errors import SrkdError
+from srkd.errors import SrkdError, exit_on_error
 from srkd.files.atomic import printable_path, write_text
 from srkd.studies.plan import CONTROL
 from srkd.training import recipe as recipes
@@ -105,10 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--metric", default="accuracy", help="what to choose by (default: %(default)s)")
     parser.add_argument("--set", help="the set that it is read from, if the results have several")
     args = parser.parse_args(arguments)
-    try:
+    with exit_on_error("choose"):
         print("\n".join(choose(args.settings, args.results, args.study, args.metric, args.set)))
-    except SrkdError as error:
-        raise SystemExit(f"choose: {error}") from error
 
 
 if __name__ == "__main__":

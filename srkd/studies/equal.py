@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from srkd.errors import SrkdError
+from srkd.errors import SrkdError, exit_on_error
 from srkd.files.atomic import write_json
 from srkd.studies.recorded import read_results
 from srkd.studies.results import failed_seeds
@@ -84,10 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ladder", required=True, nargs="+", help="controls that trade one metric for the other")
     parser.add_argument("--metric", default="psnr", help="which is made equal (default: %(default)s)")
     args = parser.parse_args(arguments)
-    try:
+    with exit_on_error("equal"):
         write_json(args.output, at_equal(read_results(args.results), args.variant, args.ladder, args.metric))
-    except SrkdError as error:
-        raise SystemExit(f"equal: {error}") from error
 
 
 if __name__ == "__main__":

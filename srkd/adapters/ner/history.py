@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from srkd.adapters.ner.scores import forgetting
+from srkd.errors import SrkdError, exit_on_error
 from srkd.files.atomic import printable_path, write_bytes, write_text
 from srkd.report import tables
 from srkd.training.task import SetScores
@@ -39,6 +40,18 @@ def by_step(last: Path) -> dict[str, SetScores]:
         metrics = found[number - 1]["metrics"]
         metrics["forgetting"] = forgetting([s["metrics"]["macro"] for s in found[:number]])
     return {f"step {n}": scores for n, scores in enumerate(found, 1)}
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The rows of `steps` of a study's results.json.
+
+    Raises:
+        SrkdError: not the results of a study by steps.
+    """
+    try:
+        return steps(json.loads(path.read_text(encoding="utf-8"))["runs"])
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise SrkdError(f"{printable_path(path)}: not the results of a study by steps ({error})") from error
 
 
 def steps(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -100,15 +113,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("results", type=Path, help="results.json of a study")
     results = parser.parse_args(arguments).results
-    try:
-        rows = steps(json.loads(results.read_text(encoding="utf-8"))["runs"])
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise SystemExit(
-            f"history: {printable_path(results)}: not the results of a study by steps ({error})"
-        ) from error
-    write_text(results.with_name("steps.md"), table(rows))
-    for types in ("first types", "all types"):
-        plot(rows, types, results.with_name(f"{types.replace(' ', '_')}.png"))
+    with exit_on_error("history"):
+        rows = read(results)
+        write_text(results.with_name("steps.md"), table(rows))
+        for types in ("first types", "all types"):
+            plot(rows, types, results.with_name(f"{types.replace(' ', '_')}.png"))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from srkd.adapters.weather.scores import VALIDATION
-from srkd.errors import SrkdError
+from srkd.errors import SrkdError, exit_on_error
 from srkd.files.atomic import printable_path, write_bytes
 from srkd.report import plots, tables
 
@@ -134,11 +134,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("results", type=Path, help="results.json of the study")
     parser.add_argument("image", type=Path, help="the PNG file to write")
     args = parser.parse_args(arguments)
-    try:
+    with exit_on_error("learning"):
         curves = read(args.results)
-    except SrkdError as error:
-        raise SystemExit(f"learning: {error}") from error
-    plot(curves, args.image)
+        plot(curves, args.image)
     rows = [
         {
             "quantity": quantity,
