@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from srkd.adapters.ner.vocabulary import PADDING, RARE, Encoding, Ids
 from srkd.errors import SrkdError
+from srkd.integrations.transformers import load
 
 _LONGEST = 8  # sub-words per token; the rest is truncated
 
@@ -23,16 +24,7 @@ class SubWords:
     """
 
     def __init__(self, folder: str) -> None:
-        try:
-            from transformers import AutoConfig, AutoTokenizer
-        except ImportError as error:
-            raise SrkdError(f"{folder}: an encoder needs transformers: pip install 'srkd[encoders]'") from error
-        try:
-            self.tokeniser = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-            self.config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, KeyError) as error:
-            raise SrkdError(f"{folder}: no tokeniser for transformers ({str(error).splitlines()[0]})") from error
-        self.folder = folder
+        self.folder, self.tokeniser, self.config = folder, load("AutoTokenizer", folder), load("AutoConfig", folder)
 
     def encode(self, tokens: Sequence[str]) -> Ids:
         """Ids (tokens, 1 + sub-words).
@@ -65,9 +57,7 @@ class HuggingFace(nn.Module):
         super().__init__()
         if not isinstance(vocabulary, SubWords):
             raise ValueError("HuggingFace needs the sub-words of its tokeniser: set data.pieces to its folder")
-        from transformers import AutoModel
-
-        self.encoder = AutoModel.from_pretrained(vocabulary.folder, local_files_only=True)
+        self.encoder = load("AutoModel", vocabulary.folder)
         self.features, tokeniser = int(self.encoder.config.hidden_size), vocabulary.tokeniser
         self.first, self.last, self.filler = tokeniser.cls_token_id, tokeniser.sep_token_id, tokeniser.pad_token_id
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,30 +9,14 @@ from torch import Tensor
 from srkd.adapters.text.networks import Encoder
 from srkd.adapters.text.tokens import PADDING, UNKNOWN, Ids, Tokeniser
 from srkd.errors import SrkdError
-
-
-def _load(kind: str, path: str) -> Any:
-    """Load an object of the transformers class `kind` from a folder.
-
-    Raises:
-        SrkdError: transformers is not installed, or it cannot load the folder.
-    """
-    try:
-        transformers: Any = importlib.import_module("transformers")
-    except ImportError as error:
-        raise SrkdError(f"{path}: needs transformers: pip install 'srkd[encoders]'") from error
-    try:
-        return getattr(transformers, kind).from_pretrained(path, local_files_only=True)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = str(error).splitlines()[0]
-        raise SrkdError(f"{path}: cannot load {kind} ({reason}): give the folder of a saved model") from error
+from srkd.integrations.transformers import load, longest_input
 
 
 class PretrainedTokeniser(Tokeniser):
     """A saved tokeniser. Its ids are shifted by one, so that 0 is always padding."""
 
     def __init__(self, path: str) -> None:
-        self._tokeniser = _load("AutoTokenizer", path)
+        self._tokeniser = load("AutoTokenizer", path)
         vocabulary = self._tokeniser.get_vocab()
         self.vocabulary = ["<padding>", *sorted(vocabulary, key=lambda token: vocabulary[token])]
 
@@ -53,8 +34,8 @@ class Pretrained(Encoder):
 
     def __init__(self, path: str, length: int) -> None:
         super().__init__()
-        self.model = _load("AutoModel", path)
-        most = getattr(self.model.config, "max_position_embeddings", length)
+        self.model = load("AutoModel", path)
+        most = longest_input(self.model) or length
         if length > most:
             raise SrkdError(f"{path}: accepts {most} tokens, not {length}: set data.tokens.length={most} or lower")
         self.width = int(self.model.config.hidden_size)

@@ -117,9 +117,13 @@ class Task(AdapterTask):
             )
 
     def rebuild(self, meta: Mapping[str, Any], path: str) -> nn.Module:
-        """As in the base class, for classes or families; the path of a saved encoder is not checked: it is needed."""
-        check_spec({key: value for key, value in meta["network"].items() if key != "path"}, path)
-        return self._network(meta["network"], len(meta["labels"]))
+        """As in the base class, for classes or families. A saved encoder is read from the folder of this recipe's
+        tokeniser, not from one that the checkpoint names."""
+        spec = {key: value for key, value in meta["network"].items() if key != "path"}
+        check_spec(spec, path)
+        if "path" in meta["network"]:
+            spec["path"] = self.recipe.data.tokens.path
+        return self._network(spec, len(meta["labels"]))
 
     def teacher_network(self, spec: Mapping[str, Any]) -> nn.Module:
         if set(spec) == {"truth"}:

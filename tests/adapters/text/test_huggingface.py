@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from srkd.adapters.text import networks
 from srkd.adapters.text.huggingface import PretrainedTokeniser
 from srkd.errors import SrkdError
+from srkd.integrations.torchvision_compat import import_torchvision
 from srkd.training.recipe import merge
 from srkd.training.run import Run
 
@@ -19,6 +21,7 @@ from srkd.training.run import Run
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of 16 features with a vocabulary of six words, saved as transformers saves models."""
     transformers: Any = pytest.importorskip("transformers", reason="transformers, an extra, is not installed")
+    import_torchvision()  # before transformers imports it
     folder = tmp_path_factory.mktemp("bert")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "mars0", "mars1", "moon0", "moon1", "pc0", "pc1"]
     (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
@@ -42,6 +45,21 @@ def test_a_saved_encoder_trains_with_its_tokeniser(saved: Path, recipe: dict[str
     own = {**recipe, "network": network, "data": {**recipe["data"], **tokens}}
     result = Run(merge(own, {"train": {"total_iter": 2}}), tmp_path, quiet=True).train()
     assert result["finished"] and result["metrics"]["accuracy"] > 0
+
+
+def test_a_teacher_reads_the_folder_of_the_recipe(saved: Path, recipe: dict[str, Any], tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(saved, moved)
+    runs = []
+    for place in (moved, saved):
+        tokens = {"tokens": {"type": "huggingface", "path": str(place), "length": 12}}
+        own = {**recipe, "network": {"type": "HuggingFace", "path": str(place)}, "data": {**recipe["data"], **tokens}}
+        if runs:
+            shutil.rmtree(moved)
+            own["network_teacher"] = {"file": runs[0]["models"]["net"]}
+            own["train"] = {**own["train"], "losses": [{"type": "kd", "weight": 1.0}]}
+        runs.append(Run(merge(own, {"train": {"total_iter": 1}}), tmp_path / f"run_{len(runs)}", quiet=True).train())
+    assert runs[1]["finished"]
 
 
 def test_ids_are_shifted_by_one(saved: Path) -> None:
