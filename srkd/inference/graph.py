@@ -74,7 +74,8 @@ def _fused(module: nn.Module) -> nn.Module:
 def _fold_batch_norms(network: nn.Module) -> None:
     """Fold batch norms into the convolutions before them, in place; a network that cannot be traced is unchanged."""
     try:
-        graph = fx.symbolic_trace(network).graph
+        # A copy: networks such as DAT keep what their forward pass computes (`self.mean`), here tracing's proxies.
+        graph = fx.symbolic_trace(copy.deepcopy(network)).graph
     except Exception:  # tracing runs the network's own code, which may raise anything for a proxy
         return
     calls = [node for node in graph.nodes if node.op == "call_module"]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from srkd.errors import SrkdError
+from srkd.integrations import dat
 from srkd.integrations.torchvision_compat import import_torchvision
 from srkd.safe_load import building
 
@@ -78,6 +79,7 @@ def network_of(found: ImageModelDescriptor) -> nn.Module:
     """The network in eval mode, float32 on the CPU: (N, channels, H, W) in [0, 1] to `found.scale` times the size, not
     clamped, for sides that meet `found.size_requirements`."""
     network: nn.Module = found.model.float().eval()
+    dat.fuse_attention(network)
     return network if _plainly_called(found) else _Called(network, found._call_fn).eval()
 
 

@@ -65,3 +65,22 @@ def test_another_network_is_copied_as_it_is() -> None:
     network = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.Upsample(scale_factor=2))
     x = torch.rand(1, 3, 5, 5)
     assert torch.equal(fuse(network)(x), network(x))
+
+
+class _Keeping(nn.Module):
+    """Keeps what its forward pass computes, as official networks do, and cannot be traced."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean = torch.full((1, 3, 1, 1), 0.4)
+        self.convolution, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.mean = self.mean.type_as(x)
+        output: torch.Tensor = self.norm(self.convolution(x - self.mean)) + self.mean
+        return output if output.sum() > 0 else -output
+
+
+def test_tracing_leaves_nothing_in_a_network_that_cannot_be_traced() -> None:
+    network, image = _Keeping().eval(), torch.rand(1, 3, 8, 9)
+    assert torch.equal(fuse(network)(image), network(image))
