@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from srkd import networks
 from srkd.errors import SrkdError
+from srkd.inference.backends.engine import in_one_line
 from srkd.inference.cost import parameters
 from srkd.inference.loading import load_model
 from srkd.networks.base import SRNetwork
@@ -101,8 +103,9 @@ def prune(
         trace.remove(group, sorted(set(range(len(group.importance))) - set(kept)))
     narrow_spec = _described(network, narrow, spec)
     rebuilt = networks.build(narrow_spec).eval()
-    rebuilt.load_state_dict(narrow.state_dict())
-    _check(rebuilt)
+    with in_one_line(f"{type(network).__name__} does not run with fewer channels"):  # if its code assumes their number
+        rebuilt.load_state_dict(narrow.state_dict())
+        rebuilt(_image(rebuilt))
     return Pruned(rebuilt.to(next(network.parameters()).dtype), narrow_spec, kept_blocks, channels)
 
 
@@ -124,8 +127,9 @@ class _Trace:
     @cached_property
     def groups(self) -> list[Channels]:
         """All channels that can be removed: not those of the output."""
-        found = [each for group in self._graph.get_all_groups(root_module_types=[nn.Conv2d, nn.Linear])
-                 if (each := self._channels(group)) is not None]  # fmt: skip
+        with _traced(self.network):
+            found = [each for group in self._graph.get_all_groups(root_module_types=[nn.Conv2d, nn.Linear])
+                     if (each := self._channels(group)) is not None]  # fmt: skip
         if not found:
             raise SrkdError(f"{type(self.network).__name__} has no channels that can be removed")
         return found
@@ -186,30 +190,23 @@ def _dependencies(network: nn.Module) -> Any:
         raise SrkdError("pruning needs torch-pruning: pip install torch-pruning") from error
     for parameter in network.parameters():
         parameter.requires_grad_(True)
-    try:
-        graph = DependencyGraph()
+    graph = DependencyGraph()
+    with _traced(network):
         # The factor keeps the output apart from the last layer, whose channels must stay.
         graph.build_dependency(network, _image(network), output_transform=lambda y: 1 * y, verbose=False)
-    except Exception as error:  # tracing runs the network's own code and matches it with known operations
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SrkdError(f"{type(network).__name__} cannot be traced for pruning: {reason}") from error
     _map_shuffles(graph)
     return graph
+
+
+def _traced(network: nn.Module) -> AbstractContextManager[None]:
+    """Tracing runs the network's own code and matches it with known operations: either may raise anything."""
+    return in_one_line(f"{type(network).__name__} cannot be traced for pruning")
 
 
 def _image(network: nn.Module) -> Tensor:
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     channels = 3 if first is None or first.in_channels != 1 else 1
     return torch.rand(1, channels, _SIDE, _SIDE, dtype=next(network.parameters()).dtype)
-
-
-def _check(network: nn.Module) -> None:
-    """Run a pruned network. Raises SrkdError if it fails, because its code assumes the unpruned number of channels."""
-    try:
-        network(_image(network))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise SrkdError(f"{type(network).__name__} does not run with fewer channels: {reason}") from error
 
 
 def _map_shuffles(graph: Any) -> None:

@@ -11,7 +11,9 @@ from torch import nn
 
 import srkd
 from srkd.cli.main import main
+from srkd.compression.candidates import lines
 from srkd.errors import SrkdError
+from srkd.inference.model import Model
 from srkd.inference.prune import Pruned, inner_channels, prune
 from srkd.integrations import basicsr
 from srkd.networks import build
@@ -223,6 +225,19 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         prune(nn.Sequential(nn.Conv2d(3, 3, 99)), {})
     with pytest.raises(SrkdError, match="each of the 4 blocks"):
         build({**spec_of("EDSR"), "num_mid": [3, 3]})
+
+
+@pytest.mark.parametrize("kind", ["PlainUSR", "SwinIR"])
+def test_a_network_that_cannot_be_traced_is_named(kind: str, tmp_path: Path) -> None:
+    """Slices and windows of channels, with which torch-pruning fails by exceptions of several classes."""
+    if kind == "SwinIR" and not basicsr.available():
+        pytest.skip("basicsr is not installed")
+    windows = {"img_size": 16, "window_size": 8, "depths": [2], "embed_dim": 12, "num_heads": [2]}
+    spec = {"type": kind, "upscale": 2, **(windows if kind == "SwinIR" else {})}
+    network = build(spec).eval()
+    with pytest.raises(SrkdError, match=f"{kind} cannot be traced for pruning"):
+        prune(network, spec, keep=0.5)
+    assert lines(Model(network, 2, meta={"network": spec}), tmp_path)  # of other structures
 
 
 def test_a_pruned_network_trains_on_with_the_unpruned_one_as_teacher(tmp_path: Path, recipe: dict[str, Any]) -> None:
