@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,7 +24,9 @@ from srkd.inference.backends.engine import in_one_line
 from srkd.inference.cost import parameters
 from srkd.inference.loading import load_model
 from srkd.networks.base import SRNetwork
+from srkd.networks.luma import Luma
 from srkd.networks.narrow import widths
+from srkd.networks.sides import padded_side
 from srkd.training.checkpoint import save_weights
 
 _SIDE = 32  # of the image for tracing, a multiple of most windows
@@ -206,7 +208,8 @@ def _traced(network: nn.Module) -> AbstractContextManager[None]:
 def _image(network: nn.Module) -> Tensor:
     first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     channels = 3 if first is None or first.in_channels != 1 else 1
-    return torch.rand(1, channels, _SIDE, _SIDE, dtype=next(network.parameters()).dtype)
+    side = padded_side(_SIDE, network.multiple, network.minimum) if isinstance(network, SRNetwork) else _SIDE
+    return torch.rand(1, channels, side, side, dtype=next(network.parameters()).dtype)
 
 
 def _map_shuffles(graph: Any) -> None:
@@ -279,19 +282,38 @@ def _original_paths(network: nn.Module, blocks: Sequence[int]) -> Any:
 
 
 def _described(network: nn.Module, narrow: nn.Module, spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec of a pruned network: with other options if these describe it, else with `pruned_channels`."""
-    if isinstance(network, SRNetwork):
-        before, after = (type(network).recognise(each.state_dict()) for each in (network, narrow))
-        if before is not None and after is not None:
-            names = {*before[0], *after[0]}
-            changed = {name: after[0].get(name) for name in names if before[0].get(name) != after[0].get(name)}
-            described = {**spec, **changed}
-            if widths(networks.build(described)) == widths(narrow):
-                return described
+    """The spec of a pruned network: with other options if these describe it, else with `pruned_channels`.
+
+    Raises:
+        SrkdError: fewer blocks that no option describes.
+    """
     plain = {key: value for key, value in spec.items() if key != "pruned_channels"}
-    whole = widths(networks.build(plain))
-    changed = {path: shape for path, shape in widths(narrow).items() if shape != whole.get(path)}
+    whole, kept = networks.build(plain), widths(narrow)
+    described = {**plain, **_changed_sizes(whole, narrow)}
+    with suppress(SrkdError):  # options that describe the narrower layers may be invalid
+        if widths(networks.build(described)) == kept:
+            return described
+    before = widths(whole)
+    if before.keys() != kept.keys():
+        raise SrkdError(f"{type(network).__name__} has no options that describe fewer blocks; keep all of them")
+    changed = {path: shape for path, shape in kept.items() if shape != before[path]}
     return {**plain, "pruned_channels": changed} if changed else plain
+
+
+def _changed_sizes(whole: nn.Module, narrow: nn.Module) -> dict[str, Any]:
+    """The options by which `narrow` differs from `whole`, as far as its class recognises them; None for the default.
+
+    Fractions are no sizes: EDSR's `res_scale` is only guessed from the number of features.
+    """
+    if not isinstance(whole, SRNetwork):
+        return {}
+    found = (type(whole).recognise(each.state_dict()) for each in (whole, narrow))
+    before, after = ({} if each is None else each[0] for each in found)
+    return {
+        name: after.get(name)
+        for name in {*before, *after}
+        if before.get(name) != after.get(name) and not isinstance(after.get(name), float)
+    }
 
 
 def prune_file(model: str, output: Path, keep: float, blocks: float, features: float = 1.0) -> str:
@@ -309,7 +331,8 @@ def prune_file(model: str, output: Path, keep: float, blocks: float, features: f
     if "network" not in loaded.meta:
         architecture = loaded.meta.get("architecture", type(loaded.network).__name__)
         raise SrkdError(f"{loaded.name}: {architecture} is read by spandrel; srkd has no description of it to change")
-    pruned = prune(loaded.network, loaded.meta["network"], keep, blocks, features)
+    network = loaded.network.network if isinstance(loaded.network, Luma) else loaded.network
+    pruned = prune(network, loaded.meta["network"], keep, blocks, features)
     lineage = {"pruned_from": loaded.name, "keep": keep, "blocks": blocks, "features": features}
     meta = {key: value for key, value in loaded.meta.items() if key in ("colour", "licence")}
     meta |= {"network": pruned.spec, "scale": loaded.scale, "lineage": lineage}

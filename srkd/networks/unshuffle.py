@@ -66,7 +66,7 @@ class UnshuffleSR(SRNetwork):
         if "body.0.conv1.weight" not in state or first.dim() != 4:
             return None
         unshuffle, whole = shuffle_factor(first.shape[1], 3), shuffle_factor(len(last), 3)
-        if unshuffle < 2 or whole % unshuffle or whole == 0:
+        if unshuffle == 0 or whole % unshuffle or whole == 0:
             return None
         sizes = {"num_feat": len(first), "num_block": 1 + last_number(r"body\.(\d+)\.", state)}
         return {**sizes, "upscale": whole // unshuffle, "unshuffle": unshuffle}, dict(state)

@@ -227,6 +227,34 @@ def test_mistakes_are_named(tmp_path: Path) -> None:
         build({**spec_of("EDSR"), "num_mid": [3, 3]})
 
 
+NARROW: list[dict[str, Any]] = [
+    {"type": "SESR", "num_feat": 8, "num_block": 2},
+    {"type": "SPAN", "num_feat": 8, "num_block": 2},
+    {"type": "UnshuffleSR", "num_feat": 8, "num_block": 2, "unshuffle": 3},
+    {"type": "NearestResNet", "num_feat": 8, "num_block": 2, "upscale": 2},
+]
+
+
+def test_a_network_is_pruned_again_when_its_options_describe_it_again() -> None:
+    """Channels that are all narrower by the second pruning are `num_feat`; after the first, not all were."""
+    for spec in NARROW:
+        once = prune(build(spec).eval(), spec, features=0.5)
+        again = prune(once.network, once.spec, keep=0.25, features=0.5)
+        assert again.spec["num_feat"] == 2 and "pruned_channels" not in again.spec, spec["type"]
+
+
+def test_the_scale_of_residuals_does_not_change_with_the_number_of_features() -> None:
+    spec = {"type": "EDSR", "num_feat": 256, "num_block": 1, "upscale": 2, "res_scale": 0.1}
+    pruned = prune(build(spec).eval(), spec, features=0.1, keep=0.1)
+    assert pruned.spec == {**spec, "num_feat": 26}
+
+
+def test_a_stream_narrower_than_the_image_is_described_by_its_channels() -> None:
+    spec = {"type": "ETDS", "num_feat": 9, "num_block": 2}
+    pruned = prune(build(spec).eval(), spec, keep=0.34)
+    assert pruned.spec["pruned_channels"]["conv_residual_first"] == [1, 3]
+
+
 @pytest.mark.parametrize("kind", ["PlainUSR", "SwinIR"])
 def test_a_network_that_cannot_be_traced_is_named(kind: str, tmp_path: Path) -> None:
     """Slices and windows of channels, with which torch-pruning fails by exceptions of several classes."""
@@ -238,6 +266,23 @@ def test_a_network_that_cannot_be_traced_is_named(kind: str, tmp_path: Path) -> 
     with pytest.raises(SrkdError, match=f"{kind} cannot be traced for pruning"):
         prune(network, spec, keep=0.5)
     assert lines(Model(network, 2, meta={"network": spec}), tmp_path)  # of other structures
+
+
+def test_blocks_that_no_option_counts_are_not_removed() -> None:
+    spec = {"type": "UnshuffleSR", "num_feat": 4, "num_block": 2, "unshuffle": 1}
+    assert prune(build(spec).eval(), spec, blocks=0.5).spec["num_block"] == 1
+    spec = {"type": "PrivilegedEDSR", "num_feat": 4, "num_block": 2, "upscale": 2}
+    with pytest.raises(SrkdError, match="PrivilegedEDSR has no options that describe fewer blocks"):
+        prune(build(spec).eval(), spec, blocks=0.5)
+
+
+def test_a_network_of_one_channel_is_pruned(tmp_path: Path) -> None:
+    source, out = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
+    spec = {**spec_of("EDSR"), "num_in_ch": 1, "num_out_ch": 1}
+    save_weights(source, build(spec).state_dict(), {"network": spec, "scale": 2})
+    assert main(["prune", str(source), "--keep", "0.5", "-o", str(out)]) == 0
+    model = srkd.load(str(out))
+    assert model.colour == "luma" and model.meta["network"]["num_mid"] == [3, 3, 3, 3]
 
 
 def test_a_pruned_network_trains_on_with_the_unpruned_one_as_teacher(tmp_path: Path, recipe: dict[str, Any]) -> None:
