@@ -19,7 +19,7 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 from srkd.files.digest import file_sha256
 from srkd.inference import backends
-from srkd.inference.backends import onnx
+from srkd.inference.backends import ncnn, onnx
 from srkd.inference.backends.engine import as_bytes, as_floats, in_one_line, require
 from srkd.inference.checkpoints import build_or_load
 from srkd.inference.loading import load_model
@@ -73,12 +73,13 @@ def open_teacher(spec: Mapping[str, Any], device: torch.device | str = "cpu") ->
     """
     if set(spec) == {"file"}:
         path = Path(str(spec["file"]))
-        if path.suffix.lower() in (".onnx", ".param") and not path.is_file():
-            raise SrkdError(f"network_g_teacher: {printable_path(path)}: not found")
-        if path.suffix.lower() == ".onnx":
-            return _of_onnx(path)
-        if path.suffix.lower() == ".param":
-            return _of_ncnn(path, device)
+        if path.suffix.lower() in (".onnx", ".param"):
+            for each in (path, path.with_suffix(".bin") if path.suffix.lower() == ".param" else path):
+                if not each.is_file():
+                    raise SrkdError(f"network_g_teacher: {printable_path(each)}: not found")
+            if _is_own_export(path):
+                return _of_export(path)
+            return _of_onnx(path) if path.suffix.lower() == ".onnx" else _of_ncnn(path, device)
     elif set(spec) != {"zoo"}:
         raise SrkdError(f"network_g_teacher: must be {{zoo: name}} or {{file: path}}, got {dict(spec)}")
     return of_network(build_or_load(spec, None, "network_g_teacher"), device)
@@ -119,22 +120,22 @@ class _Runtime:
             return as_bytes(np.stack([np.asarray(self.run(image), np.float32) for image in as_floats(pixels)]))
 
 
+def _is_own_export(path: Path) -> bool:
+    """Whether a file has srkd's facts, in it or beside it: then a changed one must not run as any other network."""
+    return ncnn.is_export(path) if path.suffix == ".param" else path.suffix == ".onnx" and onnx.is_export(path)
+
+
+def _of_export(path: Path) -> OutputTeacher:
+    """A file that `srkd export` wrote. Raises SrkdError if it was changed or is incomplete."""
+    model, files = backends.open_file(path), backends.files_of(path)[:2]  # with its weights
+    return OutputTeacher(path.stem, model.scale, "".join(map(_digest, files)), lambda: model)
+
+
 def _of_onnx(path: Path) -> OutputTeacher:
     check_file(path)
-    if _is_own_export(path):
-        model = backends.open_file(path)
-        return OutputTeacher(path.stem, model.scale, _digest(path), lambda: model)
     runtime = _Runtime("onnxruntime", _onnx_session(path))
     digest = "".join(map(_digest, [path, *onnx.external_files(path)]))
     return OutputTeacher(path.stem, _scale(runtime, path), digest, lambda: runtime)
-
-
-def _is_own_export(path: Path) -> bool:
-    try:
-        backends.open_file(path)
-    except SrkdError:
-        return False
-    return True
 
 
 def _onnx_session(path: Path) -> Upscale:
@@ -155,7 +156,7 @@ def _onnx_session(path: Path) -> Upscale:
 
 
 def _of_ncnn(path: Path, device: torch.device | str) -> OutputTeacher:
-    from srkd.integrations import ncnn
+    from srkd.integrations.ncnn import NcnnNetwork
 
     try:
         return of_network(load_model(path), device)  # faster than ncnn, which has no bf16 on most CPUs
@@ -163,7 +164,7 @@ def _of_ncnn(path: Path, device: torch.device | str) -> OutputTeacher:
         weights = path.with_suffix(".bin")
         try:
             check_file(weights)
-            runtime = _Runtime("ncnn", ncnn.NcnnNetwork(path, weights, torch.get_num_threads()))
+            runtime = _Runtime("ncnn", NcnnNetwork(path, weights, torch.get_num_threads()))
         except SrkdError as error:
             raise SrkdError(f"{known}; nor does it run on ncnn: {error}") from error
         return OutputTeacher(path.stem, _scale(runtime, path), f"{_digest(path)}{_digest(weights)}", lambda: runtime)

@@ -12,6 +12,11 @@ from torch.nn import functional as F
 
 from srkd.errors import SrkdError
 from srkd.imitation.teachers import open_teacher
+from srkd.inference import backends
+from srkd.inference.graph import graph_of
+from srkd.inference.model import Model
+from srkd.inference.proof import pairs_of, proof_of
+from srkd.networks import build
 from support import textured
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's exporter
@@ -112,3 +117,30 @@ def test_an_ncnn_file_of_an_unknown_network_runs_on_ncnn(tmp_path: Path) -> None
     (tmp_path / "odd.bin").write_bytes(b"")
     with pytest.raises(SrkdError, match=r"layer up is a Mystery, which srkd cannot convert.*nor does it run on ncnn"):
         open_teacher({"file": str(tmp_path / "odd.param")})
+    (tmp_path / "odd.bin").unlink()
+    with pytest.raises(SrkdError, match=r"odd\.bin: not found"):
+        open_teacher({"file": str(tmp_path / "odd.param")})
+
+
+@pytest.mark.parametrize(("runtime", "name"), [("onnxruntime", "net.onnx"), ("ncnn", "net.param")])
+def test_a_changed_export_is_no_teacher(tmp_path: Path, runtime: str, name: str) -> None:
+    """Its weights run in any program, but they are not the network's."""
+    if not backends.installed(runtime):
+        pytest.skip(f"{runtime} is not installed")
+    torch.manual_seed(0)
+    spec = {"type": "SRVGGNetCompact", "num_feat": 4, "num_conv": 1, "upscale": 2}
+    model = Model(build(spec).eval(), 2, "net", meta={"network": spec})
+    facts, path = model.facts(tiling=True), tmp_path / name
+    native = backends.converted(graph_of(model.network, uint8=False), runtime, "fp32", facts)
+    proof = proof_of(pairs_of(model), backends.wrap(native, runtime, "fp32", facts))
+    backends.save(backends.proved(native, runtime, proof), runtime, path)
+    teacher = open_teacher({"file": str(path)})
+    assert (teacher.scale, teacher.runtime) == (2, f"{runtime} fp32")
+    assert np.abs(teacher(image()).astype(int) - model(image())).max() <= 1
+    weights = backends.files_of(path)[:2][-1]
+    value = model.network.body[0].weight.detach().numpy().tobytes()[:16]  # type: ignore[index, union-attr, operator]
+    content = weights.read_bytes()
+    assert content.count(value) == 1
+    weights.write_bytes(content.replace(value, bytes(16)))
+    with pytest.raises(SrkdError, match="changed or incomplete"):
+        open_teacher({"file": str(path)})

@@ -238,6 +238,17 @@ def save(model: Any, path: Path) -> None:
     require("onnx").save(model, path)
 
 
+def is_export(path: Path) -> bool:
+    """Whether a file has srkd's facts, right or wrong."""
+    try:
+        model = require("onnx").load(path, load_external_data=False)
+    except SrkdError:
+        raise
+    except Exception:  # protobuf's own classes, for files that are no ONNX models
+        return False
+    return any(entry.key == _KEY for entry in model.metadata_props)
+
+
 def load(path: Path) -> tuple[Any, dict[str, Any]]:
     """An ONNX model that srkd wrote, and its facts. Raises SrkdError for any other file.
 
