@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 
 from srkd.errors import SrkdError
@@ -43,3 +44,10 @@ def size_named(text: str) -> tuple[int, int]:
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise SrkdError(f'a size is WIDTHxHEIGHT, such as 1280x720; got "{text}"')
     return int(width), int(height)
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1, as the `type` of an argument. Raises ArgumentTypeError for anything else."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number of at least 1')
+    return int(text)

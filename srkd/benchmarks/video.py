@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from srkd.errors import SrkdError
 from srkd.images.resize import imresize
 from srkd.inference.autotune import BackendSpec, cached_engine, engine_for
 from srkd.inference.files import Options
@@ -44,9 +45,11 @@ def video(
         (s)": of the network for decoding and encoding, "backend"}.
 
     Raises:
-        SrkdError: PyAV is missing, or as `Model.load` and `engine_for`.
+        SrkdError: PyAV is missing, sides that H.264 does not have, or as `Model.load` and `engine_for`.
     """
     pyav()
+    if size[0] % 2 or size[1] % 2:
+        raise SrkdError(f"the sides of a clip must be even, got {size[0]}x{size[1]}")
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "clip.mp4"
         generate(source, size, frames)

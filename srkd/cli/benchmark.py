@@ -9,6 +9,7 @@ import argparse
 
 from srkd.cli.main import add_trust
 from srkd.terminal import tell
+from srkd.values import count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,11 +46,11 @@ def _add_upscale(parser: argparse.ArgumentParser) -> None:
     add("--against", choices=["basicsr"], default="basicsr", help="what to compare with (default: %(default)s)")
     add("--data", required=True, metavar="D", help="data set or folder of images, which are centre-cropped")
     add("-m", "--model", default="auto", help="zoo name or checkpoint (default: the zoo's for x2)")
-    add("--count", type=int, default=20, help="number of images (default: %(default)s)")
+    add("--count", type=count, default=20, help="number of images (default: %(default)s)")
     add("--size", default="510x340", metavar="WxH", help="size of the crops (default: %(default)s)")
     add("--runtime", metavar="R", help="torch, openvino or onnxruntime (default: the fastest with sufficient quality)")
     add("--precision", metavar="P", help="fp32, bf16 or int8 (default: likewise)")
-    add("--rounds", type=int, default=3, help="number of alternating timings of both (default: %(default)s)")
+    add("--rounds", type=count, default=3, help="number of alternating timings of both (default: %(default)s)")
     _add_output(parser)
 
 
@@ -58,7 +59,7 @@ def _add_video(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-m", "--model", default="auto", help="zoo name or checkpoint (default: the zoo's for x2)")
     add("--size", default="1280x720", metavar="WxH", help="size of the clip (default: %(default)s)")
-    add("--frames", type=int, default=75, help="number of frames (default: %(default)s)")
+    add("--frames", type=count, default=75, help="number of frames (default: %(default)s)")
     add("--runtime", metavar="R", help="runtime (default: an earlier measurement, else torch)")
     add("--precision", metavar="P", help="precision (default: likewise)")
     _add_output(parser)
@@ -90,7 +91,7 @@ def _add_ladders(parser: argparse.ArgumentParser) -> None:
     add("--precision", nargs="+", default=["bf16", "int8"], metavar="P", help="precisions (default: bf16 int8)")
     add("--size", nargs="+", default=["640x360", "1280x720"], metavar="WxH", help="sizes of the input (default: both)")
     add("--scale", type=int, default=2, help="upscaling factor (default: %(default)s)")
-    add("--threads", type=int, default=1, help="threads of the runtime; of one the processor's time is measured")
+    add("--threads", type=count, default=1, help="threads of the runtime; of one the processor's time is measured")
     add("--seconds", type=float, default=2.0, help="time of each measurement (default: %(default)s)")
     _add_output(parser)
 
@@ -107,7 +108,7 @@ def _add_frontier(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="precisions; none: measure nothing (default: bf16)",
     )
-    add("--threads", type=int, default=1, help="threads of the runtime; of one the processor's time is measured")
+    add("--threads", type=count, default=1, help="threads of the runtime; of one the processor's time is measured")
     add("--seconds", type=float, default=2.0, help="time of each measurement (default: %(default)s)")
     _add_output(parser)
 
@@ -117,8 +118,8 @@ def _add_photograph(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("-m", "--model", nargs="+", required=True, metavar="M", help="models of one scale; the last is the reference")
     add("--image", metavar="FILE", help="the photograph (default: a freely licensed one at JPEG quality 50)")
-    add("--side", type=int, default=1000, metavar="N", help="side of the timed photograph (default: %(default)s)")
-    add("--rounds", type=int, default=3, help="timings of each model (default: %(default)s)")
+    add("--side", type=count, default=1000, metavar="N", help="side of the timed photograph (default: %(default)s)")
+    add("--rounds", type=count, default=3, help="timings of each model (default: %(default)s)")
     add("--runtime", default="openvino", metavar="R", help="runtime of every model (default: %(default)s)")
     add("--precision", default="bf16", metavar="P", help="precision of every model (default: %(default)s)")
     _add_output(parser)
@@ -128,10 +129,10 @@ def _add_cluster(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--data", required=True, metavar="D", help="data set or folder of images, which are centre-cropped")
     add("-m", "--model", default="edsr_16x8_x2_cc0", help="zoo name or checkpoint (default: %(default)s)")
-    add("--count", type=int, default=200, help="number of images (default: %(default)s)")
+    add("--count", type=count, default=200, help="number of images (default: %(default)s)")
     add("--size", default="1020x680", metavar="WxH", help="size of the crops (default: %(default)s)")
-    add("--workers", type=int, default=2, help="processes of each way (default: %(default)s)")
-    add("--rounds", type=int, default=3, help="number of alternating timings of both (default: %(default)s)")
+    add("--workers", type=count, default=2, help="processes of each way (default: %(default)s)")
+    add("--rounds", type=count, default=3, help="number of alternating timings of both (default: %(default)s)")
     _add_output(parser)
 
 

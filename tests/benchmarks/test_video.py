@@ -32,3 +32,8 @@ def test_a_clip_is_measured(
     assert set(printed["waits (s)"]) == {"decoding", "encoding"} and printed["backend"] == "torch fp32"
     assert json.loads((tmp_path / "out" / "video.json").read_text()) == printed
     assert torch.get_num_threads() == threads
+
+
+def test_a_clip_of_odd_sides_is_rejected(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark", "video", "--size", "33x24"]) == 1
+    assert "the sides of a clip must be even, got 33x24" in capsys.readouterr().err
