@@ -73,7 +73,9 @@ def failures(rows: list[Row]) -> Iterator[str]:
     """What differs, a clause for each runtime."""
     for row in rows:
         if row["result"] == DIFFERENT:
+            torch = row["runtime"] == "torch"
+            what, other = ("the checkpoint", "the file's SR images") if torch else (row["runtime"], "torch")
             yield (
-                f"{row['file']}: {row['runtime']} differs from torch by {row['largest difference']} levels "
+                f"{row['file']}: {what} differs from {other} by {row['largest difference']} levels "
                 f"({row['PSNR (dB)']:g} dB; {row['tolerance']} allowed)"
             )

@@ -152,6 +152,18 @@ def test_a_network_that_computes_something_else_fails(
     assert main(["verify", str(bad), str(path)]) == 2
 
 
+def test_the_checkpoint_of_another_network_differs(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_weights(tmp_path / "same.safetensors", student().network.state_dict(), {"network": SPEC, "scale": 2})
+    assert main(["verify", str(path), "--checkpoint", str(tmp_path / "same.safetensors")]) == 0
+    torch.manual_seed(1)
+    save_weights(tmp_path / "other.safetensors", build(SPEC).state_dict(), {"network": SPEC, "scale": 2})
+    capsys.readouterr()
+    assert main(["verify", str(path), "--checkpoint", str(tmp_path / "other.safetensors")]) == 1
+    assert f"srkd: {path}: the checkpoint differs from the file's SR images by" in capsys.readouterr().err
+
+
 def test_a_file_without_pairs_or_of_another_kind_says_so(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rewritten(path, lambda facts: (facts.pop("proof"), facts.pop("seals")))
     assert srkd.load(path).scale == 2
