@@ -18,7 +18,6 @@ from srkd.compression.rounds import SLACK, Round, choose, recipe, train
 from srkd.errors import SrkdError
 from srkd.executor import Executor
 from srkd.files.atomic import printable_path
-from srkd.files.lock import locked
 from srkd.files.owned import claim
 from srkd.imitation.bank import SHARD
 from srkd.imitation.task import Task as Imitation
@@ -48,9 +47,9 @@ def compress(request: Request, out: Path, settings: Settings = _FULL, executor: 
         SrkdError: as `photos.find`, `load_model`, `candidates.nothing_fits` and `rounds.check`; or the folder was
             started with another request, or is not empty and not from srkd.
     """
+    job = CompressionJob(request, out, settings, executor=executor)
     claim(out)
-    with locked(out / "work"):
-        job = CompressionJob(request, out, settings, executor=executor)
+    with job.begun():
         job.executor.require(job.work)
         prepared = prepare(job)
         outputs = job.once(
@@ -84,8 +83,9 @@ def dry_run(request: Request, settings: Settings = _FULL) -> list[dict[str, Any]
     """
     with tempfile.TemporaryDirectory() as scratch:
         job = CompressionJob(request, Path(scratch), settings, dry_run=True)
-        prepared = prepare(job)
-        shared, measuring = share(job, prepared, outputs_cached=False), job.phases.spent
+        with job.begun():
+            prepared = prepare(job)
+            shared, measuring = share(job, prepared, outputs_cached=False), job.phases.spent
     names = ", ".join(f"{candidate.label} ({cost})" for candidate, cost in prepared.candidates)
     rows = [
         ("measuring", f"{request.budget} on {' '.join(prepared.backend)}: {names}", measuring),

@@ -15,6 +15,7 @@ from srkd.data.like import like
 from srkd.errors import SrkdError
 from srkd.executor import Executor, LocalExecutor
 from srkd.files.atomic import printable_path, write_json
+from srkd.files.lock import locked
 from srkd.imitation.teachers import OutputTeacher, open_teacher
 from srkd.inference.loading import load_model
 from srkd.inference.model import Model
@@ -28,7 +29,8 @@ class Phases:
     """The finished phases of one folder, and the total time spent on it by all processes.
 
     Args:
-        folder: where request.json, a JSON file per phase, and time.json are saved.
+        folder: where request.json, a JSON file per phase, and time.json are saved. A request of which no phase was
+            finished, such as one that no candidate meets, binds nobody.
         identity: the request as plain data.
         began: when this process began, on `time.monotonic()`'s clock; now if None.
 
@@ -47,8 +49,7 @@ class Phases:
             raise SrkdError(
                 f"{where} was started with other options: {changes}; restore them, or choose another --output"
             )
-        if saved is None:
-            write_json(self._path("request"), identity)
+        self._identity = identity
         self._before = float((self._read("time") or {"seconds": 0.0})["seconds"])
         self._began = time.monotonic() if began is None else began
 
@@ -68,6 +69,7 @@ class Phases:
             return found
         with self.timed():
             result = make()
+            write_json(self._path("request"), self._identity)
             write_json(self._path(name), result)
         return result
 
@@ -102,9 +104,10 @@ class CompressionJob:
         executor: where the candidates of a round are trained; None: here, one after another.
 
     Raises:
-        SrkdError: as `photos.find`, `load_model` and `Phases`; before anything is written if photographs or teacher
-            are invalid.
+        SrkdError: as `photos.find` and `load_model`; nothing is written.
     """
+
+    phases: Phases
 
     def __init__(
         self,
@@ -115,7 +118,7 @@ class CompressionJob:
         executor: Executor | None = None,
     ) -> None:
         self.executor = executor or LocalExecutor()
-        began = time.monotonic()  # opening a large teacher takes its share of the time, too
+        self._began = time.monotonic()  # opening a large teacher takes its share of the time, too
         self.request, self.out, self.settings, self.dry_run = request, out, settings, dry_run
         self.work = out / "work"
         self.training, self.held_out = self.work / "pictures" / "training", self.work / "pictures" / "held-out"
@@ -123,7 +126,17 @@ class CompressionJob:
         self.photos, self.left_out = photos.find(request.data, self.smallest)
         if request.like is not None:
             say(f"{request.like}: {like(request.like)}")
-        self.phases = Phases(self.work, request.identity(), began)
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Open the phases, with `work` locked.
+
+        Raises:
+            SrkdError: as `Phases` and `locked`.
+        """
+        with locked(self.work):
+            self.phases = Phases(self.work, self.request.identity(), self._began)
+            yield
 
     def _teacher(self) -> Model | OutputTeacher:
         if not self.request.imitate:

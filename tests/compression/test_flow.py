@@ -160,11 +160,13 @@ def test_impossible_requests_raise_before_anything_is_trained(
     monkeypatch.setattr(flow, "_cache_outputs", lambda *_: pytest.fail("the teacher ran"))
     with pytest.raises(SrkdError, match="is a network for x2, not x3"):
         flow.compress(ask(scale=3), tmp_path / "a", small)
-    assert not (tmp_path / "a" / "work" / "request.json").exists()
+    with pytest.raises(SrkdError, match="no such folder"):
+        flow.compress(replace(ask(), data=["missing"]), tmp_path / "a", small)
+    assert not (tmp_path / "a").exists()
     with pytest.raises(SrkdError, match=r"no candidate meets 1e-06 ms .*: the closest, .* on torch fp32, takes"):
         flow.compress(ask(max_ms=1e-6), tmp_path / "b", small)
     with pytest.raises(SrkdError, match=r"no candidate meets 0\.001 MB: .*--max-mb 0\.\d+ can be met"):
-        flow.compress(ask(max_ms=None, max_mb=0.001), tmp_path / "c", small)
+        flow.compress(ask(max_ms=None, max_mb=0.001), tmp_path / "b", small)  # another budget in the same folder
     with pytest.raises(SrkdError, match=r"--time is too short: 0 s .* min"):
         flow.compress(ask(seconds=0.01), tmp_path / "d", small)
     monkeypatch.setattr(measure, "_time_teacher", lambda *_: {"seconds per pixel": 1.0})

@@ -36,7 +36,8 @@ def test_a_failed_phase_saves_only_its_time(tmp_path: Path) -> None:
 
 
 def test_other_options_raise(tmp_path: Path) -> None:
-    Phases(tmp_path / "out" / "work", {"scale": 2, "teacher": "a"})
+    Phases(tmp_path / "out" / "work", {"scale": 3, "teacher": "b"})
+    Phases(tmp_path / "out" / "work", {"scale": 2, "teacher": "a"}).once("one", dict)
     with pytest.raises(SrkdError, match=r"out was started with other options: scale was 2 and is 3; restore them"):
         Phases(tmp_path / "out" / "work", {"scale": 3, "teacher": "a"})
     with pytest.raises(SrkdError, match=r"with other options: scale was 2 and is None; restore them"):
@@ -60,4 +61,6 @@ def test_the_time_counts_from_before_the_teacher_is_opened(
         return load_model(name, scale)
 
     monkeypatch.setattr(job, "load_model", slow)
-    assert job.CompressionJob(ask(), tmp_path / "out", Settings(patch=8)).phases.spent >= 100
+    begun = job.CompressionJob(ask(), tmp_path / "out", Settings(patch=8))
+    with begun.begun():
+        assert begun.phases.spent >= 100

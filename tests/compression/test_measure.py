@@ -71,7 +71,9 @@ def test_measuring_takes_no_more_than_its_share_on_a_busy_machine(
     monkeypatch.setattr(registry, "ladders", lambda: wider)
     before, share = clock.now, 0.15
     settings = replace(small, measuring_share=share, candidates=8)
-    prepared = measure.prepare(CompressionJob(ask(max_ms=11000.0, seconds=60.0 * minutes), tmp_path, settings))
+    job = CompressionJob(ask(max_ms=11000.0, seconds=60.0 * minutes), tmp_path, settings)
+    with job.begun():
+        prepared = measure.prepare(job)
     spent = clock.now - before
     assert spent <= share * 60 * minutes + 30 + 40  # a candidate and a training may be under way when it ends
     assert len(prepared.candidates) >= 3 and len(set(prepared.rates.values())) == len(prepared.rates)
