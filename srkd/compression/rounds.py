@@ -99,6 +99,8 @@ def choose(job: CompressionJob, prepared: Prepared, rounds: Sequence[Round]) -> 
     """The best candidate on the held-out crops after all rounds, and a row per run: candidate, round, steps, psnr (dB),
     pace (steps/s).
 
+    A candidate that diverged or was lost drops out, and the best of those that earlier rounds left out takes its place.
+
     Raises:
         SrkdError: no candidate could be trained.
     """
@@ -110,7 +112,9 @@ def choose(job: CompressionJob, prepared: Prepared, rounds: Sequence[Round]) -> 
         ]
         rows += ran
         scores = {row["candidate"]: row["psnr"] for row in ran if row["psnr"] is not None}
-        if not scores:
+        failed = {row["candidate"] for row in ran} - scores.keys()
+        remaining = [candidate for candidate in remaining if candidate.label not in failed]
+        if not remaining:
             raise SrkdError(f"no candidate could be trained: {ran[0]['why']}")
         remaining.sort(key=lambda c: -scores.get(c.label, -math.inf))
     return remaining[0], rows

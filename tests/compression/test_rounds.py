@@ -1,8 +1,11 @@
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from srkd.compression import rounds
+from srkd.compression.candidates import Candidate
 from srkd.compression.job import clock
 from srkd.compression.request import Settings
 from srkd.errors import SrkdError
@@ -47,3 +50,29 @@ def test_too_short_a_time_raises_with_the_missing_minutes() -> None:
 
 def test_durations_as_text() -> None:
     assert [clock(s) for s in (45, 600, 3900)] == ["45 s", "10 min", "1 h 5 min"]
+
+
+@pytest.mark.parametrize(
+    ("diverged", "best"),
+    [
+        ({}, "c"),
+        ({2: "cd"}, "b"),  # all of the last round: the best that the first round left out
+        ({2: "c"}, "d"),
+        ({1: "d"}, "c"),
+        ({1: "bcd"}, "a"),
+    ],
+)
+def test_candidates_that_diverge_drop_out(diverged: dict[int, str], best: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(job: Any, prepared: Any, number: int, candidates: list[Candidate], seconds: float) -> Any:
+        lost = {"psnr": None, "steps": 1, "why": "training diverged"}
+        psnr = {"a": 30.0, "b": 31.0, "c": 33.0, "d": 32.0}
+        return [(c, lost if c.label in diverged.get(number, "") else {"psnr": psnr[c.label]}) for c in candidates]
+
+    monkeypatch.setattr(rounds, "_train_round", train)
+    prepared: Any = SimpleNamespace(candidates=[(Candidate(label, "", {}, 0.0), None) for label in "abcd"])
+    plan = [rounds.Round(4, 1.0), rounds.Round(2, 2.0)]
+    chosen, rows = rounds.choose(SimpleNamespace(), prepared, plan)  # type: ignore[arg-type]
+    assert chosen.label == best and len(rows) == (5 if best == "a" else 6)
+    diverged |= {1: "abcd"}
+    with pytest.raises(SrkdError, match="no candidate could be trained: training diverged"):
+        rounds.choose(SimpleNamespace(), prepared, plan)  # type: ignore[arg-type]
