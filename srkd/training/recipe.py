@@ -24,6 +24,7 @@ S = TypeVar("S", bound="Section")
 
 NonNegative = Annotated[int, pydantic.Field(ge=0)]
 Positive = Annotated[int, pydantic.Field(gt=0)]
+NonNegativeFloat = Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)]
 Seed = Annotated[int, pydantic.Field(ge=0, lt=1 << 63)]  # torch takes 64 bits; pairs of networks add to it
 _MAX_ITEMS, _MAX_DEPTH = 100_000, 50
 _MAX_BYTES = 1 << 20  # of a recipe
@@ -80,16 +81,18 @@ class Scheduler(Section):
         description="cosine, constant, or a schedule of BasicSR and its forks: MultiStepLR (MultiStepRestartLR), "
         "CosineAnnealingRestartLR, CosineAnnealingRestartCyclicLR, TrueCosineAnnealingLR",
     )
-    milestones: list[int] = pydantic.Field([], description="MultiStepLR: steps at which the rate drops")
-    gamma: float = pydantic.Field(0.5, description="MultiStepLR: factor at each milestone")
-    periods: list[int] = pydantic.Field([], description="CosineAnnealingRestart...LR: steps of each cosine")
-    eta_mins: list[float] = pydantic.Field([], description="CosineAnnealingRestartCyclicLR: lowest rate of each cosine")
+    milestones: list[NonNegative] = pydantic.Field([], description="MultiStepLR: steps at which the rate drops")
+    gamma: float = pydantic.Field(0.5, gt=0, allow_inf_nan=False, description="MultiStepLR: factor at each milestone")
+    periods: list[Positive] = pydantic.Field([], description="CosineAnnealingRestart...LR: steps of each cosine")
+    eta_mins: list[NonNegativeFloat] = pydantic.Field(
+        [], description="CosineAnnealingRestartCyclicLR: lowest rate of each cosine"
+    )
     T_max: Positive | None = pydantic.Field(
         None, description="steps of the cosine without restarts; default: the whole run"
     )
-    restarts: list[int] = pydantic.Field([], description="MultiStepLR: steps at which it restarts")
-    restart_weights: list[float] = pydantic.Field([1.0], description="factor of the rate after each restart")
-    eta_min: float = pydantic.Field(1e-7, ge=0, description="lowest learning rate of the cosine schedules")
+    restarts: list[NonNegative] = pydantic.Field([], description="MultiStepLR: steps at which it restarts, ascending")
+    restart_weights: list[NonNegativeFloat] = pydantic.Field([1.0], description="factor of the rate after each restart")
+    eta_min: NonNegativeFloat = pydantic.Field(1e-7, description="lowest learning rate of the cosine schedules")
 
 
 class Train(Section):

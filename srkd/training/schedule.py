@@ -62,12 +62,12 @@ SCHEDULES: dict[str, Callable[[int, Scheduler, float, int], float]] = {
 
 
 def check(train: Train) -> None:
-    """Raise SrkdError for an unknown schedule or lists of inconsistent lengths."""
+    """Raise SrkdError for an unknown schedule, restarts out of order or lists of inconsistent lengths."""
     scheduler = train.scheduler
     if scheduler.type not in SCHEDULES:
         raise unknown("scheduler", scheduler.type, SCHEDULES)
-    if any(period <= 0 for period in scheduler.periods):
-        raise SrkdError(f"train.scheduler.periods must be positive, got {scheduler.periods}")
+    if scheduler.restarts != sorted(set(scheduler.restarts)):
+        raise SrkdError(f"train.scheduler.restarts must be ascending, got {scheduler.restarts}")
     count = len(scheduler.periods)
     for key in ("restart_weights", "eta_mins"):
         given = getattr(scheduler, key)

@@ -322,12 +322,32 @@ def test_the_cosine_may_be_shorter_than_the_run() -> None:
             "eta_mins: 2 values for 3",
         ),
         ({"type": "MultiStepLR", "restarts": [1, 2, 3], "restart_weights": [1, 1]}, "restart_weights: 2 values for 3"),
-        ({"type": "CosineAnnealingRestartLR", "periods": [0]}, "periods must be positive"),
+        ({"type": "MultiStepRestartLR", "restarts": [50, 0]}, r"restarts must be ascending, got \[50, 0\]"),
     ],
 )
 def test_schedule_lists_of_inconsistent_lengths_raise(spec: dict[str, Any], message: str) -> None:
     with pytest.raises(SrkdError, match=message):
         check(_train(scheduler=spec))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("gamma", -1),
+        ("gamma", 0),
+        ("gamma", float("inf")),
+        ("milestones", [-1]),
+        ("periods", [0]),
+        ("eta_mins", [-1e-7]),
+        ("eta_min", float("inf")),
+        ("restarts", [-1]),
+        ("restart_weights", [1, -0.5]),
+        ("restart_weights", [float("nan")]),
+    ],
+)
+def test_a_schedule_has_no_negative_or_infinite_rates(key: str, value: Any) -> None:
+    with pytest.raises(SrkdError, match=rf"train.scheduler.{key}"):
+        _train(scheduler={"type": "MultiStepLR", key: value})
 
 
 def test_warm_up_is_linear() -> None:
