@@ -22,7 +22,7 @@ from srkd.studies.statistics import Array, compare
 
 
 def at_equal(results: Mapping[str, Any], variant: str, ladder: Sequence[str], metric: str) -> list[dict[str, Any]]:
-    """A row for each set and each further metric: the variant minus the ladder at equal `metric`, by seed.
+    """A row for each set, protocol and further metric: the variant minus the ladder at equal `metric`, by seed.
 
     For each seed the ladder's runs of that seed are interpolated linearly in `metric`, without extrapolation: a seed
     whose variant is outside the ladder is compared with the nearest end, and counted as `outside`. As in the study's
@@ -36,14 +36,16 @@ def at_equal(results: Mapping[str, Any], variant: str, ladder: Sequence[str], me
     means, failures = _means(results), failed_seeds(results.get("failed", []))
     failed = set().union(*(failures.get(v, set()) for v in (variant, *ladder)))
     rows = []
-    for (name, other), runs in means.items():
-        anchors = means.get((name, metric), {})
+    for (name, protocol, other), runs in means.items():
+        anchors = means.get((name, protocol, metric), {})
         if other == metric or not anchors:
             continue
         common = set.intersection(*(set(runs.get(v, {})) & set(anchors.get(v, {})) for v in (variant, *ladder)))
         seeds = sorted(common - failed)
         if not seeds:
-            raise SrkdError(f"{name}: no seed of {variant} is finished in every one of {', '.join(ladder)}")
+            raise SrkdError(
+                f"{name} ({protocol}): no seed of {variant} is finished in every one of {', '.join(ladder)}"
+            )
         x, y = ([[table[v][seed] for v in ladder] for seed in seeds] for table in (anchors, runs))
         at = np.array([anchors[variant][seed] for seed in seeds])
         expected = np.array([_interpolated(a, b, c) for a, b, c in zip(at, x, y, strict=True)])
@@ -53,17 +55,17 @@ def at_equal(results: Mapping[str, Any], variant: str, ladder: Sequence[str], me
         effect = compare({variant: differences}, results["alpha"], other in results["lower"])[variant]
         found = {key: value for key, value in vars(effect).items() if value is not None}
         row = {"variant": variant, "set": name, "metric": other, "at equal": metric, "seeds": len(seeds)}
-        rows.append(row | {"outside": outside, metric: float(at.mean()), **found})
+        rows.append(row | {"outside": outside, metric: float(at.mean()), **found, "protocol": protocol})
     return rows
 
 
-def _means(results: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, dict[int, float]]]:
-    """By set and metric: {variant: {seed: mean over items}}."""
-    found: dict[tuple[str, str], dict[str, dict[int, float]]] = {}
+def _means(results: Mapping[str, Any]) -> dict[tuple[str, str, str], dict[str, dict[int, float]]]:
+    """By set, protocol and metric: {variant: {seed: mean over items}}."""
+    found: dict[tuple[str, str, str], dict[str, dict[int, float]]] = {}
     for run in results["runs"]:
         for name, scores in run["scores"].items():
             for metric, items in scores["metrics"].items():
-                runs = found.setdefault((name, metric), {}).setdefault(run["variant"], {})
+                runs = found.setdefault((name, scores["protocol"], metric), {}).setdefault(run["variant"], {})
                 runs[run["seed"]] = float(np.mean(list(items.values())))
     return found
 

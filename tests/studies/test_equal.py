@@ -17,12 +17,16 @@ def results(psnr: float, niqe: float) -> dict[str, Any]:
         {
             "variant": variant,
             "seed": seed,
-            "scores": {"Set14": {"metrics": {"psnr": {"a": x + seed}, "niqe": {"a": y + seed + seed % 2 * 0.01}}}},
+            "scores": {"Set14": {"protocol": "Y", "metrics": _metrics(x + seed, y + seed + seed % 2 * 0.01)}},
         }
         for variant, (x, y) in points.items()
         for seed in SEEDS
     ]
     return {"study": "made", "alpha": 0.05, "lower": ["niqe"], "scores": [], "runs": runs}
+
+
+def _metrics(psnr: float, niqe: float) -> dict[str, dict[str, float]]:
+    return {"psnr": {"a": psnr}, "niqe": {"a": niqe}}
 
 
 LADDER = ["control", "half", "quarter"]
@@ -59,6 +63,15 @@ def test_failed_and_invalid_runs_leave_no_verdict(bad: str) -> None:
     for found in (failed, invalid):
         (row,) = equal.at_equal(found, "mutual", LADDER, "psnr")
         assert row["verdict"] == "no verdict: NaN" and "difference" not in row
+
+
+def test_scores_of_different_protocols_are_not_compared() -> None:
+    mixed = results(25.5, 5.5)
+    for run in mixed["runs"]:
+        if run["variant"] == "half":
+            run["scores"]["Set14"]["protocol"] = "RGB"
+    with pytest.raises(SrkdError, match=r"Set14 \(Y\): no seed of mutual is finished in every one of control, half"):
+        equal.at_equal(mixed, "mutual", LADDER, "psnr")
 
 
 def test_the_command(tmp_path: Path) -> None:
