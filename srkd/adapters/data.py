@@ -40,6 +40,15 @@ def find(path: str, what: str, source: str) -> Path:
     raise SrkdError(f"{path}: no such file or folder ({what}). Source: {source}. Give its path{hint}")
 
 
+def check_header(path: Path, header: Sequence[str], used: Sequence[str]) -> None:
+    """Raise SrkdError if the header of a table has a column that is used more than once."""
+    if repeated := [column for column in used if header.count(column) > 1]:
+        raise SrkdError(
+            f'{printable_path(path)}: the header has {header.count(repeated[0])} columns "{repeated[0]}"; '
+            "rename all but the one to use"
+        )
+
+
 def build_kind(
     kinds: Mapping[str, Callable[..., T]], spec: Mapping[str, Any], given: Mapping[str, Any], others: Sequence[str] = ()
 ) -> T:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from srkd.adapters.data import check_header
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 
@@ -85,7 +86,9 @@ def read_table(path: Path) -> Lines:
     """
     rows = _rows(path)
     header = rows[0][1]
-    named = _columns(header)
+    # RecBole writes name:type. Digits stay: user1 is an id, not a column.
+    names = [re.sub("[^a-z0-9]", "", cell.lower().partition(":")[0]) for cell in header]
+    named = _columns(names)
     if named["user"] is not None or named["item"] is not None:
         missing = [key for key in ("user", "item") if named[key] is None]
         if missing:
@@ -93,6 +96,7 @@ def read_table(path: Path) -> Lines:
             raise SrkdError(
                 f"{printable_path(path)}: the header has no column {', '.join(missing)}; it has {shown_here}"
             )
+        check_header(path, names, [names[place] for place in named.values() if place is not None])
         rows = rows[1:]
     else:
         named = {key: place if place < len(header) else None for place, key in enumerate(_NAMES)}
@@ -114,10 +118,8 @@ def read_table(path: Path) -> Lines:
     return lines_of(columns["user"], columns["item"], ratings, times)
 
 
-def _columns(header: list[str]) -> dict[str, int | None]:
-    """Index of each known column of a header; the item may also be the only other column of ids."""
-    # RecBole writes name:type. Digits stay: user1 is an id, not a column.
-    names = [re.sub("[^a-z0-9]", "", cell.lower().partition(":")[0]) for cell in header]
+def _columns(names: list[str]) -> dict[str, int | None]:
+    """Index of each known column among the names of a header; the item may also be the only other column of ids."""
     found = {key: next((names.index(n) for n in known if n in names), None) for key, known in _NAMES.items()}
     if found["user"] is not None and found["item"] is None:
         ids = [place for place, name in enumerate(names) if name.endswith("id") and place not in found.values()]

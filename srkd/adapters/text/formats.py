@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from srkd.adapters.data import check_header
 from srkd.adapters.text import newsgroups
 from srkd.errors import SrkdError
 
@@ -94,6 +95,7 @@ def _table(path: Path, encodings: Sequence[str]) -> dict[str, Documents]:
         missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
         if missing:
             raise SrkdError(f"{path}, line 1: no column {', '.join(missing)}: the header must have text,label,split")
+        check_header(path, rows.fieldnames or (), COLUMNS)
         for row in rows:
             text, label, split = (row[column] for column in COLUMNS)
             if not label or split not in SPLITS or text is None:

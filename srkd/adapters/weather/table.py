@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from srkd.adapters.data import check_header
 from srkd.adapters.weather.recipe import Table
 from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import printable_path
@@ -49,6 +50,8 @@ def read(path: Path, table: Table) -> Observations:
     for column in _named(table):
         if column not in header:
             raise SrkdError(f"{printable_path(path)}: {unknown('column', column, header)}")
+    limits = _columns(table, header)
+    check_header(path, header, [table.station, table.time, *limits])
     known = [(line, row) for line, row in rows if row[table.station].strip() and row[table.time].strip()]
     if not known:
         raise SrkdError(f"{printable_path(path)}: no row has both {table.station} and {table.time}")
@@ -57,8 +60,8 @@ def read(path: Path, table: Table) -> Observations:
     order = np.lexsort((days, stations))
     _check_duplicates(path, [known[i] for i in order], stations[order], days[order])
     columns = {
-        column: np.array([_number(path, line, column, row[column], limits) for line, row in known])[order]
-        for column, limits in _columns(table, header).items()
+        column: np.array([_number(path, line, column, row[column], possible) for line, row in known])[order]
+        for column, possible in limits.items()
     }
     notices = _without_place(len(rows) - len(known), table) + _gaps(stations[order], days[order], columns)
     return Observations(stations[order], days[order], columns, notices)

@@ -90,6 +90,7 @@ def test_missing_times_are_zero(tmp_path: Path) -> None:
         ('1,2,3\n1,"2,3\n1,2,3\n', "line 3: unexpected end of data"),
         ('1,2,3\n1,"2,3\n' + "1,2,3\n" * 30_000, "field larger than field limit"),
         ("user,rating\n1,2\n", "the header has no column item; it has user, rating"),
+        ("user,item,rating,User\n1,2,3,4\n", 'the header has 2 columns "user"; rename all but the one to use'),
         ("user,item,rating\n", "no ratings found"),
         ("\n\n", "is empty"),
     ],

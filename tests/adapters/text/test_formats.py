@@ -35,6 +35,7 @@ def test_a_table_of_mixed_encodings_is_read_line_by_line(tmp_path: Path) -> None
     [
         (b"text,label\nx,a\n", "line 1: no column split"),
         (b"", "line 1: no column text, label, split"),
+        (b"text,label,split,label\nx,a,train,b\n", 'the header has 2 columns "label"; rename all but the one to use'),
         (b"text,label,split\nx,a,train\nx,a\n", "line 3: needs a text, a label, and the split train or test"),
         (b"text,label,split\nx,,train\n", "line 2: needs a text"),
         (b"text,label,split\nx,a,dev\n", "line 2: needs a text"),

@@ -109,6 +109,8 @@ def test_a_short_row_has_missing_cells(tmp_path: Path) -> None:
 def test_invalid_files_raise(tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match=r'unknown column "Next_T".*Next_X'):
         read(write(tmp_path / "t.csv", BY_HAND, [*HEADER[:-1], "Next_X"]), table())
+    with pytest.raises(SrkdError, match=r't.csv: the header has 2 columns "DEM"; rename all but the one to use'):
+        read(write(tmp_path / "t.csv", BY_HAND, ["DEM" if c == "Model_RH" else c for c in HEADER]), table())
     write(tmp_path / "t.csv", BY_HAND)
     with (tmp_path / "t.csv").open("a") as file:
         file.write('"A,2013-07-08\n')
