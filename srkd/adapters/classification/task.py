@@ -64,9 +64,17 @@ class Task(AdapterTask):
         return torch.channels_last if self.recipe.train.channels_last else torch.contiguous_format
 
     def check_trained(self, meta: Mapping[str, Any], path: str) -> None:
-        expected, found = len(self.images.classes), len(meta["classes"])
-        if expected != found:
-            raise SrkdError(f"{path}: a network with {found} classes, but {self.root} has {expected}: train it on that")
+        expected, found = self.images.classes, meta["classes"]
+        if len(expected) != len(found):
+            raise SrkdError(
+                f"{path}: a network with {len(found)} classes, but {self.root} has {len(expected)}: train it on that"
+            )
+        unnamed = [str(number) for number in range(len(expected))]  # as in the files of MNIST
+        if unnamed not in (expected, found) and expected != found:
+            own, other = next((a, b) for a, b in zip(expected, found, strict=True) if a != b)
+            raise SrkdError(
+                f'{path}: a network for other classes: it has "{other}" where {self.root} has "{own}": train it on that'
+            )
 
     def teacher_network(self, spec: Mapping[str, Any]) -> nn.Module:
         network = super().teacher_network(spec)

@@ -116,6 +116,17 @@ def test_held_out_images_are_scored_to_choose_settings(recipe: dict[str, Any], t
     assert "accuracy" in result["metrics"] and "temperature" not in result["metrics"]
 
 
+def test_a_teacher_of_other_classes_raises(recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
+    def distil(names: list[bytes]) -> None:
+        write_cifar100(tmp_path / "four.tar.gz", names=names)
+        data, losses = {"root": str(tmp_path / "four.tar.gz")}, {"losses": [CE, {"type": "kd"}]}
+        train(recipe, tmp_path, data=data, network_teacher={"file": teacher}, train={**losses, "total_iter": 1})
+
+    with pytest.raises(SrkdError, match=r'for other classes: it has "cup" where .*four.tar.gz has "cap": train it on'):
+        distil([b"apple", b"bee", b"cap", b"deer"])
+    distil([b"0", b"1", b"2", b"3"])  # classes without names, as in MNIST's files
+
+
 def test_different_class_counts_raise(recipe: dict[str, Any], teacher: str, tmp_path: Path) -> None:
     names = [b"a", b"b", b"c", b"d", b"e"]
     write_cifar100(
