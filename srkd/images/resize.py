@@ -23,8 +23,10 @@ _BLOCK_BYTES = 1 << 18  # sums of this size stay in a core's own cache
 def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Keys' cubic convolution kernel with a = -0.5 (IEEE Trans. ASSP 29(6), 1981)."""
     x = np.abs(x)
-    near = (1.5 * x - 2.5) * x * x + 1.0
-    far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+    square = x * x
+    cube = square * x  # not x**3, whose last bit depends on the CPU
+    near = 1.5 * cube - 2.5 * square + 1.0
+    far = -0.5 * cube + 2.5 * square - 4.0 * x + 2.0
     return np.where(x <= 1, near, np.where(x <= 2, far, 0.0))
 
 
@@ -32,17 +34,18 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 def contributions(length: int, out_length: int, scale: float) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Weights and source indices, each (out_length, taps), for one dimension; each row of weights sums to 1.
 
-    Output sample i is at input coordinate (i + 0.5) / scale - 0.5.
+    Output sample i, counted from 1, is at input coordinate i / scale + 0.5 (1 - 1 / scale). Everything is computed in
+    MATLAB's order: the last bits of the weights decide how a value between two levels is rounded, such as 17.5.
     """
     stretch = min(scale, 1.0)
     width = _KERNEL_WIDTH / stretch
-    centre = (np.arange(out_length) + 0.5) / scale - 0.5
+    centre = np.arange(1, out_length + 1) / scale + 0.5 * (1 - 1 / scale)
     left = np.floor(centre - width / 2).astype(np.intp)
     index = left[:, None] + np.arange(math.ceil(width) + 2)
-    weight = _cubic(stretch * (centre[:, None] - index))
+    weight = stretch * _cubic(stretch * (centre[:, None] - index))
     weight /= weight.sum(axis=1, keepdims=True)
     used = np.any(weight != 0, axis=0)
-    index = index[:, used] % (2 * length)
+    index = (index[:, used] - 1) % (2 * length)
     index = np.where(index < length, index, 2 * length - 1 - index)
     return np.ascontiguousarray(weight[:, used]), np.ascontiguousarray(index)
 

@@ -53,6 +53,29 @@ def test_matches_the_definition(scale: float) -> None:
     np.testing.assert_array_equal(imresize(whole, scale), slow(whole, scale))
 
 
+def in_matlabs_order(lines: np.ndarray, scale: float) -> np.ndarray:
+    """The first dimension of an integer image resized as MATLAB's imresize.m computes it, operation by operation."""
+    length, out_length, stretch = len(lines), math.ceil(scale * len(lines)), min(scale, 1.0)
+    u = np.arange(1, out_length + 1) / scale + 0.5 * (1 - 1 / scale)
+    indices = np.floor(u - 2 / stretch)[:, None] + np.arange(math.ceil(4 / stretch) + 2)
+    x = np.abs(stretch * (u[:, None] - indices))
+    x2, x3 = x * x, x * x * x
+    near, far = 1.5 * x3 - 2.5 * x2 + 1, -0.5 * x3 + 2.5 * x2 - 4 * x + 2
+    weights = stretch * (near * (x <= 1) + far * ((x > 1) & (x <= 2)))
+    weights /= weights.sum(1, keepdims=True)
+    aux = np.r_[1 : length + 1, length:0:-1]
+    total = np.zeros((out_length, *lines.shape[1:]))
+    for weight, index in zip(weights.T, aux[np.mod(indices - 1, 2 * length).astype(int)].T - 1, strict=True):
+        total += weight[:, None] * lines[index]
+    return np.clip(np.floor(total + 0.5), 0, 255)
+
+
+@pytest.mark.parametrize("scale", [0.35, 0.4, 0.9, 1.5, 2.5])
+def test_values_between_two_levels_are_rounded_as_by_matlab(scale: float) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (120, 120), dtype=np.uint8)
+    np.testing.assert_array_equal(imresize(image, scale), in_matlabs_order(in_matlabs_order(image, scale).T, scale).T)
+
+
 def test_rows_go_first_and_are_rounded_between() -> None:
     image = RNG.integers(0, 256, (12, 12), dtype=np.uint8)
     expected = slow(image, 0.5)
