@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     from srkd.data.manifests import describe, names, prepare, report
     from srkd.data.near_duplicates import Index, references, refuse
     from srkd.errors import SrkdError
+    from srkd.files.names import check_folder
 
     if args.list:
         print("\n\n".join(describe(name) for name in names()))
@@ -46,16 +47,17 @@ def run(args: argparse.Namespace) -> int:
         raise SrkdError("prepare_data needs a folder or a data set; --list shows the data sets")
     if args.lr is not None and args.scale is None:
         raise SrkdError("--lr needs --scale")
+    if args.pairs:
+        check_folder(Path(args.pairs))
     mirror = Path(args.source) if args.source else None
     index = cache(lambda: Index(references(mirror)))
     found: list[Duplicate] = []
     with ExitStack() as stack:
         say = _bars(stack)
-        for what in args.what:
-            for item in prepare(what, args.scale, args.lr, mirror, say, args.exclude):
-                print(report(item))
-                if item.role in (None, "train") and not args.evaluation:
-                    found += _near_duplicates(item, index(), args.pairs and Path(args.pairs), say)
+        for item in prepare(args.what, args.scale, args.lr, mirror, say, args.exclude):
+            print(report(item))
+            if item.role in (None, "train") and not args.evaluation:
+                found += _near_duplicates(item, index(), args.pairs and Path(args.pairs), say)
     refuse(found)
     return 0
 

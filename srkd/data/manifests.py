@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -36,6 +36,7 @@ from srkd.images.read import list_images
 
 Role = Literal["train", "validation", "test", "refused"]
 Progress = Callable[[str, int, "int | None"], None]
+_Part = tuple[str, "Role | None", list[Path]]  # name, role and files
 
 
 class _Strict(pydantic.BaseModel):
@@ -347,14 +348,14 @@ def images_of(root: str, recursive: bool = False) -> list[Path]:
 
 
 def prepare(
-    what: str,
+    what: Sequence[str],
     scale: int | None,
     lr: str | None = None,
     mirror: Path | None = None,
     say: Progress = lambda *_: None,
-    exclude: Collection[str] = (),
-) -> list[PreparedPart]:
-    """Decode a data set ("BSDS500", "BSDS500/train") or a folder of images into one store per part.
+    exclude: Sequence[str] = (),
+) -> Iterator[PreparedPart]:
+    """Decode data sets ("BSDS500", "BSDS500/train") and folders of images into one store per part, one after the other.
 
     Args:
         lr: a folder of LR images paired with those of the folder; by default LR is computed by MATLAB's bicubic.
@@ -362,22 +363,40 @@ def prepare(
         say: progress callback: the current step, the amount done and the total (None if unknown).
 
     Raises:
-        SrkdError: neither a data set nor a folder; as `locate` and `build_store`.
+        SrkdError: before anything is decoded: neither a data set nor a folder; as `locate` and `check_stems`. Then: as
+            `build_store`.
     """
-    if what.partition("/")[0] in names():
-        if lr is not None:
-            raise SrkdError(f"{what}: LR images are paired with a folder, and this is a data set")
-        known, parts = find(what)
-        located = [(f"{known.name}/{p}", known.parts[p].role, locate(known.name, p, mirror, say)) for p in parts]
-    else:
-        located = [(printable_path(what), None, images_of(what))]  # type: ignore[list-item]
-    result = []
-    for name, role, found in located:
+    located = [part for each in what for part in _located(each, lr, mirror, say)]
+    check_stems("--exclude", exclude, [path for _, _, files in located for path in files])
+
+    def decode(name: str, role: Role | None, found: list[Path]) -> PreparedPart:
         files = [path for path in found if path.stem not in exclude]
         pairs = None if lr is None or scale is None else pair_files(files, list_images(lr), scale, others=found)
-        store = open_or_build(files, scale, pairs, progress=lambda done, whole, n=name: say(n, done, whole))  # type: ignore[misc]
-        result.append(PreparedPart(name, role, store))
-    return result
+        return PreparedPart(
+            name, role, open_or_build(files, scale, pairs, progress=lambda done, whole: say(name, done, whole))
+        )
+
+    return (decode(*part) for part in located)
+
+
+def _located(
+    what: str, lr: str | None, mirror: Path | None, say: Progress
+) -> list[tuple[str, Role | None, list[Path]]]:
+    """Name, role and image files of the parts of a data set, or of a folder."""
+    if what.partition("/")[0] not in names():
+        return [(printable_path(what), None, images_of(what))]
+    if lr is not None:
+        raise SrkdError(f"{what}: LR images are paired with a folder, and this is a data set")
+    known, parts = find(what)
+    return [(f"{known.name}/{p}", known.parts[p].role, locate(known.name, p, mirror, say)) for p in parts]
+
+
+def check_stems(what: str, stems: Sequence[str], files: Collection[Path]) -> None:
+    """Raise SrkdError if one of the `stems`, given as `what`, is that of no file; the nearest is suggested."""
+    known = {path.stem for path in files}
+    if wrong := [stem for stem in stems if stem not in known]:
+        close = nearest(Path(wrong[0]).stem, known)
+        raise SrkdError(f'{what}: "{printable_path(wrong[0])}" matches no image{close}; use names without suffix')
 
 
 def report(item: PreparedPart) -> str:

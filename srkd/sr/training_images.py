@@ -28,7 +28,7 @@ def training_images(spec: TrainSet, scale: int) -> ImageStore:
     if spec.meta_info is not None:
         return _checked(_listed_pairs(spec, Path(spec.meta_info), scale))
     every, named = _hr_folders(spec)
-    _check_stems("datasets.train.exclude", spec.exclude, named)
+    manifests.check_stems("datasets.train.exclude", spec.exclude, [path for folder in named for path in folder])
     kept = [[path for path in folder if path.stem not in spec.exclude] for folder in named]
     if spec.copies and spec.dataroot_lq is not None:
         raise SrkdError("datasets.train.copies: cannot be combined with dataroot_lq; remove one of them")
@@ -65,7 +65,8 @@ def _listed_pairs(spec: TrainSet, path: Path, scale: int) -> ImageStore:
 def validation_images(spec: ValSet, scale: int) -> ImageStore:
     """The images of a validation set. Raises as `training_images`, except that every image is allowed."""
     every, named = _hr_folders(spec)
-    _check_stems(f'only of the validation set "{spec.name}"', spec.only, named)
+    files = [path for folder in named for path in folder]
+    manifests.check_stems(f'only of the validation set "{spec.name}"', spec.only, files)
     kept = [[path for path in folder if not spec.only or path.stem in spec.only] for folder in named]
     return _store(spec, kept, every, scale)
 
@@ -131,14 +132,6 @@ def _names_in(path: Path) -> dict[str, int]:
     if not found:
         raise SrkdError(f"{printable_path(path)}: contains no image names")
     return found
-
-
-def _check_stems(what: str, stems: Sequence[str], folders: Folders) -> None:
-    known = {path.stem for folder in folders for path in folder}
-    wrong = [stem for stem in stems if stem not in known]
-    if wrong:
-        close = nearest(Path(wrong[0]).stem, known)
-        raise SrkdError(f'{what}: "{printable_path(wrong[0])}" matches no image{close}; use names without suffix')
 
 
 def _store(spec: TrainSet | ValSet, kept: Folders, every: Folders, scale: int) -> ImageStore:

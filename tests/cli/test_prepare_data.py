@@ -49,6 +49,17 @@ def test_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no LR image of its name" in capsys.readouterr().err
 
 
+def test_images_to_exclude_are_in_one_of_the_folders(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images(tmp_path / "a", 8)
+    images(tmp_path / "b", 8, "b")
+    both = ["prepare_data", str(tmp_path / "a"), str(tmp_path / "b")]
+    assert main([*both, "--exclude", "1", "2b"]) == 0
+    assert capsys.readouterr().out.count("2 images") == 2
+    assert main([*both, "--exclude", "1", "3b"]) == 1
+    found = capsys.readouterr()
+    assert found.err.startswith('srkd: --exclude: "3b" matches no image') and not found.out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -56,6 +67,7 @@ def test_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["Set55"], 'Set55: no such folder, and no data set of that name (did you mean "Set5"?)'),
         (["{tmp}", "--lr", "{tmp}"], "--lr needs --scale"),
         (["{tmp}"], "no images"),
+        (["{tmp}", "--pairs", __file__], "cannot be a folder, since"),
         (["Set5", "--source", "{tmp}"], "Set5/test: no images in"),
         (["Manga109"], "must be downloaded manually"),
     ],
