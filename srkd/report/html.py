@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -114,9 +115,15 @@ def _column(rows: Sequence[tables.Row], name: str, tag: str) -> list[dict[str, A
     """A column's cells; in a numeric column each has its number as sort key for the script."""
     number = tables.numeric(rows, name)
     return [
-        {"tag": tag, "number": number, "text": text, "key": tables.sort_value(row.get(name)) if number else None}
+        {"tag": tag, "number": number, "text": text, "key": _sort_key(row.get(name)) if number else None}
         for row, text in zip(rows, tables.cells(rows, name), strict=True)
     ]
+
+
+def _sort_key(value: Any) -> str | None:
+    """A cell's number as JavaScript reads it; None if it is missing or NaN."""
+    number = tables.sort_value(value)
+    return None if number is None or math.isnan(number) else repr(number).replace("inf", "Infinity")
 
 
 def _plot(plot: Mapping[str, Any]) -> dict[str, Any]:

@@ -133,3 +133,11 @@ def test_without_matplotlib_the_page_names_the_missing_package(monkeypatch: pyte
     plot = plots.curves([{"label": "a", "x": [0, 1], "y": [1, 2]}], "step", "loss")
     page = html.page("t", [{"heading": "Losses", "plot": plot}])
     assert "loss over step: plots need matplotlib" in page and "<svg" not in page
+
+
+def test_infinite_scores_sort_first_and_invalid_ones_last() -> None:
+    """JavaScript reads "Infinity" as a number, not "inf"; NaN would leave a column unsorted."""
+    scores = [37.2, float("inf"), float("nan"), "inf", "-"]
+    page = html.page("t", [{"table": {"rows": [{"PSNR": score} for score in scores], "columns": ["PSNR"]}}])
+    cells = [dict(attributes) for tag, attributes in Outline(page).found if attributes.get("scope") == "row"]
+    assert [cell.get("data-sort") for cell in cells] == ["37.2", "Infinity", None, "Infinity", None]
