@@ -83,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
         if args.output:
             report.write(Path(args.output), results, details)
     finally:  # scores are not lost if the folder cannot be written to
-        print(tables.results_json(results) if args.json else tables.text(rows, columns))
+        texts = [tables.text(part, columns) for part in tables.by_protocol(rows)]
+        print(tables.results_json(results) if args.json else "\n\n".join(texts))
         if args.against and not args.json:
             print(f"\n{against.title(results)}:\n\n{tables.text(*against.table(results))}")
     return 0

@@ -197,7 +197,7 @@ def _page(
             "heading": "Visual comparison",
             "crops": {**crops.section(shown, box), "left": "bicubic", "right": "distilled"},
         },
-        report.images(results, [row["model"] for row in rows]),
+        *report.images(results, [row["model"] for row in rows]),
         {"heading": "Recipe", "recipe": (out / "distilled" / "recipe.yml").read_text(encoding="utf-8")},
     ]
     lead = "A student of 49,603 parameters, trained alone and distilled, against bicubic and its teacher."

@@ -98,6 +98,14 @@ def protocol(rows: Sequence[Row]) -> str | None:
     return next(iter(found), None)
 
 
+def by_protocol(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows in groups that can each be a table, in the order of their first rows."""
+    groups: dict[str | None, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(_stamp(row.get("protocol")), []).append(row)
+    return list(groups.values())
+
+
 def cells(rows: Sequence[Row], column: str) -> list[str]:
     """A column's cells as text: `-` for missing values, integers with commas (1,369,859), floats with equal decimals.
 

@@ -63,7 +63,7 @@ class Details:
 def evaluation(results: Mapping[str, Any], details: Details) -> list[PageSection]:
     """Sections for results of `srkd.metrics.evaluation`: summary, quality over size, details, scores of each image."""
     rows, columns = table(results)
-    found: list[PageSection] = [{"heading": "Scores", "table": {"rows": rows, "columns": columns}}]
+    found = _tables("Scores", rows, columns)
     first = registry.of_scores(next(iter(results["models"][0]["sets"].values())))[0]
     for name in dict.fromkeys(row["set"] for row in rows):
         of_set = [row for row in rows if row["set"] == name]
@@ -72,7 +72,13 @@ def evaluation(results: Mapping[str, Any], details: Details) -> list[PageSection
     if _compared(results):
         rows, columns = against.table(results)
         found.append({"heading": against.title(results), "table": {"rows": rows, "columns": columns}})
-    return [*found, *details.sections(_notes(results)), images(results)]
+    return [*found, *details.sections(_notes(results)), *images(results)]
+
+
+def _tables(heading: str, rows: Sequence[tables.Row], columns: Sequence[str]) -> list[PageSection]:
+    """A table for each protocol, the first with the heading."""
+    found: list[PageSection] = [{"table": {"rows": part, "columns": columns}} for part in tables.by_protocol(rows)]
+    return [{"heading": heading, **found[0]}, *found[1:]]
 
 
 def _compared(results: Mapping[str, Any]) -> bool:
@@ -80,14 +86,10 @@ def _compared(results: Mapping[str, Any]) -> bool:
 
 
 def write(folder: Path, results: Mapping[str, Any], details: Details) -> None:
-    """Write results.json, results.md and report.html of an evaluation.
-
-    Raises:
-        SrkdError: the sets were measured with different protocols, which cannot share a table.
-    """
+    """Write results.json, results.md and report.html of an evaluation, with a table for each protocol."""
     rows, columns = table(results)
     write_json(folder / "results.json", results)
-    parts = [tables.markdown(rows, columns)]
+    parts = [tables.markdown(part, columns) for part in tables.by_protocol(rows)]
     if _compared(results):
         parts += [f"{against.title(results)}:", tables.markdown(*against.table(results))]
     write_text(folder / "results.md", "\n\n".join(parts) + "\n")
@@ -107,8 +109,8 @@ def _notes(results: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     return notes
 
 
-def images(results: Mapping[str, Any], labels: Sequence[str] = ()) -> PageSection:
-    """Scores of each image in results of `srkd.metrics.evaluation`.
+def images(results: Mapping[str, Any], labels: Sequence[str] = ()) -> list[PageSection]:
+    """Tables with the scores of each image in results of `srkd.metrics.evaluation`.
 
     Args:
         labels: display names of the models; default: their names.
@@ -127,7 +129,7 @@ def images(results: Mapping[str, Any], labels: Sequence[str] = ()) -> PageSectio
         for image in scores["images"]
     ]
     columns = [column for column in rows[0] if column != "protocol"]
-    return {"heading": "Every image", "table": {"rows": rows, "columns": columns}}
+    return _tables("Every image", rows, columns)
 
 
 def run_sections(recipe: SRRecipe, models: Mapping[str, str]) -> list[PageSection]:

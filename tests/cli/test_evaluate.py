@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from srkd.cli.main import main
+from srkd.images.read import ImageData, read_image, write_image
+from srkd.images.resize import imresize
 
 
 def test_metrics_are_chosen_by_name(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,3 +25,18 @@ def test_scores_are_printed_although_the_report_cannot_be_written(
     assert main([*command, "--output", str(tmp_path)]) == 1
     printed = capsys.readouterr()
     assert "border 2 px" in printed.out and "results.json: there is a folder of that name" in printed.err
+
+
+def test_sets_of_different_protocols_have_a_table_each(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (image, *_) = sorted(photos.iterdir())
+    for folder, pixels in (("hr", read_image(image).pixels), ("lr", imresize(read_image(image).pixels, 0.5))):
+        write_image(tmp_path / folder / image.name, ImageData(pixels))
+    sets = [str(photos), f"{tmp_path / 'hr'}:{tmp_path / 'lr'}"]
+    out = tmp_path / "out"
+    assert main(["evaluate", "--model", "bicubic", "--scale", "2", "--data", *sets, "--output", str(out)]) == 0
+    page = (out / "report.html").read_text()
+    for text, each in ((capsys.readouterr().out, 1), ((out / "results.md").read_text(), 1), (page, 2)):
+        assert text.count("x2, MATLAB bicubic LR") == text.count("x2, LR as given") == each
+    assert page.count("<h2>Scores</h2>") == page.count("<h2>Every image</h2>") == 1
