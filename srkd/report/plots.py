@@ -173,7 +173,7 @@ def _draw_curves(axes: Any, plot: Mapping[str, Any]) -> list[Any]:
         raise SrkdError(f'the plot of "{plot["y"]}" has no points')
     dashes = [_DASHES[n // len(COLOURS) % len(_DASHES)] for n in range(len(series))]
     lines = [
-        axes.plot(s["x"], s["y"], color=_colour(n), linewidth=1.6, linestyle=dash)[0]
+        axes.plot(s["x"], s["y"], color=_colour(n), linewidth=1.6, linestyle=dash, **_dots(s["y"]))[0]
         for n, (s, dash) in enumerate(zip(series, dashes, strict=True))
     ]
     if all(isinstance(value, int) for s in series for value in s["x"]):
@@ -181,6 +181,13 @@ def _draw_curves(axes: Any, plot: Mapping[str, Any]) -> list[Any]:
     if plot["log"]:
         _logarithmic(axes, "y", [value for s in series for value in s["y"]])
     return lines
+
+
+def _dots(values: Sequence[float]) -> dict[str, Any]:
+    """Marks for the values without a neighbour, which a line does not show."""
+    shown = [False, *map(math.isfinite, values), False]
+    alone = [n for n in range(len(values)) if shown[n + 1] and not (shown[n] or shown[n + 2])]
+    return {"marker": "o", "markersize": 4, "markevery": alone} if alone else {}
 
 
 def _draw_pareto(axes: Any, plot: Mapping[str, Any]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -84,7 +85,7 @@ def _rounded(value: float | None) -> float | None:
 def pareto(
     rows: Sequence[Mapping[str, Any]], label: Sequence[str], x: str, y: str, caption: str = ""
 ) -> list[PageSection]:
-    """A plot of quality against cost as a section; [] if fewer than two rows have both.
+    """A plot of quality against cost as a section; [] if fewer than two rows have both, as finite numbers.
 
     Args:
         rows: with numbers, or text that reads as a number, in the columns `x` and `y`.
@@ -93,7 +94,7 @@ def pareto(
     points = []
     for row in rows:
         cost, quality = sort_value(row.get(x)), sort_value(row.get(y))
-        if cost is not None and quality is not None and cost > 0:
+        if cost is not None and quality is not None and 0 < cost < math.inf and math.isfinite(quality):
             points.append({"label": " ".join(str(row[key]) for key in label), "x": cost, "y": quality})
     if len(points) < 2:
         return []

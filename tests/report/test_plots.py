@@ -52,6 +52,15 @@ def test_log_ticks_are_plain_numbers_and_neither_few_nor_many(low: float, high: 
     assert 3 <= len(inside) <= 12, inside
 
 
+@pytest.mark.parametrize(
+    ("values", "dots"), [([1.0], 1), ([1.0, math.nan, 2.0, 3.0], 1), ([1.0, math.inf, 2.0], 2), ([1.0, 2.0], 0)]
+)
+def test_a_value_alone_is_a_dot(values: list[float], dots: int) -> None:
+    plot = plots.curves([{"label": "", "x": list(range(len(values))), "y": values}], "step", "loss")
+    uses = [e for e in ElementTree.fromstring(plots.draw(plot)).iter() if e.tag.endswith("use")]
+    assert sum(plots.COLOURS[0] in use.get("style", "") for use in uses) == dots
+
+
 def test_png() -> None:
     data = plots.draw(PARETO, "png")
     assert data.startswith(b"\x89PNG") and int.from_bytes(data[16:20], "big") == 7.2 * 200

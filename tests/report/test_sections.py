@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 from srkd.report import sections
 
 
@@ -43,6 +45,8 @@ def test_pareto_takes_the_rows_that_have_both() -> None:
         {"model": "a", "size": "s", "parameters": "49,603", "PSNR": "37.2"},
         {"model": "b", "size": "m", "parameters": 12, "PSNR": 36.0},
         {"model": "c", "size": "m", "parameters": 12, "PSNR": None},
+        {"model": "equal", "size": "m", "parameters": 12, "PSNR": "inf"},
+        {"model": "diverged", "size": "m", "parameters": 12, "PSNR": math.nan},
     ]
     (section,) = sections.pareto(rows, ["model", "size"], "parameters", "PSNR")
     assert section["plot"]["points"] == [
