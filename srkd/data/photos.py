@@ -34,8 +34,9 @@ class Photo:
 def find(data: Sequence[str], patch: int) -> tuple[list[Photo], dict[str, int]]:
     """Find the photographs to train on, in folders and data sets; also returns the number left out by reason.
 
-    Photographs smaller than a patch are left out, and those of a validation set (an unpacked data set may have them in
-    the same folder). Photographs of a test set raise an error, because its scores would no longer be valid.
+    Photographs smaller than a patch are left out, those of a validation set (an unpacked data set may have them in the
+    same folder), and all but one of equal files, of which others could be held out. Photographs of a test set raise an
+    error, because its scores would no longer be valid.
 
     Args:
         data: folders or names of data sets.
@@ -53,10 +54,15 @@ def find(data: Sequence[str], patch: int) -> tuple[list[Photo], dict[str, int]]:
     parts = [
         roles.belongs_to(source.sha256, photo.path, photo.size) for source, photo in zip(sources, large, strict=True)
     ]
-    usable = [(photo, part) for photo, part in zip(large, parts, strict=True) if part[1] != "validation"]
+    allowed = [n for n, (_, role) in enumerate(parts) if role != "validation"]
+    first: dict[str, int] = {}
+    for n in allowed:
+        first.setdefault(sources[n].sha256, n)
+    usable = [(large[n], parts[n]) for n in first.values()]
     left_out = {
         f"smaller than {patch}x{patch} pixels": len(photos) - len(large),
-        "of a validation set": len(large) - len(usable),
+        "of a validation set": len(large) - len(allowed),
+        "equal to others": len(allowed) - len(usable),
     }
     if len(usable) < _FEWEST:
         others = "".join(f"; {count} more are {why}" for why, count in left_out.items() if count)

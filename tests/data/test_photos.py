@@ -70,6 +70,14 @@ def test_too_few_and_too_small_photographs(six: str, tmp_path: Path) -> None:
         find([str(tmp_path / "nowhere")], 16)
 
 
+def test_copies_are_left_out(six: str, tmp_path: Path) -> None:
+    """One of two equal photographs could be held out, and the other trained on."""
+    copy = tmp_path / "copy.png"
+    copy.write_bytes((Path(six) / "p3.png").read_bytes())
+    photos, left_out = find([six, six, str(tmp_path)], 16)
+    assert photos == find([six], 16)[0] and left_out["equal to others"] == 7
+
+
 def test_images_of_an_evaluation_set_raise(data: Path) -> None:
     with pytest.raises(SrkdError, match=r"is an image of Set5.* must not be trained on"):
         find([str(data / "sr" / "eval" / "Set5")], 16)
