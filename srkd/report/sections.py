@@ -34,9 +34,10 @@ def training(records: Records) -> list[PageSection]:
             sections.append({"heading": heading, "plot": plots.curves(series, "step", y, log)})
     by_metric: dict[str, list[dict[str, Any]]] = {}
     for line in _series(records, "val/"):
-        by_metric.setdefault(line["label"].partition("_")[0], []).append(line)
-    for lines in by_metric.values():
-        y = lines[0]["label"] if len(lines) == 1 else lines[0]["label"].partition("_")[0]
+        name = line["label"].rpartition("/")[2]  # a cohort's scores start with the network's name
+        by_metric.setdefault(name.partition("_")[0], []).append(line)
+    for metric, lines in by_metric.items():
+        y = lines[0]["label"] if len(lines) == 1 else metric
         # A single validation is not a curve; its value is in the tables.
         if any(len(line["x"]) > 1 for line in lines):
             sections.append({"heading": f"{y} while training", "plot": plots.curves(lines, "step", y)})

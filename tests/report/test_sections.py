@@ -25,6 +25,16 @@ def test_a_runs_log_becomes_curves() -> None:
     assert [line["label"] for line in found["psnr while training"]["series"]] == ["psnr_Set5", "psnr_Set14"]
 
 
+def test_the_metrics_of_a_cohort_are_not_in_one_plot() -> None:
+    names = [f"net_g_{n}/{metric}_Set5" for n in (0, 1) for metric in ("psnr", "ssim")]
+    records = [{"step": step, **{f"val/{name}": 30.0 for name in names}} for step in (1, 2)]
+    found = {section["heading"]: section["plot"] for section in sections.training(records)}
+    assert {heading: [line["label"] for line in plot["series"]] for heading, plot in found.items()} == {
+        "psnr while training": ["net_g_0/psnr_Set5", "net_g_1/psnr_Set5"],
+        "ssim while training": ["net_g_0/ssim_Set5", "net_g_1/ssim_Set5"],
+    }
+
+
 def test_a_single_validation_is_no_curve() -> None:
     assert sections.training([{"step": 5, "val/psnr_Set5": 30.0}]) == []
 
