@@ -65,9 +65,12 @@ class Order:
             probabilities = getattr(self, key)
             if len(probabilities) != count or min(probabilities) < 0 or abs(sum(probabilities) - 1) > 1e-6:
                 raise SrkdError(f"{key}: needs {count} probabilities that sum to 1, got {list(probabilities)}")
-        for key in ("blur_sigma", "resize_range", "noise_range", "poisson_scale_range", "jpeg_range"):
+        for key in ("blur_prob", "sinc_prob", "gaussian_noise_prob", "gray_noise_prob"):
+            _check_probability(key, getattr(self, key))
+        positive = ("blur_sigma", "betag_range", "betap_range", "resize_range")
+        for key in (*positive, "noise_range", "poisson_scale_range", "jpeg_range"):
             low, high = getattr(self, key)
-            if not 0 <= low <= high or (low == 0 and key in ("blur_sigma", "resize_range")):
+            if not 0 <= low <= high or (low == 0 and key in positive):
                 raise SrkdError(f"{key}: needs two numbers, the lower one first, got {[low, high]}")
         if self.blur_kernel_size < 1 or self.blur_kernel_size % 2 == 0:
             raise SrkdError(f"blur_kernel_size: needs an odd number, got {self.blur_kernel_size}")

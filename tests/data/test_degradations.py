@@ -165,6 +165,9 @@ def test_sharpening_changes_edges_and_not_flat_areas() -> None:
         ({"resize_prob": (0.5, 0.5, 0.5)}, "resize_prob: needs 3 probabilities that sum to 1"),
         ({"resize_range": (0.0, 1.5)}, "resize_range: needs two numbers"),
         ({"noise_range": (30, 1)}, "noise_range: needs two numbers, the lower one first"),
+        ({"sinc_prob": 10}, "sinc_prob: needs a probability from 0 to 1, got 10"),
+        ({"gray_noise_prob": -0.4}, "gray_noise_prob: needs a probability"),
+        ({"betag_range": (-0.5, 4)}, "betag_range: needs two numbers"),
         ({"blur_kernel_size": 20}, "blur_kernel_size: needs an odd number"),
     ],
 )
