@@ -193,7 +193,8 @@ def _files_in(root: Path, mirrored: bool, part: Part) -> list[Path]:
 
 
 def _matching(root: Path | None, pattern: str, part: Part) -> list[Path]:
-    found = [p for p in sorted(root.glob(pattern)) if p.suffix.lower() in SUFFIXES] if root else []
+    every = sorted(root.glob(pattern)) if root else []
+    found = [p for p in every if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]  # as `list_images`
     return [p for p in found if (not part.only or p.stem in part.only) and p.stem not in part.without]
 
 

@@ -173,6 +173,9 @@ def test_local_images_are_found_without_downloading(tiny: Path, tmp_path: Path) 
     assert manifests.at_hand("Tiny", "train") == [] and not list((tmp_path / "cache").rglob("*"))
     assert [p.stem for p in manifests.at_hand("Tiny", "train", tmp_path / "src")] == ["a", "c"]
     assert manifests.at_hand("Tiny", "val", tmp_path / "src") == []
+    hidden = manifests.at_hand("Tiny", "train", tmp_path / "src")[0].with_name("._a.png")
+    hidden.write_bytes(b"what macOS writes beside a.png on disks of other systems")
+    assert [p.stem for p in manifests.at_hand("Tiny", "train", tmp_path / "src")] == ["a", "c"]
     located = manifests.locate("Tiny", "train")
     assert manifests.at_hand("Tiny", "train") == located
 
