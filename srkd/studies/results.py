@@ -180,7 +180,9 @@ def _present(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _lead(found: Mapping[str, Any]) -> str:
-    missing = f" {found['missing']} run(s) are not finished." if found["missing"] else ""
+    failed = len(found.get("failed", ()))
+    counts = {"failed": failed, "are not finished": found["missing"] - failed}
+    missing = "".join(f" {count} run(s) {what}." for what, count in counts.items() if count)
     return (
         "Each variant against the control: same seed, same items, whose scores are averaged to one difference per "
         "seed. Low and high are its t interval over seeds, at the level that Holm's correction over the variants "

@@ -168,6 +168,8 @@ def test_a_run_that_was_cut_off_goes_on_and_one_that_fails_does_not_stop_the_res
     found = results.write(cut)
     assert [(row["variant"], row["error"]) for row in found["failed"]] == [("output", "ValueError: a broken loss")]
     assert {run["variant"] for run in found["runs"]} == {"control", "vid"}
+    page = (cut.folder / "report.html").read_text(encoding="utf-8")
+    assert "1 run(s) failed." in page and "not finished" not in page
     assert cut.train(quiet=True)
     assert not results.summarise(cut)["failed"] and results.summarise(cut)["missing"] == 0
 
