@@ -210,13 +210,15 @@ def open_or_build(
     groups = [images] if lr is None else [images, lr]
     wanted = [os.path.abspath(path) for together in zip(*groups, strict=False) for path in together]
     if folder is None:
-        key = hashlib.sha256(os.fsencode("\0".join([str(scale), *wanted]))).hexdigest()[:16]
+        kind = [] if lr is None else ["pairs"]  # the same files may be images, each with an LR of its own
+        key = hashlib.sha256(os.fsencode("\0".join([*kind, str(scale), *wanted]))).hexdigest()[:16]
         folder = cache_place("stores", key)
     with locked(folder):
         if all(map(os.path.exists, wanted)) and trusted_inside(folder):
             with suppress(SrkdError):
                 store = ImageStore.open(folder)
-                if wanted == [source.path for source in store.sources()] and store.scale == scale:
+                found = [source.path for source in store.sources()]
+                if (found, store.scale, len(store)) == (wanted, scale, len(images)):
                     return store
         return build_store(images, folder, scale, lr, progress)
 

@@ -155,6 +155,15 @@ def test_pairs(tmp_path: Path) -> None:
     assert open_or_build(hr_files, 2, lr_files, tmp_path / "store").fingerprint == store.fingerprint
 
 
+def test_pairs_and_images_of_the_same_files_are_two_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SRKD_CACHE", str(tmp_path / "cache"))
+    hr, lr = tmp_path / "a_HR.png", tmp_path / "a_LR.png"
+    save(hr, 8, 8), save(lr, 4, 4)
+    assert len(open_or_build([hr, lr], 2)) == 2
+    assert len(pairs := open_or_build([hr], 2, [lr])) == 1 and pairs.lr_protocol == GIVEN
+    assert len(open_or_build([hr, lr], 2, folder=pairs.folder)) == 2
+
+
 def test_pairs_that_do_not_match_are_reported(tmp_path: Path) -> None:
     save(tmp_path / "hr" / "a.png", 8, 12)
     save(tmp_path / "lr" / "a.png", 4, 5)
