@@ -61,7 +61,8 @@ class HeldOut:
 
     def _paths(self, number: int) -> list[Path]:
         sides = ["lr", "hr", "gt"] if self.spec.degrade else ["lr", "hr"]
-        return [self.folder / side / f"{number:03d}_{self.images.name(number)}.png" for side in sides]
+        name = Path(self.images.name(number)).name  # a path where folders have files of the same names
+        return [self.folder / side / f"{number:03d}_{name}.png" for side in sides]
 
     @property
     def complete(self) -> bool:

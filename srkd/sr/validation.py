@@ -64,7 +64,7 @@ class Validator:
                 output, found = self._scores(network, images, number)
                 rows.append(found)
                 if self.settings.save_img:
-                    path = folder / name / f"{Path(images.name(number)).stem}_{step}.png"
+                    path = folder / name / f"{images.name(number)}_{step}.png"
                     write_image(path, ImageData(output))
             scores.update({f"{m}_{name}": float(np.mean([row[m] for row in rows])) for m in self.settings.metrics})
         return scores

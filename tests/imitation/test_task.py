@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,18 @@ def test_held_out_images_are_the_teachers_outputs_for_degraded_inputs(
     np.testing.assert_array_equal(read_rgb(plain / "lr" / "000_p0.png"), whole[19:29, 25:35])
     assert not (plain / "gt").exists()
     assert read_rgb(degraded / "gt" / "000_p0.png").shape == (48, 60, 3)
+
+
+def test_held_out_images_of_equal_names_in_several_folders(
+    imitation: dict[str, Any], tmp_path: Path, photos: Path
+) -> None:
+    for folder in ("x", "y"):
+        (tmp_path / "val" / folder).mkdir(parents=True)
+        shutil.copyfile(photos / "p0.png", tmp_path / "val" / folder / "p0.png")
+    (tmp_path / "list.txt").write_text("x/p0.png\ny/p0.png\n", encoding="utf-8")
+    files = {"dataroot_gt": str(tmp_path / "val"), "meta_info_file": str(tmp_path / "list.txt")}
+    imitation["datasets"]["val"] = {"name": "photos", **files}
+    assert ready(imitation, tmp_path).validate(0, tmp_path)["psnr_photos"] > 0
 
 
 def test_a_dry_run_builds_nothing(

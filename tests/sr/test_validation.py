@@ -40,6 +40,17 @@ def test_basicsr_metric_names_give_basicsrs_values(recipe: dict[str, Any], tmp_p
     assert scores["niqe_one"] == pytest.approx(basicsr.niqe(output, 4))
 
 
+def test_every_image_is_saved(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """Also those whose names differ after a dot, or in their format only."""
+    names = ["p.v1.png", "p.v2.png", "q.png", "q.bmp"]
+    for name in names:
+        write_image(tmp_path / "hr" / name, ImageData(textured(0, 40, 40)))
+    recipe["datasets"]["val"] = {"name": "set", "dataroot_gt": str(tmp_path / "hr")}
+    recipe["val"] = {"save_img": True, "metrics": {"psnr": {"type": "calculate_psnr"}}}
+    Validator(validate(SRRecipe, recipe)[0], active=True).score(Nearest(), 7, tmp_path / "out")
+    assert len(list((tmp_path / "out" / "set").iterdir())) == len(names)
+
+
 def test_inactive_processes_return_no_scores(recipe: dict[str, Any], tmp_path: Path) -> None:
     checked, _ = validate(SRRecipe, recipe)
     assert Validator(checked, active=False).score(Nearest(), 1, tmp_path) == {}
