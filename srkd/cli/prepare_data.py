@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from srkd.data.manifests import PreparedPart, Progress
+    from srkd.data.manifests import Progress
     from srkd.data.near_duplicates import Duplicate, Index
+    from srkd.data.preparation import PreparedPart
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,8 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from srkd.data.manifests import describe, names, prepare, report
+    from srkd.data.manifests import describe, names
     from srkd.data.near_duplicates import Index, references, refuse
+    from srkd.data.preparation import prepare, report
     from srkd.errors import SrkdError
     from srkd.files.names import check_folder
 

@@ -12,8 +12,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +21,7 @@ import pydantic
 import yaml
 
 from srkd import resources
-from srkd.data.store import ImageStore, open_or_build, pair_files
+from srkd.data.store import ImageStore
 from srkd.errors import SrkdError, nearest, unknown
 from srkd.files.atomic import printable_path, write_json
 from srkd.files.cache import cache_place
@@ -36,7 +35,6 @@ from srkd.images.read import list_images
 
 Role = Literal["train", "validation", "test", "refused"]
 Progress = Callable[[str, int, "int | None"], None]
-_Part = tuple[str, "Role | None", list[Path]]  # name, role and files
 
 
 class _Strict(pydantic.BaseModel):
@@ -318,15 +316,6 @@ def _fetched(source: Archive, path: Path, recorded: dict[str, Any] | None, say: 
     return {"sha256": found, "bytes": path.stat().st_size, "date": time.strftime("%Y-%m-%d", time.gmtime())}
 
 
-@dataclass(frozen=True)
-class PreparedPart:
-    """A store and the role of its images (None for a folder without a manifest)."""
-
-    name: str
-    role: Role | None
-    store: ImageStore
-
-
 def images_of(root: str, recursive: bool = False) -> list[Path]:
     """The image files of a folder, local or by URL, or of a data set by its manifest's name (`Set5`, `BSDS500/train`).
 
@@ -348,64 +337,12 @@ def images_of(root: str, recursive: bool = False) -> list[Path]:
     return [path for part in parts for path in locate(known.name, part)]
 
 
-def prepare(
-    what: Sequence[str],
-    scale: int | None,
-    lr: str | None = None,
-    mirror: Path | None = None,
-    say: Progress = lambda *_: None,
-    exclude: Sequence[str] = (),
-) -> Iterator[PreparedPart]:
-    """Decode data sets ("BSDS500", "BSDS500/train") and folders of images into one store per part, one after the other.
-
-    Args:
-        lr: a folder of LR images paired with those of the folder; by default LR is computed by MATLAB's bicubic.
-        exclude: stems of images to leave out, as in a recipe's `datasets.train.exclude`.
-        say: progress callback: the current step, the amount done and the total (None if unknown).
-
-    Raises:
-        SrkdError: before anything is decoded: neither a data set nor a folder; as `locate` and `check_stems`. Then: as
-            `build_store`.
-    """
-    located = [part for each in what for part in _located(each, lr, mirror, say)]
-    check_stems("--exclude", exclude, [path for _, _, files in located for path in files])
-
-    def decode(name: str, role: Role | None, found: list[Path]) -> PreparedPart:
-        files = [path for path in found if path.stem not in exclude]
-        pairs = None if lr is None or scale is None else pair_files(files, list_images(lr), scale, others=found)
-        return PreparedPart(
-            name, role, open_or_build(files, scale, pairs, progress=lambda done, whole: say(name, done, whole))
-        )
-
-    return (decode(*part) for part in located)
-
-
-def _located(
-    what: str, lr: str | None, mirror: Path | None, say: Progress
-) -> list[tuple[str, Role | None, list[Path]]]:
-    """Name, role and image files of the parts of a data set, or of a folder."""
-    if what.partition("/")[0] not in names():
-        return [(printable_path(what), None, images_of(what))]
-    if lr is not None:
-        raise SrkdError(f"{what}: LR images are paired with a folder, and this is a data set")
-    known, parts = find(what)
-    return [(f"{known.name}/{p}", known.parts[p].role, locate(known.name, p, mirror, say)) for p in parts]
-
-
 def check_stems(what: str, stems: Sequence[str], files: Collection[Path]) -> None:
     """Raise SrkdError if one of the `stems`, given as `what`, is that of no file; the nearest is suggested."""
     known = {path.stem for path in files}
     if wrong := [stem for stem in stems if stem not in known]:
         close = nearest(Path(wrong[0]).stem, known)
         raise SrkdError(f'{what}: "{printable_path(wrong[0])}" matches no image{close}; use names without suffix')
-
-
-def report(item: PreparedPart) -> str:
-    """A one-line summary of a store."""
-    use = "" if item.role is None else f" for {'training' if item.role == 'train' else item.role}"
-    low = "" if item.store.scale is None else f", x{item.store.scale} ({item.store.lr_protocol})"
-    size = f"{item.store.size / 1e6:.1f} MB"
-    return f"{item.name}: {len(item.store)} images{use}{low}, {size} in {printable_path(item.store.folder)}"
 
 
 def describe(name: str) -> str:

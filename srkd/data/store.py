@@ -217,8 +217,7 @@ def open_or_build(
         if all(map(os.path.exists, wanted)) and trusted_inside(folder):
             with suppress(SrkdError):
                 store = ImageStore.open(folder)
-                found = [source.path for source in store.sources()]
-                if (found, store.scale, len(store)) == (wanted, scale, len(images)):
+                if ([s.path for s in store.sources()], store.scale, len(store)) == (wanted, scale, len(images)):
                     return store
         return build_store(images, folder, scale, lr, progress)
 

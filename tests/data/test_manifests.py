@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from srkd import resources
-from srkd.data import manifests, roles
+from srkd.data import manifests, preparation, roles
 from srkd.data.store import build_store
 from srkd.errors import SrkdError
 from srkd.files.download import check_address
@@ -88,7 +88,7 @@ def fresh() -> Iterator[None]:
 
 def test_a_set_is_fetched_unpacked_and_decoded_once(tiny: Path, tmp_path: Path) -> None:
     steps: list[str] = []
-    prepared = list(manifests.prepare(["Tiny"], 2, say=lambda what, done, whole: steps.append(what)))
+    prepared = list(preparation.prepare(["Tiny"], 2, say=lambda what, done, whole: steps.append(what)))
     assert [(p.name, p.role, len(p.store)) for p in prepared] == [
         ("Tiny/train", "train", 2),
         ("Tiny/validation", "validation", 1),
@@ -97,7 +97,7 @@ def test_a_set_is_fetched_unpacked_and_decoded_once(tiny: Path, tmp_path: Path) 
     assert [prepared[0].store.name(i) for i in range(2)] == ["a", "c"]
     assert "Tiny.tar.gz, MB" in steps and "Tiny/test" in steps
     (tmp_path / "web" / "Tiny.tar.gz").unlink()
-    (again,) = manifests.prepare(["Tiny/train"], 2)
+    (again,) = preparation.prepare(["Tiny/train"], 2)
     assert again.store.fingerprint == prepared[0].store.fingerprint
     assert not list((tmp_path / "cache" / "datasets" / "archives").iterdir())
 
@@ -181,7 +181,7 @@ def test_local_images_are_found_without_downloading(tiny: Path, tmp_path: Path) 
 
 
 def test_sets_are_verified_by_their_checksums(tiny: Path, tmp_path: Path) -> None:
-    test, train = (part.store for part in manifests.prepare(["Tiny/test", "Tiny/train"], None))
+    test, train = (part.store for part in preparation.prepare(["Tiny/test", "Tiny/train"], None))
     assert manifests.verified("Tiny/test", test) is False  # no checksums are known
     (tiny / "Tiny.sha256").write_text(f"{test.source(0).sha256}  test/another name.png\n")
     assert manifests.verified("Tiny/test", test) is True
@@ -260,14 +260,14 @@ def test_images_are_named_by_data_set_or_folder(tiny: Path, tmp_path: Path) -> N
 
 def test_mistakes_are_reported(tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match=r'Tinny: no such folder, and no data set of that name \(did you mean "Tiny"'):
-        manifests.prepare(["Tinny"], 2)
+        preparation.prepare(["Tinny"], 2)
     with pytest.raises(SrkdError, match='unknown part of Tiny "trian"'):
-        manifests.prepare(["Tiny/trian"], 2)
+        preparation.prepare(["Tiny/trian"], 2)
     with pytest.raises(SrkdError, match="paired with a folder"):
-        manifests.prepare(["Tiny"], 2, lr=str(tmp_path))
+        preparation.prepare(["Tiny"], 2, lr=str(tmp_path))
     (tiny / "Bad.yml").write_text("name: Bad\nparts: {train: {rolle: train}}")
     with pytest.raises(SrkdError, match=r"Bad\.yml: .*rolle"):
-        manifests.prepare(["Bad"], 2)
+        preparation.prepare(["Bad"], 2)
 
 
 def test_a_manual_download_is_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
