@@ -312,7 +312,13 @@ def _fetched(source: Archive, path: Path, recorded: dict[str, Any] | None, say: 
         def progress(done: int, whole: int | None) -> None:
             say(f"{path.name}, MB", done >> 20, None if whole is None else whole >> 20)
 
-        found = download(source.url, path, expected, progress, source.max_bytes)
+        try:
+            found = download(source.url, path, expected, progress, source.max_bytes)
+        except SrkdError as error:
+            raise SrkdError(
+                f"{error}; if this machine cannot download it, put the file into {printable_path(path.parent)}, or set "
+                "SRKD_DATA to a folder with the images"
+            ) from error
     return {"sha256": found, "bytes": path.stat().st_size, "date": time.strftime("%Y-%m-%d", time.gmtime())}
 
 

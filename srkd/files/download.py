@@ -171,6 +171,7 @@ def _try(
                 file.seek(at)
                 _receive(response, file, whole, max_bytes, progress)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == 416:  # no bytes beyond those received, or the file has shrunk
             partial.remove()
             raise _TemporaryError("the server has another file now") from error

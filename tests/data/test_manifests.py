@@ -154,6 +154,15 @@ def test_an_archive_placed_by_the_user_is_kept(tiny: Path, tmp_path: Path) -> No
     assert len(manifests.locate("Tiny", "train")) == 2 and own.is_file()
 
 
+def test_a_failed_download_says_where_the_file_may_be_put(tiny: Path, tmp_path: Path) -> None:
+    kept = (tmp_path / "web" / "Tiny.tar.gz").rename(tmp_path / "Tiny.tar.gz")
+    with pytest.raises(SrkdError, match=r"404 .*, or set SRKD_DATA") as failed:
+        manifests.locate("Tiny", "train")
+    folder = Path(str(failed.value).partition("put the file into ")[2].partition(", or ")[0])
+    kept.rename(folder / kept.name)
+    assert len(manifests.locate("Tiny", "train")) == 2
+
+
 def test_damaged_records_are_reported(tiny: Path, tmp_path: Path) -> None:
     notes = tmp_path / "cache" / "datasets" / "downloads.json"
     notes.parent.mkdir(parents=True)
