@@ -1,7 +1,10 @@
-"""Measure srkd on this machine: `training` and `upscale` against BasicSR, the cost of each loss (`losses`), a clip
-against the network alone (`video`), `inference` over models, runtimes, precisions and sizes, the sizes that networks
-offer (`ladders`), the zoo beside published networks (`frontier`), and models side by side on one degraded photograph
-(`photograph`)."""
+"""Measure speed on this machine, beside BasicSR and published networks: training, upscaling, inference and more.
+
+`training` and `upscale` are measured beside BasicSR, `video` beside the network alone, `cluster` beside local
+processes, the zoo beside published networks (`frontier`), and several models on one degraded photograph
+(`photograph`). `losses` is the cost of each loss, `inference` compares models, runtimes, precisions and sizes,
+`ladders` the sizes that networks offer.
+"""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def engine_for(model: Model, spec: BackendSpec, say: Say = lambda line: None) ->
     if not rows:
         return None
     best = min(good, key=lambda row: row["ms"])
-    say(f"{best['runtime']} {best['precision']}: " + ", ".join(_describe(row) for row in rows))
+    say(f"the fastest is {best['runtime']} {best['precision']}: " + ", ".join(_describe(row) for row in rows))
     backend = (best["runtime"], best["precision"])
     if backend == EXACT:
         return None
@@ -135,7 +135,7 @@ def _rejected(backend: Backend, why: str, **more: bool) -> Row:
 
 def _describe(row: Row) -> str:
     name = f"{row['runtime']} {row['precision']}"
-    return f"{name} {row['ms']:.1f} ms" if row["good"] else f"{name} not ({row['why']})"
+    return f"{name} {row['ms']:.1f} ms" if row["good"] else f"{name} rejected ({row['why']})"
 
 
 class Autotuner:

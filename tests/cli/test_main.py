@@ -17,7 +17,9 @@ def test_every_command_has_help_a_tool_and_a_line_in_the_overview(capsys: pytest
     assert main.main(["--help"]) == 0
     overview = capsys.readouterr().out
     for name in main.commands():
-        assert f"  {name} " in overview and (ROOT / "tools" / f"{name}.py").is_file()
+        (line,) = [line for line in overview.splitlines() if line.startswith(f"  {name} ")]
+        assert line.endswith("."), f"not a whole sentence: {line}"
+        assert (ROOT / "tools" / f"{name}.py").is_file()
         with pytest.raises(SystemExit) as stop:
             main.main([name, "--help"])
         assert stop.value.code == 0 and "--debug" in capsys.readouterr().out
