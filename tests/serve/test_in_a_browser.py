@@ -170,8 +170,15 @@ def test_chosen_files_are_uploaded_in_their_order(desk: Browser, images: list[Pa
     reason = desk.run("document.querySelector('#jobs .failed .state').textContent")
     assert reason.startswith("Not an image that can be read")
     assert ("button", "Remove notes.png") in accessible(desk)
+    assert desk.run("document.getElementById('status').textContent") == "5 done, 1 failed"
     (complaint,) = [json.loads(line)["entry"]["text"] for line in desk.complaints]
     assert "422" in complaint, "Chromium's, of the file that is no image"
+
+
+def test_a_chosen_model_says_what_it_is_for(desk: Browser) -> None:
+    desk.run("document.querySelector('#models [value=realesrgan_s_x4]').click()")
+    note = desk.run("document.getElementById('model-note').textContent")
+    assert "noise and JPEG blocks go" in note and "Licence: BSD-3-Clause" in note
 
 
 def test_dropped_files_are_upscaled_by_the_chosen_model_and_format(

@@ -207,14 +207,16 @@ function drawJob(row, job) {
 
 function drawSummary() {
   const count = (...states) => jobs.filter((job) => states.includes(job.state)).length;
-  const waiting = count("queued") + uploads.filter((upload) => upload.state !== "failed").length;
-  const parts = [[count("running"), "running"], [waiting, "waiting"], [count("done"), "done"], [count("failed"), "failed"]];
+  const rejected = uploads.filter((upload) => upload.state === "failed").length;
+  const waiting = count("queued") + uploads.length - rejected;
+  const failed = count("failed") + rejected;
+  const parts = [[count("running"), "running"], [waiting, "waiting"], [count("done"), "done"], [failed, "failed"]];
   const text = parts.filter(([number]) => number).map(([number, state]) => `${number} ${state}`).join(", ") || "Ready";
   if ($("status").textContent !== text) $("status").textContent = text;
   document.title = waiting + count("running") ? `${count("done")} of ${jobs.length} - srkd` : "Upscale images - srkd";
   $("all").hidden = count("done") < 2;
   $("all").textContent = `Download all ${count("done")}`;
-  $("clear").hidden = count("done", "failed", "cancelled") + uploads.filter((upload) => upload.state === "failed").length === 0;
+  $("clear").hidden = count("done", "cancelled") + failed === 0;
 }
 
 // ---------------------------------------------------------------- the viewer
@@ -294,8 +296,9 @@ function note() {
   const model = info.models.find((model) => model.name === document.querySelector("#models :checked")?.value);
   if (!model) return;
   const measured = model.ms_per_megapixel === null ? "" : `${time(model)}: ${model.measured}, for a megapixel of input. `;
+  const about = model.notes ? `${model.notes.split(/(?<=\.)\s/)[0]} ` : "";
   const licence = model.licence ? `Licence: ${model.licence}.` : "";
-  $("model-note").textContent = `${measured}${licence}`;
+  $("model-note").textContent = `${about}${measured}${licence}`;
 }
 
 function listen() {
