@@ -218,7 +218,8 @@ class _Stage:
                 score, value, step = self.best.score, self.best.value, self.best.step
                 say(f"stopped at step {done} of {total}: {score} has not improved on {value} since step {step}", quiet)
             elif done < total:
-                say(f"stopped at step {done} of {total}; --auto_resume continues from there", quiet)
+                how = "the same command" if self.run.resume else "--auto_resume"
+                say(f"stopped at step {done} of {total}; {how} continues from there", quiet)
             if (early or done == total) and (start < done or not self.metrics):
                 if not early:  # an early stop follows a validation
                     self._validate(done)

@@ -174,6 +174,15 @@ def test_resuming_with_settings_that_affect_results_raises_with_the_key(
             attempt(Run(changed, tmp_path, resume=True, quiet=True))
 
 
+@pytest.mark.parametrize(("resume", "how"), [(False, "--auto_resume continues"), (True, "the same command continues")])
+def test_a_stopped_run_says_how_to_continue(
+    recipe: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], resume: bool, how: str
+) -> None:
+    """Studies, the zoo and compress, which always resume, have no --auto_resume."""
+    Run(recipe, tmp_path, budget=0, resume=resume).train()
+    assert f"; {how} from there" in capsys.readouterr().err
+
+
 def test_settings_that_do_not_affect_results_may_change_on_resume(
     recipe: dict[str, Any], tmp_path: Path, photos: Path
 ) -> None:
