@@ -52,12 +52,18 @@ def available() -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Selection:
-    """The runtimes and precisions to measure; None means all. Raises SrkdError for unknown names."""
+    """The runtimes and precisions to measure; None means all.
+
+    Raises:
+        SrkdError: an unknown name; a runtime that is not installed.
+    """
 
     runtimes: Sequence[str] | None = None
     precisions: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        for name in backends.PRECISIONS.keys() & (self.runtimes or ()):
+            backends.check_installed(name)
         for kind, names, index in (("runtime", self.runtimes, 0), ("precision", self.precisions, 1)):
             known = {backend[index] for backend in available()}
             for name in names or ():

@@ -265,18 +265,25 @@ def _cluster(args: argparse.Namespace) -> int:
     return 0
 
 
+def _selection(args: argparse.Namespace) -> list[tuple[str, str]]:
+    """The named (runtime, precision) pairs, checked before minutes of measuring."""
+    from srkd.inference import backends
+
+    for precision in args.precision:
+        backends.check(args.runtime, precision)
+        backends.check_installed(args.runtime)
+    return [(args.runtime, precision) for precision in args.precision]
+
+
 def _ladders(args: argparse.Namespace) -> int:
     from pathlib import Path
 
     from srkd.benchmarks import ladders as benchmark
     from srkd.benchmarks.report import write
-    from srkd.inference import backends
     from srkd.report import tables
     from srkd.values import size_named
 
-    selection = [(args.runtime, precision) for precision in args.precision]
-    for backend in selection:
-        backends.check(*backend)
+    selection = _selection(args)
     sizes = [size_named(size) for size in args.size]
     columns = [*benchmark.COLUMNS, *benchmark.timings(selection, sizes)]
     rows = benchmark.ladders(args.network, selection, sizes, args.scale, args.threads, args.seconds, tell)
@@ -291,14 +298,11 @@ def _frontier(args: argparse.Namespace) -> int:
 
     from srkd.benchmarks import frontier as benchmark
     from srkd.errors import unknown
-    from srkd.inference import backends
     from srkd.report import tables
 
     if args.set not in benchmark.SETS:
         raise unknown("set", args.set, benchmark.SETS)
-    selection = [(args.runtime, precision) for precision in args.precision]
-    for backend in selection:
-        backends.check(*backend)
+    selection = _selection(args)
     found = benchmark.frontier(args.scale, selection, args.threads, args.seconds, tell)
     if args.output:
         found.write(Path(args.output), args.set)

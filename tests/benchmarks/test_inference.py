@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
+from srkd.benchmarks import frontier, ladders
 from srkd.benchmarks import inference as benchmark
+from srkd.cli.main import main
 from srkd.errors import SrkdError
 from srkd.networks import build
 from srkd.training.checkpoint import save_weights
@@ -48,6 +51,18 @@ def test_invalid_names_raise() -> None:
         benchmark.Selection(["troch"])
     with pytest.raises(SrkdError, match="no runtime has that precision"):
         benchmark.Selection(["stock"], ["bf16"]).available()
+
+
+@pytest.mark.parametrize("action", ["inference", "ladders", "frontier"])
+def test_a_missing_runtime_is_named_before_the_work(
+    action: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ncnn", None)
+    for module in (benchmark, frontier, ladders):
+        monkeypatch.setattr(module, "in_subprocess", lambda *_: pytest.fail("it was measured"))
+    model = ["-m", "edsr_16x8_x2"] if action == "inference" else []
+    assert main(["benchmark", action, *model, "--runtime", "ncnn", "--precision", "fp32"]) == 1
+    assert capsys.readouterr().err == "srkd: ncnn is not installed: pip install 'srkd[ncnn]'\n"
 
 
 def test_other_runtimes_have_rows_too(checkpoint: str, photos: Path) -> None:
