@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from srkd.errors import SrkdError
 from srkd.images import jxl
-from srkd.images.formats import READABLE
+from srkd.images.formats import READABLE, Format
 from srkd.images.metadata import Metadata, left_out, resolution, upright_exif, upright_xmp
 
 Pixels = NDArray[Any]
@@ -34,7 +33,11 @@ with suppress(ImportError):
     import_module("pillow_heif").register_heif_opener()
 
 NAMES = {pillow: known.name for known in READABLE.values() for pillow in known.pillow}
-_PACKAGES = {"JXL": ("JPEG XL", "pillow-jxl-plugin"), "HEIF": ("HEIC", "pillow-heif")}
+_PACKAGES = {
+    "AVIF": ("AVIF", "Pillow from 11.3 on", "pillow>=11.3"),
+    "JXL": ("JPEG XL", "pillow-jxl-plugin", "srkd[formats]"),
+    "HEIF": ("HEIC", "pillow-heif", "srkd[formats]"),
+}
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _NO_MAGIC = ("TGA",)  # recognised by its suffix only
 # Pillow's modes: L grey, P palette, A alpha, a premultiplied alpha, X padding.
@@ -110,15 +113,15 @@ def _why_not_identified(head: bytes) -> str:
     return f"not an image that can be read ({', '.join(READABLE)})"
 
 
-def require(format: str) -> None:
-    """Raise SrkdError if Pillow cannot write a format of an optional package, "JXL" or "HEIF"."""
-    if format not in Image.SAVE:
-        raise SrkdError(_needs(format))
+def missing(format: Format) -> str | None:
+    """What must be installed before a format can be written; None if nothing is missing."""
+    needed = [name for name in format.pillow if name in _PACKAGES and name not in Image.SAVE]
+    return _needs(needed[0]) if needed else None
 
 
 def _needs(format: str) -> str:
-    name, package = _PACKAGES[format]
-    return f"{name} needs the package {package}: pip install 'srkd[formats]'"
+    name, package, install = _PACKAGES[format]
+    return f"{name} needs the package {package}: pip install '{install}'"
 
 
 def is_heif(head: bytes) -> bool:

@@ -45,6 +45,18 @@ class RowWriter(Protocol):
     def write(self, rows: NDArray[Any]) -> None: ...
 
 
+def format_to_write(name: str) -> Format:
+    """The format of a name such as "png", "jpg" or ".TIF", if it can be written on this machine.
+
+    Raises:
+        SrkdError: as `format_named`; a package that writes it is not installed.
+    """
+    known = format_named(name)
+    if missing := decoders.missing(known):
+        raise SrkdError(missing)
+    return known
+
+
 def to_depth(rows: NDArray[Any], deep: bool) -> NDArray[Any]:
     """uint16 as uint8 (value / 257, rounded) unless `deep`; uint8 unchanged."""
     return rows if deep or rows.dtype != np.uint16 else ((rows.astype(np.uint32) + 128) // 257).astype(np.uint8)
@@ -67,9 +79,10 @@ def open_writer(
     that of `srkd.files.atomic.atomic_path`.
 
     Raises:
-        SrkdError: the format cannot store the image, an invalid quality, a folder that cannot be written, a full disk.
+        SrkdError: as `format_to_write`; the format cannot store the image, an invalid quality, a folder that cannot be
+            written, a full disk.
     """
-    chosen = format_named(format)
+    chosen = format_to_write(format)
     check_holds(path, shape, chosen)
     check_quality(quality)
     metadata, _ = fit_metadata(metadata or Metadata(), chosen, shape[2] < 3)
@@ -169,28 +182,21 @@ class _WholeWriter:
         image.save(self._stream, "WEBP", quality=self._quality, lossless=self._quality == 100, exact=True, **known)
 
     def _save_avif(self, image: Image.Image) -> None:
-        if "AVIF" not in Image.SAVE:
-            raise SrkdError(
-                "AVIF is written by Pillow from 11.3 on: pip install 'pillow>=11.3', or choose another format"
-            )
         known = self._usual(image.height, image.width)
         subsampling = "4:4:4" if self._quality >= 90 else "4:2:0"
         image.save(self._stream, "AVIF", quality=self._quality, subsampling=subsampling, **known)
 
     def _save_jxl(self, image: Image.Image) -> None:
-        decoders.require("JXL")
         known = self._usual(image.height, image.width)
         lossless = self._quality == 100
         effort = _LOSSLESS_JXL_EFFORT if lossless else _JXL_EFFORT
         image.save(self._stream, "JXL", quality=self._quality, lossless=lossless, effort=effort, **known)
 
     def _save_heic(self, image: Image.Image) -> None:
-        decoders.require("HEIF")
         image.save(self._stream, "HEIF", **self._heic_options(), **self._usual(image.height, image.width))
 
     def _save_deep_heic(self, pixels: NDArray[np.uint16]) -> None:
         """12 bits, in the upper ones of 16."""
-        decoders.require("HEIF")
         height, width, channels = pixels.shape
         twelve = (((pixels.astype(np.uint32) * 4095 + 32767) // 65535) << 4).astype("<u2")
         mode = {1: "L;16", 2: "LA;16", 3: "RGB;16", 4: "RGBA;16"}[channels]

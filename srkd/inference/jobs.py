@@ -21,12 +21,12 @@ from srkd.images.formats import (
     READ_ONLY,
     SUFFIXES,
     Format,
-    format_named,
     format_of_suffix,
     is_image_name,
     is_readable_name,
 )
 from srkd.images.read import list_images, walk
+from srkd.images.write import format_to_write
 
 _MOST_FOLDERS = 5
 
@@ -84,7 +84,7 @@ def plan_jobs(
             is not `format`, a name that Windows does not allow there.
     """
     check_part(suffix, "the suffix")
-    format = format_named(format).name if format is not None else None
+    format = format_to_write(format).name if format is not None else None
     found = _sources(inputs, output, recursive)
     if is_image_name(output) and not output.is_dir():
         jobs = [Job(_only(found, output), output, _format_of(output, format))]
@@ -121,7 +121,7 @@ def _only(found: Sequence[tuple[Place, PurePath]], output: Place) -> Place:
 
 
 def _format_of(output: Place, asked: str | None) -> str:
-    named = format_named(output.suffix).name
+    named = format_to_write(output.suffix).name
     if asked not in (None, named):
         raise SrkdError(
             f"{printable_path(output)} is named like {named}, but the requested format is {asked}; make them agree"
@@ -169,7 +169,7 @@ def _matches(name: str) -> list[Path]:
 
 def job_in(folder: Place, source: Place, format: str | None, suffix: str) -> Job:
     """The job of one image with its result in `folder`, named and encoded as `plan_jobs` describes."""
-    format = format_named(format).name if format is not None else None
+    format = format_to_write(format).name if format is not None else None
     is_named = source.suffix.lower() in SUFFIXES
     extension = source.suffix if is_named else ""
     known = FORMATS[format] if format else _format_for(source, extension)

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from srkd import web
 from srkd.errors import SrkdError
+from srkd.images import decoders
 from srkd.images.formats import FORMATS
 from srkd.serve.access import Access, Guard, error_response
 from srkd.serve.api_page import api_page
@@ -104,7 +105,8 @@ class Handlers:
         limits = self._queue.limits
         known = {"megabytes": limits.megabytes, "megapixels": limits.megapixels, "images": limits.images}
         models = self._queue.choices.as_json()
-        about = {"version": __version__, "limits": known, "models": models, "formats": list(FORMATS)}
+        formats = [name for name, format in FORMATS.items() if decoders.missing(format) is None]
+        about = {"version": __version__, "limits": known, "models": models, "formats": formats}
         return JSONResponse(about | {"watching": self._watching or None})
 
     async def upscale(self, request: Request) -> Response:

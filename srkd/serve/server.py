@@ -17,7 +17,7 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path, scratch, writing
 from srkd.files.cache import cache_place
 from srkd.files.lock import locked_itself
-from srkd.images.formats import format_named
+from srkd.images.write import format_to_write
 from srkd.serve.access import Access, access_for
 from srkd.serve.app import build
 from srkd.serve.choices import ModelChoices
@@ -59,7 +59,7 @@ class ServerSettings:
         if self.watch is not None and self.output is not None:
             check_folders(self.watch, self.output)
         if self.watch_format is not None:
-            format_named(self.watch_format)
+            format_to_write(self.watch_format)
         if not 0 <= self.port < 1 << 16:
             raise SrkdError(f"--port {self.port}: a port is from 0 (any free one) to 65535")
         if self.token is not None and (len(self.token) < 8 or not self.token.isascii() or not self.token.isprintable()):

@@ -14,6 +14,7 @@ from srkd.errors import SrkdError
 from srkd.images import decoders, jxl
 from srkd.images.metadata import Metadata
 from srkd.images.read import ImageData, image_size, read_image, write_image
+from srkd.inference.jobs import plan_jobs
 from support import textured
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -235,6 +236,11 @@ def test_a_package_that_is_missing_for_writing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.delitem(Image.SAVE, name, raising=False)
+    target = tmp_path / {"JXL": "a.jxl", "HEIF": "a.heic"}[name]
     with pytest.raises(SrkdError, match=r"needs the package .*: pip install 'srkd\[formats\]'$"):
-        write_image(tmp_path / {"JXL": "a.jxl", "HEIF": "a.heic"}[name], ImageData(textured(0, 8, 8)))
+        write_image(target, ImageData(textured(0, 8, 8)))
     assert not list(tmp_path.iterdir())
+    write_image(tmp_path / "a.png", ImageData(textured(0, 8, 8)))
+    for output, asked in ((target, None), (tmp_path / "out", target.suffix[1:])):  # before the network has worked
+        with pytest.raises(SrkdError, match=r"needs the package .*: pip install 'srkd\[formats\]'$"):
+            plan_jobs([str(tmp_path / "a.png")], output, asked)
