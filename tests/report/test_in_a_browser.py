@@ -12,6 +12,7 @@ import pytest
 from browser import CHROMIUM, Browser
 
 from srkd.report import html, plots
+from srkd.studies import results
 
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium to open the page in: apt-get install chromium")
 SIZES = [(1280, 900), (390, 844)]
@@ -90,6 +91,18 @@ def _tab_to(browser: Browser, selector: str) -> None:
             return
         browser.press("Tab")
     raise AssertionError(f"no press of Tab leads to {selector}")
+
+
+def test_the_verdict_of_a_study_is_in_sight(browser: Browser, tmp_path: Path) -> None:
+    """A study's table, the widest of all, fits on a desk's screen: its last column is what the reader looks for."""
+    columns = [column for column in results.COLUMNS if column != "note"]
+    row: dict[str, object] = dict.fromkeys(columns, -0.3777) | {"seeds": 5, "mean": 27.9381}
+    row |= {"variant": "similarity", "verdict": "no difference shown"}
+    path = tmp_path / "report.html"
+    table: html.PageSection = {"heading": "psnr", "table": {"rows": [row, row], "columns": columns}}
+    path.write_text(html.page("A study", [table], "A sentence.", "srkd"), encoding="utf-8")
+    browser.open(path, *SIZES[0])
+    assert browser.run("(box => box.scrollWidth - box.clientWidth)(document.querySelector('.scroll'))") == 0
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
