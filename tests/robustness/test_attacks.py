@@ -87,12 +87,15 @@ def test_demo_leaves_the_users_folders(folder: Path, capsys: pytest.CaptureFixtu
     assert contents(folder) == before
 
 
-def test_a_lock_that_is_a_link(recipe: dict[str, Any], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lock_that_is_a_link(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "precious").write_text("precious")
+    (folder / "mine").mkdir()
+    for number in range(4):
+        write_image(folder / "mine" / f"{number}.png", ImageData(textured(number, 100, 100)))
     (folder / "out" / "work").mkdir(parents=True)
     (folder / "out" / ".srkd").write_text("{}")
     (folder / "out" / "work" / ".lock").symlink_to(folder / "precious")
-    arguments = ["compress", "edsr_16x8_x2_cc0", "--data", ".", "--max-mb", "1", "-o", "out"]
+    arguments = ["compress", "edsr_16x8_x2_cc0", "--data", "mine", "--max-mb", "1", "-o", "out"]
     assert "symbolic link" in rejected(arguments, capsys)
     assert (folder / "precious").read_text() == "precious"
 
