@@ -173,8 +173,7 @@ class Run:
     def create_folder(self) -> None:
         """Create the run's folder, once the first stage has been checked; an older run that is not resumed is renamed,
         after a dry run of the stages that follow."""
-        named = self.recipe.resume_state
-        resumed = self.resume or any(resume.belongs_to(named, folder) for _, folder in self.stages)
+        resumed = self.resume or any(resume.belongs_to(self.recipe.resume_state, folder) for _, folder in self.stages)
         moved = self.place.create(resumed, self._check_later_stages)
         if moved is not None:
             say(f"the older run of this name was renamed to {printable_path(moved)}", self.quiet)
