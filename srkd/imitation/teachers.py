@@ -73,13 +73,14 @@ def open_teacher(spec: Mapping[str, Any], device: torch.device | str = "cpu") ->
     """
     if set(spec) == {"file"}:
         path = Path(str(spec["file"]))
-        if path.suffix.lower() in (".onnx", ".param"):
-            for each in (path, path.with_suffix(".bin") if path.suffix.lower() == ".param" else path):
+        suffix = path.suffix.lower()
+        if suffix in (".onnx", ".param"):
+            for each in [path] if suffix == ".onnx" else [path, path.with_suffix(".bin")]:
                 if not each.is_file():
                     raise SrkdError(f"network_g_teacher: {printable_path(each)}: not found")
             if _is_own_export(path):
                 return _of_export(path)
-            return _of_onnx(path) if path.suffix.lower() == ".onnx" else _of_ncnn(path, device)
+            return _of_onnx(path) if suffix == ".onnx" else _of_ncnn(path, device)
     elif set(spec) != {"zoo"}:
         raise SrkdError(f"network_g_teacher: must be {{zoo: name}} or {{file: path}}, got {dict(spec)}")
     return of_network(build_or_load(spec, None, "network_g_teacher"), device)

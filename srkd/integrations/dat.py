@@ -68,8 +68,8 @@ class _WindowAttention(nn.Module):
 
 def _parts(rows: int, columns: int) -> tuple[list[int], list[int]]:
     """Numbers of the windows inside, and of those in the last row or column."""
-    last = [n for n in range(rows * columns) if n // columns == rows - 1 or n % columns == columns - 1]
-    return [n for n in range(rows * columns) if n not in last], last
+    at_border = [row == rows - 1 or column == columns - 1 for row in range(rows) for column in range(columns)]
+    return [n for n, last in enumerate(at_border) if not last], [n for n, last in enumerate(at_border) if last]
 
 
 @lru_cache(maxsize=1)  # the blocks of a network ask for the same
