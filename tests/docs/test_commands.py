@@ -15,7 +15,7 @@ import yaml
 from torch import nn
 
 from srkd.cli.main import main
-from srkd.data import manifests
+from srkd.data import manifests, preparation
 from srkd.inference import calibration
 from srkd.integrations.torchvision_compat import import_torchvision
 from srkd.networks import zoo
@@ -188,6 +188,8 @@ def folder(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
         shutil.copy(zoo.weights("edsr_16x8_x2_cc0")[0], name)
     few = sorted(photos.iterdir())[:2]
     monkeypatch.setattr(manifests, "locate", lambda *_, **__: few)
+    monkeypatch.setattr(preparation, "locate", lambda *_, **__: few)
+    monkeypatch.setattr(manifests, "at_hand", lambda *_: [])  # the few images are of all sets: near-duplicates
     monkeypatch.setattr(calibration, "DEFAULT", str(photos))
     monkeypatch.setattr(zoo, "fetch", lambda name: dat_like(tmp_path / f"{name}.pth"))
     return tmp_path

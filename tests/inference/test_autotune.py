@@ -84,7 +84,7 @@ def test_bf16_that_loses_too_much_is_not_chosen_and_raises_if_named(
         said: list[str] = []
         wide = Model(edsr_with_large_features(offset), 2, "wide", meta={"network": SPEC})
         assert engine_for(wide, BackendSpec("torch"), said.append) is None  # fp32
-        assert re.search(rf"torch bf16 not \({why}", said[-1])
+        assert re.search(rf"torch bf16 rejected \({why}", said[-1])
         with pytest.raises(SrkdError, match=why):
             engine_for(wide, BackendSpec("torch", "bf16"))
 
@@ -97,7 +97,7 @@ def test_bf16_that_overflows_is_not_chosen(model: Model, monkeypatch: pytest.Mon
         network.conv_first.bias[3] = 3.4e38  # unused, but 0 times infinity is NaN
     wide, said = Model(network, 2, "wide", meta={"network": SPEC}), list[str]()
     assert engine_for(wide, BackendSpec("torch"), said.append) is None
-    assert "torch bf16 not (" in said[-1]
+    assert "torch bf16 rejected (" in said[-1]
 
 
 @pytest.mark.isa
@@ -220,7 +220,7 @@ def test_what_a_runtime_cannot_do_is_left_for_what_can(model: Model, monkeypatch
     monkeypatch.setattr(autotune.backends, "available", lambda *_: [("torch", "fp32"), ("torch", "bf16")])
     said: list[str] = []
     assert engine_for(exact, BackendSpec(), said.append) is None and engine_for(exact, BackendSpec("torch")) is None
-    assert re.search(r"torch bf16 not \(torch bf16 cannot run this network at .*\)", said[-1])
+    assert re.search(r"torch bf16 rejected \(torch bf16 cannot run this network at .*\)", said[-1])
     with pytest.raises(SrkdError, match="torch bf16 cannot run this network") as caught:
         engine_for(exact, BackendSpec("torch", "bf16"))
     assert "\n" not in str(caught.value)
