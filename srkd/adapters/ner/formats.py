@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,11 @@ def _lines(path: Path) -> list[str]:
     return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
 
 
+def _split(line: str) -> list[str]:
+    """The parts of a line between spaces and tabs. Other white space, such as U+3000, may be in a token."""
+    return [part for part in re.split("[ \t]+", line) if part] if line.strip() else []
+
+
 def _kmou(path: Path) -> Iterator[_Raw]:
     """One sentence per line, morphemes separated by spaces, in `*.words.txt`; tags in `*.tags.txt` beside it."""
     if "words" not in path.name:
@@ -93,7 +99,7 @@ def _kmou(path: Path) -> Iterator[_Raw]:
     if len(words) != len(tags):
         raise SrkdError(f"{printable_path(path)}: {len(words):,} lines, but {beside.name} has {len(tags):,}")
     for number, (left, right) in enumerate(zip(words, tags, strict=True), 1):
-        tokens, marks = left.split(), right.split()
+        tokens, marks = _split(left), _split(right)
         if len(tokens) != len(marks):
             raise SrkdError(
                 f"{printable_path(path)}, line {number}: {len(tokens)} tokens, but {len(marks)} tags in {beside.name}"
@@ -109,7 +115,7 @@ def _klue(path: Path) -> Iterator[_Raw]:
 
 def _conll(path: Path) -> Iterator[_Raw]:
     """One token per line: the token in the first column, the tag in the last, separated by spaces or tabs."""
-    return _rows(path, _is_comment, str.split)
+    return _rows(path, _is_comment, _split)
 
 
 def _is_comment(line: str) -> bool:
@@ -117,7 +123,7 @@ def _is_comment(line: str) -> bool:
     if not line.startswith("#"):
         return line.startswith("-DOCSTART-")
     try:
-        parse(line.split()[-1])
+        parse(_split(line)[-1])
     except ValueError:
         return True
     return False

@@ -48,6 +48,15 @@ def test_conll_with_any_columns_and_schemes(tmp_path: Path) -> None:
     assert corpus.sentences[1].tags == ["B-LOC", "I-LOC", "B-LOC"]
 
 
+def test_other_white_space_is_a_token(tmp_path: Path) -> None:
+    text = "10\u00a0000 CD B-NOH\n\u3000\tSP\tO\n\u00a0\n원 NN O\n"
+    assert [s.tokens for s in read(write(tmp_path / "a.conll", text), "conll").sentences] == [
+        ["10\u00a0000", "\u3000"],
+        ["원"],
+    ]
+    assert read(kmou(tmp_path, "가 \u3000 나\n", "O O O\n"), "kmou").sentences[0].tokens == ["가", "\u3000", "나"]
+
+
 def modu(entities: list[dict[str, Any]]) -> str:
     sentence = {"id": "S1", "form": "이순신이 부산에", "NE": entities}
     return json.dumps({"document": [{"id": "D1", "sentence": [sentence, {"id": "S2", "form": "", "NE": []}]}]})
