@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from srkd.errors import exit_on_error
 from srkd.files.atomic import write_text
 from srkd.inference import backends
 from srkd.inference.calibration import ImagePairs, calibration_images, evaluation_images
@@ -101,9 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", default="Set5")
     parser.add_argument("--work", type=Path, default=Path("experiments/quantisation_aware"))
     args = parser.parse_args(arguments)
+    with exit_on_error("quantisation"):
+        _measure_missing(args)
+
+
+def _measure_missing(args: argparse.Namespace) -> None:
     recipe = read(args.study / "recipe.yml")
     kept = args.study / "measured.json"
-    rows = json.loads(kept.read_text())["rows"] if kept.is_file() else []
+    rows = json.loads(kept.read_text(encoding="utf-8"))["rows"] if kept.is_file() else []
     for name, checkpoint in prepare(args.work, args.model).items():
         for seed in args.seeds:
             if not any((row["network"], row["seed"]) == (name, seed) for row in rows):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from srkd import losses
 from srkd.inference.model import Model
 from srkd.networks.quantisation_aware import imitate_int8
-from srkd.studies.quantisation import OUTLIER, with_outliers
+from srkd.studies.quantisation import OUTLIER, main, with_outliers
 from support import textured
 
 
@@ -41,3 +42,8 @@ def test_half_of_what_int8_loses_is_won_back_where_outliers_spoil_it() -> None:
         value.backward()
         optimiser.step()
     assert error() < before / 2
+
+
+def test_a_folder_without_recipe_ends_with_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"^quantisation: .*recipe\.yml"):
+        main([str(tmp_path)])
