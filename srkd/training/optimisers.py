@@ -1,4 +1,4 @@
-"""Optimisers of `torch.optim` by name."""
+"""Optimisers by name: those of `torch.optim`, and SOAP."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from srkd.errors import SrkdError, unknown
 from srkd.training.recipe import Optimiser
+from srkd.training.soap import SOAP
 
 
 def names() -> list[str]:
@@ -48,11 +49,12 @@ def make_optimiser(parameters: Iterable[nn.Parameter], spec: Optimiser) -> Optim
 
 
 def _kinds() -> dict[str, type[Optimizer]]:
-    return {
+    kinds = {
         name: value
         for name, value in vars(torch.optim).items()
         if isinstance(value, type) and issubclass(value, Optimizer) and value is not Optimizer
     }
+    return kinds | {"SOAP": SOAP}
 
 
 def _limitation(kind: type[Optimizer]) -> str | None:

@@ -66,10 +66,10 @@ class Section(pydantic.BaseModel):
 
 
 class Optimiser(Section):
-    """An optimiser of `torch.optim` by name, with its options."""
+    """An optimiser by name, with its options: of `torch.optim`, or `SOAP` (`srkd.training.soap`)."""
 
     model_config = pydantic.ConfigDict(extra="allow", protected_namespaces=())
-    type: str = pydantic.Field("Adam", description="a class of torch.optim")
+    type: str = pydantic.Field("Adam", description="a class of torch.optim, or SOAP")
     lr: float = pydantic.Field(2e-4, gt=0, description="initial learning rate")
 
 
