@@ -160,16 +160,16 @@ class Task(task.Task):
             self.to_device(pair.discriminator)
             discriminator = MultiBatchDiscriminator(pair.discriminator, mutual.taps("discriminator") if mutual else [])
             gan_discriminators.check_forward(pair.discriminator, self.real_images(self.batch(0)), "network_d")
+            pair.discriminator_taps = discriminator.taps
             pair.discriminate = self.register(f"d{pair.suffix}", discriminator, train.optim_d)
 
     def _check_features(self) -> None:
         """Check the shapes of the features that peers compare, so that differences are found before training."""
         mutual, batch = self.recipe.mutual, self.batch(0)
         if mutual and mutual.taps("generator"):
-            check_features([pair.generator for pair in self.pairs], mutual.at, batch["lr"])
+            check_features([pair.taps for pair in self.pairs], batch["lr"])
         if mutual and mutual.taps("discriminator") and self.discriminator_loss is not None:
-            real = self.real_images(batch)
-            check_features([p.discriminator for p in self.pairs if p.discriminator], mutual.at, real)
+            check_features([pair.discriminator_taps for pair in self.pairs], self.real_images(batch))
 
     def context(self, batch: Mapping[str, Any], step: int) -> dict[str, Any]:
         found = super().context(batch, step)

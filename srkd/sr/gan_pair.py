@@ -59,7 +59,8 @@ def compared_tensors(taps: Taps, output: Tensor) -> list[Tensor]:
 class GANPair:
     """A generator with its objective, and its discriminator if any; Fabric wraps them as `step` and `discriminate`.
 
-    `meta` is the description in the generator's checkpoint, `network_d` the discriminator's specification.
+    `meta` is the description in the generator's checkpoint, `network_d` the discriminator's specification; `taps` are
+    the generator's.
     """
 
     suffix: str
@@ -73,6 +74,7 @@ class GANPair:
     taps: Taps
     step: nn.Module = field(init=False)
     discriminate: nn.Module = field(init=False)
+    discriminator_taps: Taps = field(init=False)
 
 
 @contextmanager
@@ -91,17 +93,19 @@ def state_restored(network: nn.Module) -> Iterator[None]:
     network.load_state_dict(state)
 
 
-def check_features(networks: Sequence[nn.Module], at: Sequence[str], images: Tensor) -> None:
-    """Check that features of the modules `at` have the same shape in all networks of a cohort.
+def check_features(taps: Sequence[Taps], images: Tensor) -> None:
+    """Check that the tapped features have the same shape in all networks of a cohort.
+
+    This is the taps' first pass, which clones the features. Gradients through a clone are added in another order, so a
+    run whose first step after resuming were that pass would not have the bits of an uninterrupted one.
 
     Raises:
-        SrkdError: a path matches nothing, or features differ in number or shape.
+        SrkdError: features differ in number or shape.
     """
-    found = []
-    for network in networks:
-        with torch.no_grad(), state_restored(network), (taps := Taps(network, at)):
-            network(images)
-        found.append({name: tuple(taps.features[name].shape) for name in taps.names})
+    for each in taps:
+        with torch.no_grad(), state_restored(each.network), each:
+            each.network(images)
+    found = [{name: tuple(each.features[name].shape) for name in each.names} for each in taps]
     for other in found[1:]:
         if list(other.values()) != list(found[0].values()):
             raise SrkdError(f"mutual.at: the peers' features differ in shape: {found[0]} and {other}")

@@ -205,6 +205,19 @@ def test_a_resumed_cohort_is_bit_exact(gan: dict[str, Any], tmp_path: Path) -> N
         assert same(weights(whole, name), weights(resumed, name))
 
 
+@pytest.mark.parametrize(("networks", "at"), [("generator", "body.0"), ("discriminator", "body.1")])
+def test_a_resumed_cohort_that_compares_features_is_bit_exact(
+    gan: dict[str, Any], networks: str, at: str, tmp_path: Path
+) -> None:
+    """The gradient of a tapped residual block's output is a sum of three, whose order must not depend on the step."""
+    peers = f"mutual={{networks: {networks}, at: [{at}]}}"
+    whole = train(gan, tmp_path, "whole", peers)
+    assert not train(gan, tmp_path, "cut", peers, budget=0.0)["finished"]
+    resumed = train(gan, tmp_path, "cut", peers, resume=True)
+    for name in whole["models"]:
+        assert same(weights(whole, name), weights(resumed, name))
+
+
 def test_a_cohorts_scores_are_the_mean_over_its_generators(gan: dict[str, Any], photos: Path, tmp_path: Path) -> None:
     result = train(gan, tmp_path, "cohort", COHORT, "train.optim_g.lr=0.05")
     alone = [
