@@ -219,7 +219,7 @@ class Cache(Section):
     seed: Seed = pydantic.Field(0, description="of the bank's patches, independent of manual_seed")
     max_bytes: float = pydantic.Field(8e9, gt=0, description="limit on the size of the cache")
     self_ensemble: bool = pydantic.Field(
-        False, description="with outputs: as self_ensemble of every teacher, the average over the 8 flips and rotations"
+        False, description="as self_ensemble of every teacher: outputs averaged over the 8 flips and rotations"
     )
     dir: str | None = pydantic.Field(None, description="folder of caches; default: the user's cache folder")
 

@@ -132,6 +132,7 @@ class Task(DistillationTask):
         self_ensemble = spec.pop("self_ensemble", False)
         if not isinstance(self_ensemble, bool):
             raise SrkdError(f"{key}.self_ensemble: must be true or false, got {self_ensemble!r}")
+        self_ensemble = self_ensemble or self.recipe.cache.self_ensemble
         options = dict(spec) if "type" in spec else {}
         loaded = build_or_load(spec, self.recipe.scale, key)
         if path is not None and not single:

@@ -185,7 +185,7 @@ class Teachers:
                 network=member.hash,
                 pictures=fingerprint,
                 numbers=images.numbers,
-                self_ensemble=member.self_ensemble or self.cache.self_ensemble,
+                self_ensemble=member.self_ensemble,
                 **more,
             )
             found.append(self._folder(f"outputs-{name}"))
@@ -194,8 +194,7 @@ class Teachers:
     def _build_outputs(self, member: Member, images: PairedImages, folder: Path) -> teacher_cache.OutputCache:
         loaded, quiet = member.loaded, teacher_cache.complete(folder) is not None
         with locked(folder), Progress(f"outputs of {loaded.name}", len(images), quiet=quiet) as progress:
-            ensemble = member.self_ensemble or self.cache.self_ensemble
-            return teacher_cache.build_outputs(loaded, images, folder, ensemble, progress.update)
+            return teacher_cache.build_outputs(loaded, images, folder, member.self_ensemble, progress.update)
 
     def _bank(self, images: Subset, fingerprint: str, patches: Patches) -> Callable[[], tuple[BatchSource, Teacher]]:
         """Check the size of the bank of patches; returns the function that builds and opens it."""

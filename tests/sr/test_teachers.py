@@ -117,13 +117,16 @@ def test_a_self_ensembled_teacher(recipe: dict[str, Any], files: list[str], tmp_
     assert (expected - run(files[0], lr)).abs().max() > 1e-3
 
 
-def test_the_older_key_of_the_cache_shares_its_outputs(
-    recipe: dict[str, Any], files: list[str], tmp_path: Path
+@pytest.mark.parametrize("kind", ["outputs", "live", "bank"])
+def test_the_older_key_of_the_cache_means_the_same(
+    recipe: dict[str, Any], files: list[str], tmp_path: Path, kind: str
 ) -> None:
-    ready(distilled(recipe, {"file": files[0], "self_ensemble": True}), tmp_path)
-    before = caches()
-    ready(distilled(recipe, {"file": files[0]}, self_ensemble=True), tmp_path)
-    assert caches() == before
+    new = ready(distilled(recipe, {"file": files[0], "self_ensemble": True}, kind=kind, patches=8), tmp_path)
+    before = caches("bank" if kind == "bank" else "outputs")
+    old = ready(distilled(recipe, {"file": files[0]}, kind=kind, patches=8, self_ensemble=True), tmp_path)
+    assert caches("bank" if kind == "bank" else "outputs") == before
+    assert torch.equal(old.teacher(old.batch(0)).output, new.teacher(new.batch(0)).output)
+    assert old.dependencies() == new.dependencies()
 
 
 def test_resuming_with_other_teachers_raises(recipe: dict[str, Any], files: list[str], tmp_path: Path) -> None:
@@ -154,6 +157,11 @@ def test_mistakes_in_teachers_raise(recipe: dict[str, Any], files: list[str], tm
         ({**good, "self_ensemble": True}, {"train": {"losses": features}}, "at: .* self_ensemble does not average"),
         ([good, {**good, "weight": 0}], {}, "weight of teacher 2: must be a number above 0, got 0"),
         ([good, {**good, "weight": "2"}], {}, "weight of teacher 2: must be a number above 0, got '2'"),
+        (
+            good,
+            {"train": {"losses": features}, "cache": {"self_ensemble": True}},
+            "at: .* self_ensemble does not average",
+        ),
         ({**good, "self_ensemble": 8}, {}, "network_g_teacher.self_ensemble: must be true or false, got 8"),
         ([good, {"zoo": "nothing"}], {}, r'network_g_teacher\[2\]: unknown zoo model "nothing"'),
         ([good, {**good, "wait": 1}], {}, r'network_g_teacher\[2\]: unknown option "wait"'),
