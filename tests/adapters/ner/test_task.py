@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from srkd.adapters.ner import history
+from srkd.adapters.ner.task import Task
 from srkd.errors import SrkdError
 from srkd.studies import plan, results
 from srkd.studies.runs import Comparison
@@ -190,6 +191,20 @@ def test_a_study_has_scores_after_every_step(recipe: dict[str, Any], tmp_path: P
     assert last["forgetting"] == pytest.approx(np.mean([list(items.values()) for items in runs]))
     assert (tmp_path / "s" / "first_types.png").stat().st_size > 1000
     assert (tmp_path / "s" / "steps.md").read_text(encoding="utf-8").count("\n| ") == 5
+
+
+def test_a_study_with_replay_may_be_continued_with_other_seeds(recipe: dict[str, Any], tmp_path: Path) -> None:
+    stages = [{"data": {"step": 1}}, {"data": {"step": 2, "replay": 5}}]
+    variants = [{"name": "control", "losses": [CE], "stages": stages}]
+    small = merge(recipe, {"train": {"total_iter": 1}})
+    study = {"name": "s", "base": small, "variants": variants, "seeds": [0, 1]}
+    compared = Comparison(plan.Study.model_validate(study), tmp_path)
+    compared.check()
+    assert compared.train(quiet=True)
+    Comparison(plan.Study.model_validate({**study, "seeds": [1, 2]}), tmp_path).check()
+    first, second = (Run({**small, "stages": stages, "manual_seed": seed}, quiet=True).dry_run()[1] for seed in (0, 1))
+    assert isinstance(first, Task) and isinstance(second, Task)
+    assert first.sentences != second.sentences and first.fingerprint() == second.fingerprint()
 
 
 @pytest.mark.parametrize("path", ["ner_kmou/study", "ner_klue/study", "ner_kmou/rates"])
