@@ -18,6 +18,7 @@ from srkd.training.recipe import Name, Section, Seed
 
 CONTROL = "control"
 _SEED = "{seed}"
+_FIXED = ("name.", "manual_seed.", "train.losses.")  # keys that the study itself gives each run
 _MONITORED = 20  # number of gradient measurements per run, unless the base recipe sets it
 
 
@@ -34,10 +35,12 @@ class Variant(Section):
     @pydantic.field_validator("set")
     @classmethod
     def _settable(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        if fixed := sorted(settings.keys() & {"name", "manual_seed", "train.losses"}):
-            raise ValueError(f"{', '.join(fixed)}: the study gives the name, the seed and the losses of each run")
-        if not isinstance(settings.get("train", {}), dict):
+        train = settings.get("train", {})
+        if not isinstance(train, dict):
             raise ValueError("train is a section: set its keys, as in train.clip_grad_norm: 1.0")
+        keys = [*settings, *(f"train.{key}" for key in train)]
+        if fixed := sorted(key for key in keys if f"{key}.".startswith(_FIXED)):
+            raise ValueError(f"{', '.join(fixed)}: the study gives the name, the seed and the losses of each run")
         return settings
 
     @property
@@ -89,6 +92,11 @@ def read(path: Path | str) -> Study:
         except SrkdError as error:
             mistakes.append(f'variant "{variant.name}": {error}')
             continue
+        if variant.stages is None and "stages" not in variant.set and _stages_have_losses(study.base):
+            mistakes.append(
+                f'variant "{variant.name}": every stage of the base sets train.losses, so those of the variant would '
+                "have no effect; give it stages of its own"
+            )
         against = [term.name for term in terms if term.against == "teacher"]
         if variant.name == CONTROL and against:
             mistakes.append(
@@ -104,6 +112,12 @@ def read(path: Path | str) -> Study:
 def _repeated(what: str, values: list[Any]) -> list[str]:
     repeated = sorted({value for value in values if values.count(value) > 1})
     return [f"{what}: {', '.join(map(str, repeated))} occurs more than once"] if repeated else []
+
+
+def _stages_have_losses(base: Mapping[str, Any]) -> bool:
+    """Whether a recipe has stages, each with losses of its own."""
+    stages = base.get("stages") or []
+    return bool(stages) and all("losses" in (stage.get("train") or {}) for stage in stages)
 
 
 def _ground_truth(base: Mapping[str, Any]) -> list[dict[str, Any]]:

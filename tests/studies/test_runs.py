@@ -133,6 +133,8 @@ def test_settings_may_depend_on_the_seed(study: dict[str, Any], tmp_path: Path) 
     ("settings", "message"),
     [
         ({"manual_seed": 8}, "variants.0.set: .*manual_seed: the study gives"),
+        ({"train.losses.0.weight": 8}, r"variants.0.set: .*train\.losses\.0\.weight: the study gives"),
+        ({"train": {"losses": [L1]}}, r"variants.0.set: .*train\.losses: the study gives"),
         ({"train": 8}, "variants.0.set: .*train is a section"),
         ({"train.clip_grad_norm": "much"}, "train.clip_grad_norm: input should be a valid number"),
     ],
@@ -143,6 +145,17 @@ def test_settings_that_cannot_have_an_effect_are_mistakes(
     study["variants"][0]["set"] = settings
     with pytest.raises(SrkdError, match=message):
         opened(study, tmp_path).check()
+
+
+def test_losses_that_every_stage_of_the_base_replaces_are_mistakes(study: dict[str, Any], tmp_path: Path) -> None:
+    stage = {"train": {"losses": [L1]}}
+    study["base"]["stages"] = [stage, stage]
+    study["variants"][1]["stages"] = [{"train": {"total_iter": 1}}]
+    with pytest.raises(SrkdError, match='variant "output": every stage of the base sets') as error:
+        opened(study, tmp_path)
+    assert "vid" not in str(error.value)
+    study["base"]["stages"] = [stage, {}]
+    assert opened(study, tmp_path).study.variants
 
 
 def test_a_run_that_was_cut_off_goes_on_and_one_that_fails_does_not_stop_the_rest(
