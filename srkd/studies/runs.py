@@ -19,8 +19,11 @@ from typing import Any
 from srkd.errors import SrkdError
 from srkd.executor import Executor, FolderTask
 from srkd.files.atomic import write_json
+from srkd.files.digest import file_sha256
 from srkd.files.lock import locked
 from srkd.files.remote import local_folder
+from srkd.inference.loading import file_of
+from srkd.networks import zoo
 from srkd.studies.plan import CONTROL, Study, Variant, recipe_of, task_of
 from srkd.studies.recorded import own_runs, shared_control
 from srkd.studies.scored import RunSpec, train_and_score
@@ -332,13 +335,19 @@ class Comparison:
 
 
 def _initial_weights(recipe: Mapping[str, Any]) -> dict[str, str]:
-    """Hashes of the checkpoints that a recipe's networks start from, by key."""
-    files = {**recipe, **(recipe.get("path") or {})}
-    return {
-        key: hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]
-        for key, file in files.items()
-        if key.startswith("pretrain_network") and not key.endswith("teacher") and file and Path(file).is_file()
-    }
+    """Hashes of the weights that a recipe's networks start from, by the key that names them."""
+    found = {**recipe, **(recipe.get("path") or {})}
+    names = {key: name for key, name in found.items() if key.startswith("pretrain_network") and name}
+    specs = {key: spec for key, spec in found.items() if key.startswith("network") and isinstance(spec, Mapping)}
+    names |= {key: name for key, spec in specs.items() if (name := spec.get("file") or spec.get("zoo"))}
+    own = {key: str(name) for key, name in names.items() if not key.endswith("teacher")}
+    return {key: file_sha256(_weights_file(name, recipe))[:16] for key, name in own.items()}
+
+
+def _weights_file(name: str, recipe: Mapping[str, Any]) -> Path:
+    if Path(name).is_file():
+        return Path(name)
+    return file_of(zoo.default_model(recipe["scale"]) if name == "auto" else name)
 
 
 def _task_terms(variant: Variant) -> list[str]:

@@ -466,3 +466,21 @@ def test_other_initial_weights_or_validation_images_are_named(
         run["settings"] = {k: v for k, v in run["settings"].items() if k not in ("initial weights", "scored on")}
         path.write_text(json.dumps(run), encoding="utf-8")
     opened(study, tmp_path).check()
+
+
+def test_another_network_to_start_from_is_named(study: dict[str, Any], tmp_path: Path) -> None:
+    def initial(seed: int) -> str:
+        recipe = {**study["base"], "name": f"initial_{seed}", "manual_seed": seed}
+        return str(Run(recipe, tmp_path, quiet=True).train()["models"]["net_g"])
+
+    one, other = initial(3), initial(4)
+    study["variants"], study["seeds"] = study["variants"][:1], [0]
+    study["base"]["network_g"] = {"file": one}
+    trained = opened(study, tmp_path)
+    trained.check()
+    assert trained.train(quiet=True)
+    opened(study, tmp_path).check()
+    for changed in ({"file": other}, {"zoo": "edsr_16x8_x2_cc0"}):
+        study["base"]["network_g"] = changed
+        with pytest.raises(SrkdError, match="initial weights changed since seed 0 was trained"):
+            opened(study, tmp_path).check()
