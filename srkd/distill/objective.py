@@ -340,6 +340,9 @@ class Objective(nn.Module):
             missing = [key for key in loss.needs if key not in context]
             if missing:
                 raise SrkdError(f"needs {', '.join(missing)}, which this task does not provide")
+            if term.against == "target" and "known" in context and "known" not in loss.uses:
+                able = ", ".join(name for name in losses.names() if _leaves_out_unknown(name))
+                raise SrkdError(f"compares with the ground truth, which some inputs of a batch do not have: use {able}")
             _check_finite(term, theirs)
             try:
                 loss.prepare(ours, theirs, **_loss_context(loss, {"batch_norm": self._batch_norm, **context}))
@@ -449,6 +452,12 @@ def _loss_context(loss: Loss, context: Mapping[str, Any]) -> dict[str, Any]:
     """The context keys passed to the loss: all that it needs, and those of its optional ones that are available."""
     needed = {key: context[key] for key in loss.needs}
     return {**needed, **{key: context[key] for key in loss.uses if key in context}}
+
+
+def _leaves_out_unknown(name: str) -> bool:
+    """Whether the loss compares with the ground truth only where it is known."""
+    loss = losses.get(name)
+    return loss.reference == "target" and "known" in loss.uses
 
 
 def _first(maps: Tensor | Sequence[Tensor]) -> Tensor:

@@ -139,6 +139,14 @@ def test_states_that_only_the_teacher_labels(source: str, recipe: dict[str, Any]
     assert losses[0].item() == pytest.approx(losses[3].item(), rel=1e-5)
 
 
+def test_a_loss_that_would_see_the_truth_of_unlabelled_rows_is_rejected(recipe: dict[str, Any], tmp_path: Path) -> None:
+    losses = [{"type": "output", "norm": "l2", "target": "gt"}]
+    changed = merge(recipe, {"data": {"share": 0.4}, "batch_size": 4, "train": {"losses": losses}})
+    Run(changed, tmp_path, quiet=True).dry_run()
+    with pytest.raises(SrkdError, match=r"output: compares with the ground truth, which some .* L1Loss, MSELoss"):
+        Run(merge(changed, {"data": {"states_per_step": 3}}), tmp_path, quiet=True).dry_run()
+
+
 def test_validation_examples_are_scored_apart(recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe = simulated(recipe, lorenz96={**LORENZ, **MORE})
     metrics = train(recipe, tmp_path, train={"total_iter": 2, "losses": KD[:1]})["metrics"]
