@@ -35,6 +35,7 @@ from srkd.training.task import Task
 _MUST_AGREE = ("datasets", "manual_seed", "cache")  # and the steps, and how many batches make one
 # Settings that the records of earlier versions lack.
 _WEIGHTS, _SCORED_ON = "initial weights", "scored on"
+_NEWER = (_WEIGHTS, _SCORED_ON, "forecasts", "families")
 
 
 @dataclass
@@ -183,8 +184,7 @@ class Comparison:
         old = before["settings"]
         free = [_SCORED_ON] if before["sets"] != self.study.sets else []
         changed = sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
-        newer = (_WEIGHTS, _SCORED_ON)
-        return [k for k in changed if not k.endswith(tuple(free if k in old else newer))]
+        return [k for k in changed if not k.endswith(tuple(free if k in old else _NEWER))]
 
     def runs(self, shard: tuple[int, int] = (1, 1), variants: Sequence[str] | None = None) -> list[tuple[Variant, int]]:
         """The runs of shard i of n, seed by seed, so that an interrupted study has complete comparisons.

@@ -79,8 +79,12 @@ class Task(AdapterTask):
         return len(self.corpus.train.labels)
 
     def fingerprint(self) -> dict[str, str]:
-        encoder = {"encoder": sentences.identity()} if self.recipe.data.encoder else {}
-        return {"documents": self.corpus.fingerprint, "vocabulary": self.corpus.vocabulary_hash, **encoder}
+        found = {"documents": self.corpus.fingerprint, "vocabulary": self.corpus.vocabulary_hash}
+        if self.recipe.data.encoder:
+            found["encoder"] = sentences.identity()
+        if self.recipe.data.hierarchy is not None:
+            found["families"] = hash_of(np.array(self.corpus.families, np.int64))
+        return found
 
     def scored_on(self) -> str:
         return hash_of(self.corpus.scored.labels, *self.corpus.scored.documents)

@@ -51,7 +51,11 @@ class Task(AdapterTask):
 
     def fingerprint(self) -> dict[str, str]:
         examples = self.weather.train
-        return {"examples": hash_of(examples.inputs.numpy(), examples.target.numpy())}
+        found = {"examples": hash_of(examples.inputs.numpy(), examples.target.numpy())}
+        # A simulation's follow from its settings.
+        if examples.simulated is not None and self.objective.needs_teacher:
+            found["forecasts"] = hash_of(examples.simulated.numpy())
+        return found
 
     def scored_on(self) -> str:
         sets = [self.weather.test, *([self.weather.validation] if self.weather.validation else [])]

@@ -212,6 +212,17 @@ def test_the_content_of_both_teachers_counts(recipe: dict[str, Any], teachers: d
     assert settings(copy)["network_teacher"] != settings(teachers["file"])["network_teacher"]
 
 
+def test_the_content_of_the_hierarchy_counts(recipe: dict[str, Any], tmp_path: Path) -> None:
+    path, found = tmp_path / "hierarchy.csv", []
+    lines = Path(recipe["data"]["hierarchy"]).read_text(encoding="utf-8")
+    for text in (lines, lines.replace("mac,comp", "mac,sport")):
+        path.write_text(text, encoding="utf-8")
+        corpus._read.cache_clear()
+        (task,) = Run(merge(recipe, {"data": {"hierarchy": str(path)}}), tmp_path, quiet=True).set_up()
+        found.append(task.fingerprint())
+    assert {key for key in found[0] if found[0][key] != found[1][key]} == {"families"}
+
+
 def test_a_resumed_run_with_word_dropout_is_bit_exact(recipe: dict[str, Any], tmp_path: Path) -> None:
     small = merge(recipe, {"network": {"drop": 0.3}, "train": {"total_iter": 8}})
     whole = load_weights(train(small, tmp_path, name="whole")["models"]["net"])[0]

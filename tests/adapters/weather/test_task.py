@@ -75,6 +75,21 @@ def test_the_control_does_not_use_the_forecasts(recipe: dict[str, Any], tmp_path
     assert weights[0][0] == weights[1][0] and weights[2][0] != weights[3][0]
 
 
+def test_other_forecasts_are_another_teacher(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """A run is not resumed with them, unless its losses do not use them."""
+    rows = summers([2013, 2014, 2015])
+    path = write(tmp_path / "same.csv", rows)
+    recipe = merge(recipe, {"data": {"table": {"root": str(path)}}, "train": {"total_iter": 2}})
+    for name, losses in (("control", KD[:1]), ("distilled", KD)):
+        train(recipe, tmp_path, name=name, train={"losses": losses})
+    for row in rows:
+        row[HEADER.index("Model_T")] = "25"
+    write(path, rows)
+    Run(merge(recipe, {"name": "control", "train": {"losses": KD[:1]}}), tmp_path, resume=True, quiet=True).train()
+    with pytest.raises(SrkdError, match="cannot be resumed because forecasts changed"):
+        Run(merge(recipe, {"name": "distilled", "train": {"losses": KD}}), tmp_path, resume=True, quiet=True).train()
+
+
 def test_missing_forecasts_are_masked_and_the_truth_still_counts(recipe: dict[str, Any], tmp_path: Path) -> None:
     rows = summers([2013, 2014, 2015])
     for row in rows:
