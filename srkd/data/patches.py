@@ -140,8 +140,7 @@ class BankSource:
     def __init__(self, bank: Mapping[str, Any], batch: int, seed: int) -> None:
         self.bank, self.size, self.seed = bank, batch, seed
         self.length = len(bank["lr"])
-        if self.length < batch:
-            raise SrkdError(f"the bank has {self.length} patches, fewer than a batch of {batch}")
+        check_bank(self.length, batch)
 
     def draw(self, number: int, rank: int = 0, world: int = 1) -> dict[str, Any]:
         epoch_length = self.length // self.size
@@ -149,6 +148,12 @@ class BankSource:
         order = generator(self.seed, 1, epoch).permutation(self.length)
         rows = np.sort(order[place * self.size + rank : (place + 1) * self.size : world])
         return {**_take(self.bank, rows), "index": rows}
+
+
+def check_bank(patches: int, batch: int) -> None:
+    """Raise SrkdError if a bank of so many patches has fewer than a batch."""
+    if patches < batch:
+        raise SrkdError(f"the bank has {patches} patches, fewer than a batch of {batch}")
 
 
 def _take(values: Mapping[str, Any], rows: np.ndarray) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from srkd.data.patches import Patches, codes, generator, turned
+from srkd.data.patches import Patches, check_bank, codes, generator, turned
 from srkd.errors import SrkdError
 
 _CROP, _ORDER = 4, 5  # streams of the random generator
@@ -38,8 +38,7 @@ class ImitationSource:
         self.side = patches.gt_size // patches.scale
         self._shard_length, self._patch_side = len(shards[0]), shards[0]["lr"].shape[1]
         self.teacher_scale = shards[0]["output"].shape[1] // self._patch_side
-        if count < patches.batch:
-            raise SrkdError(f"the bank has {count} patches, fewer than a batch of {patches.batch}")
+        check_bank(count, patches.batch)
         if self.side > self._patch_side:
             raise SrkdError(
                 f"gt_size {patches.gt_size} needs LR patches of {self.side}, but the bank's are {self._patch_side} "

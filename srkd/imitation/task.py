@@ -93,7 +93,7 @@ class Task(gan.Task):
             say(bank.cost())
         if missing and self.dry_run:
             one, size = bank.rows(0, 1), self.patches.batch
-            return ImitationSource([np.repeat(one, size)], size, self.patches, hr)
+            return ImitationSource([np.repeat(one, size)], min(size, bank.count), self.patches, hr)
         if missing and self.fabric.is_global_zero:
             with Progress("bank", bank.count) as progress:
                 bank.build(progress.update, self.deadline)

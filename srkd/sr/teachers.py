@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from srkd.data.patches import BankSource, BatchSource, PairedImages, Patches, PatchSource, Subset, to_batch
+from srkd.data.patches import (
+    BankSource,
+    BatchSource,
+    PairedImages,
+    Patches,
+    PatchSource,
+    Subset,
+    check_bank,
+    to_batch,
+)
 from srkd.data.upcycled import LabelledImages, Upcycled, UpcycledOutputs, Zoomed
 from srkd.distill.taps import resolve
 from srkd.distill.teachers import CachedTeacher, LiveTeacher, MeanOfTeachers, Teacher
@@ -199,6 +208,7 @@ class Teachers:
     def _bank(self, images: Subset, fingerprint: str, patches: Patches) -> Callable[[], tuple[BatchSource, Teacher]]:
         """Check the size of the bank of patches; returns the function that builds and opens it."""
         spec = self.cache
+        check_bank(spec.patches, patches.batch)
         cut = Patches(patches.gt_size, 16, patches.scale, patches.hflip, patches.rot, patches.sampling, spec.seed)
         plain = len(self.members) == 1 and not self.members[0].self_ensemble
         if spec.taps and self.members and not plain:

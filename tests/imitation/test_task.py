@@ -130,6 +130,7 @@ def test_a_dry_run_builds_nothing(
         ("bank.lr_size=4", r"gt_size 24 needs LR patches of 6, but the bank's are 4 \(bank.lr_size\)"),
         ("bank.lr_size=99", "no image is as large as a patch of 396 pixels"),
         ("bank.max_bytes=1000", "more than bank.max_bytes"),
+        ("bank.patches=3", "the bank has 3 patches, fewer than a batch of 4"),
         ("train.losses=[{type: at, at: body.0}]", "an imitation has a bank of outputs only"),
         ("noise_range2=[5, 1]", "second pass, noise_range: needs two numbers, the lower one first"),
         ("datasets.train.kernel_list=[isoo]", "no kernel 'isoo'"),

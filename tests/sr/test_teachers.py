@@ -167,6 +167,7 @@ def test_mistakes_in_teachers_raise(recipe: dict[str, Any], files: list[str], tm
         ([good, {**good, "wait": 1}], {}, r'network_g_teacher\[2\]: unknown option "wait"'),
         ([good, {"type": "EDSR"}], {}, r"network_g_teacher\[2\] has random weights: give zoo or file"),
         ([good, good], {"path": {"pretrain_network_g_teacher": files[0]}}, "the weights of one teacher"),
+        (good, {"cache": {"kind": "bank", "patches": 3}}, "the bank has 3 patches, fewer than a batch of 4"),
         ([good, good], {"cache": {"kind": "bank", "taps": ["body.0"]}}, r"cache\.taps: .* has no features"),
         (
             [good, {**good, "self_ensemble": True}],
