@@ -82,14 +82,14 @@ def _lower(path: Path) -> list[str]:
 
 def _changes(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[dict[str, Any]]:
     old = {
-        (table["set"], table["metric"], row["variant"]): row.get("verdict", "-")
-        for table in before["scores"]
-        for row in table["rows"]
+        (*_named(table), row["variant"]): row.get("verdict", "-") for table in before["scores"] for row in table["rows"]
     }
     rows = []
     for table in now["scores"]:
         for row in map(results.printed, table["rows"]):
-            verdict = old.get((table["set"], table["metric"], row["variant"]), "-")
+            # Earlier versions did not name a table's protocol.
+            keys = [(*_named(table), row["variant"]), (table["set"], table["metric"], None, row["variant"])]
+            verdict = next((old[key] for key in keys if key in old), "-")
             if row.get("verdict", "-") != verdict:
                 change = {
                     "results": str(path),
@@ -100,3 +100,7 @@ def _changes(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> l
                 }
                 rows.append(change | {key: row[key] for key in COLUMNS if key in row})
     return rows
+
+
+def _named(table: Mapping[str, Any]) -> tuple[str, str, str | None]:
+    return table["set"], table["metric"], table.get("protocol")

@@ -66,6 +66,21 @@ def test_verdicts_are_computed_again_from_the_runs(tmp_path: Path) -> None:
     assert rejudge.rejudge(path) == [] and path.read_bytes() == before
 
 
+def test_tables_of_two_protocols_are_compared_each_with_its_own(tmp_path: Path) -> None:
+    content = results(lower=["rmse"])
+    again = results(lower=["rmse"])["runs"]
+    for run in again:
+        run["seed"] += 5
+        run["scores"]["test"]["protocol"] = "other"
+        run["scores"]["test"]["metrics"]["rmse"]["a"] *= -1
+    content["runs"] += again
+    path = written(tmp_path, "results.json", content)
+    rejudge.rejudge(path)
+    tables = {t["protocol"]: t["rows"][1]["verdict"] for t in json.loads(path.read_text(encoding="utf-8"))["scores"]}
+    assert tables == {"made": "worse", "other": "better"}
+    assert rejudge.rejudge(path) == []
+
+
 def test_which_metrics_are_better_when_lower_must_be_known(tmp_path: Path) -> None:
     path = written(tmp_path, "results.json", results())
     before = path.read_bytes()
