@@ -49,16 +49,22 @@ class HealthMonitor:
     def __init__(self, name: str) -> None:
         self.name = name
         self._counts: dict[str, int] = {}
+        self._last_step = 0
 
     def check(self, values: Mapping[str, float], step: int) -> list[str]:
         """Warnings about problems that persist, each returned once while it lasts.
+
+        Of several checks in a step, as of accumulated batches, the first counts.
 
         Args:
             values: `p_real`, `p_fake` (the discriminator's mean probability that real and generated images are real),
                 `health/spread` and `health/error`.
             step: steps done.
         """
-        warnings = []
+        warnings: list[str] = []
+        if step == self._last_step:
+            return warnings
+        self._last_step = step
         for text, present in self._problems(values).items():
             self._counts[text] = self._counts.get(text, 0) + 1 if present else 0
             if self._counts[text] == _PATIENCE:

@@ -434,6 +434,12 @@ def test_a_persistent_problem_is_reported_once(values: dict[str, float], message
     assert not any(monitor.check(GOOD, step) for step in range(9, 20))
 
 
+def test_accumulated_batches_of_a_step_are_one_check() -> None:
+    monitor, collapsed = HealthMonitor("pair 1"), GOOD | {"health/spread": 0.0}
+    warnings = [monitor.check(collapsed, step) for step in range(1, 6) for _ in range(4)]
+    assert not any(warnings[:16]) and len(warnings[16]) == 1 and not any(warnings[17:])
+
+
 def test_problems_are_reported_during_training(
     gan: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
