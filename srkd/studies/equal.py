@@ -29,10 +29,15 @@ def at_equal(results: Mapping[str, Any], variant: str, ladder: Sequence[str], me
     own tables, a seed that failed in any of them, or has an invalid score, leaves the row without a verdict.
 
     Raises:
-        SrkdError: fewer than two controls, or no seed that the variant and the ladder have in common.
+        SrkdError: fewer than two controls, no seed that the variant and the ladder have in common, or results of an
+            earlier version, which do not record for which metrics lower is better.
     """
     if len(ladder) < 2:
         raise SrkdError(f"a ladder needs at least two controls, got {', '.join(ladder) or 'none'}")
+    if "lower" not in results:
+        raise SrkdError(
+            "the results do not record for which metrics lower is better: run `srkd compare --judge` on them"
+        )
     means, failures = _means(results), failed_seeds(results.get("failed", []))
     failed = set().union(*(failures.get(v, set()) for v in (variant, *ladder)))
     rows = []

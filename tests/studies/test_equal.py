@@ -86,3 +86,10 @@ def test_the_command(tmp_path: Path) -> None:
 def test_one_control_is_no_ladder() -> None:
     with pytest.raises(SrkdError, match="at least two controls, got control"):
         equal.at_equal(results(25.5, 5.5), "mutual", ["control"], "psnr")
+
+
+def test_results_that_do_not_say_which_metrics_are_better_when_lower_raise() -> None:
+    found = results(25.5, 5.5)
+    del found["lower"]
+    with pytest.raises(SrkdError, match="lower is better: run `srkd compare --judge` on them"):
+        equal.at_equal(found, "mutual", LADDER, "psnr")
