@@ -278,6 +278,9 @@ class SRTrain(Train):
         return terms or [{"type": "L1Loss", "target": "gt", "weight": 1.0}]
 
 
+ZOOMED_NEEDS = "datasets.train.zoomed: needs a teacher to label the patches, with cached outputs (cache.kind outputs)"
+
+
 class SRRecipe(Recipe):
     """Top-level keys of an SR recipe."""
 
@@ -315,6 +318,12 @@ class SRRecipe(Recipe):
     path: PathOptions = PathOptions()
     train: SRTrain
     val: Validation = Validation()
+
+    @pydantic.model_validator(mode="after")
+    def _zoomed_are_cached(self) -> SRRecipe:
+        if self.datasets.train.zoomed and self.cache.kind in ("live", "bank"):
+            raise ValueError(ZOOMED_NEEDS)
+        return self
 
     @property
     def resume_state(self) -> str | None:

@@ -31,7 +31,7 @@ from srkd.inference.model import Model
 from srkd.inference.views import eight_views
 from srkd.networks.device import device_of
 from srkd.sr import teacher_cache
-from srkd.sr.recipe import Cache
+from srkd.sr.recipe import ZOOMED_NEEDS, Cache
 from srkd.training.log import Progress
 from srkd.training.processes import say
 
@@ -129,9 +129,7 @@ class Teachers:
         plans: dict[str, Plan] = {"outputs": self._outputs, "bank": self._bank}
         kind = self._kind()
         if self.zoomed and kind != "outputs":
-            raise SrkdError(
-                "datasets.train.zoomed: needs a teacher to label the patches, with cached outputs (cache.kind outputs)"
-            )
+            raise SrkdError(ZOOMED_NEEDS)
         plan = plans.get(kind)
         if plan is None or dry_run:
             if plan is not None:

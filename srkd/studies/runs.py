@@ -112,7 +112,11 @@ class Comparison:
             if other:
                 say(f'notice: variant "{variant.name}" differs from the control in {", ".join(other)}')
         self.shared = self.task_type.shared_settings([t for c in self.checked.values() for t in c.tasks])
-        mistakes += [m for v in self.study.variants if v.name in self.checked for m in self._edited(v)]
+        for variant in (v for v in self.study.variants if v.name in self.checked):
+            try:  # the settings common to all runs may not fit this one
+                mistakes += self._edited(variant)
+            except SrkdError as error:
+                mistakes.append(f'variant "{variant.name}": {error}')
         if mistakes:
             raise SrkdError("; ".join(mistakes))
 

@@ -271,6 +271,16 @@ def test_a_variant_may_have_zoomed_inputs_but_no_other_data(study: dict[str, Any
         opened(study, tmp_path).check()
 
 
+def test_zoomed_inputs_and_features_cannot_share_a_study(study: dict[str, Any], tmp_path: Path) -> None:
+    """A variant that compares features gives all runs a bank, which has no zoomed inputs."""
+    study["seeds"] = [0]
+    study["variants"].append({**study["variants"][0], "name": "zoomed", "set": {"datasets.train.zoomed": 0.5}})
+    with pytest.raises(
+        SrkdError, match=r'^variant "zoomed": recipe: .*datasets\.train\.zoomed: needs .* cached outputs'
+    ):
+        opened(study, tmp_path).check()
+
+
 def test_stages_share_the_steps_or_prepare(study: dict[str, Any], tmp_path: Path) -> None:
     total = study["base"]["train"]["total_iter"]
     halves = [{"train": {"total_iter": total - 1}}, {"train": {"total_iter": 1}}]
