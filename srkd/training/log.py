@@ -4,15 +4,40 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from srkd.errors import SrkdError
 from srkd.files.atomic import write_text, writing
 from srkd.terminal import printable, tell, unescaped
+
+if TYPE_CHECKING:
+    from srkd.training.task import Task
+
+
+def logged_values(task: Task, step: int) -> dict[str, float]:
+    """The values that the last step logged.
+
+    Raises:
+        SrkdError: one of them, or a weight after the step, is not finite: training has diverged and cannot recover.
+    """
+    values = {name: float(value) for name, value in task.log.items()}
+    bad = [name for name, value in values.items() if not math.isfinite(value)] or [
+        f"a weight of {name}"
+        for name, network in task.trained().items()
+        if not all(parameter.isfinite().all() for parameter in network.parameters())
+    ]
+    if bad:
+        raise SrkdError(
+            f"training diverged at step {step}: {', '.join(bad)} is not finite; lower the learning rate, set "
+            "train.clip_grad_norm or train.precision=fp32"
+        )
+    return values
 
 
 class Log:

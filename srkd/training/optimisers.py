@@ -61,4 +61,7 @@ def _limitation(kind: type[Optimizer]) -> str | None:
     """Why an optimiser is not supported, or None."""
     if inspect.signature(kind.step).parameters["closure"].default is inspect.Parameter.empty:
         return "needs a closure that recomputes the loss, which is not supported"
-    return "needs sparse gradients, but networks have dense ones" if kind is torch.optim.SparseAdam else None
+    return {
+        "SparseAdam": "needs sparse gradients, but networks have dense ones",
+        "Muon": "updates matrices only, not convolutions and biases; SOAP does",
+    }.get(kind.__name__)

@@ -29,7 +29,7 @@ from srkd.training import checkpoint, resume, schedule
 from srkd.training import task as tasks
 from srkd.training.ema import Ema
 from srkd.training.folder import RunFolder
-from srkd.training.log import Log, Progress, read_metrics
+from srkd.training.log import Log, Progress, logged_values, read_metrics
 from srkd.training.malloc import keep_freed_memory
 from srkd.training.processes import any_process, make_fabric, process_group, say, started
 from srkd.training.recipe import Recipe, Train, dump, merge, validate
@@ -433,22 +433,6 @@ def _update(optimiser: Optimizer, clip: float) -> None:
         clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], clip)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
-
-
-def logged_values(task: Task, step: int) -> dict[str, float]:
-    """The values that the last step logged.
-
-    Raises:
-        SrkdError: one is not finite: training has diverged and cannot recover.
-    """
-    values = {name: float(value) for name, value in task.log.items()}
-    bad = [name for name, value in values.items() if value != value or abs(value) == float("inf")]
-    if bad:
-        raise SrkdError(
-            f"training diverged at step {step}: {', '.join(bad)} is not finite; lower the learning rate, set "
-            "train.clip_grad_norm or train.precision=fp32"
-        )
-    return values
 
 
 def _load_optimiser(optimiser: Optimizer, state: Mapping[str, Any]) -> None:

@@ -417,6 +417,15 @@ def test_accumulated_batches_equal_one_larger_batch(recipe: dict[str, Any], tmp_
     assert not torch.equal(runs[0]["conv_last.weight"], runs[1]["conv_last.weight"])
 
 
+def test_a_last_step_to_weights_that_are_not_finite_raises(recipe: dict[str, Any], tmp_path: Path) -> None:
+    """Its loss is that of the weights before, so only the weights show it."""
+    recipe["train"] |= {"total_iter": 1, "optim_g": {"type": "SGD", "lr": 1e38}}
+    recipe["train"]["losses"] = [{"type": "L1Loss", "target": "gt", "weight": 1e6}]
+    with pytest.raises(SrkdError, match="diverged at step 1: a weight of net_g is not finite"):
+        Run(recipe, tmp_path, quiet=True).train()
+    assert not list(tmp_path.rglob("*latest*"))
+
+
 def test_diverging_training_raises(recipe: dict[str, Any], tmp_path: Path) -> None:
     recipe["train"] |= {"total_iter": 50, "optim_g": {"type": "SGD", "lr": 1e30}}
     with pytest.raises(SrkdError, match="diverged at step"):
