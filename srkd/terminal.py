@@ -8,7 +8,7 @@ import codecs
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, TextIO
 
 
@@ -36,8 +36,9 @@ def _escape(character: str) -> str:
 
 
 def tell(text: str) -> None:
-    """Print one line on standard error."""
-    print(printable(text), file=sys.stderr, flush=True)
+    """Print one line on standard error; if nobody can read it any more, the work goes on."""
+    with suppress(OSError):  # a full disk, a closed pipe, the terminal of a session that ended
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -70,7 +71,8 @@ def _encodable(stream: Any) -> Iterator[None]:
         yield
     finally:
         if not stream.closed:
-            stream.reconfigure(errors=errors)
+            with suppress(OSError):  # it writes what is buffered first
+                stream.reconfigure(errors=errors)
 
 
 def _escape_unencodable(error: UnicodeError) -> tuple[str, int]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -43,6 +44,20 @@ def test_every_output_path_is_escaped(capsys: pytest.CaptureFixture[str]) -> Non
     out, err = capsys.readouterr()
     assert out.startswith("two\nlines\tand") and plain(out.replace("\t", "")) and plain(err)
     assert "\nsrkd: all is well" not in err
+
+
+def test_a_standard_error_that_cannot_be_written_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w", encoding="utf-8", buffering=1) as broken:
+        monkeypatch.setattr(sys, "stderr", broken)
+        with escaping():
+            for _ in range(2):
+                tell("nobody reads this")
+                say("nor this")
+            with Progress("frames", 1) as progress:
+                progress.update(1)
+        os.dup2(2, writing)  # else closing it would try once more
 
 
 def test_json_stays_the_same(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from srkd import edition
 from srkd.errors import SrkdError, unknown
@@ -47,8 +47,15 @@ def commands() -> list[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns its exit code."""
     _open_closed_streams()
-    with escaping():
-        return _main(argv)
+    try:
+        with escaping():
+            return _main(argv)
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except OSError:  # else Python would try again at exit, and end with another code
+                _discard(stream)
 
 
 def _open_closed_streams() -> None:
@@ -84,7 +91,7 @@ def _main(argv: Sequence[str] | None) -> int:
         except OSError as error:
             if not _is_broken_pipe(error):
                 raise
-            _discard_output()
+            _discard(sys.stdout)
         raise
     except SrkdError as error:
         if debug:
@@ -99,7 +106,7 @@ def _main(argv: Sequence[str] | None) -> int:
         if debug or error.strerror is None:
             raise
         if error.filename is None:
-            _discard_output()
+            _discard(sys.stdout)
             if _is_broken_pipe(error):  # the reader closed the pipe (`| head`), which is no error
                 return 0
         tell(f"srkd: {error.filename or 'output'}: {error.strerror}")
@@ -117,9 +124,9 @@ def _is_broken_pipe(error: OSError) -> bool:
     return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL)
 
 
-def _discard_output() -> None:
+def _discard(stream: TextIO) -> None:
     """Discard buffered output that could not be written, so that Python does not try again at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _dispatch(arguments: Sequence[str]) -> int:

@@ -24,6 +24,7 @@ import platformdirs
 
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
+from srkd.terminal import tell
 
 
 def configured_cache() -> Path:
@@ -85,11 +86,9 @@ def _temporary(folder: Path, reason: str, process: int) -> Path:
             shutil.rmtree(temporary, ignore_errors=True)
 
     atexit.register(remove)
-    print(
+    tell(
         f"srkd: the cache folder {printable_path(folder)} cannot be used ({reason}), so nothing is kept for the next "
-        "time; "
-        "SRKD_CACHE can name another",
-        file=sys.stderr,
+        "time; SRKD_CACHE can name another"
     )
     return temporary
 
