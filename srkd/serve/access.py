@@ -102,7 +102,7 @@ class Guard:
         if self._access.hosts is not None and _without_port(host).lower() not in self._access.hosts:
             return error_response(421, f"this server is not {host[:100] or 'without a Host header'}")
         origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _host_of(origin) != host.lower():
             return error_response(403, "a request from the page of another site")
         if request.method not in _SAFE and request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
             return error_response(403, "a request from the page of another site")
@@ -128,6 +128,14 @@ class Guard:
         )
         response.headers["www-authenticate"] = "Bearer"
         return response
+
+
+def _host_of(origin: str) -> str:
+    """Host and port of an Origin header; empty for one that is malformed."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _without_port(host: str) -> str:

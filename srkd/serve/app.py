@@ -20,7 +20,7 @@ from srkd import web
 from srkd.errors import SrkdError
 from srkd.images import decoders
 from srkd.images.formats import FORMATS
-from srkd.serve.access import Access, Guard, error_response
+from srkd.serve.access import HEADERS, Access, Guard, error_response
 from srkd.serve.api_page import api_page
 from srkd.serve.archive import zipped
 from srkd.serve.preview import media_type, preview
@@ -70,7 +70,7 @@ def build(queue: ImageQueue, access: Access, watching: str = "") -> Starlette:
         Route("/api/jobs/{id}/thumbnail", handlers.thumbnail),
         Route("/api/results.zip", handlers.archive),
     ]
-    errors: dict[Any, Any] = {HTTPException: _as_json, NoSuchJobError: _not_found}
+    errors: dict[Any, Any] = {HTTPException: _as_json, NoSuchJobError: _not_found, Exception: _failed}
     return Starlette(routes=routes, middleware=[Middleware(Guard, access=access)], exception_handlers=errors)
 
 
@@ -83,6 +83,13 @@ async def _as_json(request: Request, error: Exception) -> Response:
 
 async def _not_found(request: Request, error: Exception) -> Response:
     return error_response(404, str(error))
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """The response to a request that met a bug, whose traceback the server prints."""
+    response = error_response(500, f"the server failed ({type(error).__name__}); it goes on")
+    response.headers.update(HEADERS)  # it does not pass the guard
+    return response
 
 
 class Handlers:
@@ -174,6 +181,7 @@ class Handlers:
 
     async def result(self, request: Request) -> Response:
         image = self._done(request)
+        _check_present(image, image.target)
         return FileResponse(image.target, media_type=media_type(image.format), filename=image.result_name)
 
     async def before(self, request: Request) -> Response:
@@ -208,10 +216,15 @@ class Handlers:
         return image
 
     async def _preview(self, image: QueuedImage, side: str, path: Path, format: str) -> Response:
-        if not path.is_file():
-            raise HTTPException(404, f"{image.name}: the file was removed")
+        _check_present(image, path)
         try:
             shown, kind = await run_in_threadpool(preview, path, format, self._queue.preview_path(image, side))
         except SrkdError as error:
             raise HTTPException(422, str(error).replace(str(path), image.name)) from error
         return FileResponse(shown, media_type=kind, headers={"cache-control": "private, max-age=3600"})
+
+
+def _check_present(image: QueuedImage, path: Path) -> None:
+    """Raise HTTPException if a file of an image is gone; those of a watched folder are the user's."""
+    if not path.is_file():
+        raise HTTPException(404, f"{image.name}: the file was removed")

@@ -58,7 +58,7 @@ def test_a_name_that_was_rebound_to_this_machine_is_not(host: str) -> None:
 
 
 def test_pages_of_other_sites_can_neither_send_nor_read() -> None:
-    for origin in ("http://evil.example", "null", "http://localhost:9999"):
+    for origin in ("http://evil.example", "null", "http://localhost:9999", "http://["):
         assert ask(LOCAL, "POST", origin=origin)[0] == 403
         assert ask(LOCAL, "GET", origin=origin)[0] == 403
     assert ask(LOCAL, "POST", sec_fetch_site="cross-site")[0] == 403

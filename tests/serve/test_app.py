@@ -26,8 +26,10 @@ from srkd.images.read import ImageData, read_image, write_image
 from srkd.inference.files import upscale_observed
 from srkd.inference.model import Model
 from srkd.serve import queue as queue_module
+from srkd.serve.access import HEADERS
 from srkd.serve.api_page import openapi
 from srkd.serve.app import Handlers
+from srkd.serve.choices import ModelChoices
 from srkd.serve.uploads import label_of
 from support import textured
 
@@ -198,6 +200,16 @@ def test_unknown_jobs_and_pages(server: Live) -> None:
     ]:
         assert server.call(method, path).status == 404, path
     assert server.call("PUT", "/api/jobs").status == 405
+
+
+def test_a_request_that_meets_a_bug_gets_one_line(server: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise RuntimeError("a path of the server")
+
+    monkeypatch.setattr(ModelChoices, "as_json", fail)
+    response = server.call("GET", "/api/info")
+    assert response.status == 500 and response.error == "the server failed (RuntimeError); it goes on"
+    assert set(HEADERS) <= response.headers.keys()
 
 
 def test_a_network_that_fails_does_not_stop_the_next_image(

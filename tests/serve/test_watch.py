@@ -111,6 +111,18 @@ def test_removing_from_the_list_leaves_the_files(watch: FolderWatch, server: Liv
     assert not list(watch.queue)
 
 
+def test_a_result_that_its_user_took_away_is_named(watch: FolderWatch, server: Live) -> None:
+    image(watch.source / "a.png")
+    watch.look()
+    watch.look()
+    finish(watch)
+    (watch.target / "a.png").unlink()
+    (entry,) = watch.queue
+    for what in ("result", "after"):
+        response = server.call("GET", f"/api/jobs/{entry.id}/{what}")
+        assert response.status == 404 and response.error == "a.png: the file was removed"
+
+
 def test_a_folder_that_is_gone_is_waited_for(watch: FolderWatch, said: list[str]) -> None:
     watch.source.rmdir()
     watch.look()
