@@ -43,7 +43,7 @@ async def receive(request: Request, queue: ImageQueue) -> list[QueuedImage]:
 
     Raises:
         HTTPException: 400 for a malformed form or field, 413 for an upload or result beyond the limits, 422 for what
-            is not an image.
+            is not an image, 507 if the disk is full.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     reader = _Form(queue, options.get(b"boundary", b"")) if kind == b"multipart/form-data" else _Raw(queue, request)
@@ -62,6 +62,8 @@ async def receive(request: Request, queue: ImageQueue) -> list[QueuedImage]:
         reader.abort()
         if isinstance(error, ClientDisconnect):
             raise HTTPException(400, "the upload was interrupted") from error
+        if isinstance(error, OSError):
+            raise HTTPException(507, f"the server cannot store the upload: {error.strerror or error}") from error
         raise
 
 
@@ -133,7 +135,8 @@ class _Files:
             self._open = None
 
     def abort(self) -> None:
-        self.close()
+        with suppress(OSError):  # it may write what is buffered, to a full disk
+            self.close()
         for part in self.files:
             with suppress(OSError):
                 if part.path is not None:

@@ -26,6 +26,7 @@ from srkd.images.read import ImageData, read_image, write_image
 from srkd.inference.files import upscale_observed
 from srkd.inference.model import Model
 from srkd.serve import queue as queue_module
+from srkd.serve import uploads
 from srkd.serve.access import HEADERS
 from srkd.serve.api_page import openapi
 from srkd.serve.app import Handlers
@@ -186,6 +187,29 @@ def test_a_form_that_finds_the_queue_full_leaves_no_file(server: Live, png: byte
         with pytest.raises(HTTPException, match="the queue is full"):
             Handlers(queue, "")._added(images)
     assert server.is_emptied()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("size", [0, 200_000], ids=["when it is closed", "when it is written"])
+def test_a_full_disk_rejects_an_upload_and_leaves_no_file(
+    server: Live, png: bytes, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = uploads._Files.begin
+
+    def begin_on_full_disk(self: uploads._Files, name: str) -> None:
+        begin(self, name)
+        assert self._open is not None
+        self._open.close()
+        self._open = io.BufferedWriter(io.FileIO("/dev/full", "wb"))
+
+    monkeypatch.setattr(uploads._Files, "begin", begin_on_full_disk)
+    for response in (
+        server.call("POST", "/api/upscale", png + bytes(size)),
+        server.post_form("/api/jobs", ("image", "a.png", png), ("image", "b.png", png + bytes(size))),
+    ):
+        assert response.status == 507
+        assert response.error == "the server cannot store the upload: No space left on device"
+    assert server.files == []
 
 
 def test_unknown_jobs_and_pages(server: Live) -> None:
