@@ -120,7 +120,7 @@ class Handlers:
         """Upscale one image and respond with the result; a client that leaves cancels it."""
         images = self._added(await receive(request, self._queue))
         if len(images) != 1:
-            self._remove(images)
+            self._queue.remove_all(images)
             raise HTTPException(400, f"{len(images)} images in one request: send them to /api/jobs")
         (image,) = images
         try:
@@ -131,9 +131,9 @@ class Handlers:
             if image.state != "done":
                 raise HTTPException(422 if image.state == "failed" else 503, image.error or "cancelled")
         except BaseException:
-            self._remove(images)
+            self._queue.remove_all(images)
             raise
-        cleanup = BackgroundTask(self._remove, images)
+        cleanup = BackgroundTask(self._queue.remove_all, images)
         return FileResponse(
             image.target, media_type=media_type(image.format), filename=image.result_name, background=cleanup
         )
@@ -152,21 +152,14 @@ class Handlers:
                 self._queue.add(image)
                 added.append(image)
             except FullError as error:
-                self._remove(added)
+                self._queue.remove_all(added)
                 for other in images[len(added) :]:
                     self._queue.discard(other)
                 raise HTTPException(429, str(error)) from error
         return added
 
-    def _remove(self, images: list[QueuedImage]) -> None:
-        for image in images:
-            try:
-                self._queue.remove(image.id)
-            except NoSuchJobError:  # removed by another request
-                continue
-
     async def remove_finished(self, request: Request) -> Response:
-        self._remove([image for image in self._queue if image.state not in ACTIVE])
+        self._queue.remove_all([image for image in self._queue if image.state not in ACTIVE])
         return Response(status_code=204)
 
     async def job(self, request: Request) -> Response:

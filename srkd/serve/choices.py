@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from srkd.errors import SrkdError, unknown
+from srkd.errors import unknown
 from srkd.inference.autotune import cached_engine, measured_before
 from srkd.inference.model import Model
 from srkd.networks import zoo
@@ -115,7 +115,7 @@ class ModelChoices:
         if name is None:
             return False
         self._looked_up.add(name)
-        with suppress(SrkdError):  # reported when it is used
+        with suppress(Exception):  # reported when it is used; the thread of the queue must go on
             model = self._loaded.get(name) or Model.load(name)
             row = measured_before(model) if model.has_network else None
             if row is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from srkd.errors import SrkdError
@@ -18,7 +19,7 @@ class Limits:
         images: how many images are in the queue, waiting, running or finished, before further ones are rejected.
 
     Raises:
-        SrkdError: a limit that is not positive.
+        SrkdError: a limit that is not positive and finite.
     """
 
     megabytes: float = 100
@@ -27,8 +28,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not value > 0:
-                raise SrkdError(f"the limit of {name} must be above 0, got {value:g}")
+            if not 0 < value < math.inf:
+                raise SrkdError(f"the limit of {name} must be above 0 and finite, got {value:g}")
 
     @property
     def bytes(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -213,6 +213,12 @@ class ImageQueue:
             self._cancel(image)
             if image.state not in ACTIVE:
                 self.discard(image)
+
+    def remove_all(self, images: Iterable[QueuedImage]) -> None:
+        """`remove` those images that nobody has removed meanwhile."""
+        for image in images:
+            with suppress(NoSuchJobError):
+                self.remove(image.id)
 
     def preview_path(self, image: QueuedImage, side: str) -> Path:
         """Where an image converted for the page is kept; `side` is "before" or "after"."""

@@ -125,9 +125,8 @@ class FolderWatch:
 
     def _forget(self) -> None:
         """Remove all but the last finished images of the folder from the list; their files stay."""
-        ended = [image.id for image in self.queue if not image.owned and image.state not in ACTIVE]
-        for id in ended[:-_KEPT]:
-            self.queue.remove(id)
+        ended = [image for image in self.queue if not image.owned and image.state not in ACTIVE]
+        self.queue.remove_all(ended[:-_KEPT])
 
 
 def _named_whole(job: Job) -> Job:

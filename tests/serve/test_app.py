@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
-from serve.conftest import Live
+from serve.conftest import Live, look_up_time
 from starlette.exceptions import HTTPException
 
 from srkd.images.read import ImageData, read_image, write_image
@@ -360,6 +360,16 @@ def test_the_models_have_their_measured_times(server: Live, checkpoint: Path, tm
     assert choice.as_json()["measured"] == "file to file, last 2 images"
     choice.earlier = None
     choice.times.clear()
+
+
+def test_a_model_whose_time_cannot_be_looked_up_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> Any:
+        raise KeyError("a damaged cache")
+
+    choices = ModelChoices([], lambda line: None)
+    monkeypatch.setattr(Model, "load", fail)
+    assert [look_up_time(choices) for _ in choices.listed] == [True] * len(choices.listed)
+    assert not look_up_time(choices)
 
 
 def test_the_description_lists_exactly_the_routes(server: Live) -> None:

@@ -74,6 +74,7 @@ def test_a_second_server_on_one_output_folder_is_one_line(tmp_path: Path) -> Non
         (["--token", "short"], "--token: at least 8 printable ASCII characters"),
         (["--max-megapixels", "0"], "the limit of megapixels must be above 0"),
         (["--max-images", "-1"], "the limit of images must be above 0"),
+        (["--max-megabytes", "inf"], "the limit of megabytes must be above 0 and finite"),
         (["-m", "nothing", "--port", "0"], 'unknown zoo model "nothing"'),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from serve.conftest import Live
 
 from srkd.images.read import ImageData, image_size, write_image
+from srkd.serve.queue import ImageQueue
 from srkd.serve.watch import FolderWatch
 from support import textured
 
@@ -108,6 +109,23 @@ def test_removing_from_the_list_leaves_the_files(watch: FolderWatch, server: Liv
     assert not list(watch.queue)
     assert (watch.source / "a.png").is_file() and (watch.target / "a.png").is_file()
     watch.look()
+    assert not list(watch.queue)
+
+
+def test_a_list_that_a_request_clears_meanwhile_does_not_end_the_watch(
+    watch: FolderWatch, server: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        image(watch.source / f"{number}.png", number)
+    for _ in range(2):
+        watch.look()
+    finish(watch)
+    listed = list(watch.queue)
+    assert len(listed) == 3 and server.call("DELETE", "/api/jobs").status == 204
+    with monkeypatch.context() as patch:
+        patch.setattr("srkd.serve.watch._KEPT", 1)
+        patch.setattr(ImageQueue, "__iter__", lambda self: iter(listed))  # as it was before the request
+        watch.look()
     assert not list(watch.queue)
 
 
