@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ _STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-_MAX_MODULES = 100_000
+_MAX_NAMES = 64 << 20  # bytes that the names of all attributes take
+_NAME_BYTES = 64  # of a name, besides its characters
 
 
 def load(path: Path) -> dict[str, Tensor]:
@@ -72,7 +74,9 @@ class _Reader(pickle.Unpickler):
     """Unpickles `data.pkl` of an archive; allows only the globals of modules and tensors."""
 
     def __init__(self, archive: zipfile.ZipFile, pickled: str) -> None:
-        super().__init__(io.BytesIO(archive.read(_stored(archive, pickled))))
+        data = archive.read(_stored(archive, pickled))
+        _check_sizes(data)
+        super().__init__(io.BytesIO(data))
         self._archive, self._folder = archive, pickled.removesuffix("data.pkl")
         self._storages: dict[str, Tensor] = {}
 
@@ -96,6 +100,14 @@ class _Reader(pickle.Unpickler):
         return self._storages[key][:count]
 
 
+def _check_sizes(data: bytes) -> None:
+    """Raise ValueError for a pickle that makes its reader allocate far more than its size: by the number under which a
+    value is remembered, the index of an array, or by the length of a bytearray."""
+    for code, argument, _ in pickletools.genops(data):
+        if code.name == "BYTEARRAY8" or (code.name.endswith("PUT") and (argument or 0) > len(data)):
+            raise ValueError(f"its pickle has {code.name} of {argument}")
+
+
 def _stored(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     """An uncompressed entry, as TorchScript writes it; a compressed one could expand to any size."""
     info = archive.getinfo(name)
@@ -116,15 +128,15 @@ def _rebuilt(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[
 
 
 def _tensors(root: Any) -> Iterator[tuple[str, Tensor]]:
-    waiting, modules = [("", root)], 0
+    waiting, taken = [("", root)], 0
     while waiting:
         prefix, module = waiting.pop()
         if not isinstance(module, _Module):
             continue
-        modules += 1
-        if modules > _MAX_MODULES:  # a module may be referenced many times
-            raise ValueError(f"more than {_MAX_MODULES} modules")
         for name, value in reversed(getattr(module, "state", {}).items()):
+            taken += _NAME_BYTES + len(prefix) + len(name)
+            if taken > _MAX_NAMES:  # a module may be referenced many times
+                raise ValueError("more attributes than a network has")
             if isinstance(value, Tensor):
                 yield f"{prefix}{name}", value
             else:

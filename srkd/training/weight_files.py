@@ -126,7 +126,7 @@ def table_of(loaded: Any, path: Path, key: str | None = None) -> dict[str, Tenso
     """
     if key is not None:
         return _named_table(loaded, path, key)
-    table = _search(loaded, path, _MAX_DEPTH)
+    table = _search(loaded, path, _MAX_DEPTH, {})
     if table is None:
         raise SrkdError(f"{path}: contains no table of weights")
     return table
@@ -141,17 +141,31 @@ def _named_table(loaded: Any, path: Path, key: str) -> dict[str, Tensor]:
     return table_of(loaded[found], path)
 
 
-def _search(loaded: Any, path: Path, depth: int) -> dict[str, Tensor] | None:
+_Table = dict[str, Tensor] | None
+
+
+def _search(loaded: Any, path: Path, depth: int, searched: dict[tuple[int, int], _Table]) -> _Table:
+    """The table in a mapping. `searched` has the results so far: a pickle may refer to one mapping any number of times,
+    and searching it each time would take forever."""
     if not isinstance(loaded, Mapping) or depth == 0:
         return None
+    place = id(loaded), depth
+    if place not in searched:
+        searched[place] = _search_inside(loaded, path, depth, searched)
+    return searched[place]
+
+
+def _search_inside(
+    loaded: Mapping[Any, Any], path: Path, depth: int, searched: dict[tuple[int, int], _Table]
+) -> _Table:
     for name in _TABLES:
-        found = _search(loaded.get(name), path, depth - 1)
+        found = _search(loaded.get(name), path, depth - 1, searched)
         if found is not None:
             return found
     own = {str(name): value for name, value in loaded.items() if isinstance(value, Tensor)}
     if any(value.dim() for value in own.values()):
         return own
-    tables = {name: _search(value, path, depth - 1) for name, value in loaded.items()}
+    tables = {name: _search(value, path, depth - 1, searched) for name, value in loaded.items()}
     found_in = [name for name, table in tables.items() if table is not None]
     if len(found_in) > 1:
         raise SrkdError(

@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from srkd.errors import SrkdError
+from srkd.training import torchscript
 from srkd.training.checkpoint import load_into, load_weights
-from srkd.training.weight_files import candidates, without_counters
+from srkd.training.weight_files import _TABLES, candidates, table_of, without_counters
 
 
 class Net(nn.Module):
@@ -133,6 +134,43 @@ def test_torchscript_with_more_than_weights_raises(tmp_path: Path) -> None:
         with pytest.raises(SrkdError, match=f"{name}: a TorchScript file that") as caught:
             load_weights(archive(tmp_path / name, pickled, compression))
         assert "\n" not in str(caught.value)
+
+
+def test_a_torchscript_that_asks_for_memory_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered = b"\x80\x02]r" + (1 << 20).to_bytes(4, "little") + b"."
+    filled = b"\x80\x05\x96" + (1 << 20).to_bytes(8, "little") + bytes(1 << 20) + b"."
+    for name, pickled in (("index.pt", remembered), ("bytes.pt", filled)):
+        with pytest.raises(SrkdError, match=f"{name}: a TorchScript file that is damaged.*its pickle has"):
+            load_weights(archive(tmp_path / name, pickled))
+    # A module with one attribute, to which another refers many times.
+    names = [b"X\x02\0\0\0" + f"{number:02}".encode() for number in range(50)]
+    shared = b"c__torch__\nNet\n)\x81q\1}X\1\0\0\0aK\1sb"
+    module = b"\x80\x02c__torch__\nNet\n)\x81}(" + names[0] + shared + b"".join(n + b"h\1" for n in names[1:]) + b"ub."
+    monkeypatch.setattr(torchscript, "_MAX_NAMES", 60 * 64)
+    with pytest.raises(SrkdError, match="more attributes than a network has"):
+        load_weights(archive(tmp_path / "shared.pt", module))
+
+
+class Counted(dict[str, Any]):
+    """A mapping that may be searched a few times only."""
+
+    left = 200
+
+    def items(self) -> Any:
+        self.left -= 1
+        assert self.left > 0, "searched again and again"
+        return super().items()
+
+
+def test_mappings_that_are_referred_to_often_are_searched_once() -> None:
+    nested: dict[str, Any] = Counted()
+    for _ in range(8):
+        nested = Counted({name: nested for name in (*_TABLES, "a", "b")})
+    with pytest.raises(SrkdError, match="contains no table of weights"):
+        table_of(nested, Path("nested.pth"))
+    nested["itself"] = nested
+    with pytest.raises(SrkdError, match="contains no table of weights"):
+        table_of(nested, Path("nested.pth"))
 
 
 PAGE = b"\n <!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>"
