@@ -6,7 +6,6 @@ option that asks for a billion blocks. Each check limits what this process alloc
 
 from __future__ import annotations
 
-import math
 import re
 import threading
 import zipfile
@@ -148,8 +147,10 @@ def check_spec(spec: Mapping[str, Any], origin: str) -> None:
             raise SrkdError(
                 f"{origin}: {printable_path(value[:_MAX_TEXT])!r} is not a valid network option in a checkpoint"
             )
-        if isinstance(value, (int, float)) and not (math.isfinite(value) and abs(value) <= _MAX_INTEGER):
-            raise SrkdError(f"{origin}: {value:.4g} is out of range for a network option, limit {_MAX_INTEGER:,}")
+        if isinstance(value, (int, float)) and not abs(value) <= _MAX_INTEGER:  # NaN included
+            # Not every integer can be a float or, in one line, be shown.
+            shown = f"{value:.4g}" if isinstance(value, float) or abs(value) < 1e300 else "a number above 1e300"
+            raise SrkdError(f"{origin}: {shown} is out of range for a network option, limit {_MAX_INTEGER:,}")
 
 
 def _leaves(value: Any, origin: str, found: list[Any] | None = None, depth: int = 0) -> list[Any]:

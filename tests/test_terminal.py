@@ -9,6 +9,7 @@ import pytest
 
 from srkd import networks
 from srkd.cli.main import main
+from srkd.files.atomic import printable_path
 from srkd.images.read import ImageData, write_image
 from srkd.terminal import escaping, printable, tell
 from srkd.training.checkpoint import save_weights
@@ -31,6 +32,11 @@ def test_ordinary_text_of_any_script_is_unchanged() -> None:
 def test_control_sequences_are_escaped() -> None:
     assert printable("a\x1b[2Jb\nc\x7f\x9b\u202ed\ud83d\udcff") == ("a\\x1b[2Jb\\nc\\u007f\\u009b\\u202ed\\ud83d\\xff")
     assert printable(EVIL).isprintable()
+
+
+def test_names_in_files_may_have_half_a_surrogate_pair() -> None:
+    assert printable_path("a\ud800\n") == "a\\ud800\\n"
+    assert printable_path(os.fsdecode(b"\xff.png")) == "\\xff.png"
 
 
 def test_every_output_path_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,8 +69,12 @@ def writing(final: Path | str) -> Iterator[None]:
 
 
 def printable_path(path: Path | str) -> str:
-    """A path as one line of printable text: control characters and bytes that are not UTF-8 appear as \\xNN."""
-    return printable(os.fsencode(path).decode("utf-8", "surrogateescape"))
+    """A path, or a name inside a file, as one line of printable text: control characters and bytes that are not UTF-8
+    appear as \\xNN."""
+    try:
+        return printable(os.fsencode(path).decode("utf-8", "surrogateescape"))
+    except UnicodeEncodeError:  # no path: JSON and pickles can contain half a surrogate pair
+        return printable(str(path))
 
 
 def is_partial(path: Path) -> bool:
