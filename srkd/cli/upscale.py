@@ -9,7 +9,7 @@ and the other streams are kept; a run that was killed is continued by the same c
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -88,12 +88,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from srkd.errors import PartialFailure, SrkdError
     from srkd.files.remote import place
     from srkd.images.write import check_quality
     from srkd.inference.files import Options, preview
     from srkd.inference.job_report import check_report, write_report
-    from srkd.inference.jobs import as_json, line, summary, unrecognised_files
+    from srkd.inference.jobs import as_json, summary, unrecognised_files
     from srkd.training.malloc import keep_freed_memory
     from srkd.video.job import is_clip
 
@@ -111,14 +110,7 @@ def run(args: argparse.Namespace) -> int:
     outcomes: list[Outcome] = []
     try:
         if args.dry_run:
-            for outcome in preview(jobs, factor, options):
-                outcomes.append(outcome)
-                (tell if args.json else print)(line(outcome))
-                for note in outcome.notes:
-                    tell(f"{outcome.job.source}: {note}")
-            if failed := sum(outcome.status == "failed" for outcome in outcomes):
-                wrong = f"{failed} of {len(jobs)} images cannot be upscaled"
-                raise PartialFailure(wrong) if len(jobs) > 1 else SrkdError(wrong)
+            _show_plan(args, preview(jobs, factor, options), outcomes, "images")
         else:
             _upscale(args, model, jobs, options, outcomes)
     finally:
@@ -129,6 +121,21 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print(as_json(outcomes, left))
     return 0
+
+
+def _show_plan(args: argparse.Namespace, planned: Iterable[Outcome], outcomes: list[Outcome], what: str) -> None:
+    """Print the outcomes of a dry run, which `outcomes` receives. Raises SrkdError if some cannot be upscaled."""
+    from srkd.errors import PartialFailure, SrkdError
+    from srkd.inference.jobs import line
+
+    for outcome in planned:
+        outcomes.append(outcome)
+        (tell if args.json else print)(line(outcome))
+        for note in outcome.notes:
+            tell(f"{outcome.job.source}: {note}")
+    if failed := sum(outcome.status == "failed" for outcome in outcomes):
+        wrong = f"{failed} of {len(outcomes)} {what} cannot be upscaled"
+        raise PartialFailure(wrong) if len(outcomes) > 1 else SrkdError(wrong)
 
 
 def _upscale(
@@ -171,7 +178,7 @@ def _run_video(args: argparse.Namespace) -> int:
     from srkd.files.remote import is_url
     from srkd.images.write import check_quality
     from srkd.inference.files import Options, share
-    from srkd.inference.jobs import as_json, line
+    from srkd.inference.jobs import as_json
     from srkd.training.malloc import keep_freed_memory
     from srkd.video.job import plan_clips, preview_clips, upscale_clips
 
@@ -191,11 +198,7 @@ def _run_video(args: argparse.Namespace) -> int:
     outcomes: list[Outcome] = []
     try:
         if args.dry_run:
-            for outcome in preview_clips(jobs, outscale or model.scale, options):
-                outcomes.append(outcome)
-                (tell if args.json else print)(line(outcome))
-                for note in outcome.notes:
-                    tell(f"{outcome.job.source}: {note}")
+            _show_plan(args, preview_clips(jobs, outscale or model.scale, options), outcomes, "videos")
         else:
             model.engine = _engine(args, model)
             upscale_clips(model, jobs, options, tell, outcomes)

@@ -387,6 +387,20 @@ def test_dry_run_and_json(tmp_path: Path, checkpoint: Path, capsys: pytest.Captu
     assert json.loads(capsys.readouterr().out)["images"][0]["status"] == "skipped"
 
 
+def test_a_dry_run_that_finds_a_damaged_clip_fails(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, damaged = clip(tmp_path / "a.mkv", count=2), tmp_path / "b.mp4"
+    damaged.write_bytes(bytes(100))
+    options = ["-o", str(tmp_path / "out"), "-m", str(checkpoint), "--dry-run"]
+    (tmp_path / "out").mkdir()
+    assert main(["upscale", str(damaged), *options]) == 1
+    assert "1 of 1 videos cannot be upscaled" in capsys.readouterr().err
+    assert main(["upscale", str(made), str(damaged), *options]) == 2
+    printed = capsys.readouterr()
+    assert "1 of 2 videos cannot be upscaled" in printed.err and "32x24 -> " in printed.out
+
+
 @pytest.mark.parametrize("where", ["read", "compute", "write"])
 def test_the_first_error_ends_all_three_steps(where: str) -> None:
     complete = []
