@@ -111,13 +111,23 @@ def _main(argv: Sequence[str] | None) -> int:
                 return 0
         tell(f"srkd: {error.filename or 'output'}: {error.strerror}")
         return _ended(1)
-    except Exception:
+    except Exception as error:
         if signals and not debug:  # an interruption inside a lock of Python surfaces as another error
             return _ended(_interrupted(signals))
+        if _is_out_of_memory(error) and not debug:
+            tell(f"srkd: not enough memory ({str(error).splitlines()[0]}): use a smaller batch, patch, image or tile")
+            return _ended(1)
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             raise
         traceback.print_exc()
         return _ended(1)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: Python's and NumPy's error, or torch's, which is a RuntimeError on the CPU."""
+    text = str(error)
+    torch_error = isinstance(error, RuntimeError) and ("allocate memory" in text or "out of memory" in text)
+    return bool(text) and (torch_error or isinstance(error, MemoryError))
 
 
 def _is_broken_pipe(error: OSError) -> bool:

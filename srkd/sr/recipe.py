@@ -92,8 +92,8 @@ class TrainSet(Section):
         lt=1,
         description="share of patches with a window of an HR image as input and the teacher's output as target (DUKD)",
     )
-    gt_size: int = pydantic.Field(96, gt=0, description="side length of an HR patch in pixels")
-    batch_size_per_gpu: int = pydantic.Field(16, gt=0, description="patches per step and process")
+    gt_size: int = pydantic.Field(96, gt=0, le=1_000_000, description="side length of an HR patch in pixels")
+    batch_size_per_gpu: int = pydantic.Field(16, gt=0, le=1_000_000, description="patches per step and process")
     use_hflip: bool = pydantic.Field(True, description="random horizontal flips")
     use_rot: bool = pydantic.Field(True, description="random rotations by multiples of 90 degrees")
     sampling: Literal["picture", "area"] = pydantic.Field(

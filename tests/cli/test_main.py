@@ -116,3 +116,22 @@ def test_an_interruption_during_the_imports_ends_as_a_later_one(monkeypatch: pyt
     monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
     monkeypatch.delitem(sys.modules, "srkd.cli.main")
     assert importlib.import_module("srkd.__main__").main() == 130
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 745. GiB for an array"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+def test_running_out_of_memory_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(main, "_dispatch", fail)
+    assert main.main(["train"]) == 1
+    output = capsys.readouterr().err
+    assert output.startswith("srkd: not enough memory (") and output.count("\n") == 1
