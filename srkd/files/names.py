@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path, PurePath
 
 from srkd.errors import SrkdError, unknown
@@ -60,9 +62,12 @@ def check_output(path: PurePath) -> None:
     """Check the path of a file that will be written.
 
     Raises:
-        SrkdError: on Windows, a part that is the name of a device, which would swallow what is written (`nul.png`),
+        SrkdError: a device, a pipe or a socket is there, or a link to an open file (`/dev/stdout`), which a file would
+            replace; on Windows, a part that is the name of a device, which would swallow what is written (`nul.png`),
             that has a forbidden character (`ab:c` would be a hidden stream of the file `ab`), or that Windows shortens.
     """
+    if _is_special(path):
+        raise SrkdError(f"{printable_path(str(path))}: is a device or a pipe; results are written to files and folders")
     if not _WINDOWS:
         return
     for part in path.parts[bool(path.anchor) :]:
@@ -70,6 +75,14 @@ def check_output(path: PurePath) -> None:
             continue
         if _DEVICE.fullmatch(part) or _FORBIDDEN_ON_WINDOWS.search(part) or part[-1] in ". ":
             raise SrkdError(f'{printable_path(str(path))}: Windows does not allow a file or folder named "{part}"')
+
+
+def _is_special(path: PurePath) -> bool:
+    with suppress(OSError):
+        mode = os.stat(path).st_mode
+        open_file = os.path.islink(path) and os.readlink(path).startswith("/proc/")
+        return open_file or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+    return False
 
 
 def check_folder(path: Path) -> None:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from srkd.errors import SrkdError
+from srkd.files.atomic import atomic_path
 from srkd.files.names import check_name, check_part
 
 
@@ -24,3 +28,15 @@ def test_text_that_cannot_name_a_folder(name: str) -> None:
     with pytest.raises(SrkdError, match="without a leading dot"):
         check_name(name, "name")
     assert check_part(name, "suffix") == name
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with a name here")
+def test_a_pipe_or_a_link_to_an_open_file_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe.png", tmp_path / "stdout"
+    os.mkfifo(pipe)
+    link.symlink_to("/proc/self/fd/1")
+    for path in (pipe, link):
+        if path.exists():
+            with pytest.raises(SrkdError, match="is a device or a pipe"), atomic_path(path):
+                pass
+    assert pipe.is_fifo() and link.is_symlink()
