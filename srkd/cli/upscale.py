@@ -78,9 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the fastest with sufficient quality (default: an earlier measurement, else torch)",
     )
     add("--precision", metavar="P", help="fp32, bf16, int8 or auto, for 8-bit images; others use torch fp32")
-    add(
-        "--max-drop", type=float, default=0.1, metavar="DB", help="dB that bf16 or int8 may lose (default: %(default)s)"
-    )
+    add("--max-drop", type=float, metavar="DB", help="dB that bf16 or int8 may lose (default: 0.1)")
     add("--device", default="auto", metavar="D", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     add("--report", metavar="FILE", help="write a row for each image, as JSON lines, or as CSV if so named")
     add_on(parser, "1")
@@ -257,8 +255,8 @@ def _load(args: argparse.Namespace, scale: int | None) -> Model:
 
 
 def _is_open(args: argparse.Namespace) -> bool:
-    """Whether the user leaves the runtime and the precision to earlier measurements."""
-    return args.runtime is None and args.precision is None
+    """Whether the user leaves the runtime, the precision and their loss to earlier measurements."""
+    return args.runtime is None and args.precision is None and args.max_drop is None
 
 
 def _device(name: str) -> torch.device | None:
@@ -293,7 +291,8 @@ def _engine(args: argparse.Namespace, model: Model) -> Engine | None:
         return model.engine
     from srkd.inference.autotune import BackendSpec, cached_engine, engine_for
 
-    if _is_open(args):
-        return cached_engine(model, tell, args.model)
+    max_drop = BackendSpec.max_drop if args.max_drop is None else args.max_drop
+    if args.runtime is None and args.precision is None:
+        return cached_engine(model, tell, args.model, max_drop)
     runtime, precision = (None if name in (None, "auto") else name for name in (args.runtime, args.precision))
-    return engine_for(model, BackendSpec(runtime, precision, args.max_drop), tell)
+    return engine_for(model, BackendSpec(runtime, precision, max_drop), tell)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from srkd.errors import SrkdError
+from srkd.errors import SrkdError, unknown
 from srkd.files.atomic import write_json
 from srkd.files.cache import cache_place
 from srkd.inference import backends, quick_start
@@ -40,7 +40,7 @@ class BackendSpec:
     """A runtime and a precision (None: any), and the dB that reduced precision may lose on calibration images.
 
     Raises:
-        SrkdError: an unknown name, or a precision that the runtime does not have.
+        SrkdError: an unknown name, a precision that the runtime does not have, or a loss that is not above 0 dB.
     """
 
     runtime: str | None = None
@@ -48,10 +48,12 @@ class BackendSpec:
     max_drop: float = 0.1
 
     def __post_init__(self) -> None:
+        if not self.max_drop > 0:
+            raise SrkdError(f"max_drop must be above 0 dB, got {self.max_drop:g}")
         if self.runtime is not None:
             backends.check(self.runtime, self.precision or "fp32")
-        elif self.precision is not None:
-            backends.check("openvino", self.precision)
+        elif self.precision is not None and self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
 
 
 def engine_for(model: Model, spec: BackendSpec, say: Say = lambda line: None) -> Engine | None:
@@ -92,16 +94,22 @@ def engine_for(model: Model, spec: BackendSpec, say: Say = lambda line: None) ->
     return Fp32FallbackEngine(fast, lambda: backends.torch_engine(model, "fp32"), say)
 
 
-def cached_engine(model: Model, say: Say = lambda line: None, name: str | None = None) -> Engine | None:
+def cached_engine(
+    model: Model, say: Say = lambda line: None, name: str | None = None, max_drop: float = BackendSpec.max_drop
+) -> Engine | None:
     """As `engine_for` with an open `BackendSpec`, if all candidates were measured before; else None.
 
-    With the name or path that the model was loaded by, later processes may start without torch
-    (`srkd.inference.quick_start`).
+    With the name or path that the model was loaded by, and the default `max_drop`, later processes may start without
+    torch (`srkd.inference.quick_start`).
+
+    Raises:
+        SrkdError: a `max_drop` that is not above 0 dB.
     """
-    tuner = Autotuner(model, BackendSpec().max_drop, say)
+    spec = BackendSpec(max_drop=max_drop)
+    tuner = Autotuner(model, max_drop, say)
     known = all(tuner.known(backend) for backend in candidates(device=model.device.type))
-    engine = engine_for(model, BackendSpec(), say) if known else None
-    if engine is not None and engine.runtime != "torch" and name is not None:
+    engine = engine_for(model, spec, say) if known else None
+    if engine is not None and engine.runtime != "torch" and name is not None and spec == BackendSpec():
         quick_start.remember(name, model, tuner.stored((engine.runtime, engine.precision)), engine)
     return engine
 
@@ -174,7 +182,9 @@ class Autotuner:
         return self._rows[self._name(backend)]
 
     def _name(self, backend: Backend) -> str:
-        return f"{backend[0]}-{backend[1]}" + (f"-{self._max_drop:g}" if backend[1] == "int8" else "")
+        """The key of a measurement, which is judged by `max_drop`: another one has measurements of its own."""
+        default = backend == EXACT or (backend[1] != "int8" and self._max_drop == BackendSpec.max_drop)
+        return f"{backend[0]}-{backend[1]}" + ("" if default else f"-{self._max_drop!r}")
 
     def _slower(self, backend: Backend, to_beat: float | None) -> Row | None:
         """The row of int8 that is too slow even with all layers quantised; None if the full measurement is needed."""

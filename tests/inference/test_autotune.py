@@ -89,6 +89,19 @@ def test_bf16_that_loses_too_much_is_not_chosen_and_raises_if_named(
             engine_for(wide, BackendSpec("torch", "bf16"))
 
 
+def test_a_loss_allowed_once_is_neither_allowed_nor_rejected_later(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speeds(monkeypatch, {"torch fp32": 9.0, "torch bf16": 1.0})
+    monkeypatch.setattr(backends, "available", lambda device="cpu": [("torch", "fp32"), ("torch", "bf16")])
+    monkeypatch.setattr(autotune, "_MIN_PSNR", 0.0)
+    wide = Model(edsr_with_large_features(8), 2, "wide", meta={"network": SPEC})
+    for max_drop, chosen in ((0.01, "None"), (99.0, "torch bf16"), (0.02, "None")):
+        assert str(engine_for(wide, BackendSpec(max_drop=max_drop))) == chosen
+        assert str(cached_engine(wide, max_drop=max_drop)) == chosen
+    assert cached_engine(wide, max_drop=50.0) is None, "not measured yet: fp32, which loses nothing"
+
+
 def test_bf16_that_overflows_is_not_chosen(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """bf16 has the range of fp32, but rounds what is just below its end up to infinity."""
     speeds(monkeypatch, {"torch fp32": 9.0, "torch bf16": 1.0})
@@ -202,7 +215,9 @@ def test_the_command_takes_what_is_wished_for(model: Model, tmp_path: Path, caps
     for extra, words in (
         (["--runtime", "onyx"], 'unknown runtime "onyx"'),
         (["--runtime", "torch", "--precision", "int8"], "torch has fp32, bf16, not int8"),
-        (["--precision", "int4"], "not int4"),
+        (["--precision", "int4"], 'unknown precision "int4" (did you mean "int8"?)'),
+        (["--precision", "bf16", "--max-drop", "nan"], "max_drop must be above 0 dB, got nan"),
+        (["--max-drop", "-1"], "max_drop must be above 0 dB, got -1"),
     ):
         assert main([*command, str(tmp_path / "c"), *extra]) == 1
         assert words in capsys.readouterr().err
