@@ -35,6 +35,7 @@ EXIT_CODES = {
     130: "interrupted (SIGINT); the state of a training is saved, and no file is half-written",
     143: "terminated (SIGTERM); as for 130",
 }
+_MAY_BE_EMPTY = ("--suffix", "--author")  # options whose values are text, not paths
 
 
 def commands() -> list[str]:
@@ -166,6 +167,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     )
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    _reject_empty(parser, arguments)
     parsed = parser.parse_args(arguments)
     if name != "upscale" and "://" in str(getattr(parsed, "output", "")):
         from srkd.files.remote import local_folder
@@ -173,6 +175,16 @@ def _run(name: str, arguments: Sequence[str]) -> int:
         local_folder(str(parsed.output))
     with trusting(getattr(parsed, "trust_code", False)):
         return module.run(parsed) or 0
+
+
+def _reject_empty(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
+    """End with an error for an empty argument, such as an unset variable in quotes: as a path it would mean the working
+    folder, all of whose images would be upscaled."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        option = before if argument == "" else argument.removesuffix("=")
+        empty = argument == "" or (argument.startswith("--") and argument.endswith("="))
+        if empty and option not in _MAY_BE_EMPTY:
+            parser.error(f"{option or parser.prog}: an empty argument follows; is a variable unset?")
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:

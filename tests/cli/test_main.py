@@ -9,6 +9,8 @@ import pytest
 import yaml
 
 from srkd.cli import main
+from srkd.images.read import ImageData, write_image
+from support import textured
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -46,6 +48,29 @@ def _cpu_seconds(command: list[str]) -> float:
 def test_an_unknown_command_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["trian"]) == 2
     assert capsys.readouterr().err == 'srkd: unknown command "trian" (did you mean "train"?)\n'
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["upscale", ""], "srkd upscale: an empty argument follows; is a variable unset?"),
+        (["upscale", "photo.png", "-o", ""], "-o: an empty argument follows"),
+        (["upscale", "photo.png", "--output="], "--output: an empty argument follows"),
+        (["evaluate", "--data", "photos", "", "--scale", "2"], "photos: an empty argument follows"),
+        (["compress", "edsr_baseline_x2", "-o", "out", "--data", ""], "--data: an empty argument follows"),
+        (["serve", "--host", "0.0.0.0", "--token", ""], "--token: an empty argument follows"),
+    ],
+)
+def test_an_empty_argument_is_not_the_working_folder(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: Any
+) -> None:
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    write_image(Path("photo.png"), ImageData(textured(0, 8, 8)))
+    with pytest.raises(SystemExit) as stop:
+        main.main(arguments)
+    assert stop.value.code == 2 and message in capsys.readouterr().err
+    assert list(tmp_path.rglob("*.png")) == [tmp_path / "work" / "photo.png"]
 
 
 @pytest.mark.parametrize(
