@@ -26,7 +26,10 @@ def device_named(name: str) -> torch.device:
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % gpus) if gpus else torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).cpu()  # the device `meta` has nothing to copy
         return device
-    except (RuntimeError, AssertionError) as error:
-        raise SrkdError(f'device "{name}" is not available: {str(error).splitlines()[0]}') from error
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        if reason.startswith("Expected one of"):  # torch lists all kinds that some build of it has
+            reason = "name auto, cpu, cuda or, of several GPUs, cuda:1"
+        raise SrkdError(f'device "{name}" is not available: {reason}') from error
