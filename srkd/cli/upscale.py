@@ -112,12 +112,12 @@ def run(args: argparse.Namespace) -> int:
         else:
             _upscale(args, model, jobs, options, outcomes)
     finally:
-        if args.report:
-            write_report(args.report, outcomes)
         for text in summary(outcomes, left, _described(model, factor)):
             tell(text)
         if args.json:
             print(as_json(outcomes, left))
+        if args.report:  # last: a report that cannot be written must not hide what was done
+            write_report(args.report, outcomes)
     return 0
 
 
@@ -184,6 +184,8 @@ def _run_video(args: argparse.Namespace) -> int:
         raise SrkdError("--on and --report are for images; several processes share videos by torchrun")
     if args.format or args.recursive:
         raise SrkdError("--format and --recursive are for images; a video is written as its output is named")
+    if args.wrap:
+        raise SrkdError("--wrap is for images of textures; leave it out for a video")
     if args.output is None:
         raise SrkdError("name the output of a video, as in -o clip_x2.mp4")
     if url := next(filter(is_url, [*args.inputs, args.output]), None):

@@ -91,6 +91,7 @@ def test_one_bad_image_of_three(tmp_path: Path, checkpoint: Path, capsys: pytest
         (["{in}", "--device", "hpu"], 'device "hpu" is not available'),
         (["{in}", "--scale", "3"], "for x2, not x3"),
         (["{in}", "--model", "no_such"], "no_such"),
+        (["clip.mp4", "--wrap"], "--wrap is for images"),
     ],
 )
 def test_mistakes_are_one_line(
@@ -120,6 +121,18 @@ def test_json_and_the_summary(tmp_path: Path, checkpoint: Path, capsys: pytest.C
     assert [image["status"] for image in report["images"]] == ["written", "failed"]
     assert [Path(path).name for path in report["left"]] == ["x.psd"]
     assert f"1 image upscaled from {tmp_path / 'in'} to {tmp_path / 'out'}\n1 image failed\n1 file left" in output.err
+
+
+def test_a_report_that_cannot_be_written_hides_nothing(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images(tmp_path / "in", 1)
+    (tmp_path / "file").touch()
+    arguments = ["upscale", str(tmp_path / "in"), "-o", str(tmp_path / "out"), "-m", str(checkpoint), "--json"]
+    assert main([*arguments, "--report", str(tmp_path / "file" / "rows.csv")]) == 1
+    output = capsys.readouterr()
+    assert [image["status"] for image in json.loads(output.out)["images"]] == ["written"]
+    assert "00.png 24x24" in output.err and "rows.csv" in output.err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
