@@ -38,7 +38,7 @@ class Bicubic(Engine):
         return np.stack([imresize(image, float(self.scale)) for image in pixels])
 
 
-def open_model(name: str, scale: int | None) -> Model:
+def open_model(name: str | Path, scale: int | None) -> Model:
     """A model by zoo name or path, or MATLAB's `bicubic`, which needs a scale; on a GPU if one is available.
 
     Raises:
@@ -51,8 +51,8 @@ def open_model(name: str, scale: int | None) -> Model:
 
 
 def evaluate(
-    models: Sequence[str],
-    folders: Sequence[str],
+    models: str | Path | Sequence[str | Path],
+    folders: str | Path | Sequence[str | Path],
     scale: int | None = None,
     self_ensemble: bool = False,
     say: Say = lambda done, text: None,
@@ -63,6 +63,8 @@ def evaluate(
     """Score every model on every set.
 
     Args:
+        models: zoo names, checkpoints, or `bicubic`; one or several.
+        folders: folders of HR images, HR:LR folders, or names of data sets; one or several.
         scale: required if every model is `bicubic`; otherwise taken from the models, which must agree.
         say: progress callback after each image: the number done and a description.
         metrics: of `srkd.metrics.registry.names()`.
@@ -78,6 +80,7 @@ def evaluate(
             `against.check`.
     """
     check(metrics)
+    models, places = _several(models), [str(folder) for folder in _several(folders)]
     networks = [open_model(name, scale) for name in models if name != BICUBIC]
     common = networks[0].scale if networks else scale
     if common is None:
@@ -88,12 +91,12 @@ def evaluate(
     opened = [open_model(name, common) if name == BICUBIC else networks.pop(0) for name in models]
     for model, name in zip(opened, display_names([model.name for model in opened], models), strict=True):
         model.name = name
-    sets = [open_set(folder, common) for folder in folders]
+    sets = [open_set(folder, common) for folder in places]
     names = [name for name, _ in sets]
     if len(set(names)) < len(names):
         raise SrkdError(f"two data sets have the same name: {', '.join(names)}; rename a folder")
     unverified = [
-        name for (name, store), folder in zip(sets, folders, strict=True) if verified(folder, name, store) is False
+        name for (name, store), folder in zip(sets, places, strict=True) if verified(folder, name, store) is False
     ]
     if against_published:
         against.check(common, {name: _protocol(store, common, self_ensemble, True) for name, store in sets}, metrics)
@@ -105,6 +108,11 @@ def evaluate(
     return results
 
 
+def _several(names: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    """The names as a sequence: a text alone is one name, not its characters."""
+    return [names] if isinstance(names, (str, Path)) else names
+
+
 def _add_published(results: dict[str, Any], opened: Sequence[Model]) -> None:
     for row, model in zip(results["models"], opened, strict=True):
         if model.has_network:
@@ -112,7 +120,7 @@ def _add_published(results: dict[str, Any], opened: Sequence[Model]) -> None:
             row["published"] = against.beside(model.scale, row, row["sets"])
 
 
-def display_names(names: Sequence[str], paths: Sequence[str]) -> list[str]:
+def display_names(names: Sequence[str], paths: Sequence[str | Path]) -> list[str]:
     """Names, with duplicates replaced by the differing parts of their paths, since runs name their networks alike."""
     unique = []
     for name, path in zip(names, paths, strict=True):

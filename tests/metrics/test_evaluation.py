@@ -36,6 +36,11 @@ def test_the_mean_is_over_images_scored_one_by_one(photos: Path) -> None:
     json.dumps(results)
 
 
+def test_one_model_and_one_folder_need_no_list(photos: Path, checkpoint: Path) -> None:
+    assert evaluation.evaluate("bicubic", str(photos), 2) == evaluation.evaluate(["bicubic"], [str(photos)], 2)
+    assert evaluation.evaluate(checkpoint, photos) == evaluation.evaluate([str(checkpoint)], [str(photos)])
+
+
 def test_given_pairs_have_another_protocol(photos: Path, tmp_path: Path) -> None:
     for path in photos.iterdir():
         write_image(tmp_path / "lr" / path.name, ImageData(imresize(read_rgb(path), 0.5)))
