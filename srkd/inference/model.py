@@ -207,9 +207,11 @@ class Model:
         the same dtype and channels.
 
         Raises:
-            SrkdError: as `run`; non-finite output; an engine that cannot run at this size; an image that needs the
-                network (see `Model`) of a model that has none.
+            SrkdError: another shape; as `run`; non-finite output; an engine that cannot run at this size; an image that
+                needs the network (see `Model`) of a model that has none.
         """
+        if pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
+            raise SrkdError(f"expected images (N, H, W, 3 or 1), got shape {pixels.shape}; `upscale` takes one image")
         if self._uses_engine(pixels, self_ensemble):
             return self._through_engine(pixels)
         return to_levels(self._through_network(pixels, self_ensemble), pixels.dtype)

@@ -121,6 +121,12 @@ def test_what_is_no_image_is_refused_by_name(image: Any, words: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("shape", [(4, 4, 3), (4, 4), (1, 4, 4, 4), (1, 3, 4, 4)])
+def test_a_call_takes_batches_only(shape: tuple[int, ...]) -> None:
+    with pytest.raises(SrkdError, match=r"expected images \(N, H, W, 3 or 1\), got shape .*; `upscale` takes"):
+        MODEL(np.zeros(shape, np.uint8))
+
+
 def test_the_functions_of_the_package() -> None:
     model = srkd.load("auto", 2, device="cpu")
     assert model.device == torch.device("cpu")
