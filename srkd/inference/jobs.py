@@ -210,10 +210,11 @@ def _check_collisions(jobs: Sequence[Job]) -> None:
             )
         other = targets.setdefault(target, job)
         if other is not job:
+            in_one_folder = other.source.parent == job.source.parent
             raise SrkdError(
                 f"{printable_path(other.source)} and {printable_path(job.source)} would both become "
-                f"{printable_path(job.target)}; "
-                "upscale them into different folders, or keep sub-folders with --recursive"
+                f"{printable_path(job.target)}; upscale them into different folders"
+                + ("" if in_one_folder else ", or keep sub-folders with --recursive")
             )
 
 

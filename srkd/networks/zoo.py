@@ -77,7 +77,7 @@ def default_model(scale: int) -> str:
     for name in trained():
         if metrics(name).get("default") and metrics(name).get("scale") == scale:
             return name
-    raise SrkdError(f"the zoo has no default model for x{scale} yet; name one with --model: {trained() + external()}")
+    raise SrkdError(f"the zoo has no default model for x{scale}; name one: {', '.join(trained() + external())}")
 
 
 def default_or_larger(scale: int) -> tuple[str, int]:
@@ -86,6 +86,8 @@ def default_or_larger(scale: int) -> tuple[str, int]:
     Raises:
         SrkdError: no default for this or a larger scale, or a scale below 2; the scales with defaults are listed.
     """
+    if scale < 1:
+        raise SrkdError(f"the scale must be a positive number, got {scale}")
     defaults = {metrics(name)["scale"]: name for name in trained() if metrics(name).get("default")}
     larger = sorted(known for known in defaults if known >= scale > 1)
     if larger:

@@ -90,6 +90,7 @@ def test_one_bad_image_of_three(tmp_path: Path, checkpoint: Path, capsys: pytest
         (["{in}", "--device", "meta"], 'device "meta" is not available'),
         (["{in}", "--device", "hpu"], 'device "hpu" is not available'),
         (["{in}", "--scale", "3"], "for x2, not x3"),
+        (["{in}", "--scale", "-1", "--model", "auto"], "the scale must be a positive number, got -1"),
         (["{in}", "--model", "no_such"], "no_such"),
         (["clip.mp4", "--wrap"], "--wrap is for images"),
     ],

@@ -84,7 +84,7 @@ def test_two_inputs_with_one_output_are_refused(tmp_path: Path) -> None:
     touch(tmp_path / "x" / "a.png", tmp_path / "y" / "a.png", tmp_path / "x" / "a.jpg")
     with pytest.raises(SrkdError, match=r"x/a\.png and .*y/a\.png would both become .*out/a\.png"):
         plan_jobs([str(tmp_path / "x" / "a.png"), str(tmp_path / "y")], tmp_path / "out")
-    with pytest.raises(SrkdError, match="would both become"):
+    with pytest.raises(SrkdError, match=r"would both become .*; upscale them into different folders$"):
         plan_jobs([str(tmp_path / "x")], tmp_path / "out", format="png")
 
 
