@@ -144,9 +144,11 @@ def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda
     (`srkd.inference.proof`), which `srkd verify` replays.
 
     Raises:
-        SrkdError: a runtime's package is missing, too few calibration images, as `evaluation_images`, or the folder
-            cannot be written to.
+        SrkdError: the model is an exported file itself, a runtime's package is missing, too few calibration images, as
+            `evaluation_images`, or the folder cannot be written to.
     """
+    if not model.has_network:  # before images are downloaded and scored
+        raise SrkdError(f"{model.name} is an exported file already: give the checkpoint that it was made from")
     for target in options.targets:
         backends.check_installed(TARGETS[target])
     calibration = None

@@ -14,6 +14,7 @@ from srkd.inference import backends
 from srkd.inference import export as exporting
 from srkd.inference.export import ExportOptions, export
 from srkd.inference.model import Model
+from srkd.metrics.evaluation import Bicubic
 from srkd.training.checkpoint import save_weights
 from support import FixedSize, needs_int8, replicating_edsr, textured
 
@@ -106,6 +107,9 @@ def test_mistakes_are_named(checkpoint: Path, photos: Path, tmp_path: Path) -> N
         ExportOptions(precisions=["int4"])
     with pytest.raises(SrkdError, match="max_drop must be above 0 dB, got -1"):
         ExportOptions(max_drop=-1)
+    exported = Model.of_engine(Bicubic(2), {"name": "tiny", "scale": 2})
+    with pytest.raises(SrkdError, match="tiny is an exported file already: give the checkpoint"):
+        export(exported, tmp_path / "out", ExportOptions(data="/no/such/folder"))
     few = ExportOptions(["onnx"], ["int8"], data=str(photos), calibration=str(photos), calibration_count=32)
     with pytest.raises(SrkdError, match="4 calibration images, 32 were requested"):
         export(Model.load(checkpoint), tmp_path / "out", few)
