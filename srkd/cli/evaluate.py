@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
 
     from srkd.files.names import check_folder
     from srkd.metrics import against
-    from srkd.metrics.evaluation import count, evaluate, table
+    from srkd.metrics.evaluation import count, evaluate, open_models, table
+    from srkd.metrics.registry import check
     from srkd.report import tables
     from srkd.sr import report
     from srkd.training.log import Progress
@@ -72,11 +73,12 @@ def run(args: argparse.Namespace) -> int:
     keep_freed_memory()
     if args.output:  # before hours of evaluation
         check_folder(Path(args.output))
-    details = report.Details()
-    with Progress("evaluating", count(args.model, args.data)) as progress:
+    check(args.metrics)
+    models, details = open_models(args.model, args.scale), report.Details()  # before data sets are downloaded
+    with Progress("evaluating", count(models, args.data)) as progress:
         say = progress.update
         results = evaluate(
-            args.model, args.data, args.scale, args.self_ensemble, say, args.metrics, details, args.against is not None
+            models, args.data, args.scale, args.self_ensemble, say, args.metrics, details, args.against is not None
         )
     rows, columns = table(results)
     try:

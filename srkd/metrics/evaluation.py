@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ from srkd.networks.device import device_named
 
 BICUBIC = "bicubic"
 Say = Callable[[int, str], None]
+Named = str | Path | Model
+N = TypeVar("N", bound=Named)
 # Callback for each output: model, set, its images, the image's number, uint8 (H, W, 3).
 OnOutput = Callable[[str, str, ImageStore, int, np.ndarray], None]
 
@@ -38,12 +41,39 @@ class Bicubic(Engine):
         return np.stack([imresize(image, float(self.scale)) for image in pixels])
 
 
-def open_model(name: str | Path, scale: int | None) -> Model:
-    """A model by zoo name or path, or MATLAB's `bicubic`, which needs a scale; on a GPU if one is available.
+def open_models(models: Named | Sequence[Named], scale: int | None = None) -> list[Model]:
+    """Models of one scale with different names where they can be told apart, as `evaluate` takes them.
+
+    Raises:
+        SrkdError: no model, models of different scales, `bicubic` alone without a scale, or as `open_model`.
+    """
+    given = _several(models)
+    if not given:
+        raise SrkdError("an evaluation needs a model")
+    networks = [open_model(name, scale) for name in given if name != BICUBIC]
+    common = networks[0].scale if networks else scale
+    if common is None:
+        raise SrkdError("bicubic alone needs --scale")
+    if any(model.scale != common for model in networks):
+        found = ", ".join(f"{model.name} x{model.scale}" for model in networks)
+        raise SrkdError(f"all models of an evaluation need the same scale: {found}")
+    opened = [open_model(name, common) if name == BICUBIC else networks.pop(0) for name in given]
+    paths = [each.name if isinstance(each, Model) else each for each in given]
+    names = display_names([model.name for model in opened], paths)
+    return [
+        model if model.name == name else replace(model, name=name) for model, name in zip(opened, names, strict=True)
+    ]
+
+
+def open_model(name: Named, scale: int | None) -> Model:
+    """A model by zoo name or path, or MATLAB's `bicubic`, which needs a scale; on a GPU if one is available. A loaded
+    model stays as it is.
 
     Raises:
         SrkdError: as `Model.load`.
     """
+    if isinstance(name, Model):
+        return name
     if name != BICUBIC:
         return Model.load(name, scale, device_named("auto"))
     assert scale is not None
@@ -51,7 +81,7 @@ def open_model(name: str | Path, scale: int | None) -> Model:
 
 
 def evaluate(
-    models: str | Path | Sequence[str | Path],
+    models: Named | Sequence[Named],
     folders: str | Path | Sequence[str | Path],
     scale: int | None = None,
     self_ensemble: bool = False,
@@ -63,7 +93,7 @@ def evaluate(
     """Score every model on every set.
 
     Args:
-        models: zoo names, checkpoints, or `bicubic`; one or several.
+        models: zoo names, checkpoints, `bicubic`, or loaded models; one or several.
         folders: folders of HR images, HR:LR folders, or names of data sets; one or several.
         scale: required if every model is `bicubic`; otherwise taken from the models, which must agree.
         say: progress callback after each image: the number done and a description.
@@ -80,17 +110,8 @@ def evaluate(
             `against.check`.
     """
     check(metrics)
-    models, places = _several(models), [str(folder) for folder in _several(folders)]
-    networks = [open_model(name, scale) for name in models if name != BICUBIC]
-    common = networks[0].scale if networks else scale
-    if common is None:
-        raise SrkdError("bicubic alone needs --scale")
-    if any(model.scale != common for model in networks):
-        found = ", ".join(f"{model.name} x{model.scale}" for model in networks)
-        raise SrkdError(f"all models of an evaluation need the same scale: {found}")
-    opened = [open_model(name, common) if name == BICUBIC else networks.pop(0) for name in models]
-    for model, name in zip(opened, display_names([model.name for model in opened], models), strict=True):
-        model.name = name
+    opened, places = open_models(models, scale), [str(folder) for folder in _several(folders)]
+    common = opened[0].scale
     sets = [open_set(folder, common) for folder in places]
     names = [name for name, _ in sets]
     if len(set(names)) < len(names):
@@ -108,9 +129,9 @@ def evaluate(
     return results
 
 
-def _several(names: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+def _several(names: N | Sequence[N]) -> Sequence[N]:
     """The names as a sequence: a text alone is one name, not its characters."""
-    return [names] if isinstance(names, (str, Path)) else names
+    return [names] if isinstance(names, (str, Path, Model)) else names
 
 
 def _add_published(results: dict[str, Any], opened: Sequence[Model]) -> None:
@@ -166,7 +187,7 @@ def measure(
     return {"scale": common, "models": rows}
 
 
-def count(models: Sequence[str], folders: Sequence[str]) -> int:
+def count(models: Sequence[Named], folders: Sequence[str]) -> int:
     """The number of images that `evaluate` will score."""
     return sum(len(hr_files(folder)) for folder in folders) * len(models)
 

@@ -17,6 +17,24 @@ def test_metrics_are_chosen_by_name(photos: Path, tmp_path: Path, capsys: pytest
     assert 'unknown metric "ssimm" (did you mean "ssim"' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (["--model", "bicubic"], "needs --scale"),
+        (["--model", "edsr"], 'unknown zoo model "edsr"'),
+        (["--model", "edsr_16x8_x2", "edsr_16x8_x4"], "need the same scale"),
+        (["--model", "edsr_16x8_x2", "--metrics", "ssimm"], 'unknown metric "ssimm"'),
+    ],
+)
+def test_mistakes_are_found_before_data_sets_are_downloaded(
+    wrong: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SRKD_DATA", raising=False)
+    monkeypatch.setattr("srkd.data.manifests.download", lambda *_, **__: pytest.fail("downloaded"))
+    assert main(["evaluate", *wrong, "--data", "Set5"]) == 1
+    assert words in capsys.readouterr().err
+
+
 def test_scores_are_printed_although_the_report_cannot_be_written(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

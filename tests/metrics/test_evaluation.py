@@ -11,6 +11,7 @@ from srkd.errors import SrkdError
 from srkd.images.read import ImageData, read_rgb, write_image
 from srkd.images.resize import imresize
 from srkd.inference.loading import load_model
+from srkd.inference.model import Model
 from srkd.metrics import evaluation
 from srkd.metrics.scores import Protocol, score
 from srkd.training.checkpoint import save_weights
@@ -39,6 +40,10 @@ def test_the_mean_is_over_images_scored_one_by_one(photos: Path) -> None:
 def test_one_model_and_one_folder_need_no_list(photos: Path, checkpoint: Path) -> None:
     assert evaluation.evaluate("bicubic", str(photos), 2) == evaluation.evaluate(["bicubic"], [str(photos)], 2)
     assert evaluation.evaluate(checkpoint, photos) == evaluation.evaluate([str(checkpoint)], [str(photos)])
+    model = Model.load(checkpoint)
+    assert evaluation.evaluate(model, photos)["models"] == evaluation.evaluate(checkpoint, photos)["models"]
+    with pytest.raises(SrkdError, match="an evaluation needs a model"):
+        evaluation.evaluate([], photos)
 
 
 def test_given_pairs_have_another_protocol(photos: Path, tmp_path: Path) -> None:
