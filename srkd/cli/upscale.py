@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--precision", metavar="P", help="fp32, bf16, int8 or auto, for 8-bit images; others use torch fp32")
     add("--max-drop", type=float, metavar="DB", help="dB that bf16 or int8 may lose (default: 0.1)")
     add("--device", default="auto", metavar="D", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
-    add("--report", metavar="FILE", help="write a row for each image, as JSON lines, or as CSV if so named")
+    add("--report", metavar="FILE", help="write a row for each image: JSON lines (.jsonl), a JSON array (.json) or CSV")
     add_on(parser, "1")
     add_trust(parser)
 

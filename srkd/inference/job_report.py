@@ -1,4 +1,4 @@
-"""A file with a row for each image: JSON lines, or CSV if it is so named."""
+"""A file with a row for each image: JSON lines, or a JSON array or CSV if it is so named."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from srkd.files.atomic import printable_path, write_text
 from srkd.files.remote import Url, place, write
 from srkd.inference.jobs import Outcome, as_row
 
-_SUFFIXES = (".jsonl", ".json", ".csv")
-
 
 def check_report(name: str | None) -> None:
     """Raise SrkdError unless a report has a suffix that is written."""
-    if name is not None and place(name).suffix.lower() not in _SUFFIXES:
-        raise SrkdError(f"{printable_path(name)}: a report is named .jsonl or .csv")
+    if name is not None and place(name).suffix.lower() not in _FORMATS:
+        raise SrkdError(f"{printable_path(name)}: a report is named .jsonl, .json or .csv")
 
 
 def write_report(name: str, outcomes: Sequence[Outcome]) -> None:
@@ -29,11 +27,19 @@ def write_report(name: str, outcomes: Sequence[Outcome]) -> None:
     """
     rows = [{**as_row(outcome), "backend": outcome.backend or None} for outcome in outcomes]
     target = place(name)
-    text = _csv(rows) if target.suffix.lower() == ".csv" else "".join(json.dumps(row) + "\n" for row in rows)
+    text = _FORMATS[target.suffix.lower()](rows)
     if isinstance(target, Url):
         write(target, text.encode())
     else:
         write_text(target, text)
+
+
+def _json_lines(rows: Sequence[dict[str, object]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def _json(rows: Sequence[dict[str, object]]) -> str:
+    return json.dumps(rows, indent=1) + "\n"
 
 
 def _csv(rows: Sequence[dict[str, object]]) -> str:
@@ -49,3 +55,6 @@ def _cell(value: object) -> object:
     if isinstance(value, tuple):
         return "; ".join(map(str, value)) if value and isinstance(value[0], str) else "x".join(map(str, value))
     return "" if value is None else value
+
+
+_FORMATS = {".jsonl": _json_lines, ".json": _json, ".csv": _csv}

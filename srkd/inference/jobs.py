@@ -248,6 +248,9 @@ def summary(outcomes: Sequence[Outcome], left: Sequence[Path], model: str = "") 
     With `model`, a description of the network, one line states it and the backends that were used.
     """
     by = ", ".join(filter(None, [model, *sorted({o.backend for o in outcomes if o.backend})]))
+    if len(outcomes) == 1 and outcomes[0].status == "planned":  # its line says all
+        yield from _left(left)
+        return
     if len(outcomes) == 1 and outcomes[0].status == "written":
         yield f"{line(outcomes[0])} by {by}" if model else line(outcomes[0])
         yield from _left(left)

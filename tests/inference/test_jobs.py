@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from srkd.errors import SrkdError
-from srkd.inference.jobs import Job, plan_jobs, unrecognised_files
+from srkd.inference.jobs import Job, Outcome, plan_jobs, summary, unrecognised_files
 
 
 def touch(*paths: Path) -> None:
@@ -174,3 +174,12 @@ def test_files_that_are_left_are_known(tmp_path: Path) -> None:
     in_glob = [folder / name for name in ("b.psd", "out/d.txt", "sub/c.txt")]
     assert unrecognised_files([str(folder / "*")], tmp_path / "out") == in_glob
     assert unrecognised_files([str(folder / "a.png"), str(folder / "b.psd")], folder / "out") == []
+
+
+def test_the_line_of_a_single_planned_image_is_not_repeated_as_a_count() -> None:
+    job, other = Job(Path("a.png"), Path("a_x2.png"), "png"), Job(Path("b.png"), Path("b_x2.png"), "png")
+    planned = [Outcome(each, "planned", ((4, 6), (8, 12))) for each in (job, other)]
+    assert list(summary(planned[:1], [Path("notes.txt")])) == [
+        "1 file left, not named like an image that is read: 1 .txt"
+    ]
+    assert list(summary(planned, [])) == ["2 images would be upscaled from . to ."]
