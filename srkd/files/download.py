@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path, write_json
 from srkd.files.digest import file_sha256
+from srkd.terminal import tell
 
 Progress = Callable[[int, "int | None"], None]
 
@@ -89,7 +90,9 @@ def download(
             if left <= 0:
                 kept = f"; {partial.size()} bytes are kept to go on from" if partial.size() else ""
                 raise SrkdError(f"{url}: {error}, and {tries} tries did not help{kept}") from error
-            time.sleep(wait * 2 ** (tries - 1 - left))
+            pause = wait * 2 ** (tries - 1 - left)
+            tell(f"{url}: {error}; trying again in {pause:g} s")
+            time.sleep(pause)
     found = file_sha256(partial.path)
     if sha256 is not None and found != sha256:
         partial.remove()

@@ -106,10 +106,12 @@ def test_a_plain_download_with_progress(server: Server, tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "x").iterdir()] == ["data.bin"]
 
 
-def test_a_broken_connection_is_resumed(server: Server, tmp_path: Path) -> None:
+def test_a_broken_connection_is_resumed(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     server.cut = [300_000, 100_000]
     assert fetch(server, tmp_path / "data.bin") == SHA256
     assert server.asked == [None, "bytes=300000-", "bytes=400000-"]
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2 and "ended after 300000 of 768000 bytes; trying again in 0 s" in told[0]
 
 
 def test_another_run_resumes_too(server: Server, tmp_path: Path) -> None:
