@@ -136,7 +136,7 @@ def _train(name: str, images: Path, out: Path, size: Size, teacher: str | None) 
         "train": {
             "total_iter": size.steps,
             "losses": losses,
-            "optim_g": {"type": "Adam", "lr": 2e-3, "betas": [0.9, 0.99]},
+            "optim_g": {"type": "SOAP", "lr": 6e-3},
             "ema_decay": 0.99,
         },
         "logger": {"print_freq": max(size.steps // 100, 1), "use_tb_logger": False},
