@@ -28,20 +28,22 @@ from srkd.training.checkpoint import save_weights
 # Safety margins, as factors: timings vary by some per cent between measurements, file sizes with their metadata.
 _MARGIN_MS, _MARGIN_MB = 0.9, 0.98
 MARGIN_ESTIMATED = 0.75  # of milliseconds that were estimated from those of another candidate
-_LR_IMITATING = 1e-3  # at that of the others such a student may collapse to its skip
 _PRUNED = ((0.25, 0.5, 1.0), (0.25, 0.5, 1.0))  # kept shares of inner channels (along a line) and of blocks
-_LR, _WIDEST_AT_LR, _LR_PRUNED = 2e-3, 32, 2e-4
+# Learning rates: of SOAP up to a width of 32; of Adam, with which other candidates are trained. At twice the rate an
+# imitating student may collapse to its skip.
+_LR, _WIDEST_AT_LR, _LR_IMITATING, _LR_PRUNED = 6e-3, 32, 1e-3, 2e-4
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A possible student: its network spec, learning rate, and initial weights (None for random)."""
+    """A possible student: its network spec, learning rate, initial weights (None for random) and optimiser."""
 
     label: str
     family: str
     spec: dict[str, Any] = field(hash=False)
     lr: float
     start: str | None = None
+    optimiser: str = "Adam"
 
     def build(self, scale: int) -> nn.Module:
         """The network in eval mode, with random weights unless it is pruned."""
@@ -65,7 +67,7 @@ def lines(teacher: Model | OutputTeacher, folder: Path, networks: Sequence[str] 
     """
     found = _lines(rungs.lines(networks) if networks else _offered(isinstance(teacher, OutputTeacher)))
     if isinstance(teacher, OutputTeacher):
-        return [[replace(each, lr=min(each.lr, _LR_IMITATING)) for each in line] for line in found]
+        return [[_imitating(each) for each in line] for line in found]
     return found if networks else [*found, *_pruned(teacher, folder)]
 
 
@@ -93,9 +95,15 @@ def _lines(found: Sequence[Rungs]) -> list[Line]:
 
 def _candidate(ladder: Ladder, spec: dict[str, Any]) -> Candidate:
     width, depth = spec[ladder.width], spec[ladder.depth]
-    # Wide networks diverge at the learning rate of narrow ones; EDSR-baseline (64 wide) uses about a quarter of it.
-    lr = _LR * min(1.0, (_WIDEST_AT_LR / width) ** 2)
-    return Candidate(f"{ladder.family} {width}x{depth}", ladder.family, spec, lr)
+    lr = _LR * min(1.0, _WIDEST_AT_LR / width)
+    return Candidate(f"{ladder.family} {width}x{depth}", ladder.family, spec, lr, optimiser="SOAP")
+
+
+def _imitating(candidate: Candidate) -> Candidate:
+    """The candidate with Adam: wide networks diverge at the learning rate of narrow ones, EDSR-baseline (64 wide) uses
+    about a quarter of it."""
+    narrowness = candidate.lr / _LR
+    return replace(candidate, lr=_LR_IMITATING * min(1.0, 2 * narrowness**2), optimiser="Adam")
 
 
 def _pruned(teacher: Model, folder: Path) -> list[Line]:

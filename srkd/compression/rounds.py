@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from srkd.compression.measure import Prepared
     from srkd.inference.autotune import Backend
 
+_BETAS = {"Adam": [0.9, 0.99], "SOAP": [0.95, 0.95]}
 SLACK = 0.93  # share of the time left for training steps; the rest is for starting, saving and scoring a run
 
 
@@ -217,9 +218,10 @@ def enlarging(
     job: CompressionJob, name: str, candidate: Candidate, steps: int, distilled: bool = True
 ) -> dict[str, Any]:
     """L1 to the ground truth and the wavelet loss to the teacher's output; only L1 for a control. Otherwise as for the
-    zoo's students: reparameterised convolutions, Adam, cosine schedule, EMA, fp32 at the end.
+    zoo's students: cosine schedule, EMA, fp32 at the end; SOAP, or reparameterised convolutions with Adam.
 
-    Of the 24 methods in models/studies/kd_x2 the wavelet loss helped most.
+    Of the 24 methods in models/studies/kd_x2 the wavelet loss helped most; in short trainings SOAP helps more
+    (models/studies/optimisers_x2).
     """
     request, settings = job.request, job.settings
     losses: list[dict[str, Any]] = [{"type": "L1Loss", "target": "gt", "weight": 1.0}]
@@ -243,9 +245,9 @@ def enlarging(
         "cache": {"kind": "outputs" if distilled else "live", "dir": str(job.work / "answers"), "max_bytes": 1e12},
         "train": {
             "total_iter": steps,
-            "reparameterise": True,
+            "reparameterise": candidate.optimiser == "Adam",
             "losses": losses,
-            "optim_g": {"type": "Adam", "lr": candidate.lr, "betas": [0.9, 0.99]},
+            "optim_g": {"type": candidate.optimiser, "lr": candidate.lr, "betas": _BETAS[candidate.optimiser]},
             "ema_decay": 0.999,
             "fp32_after": 0.9,
         },

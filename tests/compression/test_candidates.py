@@ -8,6 +8,7 @@ from srkd import networks
 from srkd.compression import candidates
 from srkd.compression.request import Budget, Request
 from srkd.errors import SrkdError
+from srkd.imitation.teachers import OutputTeacher
 from srkd.inference.cost import parameters
 from srkd.inference.loading import load_model
 from srkd.inference.model import Model
@@ -62,7 +63,19 @@ def test_labels_are_unique_and_wide_networks_have_a_lower_learning_rate(tmp_path
     every = [c for line in candidates.lines(Model(torch.nn.Identity(), 2, "-"), tmp_path) for c in line]
     assert len({candidate.label for candidate in every}) == len(every)
     rates = {candidate.spec["num_feat"]: candidate.lr for candidate in every}
-    assert rates[16] == rates[32] == 2e-3 and rates[64] == pytest.approx(5e-4)
+    assert rates[16] == rates[32] == 6e-3 and rates[64] == pytest.approx(3e-3)
+    assert {candidate.optimiser for candidate in every} == {"SOAP"}
+
+
+def test_imitating_and_pruned_candidates_train_with_adam(tmp_path: Path) -> None:
+    """At the rates that they had before: half at most, and lower for wide ones."""
+    imitated = OutputTeacher("teacher", 2, "digest", lambda: lambda pixels: pixels)
+    every = [each for line in candidates.lines(imitated, tmp_path) for each in line]
+    rates = {each.spec["num_feat"]: each.lr for each in every}
+    assert rates[16] == rates[32] == 1e-3 and rates[48] == pytest.approx(8 / 9e3) and rates[64] == pytest.approx(5e-4)
+    teacher = load_model_of({"type": "EDSR", "num_feat": 8, "num_block": 4, "upscale": 2}, tmp_path)
+    pruned = [each for line in candidates.lines(teacher, tmp_path) for each in line if each.start]
+    assert {each.lr for each in pruned} == {2e-4} and {each.optimiser for each in [*every, *pruned]} == {"Adam"}
 
 
 def load_model_of(spec: dict[str, Any], folder: Path) -> Model:
