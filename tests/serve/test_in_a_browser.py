@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -132,7 +133,9 @@ def test_by_keyboard_it_compares_and_zooms(page: Browser) -> None:
     assert page.run("document.activeElement.getAttribute('aria-valuenow')") == "54"
     page.press("Home")
     cut = "document.querySelector('.before').style.clipPath"
-    assert "calc(100% - 0px)" in page.run(cut), "nothing of the image before"
+    assert re.search(r"calc\(100% [-+] 0px\)", page.run(cut)), (
+        "nothing of the image before"
+    )  # browsers differ in the sign
     page.press("End")
     assert page.run("document.activeElement.getAttribute('aria-valuetext')") == "100 % before"
     width = "document.querySelector('.canvas').clientWidth"
