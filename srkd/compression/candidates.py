@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +65,10 @@ def lines(teacher: Model | OutputTeacher, folder: Path, networks: Sequence[str] 
     Raises:
         SrkdError: as `rungs.lines`.
     """
-    found = _lines(rungs.lines(networks) if networks else _offered(isinstance(teacher, OutputTeacher)))
-    if isinstance(teacher, OutputTeacher):
-        return [[_imitating(each) for each in line] for line in found]
-    return found if networks else [*found, *_pruned(teacher, folder)]
+    imitating = isinstance(teacher, OutputTeacher)
+    sizes = rungs.lines(networks) if networks else _offered(imitating)
+    found = [[_candidate(ladder, spec, imitating) for spec in line] for ladder, line in sizes]
+    return found if networks or isinstance(teacher, OutputTeacher) else [*found, *_pruned(teacher, folder)]
 
 
 def narrower(candidate: Candidate, lines: Sequence[Line], share: float, scale: int) -> Candidate:
@@ -89,21 +89,12 @@ def _offered(imitating: bool) -> list[Rungs]:
     ]
 
 
-def _lines(found: Sequence[Rungs]) -> list[Line]:
-    return [[_candidate(ladder, spec) for spec in line] for ladder, line in found]
-
-
-def _candidate(ladder: Ladder, spec: dict[str, Any]) -> Candidate:
+def _candidate(ladder: Ladder, spec: dict[str, Any], imitating: bool) -> Candidate:
     width, depth = spec[ladder.width], spec[ladder.depth]
-    lr = _LR * min(1.0, _WIDEST_AT_LR / width)
-    return Candidate(f"{ladder.family} {width}x{depth}", ladder.family, spec, lr, optimiser="SOAP")
-
-
-def _imitating(candidate: Candidate) -> Candidate:
-    """The candidate with Adam: wide networks diverge at the learning rate of narrow ones, EDSR-baseline (64 wide) uses
-    about a quarter of it."""
-    narrowness = candidate.lr / _LR
-    return replace(candidate, lr=_LR_IMITATING * min(1.0, 2 * narrowness**2), optimiser="Adam")
+    label, narrowness = f"{ladder.family} {width}x{depth}", min(1.0, _WIDEST_AT_LR / width)
+    if imitating:  # with Adam wide networks diverge at the rate of narrow ones; EDSR-baseline (64) uses a quarter of it
+        return Candidate(label, ladder.family, spec, _LR_IMITATING * min(1.0, 2 * narrowness**2))
+    return Candidate(label, ladder.family, spec, _LR * narrowness, optimiser="SOAP")
 
 
 def _pruned(teacher: Model, folder: Path) -> list[Line]:
