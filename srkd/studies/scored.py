@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from srkd.errors import SrkdError
+from srkd.machine import processor_and_threads
 from srkd.training.log import read_metrics
 from srkd.training.run import Run
 
@@ -41,6 +42,9 @@ def train_and_score(spec: RunSpec, folder: Path, budget: float | None, quiet: bo
         return {"finished": True, **spec.record, "status": "failed", "error": message}
     measured = {
         "seconds": round(sum(map(_seconds, logs)), 3),
+        # On another machine `precision: auto` may mean another one, and seconds are not comparable.
+        "machine": processor_and_threads(),
+        "precision": trained["precision"],
         "extra_parameters": spec.extra_parameters,
         "terms": _terms(logs[-1], spec.task_terms),
         "curves": _curves(logs[-1]),

@@ -145,8 +145,9 @@ class Run:
 
         Returns:
             {"step", "total", "finished", "signal": number of the signal that stopped it, or 0, "metrics": scores of the
-            last validation, "models": paths by network name}, and, if the task tracks a best score, "best": {"step",
-            "score", "value", "models"} of the best validation. A run that stopped early is finished as well.
+            last validation, "models": paths by network name, "precision": of forward passes}, and, if the task tracks a
+            best score, "best": {"step", "score", "value", "models"} of the best validation. A run that stopped early is
+            finished as well.
 
         Raises:
             SrkdError: training diverged; the disk is full; another of several processes ended early; another process
@@ -268,6 +269,7 @@ class _Stage:
             "signal": 0 if finished else self.signal(),
             "metrics": self.metrics,
             "models": self._model_paths("latest"),
+            "precision": self.task.precision(self.fabric.device),
         }
         if self.best is not None and self.best.value is not None:
             best = {"step": self.best.step, "score": self.best.score, "value": self.best.value}

@@ -122,11 +122,16 @@ class Task(nn.Module, ABC):
     def meta(self, name: str) -> dict[str, Any]:
         """Description of the network `name` for its checkpoint."""
 
+    def precision(self, device: torch.device) -> str:
+        """That of forward passes, "bf16" or "fp32": what the recipe sets, or what `auto` finds fast on this device."""
+        wanted = self.recipe.train.precision
+        return ("bf16" if bf16_is_fast(device.type) else "fp32") if wanted == "auto" else wanted
+
     def autocast(self, step: int, device: torch.device) -> AbstractContextManager[Any]:
-        """Precision of a forward pass at `step`: bf16 if the recipe sets it or `auto` finds it fast, otherwise fp32."""
+        """The context of a forward pass at `step`: in `precision`, and after `train.fp32_after` of the run in fp32."""
         train = self.recipe.train
-        half = train.precision == "bf16" or (train.precision == "auto" and bf16_is_fast(device.type))
-        return torch.autocast(device.type, torch.bfloat16, enabled=half and step < train.fp32_after * train.total_iter)
+        half = self.precision(device) == "bf16" and step < train.fp32_after * train.total_iter
+        return torch.autocast(device.type, torch.bfloat16, enabled=half)
 
     def settings(self) -> dict[str, Any]:
         """The settings that affect results, by section; a resumed run must have the same ones."""

@@ -11,6 +11,7 @@ import yaml
 from srkd.cli import main
 from srkd.errors import SrkdError
 from srkd.files.lock import locked
+from srkd.machine import processor_and_threads
 from srkd.studies import plan, results
 from srkd.studies.runs import Comparison
 from srkd.training.run import Run
@@ -63,6 +64,7 @@ def test_a_study_end_to_end(study: dict[str, Any], tmp_path: Path, monkeypatch: 
     pairs = [runs["vid", s][p] - runs["control", s][p] for s in (0, 1) for p in runs["control", 0]]
     assert rows["vid"]["difference"] == pytest.approx(sum(pairs) / len(pairs))
     assert {row["seeds"] for row in rows.values()} == {2} and "verdict" not in rows["control"]
+    assert {(run["machine"], run["precision"]) for run in found["runs"]} == {(processor_and_threads(), "fp32")}
     costs = {row["variant"]: row for row in found["costs"]}
     assert costs["vid"]["extra parameters"] > costs["output"]["extra parameters"] == 0
     assert {(row["variant"], row["term"]) for row in found["terms"]} >= {("vid", "vid"), ("output", "output")}
