@@ -206,10 +206,18 @@ class Comparison:
         return [(variant, seed) for seed in self.study.seeds for variant in chosen][shard[0] - 1 :: shard[1]]
 
     def result(self, variant: str, seed: int) -> dict[str, Any] | None:
-        """The saved result of a run, or one recorded by another machine if it is not finished here; None if it never
-        started."""
+        """The result of a run, saved here or recorded by another machine; None if it never started.
+
+        The saved one, unless it is not finished, or was scored on other sets than the study's and the recorded one was
+        not."""
         own, recorded = self._saved(variant, seed), self.recorded.get((variant, seed))
-        return recorded if recorded and (own is None or own["status"] != "finished") else own
+        if own is None or recorded is None:
+            return own or recorded
+        return own if self._standing(own) >= self._standing(recorded) else recorded
+
+    def _standing(self, result: Mapping[str, Any]) -> tuple[bool, bool]:
+        """Whether a run is finished, and whether it was scored on the sets of this study."""
+        return result["status"] == "finished", result["sets"] == self.study.sets
 
     def _saved(self, variant: str, seed: int) -> dict[str, Any] | None:
         path = self._result_path(variant, seed)
@@ -310,7 +318,7 @@ class Comparison:
 
     def _is_finished(self, variant: Variant, seed: int) -> bool:
         before = self.result(variant.name, seed)
-        return before is not None and before["status"] == "finished" and before["sets"] == self.study.sets
+        return before is not None and all(self._standing(before))
 
     def _run(self, variant: Variant, seed: int, budget: float | None, quiet: bool) -> bool:
         """Train and score one run; errors are recorded, so that the others continue. Returns False if stopped."""

@@ -356,6 +356,10 @@ def test_a_study_continues_from_recorded_results_without_the_runs_folders(
     begun.write_text(json.dumps({**before["runs"][0], "status": "begun"}), encoding="utf-8")
     assert main.main([*command, str(tmp_path / "third")]) == 0
     assert len(trained) == 2
+    # Nor does one that was scored here on other sets.
+    begun.write_text(json.dumps({**before["runs"][0], "sets": []}), encoding="utf-8")
+    assert main.main([*command, str(tmp_path / "third")]) == 0
+    assert len(trained) == 2
 
     # Settings are compared as with runs that were trained here.
     study["variants"][0]["losses"][1]["weight"] = 0.7
