@@ -37,6 +37,22 @@ def test_accepts_positions_and_probabilities() -> None:
     assert float(loss(logits, one_hot)) == pytest.approx(flat, rel=1e-6)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_few_labels_among_ignored_ones_have_the_same_value_and_gradient(smoothing: float) -> None:
+    """They are taken out first: a recommender has labels for some 50 of 10,000 items."""
+    torch.manual_seed(0)
+    logits = torch.randn(3, 4, 5, 7, requires_grad=True)
+    labels = torch.where(torch.rand(3, 5, 7) < 0.1, torch.randint(4, (3, 5, 7)), -100)
+    value = losses.build("CrossEntropyLoss", label_smoothing=smoothing)(logits, labels)
+    (found,) = torch.autograd.grad(value, logits)
+    flat = logits.detach().movedim(1, -1).flatten(0, -2)
+    assert float(value.detach()) == pytest.approx(reference(flat, labels.flatten(), smoothing))
+    double = logits.detach().double().requires_grad_()
+    dense = torch.nn.functional.cross_entropy(double, labels, label_smoothing=smoothing)
+    (expected,) = torch.autograd.grad(dense, double)
+    torch.testing.assert_close(found.double(), expected)
+
+
 def test_mismatched_labels_and_invalid_smoothing_raise() -> None:
     with pytest.raises(SrkdError, match="needs labels"):
         losses.build("CrossEntropyLoss")(torch.randn(2, 5), torch.tensor([1, 2, 3]))
