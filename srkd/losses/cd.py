@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from srkd.losses.base import positive
 from srkd.losses.registry import register
-from srkd.losses.sampling import SoftLabels, ranks, sample_without_replacement
+from srkd.losses.sampling import SoftLabels, best_items, reach, sample_by_rank
 
 
 @register("cd")
@@ -20,7 +19,7 @@ class CollaborativeDistillation(SoftLabels):
     rank = 0, 1, ... is an item's rank among the user's unobserved items by the teacher's scores.
 
     Shapes: scores (users, items), logits of any range; `mask` (users, items) true at the training items. Default
-    weight: recommenders 0.1 to 1; SR none. Cost: one sort of the teacher's scores.
+    weight: recommenders 0.1 to 1; SR none. Cost: one top-K over the teacher's scores.
     Source: Lee et al., "Collaborative Distillation for Top-N Recommendation", ICDM 2019 (arXiv:1911.05276).
     """
 
@@ -30,7 +29,6 @@ class CollaborativeDistillation(SoftLabels):
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         mask = self.observed(student, context["mask"])
-        log_weights = -ranks(teacher, mask).to(teacher) / self.decay
-        return self.cross_entropy(
-            student, teacher, *sample_without_replacement(log_weights.masked_fill(mask, -torch.inf), self.count)
-        )
+        items, possible = best_items(teacher, mask, reach(self.count, self.decay))
+        positions = sample_by_rank(possible, self.count, self.decay)
+        return self.cross_entropy(student, teacher, items.gather(1, positions), possible.gather(1, positions))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from srkd.losses.base import integer, positive
 from srkd.losses.registry import register
-from srkd.losses.sampling import ScoreLoss, ranks, sample_without_replacement
+from srkd.losses.sampling import ScoreLoss, best_items, sample_by_rank, sample_uniformly
 
 _EXCLUDED = -1e30  # its exp is 0, and its differences stay finite
 
@@ -40,7 +40,8 @@ class RelaxedRankingDistillation(ScoreLoss):
     formula alone.
 
     Shapes: scores (users, items) of any range; `mask` (users, items) true at the training items, which are not sampled.
-    Default weight: recommenders 1e-5 to 1e-2, since it is a sum; SR none. Cost: one sort of the teacher's scores.
+    Default weight: recommenders 1e-5 to 1e-2, since it is a sum; SR none. Cost: a top-K over the teacher's
+    scores and one over as many random numbers.
     Source: Kang et al., "DE-RRD: A Knowledge Distillation Framework for Recommender System", CIKM 2020
     (arXiv:2012.04357). Official code: SeongKu-Kang/DE-RRD_CIKM20, Utils/dataset.py, Utils/loss.py.
     """
@@ -55,16 +56,12 @@ class RelaxedRankingDistillation(ScoreLoss):
 
     def forward(self, student: Tensor, teacher: Tensor, target: Tensor | None = None, **context: Any) -> Tensor:
         mask = self.observed(student, context["mask"])
-        rank = ranks(teacher, mask)
-        length = (((~mask).sum(1, keepdim=True) + 1) // 2).clamp_max(self.top)
-        high = rank < length
-        chosen, valid = sample_without_replacement(
-            (-rank.to(teacher) / self.decay).masked_fill(mask | ~high, -torch.inf), self.interesting
-        )
-        order = rank.gather(1, chosen).argsort(1)
-        chosen, valid = chosen.gather(1, order), valid.gather(1, order)
-        uniform = torch.zeros_like(teacher).masked_fill(mask | high, -torch.inf)
-        others, others_valid = sample_without_replacement(uniform, self.uninteresting)
+        items, known = best_items(teacher, mask, self.top)
+        length = (mask.shape[1] - mask.sum(1, keepdim=True) + 1) // 2
+        listed = known & (torch.arange(items.shape[1], device=items.device) < length)
+        positions = sample_by_rank(listed, self.interesting, self.decay)
+        chosen, valid = items.gather(1, positions), listed.gather(1, positions)
+        others, others_valid = sample_uniformly((~mask).scatter(1, items, known & ~listed), self.uninteresting)
         above = student.gather(1, chosen).masked_fill(~valid, _EXCLUDED)
         below = student.gather(1, others).masked_fill(~others_valid, _EXCLUDED)
         return torch.where(valid, relaxed_ranking(above, below), 0).sum()

@@ -5,14 +5,19 @@ All users are processed at once; `mask` is true at a user's training items, whic
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from srkd.errors import SrkdError
 from srkd.losses.base import Example, Loss, integer, positive, shapes_of
+
+_LEAST = 1e-20  # of an exponential sample; it exceeds 40 once in 10^17 samples
+_NOISE = math.log(40) - math.log(_LEAST)  # the most by which two samples of Gumbel noise differ
 
 
 class ScoreLoss(Loss):
@@ -47,10 +52,43 @@ class ScoreLoss(Loss):
 
 
 def ranks(scores: Tensor, mask: Tensor) -> Tensor:
-    """Each item's rank for its user, 0 the best, masked items last: integers (users, items)."""
-    order = scores.masked_fill(mask, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    """Each item's rank for its user, 0 the best, masked items last: integers (users, items). Of equals in any order."""
+    unseen = scores.masked_fill(mask, -torch.inf)
+    if unseen.device.type == "cpu":  # numpy sorts with AVX512 or AVX2, up to four times faster
+        keys = unseen.detach().neg().to(torch.promote_types(unseen.dtype, torch.float32))
+        order = torch.from_numpy(np.argsort(keys.numpy(), 1))
+    else:
+        order = unseen.argsort(dim=1, descending=True)
     numbers = torch.arange(scores.shape[1], device=scores.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, numbers)
+
+
+def best_items(scores: Tensor, mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` best items of each user, the best first.
+
+    Returns:
+        Items (users, k), k = min(count, items), and which of them are not masked: a user may have fewer.
+    """
+    best = scores.masked_fill(mask, -torch.inf).topk(min(count, scores.shape[1]), 1)
+    return best.indices, best.values > -torch.inf
+
+
+def sample_by_rank(possible: Tensor, count: int, decay: float) -> Tensor:
+    """`count` positions in each user's list of items without replacement, with probabilities ~ exp(-position / decay).
+
+    Args:
+        possible: (users, items of the list), bool; `reach` says how long a list can matter.
+
+    Returns:
+        Positions (users, k), k = min(count, items of the list), in order; a user may have fewer that are possible.
+    """
+    log_weights = -torch.arange(possible.shape[1]).to(possible.device).float() / decay
+    return sample_without_replacement(log_weights.where(possible, -torch.inf), count)[0].sort(dim=1).values
+
+
+def reach(count: int, decay: float) -> int:
+    """How many positions `sample_by_rank` can sample from: noise lifts none that follow above the first."""
+    return count + math.ceil(_NOISE * decay)
 
 
 def sample_without_replacement(log_weights: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -63,9 +101,17 @@ def sample_without_replacement(log_weights: Tensor, count: int) -> tuple[Tensor,
         Items (users, k), k = min(count, items), and which of them are valid: a user may have fewer.
     """
     # Sampled from the CPU's global random state on every device.
-    noise = -torch.empty(log_weights.shape).exponential_().clamp_min(1e-20).log().to(log_weights)
+    noise = -torch.empty(log_weights.shape).exponential_().clamp_min(_LEAST).log().to(log_weights)
     best = (log_weights + noise).topk(min(count, log_weights.shape[1]), 1)
     return best.indices, best.values.isfinite()
+
+
+def sample_uniformly(allowed: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`count` of the items (users, items) that are allowed, without replacement; returns as above."""
+    # Sampled from the CPU's global random state on every device.
+    keys = torch.rand(allowed.shape).to(allowed.device).masked_fill(~allowed, -1)
+    best = keys.topk(min(count, allowed.shape[1]), 1)
+    return best.indices, best.values >= 0
 
 
 def sample_with_replacement(weights: Tensor, count: int) -> tuple[Tensor, Tensor]:

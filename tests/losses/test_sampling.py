@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from formulas import scores
 
 import srkd.losses
 from srkd.errors import SrkdError
-from srkd.losses.sampling import masked_mean, ranks, sample_without_replacement
+from srkd.losses.sampling import (
+    best_items,
+    masked_mean,
+    ranks,
+    reach,
+    sample_by_rank,
+    sample_uniformly,
+    sample_without_replacement,
+)
 
 
 def test_ranks_count_the_better_items_and_put_masked_ones_last() -> None:
@@ -30,6 +40,48 @@ def test_samples_are_without_replacement_and_invalid_where_a_user_has_too_few() 
     items, valid = sample_without_replacement(log_weights, 3)
     assert sorted(items[0][valid[0]].tolist()) == [0, 2] and len(set(items[1].tolist())) == 3 and valid[1].all()
     assert sample_without_replacement(log_weights, 9)[0].shape == (2, 4)
+
+
+def test_ranks_of_many_items_count_the_better_ones() -> None:
+    scores, mask = torch.randn(3, 700, dtype=torch.float64), torch.rand(3, 700) < 0.2
+    found = ranks(scores, mask)
+    better = ((scores[:, None] > scores[:, :, None]) & ~mask[:, None]).sum(2)
+    assert torch.equal(found[~mask], better[~mask]) and (found[mask] >= (~mask).sum(1).min()).all()
+
+
+def test_ranks_in_bfloat16() -> None:
+    scores = torch.tensor([[0.5, 2.0, -1.0, 1.0]])
+    mask = torch.zeros(1, 4, dtype=torch.bool)
+    assert ranks(scores.bfloat16(), mask).tolist() == [[2, 0, 3, 1]]
+
+
+def test_best_items_are_in_order_and_invalid_where_a_user_has_too_few() -> None:
+    scores = torch.tensor([[0.3, 2.0, -1.0, 0.9], [5.0, 4.0, 3.0, 2.0]])
+    mask = torch.tensor([[False, True, False, False], [True, True, True, False]])
+    items, known = best_items(scores, mask, 2)
+    assert items[0].tolist() == [3, 0] and items[1, 0] == 3 and known.tolist() == [[True, True], [True, False]]
+    assert best_items(scores, mask, 9)[0].shape == (2, 4)
+
+
+def test_positions_are_sampled_by_rank_in_order_and_none_beyond_reach() -> None:
+    torch.manual_seed(0)
+    possible = torch.ones(20_000, reach(2, 1.5) + 50, dtype=torch.bool)
+    possible[:, 0] = False
+    positions = sample_by_rank(possible, 2, 1.5)
+    assert (positions[:, 0] < positions[:, 1]).all() and positions.min() == 1 and positions.max() < reach(2, 1.5)
+    weights = [math.exp(-r / 1.5) for r in range(40)]
+    share = [p / sum(weights) * q / (sum(weights) - p) for p, q in [weights[:2], weights[1::-1]]]
+    both = (positions == torch.tensor([1, 2])).all(1).double().mean()
+    assert float(both) == pytest.approx(sum(share), abs=0.015)
+
+
+def test_uniform_samples_are_of_what_is_allowed_without_replacement() -> None:
+    torch.manual_seed(0)
+    items, valid = sample_uniformly(torch.tensor([True, False, True, True]).expand(30_000, 4), 2)
+    assert valid.all() and (items[:, 0] != items[:, 1]).all()
+    shares = torch.bincount(items.flatten(), minlength=4) / 60_000
+    assert shares.tolist() == pytest.approx([1 / 3, 0, 1 / 3, 1 / 3], abs=0.01)
+    assert sample_uniformly(torch.tensor([[True, False]]), 2)[1].tolist() == [[True, False]]
 
 
 def test_masked_mean_of_no_values_is_zero() -> None:
