@@ -2,6 +2,7 @@
 
 python models/studies/srgan_mutual/contact_sheet.py study       (after the study has run; from the folder that has
 python models/studies/srgan_mutual/contact_sheet.py converged    experiments/)
+python models/studies/srgan_mutual/contact_sheet.py lightening
 """
 
 import sys
@@ -19,23 +20,25 @@ from srkd.metrics.scores import Protocol, score
 from srkd.report.crops import busiest
 
 HERE, RUNS, SEED = Path(__file__).parent, Path("experiments"), 0
+LIGHTENING = HERE.parent / "srgan_lightening"
 UNITS = {"psnr": "dB", "niqe": "NIQE", "efficientnet": "EfficientNet"}
 
 
 class Sheet(NamedTuple):
-    file: str
+    file: Path
     scale: int
     metrics: tuple[str, ...]
     models: Mapping[str, str | Path]
 
 
-def _run(study: str, variant: str) -> Path:
-    return RUNS / study / variant / f"seed_{SEED}" / "models" / "net_g_0_latest.safetensors"
+def _run(study: str, variant: str, network: str = "net_g_0") -> Path:
+    """Weights of a run; the networks of a cohort are numbered."""
+    return RUNS / study / variant / f"seed_{SEED}" / "models" / f"{network}_latest.safetensors"
 
 
 SHEETS = {
     "study": Sheet(
-        "contact_sheet.png",
+        HERE / "contact_sheet.png",
         2,
         ("psnr", "niqe"),
         {
@@ -46,7 +49,7 @@ SHEETS = {
         },
     ),
     "converged": Sheet(
-        "converged_sheet.png",
+        HERE / "converged_sheet.png",
         4,
         ("psnr", "efficientnet"),
         {
@@ -56,6 +59,26 @@ SHEETS = {
             "half": _run("srgan_converged", "half"),
             "independent": _run("srgan_converged", "control"),
             "mutual": _run("srgan_converged", "mutual"),
+        },
+    ),
+    "lightening": Sheet(
+        LIGHTENING / "contact_sheet.png",
+        4,
+        ("psnr", "efficientnet"),
+        {
+            "bicubic": "bicubic",
+            "teacher": LIGHTENING / "teacher_g.safetensors",
+            **{
+                label: _run("srgan_lightening", variant, "net_g")
+                for label, variant in {
+                    "control": "control",
+                    "its images": "generator",
+                    "its verdicts": "discriminator",
+                    "images, then adversarial": "generator_then_adversarial",
+                    "its discriminator": "reused_discriminator",
+                    "images and features": "student_discriminator",
+                }.items()
+            },
         },
     ),
 }
@@ -89,7 +112,7 @@ def row(sheet: Sheet, image: np.ndarray) -> np.ndarray:
 def main(name: str) -> None:
     sheet = SHEETS[name]
     rows = np.concatenate([row(sheet, image) for image in (data.astronaut(), data.chelsea(), data.coffee())])
-    cv2.imwrite(str(HERE / sheet.file), rows[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(str(sheet.file), rows[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
 
 
 if __name__ == "__main__":
