@@ -73,18 +73,23 @@ def upscale_files(
         (skipped if job.target in present else todo).append(job)
     outcomes += [Outcome(job, "skipped") for job in skipped]
     done(len(skipped))
-    steps = _steps(model, options)
-    results = overlapped(todo, steps)
-    for number, (job, result) in enumerate(results, 1):
-        if isinstance(result, Decoded):
-            sizes, backend = _sizes(model, result, options), model.backend_of(result.pixels, options.self_ensemble)
-            outcomes.append(Outcome(job, "written", sizes, tuple(result.notes), backend=" ".join(backend)))
-            for note in result.notes:
-                say(f"{printable_path(job.source)}: {note}")
-        else:
-            outcomes.append(Outcome(job, "failed", error=_reason(job, result)))
-        done(len(skipped) + number)
+
+    def ended(job: Job, result: Decoded | Exception) -> None:
+        outcomes.append(_ended(model, job, result, options))
+        for note in outcomes[-1].notes:
+            say(f"{printable_path(job.source)}: {note}")
+        done(len(outcomes))
+
+    overlapped(todo, _steps(model, options), ended)
     return conclude(outcomes, len(jobs), len(todo), say)
+
+
+def _ended(model: Model, job: Job, result: Decoded | Exception, options: Options) -> Outcome:
+    """The outcome of a job that ended with its decoded image, now written, or an error."""
+    if isinstance(result, Exception):
+        return Outcome(job, "failed", error=_reason(job, result))
+    backend = " ".join(model.backend_of(result.pixels, options.self_ensemble))
+    return Outcome(job, "written", _sizes(model, result, options), tuple(result.notes), backend=backend)
 
 
 def conclude(outcomes: Sequence[Outcome], jobs: int, tried: int, say: Say) -> int:
@@ -256,18 +261,17 @@ def upscale_observed(
     steps = _steps(model, options)
     image = steps.decode(job)
     decoded(image.pixels)
-    sizes = _sizes(model, image, options)
+    _, (tall, _) = _sizes(model, image, options)
 
     def rows() -> Iterator[np.ndarray]:
         done = 0
         for block in steps.compute(job, image):
             yield block
             done += len(block)
-            progress(done / sizes[1][0])
+            progress(done / tall)
 
     steps.encode(job, image, rows())
-    backend = " ".join(model.backend_of(image.pixels, options.self_ensemble))
-    return Outcome(job, "written", sizes, tuple(image.notes), backend=backend)
+    return _ended(model, job, image, options)
 
 
 def _sizes(model: Model, decoded: Decoded, options: Options) -> tuple[tuple[int, int], tuple[int, int]]:

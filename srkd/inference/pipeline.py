@@ -7,10 +7,11 @@ written, and at most a few blocks of rows wait for the writer.
 from __future__ import annotations
 
 import queue
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from srkd.interruption import result, shielded, submitted
 Pixels = NDArray[Any]
 J = TypeVar("J")
 D = TypeVar("D")
+Begun: TypeAlias = deque[tuple[J, Future[D]]]  # jobs that were computed and not yet reported, the oldest first
 
 _BLOCKS_WAITING = 4
 _POLL_SECONDS = 0.05  # between two checks that the writer is still running
@@ -68,38 +70,52 @@ class Steps(Generic[J, D]):
     encode: Callable[[J, D, Iterator[Pixels]], None]
 
 
-def overlapped(jobs: Sequence[J], steps: Steps[J, D]) -> Iterator[tuple[J, D | Exception]]:
-    """Run the jobs; yields each in order, once its file is written, with the decoded input or its error.
+def overlapped(jobs: Sequence[J], steps: Steps[J, D], ended: Callable[[J, D | Exception], None]) -> None:
+    """Run the jobs; `ended` receives each in order, once its file is written, with the decoded input or its error.
 
-    The pixels are the same as of sequential jobs: images share no state. An interruption (KeyboardInterrupt,
-    SystemExit, or the caller closing the generator) stops all three steps and removes unfinished files.
+    The pixels are the same as of sequential jobs: images share no state. An interruption (KeyboardInterrupt or
+    SystemExit) stops all three steps and removes unfinished files; `ended` still receives the jobs whose files were
+    finished, and is not interrupted itself.
     """
-    with ThreadPoolExecutor(1, "decode") as reader, ThreadPoolExecutor(1, "encode") as writer:
-        ahead = submitted(reader, steps.decode, jobs[0]) if jobs else None
-        last: tuple[J, Future[D]] | None = None
-        for number, job in enumerate(jobs):
-            assert ahead is not None
-            decoded = _outcome(ahead)
-            ahead = submitted(reader, steps.decode, jobs[number + 1]) if number + 1 < len(jobs) else None
-            written = _compute(job, decoded, steps, writer)
-            if last is not None:
-                outcome = _outcome(last[1])
-                yield last[0], outcome
-            last = job, written
-        if last is not None:
-            outcome = _outcome(last[1])
-            yield last[0], outcome
+    begun: Begun[J, D] = deque()
+    try:
+        with ThreadPoolExecutor(1, "decode") as reader, ThreadPoolExecutor(1, "encode") as writer:
+            ahead = submitted(reader, steps.decode, jobs[0]) if jobs else None
+            for number, job in enumerate(jobs):
+                assert ahead is not None
+                decoded = _outcome(ahead)
+                ahead = submitted(reader, steps.decode, jobs[number + 1]) if number + 1 < len(jobs) else None
+                _compute(job, decoded, steps, writer, begun)
+                _report(begun, ended, keep=1)
+            _report(begun, ended)
+    except BaseException:
+        _report(begun, ended)  # the writer's thread has ended, with files that are whole or removed
+        raise
 
 
-def _compute(job: J, decoded: D | Exception, steps: Steps[J, D], writer: ThreadPoolExecutor) -> Future[D]:
-    """Run the network on an image, passing its rows to the writer; returns the writer's future of the decoded input."""
+def _report(begun: Begun[J, D], ended: Callable[[J, D | Exception], None], keep: int = 0) -> None:
+    """Wait for the oldest jobs and report them, until `keep` are left; those that were interrupted are dropped."""
+    while len(begun) > keep:
+        outcome = _outcome(begun[0][1])
+        with shielded():
+            job, _ = begun.popleft()
+            if not isinstance(outcome, Interrupted):
+                ended(job, outcome)
+
+
+def _compute(
+    job: J, decoded: D | Exception, steps: Steps[J, D], writer: ThreadPoolExecutor, begun: Begun[J, D]
+) -> None:
+    """Run the network on an image, passing its rows to the writer, whose future of the decoded input joins `begun`."""
     if isinstance(decoded, Exception):
         failed: Future[D] = Future()
         failed.set_exception(decoded)
-        return failed
+        begun.append((job, failed))
+        return
     rows = RowQueue()
     try:
         rows.writer = future = submitted(writer, _encode, job, decoded, steps, rows)
+        begun.append((job, future))
         for block in steps.compute(job, decoded):
             if not rows.put(np.asarray(block)):
                 break
@@ -109,7 +125,6 @@ def _compute(job: J, decoded: D | Exception, steps: Steps[J, D], writer: ThreadP
     except BaseException:
         rows.put(Interrupted())
         raise
-    return future
 
 
 def _encode(job: J, decoded: D, steps: Steps[J, D], rows: RowQueue) -> D:

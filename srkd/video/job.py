@@ -166,10 +166,10 @@ def upscale_clips(model: Model, jobs: Sequence[LocalJob], options: Options, say:
             say(f"failed: {error}")
             failed += 1
             continue
+        outcomes.append(Outcome(job, "written", done.size, tuple(done.notes), "; ".join(done.failures)))
         for note in (*done.notes, *done.failures):
             say(f"{source}: {note}")
         say(f"{source} -> {printable_path(job.target)}: {done}")
-        outcomes.append(Outcome(job, "written", done.size, tuple(done.notes), "; ".join(done.failures)))
         failed += bool(done.failures)
     if failed:
         raise PartialFailure(f"{failed} of {len(jobs)} videos failed or are damaged; what could be decoded was written")

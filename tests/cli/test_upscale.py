@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,31 @@ def test_a_report_that_cannot_be_written_hides_nothing(
     output = capsys.readouterr()
     assert [image["status"] for image in json.loads(output.out)["images"]] == ["written"]
     assert "00.png 24x24" in output.err and "rows.csv" in output.err.splitlines()[-1]
+
+
+def test_an_interruption_leaves_a_record_of_what_was_written(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images(tmp_path / "in", 4)
+    out, rows = tmp_path / "out", tmp_path / "rows.jsonl"
+    upscale = Model.upscale_rows
+
+    def interrupted(self: Model, pixels: np.ndarray, *arguments: object) -> Iterator[np.ndarray]:
+        if pixels.shape[1] == 14:  # the third
+            raise KeyboardInterrupt
+        return upscale(self, pixels, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Model, "upscale_rows", interrupted)
+    arguments = ["upscale", str(tmp_path / "in"), "-o", str(out), "-m", str(checkpoint), "--json"]
+    assert main([*arguments, "--report", str(rows)]) == 130
+    output = capsys.readouterr()
+    assert sorted(os.listdir(out)) == ["00.png", "01.png"]
+    for record in (json.loads(output.out)["images"], [json.loads(line) for line in rows.read_text().splitlines()]):
+        assert [(Path(row["target"]).name, row["status"]) for row in record] == [
+            ("00.png", "written"),
+            ("01.png", "written"),
+        ]
+    assert "2 images upscaled from" in output.err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

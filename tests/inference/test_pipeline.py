@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from srkd.errors import PartialFailure
 from srkd.images.read import ImageData, read_image, write_image
+from srkd.inference import pipeline
 from srkd.inference.files import Options, upscale_files
 from srkd.inference.jobs import Job
 from srkd.inference.model import Model
@@ -25,6 +26,12 @@ def blocks(number: int, count: int = 3) -> Iterator[np.ndarray]:
 
 def drain(job: int, decoded: int, rows: Iterator[np.ndarray]) -> None:
     assert all(block.item() == decoded for block in rows)
+
+
+def ends(jobs: Sequence[int], steps: Steps[int, int]) -> list[tuple[int, int | Exception]]:
+    reported: list[tuple[int, int | Exception]] = []
+    overlapped(jobs, steps, lambda job, result: reported.append((job, result)))
+    return reported
 
 
 def test_the_three_steps_run_side_by_side() -> None:
@@ -47,7 +54,7 @@ def test_the_three_steps_run_side_by_side() -> None:
         drain(job, decoded, rows)
         meet(job, range(4))
 
-    assert list(overlapped(range(6), Steps(decode, compute, encode))) == [(n, n) for n in range(6)]
+    assert ends(range(6), Steps(decode, compute, encode)) == [(n, n) for n in range(6)]
 
 
 def test_queues_are_bounded() -> None:
@@ -68,7 +75,7 @@ def test_queues_are_bounded() -> None:
         read.append(job)
         return job
 
-    runner = threading.Thread(target=lambda: list(overlapped(range(9), Steps(decode, compute, encode))))
+    runner = threading.Thread(target=lambda: ends(range(9), Steps(decode, compute, encode)))
     runner.start()
     time.sleep(0.3)
     waiting, decoded = made[0], len(read)
@@ -97,9 +104,47 @@ def test_an_error_in_one_stops_no_other(step: str) -> None:
         fails("encode", job)
         drain(job, decoded, rows)
 
-    (_, a), (_, b), (_, c) = overlapped(range(3), Steps(decode, compute, encode))
+    (_, a), (_, b), (_, c) = ends(range(3), Steps(decode, compute, encode))
     assert (a, c) == (0, 2)
     assert isinstance(b, ValueError) and str(b) == step
+
+
+@pytest.mark.parametrize("interrupted", [1, 2, 3])
+def test_what_was_finished_before_an_interruption_is_reported(interrupted: int) -> None:
+    reported: list[int] = []
+    written: list[int] = []
+
+    def compute(job: int, decoded: int) -> Iterator[np.ndarray]:
+        yield from blocks(job)
+        if job == interrupted:
+            raise KeyboardInterrupt
+
+    def encode(job: int, decoded: int, rows: Iterator[np.ndarray]) -> None:
+        drain(job, decoded, rows)
+        written.append(job)
+
+    with pytest.raises(KeyboardInterrupt):
+        overlapped(range(5), Steps(lambda job: job, compute, encode), lambda job, result: reported.append(job))
+    assert reported == written == list(range(interrupted))
+
+
+def test_an_image_that_is_being_finished_during_an_interruption_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The interruption arrives after all rows were passed to the writer, which thus finishes the file."""
+    reported: list[int] = []
+    put = pipeline.RowQueue.put
+
+    def put_and_interrupt(rows: pipeline.RowQueue, block: np.ndarray | None) -> bool:
+        put(rows, block)
+        if block is None:
+            raise KeyboardInterrupt
+        return True
+
+    monkeypatch.setattr(pipeline.RowQueue, "put", put_and_interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        overlapped(
+            range(2), Steps(lambda n: n, lambda n, _: blocks(n), drain), lambda job, result: reported.append(job)
+        )
+    assert reported == [0]
 
 
 def test_an_interruption_ends_all_and_leaves_no_half_file(tmp_path: Path) -> None:
