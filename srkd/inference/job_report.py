@@ -1,4 +1,9 @@
-"""A file with a row for each image: JSON lines, or a JSON array or CSV if it is so named."""
+"""A file with a row for each image: JSON lines, or a JSON array or CSV if it is so named.
+
+A spreadsheet takes text for a formula that starts with one of a few characters, and images may be named by a stranger.
+In CSV such text therefore follows an apostrophe, and all text is in quotes, as OWASP recommends against CSV injection
+(https://owasp.org/www-community/attacks/CSV_Injection); numbers are left as they are.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,8 @@ from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path, write_text
 from srkd.files.remote import Url, place, write
 from srkd.inference.jobs import Outcome, as_row
+
+_FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
 
 
 def check_report(name: str | None) -> None:
@@ -45,15 +52,18 @@ def _json(rows: Sequence[dict[str, object]]) -> str:
 def _csv(rows: Sequence[dict[str, object]]) -> str:
     stream = io.StringIO()
     if rows:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         writer.writeheader()
         writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
     return stream.getvalue()
 
 
 def _cell(value: object) -> object:
+    """A value as a number or as text that no spreadsheet takes for a formula."""
     if isinstance(value, tuple):
-        return "; ".join(map(str, value)) if value and isinstance(value[0], str) else "x".join(map(str, value))
+        value = "; ".join(map(str, value)) if value and isinstance(value[0], str) else "x".join(map(str, value))
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA_STARTS) else value
     return "" if value is None else value
 
 

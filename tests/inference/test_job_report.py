@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from srkd.errors import SrkdError
+from srkd.inference import job_report
 from srkd.inference.job_report import check_report, write_report
-from srkd.inference.jobs import Job, Outcome
+from srkd.inference.jobs import Job, Outcome, as_row
 
 OUTCOMES = [
     Outcome(Job(Path("a.png"), Path("out/a.png"), "png"), "written", size=((4, 6), (8, 12)), notes=("one", "two")),
@@ -27,6 +28,29 @@ def test_formats_have_the_same_rows(tmp_path: Path) -> None:
         cells = list(csv.DictReader(stream))
     assert [cell["source"] for cell in cells] == ["a.png", "b,.png"]
     assert cells[0]["size"] == "6x4" and cells[0]["notes"] == "one; two" and cells[1]["size"] == ""
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "＝"])
+def test_a_name_is_no_formula_in_a_spreadsheet(start: str, tmp_path: Path) -> None:
+    name = f'{start}1+cmd,;="1.png'
+    job = Job(Path(name), Path(f"out/{name}"), "png")
+    failed = Outcome(job, "failed", notes=(f"{start}note",), error=f"{name}: not an image")
+    write_report(str(tmp_path / "rows.csv"), [failed])
+    text = (tmp_path / "rows.csv").read_text(encoding="utf-8")
+    with (tmp_path / "rows.csv").open(encoding="utf-8", newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    for value in (row["source"], row["notes"], row["error"]):
+        assert value.startswith(("'", "\\"))  # control characters are escaped
+    assert row["source"].removeprefix("'") == as_row(failed)["source"] and row["target"] == as_row(failed)["target"]
+    assert all(cell.startswith('"') for cell in text.splitlines()[1].split('","')[:1])
+    write_report(str(tmp_path / "rows.json"), [failed])
+    assert json.loads((tmp_path / "rows.json").read_text())[0]["source"] == as_row(failed)["source"]
+
+
+def test_numbers_in_a_table_stay_numbers() -> None:
+    assert job_report._csv([{"drop": -0.25, "images": 3, "name": "-x", "note": None}]) == (
+        '"drop","images","name","note"\n-0.25,3,"\'-x",""\n'
+    )
 
 
 def test_another_suffix_is_rejected() -> None:
