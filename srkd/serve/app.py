@@ -146,17 +146,12 @@ class Handlers:
         return JSONResponse({"jobs": [image.as_json() for image in images]}, 201)
 
     def _added(self, images: list[QueuedImage]) -> list[QueuedImage]:
-        added: list[QueuedImage] = []
-        for image in images:
-            try:
-                self._queue.add(image)
-                added.append(image)
-            except FullError as error:
-                self._queue.remove_all(added)
-                for other in images[len(added) :]:
-                    self._queue.discard(other)
-                raise HTTPException(429, str(error)) from error
-        return added
+        """The images of a request, once they are in the queue."""
+        try:
+            self._queue.add(*images, reserved=True)
+        except FullError as error:  # the server stops
+            raise HTTPException(429, str(error)) from error
+        return images
 
     async def remove_finished(self, request: Request) -> Response:
         self._queue.remove_all([image for image in self._queue if image.state not in ACTIVE])

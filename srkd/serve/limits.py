@@ -16,7 +16,8 @@ class Limits:
         megabytes: of one upload, in units of 1,000,000 bytes.
         megapixels: of one result, in millions of pixels. The decoded input and the result of one image are in memory
             at a time, the result only if its format is not written row by row (PNG and TIFF are).
-        images: how many images are in the queue, waiting, running or finished, before further ones are rejected.
+        images: how many images are in the queue, being uploaded, waiting, running or finished, before further ones are
+            rejected.
 
     Raises:
         SrkdError: a limit that is not positive and finite.

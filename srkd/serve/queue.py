@@ -117,6 +117,7 @@ class ImageQueue:
     def __init__(self, folder: Path, choices: ModelChoices, limits: Limits, say: Say) -> None:
         self.folder, self.choices, self.limits, self._say = folder, choices, limits, say
         self._images: dict[str, QueuedImage] = {}
+        self._reserved = 0  # places of images that are being uploaded
         self._changed = threading.Condition()
         self._open = True
         self._thread = threading.Thread(target=self._work, name="srkd-serve-worker", daemon=True)
@@ -160,25 +161,40 @@ class ImageQueue:
 
     @property
     def room(self) -> int:
-        """How many images can be added."""
+        """How many images can be added, beside those for which a place is reserved."""
         with self._changed:
-            return self._room()
+            return max(0, int(self.limits.images) - len(self._images) - self._reserved)
 
-    def _room(self) -> int:
-        return max(0, int(self.limits.images) - len(self._images))
+    def reserve(self) -> None:
+        """Reserve a place for an image whose upload begins, for `add` or `release`. Raises FullError."""
+        with self._changed:
+            if not self.room:
+                raise self._full()
+            self._reserved += 1
 
-    def add(self, image: QueuedImage) -> None:
-        """Append an image.
+    def release(self, places: int) -> None:
+        """Give back places that were reserved and are not needed."""
+        with self._changed:
+            self._reserved -= places
+
+    def add(self, *images: QueuedImage, reserved: bool = False) -> None:
+        """Append images, all or none; with `reserved`, to the places that were reserved for them.
 
         Raises:
-            FullError: the queue is full; a source that the server owns has then been removed.
+            FullError: there is no room; sources that the server owns have then been removed.
         """
         with self._changed:
-            if not self._room() or not self._open:
-                self.discard(image)
-                raise FullError(f"the queue is full ({self.limits.images} images): remove finished ones, or wait")
-            self._images[image.id] = image
+            if reserved:
+                self.release(len(images))
+            if self.room < len(images) or not self._open:
+                for image in images:
+                    self.discard(image)
+                raise self._full()
+            self._images.update({image.id: image for image in images})
             self._changed.notify_all()
+
+    def _full(self) -> FullError:
+        return FullError(f"the queue is full ({self.limits.images:g} images): remove finished ones, or wait")
 
     def __getitem__(self, id: str) -> QueuedImage:
         """The image with that id. Raises NoSuchJobError."""

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from srkd.errors import SrkdError, unknown
 from srkd.images.read import image_header
-from srkd.serve.queue import ImageQueue, QueuedImage
+from srkd.serve.queue import FullError, ImageQueue, QueuedImage
 from srkd.terminal import printable
 
 _LONGEST_NAME = 120  # characters
@@ -36,14 +36,14 @@ class _Part:
 
 
 async def receive(request: Request, queue: ImageQueue) -> list[QueuedImage]:
-    """The images of a request, which are checked but not yet in the queue.
+    """The images of a request, which are checked but not yet in the queue, where their places are reserved.
 
     The body is one image, named by the query's `name`, or a form whose files are images. `model`, `format` and
-    `quality` are fields of the query or the form. An error removes all files of the request.
+    `quality` are fields of the query or the form. An error removes all files of the request and frees their places.
 
     Raises:
         HTTPException: 400 for a malformed form or field, 413 for an upload or result beyond the limits, 422 for what
-            is not an image, 507 if the disk is full.
+            is not an image, 429 if the queue is full, 507 if the disk is full.
     """
     kind, options = parse_options_header(request.headers.get("content-type"))
     reader = _Form(queue, options.get(b"boundary", b"")) if kind == b"multipart/form-data" else _Raw(queue, request)
@@ -58,7 +58,7 @@ async def receive(request: Request, queue: ImageQueue) -> list[QueuedImage]:
         if wrong := sorted(fields.keys() - set(_FIELDS)):
             raise HTTPException(400, str(unknown("field", printable(wrong[0][:40]), _FIELDS)))
         return [await run_in_threadpool(_checked, queue, part, fields) for part in reader.files]
-    except (Exception, ClientDisconnect) as error:
+    except BaseException as error:  # a task that is cancelled too: its places would be lost
         reader.abort()
         if isinstance(error, ClientDisconnect):
             raise HTTPException(400, "the upload was interrupted") from error
@@ -106,7 +106,7 @@ def label_of(name: str) -> str:
 
 
 class _Files:
-    """Files of one request; each is limited in size, all are removed by `abort`."""
+    """Files of one request, each limited in size and with a place in the queue; `abort` removes all."""
 
     def __init__(self, queue: ImageQueue) -> None:
         self._queue = queue
@@ -116,8 +116,10 @@ class _Files:
         self.fields: dict[str, str] = {}
 
     def begin(self, name: str) -> None:
-        if len(self.files) >= self._queue.room:
-            raise HTTPException(429, f"the queue is full ({self._queue.limits.images:g} images): remove finished ones")
+        try:
+            self._queue.reserve()
+        except FullError as error:
+            raise HTTPException(429, str(error)) from error
         path = self._queue.folder / f"{secrets.token_hex(8)}.upload"
         self.files.append(_Part(path, name))
         self._open, self._bytes = path.open("xb"), 0
@@ -137,6 +139,7 @@ class _Files:
     def abort(self) -> None:
         with suppress(OSError):  # it may write what is buffered, to a full disk
             self.close()
+        self._queue.release(len(self.files))
         for part in self.files:
             with suppress(OSError):
                 if part.path is not None:

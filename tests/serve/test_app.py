@@ -9,8 +9,9 @@ import threading
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -174,19 +175,46 @@ def test_rejected_forms(server: Live, png: bytes) -> None:
     assert server.call("GET", "/api/jobs").json == {"jobs": []}
 
 
-def test_a_form_that_finds_the_queue_full_leaves_no_file(server: Live, png: bytes) -> None:
-    """Room is counted before the upload, and other forms may have taken it since."""
+def test_a_form_that_finds_the_queue_closed_leaves_no_file(
+    server: Live, png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     queue = server.ready.queue
     images = []
     for number in range(3):
         path = queue.folder / f"{number}.png"
         path.write_bytes(png)
         images.append(queue.upload_of(path, "a.png", (10, 14), "png", "auto", None))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(queue, "_room", lambda: 1 - len(queue._images))
-        with pytest.raises(HTTPException, match="the queue is full"):
-            Handlers(queue, "")._added(images)
-    assert server.is_emptied()
+        queue.reserve()
+    monkeypatch.setattr(queue, "_open", False)
+    with pytest.raises(HTTPException, match="the queue is full"):
+        Handlers(queue, "")._added(images)
+    monkeypatch.undo()
+    assert server.is_emptied() and queue.room == 20
+
+
+def test_uploads_under_way_count_as_images(server: Live, png: bytes) -> None:
+    """Twenty uploads that never end take all places; a place is free again once one of them is cut off."""
+    start = b"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999\r\n\r\n" + png
+    with ExitStack() as stack:
+        clients = [socket.create_connection(("127.0.0.1", server.ready.access.port)) for _ in range(20)]
+        for client in clients:
+            stack.enter_context(client).sendall(start)
+        wait_until(lambda: len(server.files) == 20)
+        for path in ("/api/jobs", "/api/upscale"):
+            response = server.call("POST", path, png)
+            assert response.status == 429 and response.error.startswith("the queue is full (20 images)")
+        assert len(server.files) == 20 and server.ready.queue.room == 0
+        clients[0].close()
+        wait_until(lambda: server.ready.queue.room == 1)
+        assert server.call("POST", "/api/upscale", png).status == 200
+    assert server.is_emptied() and server.ready.queue.room == 20
+
+
+def wait_until(is_true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not is_true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
