@@ -20,16 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from pathlib import Path
-
     from srkd.errors import PartialFailure, SrkdError
     from srkd.inference import verify
+    from srkd.inference.loading import local_file
     from srkd.report import tables
 
     rows, failed = [], list[str]()
     for name in args.files:
         try:
-            found = verify.verify(Path(name), args.checkpoint)
+            found = verify.verify(local_file(name), args.checkpoint)
             rows += found
             failed += ["; ".join(reasons)] if (reasons := list(verify.failures(found))) else []
         except SrkdError as error:

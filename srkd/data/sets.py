@@ -10,6 +10,8 @@ from srkd.data.manifests import images_of
 from srkd.data.store import ImageStore, open_or_build, pair_files
 from srkd.files.remote import is_url, place
 
+_SCHEME_AND_PORT = r"://(?:\[[^\]]*\]|[^/:]*)(?::\d+(?=/|$))?"
+
 
 def open_set(folder: str, scale: int) -> tuple[str, ImageStore]:
     """A data set and its name: its manifest's name, a folder of HR images, or `HR:LR` folders of pairs, also by URL.
@@ -30,9 +32,9 @@ def open_set(folder: str, scale: int) -> tuple[str, ImageStore]:
 def _folders(text: str) -> tuple[str, str]:
     """The HR and LR folders of `HR:LR`, the latter "" without it.
 
-    The colon of a URL's scheme separates nothing, nor does one in the name of a folder that exists.
+    The colons of a URL's scheme and port separate nothing, nor does one in the name of a folder that exists.
     """
-    colons = [found.start() for found in re.finditer(r":(?!//)", text)]
+    colons = [found.start() for found in re.finditer(rf"{_SCHEME_AND_PORT}|(:)", text) if found[1]]
     if not colons or Path(text).is_dir():
         return text, ""
     end = next((end for end in colons if Path(text[:end]).is_dir()), colons[0])

@@ -118,9 +118,31 @@ def _open(url: str) -> tuple[Any, str]:
 
         check_address(url, None)
     options: dict[str, Any] = {"use_listings_cache": False}
+    if scheme in _READ_ONLY:
+        options["get_client"] = _checked_client
     if scheme in ("s3", "s3a"):
         options["config_kwargs"] = {"retries": {"max_attempts": 2}, "connect_timeout": 5}
     return fsspec.core.url_to_fs(url, **options)  # type: ignore[no-any-return]
+
+
+async def _checked_client(**options: Any) -> Any:
+    """An HTTP client that follows a redirection only to an address that could have been given itself."""
+    import aiohttp
+
+    checks = aiohttp.TraceConfig()
+    checks.on_request_redirect.append(_check_redirection)
+    return aiohttp.ClientSession(trace_configs=[checks], **options)
+
+
+async def _check_redirection(session: Any, context: Any, redirected: Any) -> None:
+    from srkd.files.download import check_address
+
+    headers = redirected.response.headers
+    target = urllib.parse.urljoin(str(redirected.url), headers.get("Location") or headers.get("URI") or "")
+    try:
+        check_address(target, None)
+    except SrkdError as error:
+        raise SrkdError(f"{printable_path(str(redirected.url))}: redirected to {printable_path(str(error))}") from error
 
 
 @contextmanager
@@ -132,14 +154,23 @@ def _errors(url: str) -> Iterator[None]:
     except SrkdError:
         raise
     except FileNotFoundError as error:
-        raise SrkdError(f"{where}: no such file, folder or bucket") from error
+        # fsspec raises it for whatever happens to a request by http, such as a connection that is refused.
+        cause = error.__cause__
+        if isinstance(cause, SrkdError):
+            raise cause from error
+        if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) == 404:
+            raise SrkdError(f"{where}: no such file, folder or bucket") from error
+        raise SrkdError(f"{where}: {_in_one_line(cause)}") from error
     except PermissionError as error:
         raise SrkdError(f"{where}: no permission; check the credentials and the bucket's policy") from error
     except ImportError as error:
         raise SrkdError(f"{where}: {error}; s3:// needs pip install 'srkd[cluster]', gs:// gcsfs") from error
     except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise SrkdError(f"{where}: {reason}") from error
+        raise SrkdError(f"{where}: {_in_one_line(error)}") from error
+
+
+def _in_one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def read(url: str, max_bytes: int | None = None) -> bytes:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
@@ -172,6 +173,61 @@ class _Chunked(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """Answers by the path: a redirection to what the query names, or a status."""
+
+    def do_GET(self) -> None:
+        path, _, query = self.path.partition("?")
+        if path == "/here.png":
+            self.send_response(200)
+            self.send_header("Content-Length", "5")
+        elif path == "/away.png":
+            self.send_response(302)
+            self.send_header("Location", query)
+        else:
+            self.send_response(int(path[1:4]))
+        self.end_headers()
+        if path == "/here.png" and self.command == "GET":
+            self.wfile.write(b"12345")
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def answers() -> Iterator[str]:
+    """The address of a server."""
+    pytest.importorskip("aiohttp")
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("read", [fetched, remote.read, lambda url: remote.read(url, 100)])
+def test_redirections_are_checked_as_addresses_are(answers: str, read: Callable[[str], object]) -> None:
+    assert read(f"{answers}/away.png?/here.png") in (b"12345", fetched(f"{answers}/away.png?/here.png"))
+    with pytest.raises(SrkdError, match=r"away\.png.*: redirected to http://there\.invalid/a\.png: .*; use https"):
+        read(f"{answers}/away.png?http://there.invalid/a.png")
+    with pytest.raises(SrkdError, match=r"redirected to ftp://there\.invalid/: not an http or https address"):
+        read(f"{answers}/away.png?ftp://there.invalid/")
+
+
+@pytest.mark.parametrize("read", [fetched, lambda url: remote.read(url, 100)])
+def test_what_keeps_a_file_from_being_read_is_said(answers: str, read: Callable[[str], object]) -> None:
+    with pytest.raises(SrkdError, match=r"404\.png: no such file"):
+        read(f"{answers}/404.png")
+    with pytest.raises(SrkdError, match=r"403\.png: 403, .*Forbidden"):
+        read(f"{answers}/403.png")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # a port on which nobody listens
+        with pytest.raises(SrkdError, match=r"a\.png: Cannot connect to host 127\.0\.0\.1:\d+") as error:
+            read(f"http://127.0.0.1:{closed.getsockname()[1]}/a.png")
+    assert "\n" not in str(error.value)
 
 
 def test_a_limit_holds_for_a_server_that_states_no_size() -> None:

@@ -173,6 +173,11 @@ def test_a_file_without_pairs_or_of_another_kind_says_so(path: Path, capsys: pyt
     assert "net.safetensors: an exported network is .onnx or .xml or .param or .tflite" in capsys.readouterr().err
 
 
+def test_a_file_by_url_is_copied_as_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", "http://host.invalid/net.onnx"]) == 1
+    assert capsys.readouterr().err.startswith("srkd: http://host.invalid/net.onnx: http downloads may be altered")
+
+
 @pytest.mark.parametrize(
     "change",
     [
