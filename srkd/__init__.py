@@ -112,7 +112,7 @@ def upscale(
     Args:
         image: a path, an array, a Pillow image, or a list of these; see `srkd.inference.model.Model.upscale`.
         model: a name or path as for `load`, or a loaded model.
-        scale, device: as for `load`.
+        scale, device: as for `load`; a loaded model stays on its device.
         tile, self_ensemble, outscale: as for `Model.upscale`.
 
     Returns:
@@ -121,13 +121,19 @@ def upscale(
     Raises:
         SrkdError: as `load` and `Model.upscale`.
     """
-    loaded = load(model, scale, device=device) if isinstance(model, (str, Path)) else model
-    return loaded.upscale(image, tile, self_ensemble, outscale)
+    from srkd.errors import SrkdError
+    from srkd.inference.model import Model
+
+    if not isinstance(model, Model):
+        model = load(model, scale, device=device)
+    elif scale not in (None, model.scale):
+        raise SrkdError(f"{model.name or 'the model'} is a network for x{model.scale}, not x{scale}; outscale resizes")
+    return model.upscale(image, tile, self_ensemble, outscale)
 
 
 def compress(
-    teacher: str,
-    data: str | Sequence[str],
+    teacher: str | Path,
+    data: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     scale: int = 2,
@@ -141,7 +147,7 @@ def compress(
     seed: int = 0,
     imitate: bool = False,
     like: str | None = None,
-    networks: Sequence[str] = (),
+    networks: str | Sequence[str] = (),
 ) -> Compressed:
     """Train a student of `teacher` that meets a budget, like the command `srkd compress`; see its --help.
 
@@ -157,23 +163,27 @@ def compress(
         control: whether the student is also trained without the teacher, for comparison.
         imitate: whether the student learns the teacher's outputs for degraded images, for teachers such as Real-ESRGAN.
         like: a folder of JPEG files for which the student imitates its teacher.
-        networks: the networks or sizes to try, such as "ETDS" or "ETDS 32x5"; by default those found best so far.
+        networks: a network or size to try, such as "ETDS" or "ETDS 32x5", or several; by default those found best so
+            far.
 
     Returns:
         `.student` (a model), `.rows`, `.results`, `.within_budget`, `.folder`.
 
     Raises:
-        SrkdError: a budget that cannot be met (the nearest feasible one is named), too few or too small photographs, a
-            teacher of another scale, too short a time, a runtime that is not installed.
+        SrkdError: an argument of another type; a budget that cannot be met (the nearest feasible one is named), too few
+            or too small photographs, a teacher of another scale, too short a time, a runtime that is not installed.
     """
+    from srkd.arguments import PATH, TEXT, check, several
     from srkd.compression import flow
     from srkd.compression.request import Budget, Request
     from srkd.values import seconds, size_named
 
-    folders = [data] if isinstance(data, str) else list(data)
+    check(PATH, teacher=teacher, out=out)
+    check(TEXT, at=at, time=time)
+    folders = [str(folder) for folder in several(PATH, "data", data)]
     budget = Budget(max_ms, max_mb, size_named(at))
-    options = (runtime, precision, control, seed, imitate, like, list(networks))
-    request = Request(teacher, folders, scale, budget, seconds(time), *options)
+    options = (runtime, precision, control, seed, imitate, like, several(TEXT, "networks", networks))
+    request = Request(str(teacher), folders, scale, budget, seconds(time), *options)
     return flow.compress(request, Path(out))
 
 

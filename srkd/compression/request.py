@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from srkd.arguments import FLAG, NUMBER, TEXT, WHOLE, check, shown
 from srkd.errors import SrkdError
 from srkd.inference import autotune, backends
 from srkd.inference.autotune import Backend, BackendSpec
@@ -30,8 +31,8 @@ class Budget:
         if self.max_ms is None and self.max_mb is None:
             raise SrkdError("a student needs a budget: give --max-ms, --max-mb or both")
         for name, value in (("max-ms", self.max_ms), ("max-mb", self.max_mb)):
-            if value is not None and not 0 < value < float("inf"):
-                raise SrkdError(f"--{name} must be a positive number, got {value:g}")
+            if value is not None and not (NUMBER.fits(value) and 0 < value < float("inf")):
+                raise SrkdError(f"--{name} must be a positive number, got {shown(value)}")
 
     def __str__(self) -> str:
         limits = [] if self.max_ms is None else [f"{self.max_ms:g} ms at {self.at[0]}x{self.at[1]}"]
@@ -55,7 +56,8 @@ class Request:
         networks: the networks and sizes to try, such as `ETDS` and `PlainUSR 32x2`; empty: those that are offered.
 
     Raises:
-        SrkdError: invalid scale or time, unknown runtime, a runtime that is not installed, or as `rungs.lines`.
+        SrkdError: an option of another type, invalid scale or time, unknown runtime, a runtime that is not installed,
+            or as `rungs.lines`.
     """
 
     teacher: str
@@ -72,6 +74,9 @@ class Request:
     networks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        check(WHOLE, scale=self.scale, seed=self.seed)
+        check(FLAG, control=self.control, imitate=self.imitate)
+        check(TEXT, optional=True, runtime=self.runtime, precision=self.precision, like=self.like)
         if self.like is not None:
             object.__setattr__(self, "imitate", True)
         if self.scale not in SCALES:

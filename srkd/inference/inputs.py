@@ -19,7 +19,8 @@ Pixels = NDArray[Any]
 Input: TypeAlias = "Pixels | Path | str | Image"
 Several: TypeAlias = "list[Input] | tuple[Input, ...]"
 
-_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32), np.dtype(np.float64))
+_COMPUTED = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
+_DTYPES = (*_COMPUTED, np.dtype(np.float64))
 _FLOATS = (-0.5, 1.5)  # accepted range of float images: resizing overshoots [0, 1] a little
 _NATIVE_MODES = ("L", "LA", "RGB", "RGBA", "F")
 
@@ -51,6 +52,14 @@ def read(image: Input) -> InputImage:
     if _is_pillow(image):
         return _pillow(image)
     raise SrkdError(f"an image is a path, an array or a Pillow image; got {_named(image)}")
+
+
+def check_pixels(pixels: Any) -> None:
+    """Raise SrkdError unless pixels are an array of a dtype that is computed."""
+    if not isinstance(pixels, np.ndarray):
+        raise SrkdError(f"expected an array of uint8, uint16, or float32 in [0, 1]; got {_named(pixels)}")
+    if pixels.dtype.newbyteorder("=") not in _COMPUTED:
+        raise SrkdError(f"expected an array of uint8, uint16, or float32 in [0, 1]; got one of {pixels.dtype}")
 
 
 def _named(image: Any) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from srkd.arguments import FLAG, NUMBER, PATH, WHOLE, check, shown
 from srkd.errors import SrkdError
 from srkd.images.levels import from_levels, to_levels
 from srkd.images.resize import RowResizer
@@ -75,6 +76,9 @@ class Model:
         """
         from srkd.inference.loading import load_model
 
+        check(FLAG, trust_code=trust_code)
+        check(PATH, name=name)
+        check(WHOLE, optional=True, scale=scale)
         with trusting(trust_code):
             loaded = load_model(name, scale)
         if loaded.has_network:
@@ -207,9 +211,10 @@ class Model:
         the same dtype and channels.
 
         Raises:
-            SrkdError: another shape; as `run`; non-finite output; an engine that cannot run at this size; an image that
-                needs the network (see `Model`) of a model that has none.
+            SrkdError: another shape or dtype; as `run`; non-finite output; an engine that cannot run at this size;
+                an image that needs the network (see `Model`) of a model that has none.
         """
+        inputs.check_pixels(pixels)
         if pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
             raise SrkdError(f"expected images (N, H, W, 3 or 1), got shape {pixels.shape}; `upscale` takes one image")
         if self._uses_engine(pixels, self_ensemble):
@@ -249,7 +254,7 @@ class Model:
 
         Raises:
             SrkdError: None or another object that is not an image, an array of another dtype or shape, NaN or floats
-                far outside [0, 1], a file that cannot be read, a bad tile or outscale; non-finite output.
+                far outside [0, 1], a file that cannot be read, an option of another type or range; non-finite output.
         """
         if isinstance(image, (list, tuple)):
             return [self._one_of(number, each, tile, self_ensemble, outscale) for number, each in enumerate(image)]
@@ -282,6 +287,8 @@ class Model:
         self, pixels: Pixels, tile: int | None = None, self_ensemble: bool = False, outscale: float | None = None
     ) -> Iterator[Pixels]:
         """As `upscale`, for (H, W, C), in blocks of rows from top to bottom: memory does not grow with the height."""
+        inputs.check_pixels(pixels)
+        check(FLAG, self_ensemble=self_ensemble)
         size = self.output_shape(pixels, outscale)[:2]
         side = self.tile_side(pixels.shape[0], pixels.shape[1], tile)
         parts = split_alpha(pixels)
@@ -300,7 +307,7 @@ class Model:
         """The tile side in input pixels; at least the larger side of the image if it is not tiled.
 
         Raises:
-            SrkdError: a negative `tile`.
+            SrkdError: as `check_tile`.
         """
         check_tile(tile)
         whole = max(height, width)
@@ -367,9 +374,9 @@ class Model:
 
 
 def check_tile(tile: int | None) -> None:
-    """Raise SrkdError for a tile side that is negative."""
-    if tile is not None and tile < 0:
-        raise SrkdError(f"tile must be 0 (none) or a number of pixels, got {tile}")
+    """Raise SrkdError for a tile side that is negative or no whole number."""
+    if tile is not None and not (WHOLE.fits(tile) and tile >= 0):
+        raise SrkdError(f"tile must be 0 (none) or a whole number of pixels, got {shown(tile)}")
 
 
 def output_size(height: int, width: int, factor: float) -> tuple[int, int]:
@@ -378,8 +385,8 @@ def output_size(height: int, width: int, factor: float) -> tuple[int, int]:
     Raises:
         SrkdError: a factor that is not a positive number.
     """
-    if not 0 < factor < math.inf:
-        raise SrkdError(f"the scale must be a positive number, got {factor}")
+    if not (NUMBER.fits(factor) and 0 < factor < math.inf):
+        raise SrkdError(f"the scale must be a positive number, got {shown(factor)}")
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from srkd import arguments
+from srkd.arguments import FLAG, WHOLE, shown
 from srkd.data.sets import hr_files, open_set, verified
 from srkd.data.store import ImageStore
 from srkd.errors import SrkdError
@@ -47,7 +49,7 @@ def open_models(models: Named | Sequence[Named], scale: int | None = None) -> li
     Raises:
         SrkdError: no model, models of different scales, `bicubic` alone without a scale, or as `open_model`.
     """
-    given = _several(models)
+    given = _several("models", models)
     if not given:
         raise SrkdError("an evaluation needs a model")
     networks = [open_model(name, scale) for name in given if name != BICUBIC]
@@ -106,11 +108,13 @@ def evaluate(
         [{"name", metric: score}]}}}]}, and with `against_published` "multiply_adds" and "published" of each network.
 
     Raises:
-        SrkdError: models of different scales, two sets of one name, or as `metrics.check`, `open_model`, `open_set` and
-            `against.check`.
+        SrkdError: an argument of another type, models of different scales, two sets of one name, or as
+            `metrics.check`, `open_model`, `open_set` and `against.check`.
     """
     check(metrics)
-    opened, places = open_models(models, scale), [str(folder) for folder in _several(folders)]
+    arguments.check(WHOLE, optional=True, scale=scale)
+    arguments.check(FLAG, self_ensemble=self_ensemble)
+    opened, places = open_models(models, scale), [str(folder) for folder in _several("folders", folders)]
     common = opened[0].scale
     sets = [open_set(folder, common) for folder in places]
     names = [name for name, _ in sets]
@@ -129,9 +133,13 @@ def evaluate(
     return results
 
 
-def _several(names: N | Sequence[N]) -> Sequence[N]:
-    """The names as a sequence: a text alone is one name, not its characters."""
-    return [names] if isinstance(names, (str, Path, Model)) else names
+def _several(what: str, names: N | Sequence[N]) -> Sequence[N]:
+    """The names as a sequence: a text alone is one name, not its characters. Raises SrkdError for anything else."""
+    if isinstance(names, (str, Path, Model)):
+        return [names]
+    if not isinstance(names, Sequence):
+        raise SrkdError(f"{what} must be a name, a Path or a list of these, got {shown(names)}")
+    return names
 
 
 def _add_published(results: dict[str, Any], opened: Sequence[Model]) -> None:

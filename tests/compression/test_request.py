@@ -1,9 +1,11 @@
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import srkd
 from srkd.compression.request import Budget, Request
 from srkd.errors import SrkdError
 from srkd.inference import backends
@@ -35,6 +37,30 @@ def test_invalid_requests_raise() -> None:
         Request("auto", ["a"], 2, LIMIT, runtime="torch", precision="int8")
     with pytest.raises(SrkdError, match=r"made for torch, openvino, onnxruntime, not ncnn: export the student after"):
         Request("auto", ["a"], 2, LIMIT, runtime="ncnn", precision="fp32")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"teacher": None}, "teacher must be a text or a Path, got None"),
+        ({"data": 3}, "data must be a text or a Path, or a list of these, got 3"),
+        ({"data": ["a", None]}, "data[1] must be a text or a Path, got None"),
+        ({"time": 60}, "time must be a text, got 60"),
+        ({"at": 256}, "at must be a text, got 256"),
+        ({"max_ms": "30"}, "--max-ms must be a positive number, got '30'"),
+        ({"scale": 2.5}, "scale must be a whole number, got 2.5"),
+        ({"seed": "a"}, "seed must be a whole number, got 'a'"),
+        ({"control": "no"}, "control must be True or False, got 'no'"),
+        ({"runtime": 3}, "runtime must be a text, got 3"),
+        ({"networks": 3}, "networks must be a text, or a list of these, got 3"),
+        ({"networks": "ETD"}, '"ETD" is no network with sizes to try'),
+    ],
+)
+def test_arguments_of_another_type_are_named(options: dict[str, Any], words: str, tmp_path: Path) -> None:
+    with pytest.raises(SrkdError) as caught:
+        srkd.compress(**{"teacher": Path("a"), "data": Path("b"), "out": tmp_path / "out", "max_ms": 30, **options})
+    assert str(caught.value).startswith(words)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_runtime_that_is_not_installed_raises_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,6 +127,40 @@ def test_a_call_takes_batches_only(shape: tuple[int, ...]) -> None:
         MODEL(np.zeros(shape, np.uint8))
 
 
+@pytest.mark.parametrize("pixels", [[COLOUR], None, COLOUR[None].astype(np.float64)])
+def test_pixels_of_another_kind_are_named(pixels: Any) -> None:
+    for call in (MODEL, lambda given: list(MODEL.upscale_rows(given))):
+        with pytest.raises(SrkdError, match="expected an array of uint8, uint16, or float32"):
+            call(pixels)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tile": 16.5}, "tile must be 0 (none) or a whole number of pixels, got 16.5"),
+        ({"tile": "16"}, "tile must be 0 (none) or a whole number of pixels, got '16'"),
+        ({"tile": [16]}, "tile must be 0 (none) or a whole number of pixels, got list"),
+        ({"outscale": "2"}, "the scale must be a positive number, got '2'"),
+        ({"outscale": True}, "the scale must be a positive number, got True"),
+        ({"outscale": 1j}, "the scale must be a positive number, got 1j"),
+        ({"self_ensemble": "no"}, "self_ensemble must be True or False, got 'no'"),
+        ({"model": torch.nn.Identity()}, "name must be a text or a Path, got torch.nn.modules.linear.Identity"),
+        ({"model": None}, "name must be a text or a Path, got None"),
+        ({"model": "auto", "scale": 2.5}, "scale must be a whole number, got 2.5"),
+        ({"scale": 3}, "the model is a network for x2, not x3; outscale resizes"),
+    ],
+)
+def test_options_of_another_type_are_named(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(SrkdError) as caught:
+        srkd.upscale(COLOUR, **{"model": MODEL, **options})
+    assert str(caught.value) == words
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    expected = MODEL.upscale(COLOUR, tile=8, outscale=1.5)
+    np.testing.assert_array_equal(MODEL.upscale(COLOUR, np.int64(8), outscale=np.float32(1.5)), expected)  # type: ignore[arg-type]
+
+
 def test_the_functions_of_the_package() -> None:
     model = srkd.load("auto", 2, device="cpu")
     assert model.device == torch.device("cpu")
