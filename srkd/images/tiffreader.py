@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import logging
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -161,6 +163,42 @@ def read_tiff(data: bytes) -> NDArray[Any]:
         pixels = ((pixels >> (16 - bits)) * (65535.0 / ((1 << bits) - 1)) + 0.5).astype(np.uint16)
     pixels = np.iinfo(pixels.dtype).max - pixels if photometric == 0 else pixels
     return _unmultiplied(pixels) if extra and int(extra[0]) == 1 else pixels
+
+
+@dataclass(frozen=True)
+class StripReader:
+    """The rows (n, W, C) of an image of `shape` (H, W, C), strip by strip, and its colour profile."""
+
+    shape: tuple[int, int, int]
+    rows: Iterator[NDArray[Any]]
+    icc: bytes | None
+
+
+@contextmanager
+def open_strips(path: Path) -> Iterator[StripReader]:
+    """Open a file that `srkd.images.tiff.TiffWriter` has written; the image, of any size, is never whole in memory.
+
+    Raises:
+        ValueError: stored in another way, or truncated.
+    """
+    import tifffile
+
+    with tifffile.TiffFile(path) as tif:
+        page = tif.pages.first
+        assert isinstance(page, tifffile.TiffPage)
+        stored = (int(page.compression), int(page.predictor), int(page.planarconfig), page.bitspersample in (8, 16))
+        if page.is_tiled or stored != (_DEFLATE[0], 2, 1, True):
+            raise ValueError("a TIFF file that srkd has not written")
+        shape = (page.imagelength, page.imagewidth, page.samplesperpixel)
+        rows = (_strip(data) for data, _, _ in page.segments(maxworkers=1))
+        yield StripReader(shape, rows, page.iccprofile)
+
+
+def _strip(data: NDArray[Any] | None) -> NDArray[Any]:
+    if data is None:
+        raise ValueError("truncated or corrupt (a strip is missing)")
+    rows: NDArray[Any] = data[0]
+    return rows
 
 
 def _unmultiplied(pixels: NDArray[Any]) -> NDArray[Any]:

@@ -178,7 +178,7 @@ class Handlers:
 
     async def after(self, request: Request) -> Response:
         image = self._done(request)
-        return await self._preview(image, "after", image.target, image.format)
+        return await self._preview(image, "after", image.target, image.format, own=True)
 
     async def thumbnail(self, request: Request) -> Response:
         image = self._image(request)
@@ -203,10 +203,10 @@ class Handlers:
             raise HTTPException(409, image.error or f"no result: the image is {image.state}")
         return image
 
-    async def _preview(self, image: QueuedImage, side: str, path: Path, format: str) -> Response:
+    async def _preview(self, image: QueuedImage, side: str, path: Path, format: str, own: bool = False) -> Response:
         _check_present(image, path)
         try:
-            shown, kind = await run_in_threadpool(preview, path, format, self._queue.preview_path(image, side))
+            shown, kind = await run_in_threadpool(preview, path, format, self._queue.preview_path(image, side), own)
         except SrkdError as error:
             raise HTTPException(422, str(error).replace(str(path), image.name)) from error
         return FileResponse(shown, media_type=kind, headers={"cache-control": "private, max-age=3600"})
