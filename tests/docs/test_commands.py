@@ -68,8 +68,8 @@ LINES: dict[str, list[str] | str] = {
         "needs an object store: tests/cluster/test_object_storage.py"
     ),
     "pip install .[video]": "an installation, which downloads",
-    "srkd upscale clip.mp4 -o clip_x2.mp4": "a video, by an extra: tests/video/test_video.py",
-    "srkd upscale a.mp4 b.mkv -o large/ --suffix _x2": "videos, by an extra: tests/video/test_video.py",
+    "srkd upscale clip.mp4 -o clip_x2.mp4": "a video, by an extra: tests/video",
+    "srkd upscale a.mp4 b.mkv -o large/ --suffix _x2": "videos, by an extra: tests/video",
     "pip install .[serve]": "an installation, which downloads",
     "srkd serve": SERVES,
     "srkd serve --watch scans/ -o large/": SERVES,

@@ -65,3 +65,11 @@ def test_grey_keeps_its_range(tmp_path: Path) -> None:
         (shown, _), *_ = read.decode(found, int(found.times[0]), found.end + 1)
         values.append(int(convert.to_rgb(shown, found).mean()))
     assert values == [126, 128, 126]
+
+
+@pytest.mark.parametrize(("matrix", "full", "red"), [(1, 1, 63), (1, 2, 54), (5, 1, 81), (5, 2, 76)])
+def test_luma_of_red_is_that_of_the_standards(matrix: int, full: int, red: int) -> None:
+    pixels = np.zeros((24, 32, 3), np.uint8)
+    pixels[..., 0] = 255
+    frame = convert.from_rgb(pixels, read.Colour(matrix, full, 2, 2), "yuv444p")
+    assert abs(int(frame.to_ndarray()[0, 0, 0]) - red) <= 1
