@@ -52,7 +52,6 @@ FULL_ONLY = {
     "srkd.integrations.torchvision_compat",
     "srkd.networks.device",
     "srkd.networks.luma",
-    "srkd.values",
 }
 
 # Runs a list of commands of srkd-upscale, given as JSON, where only its requirements can be imported.

@@ -24,6 +24,7 @@ from srkd.interruption import handling
 from srkd.machine import adopt_slurm_step, threads
 from srkd.terminal import escaping, tell
 from srkd.trust import trusting
+from srkd.values import count
 
 if TYPE_CHECKING:
     from srkd.executor import Executor
@@ -169,6 +170,7 @@ def _run(name: str, arguments: Sequence[str]) -> int:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     _reject_empty(parser, arguments)
     parsed = parser.parse_args(arguments)
+    _reject_workers(parser, parsed)
     if name != "upscale" and "://" in str(getattr(parsed, "output", "")):
         from srkd.files.remote import local_folder
 
@@ -185,6 +187,13 @@ def _reject_empty(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> 
         empty = argument == "" or (argument.startswith("--") and argument.endswith("="))
         if empty and option not in _MAY_BE_EMPTY:
             parser.error(f"{option or parser.prog}: an empty argument follows; is a variable unset?")
+
+
+def _reject_workers(parser: argparse.ArgumentParser, parsed: argparse.Namespace) -> None:
+    """End with an error for resources of a cluster's tasks without a cluster."""
+    for name in ("worker_cpus", "worker_gpus"):
+        if getattr(parsed, name, None) is not None and parsed.on == "local":
+            parser.error(f"--{name.replace('_', '-')} is for the tasks of a cluster: name it by --on, or leave it out")
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
@@ -204,8 +213,9 @@ def add_on(parser: argparse.ArgumentParser, threads: str) -> None:
         metavar="WHERE",
         help="local, ray (the cluster in $RAY_ADDRESS, else one on this machine) or ray://host[:port] (default: local)",
     )
-    parser.add_argument("--worker-cpus", type=int, metavar="N", help=f"CPUs and threads of a task (default: {threads})")
-    parser.add_argument("--worker-gpus", type=float, metavar="N", help="GPUs of a task (default: 1 if there are any)")
+    add = parser.add_argument
+    add("--worker-cpus", type=count, metavar="N", help=f"with --on: CPUs and threads of a task (default: {threads})")
+    add("--worker-gpus", type=float, metavar="N", help="with --on: GPUs of a task (default: 1 if there are any)")
 
 
 def add_jobs(parser: argparse.ArgumentParser) -> None:

@@ -45,6 +45,29 @@ def _cpu_seconds(command: list[str]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["upscale", "photo.png", "--worker-cpus", "2"],
+        ["upscale", "photo.png", "--worker-gpus", "0", "--on", "local"],
+        ["compare", "study.yml", "--worker-cpus", "2"],
+        ["compress", "edsr_baseline_x2", "-o", "out", "--data", "photos", "--worker-cpus", "2"],
+        ["zoo", "train", "edsr_16x8_x2", "--worker-gpus", "1"],
+    ],
+)
+def test_resources_of_tasks_need_a_cluster(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main.main(arguments)
+    assert stop.value.code == 2
+    assert "is for the tasks of a cluster: name it by --on" in capsys.readouterr().err
+
+
+def test_a_task_has_at_least_one_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main.main(["upscale", "photo.png", "--on", "ray", "--worker-cpus", "0"])
+    assert '"0" is not a whole number of at least 1' in capsys.readouterr().err
+
+
 def test_an_unknown_command_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["trian"]) == 2
     assert capsys.readouterr().err == 'srkd: unknown command "trian" (did you mean "train"?)\n'
