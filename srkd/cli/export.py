@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         default="onnx,openvino",
         metavar="T,...",
-        help="onnx, openvino, ncnn, litert, browser (a page) (default: %(default)s)",
+        help="onnx, openvino, ncnn, litert, browser (a page), or suffixes such as .xml (default: %(default)s)",
     )
     add(
         "--precision",

@@ -61,7 +61,8 @@ class ExportOptions:
     """What to export, and how to verify it.
 
     Args:
-        targets: keys of `TARGETS`.
+        targets: keys of `TARGETS`, or the suffixes of their files; as for `precisions` case does not matter, and one
+            that is repeated counts once.
         precisions: of `PRECISIONS`; each applies to the targets that have it (fp16: ncnn's stored weights).
         uint8: input and output are uint8 NHWC, with scaling and clamp in the graph; else float32 NCHW in [0, 1], which
             ncnn and the browser's page always have.
@@ -84,6 +85,8 @@ class ExportOptions:
     author: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "targets", list(dict.fromkeys(map(_target, self.targets))))
+        object.__setattr__(self, "precisions", list(dict.fromkeys(map(_name, self.precisions))))
         for kind, names, known in (("target", self.targets, TARGETS), ("precision", self.precisions, PRECISIONS)):
             for name in names:
                 if name not in known:
@@ -102,6 +105,17 @@ class ExportOptions:
         """The requested precisions that a target has."""
         known = ("fp32",) if target == "browser" else backends.PRECISIONS[TARGETS[target]]
         return [precision for precision in self.precisions if precision in known]
+
+
+def _name(given: str) -> str:
+    return given.strip().lower()
+
+
+def _target(given: str) -> str:
+    """The target of a name in any case, or of the suffix of its files: `.ONNX` and `.xml` are onnx and openvino."""
+    name = _name(given)
+    by_suffix = {backends.SUFFIXES[TARGETS[target]]: target for target in TARGETS if target != "browser"}
+    return by_suffix.get(name, name)
 
 
 @dataclass

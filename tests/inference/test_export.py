@@ -103,6 +103,8 @@ def test_an_interrupted_export_leaves_what_was_there(
 def test_mistakes_are_named(checkpoint: Path, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(SrkdError, match='unknown target of an export "onxx" \\(did you mean "onnx"'):
         ExportOptions(["onxx"])
+    options = ExportOptions(["onnx", "ONNX", ".Onnx", " openvino", ".xml", ".param"], ["FP32", "int8", "fp32"])
+    assert (options.targets, options.precisions) == (["onnx", "openvino", "ncnn"], ["fp32", "int8"])
     with pytest.raises(SrkdError, match='precision of an export "int4"'):
         ExportOptions(precisions=["int4"])
     with pytest.raises(SrkdError, match="max_drop must be above 0 dB, got -1"):
