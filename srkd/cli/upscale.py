@@ -247,7 +247,8 @@ def _model(args: argparse.Namespace) -> tuple[Model, float | None]:
 def _load(args: argparse.Namespace, scale: int | None) -> Model:
     from srkd.inference.model import Model
 
-    if not edition.is_light() and _is_open(args) and args.device in ("auto", "cpu") and args.on == "local":
+    quick = not _names_backend(args) and args.max_drop is None and args.device in ("auto", "cpu")
+    if quick and args.on == "local" and not edition.is_light():
         from srkd.inference import quick_start
 
         known = quick_start.recall(args.model, scale, tell)
@@ -256,9 +257,9 @@ def _load(args: argparse.Namespace, scale: int | None) -> Model:
     return Model.load(args.model, scale, _device(args.device))
 
 
-def _is_open(args: argparse.Namespace) -> bool:
-    """Whether the user leaves the runtime, the precision and their loss to earlier measurements."""
-    return args.runtime is None and args.precision is None and args.max_drop is None
+def _names_backend(args: argparse.Namespace) -> bool:
+    """Whether the user names a runtime or a precision, or asks for measurements by `auto`."""
+    return args.runtime is not None or args.precision is not None
 
 
 def _device(name: str) -> torch.device | None:
@@ -288,13 +289,13 @@ def _engine(args: argparse.Namespace, model: Model) -> Engine | None:
                 raise edition.needs_full(f'"{asked}" instead of {model.engine}')
         return model.engine
     if model.engine is not None:  # an exported file
-        if args.runtime or args.precision:
+        if _names_backend(args):
             raise SrkdError(f"{args.model}: an exported file has its runtime: leave out --runtime and --precision")
         return model.engine
     from srkd.inference.autotune import BackendSpec, cached_engine, engine_for
 
     max_drop = BackendSpec.max_drop if args.max_drop is None else args.max_drop
-    if args.runtime is None and args.precision is None:
+    if not _names_backend(args):
         return cached_engine(model, tell, args.model, max_drop)
     runtime, precision = (None if name in (None, "auto") else name for name in (args.runtime, args.precision))
     return engine_for(model, BackendSpec(runtime, precision, max_drop), tell)
