@@ -141,12 +141,7 @@ class CompressionJob:
     def _teacher(self) -> Model | OutputTeacher:
         if not self.request.imitate:
             return load_model(self.request.teacher, self.request.scale)
-        teacher = open_teacher(self.teacher_spec)
-        if teacher.scale % self.request.scale:
-            raise SrkdError(
-                f"{teacher.name} is a network for x{teacher.scale}, which is not a multiple of x{self.request.scale}"
-            )
-        return teacher
+        return open_teacher(self.teacher_spec, student_scale=self.request.scale)
 
     @property
     def teacher_spec(self) -> dict[str, str]:

@@ -127,18 +127,12 @@ def recipe_teacher(recipe: ImitationRecipe) -> OutputTeacher:
     """The teacher of a recipe.
 
     Raises:
-        SrkdError: it has none or several, or the teacher's scale is not a multiple of the recipe's.
+        SrkdError: it has none or several, or as `open_teacher`.
     """
     spec = recipe.network_g_teacher
     if not isinstance(spec, Mapping):
         raise SrkdError("an imitation needs one network_g_teacher: {zoo: name} or {file: path}")
-    teacher = open_teacher(spec)
-    if teacher.scale % recipe.scale:
-        raise SrkdError(
-            f"network_g_teacher: {teacher.name} upscales by {teacher.scale}, which is not a multiple of the scale "
-            f"{recipe.scale}"
-        )
-    return teacher
+    return open_teacher(spec, student_scale=recipe.scale)
 
 
 def held_out(

@@ -24,6 +24,7 @@ from srkd.inference.backends.engine import as_bytes, as_floats, in_one_line, req
 from srkd.inference.checkpoints import build_or_load
 from srkd.inference.loading import load_model
 from srkd.inference.model import Model
+from srkd.networks import zoo
 from srkd.safe_load import check_file
 from srkd.sr.teacher_cache import network_hash
 from srkd.training.precision import bf16_is_fast
@@ -64,13 +65,33 @@ class OutputTeacher:
         return output
 
 
-def open_teacher(spec: Mapping[str, Any], device: torch.device | str = "cpu") -> OutputTeacher:
+def open_teacher(
+    spec: Mapping[str, Any], device: torch.device | str = "cpu", student_scale: int | None = None
+) -> OutputTeacher:
     """A recipe's `network_g_teacher`: `{zoo: name}` or `{file: path}`, a checkpoint, `.onnx` or ncnn `.param`.
 
+    Args:
+        student_scale: a scale of which the teacher's must be a multiple; None: any.
+
     Raises:
-        SrkdError: another specification; as `srkd.inference.loading.load_model`; an ONNX or ncnn file that does not
-            upscale RGB images in [0, 1], or whose runtime is not installed.
+        SrkdError: another specification or scale; as `srkd.inference.loading.load_model`; an ONNX or ncnn file that
+            does not upscale RGB images in [0, 1], or whose runtime is not installed.
     """
+    if "zoo" in spec:
+        _check_multiple(spec["zoo"], zoo.scale_of(spec["zoo"]), student_scale)  # before it is downloaded
+    teacher = _opened(spec, device)
+    _check_multiple(teacher.name, teacher.scale, student_scale)
+    return teacher
+
+
+def _check_multiple(name: str, scale: int | None, student_scale: int | None) -> None:
+    if scale is not None and student_scale is not None and scale % student_scale:
+        raise SrkdError(
+            f"network_g_teacher: {name} is a network for x{scale}, which is not a multiple of x{student_scale}"
+        )
+
+
+def _opened(spec: Mapping[str, Any], device: torch.device | str) -> OutputTeacher:
     if set(spec) == {"file"}:
         path = Path(str(spec["file"]))
         suffix = path.suffix.lower()

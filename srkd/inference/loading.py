@@ -43,6 +43,8 @@ def load_model(name: str | Path, scale: int | None = None) -> Model:
         return _of_scale(_of_zoo(name), name, scale)
     from srkd.inference import checkpoints
 
+    if not is_file:
+        _check_scale(zoo.scale_of(name), name, scale)  # before it is downloaded
     loaded = checkpoints.from_file(Path(name)) if is_file else checkpoints.from_zoo(name)
     return checkpoints.checked(_of_scale(loaded, name, scale), name)
 
@@ -58,9 +60,13 @@ def _of_zoo(name: str) -> Model:
 
 
 def _of_scale(loaded: Model, name: str, scale: int | None) -> Model:
-    if scale is not None and loaded.scale != scale:
-        raise SrkdError(f"{name} is a network for x{loaded.scale}, not x{scale}")
+    _check_scale(loaded.scale, name, scale)
     return loaded
+
+
+def _check_scale(known: int | None, name: str, scale: int | None) -> None:
+    if scale is not None and known not in (None, scale):
+        raise SrkdError(f"{name} is a network for x{known}, not x{scale}")
 
 
 def _exported(path: Path) -> Model | None:

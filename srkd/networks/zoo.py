@@ -120,6 +120,15 @@ def external() -> list[str]:
     return sorted(entries.entries())
 
 
+def scale_of(name: str) -> int | None:
+    """The scale of a model, from its card and without its weights; None if it is not known."""
+    if name in external():
+        from srkd.integrations import external as entries
+
+        return entries.entries()[name].scale
+    return metrics(name).get("scale") if name in names() else None
+
+
 def fetch(name: str) -> Path:
     """Path of an external checkpoint, fetched on first use."""
     from srkd.integrations import external as entries

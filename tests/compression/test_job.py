@@ -6,8 +6,9 @@ import pytest
 
 from srkd.compression import job
 from srkd.compression.job import Phases
-from srkd.compression.request import Request, Settings
+from srkd.compression.request import Budget, Request, Settings
 from srkd.errors import SrkdError
+from srkd.files import wheels
 from srkd.inference.model import Model
 
 
@@ -49,6 +50,23 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "one.json").write_text("{")
     with pytest.raises(SrkdError, match=r"one\.json: cannot be read; remove it"):
         phases.done("one")
+
+
+@pytest.mark.parametrize(
+    ("teacher", "scale", "imitate", "words"),
+    [
+        ("dat_light_x4", 2, False, "dat_light_x4 is a network for x4, not x2"),
+        ("edsr_16x8_x4", 3, False, "edsr_16x8_x4 is a network for x4, not x3"),
+        ("realesrgan_x4plus", 3, True, "realesrgan_x4plus is a network for x4, which is not a multiple of x3"),
+    ],
+)
+def test_a_teacher_of_another_scale_is_rejected_before_it_is_downloaded(
+    teacher: str, scale: int, imitate: bool, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wheels, "fetch", lambda *_: pytest.fail("downloaded"))
+    request = Request(teacher, ["photos"], scale, Budget(30, None), imitate=imitate)
+    with pytest.raises(SrkdError, match=words):
+        job.CompressionJob(request, tmp_path / "out", Settings())
 
 
 def test_the_time_counts_from_before_the_teacher_is_opened(

@@ -126,7 +126,7 @@ def test_a_dry_run_builds_nothing(
     [
         ("network_g_teacher=null", "an imitation needs one network_g_teacher"),
         ("network_g_teacher={type: EDSR}", "network_g_teacher: must be {zoo: name} or {file: path}"),
-        ("scale=3", "teacher upscales by 4, which is not a multiple of the scale 3"),
+        ("scale=3", "teacher is a network for x4, which is not a multiple of x3"),
         ("bank.lr_size=4", r"gt_size 24 needs LR patches of 6, but the bank's are 4 \(bank.lr_size\)"),
         ("bank.lr_size=99", "no image is as large as a patch of 396 pixels"),
         ("bank.max_bytes=1000", "more than bank.max_bytes"),
