@@ -155,7 +155,7 @@ def _errors(url: str) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         # fsspec raises it for whatever happens to a request by http, such as a connection that is refused.
-        cause = error.__cause__
+        cause = error.__cause__ if url.startswith(_READ_ONLY) else None
         if isinstance(cause, SrkdError):
             raise cause from error
         if cause is None or isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) == 404:
