@@ -173,16 +173,16 @@ def compress(
         SrkdError: an argument of another type; a budget that cannot be met (the nearest feasible one is named), too few
             or too small photographs, a teacher of another scale, too short a time, a runtime that is not installed.
     """
-    from srkd.arguments import PATH, TEXT, check, several
+    from srkd.arguments import PATH, STRING, check, several
     from srkd.compression import flow
     from srkd.compression.request import Budget, Request
     from srkd.values import seconds, size_named
 
     check(PATH, teacher=teacher, out=out)
-    check(TEXT, at=at, time=time)
+    check(STRING, at=at, time=time)
     folders = [str(folder) for folder in several(PATH, "data", data)]
     budget = Budget(max_ms, max_mb, size_named(at))
-    options = (runtime, precision, control, seed, imitate, like, several(TEXT, "networks", networks))
+    options = (runtime, precision, control, seed, imitate, like, several(STRING, "networks", networks))
     request = Request(str(teacher), folders, scale, budget, seconds(time), *options)
     return flow.compress(request, Path(out))
 

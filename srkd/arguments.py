@@ -20,22 +20,22 @@ class Kind:
 
     def fits(self, value: object) -> bool:
         """Whether a value is of this kind; a bool is no number, and numbers of NumPy are."""
-        return isinstance(value, self.types) and (self is FLAG or not isinstance(value, bool))
+        return isinstance(value, self.types) and (self is BOOLEAN or not isinstance(value, bool))
 
 
-WHOLE = Kind("a whole number", (Integral,))
+INTEGER = Kind("an integer", (Integral,))
 NUMBER = Kind("a number", (Real,))
-TEXT = Kind("a text", (str,))
-PATH = Kind("a text or a Path", (str, Path))
-FLAG = Kind("True or False", (bool,))
+STRING = Kind("a string", (str,))
+PATH = Kind("a string or a Path", (str, Path))
+BOOLEAN = Kind("True or False", (bool,))
 
 
 def check(kind: Kind, optional: bool = False, **arguments: object) -> None:
     """Check arguments by name; with `optional` they may be None.
 
-    >>> check(WHOLE, tile=16.5)
+    >>> check(INTEGER, tile=16.5)
     Traceback (most recent call last):
-    srkd.errors.SrkdError: tile must be a whole number, got 16.5
+    srkd.errors.SrkdError: tile must be an integer, got 16.5
 
     Raises:
         SrkdError: one of another kind.

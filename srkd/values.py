@@ -47,7 +47,7 @@ def size_named(text: str) -> tuple[int, int]:
 
 
 def count(text: str) -> int:
-    """A whole number of at least 1, as the `type` of an argument. Raises ArgumentTypeError for anything else."""
+    """An integer of at least 1, as the `type` of an argument. Raises ArgumentTypeError for anything else."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'"{text}" is not a whole number of at least 1')
+        raise argparse.ArgumentTypeError(f'"{text}" is not an integer of at least 1')
     return int(text)

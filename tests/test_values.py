@@ -17,4 +17,4 @@ def test_sizes() -> None:
 def test_counts_that_measure_nothing(option: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["benchmark", "photograph", "-m", "edsr_16x8_x2_cc0", f"{option}={text}"])
-    assert f'{option}: "{text}" is not a whole number of at least 1' in capsys.readouterr().err
+    assert f'{option}: "{text}" is not an integer of at least 1' in capsys.readouterr().err

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from srkd.arguments import FLAG, NUMBER, TEXT, WHOLE, check, shown
+from srkd.arguments import BOOLEAN, INTEGER, NUMBER, STRING, check, shown
 from srkd.errors import SrkdError
 from srkd.inference import autotune, backends
 from srkd.inference.autotune import Backend, BackendSpec
@@ -74,9 +74,9 @@ class Request:
     networks: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        check(WHOLE, scale=self.scale, seed=self.seed)
-        check(FLAG, control=self.control, imitate=self.imitate)
-        check(TEXT, optional=True, runtime=self.runtime, precision=self.precision, like=self.like)
+        check(INTEGER, scale=self.scale, seed=self.seed)
+        check(BOOLEAN, control=self.control, imitate=self.imitate)
+        check(STRING, optional=True, runtime=self.runtime, precision=self.precision, like=self.like)
         if self.like is not None:
             object.__setattr__(self, "imitate", True)
         if self.scale not in SCALES:

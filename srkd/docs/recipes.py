@@ -20,7 +20,7 @@ from srkd.errors import SrkdError
 from srkd.training import task as tasks
 from srkd.training.recipe import Section
 
-_WORDS = {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "none", Any: "anything"}
+_WORDS = {int: "integer", float: "number", str: "string", bool: "true or false", type(None): "none", Any: "anything"}
 _BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "min_length": "at least", "pattern": "matches"}
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from srkd.arguments import FLAG, NUMBER, PATH, WHOLE, check, shown
+from srkd.arguments import BOOLEAN, INTEGER, NUMBER, PATH, check, shown
 from srkd.errors import SrkdError
 from srkd.images.levels import from_levels, to_levels
 from srkd.images.resize import RowResizer
@@ -76,9 +76,9 @@ class Model:
         """
         from srkd.inference.loading import load_model
 
-        check(FLAG, trust_code=trust_code)
+        check(BOOLEAN, trust_code=trust_code)
         check(PATH, name=name)
-        check(WHOLE, optional=True, scale=scale)
+        check(INTEGER, optional=True, scale=scale)
         with trusting(trust_code):
             loaded = load_model(name, scale)
         if loaded.has_network:
@@ -288,7 +288,7 @@ class Model:
     ) -> Iterator[Pixels]:
         """As `upscale`, for (H, W, C), in blocks of rows from top to bottom: memory does not grow with the height."""
         inputs.check_pixels(pixels)
-        check(FLAG, self_ensemble=self_ensemble)
+        check(BOOLEAN, self_ensemble=self_ensemble)
         size = self.output_shape(pixels, outscale)[:2]
         side = self.tile_side(pixels.shape[0], pixels.shape[1], tile)
         parts = split_alpha(pixels)
@@ -375,8 +375,8 @@ class Model:
 
 def check_tile(tile: int | None) -> None:
     """Raise SrkdError for a tile side that is negative or no whole number."""
-    if tile is not None and not (WHOLE.fits(tile) and tile >= 0):
-        raise SrkdError(f"tile must be 0 (none) or a whole number of pixels, got {shown(tile)}")
+    if tile is not None and not (INTEGER.fits(tile) and tile >= 0):
+        raise SrkdError(f"tile must be 0 (none) or an integer number of pixels, got {shown(tile)}")
 
 
 def output_size(height: int, width: int, factor: float) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from srkd import arguments
-from srkd.arguments import FLAG, WHOLE, shown
+from srkd.arguments import BOOLEAN, INTEGER, shown
 from srkd.data.sets import hr_files, open_set, verified
 from srkd.data.store import ImageStore
 from srkd.errors import SrkdError
@@ -112,8 +112,8 @@ def evaluate(
             `metrics.check`, `open_model`, `open_set` and `against.check`.
     """
     check(metrics)
-    arguments.check(WHOLE, optional=True, scale=scale)
-    arguments.check(FLAG, self_ensemble=self_ensemble)
+    arguments.check(INTEGER, optional=True, scale=scale)
+    arguments.check(BOOLEAN, self_ensemble=self_ensemble)
     opened, places = open_models(models, scale), [str(folder) for folder in _several("folders", folders)]
     common = opened[0].scale
     sets = [open_set(folder, common) for folder in places]
@@ -134,7 +134,7 @@ def evaluate(
 
 
 def _several(what: str, names: N | Sequence[N]) -> Sequence[N]:
-    """The names as a sequence: a text alone is one name, not its characters. Raises SrkdError for anything else."""
+    """The names as a sequence: a string alone is one name, not its characters. Raises SrkdError for anything else."""
     if isinstance(names, (str, Path, Model)):
         return [names]
     if not isinstance(names, Sequence):

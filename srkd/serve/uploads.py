@@ -78,9 +78,9 @@ def _checked(queue: ImageQueue, part: _Part, fields: dict[str, str]) -> QueuedIm
     try:
         quality = int(fields["quality"]) if fields.get("quality") else None
     except ValueError as error:
-        raise HTTPException(400, f"quality: a whole number from 1 to 100, got {fields['quality'][:20]}") from error
+        raise HTTPException(400, f"quality: an integer from 1 to 100, got {fields['quality'][:20]}") from error
     if quality is not None and not 1 <= quality <= 100:
-        raise HTTPException(400, f"quality: a whole number from 1 to 100, got {quality}")
+        raise HTTPException(400, f"quality: an integer from 1 to 100, got {quality}")
     model, format = fields.get("model") or "auto", fields.get("format") or None
     try:
         choice = queue.choices[model]

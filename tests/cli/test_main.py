@@ -65,7 +65,7 @@ def test_resources_of_tasks_need_a_cluster(arguments: list[str], capsys: pytest.
 def test_a_task_has_at_least_one_cpu(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main.main(["upscale", "photo.png", "--on", "ray", "--worker-cpus", "0"])
-    assert '"0" is not a whole number of at least 1' in capsys.readouterr().err
+    assert '"0" is not an integer of at least 1' in capsys.readouterr().err
 
 
 def test_an_unknown_command_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -> None:

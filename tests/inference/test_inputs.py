@@ -137,16 +137,16 @@ def test_pixels_of_another_kind_are_named(pixels: Any) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"tile": 16.5}, "tile must be 0 (none) or a whole number of pixels, got 16.5"),
-        ({"tile": "16"}, "tile must be 0 (none) or a whole number of pixels, got '16'"),
-        ({"tile": [16]}, "tile must be 0 (none) or a whole number of pixels, got list"),
+        ({"tile": 16.5}, "tile must be 0 (none) or an integer number of pixels, got 16.5"),
+        ({"tile": "16"}, "tile must be 0 (none) or an integer number of pixels, got '16'"),
+        ({"tile": [16]}, "tile must be 0 (none) or an integer number of pixels, got list"),
         ({"outscale": "2"}, "the scale must be a positive number, got '2'"),
         ({"outscale": True}, "the scale must be a positive number, got True"),
         ({"outscale": 1j}, "the scale must be a positive number, got 1j"),
         ({"self_ensemble": "no"}, "self_ensemble must be True or False, got 'no'"),
-        ({"model": torch.nn.Identity()}, "name must be a text or a Path, got torch.nn.modules.linear.Identity"),
-        ({"model": None}, "name must be a text or a Path, got None"),
-        ({"model": "auto", "scale": 2.5}, "scale must be a whole number, got 2.5"),
+        ({"model": torch.nn.Identity()}, "name must be a string or a Path, got torch.nn.modules.linear.Identity"),
+        ({"model": None}, "name must be a string or a Path, got None"),
+        ({"model": "auto", "scale": 2.5}, "scale must be an integer, got 2.5"),
         ({"scale": 3}, "the model is a network for x2, not x3; outscale resizes"),
     ],
 )

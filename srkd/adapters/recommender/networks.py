@@ -163,7 +163,7 @@ def build(spec: Mapping[str, Any], classes: int, rated: csr_matrix) -> Recommend
         share = key == "corruption" and isinstance(value, (int, float)) and 0 <= value < 1
         if not (whole or share):
             raise SrkdError(
-                f"network: {key} is {value!r}; dim must be a whole number above 0 (for MF also 0), corruption in [0, 1)"
+                f"network: {key} is {value!r}; dim must be an integer above 0 (for MF also 0), corruption in [0, 1)"
             )
     network: Recommender = _TYPES[kind](*rated.shape, classes, **options)
     network.observe(rated)

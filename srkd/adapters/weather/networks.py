@@ -32,7 +32,7 @@ def build(spec: Mapping[str, Any], examples: Examples) -> nn.Module:
         if key not in _OPTIONS[kind]:
             raise SrkdError(f"network: {unknown('option', str(key), _OPTIONS[kind])}")
         if type(value) is not int or value < 1:
-            raise SrkdError(f"network.{key} must be a whole number >= 1, got {value!r}")
+            raise SrkdError(f"network.{key} must be an integer >= 1, got {value!r}")
     dimensions = examples.inputs.dim() - 2
     if (kind == "MLP") != (dimensions == 0):
         raise SrkdError(f"network.type: {kind} does not fit this data: stations need an MLP, simulations a ConvNet")

@@ -86,8 +86,8 @@ def test_checkpoints_do_not_contain_the_ratings() -> None:
         ({}, "network: unknown type"),
         ({"type": ["MF"]}, "network: unknown type"),
         ({"type": "MF", "corruption": 0.5}, 'network: unknown option "corruption"'),
-        ({"type": "CDAE", "dim": 0}, "network: dim is 0; dim must be a whole number above 0"),
-        ({"type": "MF", "dim": -1}, "network: dim is -1; dim must be a whole number above 0"),
+        ({"type": "CDAE", "dim": 0}, "network: dim is 0; dim must be an integer above 0"),
+        ({"type": "MF", "dim": -1}, "network: dim is -1; dim must be an integer above 0"),
         ({"type": "CDAE", "corruption": 1}, r"network: corruption is 1;.*corruption in \[0, 1\)"),
     ],
 )

@@ -194,7 +194,7 @@ def test_skill_ignores_missing_reference_forecasts() -> None:
         ({"network": {"type": "ConvNet"}}, "ConvNet does not fit this data: stations need an MLP"),
         ({"network": {"type": "Transformer"}}, 'unknown network "Transformer"'),
         ({"network": {"type": "MLP", "widht": 4}}, 'unknown option "widht".*width'),
-        ({"network": {"type": "MLP", "depth": 0}}, r"network.depth must be a whole number >= 1, got 0"),
+        ({"network": {"type": "MLP", "depth": 0}}, r"network.depth must be an integer >= 1, got 0"),
         ({"network_teacher": {"file": "x"}, "train": {"losses": KD}}, "the teacher of this task is the simulation"),
         ({"train": {"losses": [{"type": "fitnet", "at": "body.0"}]}}, "a simulation has no layers: body.0"),
         ({"data": {"lorenz96": {}}}, "set exactly one of table, lorenz96 and barotropic"),
