@@ -94,7 +94,7 @@ def test_the_reference_has_the_constraints_of_pydantic(pages: dict[str, Content]
     page = text(pages, "reference/recipes/sr.md")
     assert "| `ema_decay` | number ≥ 0, < 1 | `0.0` |" in page
     assert "| `kind` | `auto` or `live` or `outputs` or `bank` | `auto` |" in page
-    assert "| `dataroot_gt` | text or list of text | required |" in page
+    assert "| `dataroot_gt` | string or list of string | required |" in page
     assert "## `val.metrics.<name>`" in page and "## `datasets.<val... or test...>`" in page
     assert "Also accepted: `use_flip` for `use_hflip`." in page and "`model_type`" in page
     schema = json.loads(text(pages, "reference/recipes/sr.schema.json"))
