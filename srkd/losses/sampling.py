@@ -82,7 +82,7 @@ def sample_by_rank(possible: Tensor, count: int, decay: float) -> Tensor:
     Returns:
         Positions (users, k), k = min(count, items of the list), in order; a user may have fewer that are possible.
     """
-    log_weights = -torch.arange(possible.shape[1]).to(possible.device).float() / decay
+    log_weights = -torch.arange(possible.shape[1], dtype=torch.float32, device=possible.device) / decay
     return sample_without_replacement(log_weights.where(possible, -torch.inf), count)[0].sort(dim=1).values
 
 
