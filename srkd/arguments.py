@@ -42,7 +42,7 @@ def check(kind: Kind, optional: bool = False, **arguments: object) -> None:
     """
     for name, value in arguments.items():
         if not kind.fits(value) and not (optional and value is None):
-            raise SrkdError(f"{name} must be {kind.words}, got {shown(value)}")
+            raise SrkdError(f"{name} must be {kind.words}, got {printable_value(value)}")
 
 
 def several(kind: Kind, name: str, value: Any) -> list[Any]:
@@ -50,12 +50,12 @@ def several(kind: Kind, name: str, value: Any) -> list[Any]:
     if kind.fits(value):
         return [value]
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
-        raise SrkdError(f"{name} must be {kind.words}, or a list of these, got {shown(value)}")
+        raise SrkdError(f"{name} must be {kind.words}, or a list of these, got {printable_value(value)}")
     check(kind, **{f"{name}[{number}]": each for number, each in enumerate(value)})
     return list(value)
 
 
-def shown(value: object) -> str:
+def printable_value(value: object) -> str:
     """A value that is short, else its type."""
     if value is None or isinstance(value, (Number, str)):
         text = repr(value)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from srkd.arguments import BOOLEAN, INTEGER, NUMBER, STRING, check, shown
+from srkd.arguments import BOOLEAN, INTEGER, NUMBER, STRING, check, printable_value
 from srkd.errors import SrkdError
 from srkd.inference import autotune, backends
 from srkd.inference.autotune import Backend, BackendSpec
@@ -32,7 +32,7 @@ class Budget:
             raise SrkdError("a student needs a budget: give --max-ms, --max-mb or both")
         for name, value in (("max-ms", self.max_ms), ("max-mb", self.max_mb)):
             if value is not None and not (NUMBER.fits(value) and 0 < value < float("inf")):
-                raise SrkdError(f"--{name} must be a positive number, got {shown(value)}")
+                raise SrkdError(f"--{name} must be a positive number, got {printable_value(value)}")
 
     def __str__(self) -> str:
         limits = [] if self.max_ms is None else [f"{self.max_ms:g} ms at {self.at[0]}x{self.at[1]}"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from srkd.arguments import BOOLEAN, INTEGER, NUMBER, PATH, check, shown
+from srkd.arguments import BOOLEAN, INTEGER, NUMBER, PATH, check, printable_value
 from srkd.errors import SrkdError
 from srkd.images.levels import from_levels, to_levels
 from srkd.images.resize import RowResizer
@@ -374,9 +374,9 @@ class Model:
 
 
 def check_tile(tile: int | None) -> None:
-    """Raise SrkdError for a tile side that is negative or no whole number."""
+    """Raise SrkdError for a tile side that is negative or no integer."""
     if tile is not None and not (INTEGER.fits(tile) and tile >= 0):
-        raise SrkdError(f"tile must be 0 (none) or an integer number of pixels, got {shown(tile)}")
+        raise SrkdError(f"tile must be 0 (none) or an integer number of pixels, got {printable_value(tile)}")
 
 
 def output_size(height: int, width: int, factor: float) -> tuple[int, int]:
@@ -386,7 +386,7 @@ def output_size(height: int, width: int, factor: float) -> tuple[int, int]:
         SrkdError: a factor that is not a positive number.
     """
     if not (NUMBER.fits(factor) and 0 < factor < math.inf):
-        raise SrkdError(f"the scale must be a positive number, got {shown(factor)}")
+        raise SrkdError(f"the scale must be a positive number, got {printable_value(factor)}")
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 

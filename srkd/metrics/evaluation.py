@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from srkd import arguments
-from srkd.arguments import BOOLEAN, INTEGER, shown
+from srkd.arguments import BOOLEAN, INTEGER, printable_value
 from srkd.data.sets import hr_files, open_set, verified
 from srkd.data.store import ImageStore
 from srkd.errors import SrkdError
@@ -138,7 +138,7 @@ def _several(what: str, names: N | Sequence[N]) -> Sequence[N]:
     if isinstance(names, (str, Path, Model)):
         return [names]
     if not isinstance(names, Sequence):
-        raise SrkdError(f"{what} must be a name, a Path or a list of these, got {shown(names)}")
+        raise SrkdError(f"{what} must be a name, a Path or a list of these, got {printable_value(names)}")
     return names
 
 
