@@ -107,11 +107,11 @@ class Task(AdapterTask):
 
     @torch.no_grad()
     def _logits(self, split: Labelled) -> np.ndarray:
+        """In fp32, whatever the precision of training: calibration is measured on them."""
         found = []
         for start in range(0, len(split.labels), _EVAL_BATCH):
             inputs = self._tensor(np.array(split.images[start : start + _EVAL_BATCH])).to(self.device)
-            with self.autocast(0, self.device):
-                found.append(self.network(inputs).double().cpu())
+            found.append(self.network(inputs).double().cpu())
         return torch.cat(found).numpy()
 
     def evaluate(self) -> dict[str, SetScores]:

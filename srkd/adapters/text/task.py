@@ -167,15 +167,14 @@ class Task(AdapterTask):
 
     @torch.no_grad()
     def _predicted(self) -> Indices:
-        """Predicted label of each scored document (N); documents are batched by length."""
+        """Predicted label of each scored document (N); documents are batched by length, in fp32."""
         scored = self.corpus.scored.first(self.limit)
         order = np.argsort([len(document) for document in scored.documents], kind="stable")
         found = np.empty(len(order), np.int64)
         for start in range(0, len(order), _EVAL_BATCH):
             some = order[start : start + _EVAL_BATCH]
             inputs = {key: value.to(self.device) for key, value in scored.inputs(some).items()}
-            with self.autocast(0, self.device):
-                logits = run_network(self.network, inputs, "input")
+            logits = run_network(self.network, inputs, "input")
             found[some] = logits.argmax(1).cpu().numpy()
         return found
 

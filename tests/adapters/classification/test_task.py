@@ -12,6 +12,7 @@ import torch
 from support_images import write_cifar100
 
 from srkd.adapters.classification import reliability
+from srkd.adapters.classification.networks import Classifier
 from srkd.errors import SrkdError
 from srkd.studies import plan, results
 from srkd.studies.runs import Comparison
@@ -64,6 +65,22 @@ def test_training_learns_and_reports_scores(recipe: dict[str, Any], tmp_path: Pa
     assert gaps.sum() == pytest.approx(metrics["ece"])
     reliability.plot({"tiny": bins}, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").stat().st_size > 1000
+
+
+def test_a_run_in_bf16_is_scored_in_fp32(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    forward = Classifier.forward
+
+    def spied(network: Classifier, x: torch.Tensor) -> torch.Tensor:
+        output = forward(network, x)
+        logits[network.training].add(output.dtype)
+        return output
+
+    monkeypatch.setattr(Classifier, "forward", spied)
+    train(recipe, tmp_path, train={"precision": "bf16", "fp32_after": 1.0})
+    assert logits == {True: {torch.bfloat16}, False: {torch.float32}}
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,22 @@ def test_training_learns_and_reports_scores(recipe: dict[str, Any], tmp_path: Pa
     )
 
 
+def test_a_run_in_bf16_is_scored_in_fp32(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    call = torch.nn.Linear.forward
+
+    def spied(layer: torch.nn.Linear, x: torch.Tensor) -> torch.Tensor:
+        output = call(layer, x)
+        logits[layer.training].add(output.dtype)
+        return output
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", spied)
+    train(recipe, tmp_path, train={"precision": "bf16", "fp32_after": 1.0})
+    assert logits == {True: {torch.bfloat16}, False: {torch.float32}}
+
+
 def test_a_teacher_for_families_learns_families(teachers: dict[str, str]) -> None:
     meta = load_weights(teachers["families"])[1]
     assert meta["labels"] == ["comp", "space", "sport"] and meta["metrics"]["accuracy"] > 80
