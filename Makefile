@@ -52,7 +52,7 @@ check-wheel: $(VENV)/.installed
 
 $(VENV)/.installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[adapters,cluster,deploy,dev,docs,encoders,fast,formats,litert,ncnn,report,serve,teachers,video]'
+	$(BIN)/pip install --quiet --use-pep517 --editable '.[adapters,cluster,deploy,dev,docs,encoders,fast,formats,litert,ncnn,report,serve,teachers,video]'
 	touch $@
 
 clean:
