@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
             results = zoo.train_all(args.names, args.set, budget, executor)
         return stopped(max(result["signal"] for result in results))
     if args.action == "verify":
-        for name in args.names:
+        for name in dict.fromkeys(args.names):
             zoo.verify(name, args.data)
     print((tables.as_json if args.json else tables.text)(zoo.listing(), columns))
     return 0

@@ -70,6 +70,7 @@ def train_all(
     with stages).
 
     Args:
+        names: the models; one that is given twice is trained once.
         settings: `key=value` overrides of the recipes, e.g. the image folders.
         budget: seconds for each; None trains to the end.
         executor: where they are trained at the same time; None: here, one after another.
@@ -80,6 +81,7 @@ def train_all(
     Raises:
         SrkdError: unknown model; recipe or data differ from those of the previous slice.
     """
+    names = list(dict.fromkeys(names))
     recipes = [override(read(zoo.folder(name) / "recipe.yml"), [f"name={name}", *settings]) for name in names]
     for name in names:
         _restore_state(zoo.folder(name) / "state.pt", RUNS / name)

@@ -52,6 +52,11 @@ def test_slices_end_in_a_model_with_scores_and_a_card(models: Path, photos: Path
         shelf.default_model(3)
 
 
+def test_a_name_given_twice_is_trained_once(models: Path) -> None:
+    (result,) = zoo.train_all(["tiny", "tiny"], budget=0)
+    assert not result["finished"]
+
+
 def test_a_recipe_with_stages_resumes_and_counts_all_steps(models: Path, photos: Path) -> None:
     path = models / "tiny" / "recipe.yml"
     recipe = yaml.safe_load(path.read_text())
