@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from srkd import arguments
-from srkd.arguments import BOOLEAN, INTEGER, printable_value
+from srkd.arguments import BOOLEAN, INTEGER, PATH, Kind
 from srkd.data.sets import hr_files, open_set, verified
 from srkd.data.store import ImageStore
 from srkd.errors import SrkdError
@@ -26,7 +26,7 @@ from srkd.networks.device import device_named
 BICUBIC = "bicubic"
 Say = Callable[[int, str], None]
 Named = str | Path | Model
-N = TypeVar("N", bound=Named)
+_NAMED = Kind("a name, a Path or a Model", (str, Path, Model))
 # Callback for each output: model, set, its images, the image's number, uint8 (H, W, 3).
 OnOutput = Callable[[str, str, ImageStore, int, np.ndarray], None]
 
@@ -49,7 +49,7 @@ def open_models(models: Named | Sequence[Named], scale: int | None = None) -> li
     Raises:
         SrkdError: no model, models of different scales, `bicubic` alone without a scale, or as `open_model`.
     """
-    given = _several("models", models)
+    given = arguments.several(_NAMED, "models", models)
     if not given:
         raise SrkdError("an evaluation needs a model")
     networks = [open_model(name, scale) for name in given if name != BICUBIC]
@@ -114,7 +114,7 @@ def evaluate(
     check(metrics)
     arguments.check(INTEGER, optional=True, scale=scale)
     arguments.check(BOOLEAN, self_ensemble=self_ensemble)
-    opened, places = open_models(models, scale), [str(folder) for folder in _several("folders", folders)]
+    opened, places = open_models(models, scale), [str(folder) for folder in arguments.several(PATH, "folders", folders)]
     common = opened[0].scale
     sets = [open_set(folder, common) for folder in places]
     names = [name for name, _ in sets]
@@ -131,15 +131,6 @@ def evaluate(
     if against_published:
         _add_published(results, opened)
     return results
-
-
-def _several(what: str, names: N | Sequence[N]) -> Sequence[N]:
-    """The names as a sequence: a string alone is one name, not its characters. Raises SrkdError for anything else."""
-    if isinstance(names, (str, Path, Model)):
-        return [names]
-    if not isinstance(names, Sequence):
-        raise SrkdError(f"{what} must be a name, a Path or a list of these, got {printable_value(names)}")
-    return names
 
 
 def _add_published(results: dict[str, Any], opened: Sequence[Model]) -> None:
