@@ -103,8 +103,8 @@ def _quietly() -> Iterator[None]:
 def quantise(model: Any, images: Sequence[Bytes], keep: Collection[str] = ()) -> Any:
     """Static int8 as QuantizeLinear/DequantizeLinear pairs (QDQ) by ONNX Runtime; arguments as for OpenVINO.
 
-    Only convolutions are quantised: inputs and outputs per tensor, as ONNX Runtime's int8 kernels need them, weights per
-    channel, with 7 bits where the CPU's sums of 8-bit products would overflow.
+    Only convolutions are quantised: inputs and outputs per tensor, as ONNX Runtime's int8 kernels need them, weights
+    per channel, with 7 bits where the CPU's sums of 8-bit products would overflow.
     """
     quantization = require("onnxruntime.quantization")
     onnx = require("onnx")
