@@ -1,4 +1,7 @@
-"""Uploads: streamed to temporary files of the server's own naming, and checked by their headers."""
+"""Uploads: streamed to temporary files of the server's own naming, and checked by their headers.
+
+A file keeps the suffix of its upload, by which formats without a signature, such as TGA, are recognised.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
 from srkd.errors import SrkdError, unknown
+from srkd.images.formats import is_readable_name
 from srkd.images.read import image_header
 from srkd.serve.queue import FullError, ImageQueue, QueuedImage
 from srkd.terminal import printable
@@ -120,7 +124,8 @@ class _Files:
             self._queue.reserve()
         except FullError as error:
             raise HTTPException(429, str(error)) from error
-        path = self._queue.folder / f"{secrets.token_hex(8)}.upload"
+        suffix = Path(name).suffix.lower() if is_readable_name(name) else ".upload"
+        path = self._queue.folder / f"{secrets.token_hex(8)}{suffix}"
         self.files.append(_Part(path, name))
         self._open, self._bytes = path.open("xb"), 0
 

@@ -102,6 +102,20 @@ def test_sixteen_bits_are_kept_and_shown_with_eight(server: Live, tmp_path: Path
     assert np.array_equal(pixels_of(before.body), (deep // 257).astype(np.uint8))
 
 
+@pytest.mark.parametrize("suffix", [".tga", ".dib"])
+def test_formats_without_a_signature_are_recognised_by_the_name(server: Live, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(textured(3, 10, 14)).save(path)
+    response = server.call("POST", f"/api/jobs?name=C:\\photos\\A{suffix.upper()}", path.read_bytes())
+    assert response.status == 201, response.error
+    job = response.json["jobs"][0]
+    assert server.ended(job["id"])["state"] == "done"
+    before = server.call("GET", f"/api/jobs/{job['id']}/before")
+    assert np.array_equal(pixels_of(before.body), textured(3, 10, 14))
+    assert server.post_form("/api/jobs", ("image", path.name, path.read_bytes())).status == 201
+    assert server.call("POST", "/api/jobs?name=a.png", path.read_bytes()).status == 422
+
+
 @pytest.mark.parametrize(
     ("name", "label"),
     [
