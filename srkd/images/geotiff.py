@@ -13,16 +13,27 @@ from srkd.images.ifd import Tag, numbers
 _PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _KEYS = 33550, 33922, 34264, 34735
 # Including the keys' texts and numbers, GDAL's metadata and its no-data value.
 TAGS = frozenset({_PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _KEYS, 34736, 34737, 42112, 42113})
+_NUMBERS = (_PIXEL_SCALE, _TIE_POINTS, _TRANSFORMATION, _KEYS)
 _RASTER_TYPE, _PIXEL_IS_POINT, _DOUBLE = 1025, 2, 12
 
 
 @dataclass(frozen=True)
 class Georeference:
-    """The tags of an image of size (height, width)."""
+    """The tags of an image of size (height, width).
+
+    Raises:
+        ValueError: tags that are not numbers, or too few of them.
+    """
 
     tags: Mapping[int, Tag]
     height: int
     width: int
+
+    def __post_init__(self) -> None:
+        counts = {tag: len(self.tags[tag].values()) for tag in _NUMBERS if tag in self.tags}
+        wrong_ties = counts.get(_TIE_POINTS, 6) % 6
+        if counts.get(_PIXEL_SCALE, 3) < 2 or counts.get(_TRANSFORMATION, 16) < 16 or wrong_ties:
+            raise ValueError("a georeference with too few numbers")
 
     def scaled(self, height: int, width: int) -> dict[int, Tag]:
         """The tags for the same area in an image of another size."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from srkd.images import decoders, exif, geotiff, ifd, photoshop
 from srkd.images.geotiff import Georeference
-from srkd.images.ifd import Directory
+from srkd.images.ifd import Directory, Tag
 from srkd.images.metadata import Metadata, left_out, resolution, upright_xmp
 from srkd.images.tiff import ICC, IPTC, PHOTOSHOP, STORAGE, UNIT, X_RESOLUTION, XMP, Y_RESOLUTION
 
@@ -219,13 +219,8 @@ def metadata_of(data: bytes, header: TiffHeader) -> tuple[Metadata, tuple[str, .
     packet, attached = upright_xmp(own[XMP].data if XMP in own else None)
     notes = list(left_out(attached))
     notes += ["its layers were left out"] if _LAYERS in own else []
-    geo = None
-    if any(tag in own for tag in geotiff.TAGS):
-        if header.orientation == 1:
-            tags = {tag: own[tag].little() for tag in geotiff.TAGS & set(own)}
-            geo = Georeference(tags, header.height, header.width)
-        else:
-            notes.append("its georeference, which is of the image as stored, was left out")
+    geo, more = _georeference(own, header)
+    notes += more
     dpi = _resolution(first)
     if dpi is None and max(first.number(X_RESOLUTION), first.number(Y_RESOLUTION)) > 1:
         notes += ["its resolution is not plausible and was left out"] if first.number(UNIT, 2) in (2, 3) else []
@@ -233,11 +228,26 @@ def metadata_of(data: bytes, header: TiffHeader) -> tuple[Metadata, tuple[str, .
     return Metadata(profile, exif.build_block(described, subs), packet, dpi, _photoshop(first), geo=geo), tuple(notes)
 
 
+def _georeference(own: Mapping[int, Tag], header: TiffHeader) -> tuple[Georeference | None, list[str]]:
+    """(the georeference among a directory's tags, notes)."""
+    tags = {tag: own[tag].little() for tag in geotiff.TAGS & set(own)}
+    if not tags:
+        return None, []
+    if header.orientation != 1:
+        return None, ["its georeference, which is of the image as stored, was left out"]
+    try:
+        return Georeference(tags, header.height, header.width), []
+    except ValueError:
+        return None, ["its georeference is corrupt and was left out"]
+
+
 def _resolution(first: Directory) -> tuple[float, float] | None:
     unit = {2: 1.0, 3: 2.54}.get(first.number(UNIT, 2))
-    if unit is None or X_RESOLUTION not in first.tags or Y_RESOLUTION not in first.tags:
+    try:
+        x, y = (first.tags[tag].values()[0] for tag in (X_RESOLUTION, Y_RESOLUTION))
+    except (KeyError, ValueError):  # absent, or not a number
         return None
-    return resolution((first.tags[X_RESOLUTION].values()[0], first.tags[Y_RESOLUTION].values()[0]), unit)
+    return None if unit is None else resolution((x, y), unit)
 
 
 def _photoshop(first: Directory) -> bytes | None:

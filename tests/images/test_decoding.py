@@ -289,6 +289,9 @@ def test_an_implausible_resolution_is_dropped(tmp_path: Path) -> None:
     image = read_image(tmp_path / "a.tif")
     assert image.metadata.dpi is None
     assert image.notes == ("its resolution is not plausible and was left out",)
+    in_words = b"300 dpi\0"
+    (tmp_path / "a.tif").write_bytes(raw_tiff(bytes(6), 8, 3, 2, (282, 2, 8, in_words), (283, 2, 8, in_words)))
+    assert read_image(tmp_path / "a.tif").metadata.dpi is None
 
 
 @pytest.mark.parametrize(

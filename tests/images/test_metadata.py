@@ -155,6 +155,26 @@ def test_geotiff_covers_the_same_area(tmp_path: Path, is_point: bool) -> None:
     assert "georeference" in fit_metadata(metadata, FORMATS["png"], False)[1]
 
 
+@pytest.mark.parametrize(
+    "tag",
+    [
+        (33550, 12, 1, 10.0, True),
+        (33922, 12, 5, (4.0, 2.0, 0.0, 5e5, 4.5e6), True),
+        (34264, 12, 4, (10.0, 1.0, 0.0, 5e5), True),
+        (33550, 2, 4, "abc", True),
+        (34735, 2, 4, "abc", True),
+    ],
+)
+def test_a_corrupt_georeference_is_dropped(tmp_path: Path, tag: tuple[object, ...]) -> None:
+    good = (33922, 12, 6, (4.0, 2.0, 0.0, 5e5, 4.5e6, 0.0), True)
+    tags = [tag] if tag[0] == good[0] else [tag, good]
+    tifffile.imwrite(tmp_path / "a.tif", PIXELS, photometric="rgb", extratags=tags)
+    image = read_image(tmp_path / "a.tif")
+    assert image.notes == ("its georeference is corrupt and was left out",)
+    write_image(tmp_path / "b.tif", image)
+    assert read_image(tmp_path / "b.tif").metadata.geo is None
+
+
 def test_bigtiff_and_other_tags_of_a_tiff(tmp_path: Path) -> None:
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     for big, order in ((True, "<"), (True, ">"), (False, ">")):
