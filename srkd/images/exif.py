@@ -85,11 +85,11 @@ def _below(data: bytes, first: Directory, pointer: int) -> Directory | None:
 
 
 def _patch(body: bytearray, directory: Directory | None, tag: int, value: int) -> None:
-    """Replace a number in place, as SHORT if it fits, else as LONG; both fit into an entry."""
+    """Replace a number of any type in place: as SHORT, or as LONG if it was one or needs to be; both fit an entry."""
     found = directory.tags.get(tag) if directory else None
-    if directory is None or found is None or found.kind not in (ifd.SHORT, ifd.LONG):
+    if directory is None or found is None or found.kind in (ifd.ASCII, ifd.UNDEFINED):
         return
-    kind, code = (ifd.SHORT, "H") if value < 65536 and found.kind == ifd.SHORT else (ifd.LONG, "I")
+    kind, code = (ifd.SHORT, "H") if value < 65536 and found.kind != ifd.LONG else (ifd.LONG, "I")
     entry = struct.pack(f"{directory.order}HHI{code}", tag, kind, 1, value)
     body[found.at : found.at + 12] = entry.ljust(12, b"\0")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from io_files import directory, exif_block, png
+from io_files import directory, exif_block, png, tiff_block
 from PIL import Image, ImageCms
 
 from srkd.images import ifd, xmp
@@ -93,6 +93,19 @@ def test_big_endian_exif(tmp_path: Path) -> None:
     block = image.metadata.exif_for(5, 7)
     exif.load(block or b"")
     assert exif[0x0112] == 1 and exif.get_ifd(0x8769)[0xA002] == 7
+
+
+@pytest.mark.parametrize(
+    ("kind", "six"),
+    [(1, b"\6"), (4, b"\6\0\0\0"), (8, b"\6\0"), (9, b"\6\0\0\0"), (5, struct.pack("<II", 6, 1))],
+    ids=["byte", "long", "sshort", "slong", "rational"],
+)
+def test_orientation_of_any_type_is_applied_once(tmp_path: Path, kind: int, six: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(jpeg((0xE1, b"Exif\0\0" + tiff_block([(0x0112, kind, 1, six)]))))
+    image = read_image(tmp_path / "a.jpg")
+    assert image.pixels.shape == (24, 20, 3)
+    write_image(tmp_path / "b.png", image)
+    np.testing.assert_array_equal(read_image(tmp_path / "b.png").pixels, image.pixels)
 
 
 def test_exif_too_large_for_jpeg_is_dropped(tmp_path: Path) -> None:
