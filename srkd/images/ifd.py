@@ -92,7 +92,7 @@ def read_directory(block: bytes, at: int, order: str, big: bool = False) -> Dire
     count_code, size, value_at, offset_code = ("Q", 20, 12, "Q") if big else ("H", 12, 8, "I")
     inline = struct.calcsize(offset_code)
     start = at + struct.calcsize(count_code)
-    if start > len(block):
+    if at < 0 or start > len(block):  # a pointer may be stored as a signed number
         raise ValueError("a TIFF directory lies outside the file")
     (count,) = struct.unpack_from(order + count_code, block, at)
     end = start + size * count

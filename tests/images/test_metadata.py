@@ -108,6 +108,17 @@ def test_orientation_of_any_type_is_applied_once(tmp_path: Path, kind: int, six:
     np.testing.assert_array_equal(read_image(tmp_path / "b.png").pixels, image.pixels)
 
 
+@pytest.mark.parametrize("pointer", [0x8769, 0x8825])
+@pytest.mark.parametrize("at", [-60, -(2**31)])
+def test_a_negative_pointer_in_exif_leads_nowhere(tmp_path: Path, pointer: int, at: int) -> None:
+    block = exif_block(1, (0x010E, 2, 4, b"abc\0"), (pointer, 9, 1, struct.pack("<i", at)))
+    (tmp_path / "a.jpg").write_bytes(jpeg((0xE1, block)))
+    image = read_image(tmp_path / "a.jpg")
+    for name in ("b.jpg", "b.tif", "b.png"):
+        write_image(tmp_path / name, image)
+        assert b"abc\0" in (tmp_path / name).read_bytes()
+
+
 def test_exif_too_large_for_jpeg_is_dropped(tmp_path: Path) -> None:
     large = exif_block(1, (0x010E, 2, 70_000, b"x" * 70_000))
     image = ImageData(PIXELS, metadata=Metadata(exif=large, xmp=b"y" * 70_000, comment=b"z" * 70_000))
