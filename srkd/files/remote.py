@@ -352,5 +352,12 @@ def fetched_folder(name: str, wanted: Callable[[str], bool], recursive: bool = F
 
 def _version(url: Url, infos: Sequence[dict[str, Any]]) -> str:
     """A name for what a server states about files: sizes, times, checksums."""
-    text = json.dumps([url, infos], default=str, sort_keys=True)
+    text = json.dumps([url, [_lasting(info) for info in infos]], default=str, sort_keys=True)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def _lasting(info: dict[str, Any]) -> dict[str, Any]:
+    """What stays the same while a file does: of the URL that a redirection led to not the query, which may be a
+    signature made for each request, and no time of the last access, as SFTP and SMB state it."""
+    lasting = {key: value for key, value in info.items() if key != "time"}
+    return lasting | ({"url": str(info["url"]).partition("?")[0]} if "url" in info else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import threading
@@ -176,7 +177,9 @@ class _Chunked(BaseHTTPRequestHandler):
 
 
 class _Answers(BaseHTTPRequestHandler):
-    """Answers by the path: a redirection to what the query names, or a status."""
+    """Answers by the path: a redirection to what the query names or, signed, to another address each time; a status."""
+
+    signatures = itertools.count()
 
     def do_GET(self) -> None:
         path, _, query = self.path.partition("?")
@@ -186,6 +189,9 @@ class _Answers(BaseHTTPRequestHandler):
         elif path == "/away.png":
             self.send_response(302)
             self.send_header("Location", query)
+        elif path == "/signed.png":
+            self.send_response(302)
+            self.send_header("Location", f"/here.png?signature={next(self.signatures)}")
         else:
             self.send_response(int(path[1:4]))
         self.end_headers()
@@ -215,6 +221,19 @@ def test_redirections_are_checked_as_addresses_are(answers: str, read: Callable[
         read(f"{answers}/away.png?http://there.invalid/a.png")
     with pytest.raises(SrkdError, match=r"redirected to ftp://there\.invalid/: not an http or https address"):
         read(f"{answers}/away.png?ftp://there.invalid/")
+
+
+def test_a_file_behind_signed_addresses_is_copied_once(answers: str) -> None:
+    first = fetched(f"{answers}/signed.png")
+    assert first.read_bytes() == b"12345"
+    assert fetched(f"{answers}/signed.png") == first
+
+
+def test_reading_a_file_makes_no_new_version_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    remote.write("memory://models/read.pth", b"weights")
+    info, accesses = MemoryFileSystem.info, itertools.count()
+    monkeypatch.setattr(MemoryFileSystem, "info", lambda *args: {**info(*args), "time": next(accesses)})  # as of SFTP
+    assert fetched("memory://models/read.pth") == fetched("memory://models/read.pth")
 
 
 @pytest.mark.parametrize("read", [fetched, lambda url: remote.read(url, 100)])
