@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +29,7 @@ from PIL import Image, JpegImagePlugin
 from srkd.data.degradations import blur, check_size, gaussian_kernel
 from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
-from srkd.images.read import list_images, read_rgb
+from srkd.images.read import image_header, list_images, read_rgb
 from srkd.images.resize import imresize
 
 Range = tuple[float, float]
@@ -111,8 +111,8 @@ def _jpegs(folder: str) -> list[Path]:
     files = list_images(folder, recursive=True)
     formats: dict[str, list[Path]] = {}
     for path in files:
-        formats.setdefault(_format(path), []).append(path)
-    jpegs = formats.pop("JPEG", [])
+        formats.setdefault(image_header(path).format, []).append(path)
+    jpegs = formats.pop("jpeg", [])
     if not jpegs:
         raise SrkdError(f"{printable_path(Path(folder))}: no JPEG files; --like reads what they were compressed with")
     if formats:
@@ -124,20 +124,11 @@ def _jpegs(folder: str) -> list[Path]:
     return jpegs
 
 
-def _format(path: Path) -> str:
-    try:
-        with Image.open(path) as image:
-            # A multi-picture object of a camera or phone is a JPEG with others behind it.
-            return "JPEG" if image.format == "MPO" else str(image.format)
-    except OSError as error:
-        raise SrkdError(f"{printable_path(path)}: cannot be read: {error}") from error
-
-
 def jpeg_tables(path: Path) -> tuple[Tables, int]:
     """The quantisation tables of a JPEG (64 integers each in natural order: luminance, and chroma if it has colour),
     and its chroma subsampling as Pillow numbers it: 0 for 4:4:4, 1 for 4:2:2, 2 for 4:2:0; another counts as 4:2:0."""
-    with Image.open(path) as image:
-        tables: dict[int, Sequence[int]] = image.quantization  # type: ignore[attr-defined]
+    with JpegImagePlugin.JpegImageFile(path) as image:  # of any size, also with other images behind it
+        tables: Mapping[int, Sequence[int]] = image.quantization
         sampling = JpegImagePlugin.get_sampling(image)
     found = tuple(tuple(int(value) for value in tables[key]) for key in sorted(tables))[:2]
     return found, sampling if sampling in (0, 1) else 2

@@ -1,3 +1,4 @@
+import struct
 from pathlib import Path
 
 import cv2
@@ -112,9 +113,20 @@ def test_other_folders_raise(tmp_path: Path) -> None:
         like(str(tmp_path / "png"))
     save(tmp_path / "both" / "a.png", pixels)
     save(tmp_path / "both" / "b.jpg", pixels)
-    with pytest.raises(SrkdError, match=r"1 JPEG files and 1 PNG, such as a\.png; give a folder of one kind"):
+    with pytest.raises(SrkdError, match=r"1 JPEG files and 1 png, such as a\.png; give a folder of one kind"):
         like(str(tmp_path / "both"))
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "a.jpg").write_bytes(b"not an image")
-    with pytest.raises(SrkdError, match=r"a\.jpg: cannot be read"):
+    with pytest.raises(SrkdError, match=r"a\.jpg: not an image"):
         like(str(tmp_path / "damaged"))
+
+
+def test_jpegs_are_as_large_as_those_that_are_read(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    save(tmp_path / "a.jpg", photo(0, 0.0, 0.0), qtables=[list(t) for t in TABLES], subsampling=0)
+    data = (tmp_path / "a.jpg").read_bytes()
+    at = data.index(b"\xff\xc0") + 5  # the height and the width
+    (tmp_path / "a.jpg").write_bytes(data[:at] + struct.pack(">HH", 10_000, 10_000) + data[at + 4 :])
+    assert jpeg_tables(tmp_path / "a.jpg") == (TABLES, 0) and not recwarn.list
+    (tmp_path / "a.jpg").write_bytes(data[:at] + struct.pack(">HH", 12_240, 16_320) + data[at + 4 :])
+    with pytest.raises(SrkdError, match="more pixels than the limit of 150,000,000"):
+        like(str(tmp_path))
