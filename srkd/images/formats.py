@@ -19,7 +19,8 @@ class Format:
 
     `bits` is the largest depth that is written; a `lossy` format that is `exact` is lossless at quality 100. Files
     with a suffix of `reads` are read too, and written under the first of `suffixes`. `only_srgb`: it is written without
-    a colour profile, so colours are converted to sRGB. `palette`: an image has at most 256 colours.
+    a colour profile, so colours are converted to sRGB. `palette`: an image has at most 256 colours. Larger images than
+    `max_side` and `max_pixels` cannot be written, or not read by the usual decoders.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Format:
     lossy: bool = False
     exact: bool = False
     max_side: int = 2**31 - 1
+    max_pixels: int = 2**62
     streams: bool = False
     kept: frozenset[str] = frozenset()
     reads: tuple[str, ...] = ()
@@ -58,7 +60,8 @@ _WRITTEN = (
     Format("jpeg", _JPEG_SUFFIXES, ("JPEG", "MPO"), lossy=True, max_side=65500, streams=True, kept=_JPEG_KEEPS),
     Format("webp", (".webp",), ("WEBP",), 8, True, lossy=True, exact=True, max_side=16383, kept=_USUAL, animated=True),
     Format("bmp", (".bmp", ".dib"), ("BMP", "DIB"), alpha=True, kept=frozenset({DPI})),
-    Format("avif", (".avif",), ("AVIF",), alpha=True, lossy=True, max_side=65536, kept=_USUAL),
+    # libavif, which browsers use too, encodes up to 65536 a side but by default decodes no more than these.
+    Format("avif", (".avif",), ("AVIF",), 8, True, lossy=True, max_side=32768, max_pixels=2**28, kept=_USUAL),
     Format("jxl", (".jxl",), ("JXL",), alpha=True, lossy=True, exact=True, kept=frozenset({EXIF, XMP}), only_srgb=True),
     Format(
         "heic",
@@ -136,4 +139,8 @@ def check_holds(path: Path | str, shape: tuple[int, int, int], format: Format) -
     if max(height, width) > format.max_side:
         raise SrkdError(
             f"{printable_path(path)}: {width}x{height} exceeds the largest side of {format.name}, {format.max_side}"
+        )
+    if height * width > format.max_pixels:
+        raise SrkdError(
+            f"{printable_path(path)}: {width}x{height} exceeds the most pixels of {format.name}, {format.max_pixels:,}"
         )

@@ -277,6 +277,10 @@ def test_images_that_a_format_cannot_store_raise(tmp_path: Path) -> None:
         write_image(tmp_path / "a.jpeg", ImageData(noise(4)))
     with pytest.raises(SrkdError, match="16384x1 exceeds the largest side of webp, 16383"):
         write_image(tmp_path / "a.webp", ImageData(np.zeros((1, 16384, 3), np.uint8)))
+    with pytest.raises(SrkdError, match="1x32769 exceeds the largest side of avif, 32768"):
+        write_image(tmp_path / "a.avif", ImageData(np.zeros((32769, 1, 3), np.uint8)))
+    with pytest.raises(SrkdError, match="16385x16384 exceeds the most pixels of avif, 268,435,456"):
+        write_image(tmp_path / "a.avif", ImageData(np.broadcast_to(np.uint8(0), (16384, 16385, 3))))
     with pytest.raises(SrkdError, match="quality must be from 1 to 100"):
         write_image(tmp_path / "a.jpg", ImageData(noise(3)), quality=0)
     with pytest.raises(SrkdError, match=r'unknown image format "jpge" \(did you mean "jpeg"'):
