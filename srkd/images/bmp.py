@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-_FILE_HEADER, _V4, _V5 = 14, 108, 124
+_FILE_HEADER, _V1, _V4, _V5 = 14, 40, 108, 124
 _BIT_FIELDS, _WITH_ALPHA, _MASKS = 3, 6, (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
 _EMBEDDED = b"DEBM"
 _INCHES_PER_METRE = 1 / 0.0254
@@ -29,7 +29,9 @@ def profile(data: bytes) -> bytes | None:
 
 def has_bit_fields(data: bytes) -> bool:
     """Whether a file has pixels of 16 or 32 bits with channels defined by masks."""
-    return data[:2] == b"BM" and len(data) > 54 and data[28] in (16, 32) and data[30] in (_BIT_FIELDS, _WITH_ALPHA)
+    if data[:2] != b"BM" or len(data) <= 54 or data[14] < _V1:  # OS/2's shorter header is followed by the pixels
+        return False
+    return data[28] in (16, 32) and data[30] in (_BIT_FIELDS, _WITH_ALPHA)
 
 
 def size(data: bytes) -> tuple[int, int]:

@@ -372,6 +372,15 @@ def test_bmp_with_masks(tmp_path: Path, bits: int, top_down: bool) -> None:
     rejected(tmp_path / "a.bmp", data[:-1])
 
 
+def test_a_bmp_of_os2_whose_first_pixels_look_like_masks(tmp_path: Path) -> None:
+    pixels = np.full((4, 4, 3), 5, np.uint8)
+    pixels[-1, 0, 0], pixels[-1, 1, 1] = 16, 3  # where a longer header has the depth and the compression
+    head = struct.pack("<IHHI", 26 + 48, 0, 0, 26) + struct.pack("<IHHHH", 12, 4, 4, 1, 24)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + head + pixels[::-1, :, ::-1].tobytes())
+    np.testing.assert_array_equal(read_image(tmp_path / "a.bmp").pixels, pixels)
+    assert image_size(tmp_path / "a.bmp") == (4, 4)
+
+
 def test_alpha_of_a_bmp(tmp_path: Path) -> None:
     rgba = np.dstack([textured(0, 9, 11), textured(1, 9, 11)[..., :1]])
     write_image(tmp_path / "a.bmp", ImageData(rgba))
