@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from srkd.images import jxl
 from srkd.images.formats import READABLE, Format
@@ -153,6 +153,19 @@ def samples(image: Image.Image) -> tuple[Pixels, str | None]:
         mode += "A"
     image.load()
     return _array(image, mode), note
+
+
+def gif(image: Image.Image) -> tuple[Pixels, str | None]:
+    """As `samples`, of a GIF that Pillow opened: what its frame leaves free is transparent, as browsers show it. Pillow
+    fills it with a colour of the palette."""
+    assert isinstance(image, ImageFile.ImageFile)
+    left, top, right, bottom = image.tile[0][1] or (0, 0, *image.size)
+    pixels, note = samples(image)
+    if (left, top, right, bottom) == (0, 0, *image.size):
+        return pixels, note
+    canvas = np.zeros((*pixels.shape[:2], 4), np.uint8)
+    canvas[top:bottom, left:right] = np.asarray(image.convert("RGBA"))[top:bottom, left:right]
+    return canvas, note
 
 
 def _array(image: Image.Image, mode: str) -> Pixels:

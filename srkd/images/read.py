@@ -353,7 +353,10 @@ def _read_other(data: bytes, suffix: str) -> ImageData:
         orientation, metadata, notes = decoders.metadata_of(image)
         if name in ("heic", "jxl"):  # their decoders return upright images, whatever EXIF states
             orientation = 1
-        pixels, note = decoders.heif(data, image) if name == "heic" else decoders.samples(image)
+        if name == "heic":
+            pixels, note = decoders.heif(data, image)
+        else:
+            pixels, note = decoders.gif(image) if name == "gif" else decoders.samples(image)
     if name == "bmp":
         metadata = replace(metadata, icc=bmp.profile(data))
     if name == "avif" and decoders.is_deep_avif(data):

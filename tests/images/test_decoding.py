@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import tifffile
 from io_files import directory, exif_block, png, tiff_block
-from PIL import Image
+from PIL import GifImagePlugin, Image
 
 from srkd.errors import SrkdError
-from srkd.images import decoders
+from srkd.images import decoders, gif
 from srkd.images.read import ImageData, image_size, read_image, write_image
 from support import textured
 
@@ -317,6 +317,19 @@ def test_formats_that_are_only_read(tmp_path: Path, suffix: str, format: str) ->
         expected = np.asarray(stored.convert("RGB"))
     np.testing.assert_array_equal(read_image(path).pixels, expected)
     assert image_size(path) == (20, 24)
+
+
+@pytest.mark.parametrize("transparent", [{}, {"transparency": 9}])
+def test_what_the_frame_of_a_gif_leaves_free_is_transparent(tmp_path: Path, transparent: dict[str, int]) -> None:
+    frame = Image.fromarray(textured(0, 6, 8)).quantize(16)
+    parts = GifImagePlugin.getdata(frame, (5, 3), include_color_table=True, duration=0, **transparent)
+    (tmp_path / "a.gif").write_bytes(b"GIF89a" + struct.pack("<HH", 20, 10) + bytes(3) + b"".join(parts) + b";")
+    pixels = read_image(tmp_path / "a.gif").pixels
+    assert pixels.shape == (10, 20, 4)
+    shown, _ = next(gif.open_file(tmp_path / "a.gif").frames())  # as a frame of an animation
+    np.testing.assert_array_equal(pixels[..., 3], shown[..., 3])
+    np.testing.assert_array_equal(pixels[shown[..., 3] > 0], shown[shown[..., 3] > 0])
+    assert pixels[0, 0].tolist() == [0, 0, 0, 0] and (pixels[..., 3] == 255).any()
 
 
 def test_deep_formats_that_are_only_read(tmp_path: Path) -> None:
