@@ -204,7 +204,10 @@ class _Form(_Files):
             "on_part_end": self._part_end,
             "on_end": self._end,
         }
-        self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
+        try:
+            self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
+        except ValueError as error:
+            raise HTTPException(400, "a form whose boundary is too long") from error
 
     def write(self, data: bytes) -> None:
         try:

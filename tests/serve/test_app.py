@@ -183,6 +183,11 @@ def test_rejected_forms(server: Live, png: bytes) -> None:
         (server.post_form("/api/jobs", *[whole] * 21), 429, "the queue is full (20 images)"),
         (server.post_form("/api/upscale", whole, whole), 400, "2 images in one request"),
         (server.call("POST", "/api/jobs", b"x", content_type="multipart/form-data"), 400, "a form without a boundary"),
+        (
+            server.call("POST", "/api/jobs", b"x", content_type=f"multipart/form-data; boundary={'x' * 300}"),
+            400,
+            "a form whose boundary is too long",
+        ),
     ]
     for response, status, error in cases:
         assert response.status == status and response.error.startswith(error), response
