@@ -26,6 +26,7 @@ from srkd.terminal import printable
 
 _LONGEST_NAME = 120  # characters
 _LONGEST_FIELD = 1000  # bytes, of a text field of a form
+_LONGEST_HEADER = 4096  # bytes, of a part of a form; python-multipart has a limit of its own only since 0.0.27
 _MOST_FIELDS = 20
 _FIELDS = ("name", "model", "format", "quality", "token")
 
@@ -179,6 +180,10 @@ class _Headers:
     value: bytes = b""
     disposition: bytes = b""
 
+    def check(self) -> None:
+        if len(self.name) + len(self.value) > _LONGEST_HEADER:
+            raise HTTPException(400, f"a form with a header of more than {_LONGEST_HEADER} bytes")
+
     def end(self) -> None:
         if self.name.lower() == b"content-disposition":
             self.disposition = self.value
@@ -231,9 +236,11 @@ class _Form(_Files):
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
         self._headers.name += data[start:end]
+        self._headers.check()
 
     def _header_value(self, data: bytes, start: int, end: int) -> None:
         self._headers.value += data[start:end]
+        self._headers.check()
 
     def _headers_finished(self) -> None:
         _, options = parse_options_header(self._headers.disposition)

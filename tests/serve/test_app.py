@@ -194,6 +194,14 @@ def test_rejected_forms(server: Live, png: bytes) -> None:
     assert server.call("GET", "/api/jobs").json == {"jobs": []}
 
 
+@pytest.mark.parametrize("start", [b"", b"X: "])
+def test_a_header_of_a_form_is_limited_whatever_its_parser_takes(server: Live, start: bytes) -> None:
+    form = uploads._Form(server.ready.queue, b"xyz")
+    form._parser.max_header_size = 1 << 40  # as before python-multipart had a limit
+    with pytest.raises(HTTPException, match="a header of more than 4096 bytes"):
+        form.write(b"--xyz\r\n" + start + b"y" * 5000)
+
+
 def test_a_form_that_finds_the_queue_closed_leaves_no_file(
     server: Live, png: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
