@@ -25,6 +25,7 @@ from srkd.files.atomic import printable_path, scratch
 
 _MAX_MEMBERS = 100_000
 _MAX_INDEX = 64 * 2**20  # bytes of a zip file's central directory, which is read whole
+_END, _BEFORE_END = 22, 56 + 20  # bytes of a zip's end record; of the ZIP64 end record and its locator
 _CHUNK = 1 << 16  # bytes read at once; a tar header asks for more only for a member name or attributes of that size
 _MAX_RATIO = 100
 _ALWAYS_ALLOWED = 64 * 2**20
@@ -160,15 +161,18 @@ def _check_count(number: int) -> None:
 def _check_index(path: Path) -> None:
     """Raise if a zip file's central directory, which is read whole, is too large.
 
-    Its size is in the end record or, if that states 2^32 - 1, in the ZIP64 end record before it (APPNOTE 4.3).
+    Its size is in the end record or, if there is one with its locator right before that, in the ZIP64 end record
+    (APPNOTE 4.3). They are looked for where zipfile does: the signature may also be in a comment or a field.
     """
     with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - (1 << 16) - 98))
+        file.seek(max(0, path.stat().st_size - (1 << 16) - _END - _BEFORE_END))
         tail = file.read()
-    at, at64 = tail.rfind(b"PK\5\6"), tail.rfind(b"PK\6\6")
+    without_comment = tail[-_END:].startswith(b"PK\5\6") and tail.endswith(b"\0\0")
+    at = len(tail) - _END if without_comment else tail.rfind(b"PK\5\6")
     (size,) = struct.unpack_from("<L", tail, at + 12)
-    if size == 0xFFFFFFFF and at64 >= 0:
-        (size,) = struct.unpack_from("<Q", tail, at64 + 40)
+    before = tail[max(0, at - _BEFORE_END) : at]
+    if before.startswith(b"PK\6\6") and before[56:].startswith(b"PK\6\7"):
+        (size,) = struct.unpack_from("<Q", before, 40)
     if size > _MAX_INDEX:
         raise _Hostile(f"has a central directory of {size:,} bytes")
 

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import struct
 import tarfile
 import tracemalloc
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -175,6 +177,27 @@ def test_a_zip_with_a_huge_central_directory(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("srkd.files.extract._MAX_INDEX", 1000)
     with pytest.raises(SrkdError, match="rejected, because it has a central directory of 2,"):
         extract(path, tmp_path / "out2")
+
+
+def test_a_zip_with_the_signature_of_its_end_in_a_field(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"PK\5\6" + bytes(12) + b"PK\5\6" + bytes(2))
+    with suppress(SrkdError):  # Python's later versions find that no directory can be there
+        assert extract(tmp_path / "a.zip", tmp_path / "out") == []
+
+
+def test_a_zip64_whose_other_end_record_states_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.png", b"x")
+    data = (tmp_path / "a.zip").read_bytes()
+    count, size, at = struct.unpack("<HLL", data[-12:-2])  # of the end record
+    record = b"PK\6\6" + struct.pack("<QHHLL4Q", 44, 45, 45, 0, 0, count, count, size, at)
+    locator = b"PK\6\7" + struct.pack("<LQL", 0, len(data) - 22, 1)
+    end = data[-22:-10] + struct.pack("<LL", 0, 0) + data[-2:]
+    (tmp_path / "a.zip").write_bytes(data[:-22] + record + locator + end)
+    assert [path.name for path in extract(tmp_path / "a.zip", tmp_path / "out")] == ["a.png"]
+    monkeypatch.setattr("srkd.files.extract._MAX_INDEX", size - 1)
+    with pytest.raises(SrkdError, match=f"rejected, because it has a central directory of {size} bytes"):
+        extract(tmp_path / "a.zip", tmp_path / "again")
 
 
 def test_a_zip_with_a_wrong_size_in_its_header(tmp_path: Path) -> None:
