@@ -159,12 +159,15 @@ def export(model: Model, folder: Path, options: ExportOptions, say: Say = lambda
 
     Raises:
         SrkdError: the model is an exported file itself, a runtime's package is missing, too few calibration images, as
-            `evaluation_images`, or the folder cannot be written to.
+            `evaluation_images`, the folder cannot be written to, or a file in it that srkd did not write has the name
+            of one beside an .xml or .param.
     """
     if not model.has_network:  # before images are downloaded and scored
         raise SrkdError(f"{model.name} is an exported file already: give the checkpoint that it was made from")
     for target in options.targets:
         backends.check_installed(TARGETS[target])
+        for precision in options.precisions_of(target):
+            backends.check_replaceable(folder / _file_name(model, target, precision))
     calibration = None
     if "int8" in options.precisions:
         calibration = calibration_images(model.scale, options.calibration, options.calibration_count)

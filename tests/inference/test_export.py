@@ -120,6 +120,23 @@ def test_mistakes_are_named(checkpoint: Path, photos: Path, tmp_path: Path) -> N
         export(Model.load(checkpoint), tmp_path / "file", ExportOptions(["openvino"], data=str(photos), seconds=0))
 
 
+@pytest.mark.parametrize(("target", "beside"), [("openvino", "tiny.bin"), ("ncnn", "models/tiny-x2.bin")])
+def test_a_file_that_srkd_did_not_write_is_not_replaced(
+    checkpoint: Path, photos: Path, tmp_path: Path, target: str, beside: str
+) -> None:
+    """Such as the checkpoint itself: torch's and ncnn's weights may be named like OpenVINO's."""
+    theirs = tmp_path / "out" / beside
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"weights of theirs")
+    options, model = ExportOptions([target], data=str(photos), seconds=0), Model.load(checkpoint)
+    with pytest.raises(SrkdError, match=f"{beside}: the export of .* would replace this file"):
+        export(model, tmp_path / "out", options)
+    assert theirs.read_bytes() == b"weights of theirs"
+    theirs.unlink()
+    for _ in range(2):  # its own files are replaced
+        assert not export(model, tmp_path / "out", options).rejected
+
+
 def test_what_a_runtime_cannot_take_is_refused_in_the_table(photos: Path, tmp_path: Path) -> None:
     fixed = Model(FixedSize().eval(), 2, "fixed")
     result = export(fixed, tmp_path / "out", ExportOptions(["openvino"], data=str(photos), seconds=0))

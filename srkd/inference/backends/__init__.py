@@ -58,6 +58,7 @@ __all__ = [
     "available",
     "check",
     "check_installed",
+    "check_replaceable",
     "converted",
     "files_of",
     "installed",
@@ -281,6 +282,19 @@ def files_of(path: Path) -> list[Path]:
     """An exported file and those that belong to it."""
     beside = [path.with_suffix(".bin"), _described(path, readers(path)[0])] if path.suffix in (".xml", ".param") else []
     return [path, *(file for file in dict.fromkeys(beside) if file != path)]
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise SrkdError if an exported file would replace, by a file beside it, one that srkd did not export.
+
+    A .bin may be a checkpoint of torch, or the weights of an ncnn network that is itself being exported.
+    """
+    others = [file for file in files_of(path) if file.exists()]
+    if others and not _described(path, readers(path)[0]).is_file():
+        raise SrkdError(
+            f"{printable_path(others[0])}: the export of {path.name} would replace this file, which srkd did not "
+            "write; choose another output folder"
+        )
 
 
 def save(native: Any, runtime: str, path: Path, accept: Callable[[Path], bool] = lambda saved: True) -> None:
