@@ -12,11 +12,10 @@ import logging
 import pickle
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from srkd.errors import PartialFailure, SrkdError
+from srkd.errors import SrkdError
 from srkd.files.atomic import printable_path
 from srkd.files.remote import existing
 from srkd.inference.files import Options, Say, conclude, upscale_files
@@ -125,11 +124,15 @@ def _quiet(context: Any) -> None:
 
 
 def _upscale(batch: Any, key: str, open_model: OpenModel, options: Options) -> Any:
-    """In a worker: upscale a batch of jobs."""
+    """In a worker: upscale a batch of jobs. An error is the outcome of the jobs that have none: Ray would lose it."""
     jobs = [pickle.loads(data) for data in batch["job"].to_pylist()]
     outcomes: list[Outcome] = []
-    with suppress(PartialFailure):
+    try:
         upscale_files(_model(key, open_model), jobs, options, lambda _: None, lambda _: None, outcomes)
+    except SrkdError as error:
+        ended = {outcome.job for outcome in outcomes}
+        left = (job for job in jobs if job not in ended)
+        outcomes += [Outcome(job, "failed", error=f"{printable_path(job.source)}: {error}") for job in left]
     numbers = dict(zip(jobs, batch["number"].to_pylist(), strict=True))
     return {
         "number": [numbers[outcome.job] for outcome in outcomes],
