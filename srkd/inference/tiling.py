@@ -67,7 +67,11 @@ def tile_side(field: ReceptiveField, bytes_per_pixel: float) -> int:
 
 
 def spans(length: int, tile: int, field: ReceptiveField) -> list[Span]:
-    """Divide a side into tiles of about equal size, starting at multiples of `field.align`."""
+    """Divide a side into tiles of about equal size, starting at multiples of `field.align`.
+
+    Their inputs end at multiples of it from the end: a self-ensemble flips them, and the network then sees them as it
+    sees the whole image flipped.
+    """
     count = -(-length // tile)
     step = -(-length // count)
     step = -(-step // field.align) * field.align
@@ -75,8 +79,9 @@ def spans(length: int, tile: int, field: ReceptiveField) -> list[Span]:
     margin = -(-margin // field.align) * field.align
     # The last exact tile must be at least `minimum`, or the network would pad it differently from the whole image.
     last = max(0, (length - field.minimum) // field.align * field.align) if field.exact else length
+    beyond = margin + (length - margin) % field.align
     return [
-        Span(s, min(s + step, length), min(last, max(0, s - margin)), min(min(s + step, length) + margin, length))
+        Span(s, min(s + step, length), min(last, max(0, s - margin)), min(s + step + beyond, length))
         for s in range(0, length, step)
     ]
 

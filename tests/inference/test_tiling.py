@@ -109,8 +109,10 @@ def test_tiled_equals_whole(name: str, tile: int) -> None:
         np.testing.assert_allclose(model.upscale(floats, tile=tile), model.upscale(floats, tile=0), atol=1e-6)
 
 
-def test_tiled_equals_whole_with_self_ensemble() -> None:
-    model = Model(seeded(edsr), 2)
+@pytest.mark.parametrize("name", ["edsr x2", "folded", "strided"])
+def test_tiled_equals_whole_with_self_ensemble(name: str) -> None:
+    make, scale, multiple, _ = NETWORKS[name]
+    model = Model(seeded(make), scale, sides=Sides(multiple))
     image = RNG.integers(0, 65536, (45, 38, 3), dtype=np.uint16)
     tiled, whole = (model.upscale(image, tile=tile, self_ensemble=True).astype(int) for tile in (16, 0))
     assert np.abs(tiled - whole).max() <= 1  # of 65535
@@ -132,7 +134,7 @@ def test_spans_cover_a_side_once(field: ReceptiveField, length: int, tile: int) 
     cut = spans(length, max(tile, field.align), field)
     assert [s.start for s in cut] == [0, *[s.stop for s in cut[:-1]]]
     assert cut[-1].stop == cut[-1].high == length
-    assert all(s.start % field.align == s.low % field.align == 0 for s in cut)
+    assert all(s.start % field.align == s.low % field.align == (length - s.high) % field.align == 0 for s in cut)
     halo = field.halo or 0
     assert all(s.low <= max(0, s.start - halo) and s.high >= min(length, s.stop + halo) for s in cut)
 
