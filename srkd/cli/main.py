@@ -183,8 +183,9 @@ def _reject_empty(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> 
     """End with an error for an empty argument, such as an unset variable in quotes: as a path it would mean the working
     folder, all of whose images would be upscaled."""
     for before, argument in zip(["", *arguments], arguments, strict=False):
-        option = before if argument == "" else argument.removesuffix("=")
-        empty = argument == "" or (argument.startswith("--") and argument.endswith("="))
+        name, equals, value = argument.partition("=")  # a value may end with "=", as base64 does
+        option = before if argument == "" else name
+        empty = argument == "" or (name.startswith("--") and equals and not value)
         if empty and option not in _MAY_BE_EMPTY:
             parser.error(f"{option or parser.prog}: an empty argument follows; is a variable unset?")
 

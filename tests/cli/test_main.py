@@ -96,6 +96,12 @@ def test_an_empty_argument_is_not_the_working_folder(
     assert list(tmp_path.rglob("*.png")) == [tmp_path / "work" / "photo.png"]
 
 
+def test_a_value_may_end_like_an_empty_one(capsys: pytest.CaptureFixture[str]) -> None:
+    """As base64 does, and a key of a recipe that is set to nothing."""
+    assert main.main(["train", "-opt", "no.yml", "--set=name=", "--set=path.root=YWJj="]) == 1
+    assert "no.yml: cannot read the recipe" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
