@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from collections.abc import Sequence
 
 from srkd.errors import SrkdError
@@ -21,9 +22,14 @@ _FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
 
 
 def check_report(name: str | None) -> None:
-    """Raise SrkdError unless a report has a suffix that is written."""
+    """Raise SrkdError unless a report has a suffix that is written, and one process to write it."""
     if name is not None and place(name).suffix.lower() not in _FORMATS:
         raise SrkdError(f"{printable_path(name)}: a report is named .jsonl, .json or .csv")
+    if name is not None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise SrkdError(
+            f"{printable_path(name)}: several processes would replace each other's rows; leave out --report, "
+            "or share the images by --on ray"
+        )
 
 
 def write_report(name: str, outcomes: Sequence[Outcome]) -> None:

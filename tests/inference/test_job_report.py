@@ -57,3 +57,10 @@ def test_another_suffix_is_rejected() -> None:
     check_report(None)
     with pytest.raises(SrkdError, match=r"rows\.txt: a report is named \.jsonl, \.json or \.csv"):
         check_report("rows.txt")
+
+
+def test_several_processes_do_not_replace_each_others_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    check_report(None)
+    with pytest.raises(SrkdError, match=r"rows\.csv: several processes would replace each other's rows"):
+        check_report("rows.csv")
