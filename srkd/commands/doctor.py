@@ -111,7 +111,9 @@ def _packages() -> Iterator[Finding]:
     extras: dict[str, list[str]] = {}
     for line in required:
         marker = re.search(r"extra == ['\"](\w+)", line)
-        extras.setdefault(marker[1] if marker else "", []).append(line.partition(";")[0].strip())
+        extra = marker[1] if marker else ""
+        if _is_for_this_python(line, extra):
+            extras.setdefault(extra, []).append(line.partition(";")[0].strip())
     yield from map(_package, extras.pop("", []))
     for extra, lines in extras.items():
         missing = [finding.check for finding in map(_package, lines) if finding.state != "ok"]
@@ -121,6 +123,14 @@ def _packages() -> Iterator[Finding]:
             )
         else:
             yield Finding(f"extra {extra}", "installed")
+
+
+def _is_for_this_python(line: str, extra: str) -> bool:
+    """Whether a requirement applies here: some are for certain versions of Python only."""
+    from packaging.requirements import Requirement
+
+    marker = Requirement(line).marker
+    return marker is None or marker.evaluate({"extra": extra})
 
 
 def _package(line: str) -> Finding:

@@ -65,6 +65,13 @@ def test_packages_that_are_missing_or_too_old(monkeypatch: pytest.MonkeyPatch) -
     assert "onnx" in rows["extra deploy"].found
 
 
+def test_a_package_for_another_python_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As basicsr from Python 3.13 on."""
+    lines = ['nothing>=1; python_version < "3.0"', 'more>=1; python_version < "3.0" and extra == "video"']
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: ["pytest", *lines, 'pytest; extra == "dev"'])
+    assert [(finding.check, finding.state) for finding in found("packages")] == [("pytest", "ok"), ("extra dev", "ok")]
+
+
 @pytest.mark.parametrize(
     ("requirement", "state"),
     [
