@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from srkd.compression.request import Request, Settings
+from srkd.compression.request import Request, Settings, absolute
 from srkd.data import photos
 from srkd.data.like import like
 from srkd.errors import SrkdError
@@ -17,7 +17,7 @@ from srkd.executor import Executor, LocalExecutor
 from srkd.files.atomic import printable_path, write_json
 from srkd.files.lock import locked
 from srkd.imitation.teachers import OutputTeacher, open_teacher
-from srkd.inference.loading import load_model
+from srkd.inference.loading import is_path, load_model
 from srkd.inference.model import Model
 from srkd.networks import zoo
 from srkd.training.processes import say
@@ -119,8 +119,10 @@ class CompressionJob:
     ) -> None:
         self.executor = executor or LocalExecutor()
         self._began = time.monotonic()  # opening a large teacher takes its share of the time, too
-        self.request, self.out, self.settings, self.dry_run = request, out, settings, dry_run
-        self.work = out / "work"
+        self.request, self.settings, self.dry_run = request, settings, dry_run
+        # Phases and recipes name files below it: they are read again from other folders, and on other machines.
+        self.out = out.absolute()
+        self.work = self.out / "work"
         self.training, self.held_out = self.work / "pictures" / "training", self.work / "pictures" / "held-out"
         self.teacher: Model | OutputTeacher = self._teacher()
         self.photos, self.left_out = photos.find(request.data, self.smallest)
@@ -148,7 +150,9 @@ class CompressionJob:
         """The teacher as a recipe names it."""
         if self.request.teacher == "auto":
             return {"zoo": zoo.default_model(self.request.scale)}
-        return {"file" if Path(self.request.teacher).is_file() else "zoo": self.request.teacher}
+        if is_path(self.request.teacher) and Path(self.request.teacher).is_file():
+            return {"file": absolute(self.request.teacher)}
+        return {"zoo": self.request.teacher}
 
     @property
     def judged(self) -> str:

@@ -19,6 +19,11 @@ RUNTIMES = ("torch", "openvino", "onnxruntime")  # students are delivered for th
 _NEWER = ("imitate", "like", "networks")
 
 
+def absolute(name: str) -> str:
+    """A file or folder by its absolute path; the name of anything else as it is."""
+    return str(Path(name).absolute()) if Path(name).exists() else name
+
+
 @dataclass(frozen=True)
 class Budget:
     """Limits for the student: milliseconds for an input of size `at` (width, height), and megabytes of its file."""
@@ -107,10 +112,6 @@ class Request:
     def identity(self) -> dict[str, Any]:
         """The options that must not change when a folder is resumed, as plain data with absolute paths. The time may
         change."""
-
-        def absolute(name: str) -> str:
-            return str(Path(name).absolute()) if Path(name).exists() else name
-
         # Options that are not used are left out: results name what was asked for.
         plain = {key: value for key, value in asdict(self).items() if key != "seconds" and (value or key not in _NEWER)}
         if self.networks:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from srkd.compression.candidates import Candidate
 from srkd.compression.finish import open_student
 from srkd.compression.job import CompressionJob, Result, clock
-from srkd.compression.request import Settings
+from srkd.compression.request import Settings, absolute
 from srkd.data.sets import open_set
 from srkd.errors import SrkdError
 from srkd.executor import FolderTask
@@ -206,7 +206,7 @@ def imitating(
     losses: list[dict[str, Any]] = [{"type": "L1Loss", "target": "gt"}]
     if distilled:
         losses = [{"type": "L1Loss"}, {"type": "wavelet", "weight": 0.5}]
-    data["datasets"]["train"]["like"] = job.request.like
+    data["datasets"]["train"]["like"] = None if job.request.like is None else absolute(job.request.like)
     data["train"] |= {"losses": losses, "reparameterise": False}
     made = job.phases.done("answers") or job.phases.done("pictures") or {}
     bank = {"patches": made["patches"], "lr_size": job.bank_side, "dir": str(job.work / "answers"), "max_bytes": 1e12}

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
 
 from srkd import networks
-from srkd.compression import flow, measure
+from srkd.compression import finish, flow, measure
 from srkd.compression.finish import Compressed
 from srkd.compression.request import Request, Settings
 from srkd.data.like import jpeg_tables
@@ -89,6 +90,23 @@ def test_the_student_is_judged_by_its_distance_to_the_teacher(
     before = sorted(path for path in out.rglob("*") if path.is_file())
     assert compress(ask, out, tiny, like=jpegs) == done  # resumed: nothing is left to do
     assert sorted(path for path in out.rglob("*") if path.is_file()) == before
+
+
+def test_a_compression_resumes_from_another_folder(
+    ask: Ask, tiny: Settings, jpegs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = save_teacher(tmp_path / "teacher.safetensors", 2)
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(finish, "finish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        compress(ask, Path("out"), tiny, teacher="teacher.safetensors", like="mine")
+    run = yaml.safe_load((tmp_path / "out" / "work" / "runs" / "student" / "recipe.yml").read_text(encoding="utf-8"))
+    train = run["datasets"]["train"]
+    named = [train["like"], train["dataroot_gt"], run["network_g_teacher"]["file"], run["bank"]["dir"]]
+    assert all(Path(path).is_absolute() for path in named)  # on another machine the working folder is another one
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert compress(ask, tmp_path / "out", tiny, teacher=teacher, like=jpegs).within_budget
 
 
 def test_a_teacher_of_a_multiple_of_the_scale_is_imitated_and_others_raise(
