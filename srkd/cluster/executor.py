@@ -39,29 +39,34 @@ class RayExecutor:
         """As `srkd.executor.Executor.map`; the folders need not be visible on the nodes."""
         import ray
 
-        deadline = None if budget is None else time.monotonic() + budget
-        remote = ray.remote(max_retries=_RETRIES, max_calls=0, **self._request)(_in_private_folder)
+        deadline = None if budget is None else time.time() + budget
+        remote = ray.remote(max_retries=_RETRIES, max_calls=0, **self._request)(_before)
         threads = int(self._request["num_cpus"])
 
         def submit(number: int) -> Any:
-            seconds = self._slice if deadline is None else min(self._slice, deadline - time.monotonic())
-            files = read_folder(tasks[number].folder)
-            return remote.remote(work, tasks[number].argument, tasks[number].folder.name, files, seconds, threads)
+            task = tasks[number]
+            files = read_folder(task.folder)
+            return remote.remote(deadline, work, task.argument, task.folder.name, files, self._slice, threads)
 
         sent = [read_folder(task.folder).keys() for task in tasks]
         running = {submit(number): number for number in range(len(tasks))}
+        stopped: dict[int, Result] = {}
         while running:
             (reference,), _ = ray.wait(list(running), num_returns=1)
             number = running.pop(reference)
             result = _result(reference)
+            if result is None:
+                if number in stopped:
+                    yield number, stopped[number]
+                continue
             if isinstance(result, SrkdError):
                 yield number, result
                 continue
             outcome, files = result
             replace_folder(tasks[number].folder, files, sent[number])
             sent[number] = files.keys()
-            stopped = not outcome["finished"] and (deadline is None or time.monotonic() < deadline)
-            if stopped:
+            if not outcome["finished"] and (deadline is None or time.time() < deadline):
+                stopped[number] = outcome
                 running[submit(number)] = number
             else:
                 yield number, outcome
@@ -89,11 +94,11 @@ def _sees(mark: str) -> bool:
     return Path(mark).is_file()
 
 
-def _result(reference: Any) -> tuple[Result, Files] | SrkdError:
+def _result(reference: Any) -> tuple[Result, Files] | SrkdError | None:
     import ray
 
     try:
-        found: tuple[Result, Files] = ray.get(reference)
+        found: tuple[Result, Files] | None = ray.get(reference)
         return found
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, SrkdError):
@@ -101,6 +106,17 @@ def _result(reference: Any) -> tuple[Result, Files] | SrkdError:
         return SrkdError(f"{type(error.cause).__name__}: {' '.join(str(error.cause).split())}")
     except ray.exceptions.RayError as error:
         return SrkdError(f"the task was lost {_RETRIES + 1} times: {' '.join(str(error).split())[:200]}")
+
+
+def _before(
+    deadline: float | None, work: Work, argument: Any, name: str, files: Files, seconds: float, threads: int
+) -> tuple[Result, Files] | None:
+    """In a worker: `_in_private_folder`, until a deadline on the clock of all machines; None if it would begin after
+    it: tasks wait until a worker is free."""
+    left = seconds if deadline is None else min(seconds, deadline - time.time())
+    if deadline is not None and left <= 0:
+        return None
+    return _in_private_folder(work, argument, name, files, left, threads)
 
 
 def _in_private_folder(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from srkd.cluster import executor as executors
 from srkd.cluster.executor import read_folder, replace_folder
 from srkd.commands import zoo as zoo_commands
 from srkd.errors import SrkdError
-from srkd.executor import LocalExecutor, Result
+from srkd.executor import FolderTask, LocalExecutor, Result
 from srkd.networks import zoo
 from srkd.studies import results
 from srkd.training.checkpoint import load_weights
@@ -56,6 +59,38 @@ def test_a_lost_run_is_recorded_and_the_others_continue(study: dict[str, Any], t
     found = results.summarise(trained(study, tmp_path / "out", Losing()))
     assert [(run["variant"], run["seed"]) for run in found["failed"]] == [("control", 0)]
     assert len(found["runs"]) == 3
+
+
+class OneWorker:
+    """Ray, as far as an executor uses it, with one worker: tasks wait for those before them."""
+
+    def remote(self, **_: Any) -> Callable[..., Any]:
+        return lambda function: SimpleNamespace(remote=lambda *arguments: partial(function, *arguments))
+
+    def wait(self, references: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        return references[:num_returns], references[num_returns:]
+
+    def get(self, reference: Any) -> Any:
+        return reference()
+
+
+@pytest.mark.parametrize(("slices", "begun"), [(600.0, [0]), (10.0, [0, 1, 2])])
+def test_a_budget_includes_the_time_that_tasks_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slices: float, begun: list[int]
+) -> None:
+    now = [0.0]
+
+    def work(argument: Any, folder: Path, seconds: float | None) -> Result:
+        assert seconds is not None and seconds > 0
+        now[0] += seconds
+        return {"finished": False, "task": argument}
+
+    monkeypatch.setitem(sys.modules, "ray", OneWorker())
+    monkeypatch.setattr(executors, "time", SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0]))
+    tasks = [FolderTask(number, tmp_path / str(number)) for number in range(4)]
+    results = list(executors.RayExecutor({"num_cpus": 1.0}, slices).map(work, tasks, budget=25.0))
+    assert now[0] == 25.0
+    assert sorted(results, key=str) == [(number, {"finished": False, "task": number}) for number in begun]
 
 
 def test_files_of_the_user_stay(tmp_path: Path) -> None:
