@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
         budget = None if args.budget is None else seconds(args.budget)
         with executor_for(args) as executor:
             results = zoo.train_all(args.names, args.set, budget, executor)
-        return stopped(max(result["signal"] for result in results))
+        return stopped(max((result["signal"] for result in results), default=0))
     if args.action == "verify":
         for name in dict.fromkeys(args.names):
             zoo.verify(name, args.data)

@@ -1,5 +1,7 @@
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -7,8 +9,10 @@ import pytest
 import yaml
 
 from srkd import resources
+from srkd.cli import main
 from srkd.commands import zoo
 from srkd.errors import SrkdError
+from srkd.executor import LocalExecutor
 from srkd.images.read import read_image
 from srkd.inference.model import Model
 from srkd.networks import zoo as shelf
@@ -55,6 +59,17 @@ def test_slices_end_in_a_model_with_scores_and_a_card(models: Path, photos: Path
 def test_a_name_given_twice_is_trained_once(models: Path) -> None:
     (result,) = zoo.train_all(["tiny", "tiny"], budget=0)
     assert not result["finished"]
+
+
+def test_a_budget_that_ends_before_any_training_begins(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with --jobs, whose processes take seconds to start."""
+
+    class Late(LocalExecutor):
+        def map(self, *_: Any) -> Iterator[Any]:
+            return iter(())
+
+    monkeypatch.setattr(main, "executor_for", lambda args: nullcontext(Late()))
+    assert main.main(["zoo", "train", "tiny", "--budget", "1s"]) == 0
 
 
 def test_a_recipe_with_stages_resumes_and_counts_all_steps(models: Path, photos: Path) -> None:
