@@ -54,12 +54,15 @@ def read(image: Input) -> InputImage:
     raise SrkdError(f"an image is a path, an array or a Pillow image; got {_named(image)}")
 
 
-def check_pixels(pixels: Any) -> None:
-    """Raise SrkdError unless pixels are an array of a dtype that is computed."""
+def native_pixels(pixels: Any) -> Pixels:
+    """The pixels in the processor's order of bytes. Raises SrkdError unless they are an array of a dtype that is
+    computed."""
     if not isinstance(pixels, np.ndarray):
         raise SrkdError(f"expected an array of uint8, uint16, or float32 in [0, 1]; got {_named(pixels)}")
-    if pixels.dtype.newbyteorder("=") not in _COMPUTED:
+    dtype = pixels.dtype.newbyteorder("=")
+    if dtype not in _COMPUTED:
         raise SrkdError(f"expected an array of uint8, uint16, or float32 in [0, 1]; got one of {pixels.dtype}")
+    return pixels.astype(dtype, copy=False)
 
 
 def _named(image: Any) -> str:

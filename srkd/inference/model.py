@@ -214,7 +214,7 @@ class Model:
             SrkdError: another shape or dtype; as `run`; non-finite output; an engine that cannot run at this size;
                 an image that needs the network (see `Model`) of a model that has none.
         """
-        inputs.check_pixels(pixels)
+        pixels = inputs.native_pixels(pixels)
         if pixels.ndim != 4 or pixels.shape[3] not in (1, 3):
             raise SrkdError(f"expected images (N, H, W, 3 or 1), got shape {pixels.shape}; `upscale` takes one image")
         if self._uses_engine(pixels, self_ensemble):
@@ -287,7 +287,7 @@ class Model:
         self, pixels: Pixels, tile: int | None = None, self_ensemble: bool = False, outscale: float | None = None
     ) -> Iterator[Pixels]:
         """As `upscale`, for (H, W, C), in blocks of rows from top to bottom: memory does not grow with the height."""
-        inputs.check_pixels(pixels)
+        pixels = inputs.native_pixels(pixels)
         check(BOOLEAN, self_ensemble=self_ensemble)
         size = self.output_shape(pixels, outscale)[:2]
         side = self.tile_side(pixels.shape[0], pixels.shape[1], tile)

@@ -127,6 +127,14 @@ def test_a_call_takes_batches_only(shape: tuple[int, ...]) -> None:
         MODEL(np.zeros(shape, np.uint8))
 
 
+@pytest.mark.parametrize("dtype", [">u2", ">f4"])
+def test_pixels_in_the_other_order_of_bytes(dtype: str) -> None:
+    pixels = (COLOUR / 255 * (65535 if dtype == ">u2" else 1)).astype(dtype)
+    for result in (MODEL(pixels[None])[0], np.concatenate(list(MODEL.upscale_rows(pixels)))):
+        assert result.dtype == pixels.dtype.newbyteorder("=")
+        np.testing.assert_allclose(result, doubled(pixels), atol=1e-6)
+
+
 @pytest.mark.parametrize("pixels", [[COLOUR], None, COLOUR[None].astype(np.float64)])
 def test_pixels_of_another_kind_are_named(pixels: Any) -> None:
     for call in (MODEL, lambda given: list(MODEL.upscale_rows(given))):
