@@ -42,9 +42,14 @@ class PrivilegedEDSR(EDSR):
             nn.Conv2d(num_narrow, num_in_ch, 3, 1, 1),
         )
 
+    def forward(self, x: Tensor, encode: bool = False) -> Tensor:
+        """As `EDSR`; with `encode`, `x` is the HR image, of which the encoder makes the LR image first."""
+        return super().forward(self.encoder(x) if encode else x)
+
     def privileged(self, batch: Mapping[str, Any]) -> Tensor:
         """The output for a batch's `hr` (N, 3, H, W) in [0, 1], H and W multiples of the scale; of the same shape."""
-        output: Tensor = self(self.encoder(batch["hr"]))
+        # In one call, whose hooks give the encoder's convolutions their kernels too (`train.reparameterise`).
+        output: Tensor = self(batch["hr"], encode=True)
         return output
 
     @classmethod

@@ -11,6 +11,7 @@ import torch
 from srkd import networks
 from srkd.distill.teachers import LiveTeacher
 from srkd.inference.loading import load_model
+from srkd.networks.reparameterise import widen
 from srkd.sr.recipe import SRRecipe
 from srkd.training import recipe as recipes
 from srkd.training.checkpoint import load_weights
@@ -63,6 +64,20 @@ def test_the_example_recipes_run(cache: str, recipe: dict[str, Any], tmp_path: P
     torch.testing.assert_close(task.teacher(batch).features["body.1"], seen, rtol=tolerance, atol=tolerance)
     result = Run(data, tmp_path, quiet=True).train()
     assert result["finished"]
+
+
+def test_branches_of_the_encoder_are_trained_also_after_a_validation() -> None:
+    torch.manual_seed(0)
+    network: Any = networks.build(TEACHER, 2)
+    widen(network)
+    batch = {"lr": torch.rand(2, 3, 6, 5), "hr": torch.rand(2, 3, 12, 10)}
+    encoder = [b for b in network.kernel_branches if set(b.convolutions) & set(network.encoder)]
+    for _ in range(2):
+        network.zero_grad()
+        network.privileged(batch).square().mean().backward()
+        assert len(encoder) == 2 and all(b.weight.grad.abs().sum() > 0 for b in encoder)
+        with torch.inference_mode():
+            network(batch["lr"])
 
 
 @pytest.mark.parametrize("name", ["teacher", "student"])
