@@ -25,6 +25,12 @@ def states(folder: Path) -> list[Path]:
     return sorted((folder / "training_states").glob(f"{'[0-9]' * 9}.pt"), reverse=True)
 
 
+def has_results(folder: Path) -> bool:
+    """Whether a stage's folder has networks or records of training."""
+    records = folder / "metrics.jsonl"
+    return any(folder.glob("models/*")) or (records.is_file() and records.stat().st_size > 0)
+
+
 def save(folder: Path, state: Mapping[str, Any]) -> None:
     """Write a training state into a stage's folder, and remove all but the newest two."""
     checkpoint.save_state(folder / "training_states" / f"{state['step']:09d}.pt", state)

@@ -46,8 +46,8 @@ class Run:
         data: the recipe as read from YAML, with overrides applied.
         root: parent folder of the run's folder `<name>/`.
         resume: continue from the newest intact training state, if any; else from the recipe's `resume_state`; else
-            from step 0. Without `resume` an older run of the same name is renamed to `<name>_archived_<time>`, unless
-            `resume_state` is its newest state.
+            from step 0. Without `resume`, or without a state, an older run of the same name is renamed to
+            `<name>_archived_<time>`, unless `resume_state` is its newest state.
         budget: seconds after which training saves its state and stops between two steps; None: no limit.
         quiet: print no progress.
         origin: what errors call the recipe, such as its file.
@@ -130,10 +130,16 @@ class Run:
         """The training state from which a stage is resumed, with its path; None: it starts at step 0.
 
         Raises:
-            SrkdError: the state does not fit the recipe.
+            SrkdError: the state does not fit the recipe, or a later stage has one and this one has none.
         """
         paths = resume.candidates(folder, recipe.resume_state, self.resume)
         if not paths:
+            folders = [each for _, each in self.stages]
+            if self.resume and any(map(resume.states, folders[folders.index(folder) + 1 :])):
+                raise SrkdError(
+                    f"{printable_path(folder)}: has no training state, but a later stage has; restore its "
+                    "training_states, or train under another name"
+                )
             return None
         path, state = resume.newest_intact(paths, lambda text: say(text, self.quiet))
         notice = resume.check(path, state, task, recipe.train)
@@ -172,9 +178,11 @@ class Run:
         return result
 
     def create_folder(self) -> None:
-        """Create the run's folder, once the first stage has been checked; an older run that is not resumed is renamed,
-        after a dry run of the stages that follow."""
-        resumed = self.resume or any(resume.belongs_to(self.recipe.resume_state, folder) for _, folder in self.stages)
+        """Create the run's folder, once the first stage has been checked; an older run that is not resumed, perhaps for
+        lack of a training state, is renamed, after a dry run of the stages that follow."""
+        folders = [folder for _, folder in self.stages]
+        resumed = any(resume.belongs_to(self.recipe.resume_state, folder) for folder in folders)
+        resumed |= self.resume and (any(map(resume.states, folders)) or not any(map(resume.has_results, folders)))
         moved = self.place.create(resumed, self._check_later_stages)
         if moved is not None:
             say(f"the older run of this name was renamed to {printable_path(moved)}", self.quiet)

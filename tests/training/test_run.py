@@ -285,6 +285,39 @@ def test_an_older_run_of_the_same_name_is_archived(recipe: dict[str, Any], tmp_p
     assert len(list(tmp_path.glob("tiny_archived_*/models/net_g_latest.safetensors"))) == 1
 
 
+def test_a_run_whose_states_are_gone_is_archived_rather_than_overwritten(
+    recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    Run(recipe, tmp_path, quiet=True).train()
+    first = weights(tmp_path / "tiny")
+    shutil.rmtree(tmp_path / "tiny" / "training_states")
+    Run(override(recipe, ["train.optim_g.lr=1e-2"]), tmp_path, resume=True, quiet=True).train()
+    (older,) = tmp_path.glob("tiny_archived_*")
+    assert all(torch.equal(tensor, weights(older)[key]) for key, tensor in first.items())
+    assert read_metrics(older / "metrics.jsonl")[-1]["step"] == 6
+    assert not torch.equal(first["conv_last.bias"], weights(tmp_path / "tiny")["conv_last.bias"])
+
+
+def test_a_run_that_was_killed_before_its_first_state_is_not_archived(recipe: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    for name in ("recipe.yml", "metrics.jsonl", ".lock"):
+        (tmp_path / "tiny" / name).touch()
+    Run(recipe, tmp_path, resume=True, quiet=True).train()
+    assert names(tmp_path) == ["tiny"]
+
+
+def test_a_stage_without_states_is_not_trained_again_under_a_later_one(recipe: dict[str, Any], tmp_path: Path) -> None:
+    recipe["stages"] = [{}, {"train": {"total_iter": 3}}]
+    Run(recipe, tmp_path, quiet=True).train()
+    shutil.rmtree(tmp_path / "tiny" / "stage_1" / "training_states")
+    before = (tmp_path / "tiny" / "stage_1" / "metrics.jsonl").read_bytes()
+    for start in (Run.dry_run, Run.train):
+        with pytest.raises(SrkdError, match="stage_1: has no training state, but a later stage has"):
+            start(Run(recipe, tmp_path, resume=True, quiet=True))
+    assert names(tmp_path) == ["tiny"]
+    assert (tmp_path / "tiny" / "stage_1" / "metrics.jsonl").read_bytes() == before
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
