@@ -205,7 +205,8 @@ def _image(
     self_ensemble: bool,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     try:
-        output = model(store.lr(number)[None], self_ensemble and model.has_network)[0]
+        views = self_ensemble and not isinstance(model.engine, Bicubic)  # whose outputs are the same for all views
+        output = model(store.lr(number)[None], views)[0]
         scores = score(output, store.hr(number), protocol, store.is_grey(number), metrics)
         return output, {"name": store.name(number), **scores}
     except SrkdError as error:

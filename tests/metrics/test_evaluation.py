@@ -10,6 +10,7 @@ from srkd import networks
 from srkd.errors import SrkdError
 from srkd.images.read import ImageData, read_rgb, write_image
 from srkd.images.resize import imresize
+from srkd.inference.backends.engine import Engine, as_bytes, as_floats
 from srkd.inference.loading import load_model
 from srkd.inference.model import Model
 from srkd.metrics import evaluation
@@ -44,6 +45,31 @@ def test_one_model_and_one_folder_need_no_list(photos: Path, checkpoint: Path) -
     assert evaluation.evaluate(model, photos)["models"] == evaluation.evaluate(checkpoint, photos)["models"]
     with pytest.raises(SrkdError, match="an evaluation needs a model"):
         evaluation.evaluate([], photos)
+
+
+class Shifted(Engine):
+    """An exported network that repeats the pixels and adds the one to the left, so that the 8 views differ."""
+
+    runtime = "torch"
+
+    def _run(self, pixels: np.ndarray) -> np.ndarray:
+        return as_bytes(self._run_floats(as_floats(pixels)))
+
+    def _run_floats(self, x: np.ndarray) -> np.ndarray:
+        return ((x + np.roll(x, 1, 3)) / 2).repeat(2, 2).repeat(2, 3)
+
+
+def test_an_exported_network_is_self_ensembled_as_its_stamp_says(photos: Path) -> None:
+    model = Model.of_engine(Shifted("fp32", 2), {"name": "shifted", "scale": 2})
+
+    def scores(self_ensemble: bool) -> list[float]:
+        rows = evaluation.evaluate([model, "bicubic"], photos, self_ensemble=self_ensemble)["models"]
+        return [row["sets"][photos.name]["images"][0]["psnr"] for row in rows]
+
+    hr = read_rgb(photos / "p0.png")
+    expected = score(model.upscale(imresize(hr, 0.5), self_ensemble=True), hr, Protocol.default(2))["psnr"]
+    plain, ensemble = scores(False), scores(True)
+    assert ensemble == [expected, plain[1]] and plain[0] != expected
 
 
 def test_given_pairs_have_another_protocol(photos: Path, tmp_path: Path) -> None:
