@@ -43,7 +43,7 @@ def load_weights(path: Path, key: str | None = None) -> tuple[State, dict[str, A
     """Read weights from a file of any tool: safetensors, torch (.pth, .pt, .ckpt) or TorchScript, detected by content.
 
     Weights are found under any key (averaged ones, `params_ema`, first). Prefixes of torch.compile and data parallelism
-    are removed from their names.
+    are removed from their names, except where srkd wrote them: there `module.` is a part of the network.
 
     Args:
         key: the table of a .pth to use, BasicSR's `param_key_g`; if it is absent, `params`, as in BasicSR.
@@ -66,7 +66,7 @@ def load_weights(path: Path, key: str | None = None) -> tuple[State, dict[str, A
     else:
         state, meta = weight_files.table_of(_load_torch(path), path, key), {}
     check_weights(state, path)
-    return weight_files.without_wrappers(state), meta
+    return state if "network" in meta else weight_files.without_wrappers(state), meta
 
 
 def _load_safetensors(path: Path) -> tuple[State, dict[str, Any]]:

@@ -1,5 +1,6 @@
 import os
 import pickle
+from collections import OrderedDict
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,22 @@ def test_weights_and_description_round_trip(tmp_path: Path) -> None:
     assert meta == {"scale": 2, "network": {"type": "X"}}
     assert all(torch.equal(back[key], state[key]) for key in state)
     assert list(back) == sorted(state)
+
+
+def test_a_part_of_a_network_may_be_called_module(tmp_path: Path) -> None:
+    network = nn.Sequential(OrderedDict(module=nn.Conv2d(2, 2, 1)))
+    checkpoint.save_weights(tmp_path / "w.safetensors", network.state_dict(), {"network": {"type": "mine:Net"}})
+    weights, _ = checkpoint.load_weights(tmp_path / "w.safetensors")
+    assert weights.keys() == network.state_dict().keys()
+    assert checkpoint.load_into(network, weights, "w") is None
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module.", "_orig_mod.module."])
+def test_weights_of_a_wrapped_network_load_with_a_description_too(tmp_path: Path, prefix: str) -> None:
+    network = nn.Sequential(nn.Conv2d(2, 2, 1))
+    state = {f"{prefix}{key}": value for key, value in network.state_dict().items()}
+    checkpoint.save_weights(tmp_path / "w.safetensors", state, {"network": {"type": "mine:Net"}})
+    assert checkpoint.load_into(network, checkpoint.load_weights(tmp_path / "w.safetensors")[0], "w") is None
 
 
 def test_weights_have_default_file_permissions(tmp_path: Path) -> None:
