@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pydantic
 
+from srkd.errors import SrkdError
 from srkd.training.recipe import Section
 
 
@@ -51,7 +53,34 @@ class Best:
             self.value, self.step = value, step
         return better
 
+    def restore(self, recorded: Mapping[int, Mapping[str, float]], path: Path) -> str | None:
+        """Add the validations of a resumed run, by step; the best is the one whose networks were kept in `path`. By
+        another score, others may have been better; after an interruption, the networks may be of a later step.
+
+        Returns:
+            A notice for the user if another validation was better, or None.
+        """
+        for step, metrics in recorded.items():
+            self.update(step, metrics)
+        better = self.step
+        if self.value is None or (kept := _step_of(path)) == better:
+            return None
+        value = recorded.get(kept, {}).get(self.score)
+        self.step, self.value = kept, None if value != value else value
+        origin = "the next validation" if self.value is None else f"step {kept}"
+        return f"the networks of step {better}, best by {self.score}, were not kept; {origin} counts as the best"
+
     @property
     def exhausted(self) -> bool:
         """Whether training should stop."""
         return 0 < self.patience <= self.since
+
+
+def _step_of(path: Path) -> int:
+    """The step of the networks kept as the best; 0 if they cannot be read."""
+    from srkd.training.checkpoint import load_weights  # imports torch, which reading a recipe does not need
+
+    try:
+        return int(load_weights(path)[1].get("step", 0))
+    except SrkdError:
+        return 0

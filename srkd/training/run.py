@@ -307,11 +307,14 @@ class _Stage:
         if start == 0:
             # With a state at step 0, a run killed before its first save resumes bit-exactly.
             self._save_state(0)
+        recorded: dict[int, dict[str, float]] = {}
         for record in read_metrics(self.folder / "metrics.jsonl"):
             scores = {key.removeprefix("val/"): value for key, value in record.items() if key.startswith("val/")}
             self.metrics = scores or self.metrics
-            if self.best is not None:
-                self.best.update(record["step"], scores)
+            recorded |= {record["step"]: scores} if scores else {}
+        if self.best is not None:
+            notice = self.best.restore(recorded, self._model_path(next(iter(self.task.trained())), "best"))
+            say(f"notice: {notice}", self.run.quiet or notice is None)
 
     def _check_later(self, start: int) -> None:
         """Raise SrkdError if this stage would go on although the next one has begun."""

@@ -84,6 +84,22 @@ def test_early_stopping_and_resuming_after_it(scored: dict[str, Any], tmp_path: 
     assert (more["step"], more["best"]["step"]) == (8, 4)
 
 
+@pytest.mark.parametrize("removed", [False, True])
+def test_the_best_validation_is_one_whose_networks_were_kept(
+    scored: dict[str, Any], tmp_path: Path, removed: bool
+) -> None:
+    scored["train"]["scheduler"] = {"type": "constant"}
+    short = override(scored, ["train.total_iter=4"])
+    kept = Path(Run(short, tmp_path, quiet=True).train()["best"]["models"]["net_g"])
+    if removed:
+        kept.unlink()
+    changed = ["val.best=ssim_photos"]  # by which the first validation is the best
+    again = Run(override(short, changed), tmp_path, resume=True, quiet=True).train().get("best")
+    assert again is None if removed else (again["step"], again["value"]) == (4, -25.0)
+    more = Run(override(scored, [*changed, "train.total_iter=7"]), tmp_path, resume=True, quiet=True).train()["best"]
+    assert (more["step"], more["value"]) == (6, -23.0) and load_weights(kept)[1]["step"] == 6
+
+
 def test_a_single_validation_saves_no_best_weights(recipe: dict[str, Any], tmp_path: Path) -> None:
     result = Run(recipe, tmp_path, quiet=True).train()
     assert "best" not in result and not list((tmp_path / "tiny" / "models").glob("*best*"))
