@@ -180,8 +180,8 @@ class Task(task.Task):
     @torch.no_grad()
     def _averaged_output(self, batch: Mapping[str, Any], step: int) -> Tensor:
         """The generator's output with the averaged weights; before training, with its own."""
-        if len(self.pairs) > 1:
-            raise SrkdError("a loss compares with the output of the averaged weights: not supported in a cohort")
+        if len(self.pairs) > 1 or not self.recipe.train.ema_decay:
+            raise SrkdError("a loss compares with the output of averaged weights: needs train.ema_decay and no cohort")
         generator = self.pairs[0].generator
         with nullcontext() if self.ema is None else self.ema.swapped(), self.autocast(step, self.device):
             output: Tensor = generator(batch[self.input])

@@ -220,6 +220,12 @@ def test_ldl_real_x4(photos: Path, tmp_path: Path) -> None:
     assert run.train()["finished"]
 
 
+def test_ldl_needs_averaged_weights(photos: Path, tmp_path: Path) -> None:
+    options = gan_options(photos, losses="ldl_opt: {type: L1Loss, loss_weight: !!float 1.0, reduction: mean}")
+    with pytest.raises(SrkdError, match=r"the output of averaged weights: needs train\.ema_decay"):
+        ready(options, tmp_path, "train.ema_decay=0")
+
+
 def test_ldl_compares_outputs_of_one_precision(photos: Path, tmp_path: Path) -> None:
     options = gan_options(photos, losses="ldl_opt: {type: L1Loss, loss_weight: !!float 1.0, reduction: mean}")
     task = ready(options, tmp_path, "train.precision=bf16", "train.fp32_after=0.5")
