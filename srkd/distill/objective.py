@@ -380,7 +380,7 @@ class Objective(nn.Module):
         Returns:
             `grad/<term>` and, for all but the task term, `cos/<term>`. Costs one backward pass per term.
         """
-        ground = [t.name for t in self.terms if t.against == "target" and t.name in values]
+        ground = [t.name for t in self.terms if t.is_task and t.name in values]
         task_term = ground[0] if ground else None
         flat = {name: _gradient(value * self.weights[name], parameters) for name, value in values.items()}
         report = {f"grad/{name}": gradient.norm().item() for name, gradient in flat.items()}

@@ -106,6 +106,15 @@ def test_the_monitor_reports_norms_and_cosines_to_the_task() -> None:
     assert -1 <= report["cos/output"] <= 1
 
 
+def test_a_balanced_term_is_not_the_task_that_the_monitor_compares_with() -> None:
+    specs = [{"type": "wavelet", "target": "gt", "balance": {"share": 0.1}}, {"type": "L1Loss"}, {"type": "output"}]
+    student, objective, ours, theirs, hr, context = prepare(specs)
+    parameters = list(student.parameters())
+    objective.prepare(ours, theirs, hr, context, parameters)
+    report = objective.monitor(objective(ours, theirs, hr, context)[1], parameters)
+    assert {key for key in report if key.startswith("cos/")} == {"cos/wavelet", "cos/output"}
+
+
 @pytest.mark.parametrize("name", ["items", "keys", "forward", "a.b"])
 def test_a_term_may_have_any_name(name: str) -> None:
     specs = [{"type": "L1Loss"}, {"type": "output", "name": name, "balance": {"share": 0.5}}]
