@@ -11,6 +11,7 @@ import numpy as np
 
 from srkd import arguments
 from srkd.arguments import BOOLEAN, INTEGER, PATH, Kind
+from srkd.data import manifests
 from srkd.data.sets import hr_files, open_set, verified
 from srkd.data.store import ImageStore
 from srkd.errors import SrkdError
@@ -165,9 +166,11 @@ def measure(
     """As `evaluate`, for opened models and sets, all of one scale.
 
     Args:
-        unverified: names of sets whose images are not verified by checksum; their stamp states it.
+        unverified: names of sets whose images are not verified by checksum; their stamp states it, as for sets that
+            are named after a data set and are another one.
     """
-    protocols = {name: _protocol(store, common, self_ensemble, name not in unverified) for name, store in sets}
+    others = {*unverified, *(name for name, store in sets if manifests.verified(name, store) is False)}
+    protocols = {name: _protocol(store, common, self_ensemble, name not in others) for name, store in sets}
     rows, done = [], 0
     for model in opened:
         row: dict[str, Any] = {"model": model.name, "parameters": model.parameters, "sets": {}}

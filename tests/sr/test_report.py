@@ -56,6 +56,15 @@ def test_quality_over_size_needs_two_networks(photos: Path) -> None:
     assert [("PSNR (dB) against parameters" in found) for found in headings] == [False, True]
 
 
+def test_a_runs_report_says_that_images_are_not_those_of_the_data_set(photos: Path, tmp_path: Path) -> None:
+    sets = {"train": {"dataroot_gt": str(photos)}, "val": {"name": "Set5", "dataroot_gt": str(photos)}}
+    spec = {"type": "EDSR", "num_feat": 4, "num_block": 1, "upscale": 2}
+    data = {"name": "a", "scale": 2, "network_g": spec, "train": {"total_iter": 1}, "datasets": sets}
+    save_weights(tmp_path / "m.safetensors", networks.build(spec).state_dict(), {"network": spec, "scale": 2})
+    found = report.run_sections(SRRecipe.model_validate(data), {"net_g": str(tmp_path / "m.safetensors")})
+    assert all(row["protocol"].endswith("images not verified") for row in found[0]["table"]["rows"])
+
+
 def test_report_of_a_cohort_shows_all_generators_and_no_discriminator(photos: Path, tmp_path: Path) -> None:
     recipe = SRRecipe.model_validate(
         {
