@@ -144,7 +144,8 @@ class _Runtime:
 
 def _is_own_export(path: Path) -> bool:
     """Whether a file has srkd's facts, in it or beside it: then a changed one must not run as any other network."""
-    return ncnn.is_export(path) if path.suffix == ".param" else path.suffix == ".onnx" and onnx.is_export(path)
+    suffix = path.suffix.lower()
+    return ncnn.is_export(path) if suffix == ".param" else suffix == ".onnx" and onnx.is_export(path)
 
 
 def _of_export(path: Path) -> OutputTeacher:

@@ -122,7 +122,9 @@ def test_an_ncnn_file_of_an_unknown_network_runs_on_ncnn(tmp_path: Path) -> None
         open_teacher({"file": str(tmp_path / "odd.param")})
 
 
-@pytest.mark.parametrize(("runtime", "name"), [("onnxruntime", "net.onnx"), ("ncnn", "net.param")])
+@pytest.mark.parametrize(
+    ("runtime", "name"), [("onnxruntime", "net.onnx"), ("onnxruntime", "net.ONNX"), ("ncnn", "net.param")]
+)
 def test_a_changed_export_is_no_teacher(tmp_path: Path, runtime: str, name: str) -> None:
     """Its weights run in any program, but they are not the network's."""
     if not backends.installed(runtime):

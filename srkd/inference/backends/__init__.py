@@ -195,9 +195,10 @@ def proved(native: Any, runtime: str, proof: Mapping[str, Any]) -> Any:
 
 def readers(path: Path) -> Sequence[str]:
     """The runtimes that open an exported file, its own first. Raises SrkdError for a file of another suffix."""
-    if path.suffix not in _READERS:
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
         raise SrkdError(f"{printable_path(path)}: an exported network is {' or '.join(_READERS)}")
-    return _READERS[path.suffix]
+    return _READERS[suffix]
 
 
 def open_file(path: Path, precision: str | None = None, runtime: str | None = None) -> Model:
@@ -280,7 +281,8 @@ def open_own(path: Path, digest: str) -> Model:
 
 def files_of(path: Path) -> list[Path]:
     """An exported file and those that belong to it."""
-    beside = [path.with_suffix(".bin"), _described(path, readers(path)[0])] if path.suffix in (".xml", ".param") else []
+    in_several = path.suffix.lower() in (".xml", ".param")
+    beside = [path.with_suffix(".bin"), _described(path, readers(path)[0])] if in_several else []
     return [path, *(file for file in dict.fromkeys(beside) if file != path)]
 
 
