@@ -16,6 +16,10 @@ import argparse
 from pathlib import Path
 
 from srkd.cli.main import add_jobs, add_on
+from srkd.errors import SrkdError
+
+# Options that --judge has no use for, and their defaults.
+_OF_TRAINING = {"shard": "1/1", "variants": None, "results": None, "budget": None, "dry_run": False}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +78,10 @@ def _judge(args: argparse.Namespace) -> int:
     from srkd.studies import rejudge
     from srkd.training.processes import say
 
+    given = [name for name, default in _OF_TRAINING.items() if getattr(args, name) != default]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise SrkdError(f"--judge rewrites recorded results and trains nothing: leave out {options}")
     files = rejudge.results_files(Path(args.study))
     changed = [row for path in files for row in rejudge.rejudge(path)]
     if args.json:

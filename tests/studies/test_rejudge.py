@@ -129,3 +129,11 @@ def test_committed_results_have_current_verdicts(path: Path, tmp_path: Path) -> 
     assert page == copy.with_suffix(".md").read_text(encoding="utf-8")
     rows = [row for table in json.loads(copy.read_text(encoding="utf-8"))["scores"] for row in table["rows"]]
     assert not any(row["seeds"] < MIN_SEEDS and row.get("verdict") in ("better", "worse") for row in rows)
+
+
+def test_options_of_trainings_are_rejected(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, "results.json", results())
+    before = path.read_bytes()
+    assert main.main(["compare", str(path), "--judge", "--dry-run", "--variants", "kd"]) == 1
+    assert "leave out --variants, --dry-run" in capsys.readouterr().err
+    assert path.read_bytes() == before
