@@ -117,7 +117,8 @@ def _main(argv: Sequence[str] | None) -> int:
         if signals and not debug:  # an interruption inside a lock of Python surfaces as another error
             return _ended(_interrupted(signals))
         if _is_out_of_memory(error) and not debug:
-            tell(f"srkd: not enough memory ({str(error).splitlines()[0]}): use a smaller batch, patch, image or tile")
+            reason = f" ({str(error).splitlines()[0]})" if str(error) else ""  # Python's own error says nothing
+            tell(f"srkd: not enough memory{reason}: use a smaller batch, patch, image or tile")
             return _ended(1)
         if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             raise
@@ -129,7 +130,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out: Python's and NumPy's error, or torch's, which is a RuntimeError on the CPU."""
     text = str(error)
     torch_error = isinstance(error, RuntimeError) and ("allocate memory" in text or "out of memory" in text)
-    return bool(text) and (torch_error or isinstance(error, MemoryError))
+    return torch_error or isinstance(error, MemoryError)
 
 
 def _is_broken_pipe(error: OSError) -> bool:

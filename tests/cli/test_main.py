@@ -176,6 +176,7 @@ def test_an_interruption_during_the_imports_ends_as_a_later_one(monkeypatch: pyt
     "error",
     [
         MemoryError("Unable to allocate 745. GiB for an array"),
+        MemoryError(),
         RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried"),
     ],
 )
@@ -188,4 +189,4 @@ def test_running_out_of_memory_is_one_line(
     monkeypatch.setattr(main, "_dispatch", fail)
     assert main.main(["train"]) == 1
     output = capsys.readouterr().err
-    assert output.startswith("srkd: not enough memory (") and output.count("\n") == 1
+    assert output.startswith("srkd: not enough memory") and "use a smaller" in output and output.count("\n") == 1
