@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 import numpy as np
 
@@ -21,12 +22,13 @@ def upscale_wrapped(
     Raises:
         SrkdError: sides that are not whole numbers after scaling.
     """
-    factor = float(model.scale if outscale is None else outscale)
     tall, wide, _ = model.output_shape(pixels, outscale)
+    factor = Fraction(str(model.scale if outscale is None else outscale))  # 1.1 as written: 100 * 1.1 is not 110.0
     margin = _margin(model, factor)
     sides = (*pixels.shape[:2], margin)
-    if any(not (side * factor).is_integer() for side in sides):
-        raise SrkdError(f"{sides[1]}x{sides[0]} times {factor:g} is not a whole size, so no tile of it is seamless")
+    if any((side * factor).denominator > 1 for side in sides):
+        size = f"{sides[1]}x{sides[0]} times {float(factor):g}"
+        raise SrkdError(f"{size} is not a whole size, so no tile of it is seamless")
     padded = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="wrap")
     skipped, start = int(margin * factor), 0
     for rows in model.upscale_rows(padded, tile, self_ensemble, outscale):
@@ -36,10 +38,10 @@ def upscale_wrapped(
             yield kept[:, skipped : skipped + wide]
 
 
-def _margin(model: Model, factor: float) -> int:
+def _margin(model: Model, factor: Fraction) -> int:
     """Input pixels beyond which no border influences a pixel, a whole number after scaling if a small one is."""
     field = model.receptive_field
     least = (_BLENDED if field.halo is None else field.halo) + (0 if factor == model.scale else _BICUBIC)
     margin = -(-least // field.align) * field.align
     whole = (margin + more * field.align for more in range(20))
-    return next((side for side in whole if (side * factor).is_integer()), margin)
+    return next((side for side in whole if (side * factor).denominator == 1), margin)

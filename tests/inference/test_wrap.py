@@ -49,6 +49,13 @@ def test_files(tmp_path: Path, model: Model) -> None:
     np.testing.assert_array_equal(read_image(job.target).pixels, wrapped(model, pixels))
 
 
+def test_a_size_is_whole_whatever_the_rounding_of_the_factor(model: Model) -> None:
+    texture = textured(0, 10, 100)  # 100 * 1.1 is 110.00000000000001
+    one, two = (wrapped(model, pixels, outscale=1.1) for pixels in (texture, np.tile(texture, (1, 2, 1))))
+    assert one.shape == (11, 110, 3)
+    assert np.abs(two.astype(int) - np.tile(one, (1, 2, 1))).max() <= 1
+
+
 def test_a_size_that_is_not_whole_raises(model: Model) -> None:
     with pytest.raises(SrkdError, match=r"5x3 times 1.5 is not a whole size"):
         wrapped(model, textured(0, 3, 5), outscale=1.5)
