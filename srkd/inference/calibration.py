@@ -68,25 +68,26 @@ class ImagePairs:
         return [score(prediction, pair.hr, self.protocol, pair.grey, ["psnr"])["psnr"] for prediction, pair in pairs]
 
 
-def evaluation_images(data: str, scale: int) -> ImagePairs:
-    """The full images of an evaluation set. Raises SrkdError as `open_set`."""
-    from srkd.data.sets import open_set  # data sets and pydantic: 0.25 s, for a choice that is usually cached
-
-    name, store = open_set(data, scale)
-    pairs = [ImagePair(store.lr(i).copy(), store.hr(i), store.is_grey(i)) for i in range(len(store))]
-    return ImagePairs(name, pairs, Protocol.default(scale, lr="matlab_bicubic"))
-
-
-def calibration_images(scale: int, data: str = DEFAULT, count: int | None = None) -> ImagePairs:
-    """Centre crops, at most 160 x 160 in LR, of the first `count` images of a set, or of all.
+def evaluation_images(data: str, scale: int, count: int | None = None) -> ImagePairs:
+    """The first `count` images of an evaluation set, or all, whole.
 
     Raises:
         SrkdError: as `open_set`; fewer images than `count`.
     """
-    whole = evaluation_images(data, scale)
-    if count is not None and not 0 < count <= len(whole.pairs):
-        raise SrkdError(f"{data}: {len(whole.pairs)} calibration images, {count} were requested")
-    return ImagePairs(whole.name, [pair.middle(scale, _SIDE) for pair in whole.pairs[:count]], whole.protocol)
+    from srkd.data.sets import open_set  # data sets and pydantic: 0.25 s, for a choice that is usually cached
+
+    name, store = open_set(data, scale)
+    if count is not None and not 0 < count <= len(store):
+        raise SrkdError(f"{data}: {len(store)} calibration images, {count} were requested")
+    first = range(len(store) if count is None else count)
+    pairs = [ImagePair(store.lr(i).copy(), store.hr(i), store.is_grey(i)) for i in first]
+    return ImagePairs(name, pairs, Protocol.default(scale, lr="matlab_bicubic"))
+
+
+def calibration_images(scale: int, data: str = DEFAULT, count: int | None = None) -> ImagePairs:
+    """Centre crops, at most 160 x 160 in LR. Arguments and errors as `evaluation_images`."""
+    whole = evaluation_images(data, scale, count)
+    return ImagePairs(whole.name, [pair.middle(scale, _SIDE) for pair in whole.pairs], whole.protocol)
 
 
 def closeness(predictions: list[Bytes], reference: list[Bytes]) -> tuple[float, int]:
