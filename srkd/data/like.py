@@ -116,7 +116,7 @@ def _jpegs(folder: str) -> list[Path]:
     if not jpegs:
         raise SrkdError(f"{printable_path(Path(folder))}: no JPEG files; --like reads what they were compressed with")
     if formats:
-        others = ", ".join(f"{len(paths)} {kind}" for kind, paths in sorted(formats.items()))
+        others = ", ".join(f"{len(paths)} {kind.upper()}" for kind, paths in sorted(formats.items()))
         raise SrkdError(
             f"{printable_path(Path(folder))}: {len(jpegs)} JPEG files and {others}, such as "
             f"{printable_path(next(iter(formats.values()))[0].name)}; give a folder of one kind of images"

@@ -113,7 +113,7 @@ def test_other_folders_raise(tmp_path: Path) -> None:
         like(str(tmp_path / "png"))
     save(tmp_path / "both" / "a.png", pixels)
     save(tmp_path / "both" / "b.jpg", pixels)
-    with pytest.raises(SrkdError, match=r"1 JPEG files and 1 png, such as a\.png; give a folder of one kind"):
+    with pytest.raises(SrkdError, match=r"1 JPEG files and 1 PNG, such as a\.png; give a folder of one kind"):
         like(str(tmp_path / "both"))
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "a.jpg").write_bytes(b"not an image")
