@@ -33,7 +33,7 @@ LADDER = ["control", "half", "quarter"]
 
 
 def test_a_point_on_the_curve_differs_by_nothing() -> None:
-    (row,) = equal.at_equal(results(25.5, 5.5), "mutual", LADDER, "psnr")
+    (row,) = equal.at_equal(results(25.5, 5.5), ["mutual"], LADDER, "psnr")
     assert row["difference"] == pytest.approx(0, abs=1e-12) and row["outside"] == 0
     assert (row["set"], row["metric"], row["seeds"]) == ("Set14", "niqe", 5) and row["psnr"] == 27.5
 
@@ -43,12 +43,27 @@ def test_a_point_below_the_curve_is_better_where_lower_is() -> None:
     for run in found["runs"]:
         if run["variant"] == "mutual":
             run["scores"]["Set14"]["metrics"]["niqe"]["a"] += 0.02 * run["seed"]
-    (row,) = equal.at_equal(found, "mutual", LADDER, "psnr")
+    (row,) = equal.at_equal(found, ["mutual"], LADDER, "psnr")
     assert row["difference"] == pytest.approx(-0.46) and row["verdict"] == "better"
 
 
+def test_several_variants_are_compared_with_the_ladder_of_another_study() -> None:
+    """Their p values are corrected together; a variant named as a control is not taken for it."""
+    found, controls = results(25.5, 5.0), results(0.0, 0.0)
+    found["runs"] = [
+        {**run, "variant": {"mutual": "a", "half": "control"}.get(run["variant"], "b")} for run in found["runs"][5:]
+    ]
+    for run in found["runs"]:
+        run["scores"]["Set14"]["metrics"]["niqe"]["a"] += 0.02 * run["seed"] ** 2
+    rows = {row["variant"]: row for row in equal.at_equal(found, ["a", "control"], LADDER, "psnr", controls)}
+    (alone,) = equal.at_equal(found, ["a"], LADDER, "psnr", controls)
+    assert rows["a"]["difference"] == alone["difference"] == pytest.approx(-0.38)
+    assert rows["control"]["difference"] == pytest.approx(0.12)
+    assert rows["a"]["p"] == alone["p"] and rows["a"]["p_holm"] > alone["p_holm"]
+
+
 def test_a_variant_outside_the_ladder_is_counted_and_not_extrapolated() -> None:
-    (row,) = equal.at_equal(results(27.0, 6.5), "mutual", LADDER, "psnr")
+    (row,) = equal.at_equal(results(27.0, 6.5), ["mutual"], LADDER, "psnr")
     assert row["outside"] == 5 and row["difference"] == pytest.approx(0.5)
 
 
@@ -61,7 +76,7 @@ def test_failed_and_invalid_runs_leave_no_verdict(bad: str) -> None:
     (run,) = (run for run in invalid["runs"] if (run["variant"], run["seed"]) == (bad, 2))
     run["scores"]["Set14"]["metrics"]["psnr"]["a"] = float("nan")
     for found in (failed, invalid):
-        (row,) = equal.at_equal(found, "mutual", LADDER, "psnr")
+        (row,) = equal.at_equal(found, ["mutual"], LADDER, "psnr")
         assert row["verdict"] == "no verdict: NaN" and "difference" not in row
 
 
@@ -71,7 +86,7 @@ def test_scores_of_different_protocols_are_not_compared() -> None:
         if run["variant"] == "half":
             run["scores"]["Set14"]["protocol"] = "RGB"
     with pytest.raises(SrkdError, match=r"Set14 \(Y\): no seed of mutual is finished in every one of control, half"):
-        equal.at_equal(mixed, "mutual", LADDER, "psnr")
+        equal.at_equal(mixed, ["mutual"], LADDER, "psnr")
 
 
 def test_the_command(tmp_path: Path) -> None:
@@ -85,11 +100,11 @@ def test_the_command(tmp_path: Path) -> None:
 
 def test_one_control_is_no_ladder() -> None:
     with pytest.raises(SrkdError, match="at least two controls, got control"):
-        equal.at_equal(results(25.5, 5.5), "mutual", ["control"], "psnr")
+        equal.at_equal(results(25.5, 5.5), ["mutual"], ["control"], "psnr")
 
 
 def test_results_that_do_not_say_which_metrics_are_better_when_lower_raise() -> None:
     found = results(25.5, 5.5)
     del found["lower"]
     with pytest.raises(SrkdError, match="lower is better: run `srkd compare --judge` on them"):
-        equal.at_equal(found, "mutual", LADDER, "psnr")
+        equal.at_equal(found, ["mutual"], LADDER, "psnr")
