@@ -60,13 +60,11 @@ def at_equal(
         equal = (name, protocol, metric)
         if other == metric or equal not in means:
             continue
+        x, y = curve.get(equal, {}), curve.get(key, {})
+        steps = [_Points(x.get(v, {}), y.get(v, {}), of_ladder.get(v, set())) for v in ladder]
         points = {}
         for variant in variants:
             own = _Points(means[equal].get(variant, {}), runs.get(variant, {}), failed.get(variant, set()))
-            steps = [
-                _Points(curve.get(equal, {}).get(v, {}), curve.get(key, {}).get(v, {}), of_ladder.get(v, set()))
-                for v in ladder
-            ]
             points[variant] = _beside(own, steps)
             if not points[variant].seeds:
                 raise SrkdError(

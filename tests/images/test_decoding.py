@@ -326,9 +326,9 @@ def test_what_the_frame_of_a_gif_leaves_free_is_transparent(tmp_path: Path, tran
     (tmp_path / "a.gif").write_bytes(b"GIF89a" + struct.pack("<HH", 20, 10) + bytes(3) + b"".join(parts) + b";")
     pixels = read_image(tmp_path / "a.gif").pixels
     assert pixels.shape == (10, 20, 4)
-    shown, _ = next(gif.open_file(tmp_path / "a.gif").frames())  # as a frame of an animation
-    np.testing.assert_array_equal(pixels[..., 3], shown[..., 3])
-    np.testing.assert_array_equal(pixels[shown[..., 3] > 0], shown[shown[..., 3] > 0])
+    frame, _ = next(gif.open_file(tmp_path / "a.gif").frames())
+    np.testing.assert_array_equal(pixels[..., 3], frame[..., 3])
+    np.testing.assert_array_equal(pixels[frame[..., 3] > 0], frame[frame[..., 3] > 0])
     assert pixels[0, 0].tolist() == [0, 0, 0, 0] and (pixels[..., 3] == 255).any()
 
 
