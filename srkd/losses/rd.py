@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from srkd.losses.base import integer, positive
 from srkd.losses.registry import register
-from srkd.losses.sampling import ScoreLoss
+from srkd.losses.sampling import ScoreLoss, ranks_of
 
 
 @register("rd")
@@ -24,7 +24,7 @@ class RankingDistillation(ScoreLoss):
 
     Shapes: scores (users, items) of any range; `mask` (users, items) true at the training items, which are not ranked;
     `progress` from 0 to 1 if `static` is above 0. Default weight: recommenders 0.1 to 1; SR none. Cost: one top-K
-    over the teacher's scores; `catch_up` compares the student's with those of each of the K items.
+    over the teacher's scores; `catch_up` sorts the student's.
     Source: Tang and Wang, "Ranking Distillation", KDD 2018 (arXiv:1809.07428). Official code:
     graytowne/rank_distill, distill_caser.py, losses.py.
     """
@@ -47,7 +47,6 @@ class RankingDistillation(ScoreLoss):
         positions = torch.arange(best.indices.shape[1]).to(student)
         weight = (-positions / self.decay).softmax(0) * best.values.isfinite()
         if self.catch_up and (not self.static or context["progress"] >= self.static):
-            ours = student.detach().masked_fill(mask, -torch.inf)
-            rank = (ours[:, None] > ours.gather(1, best.indices)[:, :, None]).sum(2)
-            weight = weight * (self.catch_up * (rank - positions)).tanh().clamp_min(0)
+            behind = ranks_of(best.indices, student, mask) - positions
+            weight = weight * (self.catch_up * behind).tanh().clamp_min(0)
         return (weight * F.softplus(-student.gather(1, best.indices))).sum(1).mean()

@@ -14,6 +14,7 @@ from srkd.losses.sampling import (
     best_items,
     masked_mean,
     ranks,
+    ranks_of,
     reach,
     sample_by_rank,
     sample_uniformly,
@@ -47,6 +48,16 @@ def test_ranks_of_many_items_count_the_better_ones() -> None:
     found = ranks(scores, mask)
     better = ((scores[:, None] > scores[:, :, None]) & ~mask[:, None]).sum(2)
     assert torch.equal(found[~mask], better[~mask]) and (found[mask] >= (~mask).sum(1).min()).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_ranks_of_some_items_count_the_unmasked_ones_above(dtype: torch.dtype) -> None:
+    rng = torch.Generator().manual_seed(0)
+    scores = torch.randn(5, 40, generator=rng).to(dtype)
+    mask, items = torch.rand(5, 40, generator=rng) < 0.3, torch.randint(40, (5, 6), generator=rng)
+    unseen = scores.masked_fill(mask, -torch.inf)
+    wanted = [[int((row > row[i]).sum()) for i in own] for row, own in zip(unseen, items, strict=True)]
+    assert ranks_of(items, scores, mask).tolist() == wanted
 
 
 def test_ranks_in_bfloat16() -> None:
