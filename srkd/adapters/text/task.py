@@ -52,8 +52,12 @@ class TrueLabels(nn.Module):
         self.register_buffer("labels", torch.tensor(labels))
 
     def privileged(self, batch: Mapping[str, Any]) -> Tensor:
-        """Logits (N, labels): 10 for the true label, 0 for the others."""
-        return 10.0 * F.one_hot(self.labels[batch["truth"]], int(self.labels.max()) + 1).float()
+        output: Tensor = self(batch["truth"])
+        return output
+
+    def forward(self, classes: Tensor) -> Tensor:
+        """Map classes (N) to logits (N, labels): 10 for the true label, 0 for the others."""
+        return 10.0 * F.one_hot(self.labels[classes], int(self.labels.max()) + 1).float()
 
 
 class Task(AdapterTask):
@@ -61,7 +65,7 @@ class Task(AdapterTask):
 
     `network_teacher: {file: ...}` is a teacher for classes or families; `{file: ..., families: ...}` names one for
     each, and the loss on families then is `{type: coarse, at: {student: head, teacher: families}}`. `{truth: classes}`
-    or `{truth: families}` is a teacher that knows the labels. A teacher may read sentence embeddings (`data.encoder`)
+    or `{truth: families}` is a teacher that knows the labels; `{file: ..., truth: families}` a pair with one. A teacher may read sentence embeddings (`data.encoder`)
     where the student reads words.
     """
 
@@ -132,9 +136,11 @@ class Task(AdapterTask):
     def teacher_network(self, spec: Mapping[str, Any]) -> nn.Module:
         if set(spec) == {"truth"}:
             return self._true_labels(spec["truth"])
-        if set(spec) != {"file", "families"}:
-            return super().teacher_network(spec)
-        return TeacherPair(self.load_trained(str(spec["file"])), self.load_trained(str(spec["families"])))
+        if set(spec) == {"file", "families"}:
+            return TeacherPair(self.load_trained(str(spec["file"])), self.load_trained(str(spec["families"])))
+        if set(spec) == {"file", "truth"}:
+            return TeacherPair(self.load_trained(str(spec["file"])), self._true_labels(spec["truth"]))
+        return super().teacher_network(spec)
 
     def _true_labels(self, kind: str) -> TrueLabels:
         labels = {"classes": list(range(len(self.corpus.classes))), "families": self.corpus.families}

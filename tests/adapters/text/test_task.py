@@ -81,9 +81,13 @@ def test_a_teacher_for_families_learns_families(teachers: dict[str, str]) -> Non
             [CE, {"type": "kd"}, {**COARSE, "at": {"student": "head", "teacher": "families"}}],
             {"file": "file", "families": "families"},
         ),
+        (
+            [CE, {"type": "kd"}, {**COARSE, "at": {"student": "head", "teacher": "families"}}],
+            {"file": "file", "truth": "families"},
+        ),
         ([CE, COARSE, {"type": "fitnet", "at": "encoder"}, {"type": "rkd", "at": "encoder"}], {"file": "families"}),
     ],
-    ids=["heterogeneous", "plain", "both", "features"],
+    ids=["heterogeneous", "plain", "both", "truth", "features"],
 )
 def test_students_of_either_teacher_or_both(
     losses: list[dict[str, Any]],
@@ -92,9 +96,21 @@ def test_students_of_either_teacher_or_both(
     teachers: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    teacher = {key: teachers[value] for key, value in named.items()}
+    teacher = {key: value if key == "truth" else teachers[value] for key, value in named.items()}
     result = train(recipe, tmp_path, network_teacher=teacher, train={"losses": losses, "total_iter": 20})
     assert result["finished"] and result["metrics"]["accuracy"] > 40
+
+
+def test_a_teacher_of_classes_beside_the_true_families(
+    recipe: dict[str, Any], teachers: dict[str, str], tmp_path: Path
+) -> None:
+    at = {"student": "head", "teacher": "families"}
+    losses = [CE, {"type": "kd"}, {**COARSE, "at": at}]
+    named = {"file": teachers["file"], "truth": "families"}
+    (task,) = Run(merge(recipe, {"network_teacher": named, "train": {"losses": losses}}), tmp_path, quiet=True).set_up()
+    batch = task.batch(0)
+    families = task.teacher(batch).features["families"]
+    assert families.argmax(1).tolist() == [task.corpus.families[i] for i in batch["truth"].tolist()]
 
 
 def test_a_pair_of_teachers_predicts_as_each_alone(
