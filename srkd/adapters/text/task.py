@@ -65,8 +65,8 @@ class Task(AdapterTask):
 
     `network_teacher: {file: ...}` is a teacher for classes or families; `{file: ..., families: ...}` names one for
     each, and the loss on families then is `{type: coarse, at: {student: head, teacher: families}}`. `{truth: classes}`
-    or `{truth: families}` is a teacher that knows the labels; `{file: ..., truth: families}` a pair with one. A teacher may read sentence embeddings (`data.encoder`)
-    where the student reads words.
+    or `{truth: families}` is a teacher that knows the labels; `{file: ..., truth: families}` has one beside a trained
+    teacher for classes. A teacher may read sentence embeddings (`data.encoder`) where the student reads words.
     """
 
     recipe_type: ClassVar[type[AdapterRecipe]] = TextRecipe
