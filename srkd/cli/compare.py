@@ -18,8 +18,7 @@ from pathlib import Path
 from srkd.cli.main import add_jobs, add_on
 from srkd.errors import SrkdError
 
-# Options that --judge has no use for, and their defaults.
-_OF_TRAINING = {"shard": "1/1", "variants": None, "results": None, "budget": None, "dry_run": False}
+_OF_JUDGING = ("study", "judge", "json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +77,10 @@ def _judge(args: argparse.Namespace) -> int:
     from srkd.studies import rejudge
     from srkd.training.processes import say
 
-    given = [name for name, default in _OF_TRAINING.items() if getattr(args, name) != default]
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    defaults = vars(parser.parse_args(["--", args.study]))
+    given = [name for name, value in defaults.items() if name not in _OF_JUDGING and getattr(args, name) != value]
     if given:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise SrkdError(f"--judge rewrites recorded results and trains nothing: leave out {options}")

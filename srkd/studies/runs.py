@@ -170,7 +170,10 @@ class Comparison:
         found.settings = {seed: common or self._settings(variant, seed) for seed in self.study.seeds}
         found.tasks.clear()  # they would keep the networks and images of the whole study in memory
         for seed in self.study.seeds:
-            changed = self._changed(self.result(variant.name, seed), found.settings[seed])
+            before = self.result(variant.name, seed)
+            if before is not None and before["status"] == "begun" and not self._has_states(variant, seed):
+                continue
+            changed = self._changed(before, found.settings[seed])
             if changed:
                 where = self.folder / variant.name
                 remedy = f"delete {where}" if self._result_path(variant.name, seed).is_file() else "train it again"
@@ -315,6 +318,10 @@ class Comparison:
 
     def _run_folder(self, variant: Variant, seed: int) -> Path:
         return self.folder / variant.name / f"seed_{seed}"
+
+    def _has_states(self, variant: Variant, seed: int) -> bool:
+        """Whether a run was trained far enough to be resumed; of several, all begin at once, and some wait."""
+        return any(self._run_folder(variant, seed).rglob("training_states/*.pt"))
 
     def _is_finished(self, variant: Variant, seed: int) -> bool:
         before = self.result(variant.name, seed)

@@ -108,6 +108,17 @@ def test_the_command_takes_files_and_folders(tmp_path: Path, capsys: pytest.Capt
     ] and "2 results files judged again, 1 v" in output.err
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["--shard 1/2", "--variants a", "--output o", "--results r", "--budget 9m", "--dry-run", "--jobs 2", "--on ray"],
+)
+def test_an_option_of_training_raises(option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, "results.json", results(lower=["rmse"]))
+    before = path.read_bytes()
+    assert main.main(["compare", "--judge", str(path), *option.split()]) == 1
+    assert f"leave out {option.split()[0]}\n" in capsys.readouterr().err and path.read_bytes() == before
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"study": "a"}'])
 def test_files_that_are_no_results_raise(content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "results.json").write_text(content, encoding="utf-8")

@@ -73,6 +73,22 @@ def test_a_study_end_to_end(study: dict[str, Any], tmp_path: Path, monkeypatch: 
     assert "vid" not in str(error.value)
 
 
+def test_a_variant_may_be_edited_until_one_of_its_runs_is_trained(study: dict[str, Any], tmp_path: Path) -> None:
+    """All runs of several jobs begin at once; those that wait have trained nothing."""
+    begun = opened(study, tmp_path)
+    begun.check()
+    output = begun.folder / "output"
+    record = {"variant": "output", "seed": 0, "settings": begun.checked["output"].settings[0], "sets": begun.study.sets}
+    (output / "seed_0").mkdir(parents=True)
+    (output / "seed_0.json").write_text(json.dumps({**record, "status": "begun"}), encoding="utf-8")
+    study["variants"][0]["losses"][1]["weight"] = 0.7
+    opened(study, tmp_path).check()
+    (output / "seed_0" / "training_states").mkdir()
+    (output / "seed_0" / "training_states" / "000000001.pt").touch()
+    with pytest.raises(SrkdError, match='variant "output": train changed since seed 0 was trained'):
+        opened(study, tmp_path).check()
+
+
 def test_settings_may_depend_on_the_seed(study: dict[str, Any], tmp_path: Path) -> None:
     """Each seed has its own teacher; an absent or a changed one is named before anything is trained."""
     weights = Path(study["base"]["network_g_teacher"]["file"])
