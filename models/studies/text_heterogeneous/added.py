@@ -1,5 +1,7 @@
-"""What a teacher of families adds to one of classes: `both` and `truth` against `plain`, of the same seeds, from the results of
-both_10.yml and both_25.yml beside this file. `python added.py` writes added.json."""
+"""What a teacher of families adds to one of classes: `both` and `truth` against `plain`, of the same seeds.
+
+From the results of both_10.yml and both_25.yml beside this file: `python added.py` writes added.json.
+"""
 
 from __future__ import annotations
 
