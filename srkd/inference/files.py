@@ -22,7 +22,7 @@ from srkd.images.write import open_writer, to_depth
 from srkd.inference.jobs import Job, Outcome
 from srkd.inference.model import Model, check_tile, output_size
 from srkd.inference.pipeline import Steps, overlapped
-from srkd.inference.wrap import upscale_wrapped
+from srkd.inference.wrap import check_seamless, upscale_wrapped
 from srkd.training.malloc import return_freed_memory
 
 Say = Callable[[str], None]
@@ -302,8 +302,11 @@ def preview(jobs: Sequence[Job], scale: float, options: Options) -> Iterator[Out
         step = "read"
         try:
             decoded = _decode(job, options)
-            step = "written"
             height, width, channels = decoded.pixels.shape
+            step = "upscaled"
+            if options.wrap:
+                check_seamless(height, width, scale)
+            step = "written"
             size = output_size(height, width, scale)
             check_holds(job.target, (*size, channels), FORMATS[job.format])
             yield Outcome(job, "planned", ((height, width), size), tuple(decoded.notes))

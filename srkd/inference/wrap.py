@@ -23,12 +23,11 @@ def upscale_wrapped(
         SrkdError: sides that are not whole numbers after scaling.
     """
     tall, wide, _ = model.output_shape(pixels, outscale)
-    factor = Fraction(str(model.scale if outscale is None else outscale))  # 1.1 as written: 100 * 1.1 is not 110.0
+    scale = model.scale if outscale is None else outscale
+    factor = _as_written(scale)
     margin = _margin(model, factor)
-    sides = (*pixels.shape[:2], margin)
-    if any((side * factor).denominator > 1 for side in sides):
-        size = f"{sides[1]}x{sides[0]} times {float(factor):g}"
-        raise SrkdError(f"{size} is not a whole size, so no tile of it is seamless")
+    height, width, _ = pixels.shape
+    check_seamless(height, width, scale, margin)
     padded = np.pad(pixels, ((margin, margin), (margin, margin), (0, 0)), mode="wrap")
     skipped, start = int(margin * factor), 0
     for rows in model.upscale_rows(padded, tile, self_ensemble, outscale):
@@ -36,6 +35,17 @@ def upscale_wrapped(
         start += len(rows)
         if len(kept):
             yield kept[:, skipped : skipped + wide]
+
+
+def check_seamless(height: int, width: int, scale: float, margin: int = 0) -> None:
+    """Raise SrkdError if the sides or the margin of a texture are no whole numbers after scaling."""
+    if any((side * _as_written(scale)).denominator > 1 for side in (height, width, margin)):
+        raise SrkdError(f"{width}x{height} times {scale:g} is not a whole size, so no tile of it is seamless")
+
+
+def _as_written(scale: float) -> Fraction:
+    """1.1 as it is written: 100 * 1.1 is not 110.0."""
+    return Fraction(str(scale))
 
 
 def _margin(model: Model, factor: Fraction) -> int:

@@ -8,7 +8,7 @@ import torch
 
 from srkd.errors import SrkdError
 from srkd.images.read import ImageData, read_image, write_image
-from srkd.inference.files import Options, upscale_files
+from srkd.inference.files import Options, preview, upscale_files
 from srkd.inference.jobs import Job
 from srkd.inference.model import Model
 from srkd.inference.wrap import upscale_wrapped
@@ -59,3 +59,12 @@ def test_a_size_is_whole_whatever_the_rounding_of_the_factor(model: Model) -> No
 def test_a_size_that_is_not_whole_raises(model: Model) -> None:
     with pytest.raises(SrkdError, match=r"5x3 times 1.5 is not a whole size"):
         wrapped(model, textured(0, 3, 5), outscale=1.5)
+
+
+def test_a_dry_run_finds_a_size_that_is_not_whole(tmp_path: Path) -> None:
+    for name, width in (("even", 6), ("odd", 5)):
+        write_image(tmp_path / f"{name}.png", ImageData(textured(0, 4, width)))
+    jobs = [Job(path, tmp_path / f"big_{path.name}", "png") for path in sorted(tmp_path.glob("*.png"))]
+    even, odd = preview(jobs, 1.5, Options(wrap=True))
+    assert even.status == "planned" and odd.status == "failed" and "5x4 times 1.5 is not a whole size" in str(odd.error)
+    assert [outcome.status for outcome in preview(jobs, 1.5, Options())] == ["planned", "planned"]
