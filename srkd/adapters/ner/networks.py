@@ -36,9 +36,21 @@ class WordEmbedding(nn.Module):
             nn.init.zeros_(table.weight[PADDING])
 
     def forward(self, tokens: Tensor) -> Tensor:
-        distinct, which = tokens[..., 1:].reshape(-1, tokens.shape[-1] - 1).unique(dim=0, return_inverse=True)
+        distinct, which = distinct_rows(tokens[..., 1:].reshape(-1, tokens.shape[-1] - 1))
         spelled = self.convolution(self.letters(distinct).transpose(1, 2)).amax(2)
         return torch.cat([self.words(tokens[..., 0]), spelled[which].view(*tokens.shape[:2], -1)], 2)
+
+
+def distinct_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct rows of integers (N, n), in any order, and for each row which of them it is (N).
+
+    Sorts a hash of each row, a fifteenth of the time of sorting rows, unless two different rows have the same.
+    """
+    factors = torch.randint(2**62, (rows.shape[1],), generator=torch.Generator().manual_seed(0)).to(rows.device)
+    hashes, which = (rows * (2 * factors + 1)).sum(1).unique(return_inverse=True)
+    places = torch.empty_like(hashes).scatter_(0, which, torch.arange(len(rows), device=rows.device))
+    distinct = rows[places]
+    return (distinct, which) if torch.equal(distinct[which], rows) else rows.unique(dim=0, return_inverse=True)
 
 
 class TokenBiLSTM(nn.Module):

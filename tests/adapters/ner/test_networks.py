@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from srkd.adapters.ner.networks import build, grown
+from srkd.adapters.ner.networks import build, distinct_rows, grown
 from srkd.adapters.ner.vocabulary import collect
 from srkd.errors import SrkdError
 
@@ -28,6 +28,19 @@ def padded(sentences: list[list[str]]) -> Tensor:
     for row, ids in zip(batch, encoded, strict=True):
         row[: len(ids)] = ids
     return torch.from_numpy(batch)
+
+
+def colliding() -> Tensor:
+    """Rows of which two have the same hash: their difference times the factors is 0 modulo 2^64."""
+    one, two = (2 * torch.randint(2**62, (2,), generator=torch.Generator().manual_seed(0)) + 1).tolist()
+    return torch.tensor([[0, 0], [two, -one], [0, 0], [3, 4]])
+
+
+@pytest.mark.parametrize("rows", [torch.randint(3, (50, 4)), torch.zeros(1, 2, dtype=torch.int64), colliding()])
+def test_distinct_rows(rows: Tensor) -> None:
+    distinct, which = distinct_rows(rows)
+    assert torch.equal(distinct[which], rows)
+    assert len(distinct) == len({tuple(row) for row in rows.tolist()})
 
 
 @pytest.mark.parametrize("spec", SMALL, ids=lambda spec: spec["type"])
