@@ -18,6 +18,9 @@ from torch.nn import functional as F
 from srkd.errors import SrkdError, unknown
 
 
+_LEAST_SUM = 1e-15  # of exponentials, the largest being 1
+
+
 class Score(nn.Module):
     """Log odds of the expected class: log E[c] - log(C - E[c]); logits (N, 1 + C, I) to scores (N, I).
 
@@ -31,9 +34,10 @@ class Score(nn.Module):
         weights = torch.arange(classes + 1).to(logits)
         with torch.autocast(logits.device.type, enabled=False):
             sums = torch.stack([weights, classes - weights]) @ (logits - logits.detach().amax(1, keepdim=True)).exp()
-        if sums.amin() >= torch.finfo(sums.dtype).tiny:
-            return (sums[:, 0] / sums[:, 1]).log()
-        # Logits far apart underflow; log-sum-exp never does, but takes twice as long.
+        if sums.amin() > _LEAST_SUM:
+            above, below = sums.log().unbind(1)
+            return above - below
+        # Logits far apart underflow, here or in the gradient; log-sum-exp never does, but takes twice as long.
         shifts = weights[1:].log()[:, None]
         return torch.logsumexp(logits[:, 1:] + shifts, 1) - torch.logsumexp(logits[:, :-1] + shifts.flip(0), 1)
 
