@@ -17,7 +17,6 @@ from torch.nn import functional as F
 
 from srkd.errors import SrkdError, unknown
 
-
 _LEAST_SUM = 1e-15  # of exponentials, the largest being 1
 
 
