@@ -5,11 +5,10 @@ From the results of both_10.yml and both_25.yml beside this file: `python added.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from srkd.files.atomic import write_text
+from srkd.files.atomic import write_json
 from srkd.studies.plan import CONTROL
 from srkd.studies.recorded import read_results
 from srkd.studies.verdicts import Results, score_tables
@@ -30,7 +29,7 @@ def added(share: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     tables = {f"share_{share}": added(share) for share in (10, 25)}
-    write_text(HERE / "added.json", json.dumps(tables, indent=1) + "\n")
+    write_json(HERE / "added.json", tables)
 
 
 if __name__ == "__main__":
