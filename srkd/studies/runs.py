@@ -29,6 +29,7 @@ from srkd.studies.recorded import own_runs, shared_control
 from srkd.studies.scored import RunSpec, train_and_score
 from srkd.training.processes import say
 from srkd.training.recipe import merge
+from srkd.training.resume import states
 from srkd.training.run import Run
 from srkd.training.task import Task
 
@@ -321,7 +322,8 @@ class Comparison:
 
     def _has_states(self, variant: Variant, seed: int) -> bool:
         """Whether a run was trained far enough to be resumed; of several, all begin at once, and some wait."""
-        return any(self._run_folder(variant, seed).rglob("training_states/*.pt"))
+        folder = self._run_folder(variant, seed)
+        return any(states(stage) for stage in (folder, *folder.glob("stage_*")))
 
     def _is_finished(self, variant: Variant, seed: int) -> bool:
         before = self.result(variant.name, seed)
